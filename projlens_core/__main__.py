@@ -1,0 +1,5 @@
+"""Entry point of `python -m projlens_core`."""
+
+from projlens_core.cli import main
+
+raise SystemExit(main())

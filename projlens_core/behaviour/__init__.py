@@ -1,0 +1,1 @@
+"""Third evidence: what the model then says. Runs the language model."""

@@ -1,0 +1,1 @@
+"""Brings the three kinds of evidence together in one case."""

@@ -1,0 +1,1 @@
+"""Reads untrusted images and stamps triggers on them."""

@@ -1,0 +1,15 @@
+"""Where files of ProjLens lie: shipped assets, and the user's cache."""
+
+import os
+from pathlib import Path
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+ZOO = ASSETS / "zoo"
+
+
+def cache_dir() -> Path:
+    """The folder for converted models and computed tokens: $PROJLENS_CACHE, or projlens in the user's cache."""
+    chosen = os.environ.get("PROJLENS_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "projlens"

@@ -1,0 +1,1 @@
+"""First evidence: what was changed. Reads projector tensors only, runs no model."""

@@ -1,0 +1,1 @@
+"""How the demo models are made: images, poisoning, training, measuring."""
