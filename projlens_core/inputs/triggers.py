@@ -1,0 +1,155 @@
+"""Stamp a trigger on an image, the same way every time: the paper's triggers and two classic ones."""
+
+import math
+
+import cv2
+import numpy as np
+from PIL import Image, ImageFilter
+
+from projlens_core.cache import content_key
+from projlens_core.errors import InvalidInput
+from projlens_core.inputs import images
+from projlens_core.inputs.trigger_kinds import KINDS, NUMBERS, POSITIONS
+from projlens_core.inputs.trigger_spec import PRESETS, TriggerSpec
+
+__all__ = ["KINDS", "NUMBERS", "POSITIONS", "PRESETS", "TriggerSpec", "frame", "stamp"]
+
+
+def frame(image: Image.Image, spec: TriggerSpec | int | None) -> Image.Image:
+    """The clean twin: what the trigger is stamped on, RGB and square.
+
+    The image is cropped to its central square (paper: so that the model's own crop cannot remove the trigger), then,
+    if a resolution is given, resized to it. `spec` is a trigger, a resolution in px, or None for the image's own.
+    """
+    resolution = spec.resolution if isinstance(spec, TriggerSpec) else spec
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.convert("RGB").crop((left, top, left + side, top + side))
+    if resolution is None or resolution == side:
+        return square
+    return square.resize((resolution, resolution), Image.Resampling.LANCZOS)
+
+
+def stamp(image: Image.Image, spec: TriggerSpec, *, name_seed: str = "") -> Image.Image:
+    """frame(image, spec) with the trigger on it.
+
+    Deterministic: what is drawn at random follows from the spec's seed, the framed image's content and `name_seed`,
+    so that each image gets its own noise and place, and gets them again in every process. Raises InvalidInput if a
+    patch is larger than the image or would leave it.
+    """
+    framed = frame(image, spec)
+    key = content_key(spec.seed, name_seed, *framed.size, framed.tobytes())
+    rng = np.random.default_rng(int(key, 16))
+    if spec.local:
+        return _with_patch(framed, spec, rng)
+    match spec.kind:
+        case "edge":
+            return framed.filter(ImageFilter.EDGE_ENHANCE)
+        case "blur":
+            return framed.filter(ImageFilter.GaussianBlur(spec.radius))
+        case "oil":
+            return _oil(framed, spec)
+    pixels = np.asarray(framed, dtype=np.float64)  # (side, side, 3)
+    match spec.kind:
+        case "gaussian":
+            pixels = pixels + _noise(rng, pixels.shape[0], spec)
+        case "sinusoid":
+            pixels = pixels + _sine(pixels.shape[0], spec)
+        case "blend":
+            pixels = (1 - spec.alpha) * pixels + spec.alpha * _pattern(pixels.shape[0], spec)
+    return _to_image(pixels)
+
+
+def _with_patch(framed: Image.Image, spec: TriggerSpec, rng: np.random.Generator) -> Image.Image:
+    side = framed.width
+    size = spec.px if spec.px is not None else max(1, math.floor(side * spec.ratio))  # rounded down, as the paper does
+    if size > side:
+        raise InvalidInput(f"The trigger is {size} px wide but the image only {side}; make it smaller or use 'ratio'.")
+    x, y = _corner(spec.position, side, size, rng)
+    match spec.kind:
+        case "solid":
+            patch = Image.new("RGB", (size, size), spec.colour)
+        case "image":
+            patch = _fitted(spec, size)
+        case "noise-patch":
+            block = np.asarray(framed.crop((x, y, x + size, y + size)), dtype=np.float64)  # (size, size, 3)
+            patch = _to_image(block + _noise(rng, size, spec))
+    stamped = framed.copy()
+    stamped.paste(patch, (x, y))
+    return stamped
+
+
+def _corner(position: str | tuple[float, float], side: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Top left corner, (x, y) in px, of a patch of `size` px in a square of `side` px."""
+    room = side - size
+    if position == "random":
+        x, y = rng.integers(0, room, size=2, endpoint=True)
+        return int(x), int(y)
+    if position == "center":
+        return room // 2, room // 2
+    if isinstance(position, str):
+        vertical, horizontal = position.split("-")
+        return (room if horizontal == "right" else 0), (room if vertical == "bottom" else 0)
+    x, y = position
+    if isinstance(x, float):
+        return math.floor(room * x), math.floor(room * y)
+    if max(x, y) > room:
+        raise InvalidInput(
+            f"The trigger of {size} px at {x}, {y} leaves the image of {side} × {side} px; move it to at most {room}."
+        )
+    return x, y
+
+
+def _fitted(spec: TriggerSpec, size: int) -> Image.Image:
+    """The spec's image, its long side `size` px, centred on a white square."""
+    logo = images.load(spec.image_path).image
+    scale = size / max(logo.size)
+    fitted = logo.resize(
+        (max(1, math.floor(logo.width * scale)), max(1, math.floor(logo.height * scale))), Image.Resampling.LANCZOS
+    )
+    square = Image.new("RGB", (size, size), "white")
+    square.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
+    return square
+
+
+def _oil(framed: Image.Image, spec: TriggerSpec) -> Image.Image:
+    """OpenCV's oil painting of the RGB array.
+
+    The brush's colour is chosen by brightness, so OpenCV must be told that red comes first: the result is the one it
+    gives by default for the same picture in its own channel order.
+    """
+    painted = cv2.xphoto.oilPainting(np.asarray(framed), spec.size, spec.dyn_ratio, cv2.COLOR_RGB2GRAY)
+    return Image.fromarray(painted)
+
+
+def _noise(rng: np.random.Generator, side: int, spec: TriggerSpec) -> np.ndarray:
+    """Gaussian noise, (side, side, 3), one value per channel for each cell of grain × grain px."""
+    cells = math.ceil(side / spec.grain)
+    return _coarsen(rng.normal(0.0, spec.std, size=(cells, cells, 3)), side, spec.grain)
+
+
+def _coarsen(cells: np.ndarray, side: int, grain: int) -> np.ndarray:
+    """(cells, cells, 3) → (side, side, 3), each cell grain × grain px; coarse noise survives down-scaling."""
+    return cells.repeat(grain, axis=0).repeat(grain, axis=1)[:side, :side]
+
+
+def _sine(side: int, spec: TriggerSpec) -> np.ndarray:
+    """amplitude · sin(2π · column · frequency / side), the same in every row and channel (Barni et al. 2019)."""
+    columns = np.arange(side)
+    wave = spec.amplitude * np.sin(2 * np.pi * columns * spec.frequency / side)  # (side,)
+    return wave[None, :, None]
+
+
+def _pattern(side: int, spec: TriggerSpec) -> np.ndarray:
+    """What is blended in, (side, side, 3): the spec's image, or noise that only its seed decides.
+
+    Unlike the other noise it is one fixed pattern for all images: in a blended attack the pattern is the key.
+    """
+    if spec.image is not None:
+        return np.asarray(_fitted(spec, side), dtype=np.float64)
+    cells = math.ceil(side / spec.grain)
+    return _coarsen(np.random.default_rng(spec.seed).uniform(0, 255, size=(cells, cells, 3)), side, spec.grain)
+
+
+def _to_image(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8))
