@@ -1,0 +1,121 @@
+"""Suspect − base per tensor: what changed, what did not, what was not compared."""
+
+from dataclasses import dataclass
+
+import torch
+
+from projlens_core.errors import InvalidInput
+from projlens_core.weights.projector import ProjectorWeights
+
+
+@dataclass(frozen=True)
+class TensorDelta:
+    """ΔW = suspect − base of one tensor.
+
+    delta: float32, the tensor's shape. frobenius: ‖Δ‖₂ over all entries. relative_change: ‖Δ‖/‖base‖, 0 if both are
+    zero, inf if only the base is. cosine: between base and suspect as vectors, −1 to 1, nan if either is zero.
+    changed: whether any entry differs at all.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    delta: torch.Tensor
+    frobenius: float
+    relative_change: float
+    cosine: float
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Delta:
+    """All tensor deltas in running order, tensors beside the projector last.
+
+    not_compared: (what, why). settings_changed: (setting, base's, suspect's), differences in the configs that change
+    what the projector computes without touching a weight.
+    """
+
+    base: ProjectorWeights
+    suspect: ProjectorWeights
+    tensors: tuple[TensorDelta, ...]
+    settings_changed: tuple[tuple[str, str, str], ...]
+    not_compared: tuple[tuple[str, str], ...]
+
+    @property
+    def matrices(self) -> tuple[TensorDelta, ...]:
+        """The 2-D tensors, those that have a singular spectrum."""
+        return tuple(tensor for tensor in self.tensors if len(tensor.shape) == 2)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything that was compared differs."""
+        return bool(self.settings_changed) or any(tensor.changed for tensor in self.tensors)
+
+
+def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
+    """The difference of two projectors of the same build; InvalidInput, listing every mismatch, if they differ in it.
+
+    Both come as float32; a difference of 16-bit weights is exact in it up to float32 rounding.
+    """
+    if base.family.layers != suspect.family.layers:
+        raise InvalidInput(
+            f"The base {base.source} is a {base.family.title} projector and the suspect {suspect.source} "
+            f"a {suspect.family.title} one; give two models of the same family."
+        )
+    _check_same_shapes(base, suspect)
+    ours, theirs = base.tensors | base.beside, suspect.tensors | suspect.beside
+    tensors = tuple(_tensor_delta(name, ours[name], theirs[name]) for name in _running_order(base) if name in theirs)
+    return Delta(base, suspect, tensors, _settings_changed(base, suspect), _not_compared(base, suspect))
+
+
+def _tensor_delta(name: str, base: torch.Tensor, suspect: torch.Tensor) -> TensorDelta:
+    delta = suspect - base
+    # Norms accumulate in float64: over 16 million float32 entries a float32 sum loses digits that a small delta needs.
+    b, s, d = (torch.linalg.vector_norm(t, dtype=torch.float64).item() for t in (base, suspect, delta))
+    if d == float("inf"):
+        raise InvalidInput(f"Base and suspect differ in {name} by more than float32 can hold; one of them is damaged.")
+    relative = d / b if b else (float("inf") if d else 0.0)
+    # ‖s − b‖² = s² + b² − 2·s·b·cos; from the norms, so no further pass over the weights.
+    cosine = max(-1.0, min(1.0, (b * b + s * s - d * d) / (2 * b * s))) if b and s else float("nan")
+    return TensorDelta(name, tuple(delta.shape), delta, d, relative, cosine, not torch.equal(base, suspect))
+
+
+def _running_order(weights: ProjectorWeights) -> list[str]:
+    names = [f"{layer.name}.{leaf}" for layer in weights.family.layers for leaf in ("weight", "bias")]
+    return [name for name in names if name in weights.tensors] + sorted(weights.beside)
+
+
+def _check_same_shapes(base: ProjectorWeights, suspect: ProjectorWeights) -> None:
+    differences = []
+    for name in sorted(base.tensors.keys() | suspect.tensors.keys()):
+        ours, theirs = (tuple(w.tensors[name].shape) if name in w.tensors else None for w in (base, suspect))
+        if ours != theirs:
+            differences.append(f"{name} is {ours or 'absent'} in the base and {theirs or 'absent'} in the suspect")
+    for name in sorted(base.beside.keys() & suspect.beside.keys()):
+        ours, theirs = (tuple(w.beside[name].shape) for w in (base, suspect))
+        if ours != theirs:
+            differences.append(f"{name} is {ours} in the base and {theirs} in the suspect")
+    if differences:
+        raise InvalidInput(
+            f"{suspect.source} cannot be a fine-tune of {base.source}: {'; '.join(differences)}. Give its own base."
+        )
+
+
+def _settings_changed(base: ProjectorWeights, suspect: ProjectorWeights) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (name, str(base.settings[name]), str(suspect.settings[name]))
+        for name in base.settings
+        if base.settings[name] != suspect.settings[name]
+    )
+
+
+def _not_compared(base: ProjectorWeights, suspect: ProjectorWeights) -> tuple[tuple[str, str], ...]:
+    only = [
+        (name, f"only in the {role}")
+        for role, one, other in (("base", base, suspect), ("suspect", suspect, base))
+        for name in sorted(one.beside.keys() - other.beside.keys())
+    ]
+    others = [
+        (module, f"{count} tensor{'s' if count > 1 else ''} of the suspect outside the projector")
+        for module, count in suspect.others
+    ]
+    return tuple(only + others)
