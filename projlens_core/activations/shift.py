@@ -1,0 +1,226 @@
+"""The embedding shift ΔE of a set of images between base and suspect, and everything the paper reads from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from projlens_core.activations.direction import (
+    Direction,
+    Kind,
+    along,
+    direction_cosine,
+    drift_direction,
+    shift_magnitude,
+)
+from projlens_core.activations.norm_shift import NormShiftFit, norm_shift_fit
+from projlens_core.activations.separation import Separation, separation
+from projlens_core.errors import InvalidInput
+from projlens_core.weights.projector import ProjectorWeights, as_module
+
+__all__ = [
+    "Condition",
+    "Contrast",
+    "Direction",
+    "NormShiftFit",
+    "Null",
+    "Separation",
+    "ShiftAnalysis",
+    "analyse",
+    "direction_cosine",
+    "drift_direction",
+    "embeddings",
+    "norm_shift_fit",
+    "shift_magnitude",
+]
+
+IMAGES_AT_ONCE = 32
+NULL_DRAWS = 200
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One set of images, clean or triggered, as base and suspect embed it. Embedding units throughout."""
+
+    delta_e: torch.Tensor  # (n, T, d) E_suspect − E_base
+    base_norms: torch.Tensor  # (n, T) ‖E_base‖₂
+    shift: torch.Tensor  # (n, T) signed, along the direction of the analysis
+    sample_mean: torch.Tensor  # (n,) mean shift over an image's tokens
+    sample_max: torch.Tensor  # (n,) largest signed shift of an image's tokens
+    direction: Direction  # this set's own drift direction
+    fit: NormShiftFit  # shift against base_norms
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The fourfold contrast (suspect − base) × (triggered − clean), per image pair, beside what base itself does.
+
+    A trigger changes the embeddings of any projector; a backdoor changes them more in the suspect than in base.
+    """
+
+    projection: torch.Tensor  # (n,) mean over tokens of (ΔE_triggered − ΔE_clean)·v
+    norm: torch.Tensor  # (n,) mean over tokens of ‖ΔE_triggered − ΔE_clean‖₂
+    base_projection: torch.Tensor  # (n,) the same of E_base: (E_triggered − E_clean)·v
+    base_norm: torch.Tensor  # (n,)
+
+
+@dataclass(frozen=True)
+class Null:
+    """Mean |ΔE·g| over all tokens along random directions g: what a direction without meaning would show.
+
+    The embedding shifts stay as they are, so their norms are matched; only the direction is drawn, uniformly.
+    """
+
+    observed: float  # mean |ΔE·v| over the same tokens, along the direction of the analysis
+    mean: float  # over the draws
+    high: float  # 97.5 % of the draws lie below
+    draws: int
+
+
+@dataclass(frozen=True)
+class ShiftAnalysis:
+    """The embedding shift of clean images and, if given, of their triggered twins, along one direction or several."""
+
+    directions: tuple[Direction, ...]  # the ones used: one for all images, or one per image
+    clean: Condition
+    triggered: Condition | None
+    direction_cosine: float | None  # between the two conditions' own drift directions
+    separation: Separation | None  # of the mean shift per image, triggered against clean
+    null: Null
+    contrast: Contrast | None
+
+    @property
+    def direction(self) -> Direction:
+        """The direction used; the first image's, if each image has its own."""
+        return self.directions[0]
+
+
+def embeddings(projector: ProjectorWeights, tokens: torch.Tensor) -> torch.Tensor:
+    """Image embeddings in float32 that the projector makes of vision-tower tokens: (n, T, d_vision) → (n, T, d).
+
+    Raises InvalidInput if the projector reads tokens of another width.
+    """
+    if tokens.shape[-1] != projector.d_in:
+        raise InvalidInput(
+            f"The vision tower's tokens are {tokens.shape[-1]} wide, but {projector.source} reads {projector.d_in}; "
+            "give the tower this projector was trained with."
+        )
+    module = as_module(projector)
+    with torch.no_grad():
+        return torch.cat([module(chunk) for chunk in tokens.float().split(IMAGES_AT_ONCE)])
+
+
+def analyse(
+    base: ProjectorWeights,
+    suspect: ProjectorWeights,
+    clean_tokens: torch.Tensor,
+    triggered_tokens: torch.Tensor | None = None,
+    direction: Kind | torch.Tensor | Direction | Sequence[Direction] = "universal",
+) -> ShiftAnalysis:
+    """Analyse n images' tokens (n, T, d_vision) and, optionally, those of their triggered twins, in the same order.
+
+    direction chooses what shifts are projected on:
+    - "universal": one drift direction of all ΔE in the set, clean and triggered stacked;
+    - "image": each image's own, from its clean ΔE alone;
+    - "pair": each pair's own, from its clean and triggered ΔE stacked;
+    - a vector (d,), a Direction, or one Direction per image from another analysis (the control along the suspect's).
+
+    Raises InvalidInput if the twins do not match, "pair" is asked without twins, or there is no shift at all.
+    """
+    sets = [clean_tokens] if triggered_tokens is None else [clean_tokens, triggered_tokens]
+    if any(tokens.dim() != 3 or tokens.shape != clean_tokens.shape or 0 in tokens.shape for tokens in sets):
+        found = " and ".join(str(tuple(tokens.shape)) for tokens in sets)
+        raise InvalidInput(f"Clean and triggered tokens must both be (images, tokens, d_vision); found {found}.")
+    if base.d_out != suspect.d_out:
+        raise InvalidInput(
+            f"{base.source} makes embeddings {base.d_out} wide and {suspect.source} {suspect.d_out}; "
+            "only projectors of one shape can be compared."
+        )
+    base_e = [embeddings(base, tokens) for tokens in sets]
+    delta_e = [embeddings(suspect, tokens) - e for tokens, e in zip(sets, base_e, strict=True)]
+    directions = _directions(direction, delta_e)
+    shifts = [_project(d, directions) for d in delta_e]
+    conditions = [_condition(*parts) for parts in zip(delta_e, base_e, shifts, strict=True)]
+    null = _null(delta_e, shifts)
+    if triggered_tokens is None:
+        return ShiftAnalysis(directions, conditions[0], None, None, None, null, None)
+    clean, triggered = conditions
+    return ShiftAnalysis(
+        directions=directions,
+        clean=clean,
+        triggered=triggered,
+        direction_cosine=direction_cosine(clean.direction, triggered.direction),
+        separation=separation(clean.sample_mean, triggered.sample_mean),
+        null=null,
+        contrast=_contrast(base_e, delta_e, directions),
+    )
+
+
+def _directions(
+    choice: Kind | torch.Tensor | Direction | Sequence[Direction], delta_e: list[torch.Tensor]
+) -> tuple[Direction, ...]:
+    """One direction for all images, or one for each."""
+    images = len(delta_e[0])
+    if isinstance(choice, torch.Tensor):
+        return (along(choice, torch.cat(delta_e)),)
+    if isinstance(choice, Direction):
+        return (along(choice.vector, torch.cat(delta_e)),)
+    if not isinstance(choice, str):
+        if len(choice) not in (1, images):
+            raise InvalidInput(f"{len(choice)} directions were given for {images} images; give one, or one per image.")
+        stacks = [torch.cat(delta_e)] if len(choice) == 1 else _pairs(delta_e)
+        return tuple(along(given.vector, stack) for given, stack in zip(choice, stacks, strict=True))
+    match choice:
+        case "universal":
+            return (drift_direction(torch.cat(delta_e), "universal"),)
+        case "image":
+            return tuple(drift_direction(image, "image") for image in delta_e[0])
+        case "pair" if len(delta_e) == 2:
+            return tuple(drift_direction(pair, "pair") for pair in _pairs(delta_e))
+        case "pair":
+            raise InvalidInput("The direction of a pair needs triggered twins; choose universal or image without them.")
+    raise InvalidInput(f"There is no direction {choice!r}; choose universal, image or pair.")
+
+
+def _pairs(delta_e: list[torch.Tensor]) -> list[torch.Tensor]:
+    """All ΔE of each image, its clean and triggered tokens stacked: n × (T or 2T, d)."""
+    return list(torch.cat(delta_e, dim=1))
+
+
+def _project(vectors: torch.Tensor, directions: tuple[Direction, ...]) -> torch.Tensor:
+    """Projections (n, T) of (n, T, d) on the direction shared by all images or on each image's own."""
+    axes = torch.stack([d.vector for d in directions])  # (1 or n, d)
+    return torch.einsum("ntd,nd->nt", vectors, axes.expand(len(vectors), -1))
+
+
+def _condition(delta_e: torch.Tensor, base_e: torch.Tensor, shift: torch.Tensor) -> Condition:
+    norms = base_e.norm(dim=-1)
+    return Condition(
+        delta_e=delta_e,
+        base_norms=norms,
+        shift=shift,
+        sample_mean=shift.mean(dim=1),
+        sample_max=shift.amax(dim=1),
+        direction=drift_direction(delta_e),
+        fit=norm_shift_fit(norms, shift),
+    )
+
+
+def _null(delta_e: list[torch.Tensor], shifts: list[torch.Tensor]) -> Null:
+    """Seeded, so that the same case shows the same null."""
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.randn(delta_e[0].shape[-1], NULL_DRAWS, generator=generator)  # (d, draws)
+    axes /= axes.norm(dim=0)
+    per_draw = torch.stack([(image @ axes).abs().mean(dim=0) for d in delta_e for image in d]).mean(dim=0)  # (draws,)
+    observed = torch.cat(shifts).abs().mean()
+    return Null(float(observed), float(per_draw.mean()), float(per_draw.quantile(0.975)), NULL_DRAWS)
+
+
+def _contrast(base_e: list[torch.Tensor], delta_e: list[torch.Tensor], directions: tuple[Direction, ...]) -> Contrast:
+    gained, before = delta_e[1] - delta_e[0], base_e[1] - base_e[0]  # (n, T, d) each
+    return Contrast(
+        projection=_project(gained, directions).mean(dim=1),
+        norm=gained.norm(dim=-1).mean(dim=1),
+        base_projection=_project(before, directions).mean(dim=1),
+        base_norm=before.norm(dim=-1).mean(dim=1),
+    )
