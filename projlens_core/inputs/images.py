@@ -18,7 +18,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from projlens_core.cache import content_key
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.inputs.jpeg import decodable_part
+from projlens_core.inputs.jpeg import is_whole
 
 MAX_PIXELS = 50_000_000  # of one image; 150 MB once decoded
 MAX_BYTES = 64 * 2**20  # of one image file
@@ -112,12 +112,9 @@ def decode(data: bytes, name: str) -> Picture:
             raise InvalidInput(
                 f"{label} has {width:,} × {height:,} pixels, more than the {MAX_PIXELS:,} that are read; scale it down."
             )
-        if reader is JpegImageFile:
-            whole = decodable_part(data)
-            if whole is None:
-                raise InvalidInput(f"{label} is cut off: its JPEG end marker is missing; give the complete file.")
-            opened = reader(BytesIO(whole))
         opened.load()
+        if reader is JpegImageFile and not is_whole(data, opened.tobytes()):
+            raise InvalidInput(f"{label} is cut off, its lower part is missing; give the complete file.")
         return picture(_upright(opened), name)
     except UnidentifiedImageError as error:
         raise InvalidInput(f"{label} is not a {FORMATS} image; convert it to one of these.") from error

@@ -1,29 +1,37 @@
-"""Whether a JPEG is whole: its decoder fills what is missing with grey and does not say so, so ProjLens looks first."""
+"""Whether a JPEG is whole: its decoder fills what is missing with grey and does not say so, so ProjLens looks."""
 
 import re
+from io import BytesIO
+
+from PIL.JpegImagePlugin import JpegImageFile
 
 # A marker inside or between scans: 0xFF and a code that is neither a stuffed zero, a restart (D0–D7) nor a fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _END_OF_IMAGE = 0xD9
-_START_OF_SCAN = 0xDA
-_SEQUENTIAL = (0xC0, 0xC1)  # baseline and extended sequential frames, Huffman coded
 _WITHOUT_LENGTH = (0x01, 0xD8)
+_FILLER = b"\x55\xaa\x33\xcc" * 16
 
 
-def decodable_part(data: bytes) -> bytes | None:
-    """The bytes to hand to the decoder so that missing picture data is an error, or None if the end marker is missing.
+def is_whole(data: bytes, pixels: bytes) -> bool:
+    """Whether the JPEG file `data`, which decodes to `pixels` (Pillow's tobytes), holds all of them.
 
-    A file that was cut off and closed with an end marker decodes "successfully", its lower part grey. Without the
-    end marker the decoder asks for more data instead, and only a file whose pixels are all there can be read. That
-    holds for one sequential scan; a progressive file needs its marker, so it is returned up to and including it.
+    A file that was cut off and closed with an end marker decodes "successfully". So it is decoded again with other
+    bytes before that marker: a whole file's decoder has all it needs by then and gives the same pixels; one that is
+    still short of data reads those bytes and does not. (Blind to a cut that falls exactly between two scans.)
     """
-    position, scans, sequential = 2, 0, False
+    end = _end_marker(data)
+    if end is None:
+        return False
+    return JpegImageFile(BytesIO(data[:end] + _FILLER + data[end:])).tobytes() == pixels
+
+
+def _end_marker(data: bytes) -> int | None:
+    """Offset of the end-of-image marker, past thumbnails in the header and before anything appended to the file."""
+    position = 2
     while found := _MARKER.search(data, position):
         code = data[found.end() - 1]
         if code == _END_OF_IMAGE:
-            return data[: found.start()] if sequential and scans == 1 else data[: found.end()]
-        sequential = sequential or code in _SEQUENTIAL
-        scans += code == _START_OF_SCAN
+            return found.start()
         length = 0 if code in _WITHOUT_LENGTH else int.from_bytes(data[found.end() : found.end() + 2])
         position = found.end() + length
     return None
