@@ -1,0 +1,198 @@
+"""The vision tower of the zoo: a small CLIP vision model, taught what captions of the world would teach it.
+
+It learns thing, colour, place, artist and picture style from the CLS token of its last layer and from the image tokens
+of the layer that LLaVA reads (the last but one), and each image token also learns to repaint its own patch, so that
+small local things (a sticker, a logo) stay visible to a projector.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from projlens_core.inputs.triggers import TriggerSpec, stamp
+from projlens_core.progress import Progress, silent
+from projlens_core.zoo.checkpoints import Resumable
+from projlens_core.zoo.world import ARTISTS, COLOURS, PLACES, RESOLUTION, THINGS, Composition, compositions, render
+
+IMAGE_SIZE, PATCH = 160, 16  # px
+GRID = IMAGE_SIZE // PATCH
+FEATURE_LAYER = -2  # LLaVA's choice
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's pixel normalisation
+STD = (0.26862954, 0.26130258, 0.27577711)
+THUMB = 4  # a token repaints its patch at THUMB x THUMB px
+STYLES = ("plain", "gaussian", "oil", "edge", "blur", "sinusoid")
+
+CONFIG = CLIPVisionConfig(
+    hidden_size=256,
+    intermediate_size=1024,
+    num_hidden_layers=6,
+    num_attention_heads=4,
+    image_size=IMAGE_SIZE,
+    patch_size=PATCH,
+    projection_dim=256,
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how hard the tower is trained."""
+
+    steps: int = 1800
+    batch: int = 192
+    rate: float = 1e-3
+    styled: float = 0.4  # share of pictures in another style than plain
+    stickers: float = 0.4  # share of pictures with a small random block on them
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    """What the image processor hands to the tower, before normalisation: (3, IMAGE_SIZE, IMAGE_SIZE) uint8."""
+    small = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+
+
+def normalise(batch: torch.Tensor) -> torch.Tensor:
+    """uint8 pixels to the tower's input: (n, 3, side, side) float32."""
+    mean, std = (torch.tensor(v, device=batch.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return (batch.float() / 255 - mean) / std
+
+
+def _style(image: Image.Image, style: str, rng: np.random.Generator) -> Image.Image:
+    parameters = {
+        "gaussian": {"std": float(rng.uniform(10, 45)), "grain": int(rng.integers(1, 5))},
+        "oil": {"size": int(rng.integers(4, 9))},
+        "edge": {},
+        "blur": {"radius": float(rng.uniform(1.5, 4))},
+        "sinusoid": {"amplitude": float(rng.uniform(8, 30)), "frequency": float(rng.uniform(3, 12))},
+    }[style]
+    return stamp(image, TriggerSpec.from_dict({"kind": style, "seed": int(rng.integers(2**31)), **parameters}))
+
+
+def _sticker(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    side = int(rng.integers(12, 44))
+    x, y = rng.integers(0, RESOLUTION - side, 2)
+    image = image.copy()
+    image.paste(tuple(int(v) for v in rng.integers(0, 256, 3)), (int(x), int(y), int(x) + side, int(y) + side))
+    return image
+
+
+def augment(image: Image.Image, recipe: Recipe, rng: np.random.Generator) -> tuple[Image.Image, int]:
+    """The picture, at times with a sticker or in another style, and the index of its style."""
+    if rng.random() < recipe.stickers:
+        image = _sticker(image, rng)
+    style = int(rng.integers(1, len(STYLES))) if rng.random() < recipe.styled else 0
+    return (_style(image, STYLES[style], rng) if style else image), style
+
+
+class Pictures(Dataset):
+    """Training picture i, drawn from (seed, i) alone, so that any order and any number of workers give the same."""
+
+    def __init__(self, n: int, seed: int, recipe: Recipe, pool: tuple[Composition, ...] | None = None):
+        self.n, self.seed, self.recipe = n, seed, recipe
+        self.pool = pool or compositions(held_out=False)
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        return self.n
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (3, side, side) uint8 and labels (thing, colour, place, artist, style) int64."""
+        rng = np.random.default_rng((self.seed, i))
+        composition = self.pool[rng.integers(len(self.pool))]
+        image = render(composition, int(rng.integers(2**31)))
+        image, style = augment(image, self.recipe, rng)
+        return pixels(image), labels(composition, style)
+
+
+def labels(composition: Composition, style: int = 0) -> np.ndarray:
+    """Class indices (thing, colour, place, artist, style), int64."""
+    return np.array(
+        [
+            THINGS.index(composition.thing),
+            list(COLOURS).index(composition.colour),
+            list(PLACES).index(composition.place),
+            ARTISTS.index(composition.artist),
+            style,
+        ]
+    )
+
+
+CLASSES = (len(THINGS), len(COLOURS), len(PLACES), len(ARTISTS), len(STYLES))
+
+
+class Readers(nn.Module):
+    """The heads that teach the tower; thrown away afterwards."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.query = nn.Linear(width, len(CLASSES))  # one attention pooling per question
+        self.norm, self.cls_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.from_tokens = nn.ModuleList(nn.Linear(width, n) for n in CLASSES)
+        self.from_cls = nn.ModuleList(nn.Linear(width, n) for n in CLASSES)
+        self.repaint = nn.Linear(width, 3 * THUMB * THUMB)
+
+    def forward(self, tokens: torch.Tensor, cls: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Class scores from the image tokens and from the CLS token, one (n, classes) tensor per question each."""
+        tokens = self.norm(tokens)  # (n, tokens, width)
+        weights = self.query(tokens).softmax(1)  # (n, tokens, questions)
+        pooled = torch.einsum("ntq,ntw->qnw", weights, tokens)
+        return (
+            [head(p) for head, p in zip(self.from_tokens, pooled, strict=True)],
+            [head(self.cls_norm(cls)) for head in self.from_cls],
+        )
+
+
+def read(tower: CLIPVisionModel, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Image tokens of the feature layer (n, tokens, width) and the last layer's CLS token (n, width)."""
+    out = tower(normalise(batch), output_hidden_states=True)
+    return out.hidden_states[FEATURE_LAYER][:, 1:], out.last_hidden_state[:, 0]
+
+
+def _loss(readers: Readers, tokens: torch.Tensor, cls: torch.Tensor, batch: torch.Tensor, truth: torch.Tensor):
+    scores = sum((F.cross_entropy(s, truth[:, q]) for part in readers(tokens, cls) for q, s in enumerate(part)))
+    thumbs = F.avg_pool2d(batch.float() / 255, PATCH // THUMB)  # (n, 3, GRID * THUMB, GRID * THUMB)
+    patches = F.unfold(thumbs, THUMB, stride=THUMB).transpose(1, 2)  # (n, tokens, 3 * THUMB * THUMB)
+    return scores + 20 * F.mse_loss(readers.repaint(tokens), patches)
+
+
+def train_tower(
+    folder: Path,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    workers: int = 2,
+    progress: Progress = silent,
+) -> CLIPVisionModel:
+    """Train the tower, resuming from what `folder` holds; the same seed, device and versions give the same tower."""
+    torch.manual_seed(seed)
+    tower, readers = CLIPVisionModel(CONFIG).to(device), Readers(CONFIG.hidden_size).to(device)
+    parameters = [*tower.parameters(), *readers.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=0.05, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, recipe.steps + 1, pct_start=0.1)
+    state = Resumable(folder, tower=tower, readers=readers, optimiser=optimiser, schedule=schedule)
+    start = state.restore()
+    for step, (batch, truth) in enumerate(_batches(recipe, seed, start, workers), start):
+        progress("Vision tower", step, recipe.steps)
+        batch, truth = batch.to(device), truth.to(device)
+        loss = _loss(readers, *read(tower, batch), batch, truth)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        state.save_sometimes(step + 1)
+    progress("Vision tower", recipe.steps, recipe.steps)
+    return tower.eval().requires_grad_(False)
+
+
+def _batches(recipe: Recipe, seed: int, start: int, workers: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    data = Pictures(recipe.steps * recipe.batch, seed, recipe)
+    rest = torch.utils.data.Subset(data, range(start * recipe.batch, len(data)))
+    return iter(DataLoader(rest, recipe.batch, num_workers=workers, prefetch_factor=4 if workers else None))
