@@ -1,0 +1,178 @@
+"""The vision tower of a model, alone: what every projector of a case reads. The language model is never touched."""
+
+import json
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import nn
+from transformers import AutoImageProcessor, AutoModel, BaseImageProcessor, LlavaConfig
+
+from projlens_core.activations.config import LEADING_TOKENS, feature_layers, open_model
+from projlens_core.cache import content_key
+from projlens_core.device import compute_dtype, pick_device
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.sources import Source, resolve
+from projlens_core.weights.checkpoint import Checkpoint
+from projlens_core.weights.families import listed
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+PROBE_SIZE = (640, 426)  # px, not square: preprocessing must turn any image into one size
+MAX_ASPECT = 100  # CLIP scales the short side to size first, which makes a huge image of a long thin one
+
+
+class VisionModel:
+    """A vision tower with its preprocessing: images → the tokens a projector reads (vision_feature_layer, no CLS).
+
+    key identifies all that decides the tokens (weights, preprocessing, layers, precision), for use in caches.
+    grid is (rows, columns) of patches, in which the tokens are ordered row by row; image_size is in px.
+    """
+
+    def __init__(
+        self, tower: nn.Module, processor: BaseImageProcessor, config: LlavaConfig, label: str, device: torch.device
+    ):
+        self.tower, self.processor, self.label, self.device = tower, processor, label, device
+        self.image_size: int = config.vision_config.image_size
+        side = self.image_size // config.vision_config.patch_size
+        self.grid = (side, side)
+        self.d_vision: int = config.vision_config.hidden_size * len(feature_layers(config))
+        self._layers = feature_layers(config)
+        self._leading = LEADING_TOKENS[config.vision_config.model_type]
+        self._dtype = next(tower.parameters()).dtype
+        self._check_preprocessing()
+        self.key = self._key()
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens an image has."""
+        return self.grid[0] * self.grid[1]
+
+    def encode(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """Tokens of the images, float32 on the CPU: (n, tokens, d_vision). One pass of the tower, uncached.
+
+        Raises InvalidInput for an image more than a hundred times as long as wide.
+        """
+        pixels = self._pixels(images)  # (n, 3, size, size)
+        with torch.no_grad():
+            states = self.tower(
+                pixels.to(self.device, self._dtype), output_hidden_states=self._layers, return_dict=True
+            ).hidden_states
+            features = torch.cat([states[layer][:, self._leading :] for layer in self._layers], dim=-1)
+        return features.float().cpu()
+
+    def _pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        for image in images:
+            if max(image.size) > MAX_ASPECT * min(image.size):
+                raise InvalidInput(
+                    f"An image of {image.width} × {image.height} px is too long and thin for a vision tower; crop it."
+                )
+        return self.processor(images=[image.convert("RGB") for image in images], return_tensors="pt")["pixel_values"]
+
+    def _check_preprocessing(self) -> None:
+        """InvalidInput unless an image of another shape comes out at the size the tower reads."""
+        wanted = (1, 3, self.image_size, self.image_size)
+        for name in ("size", "crop_size"):
+            sizes = getattr(self.processor, name, None) or {}
+            if any(not isinstance(s, int) or not 0 < s <= 4 * self.image_size for s in dict(sizes).values() if s):
+                raise InvalidInput(
+                    f"The image processor of {self.label} has {name} {dict(sizes)}, but its tower reads "
+                    f"{self.image_size} px."
+                )
+        try:
+            found = tuple(self._pixels([Image.new("RGB", PROBE_SIZE)]).shape)
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError) as error:
+            raise InvalidInput(f"The image processor of {self.label} fails on an ordinary image: {error}") from error
+        if found != wanted:
+            raise InvalidInput(
+                f"The image processor of {self.label} makes pixels of shape {found}, but its tower reads {wanted}."
+            )
+
+    def _key(self) -> str:
+        settings = json.dumps(self.processor.to_dict(), sort_keys=True, default=str)
+        parts: list[object] = [type(self.processor).__name__, settings, self._layers, self._leading, str(self._dtype)]
+        for name, tensor in sorted(self.tower.state_dict().items()):
+            parts += [name, tuple(tensor.shape), tensor.cpu().contiguous().view(torch.uint8).numpy().data]
+        return content_key(*parts)
+
+
+def load_vision(source: Source | str, device: torch.device | str | None = None) -> VisionModel:
+    """Load the vision tower of a llava model, reading no other tensor, in the device's precision.
+
+    `source` may be a checkpoint folder (released or current key layout), a file in one, or zoo:NAME. Raises
+    InvalidInput or Unsupported, in one sentence, for everything that cannot be run as it stands.
+    """
+    source = source if isinstance(source, Source) else resolve(source)
+    checkpoint, config = open_model(source)
+    device = pick_device(str(device) if device else None)
+    processor = _image_processor(source)
+    tower = _load_tower(checkpoint, config, compute_dtype(device)).to(device)
+    return VisionModel(tower, processor, config, source.label, device)
+
+
+def _image_processor(source: Source) -> BaseImageProcessor:
+    try:
+        return AutoImageProcessor.from_pretrained(source.model, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidInput(f"The image processor of {source.label} cannot be loaded: {reason}") from error
+
+
+def _load_tower(checkpoint: Checkpoint, config: LlavaConfig, dtype: torch.dtype) -> nn.Module:
+    """The tower's module with its tensors, each of which must be there, fit and be finite."""
+    with torch.device("meta"):  # costs nothing, whatever sizes the config claims
+        # attn_implementation is given, since a config may name one that would be fetched from elsewhere
+        tower = AutoModel.from_config(config.vision_config, attn_implementation="sdpa")
+    wanted = tower.state_dict()
+    stored = _tower_names(checkpoint, wanted)
+    missing = sorted(wanted.keys() - stored.keys())
+    unknown = sorted(stored[name] for name in stored.keys() - wanted.keys())
+    if missing or unknown:
+        said = [f"lacks {listed(missing)}"] * bool(missing) + [f"has {listed(unknown)} besides"] * bool(unknown)
+        raise InvalidInput(
+            f"The vision tower of {checkpoint.label} is not the one its config describes: it {' and '.join(said)}."
+        )
+    tensors = {}
+    for name, meta in wanted.items():
+        info = checkpoint.info(stored[name])
+        if info.shape != tuple(meta.shape):
+            raise InvalidInput(
+                f"{info.name} of {checkpoint.label} has shape {info.shape}, but its config says {tuple(meta.shape)}."
+            )
+        if info.dtype not in FLOATS:
+            raise Unsupported(f"{info.name} of {checkpoint.label} is stored as {info.dtype}, expected a float type.")
+        tensors[name] = checkpoint.read(info.name).to(dtype)
+        if not torch.isfinite(tensors[name]).all():
+            raise InvalidInput(f"{info.name} of {checkpoint.label} holds NaN or infinity; such a tower cannot be run.")
+    tower.load_state_dict(tensors, strict=True, assign=True)
+    for name, buffer in list(tower.named_buffers()):  # those no checkpoint stores are still on meta
+        if buffer.is_meta:
+            parent, _, leaf = name.rpartition(".")
+            if leaf != "position_ids":
+                raise Unsupported(f"The vision tower of {checkpoint.label} has a buffer {name!r} that is not known.")
+            positions = torch.arange(buffer.shape[-1]).expand(buffer.shape)
+            tower.get_submodule(parent).register_buffer(leaf, positions, persistent=False)
+    return tower.requires_grad_(False).eval()
+
+
+def _tower_names(checkpoint: Checkpoint, wanted: dict[str, torch.Tensor]) -> dict[str, str]:
+    """{name in the module: name in the checkpoint} of all tower tensors, in any of the layouts in circulation.
+
+    Releases store `vision_tower.vision_model.*`, newer ones `model.vision_tower.*`. position_ids, which old releases
+    store too, are not weights.
+    """
+    nested = any(name.startswith("vision_model.") for name in wanted)
+    found: dict[str, str] = {}
+    for stored in checkpoint.names:
+        name = stored.removeprefix("model.")
+        if not name.startswith("vision_tower.") or name.endswith(".position_ids"):
+            continue
+        name = name.removeprefix("vision_tower.").removeprefix("vision_model.")
+        name = f"vision_model.{name}" if nested else name
+        if name in found:
+            raise InvalidInput(
+                f"{checkpoint.label} holds both {found[name]} and {stored}; which one a loader takes is uncertain."
+            )
+        found[name] = stored
+    if not found:
+        raise InvalidInput(f"{checkpoint.label} holds no vision tower, so images cannot be read with it.")
+    return found

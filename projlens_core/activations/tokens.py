@@ -1,0 +1,67 @@
+"""Images → vision-tower tokens: each image through the tower once, ever; later calls read the disk."""
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+
+import diskcache
+import torch
+from PIL import Image
+
+from projlens_core.activations.model import VisionModel
+from projlens_core.cache import content_key, open_cache
+from projlens_core.progress import Progress, silent
+
+CACHE = "tokens"
+STAGE = "Reading images with the vision tower"
+_DIGEST = hashlib.sha256().digest_size
+
+
+def image_tokens(
+    vision: VisionModel, images: Sequence[Image.Image], progress: Progress = silent, batch_size: int = 16
+) -> torch.Tensor:
+    """Tokens (n, tokens, d_vision) of the images in float32, from the cache where they are in it.
+
+    The key is the content of tower, preprocessing and image, never a name. Processes may share the cache; an entry
+    that is damaged is computed anew, and without a usable cache everything is. progress counts images.
+    """
+    images = [image.convert("RGB") for image in images]
+    if not images:
+        return torch.empty(0, vision.tokens, vision.d_vision)
+    keys = [content_key(vision.key, image.size, image.tobytes()) for image in images]
+    found = {key: _load(key, vision) for key in set(keys)}
+    missing = {key: image for key, image in zip(keys, images, strict=True) if found[key] is None}  # each once
+    todo = list(missing.items())
+    done = len(found) - len(todo)
+    progress(STAGE, done, len(found))
+    for start in range(0, len(todo), batch_size):
+        batch = todo[start : start + batch_size]
+        for (key, _), tokens in zip(batch, vision.encode([image for _, image in batch]), strict=True):
+            found[key] = tokens
+            _store(key, tokens)
+        done += len(batch)
+        progress(STAGE, done, len(found))
+    return torch.stack([found[key] for key in keys])
+
+
+def _load(key: str, vision: VisionModel) -> torch.Tensor | None:
+    """The tokens stored under `key`, or None if there are none or they are not what was written."""
+    try:
+        entry = open_cache(CACHE).get(key)
+    except (sqlite3.Error, diskcache.Timeout, OSError):
+        return None
+    if not isinstance(entry, bytes):
+        return None
+    digest, data = entry[:_DIGEST], entry[_DIGEST:]
+    if hashlib.sha256(data).digest() != digest or len(data) != 4 * vision.tokens * vision.d_vision:
+        return None
+    return torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(vision.tokens, vision.d_vision)
+
+
+def _store(key: str, tokens: torch.Tensor) -> None:
+    """Keep the tokens as bytes behind their digest; bytes, since other values would be unpickled when read."""
+    data = tokens.contiguous().numpy().tobytes()
+    try:
+        open_cache(CACHE).set(key, hashlib.sha256(data).digest() + data)
+    except (sqlite3.Error, diskcache.Timeout, OSError):
+        return  # a full or read-only disk costs time, not the result
