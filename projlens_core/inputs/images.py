@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -26,14 +26,14 @@ MAX_FOLDER_PIXELS = 500_000_000  # of all images of one folder together, which s
 FORMATS = "PNG, JPEG, WebP, GIF or BMP"
 LABELS = "labels.csv"  # the answers that may lie beside the images of a folder
 
-# Signature → reader. Only these readers ever see untrusted bytes: Pillow knows some forty formats, and the odd ones
-# are where its holes were. Calling the reader, not Image.open, also lets the header's size be judged by us.
-_READERS: tuple[tuple[bytes, Callable[[BytesIO], ImageFile]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", PngImageFile),
-    (b"\xff\xd8\xff", JpegImageFile),
-    (b"RIFF", WebPImageFile),
-    (b"GIF8", GifImageFile),
-    (b"BM", BmpImageFile),
+# Signature and its offset → reader. Only these readers ever see untrusted bytes: Pillow knows some forty formats, and
+# the odd ones are where its holes were. Calling the reader, not Image.open, also leaves judging the size to us.
+_READERS: tuple[tuple[bytes, int, Callable[[BytesIO], ImageFile]], ...] = (
+    (b"\x89PNG\r\n\x1a\n", 0, PngImageFile),
+    (b"\xff\xd8\xff", 0, JpegImageFile),
+    (b"WEBP", 8, WebPImageFile),
+    (b"GIF8", 0, GifImageFile),
+    (b"BM", 0, BmpImageFile),
 )
 
 # What Pillow's readers raise on damaged data (found by fuzzing them); SyntaxError is its word for a broken header.
@@ -102,7 +102,7 @@ def decode(data: bytes, name: str) -> Picture:
         raise InvalidInput(f"{label} is empty (0 bytes); give a {FORMATS} image.")
     if len(data) > MAX_BYTES:
         raise InvalidInput(_too_many_bytes(label, len(data)))
-    reader = next((reader for signature, reader in _READERS if data.startswith(signature)), None)
+    reader = next((reader for mark, offset, reader in _READERS if data.startswith(mark, offset)), None)
     if reader is None:
         raise InvalidInput(f"{label} is not a {FORMATS} image; convert it to one of these.")
     try:
@@ -116,8 +116,6 @@ def decode(data: bytes, name: str) -> Picture:
         if reader is JpegImageFile and not is_whole(data, opened.tobytes()):
             raise InvalidInput(f"{label} is cut off, its lower part is missing; give the complete file.")
         return picture(_upright(opened), name)
-    except UnidentifiedImageError as error:
-        raise InvalidInput(f"{label} is not a {FORMATS} image; convert it to one of these.") from error
     except InvalidInput:
         raise
     except _DAMAGE as error:

@@ -9,7 +9,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _END_OF_IMAGE = 0xD9
 _WITHOUT_LENGTH = (0x01, 0xD8)
-_FILLER = b"\x55\xaa\x33\xcc" * 16
+# Arbitrary bytes of picture data, then the same after each restart marker, in case the decoder waits for one.
+_BYTES = b"\x55\xaa\x33\xcc" * 16
+_FILLER = _BYTES + b"".join(_BYTES + bytes((0xFF, 0xD0 + n % 8)) for n in range(16)) + _BYTES
 
 
 def is_whole(data: bytes, pixels: bytes) -> bool:
