@@ -19,7 +19,7 @@ class Range:
     meaning: str
 
     def __str__(self) -> str:
-        return f"{'a whole number' if self.whole else 'a number'} from {self.low:g} to {self.high:g}"
+        return f"{'a whole number' if self.whole else 'a number'} from {self.low:,} to {self.high:,}"
 
 
 NUMBERS = MappingProxyType(

@@ -62,7 +62,7 @@ class TriggerSpec:
         given = {f.name for f in fields(self) if getattr(self, f.name) is not None} - {*COMMON, "folder"}
         if foreign := sorted(given - defaults.keys()):
             raise InvalidInput(
-                f"A {self.kind} trigger has no parameter {foreign[0]!r}; it has {', '.join((*COMMON, *defaults))}."
+                f"The {self.kind} trigger has no parameter {foreign[0]!r}; it has {', '.join((*COMMON, *defaults))}."
             )
         for name, default in defaults.items():
             if name not in given:
