@@ -11,10 +11,11 @@ import torch
 
 from projlens_core.errors import InvalidInput
 
-SHUFFLES = 3
-_LANCZOS_STEPS = 48  # relative error of σ₁ of pure noise, the hardest case, below 1e-4 at 4096 × 4096
-_EXACT_BELOW = 512  # shorter side up to which the exact decomposition is as fast
-_MARGIN = 4.0  # in Tracy–Widom units, see noise_edge
+_SMALL = 1024  # shorter side up to which torch.linalg.svdvals in float64 is quick, some 0.5 s at most
+_LANCZOS_STEPS = 40  # relative error of σ₁ of pure noise, the hardest case, below 1e-4 at 4096 × 4096
+_NULL_ENTRIES = 2**22  # entries to shuffle in all: the larger the matrix, the less its shuffles differ
+_MOST_SHUFFLES = 4
+_TW_DEVIATION = 1.27  # standard deviation of the Tracy–Widom law for real matrices
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,12 @@ class NoiseEdge:
 def spectrum(matrix: torch.Tensor) -> Spectrum:
     """All singular values of a (rows, cols) matrix, exactly; InvalidInput if it is not 2-D, empty or not finite.
 
-    Computed in float32, or float64 if the matrix comes so: 16-bit weights differ by values that float32 holds, its
-    error is some 1e-6 of σ₁, well below any bulk of interest, and float64 costs more than twice the time. Values are
-    returned as float64 so that sums over them are exact enough.
+    Always in float64, whatever the weights' dtype: up to _SMALL by torch.linalg.svdvals; beyond it as square roots of
+    the eigenvalues of the Gram matrix. Squaring loses half of the digits, and half of float64's leave an error of
+    1e-7 of σ₁ at the very bottom of the spectrum and of 1e-12 where σ is 1 % of σ₁: better than svdvals in float32
+    (1e-6 throughout), which takes twice as long at 4096 × 4096.
     """
-    values = _svdvals(_checked(matrix))
+    values = _singular_values(_checked(matrix))
     squares = values**2
     total = squares.sum()
     if total == 0:
@@ -69,30 +71,40 @@ def noise_edge(matrix: torch.Tensor, seed: int = 0, known: Spectrum | None = Non
     """The largest singular value to expect of the same entries without structure, and how many values exceed it.
 
     Null: the entries in random order, which keeps their distribution (heavy tails, untouched zeros) and removes every
-    correlation between rows and columns. Its σ₁ is measured on SHUFFLES seeded shuffles; the mean plus _MARGIN units
-    of the Tracy–Widom scale is the edge, so that pure noise shows a spike in fewer than 1 of 100 matrices (σ₁ of
-    noise has a standard deviation of 1.27 units). Spikes inflate the entries that are shuffled; therefore the edge is
-    lowered to the energy that is left without the spikes found, until no further value exceeds it.
-    `known` is the matrix's spectrum, if it is at hand. A matrix whose every entry is zero has edge 0 and no spikes.
+    relation between rows and columns. Its σ₁ is measured on a few seeded shuffles and follows the Tracy–Widom law at
+    the Marchenko–Pastur edge (Johnstone 2001); the edge lies three standard deviations above the mean, so that noise
+    shows a spike in some 3 of 1,000 matrices. Spikes inflate the entries that are shuffled; so the edge is lowered
+    to the energy left without the spikes found, until no further value exceeds it, but never below what rounding of
+    float32 entries alone leaves (as numpy.linalg.matrix_rank draws the line).
+    `known` is the matrix's spectrum, if it is at hand. A matrix of zeros has edge 0 and no spikes.
     """
     matrix = _checked(matrix)
-    values = (known or spectrum(matrix)).values
-    squares = values**2
-    rows, cols = matrix.shape
+    squares = (known or spectrum(matrix)).values ** 2
+    total = squares.sum()
+    shuffles = max(1, min(_MOST_SHUFFLES, _NULL_ENTRIES // matrix.numel()))
+    if total == 0:
+        return NoiseEdge(0.0, 0, "shuffled entries", shuffles, seed)
     generator = torch.Generator().manual_seed(seed)
-    flat = matrix.reshape(-1)
-    tops = []
-    for _ in range(SHUFFLES if squares.sum() else 0):
-        order = torch.randperm(flat.numel(), generator=generator)
-        tops.append(_largest(flat[order].reshape(rows, cols), generator))
-    root = math.sqrt(rows) + math.sqrt(cols)
-    unit = 0.5 * (1 / math.sqrt(rows) + 1 / math.sqrt(cols)) ** (1 / 3) / root  # of σ₁, relative (Johnstone 2001)
-    full = float(np.mean(tops)) * (1 + _MARGIN * unit) if tops else 0.0
+    mean = float(np.mean([_largest(_shuffled(matrix, generator), generator) for _ in range(shuffles)]))
+    deviations = 3 * math.sqrt(1 + 1 / shuffles)  # the mean of a few shuffles varies too
+    full = mean * (1 + deviations * _relative_deviation(*matrix.shape))
+    rounding = max(matrix.shape) * np.finfo(np.float32).eps * math.sqrt(squares[0])
     spikes, edge = 0, full
-    while spikes < len(values) and values[spikes] > edge:
+    while spikes < len(squares) and squares[spikes] > edge**2:
         spikes += 1
-        edge = full * math.sqrt(squares[spikes:].sum() / squares.sum())
-    return NoiseEdge(edge, spikes, "shuffled entries", SHUFFLES, seed)
+        edge = max(full * math.sqrt(squares[spikes:].sum() / total), rounding)
+    return NoiseEdge(edge, spikes, "shuffled entries", shuffles, seed)
+
+
+def _shuffled(matrix: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    order = torch.randperm(matrix.numel(), generator=generator)
+    return matrix.reshape(-1).index_select(0, order).reshape(matrix.shape)
+
+
+def _relative_deviation(rows: int, cols: int) -> float:
+    """Standard deviation of σ₁ of a noise matrix, as a share of σ₁."""
+    r, c = math.sqrt(rows), math.sqrt(cols)
+    return _TW_DEVIATION * 0.5 * (1 / r + 1 / c) ** (1 / 3) / (r + c)
 
 
 def _checked(matrix: torch.Tensor) -> torch.Tensor:
@@ -100,33 +112,32 @@ def _checked(matrix: torch.Tensor) -> torch.Tensor:
         raise InvalidInput(f"A singular spectrum needs a matrix, found shape {tuple(matrix.shape)}.")
     if not torch.isfinite(matrix).all():
         raise InvalidInput("A singular spectrum needs finite values, found NaN or infinity.")
-    matrix = matrix.detach()
-    return matrix if matrix.dtype == torch.float64 else matrix.float()
+    return matrix.detach().cpu()
 
 
-def _svdvals(matrix: torch.Tensor) -> np.ndarray:
-    """Exact singular values, descending. Scaled to entries ≤ 1 first: squares of 1e-25 or 1e25 leave float32."""
+def _singular_values(matrix: torch.Tensor) -> np.ndarray:
+    """All singular values, descending, float64. Scaled to entries ≤ 1, as squares may leave the range of floats."""
     scale = matrix.abs().max().item()
     if scale == 0:
         return np.zeros(min(matrix.shape))
-    return torch.linalg.svdvals(matrix / scale).double().cpu().numpy() * scale
+    matrix = matrix.double() / scale
+    if min(matrix.shape) <= _SMALL:
+        return torch.linalg.svdvals(matrix).numpy() * scale
+    gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+    squares = torch.linalg.eigvalsh(gram).flip(0).clamp_min(0)  # rounding may leave a zero just below zero
+    return squares.sqrt().numpy() * scale
 
 
 def _largest(matrix: torch.Tensor, generator: torch.Generator) -> float:
-    """σ₁, by Golub–Kahan–Lanczos with full reorthogonalisation where the exact values would be slow."""
-    if min(matrix.shape) <= _EXACT_BELOW:
-        return float(_svdvals(matrix)[0])
+    """σ₁ by Golub–Kahan–Lanczos with full reorthogonalisation, as all values would take seconds at 4096 × 4096."""
     scale = matrix.abs().max().item()
-    right = torch.randn(matrix.shape[1], generator=generator, dtype=matrix.dtype)
-    basis = [right / right.norm()]
-    images = [matrix @ basis[0] / scale]
-    for _ in range(_LANCZOS_STEPS - 1):
-        step = matrix.T @ images[-1] / scale
-        known = torch.stack(basis)  # (steps, cols)
-        for _ in range(2):  # twice is enough to stay orthogonal in floating point (Kahan, Parlett)
-            step = step - known.T @ (known @ step)
-        if step.norm() == 0:
-            break
+    step = torch.randn(matrix.shape[1], generator=generator).to(matrix.dtype)
+    basis, images = [], []
+    while len(basis) < min(_LANCZOS_STEPS, *matrix.shape) and step.norm() > 0:
         basis.append(step / step.norm())
         images.append(matrix @ basis[-1] / scale)
-    return float(torch.linalg.svdvals(torch.stack(images))[0]) * scale
+        step = matrix.T @ images[-1] / scale
+        known = torch.stack(basis)  # (steps, cols)
+        for _ in range(2):  # once leaves rounding behind, twice does not
+            step = step - known.T @ (known @ step)
+    return torch.linalg.svdvals(torch.stack(images))[0].item() * scale
