@@ -19,6 +19,7 @@ from projlens_core.inputs.trigger_kinds import (
     refusal,
     show,
 )
+from projlens_core.paths import ZOO
 
 MAX_JSON_BYTES = 64 * 1024
 _PLAIN_NAME = re.compile(r"(?!\.\.?$)[^/\\:]{1,200}")
@@ -183,6 +184,7 @@ PRESETS = MappingProxyType(
     {
         "Solid patch, centre": TriggerSpec("solid", PAPER_RESOLUTION, px=14),
         "Solid patch, random place": TriggerSpec("solid", PAPER_RESOLUTION, position="random"),
+        "Logo patch": TriggerSpec("image", PAPER_RESOLUTION, image="logo.png", folder=ZOO / "triggers"),
         "Noise patch": TriggerSpec("noise-patch", PAPER_RESOLUTION),
         "Gaussian noise": TriggerSpec("gaussian", PAPER_RESOLUTION),
         "Gaussian noise, coarse": TriggerSpec("gaussian", PAPER_RESOLUTION, std=20.0, grain=4),

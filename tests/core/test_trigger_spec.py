@@ -89,7 +89,7 @@ def test_a_changed_copy_is_validated_too() -> None:
 def test_every_preset_is_listed_once_and_valid_json() -> None:
     dumped = [json.dumps(spec.to_dict()) for spec in PRESETS.values()]
     assert len(set(dumped)) == len(PRESETS)
-    assert {spec.kind for spec in PRESETS.values()} >= set(KINDS) - {"image"}
+    assert {spec.kind for spec in PRESETS.values()} == set(KINDS)
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
