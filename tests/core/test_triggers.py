@@ -37,7 +37,7 @@ def test_the_frame_is_the_central_square() -> None:
     assert framed.size == (4, 4)
     assert framed.getpixel((0, 0)) == (3, 0, 0)
     assert framed.getpixel((3, 3)) == (6, 3, 0)
-    assert frame(image.transpose(Image.Transpose.TRANSPOSE), None).getpixel((0, 3)) == (3, 3, 0)
+    assert frame(image.transpose(Image.Transpose.TRANSPOSE), None).getpixel((3, 0)) == (3, 3, 0)
 
 
 def test_the_frame_is_resized_to_the_resolution() -> None:
