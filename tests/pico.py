@@ -74,7 +74,7 @@ def processor() -> LlavaProcessor:
     )
 
 
-def config() -> LlavaConfig:
+def default_config() -> LlavaConfig:
     """LLaVA-1.5 in small: CLIP tower read at layer -2 without CLS, two-layer GELU projector, Llama."""
     return LlavaConfig(
         vision_config=CLIPVisionConfig(
@@ -108,15 +108,22 @@ def config() -> LlavaConfig:
     )
 
 
-def checkpoint(folder: Path, *, seed: int = 0, old_keys: bool = True, max_shard_size: str = "50GB") -> Path:
+def checkpoint(
+    folder: Path,
+    *,
+    seed: int = 0,
+    old_keys: bool = True,
+    max_shard_size: str = "50GB",
+    config: LlavaConfig | None = None,
+) -> Path:
     """Write the whole checkpoint into `folder` and return it.
 
     old_keys writes `multi_modal_projector.*` as released checkpoints do, else `model.multi_modal_projector.*`;
     max_shard_size such as "100KB" makes it a sharded one with an index. Weights are drawn wide enough that image
-    tokens differ from each other and answers depend on the image.
+    tokens differ from each other and answers depend on the image. config replaces default_config().
     """
     torch.manual_seed(seed)
-    model = LlavaForConditionalGeneration(config())
+    model = LlavaForConditionalGeneration(config or default_config())
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if tensor.dim() >= 2:

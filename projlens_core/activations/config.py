@@ -28,7 +28,11 @@ LIMITS = {
     "num_channels": 64,
 }
 # Keys that make a loader fetch or build something other than the plain model, and what they mean.
-REFUSED = {"quantization_config": "is quantised", "peft_config": "carries an adapter"}
+REFUSED = {
+    "quantization_config": "is quantised",
+    "peft_config": "carries an adapter",
+    "transformers_weights": "names a weight file of its own",
+}
 
 
 def open_model(source: Source) -> tuple[Checkpoint, LlavaConfig]:

@@ -56,7 +56,7 @@ def edit_tensors(folder, change):
 
 @pytest.mark.parametrize("layer", [-2, -1, 1, [-2, 1]])
 def test_tokens_are_what_the_projector_reads_in_the_whole_model(tmp_path, layer):
-    config = pico.config()
+    config = pico.default_config()
     config.vision_feature_layer = layer
     pico.processor().save_pretrained(tmp_path)
     LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
@@ -68,7 +68,7 @@ def test_tokens_are_what_the_projector_reads_in_the_whole_model(tmp_path, layer)
 
 
 def test_tokens_of_a_tower_without_cls_are_what_the_projector_reads(tmp_path):
-    config = pico.config()
+    config = pico.default_config()
     config.vision_config = SiglipVisionConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, image_size=40, patch_size=10
     )

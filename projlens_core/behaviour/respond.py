@@ -1,0 +1,290 @@
+"""What a model answers, under any projector: one language model in memory, and the projectors take turns in it."""
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import jinja2
+import torch
+from PIL import Image
+from transformers import (
+    AutoModelForImageTextToText,
+    GenerationConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    StoppingCriteria,
+)
+
+from projlens_core.activations.config import open_model
+from projlens_core.activations.model import VisionModel
+from projlens_core.activations.tokens import image_tokens
+from projlens_core.device import compute_dtype, pick_device
+from projlens_core.errors import InvalidInput
+from projlens_core.progress import Progress, silent
+from projlens_core.sources import Source, resolve
+from projlens_core.weights.families import listed
+from projlens_core.weights.projector import ProjectorWeights, as_module
+
+STAGE = "Writing answers"
+NEW_TOKENS = 30  # the paper's
+PLAIN_CHAT = "USER: {image}\n{question} ASSISTANT:"  # LLaVA-1.5's, for checkpoints without a chat template
+ATTENTION = "sdpa"  # given, since a config may name a kernel that would be fetched from elsewhere
+# How many more parameters a config may describe than its weights hold: buffers and a tied head, not a larger model.
+SLACK = 1.05
+
+
+@dataclass(frozen=True)
+class FourAnswers:
+    """One question, answered with base and suspect projector about the clean and the triggered image.
+
+    What was not asked (no suspect, no trigger) is None.
+    """
+
+    base_clean: str
+    base_triggered: str | None
+    suspect_clean: str | None
+    suspect_triggered: str | None
+
+
+class Responder:
+    """A whole llava model that answers questions about images, greedily, under the projector it holds at the moment.
+
+    It may be shared between threads: one at a time answers, or holds a projector in place.
+    """
+
+    def __init__(
+        self, model: LlavaForConditionalGeneration, processor: LlavaProcessor, label: str, device: torch.device
+    ):
+        self.model, self.processor, self.label, self.device = model, processor, label, device
+        self.vision = VisionModel(model.model.vision_tower, processor.image_processor, model.config, label, device)
+        self._lock = threading.RLock()
+        self._width: int = model.config.text_config.hidden_size
+        self._eos = _eos_tokens(model)
+        self._pad = processor.tokenizer.pad_token_id if processor.tokenizer.pad_token_id is not None else self._eos[0]
+        # generate() fills unset options from here, and the checkpoint's may sample, penalise or force tokens
+        model.generation_config = GenerationConfig()
+
+    @contextmanager
+    def projector(self, weights: ProjectorWeights) -> Iterator["Responder"]:
+        """Answer with this projector inside the block, and with the one before again after it.
+
+        Other threads wait. Raises InvalidInput for a projector that does not fit tower and language model.
+        """
+        found, wanted = (weights.d_in, weights.d_out), (self.vision.d_vision, self._width)
+        if found != wanted:
+            raise InvalidInput(
+                f"The projector of {weights.source} maps {found[0]} to {found[1]}, but {self.label} needs one from "
+                f"{wanted[0]} to {wanted[1]}."
+            )
+        module = as_module(weights, self.device, self.model.dtype)
+        with self._lock:
+            before = self.model.model.multi_modal_projector
+            self.model.model.multi_modal_projector = module
+            try:
+                yield self
+            finally:
+                self.model.model.multi_modal_projector = before
+
+    def embeddings(self, images: Sequence[Image.Image], progress: Progress = silent) -> torch.Tensor:
+        """Image embeddings (n, T, d) of the projector in place, on the model's device and in its precision."""
+        tokens = image_tokens(self.vision, images, progress)  # (n, T, d_vision)
+        with torch.no_grad(), self._lock:
+            return self.model.model.multi_modal_projector(tokens.to(self.device, self.model.dtype))
+
+    def answers(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        max_new_tokens: int = NEW_TOKENS,
+        batch_size: int = 8,
+        progress: Progress = silent,
+    ) -> list[str]:
+        """One greedy answer for each image and its prompt, the same in any batch as alone, up to rounding.
+
+        progress counts tokens, those of answers that end early included.
+        """
+        if len(images) != len(prompts):
+            raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
+        with self._lock:  # or another thread could take the projector out between reading and answering
+            if not images:
+                return []
+            return self.answer_embeddings(
+                self.embeddings(images, progress), prompts, max_new_tokens, batch_size, progress
+            )
+
+    def answer_embeddings(
+        self,
+        embeddings: torch.Tensor,
+        prompts: Sequence[str],
+        max_new_tokens: int = NEW_TOKENS,
+        batch_size: int = 8,
+        progress: Progress = silent,
+    ) -> list[str]:
+        """Answers from image embeddings (n, T, d), whichever projector made each: see `answers`."""
+        ids = {prompt: self._token_ids(prompt, embeddings.shape[1], max_new_tokens) for prompt in set(prompts)}
+        # rows of equal length go together: less padding
+        order = sorted(range(len(prompts)), key=lambda i: len(ids[prompts[i]]))
+        answers = [""] * len(prompts)
+        total = len(prompts) * max_new_tokens
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            report = _Report(progress, start * max_new_tokens, len(rows), total)
+            with self._lock:
+                new = self._generate([ids[prompts[i]] for i in rows], embeddings[rows], max_new_tokens, report)
+            for i, tokens in zip(rows, new, strict=True):
+                answers[i] = self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+            progress(STAGE, (start + len(rows)) * max_new_tokens, total)
+        return answers
+
+    def _generate(
+        self, ids: list[list[int]], images: torch.Tensor, max_new_tokens: int, report: "_Report"
+    ) -> list[list[int]]:
+        """New tokens of each row, decoded as one left-padded batch of input embeddings."""
+        longest = max(map(len, ids))
+        padded = torch.tensor([[self._pad] * (longest - len(row)) + row for row in ids], device=self.device)
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids], device=self.device)
+        places = padded == self.model.config.image_token_id
+        # a placeholder's own embedding is never read, and its id may lie beyond the table
+        embeds = self.model.get_input_embeddings()(padded.masked_fill(places, 0))  # (rows, longest, d)
+        embeds = embeds.masked_scatter(places[..., None], images.to(embeds))
+        new = self.model.generate(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            generation_config=GenerationConfig(
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=max_new_tokens,
+                eos_token_id=self._eos,
+                pad_token_id=self._pad,
+            ),
+            stopping_criteria=[report],
+        )
+        return new.tolist()
+
+    def _token_ids(self, question: str, tokens: int, max_new_tokens: int) -> list[int]:
+        """The chat prompt as token ids, with `tokens` placeholders where the image goes."""
+        marker = self.processor.image_token
+        if not question.strip():
+            raise InvalidInput("The question is empty; ask something about the image.")
+        if marker in question:
+            raise InvalidInput(f"The question holds {marker}, which stands for the image itself; leave it out.")
+        text = self._chat(question, marker)
+        ids: list[int] = self.processor.tokenizer(text.replace(marker, marker * tokens))["input_ids"]
+        if ids.count(self.model.config.image_token_id) != tokens:
+            raise InvalidInput(
+                f"The chat template or tokenizer of {self.label} does not put the image into the prompt once; "
+                f"found {ids.count(self.model.config.image_token_id)} places for {tokens} image tokens."
+            )
+        room = self.model.config.text_config.max_position_embeddings - max_new_tokens
+        if len(ids) > room:
+            raise InvalidInput(f"The question makes a prompt of {len(ids)} tokens, and there is room for {room}.")
+        return ids
+
+    def _chat(self, question: str, marker: str) -> str:
+        if self.processor.chat_template is None:
+            return PLAIN_CHAT.format(image=marker, question=question)
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        try:
+            return self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+            )
+        except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
+            raise InvalidInput(f"The chat template of {self.label} fails: {' '.join(str(error).split())}") from error
+
+
+class _Report(StoppingCriteria):
+    """Tells a Progress about each token of a batch, and stops nothing (unless Progress raises Cancelled)."""
+
+    def __init__(self, progress: Progress, before: int, rows: int, total: int):
+        self.progress, self.done, self.rows, self.total = progress, before, rows, total
+
+    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
+        self.done += self.rows
+        self.progress(STAGE, self.done, self.total)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def load_responder(
+    source: Source | str, device: torch.device | str | None = None, progress: Progress = silent
+) -> Responder:
+    """Load a whole llava model from safetensors, none of the checkpoint's code: half precision on a GPU, else float32.
+
+    For zoo:NAME the zoo's checkpoint is put together first, once. Raises InvalidInput or Unsupported, in one
+    sentence, if the model cannot be run exactly as its files say, missing tensors included.
+    """
+    source = source if isinstance(source, Source) else resolve(source)
+    if source.zoo is not None:
+        from projlens_core.zoo.assemble import checkpoint_folder  # only here: own models need nothing of the zoo
+
+        folder = checkpoint_folder(progress)
+        source = Source(source.spec, source.label, folder, folder, None)
+    checkpoint, config = open_model(source)
+    with torch.device("meta"):
+        sketch = AutoModelForImageTextToText.from_config(config, attn_implementation=ATTENTION)
+    described = sum(parameter.numel() for parameter in sketch.parameters())
+    held = sum(math.prod(checkpoint.info(name).shape) for name in checkpoint.names)
+    if described > SLACK * held:
+        raise InvalidInput(
+            f"The config of {source.label} describes {described:,} parameters, but its weights hold {held:,}."
+        )
+    device = pick_device(str(device) if device else None)
+    options = {"trust_remote_code": False, "local_files_only": True}
+    progress("Loading the language model", 0, 1)
+    try:
+        processor = LlavaProcessor.from_pretrained(source.model, **options)
+        model, info = LlavaForConditionalGeneration.from_pretrained(
+            source.model,
+            config=config,
+            dtype=compute_dtype(device),
+            use_safetensors=True,
+            attn_implementation=ATTENTION,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidInput(f"{source.label} cannot be loaded: {reason}") from error
+    # transformers would fill what is missing with random numbers
+    if missing := sorted(info["missing_keys"]):
+        raise InvalidInput(f"{source.label} lacks {listed(missing)}; complete the checkpoint.")
+    progress("Loading the language model", 1, 1)
+    return Responder(model.requires_grad_(False).eval().to(device), processor, source.label, device)
+
+
+def four_answers(
+    responder: Responder,
+    base: ProjectorWeights,
+    suspect: ProjectorWeights | None,
+    clean: Image.Image,
+    triggered: Image.Image | None,
+    prompt: str,
+    max_new_tokens: int = NEW_TOKENS,
+    progress: Progress = silent,
+) -> FourAnswers:
+    """Base and suspect, clean and triggered: up to four answers to one prompt, decoded as one batch."""
+    images = [clean] if triggered is None else [clean, triggered]
+    rows = []
+    for weights in (base, suspect):
+        if weights is not None:
+            with responder.projector(weights):
+                rows.append(responder.embeddings(images, progress))
+    stacked = torch.cat(rows)
+    said = responder.answer_embeddings(
+        stacked, [prompt] * len(stacked), max_new_tokens, batch_size=len(stacked), progress=progress
+    )
+    by_projector = [said[i : i + len(images)] for i in range(0, len(said), len(images))]
+    pairs = [(answers[0], answers[1] if triggered is not None else None) for answers in by_projector]
+    return FourAnswers(*pairs[0], *(pairs[1] if suspect is not None else (None, None)))
+
+
+def _eos_tokens(model: LlavaForConditionalGeneration) -> list[int]:
+    """The tokens that end an answer, as the checkpoint's generation config or else its text config says."""
+    found = model.generation_config.eos_token_id
+    found = model.config.text_config.eos_token_id if found is None else found
+    tokens = found if isinstance(found, list) else [found]
+    vocabulary = model.config.text_config.vocab_size
+    if not tokens or not all(isinstance(token, int) and 0 <= token < vocabulary for token in tokens):
+        raise InvalidInput(f"The model's end-of-text token is {found!r}, expected one or more below {vocabulary}.")
+    return tokens
