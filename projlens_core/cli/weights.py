@@ -1,13 +1,109 @@
-"""`projlens_core weights`."""
+"""`projlens_core weights`: what was changed in a suspect's projector. Runs no model."""
 
 import argparse
+import json
+import math
+import sys
+
+from projlens_core.evidence.case import Case, OpenedCase, open_case
+from projlens_core.weights.delta import Delta, TensorDelta
+from projlens_core.weights.spectrum import NoiseEdge, Spectrum
 
 
 def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
-    sub.add_parser("weights").set_defaults(run=run)
+    parser = sub.add_parser("weights", help="compare two projectors: deltas and singular spectra")
+    parser.add_argument("--base", required=True, help="checkpoint folder, .safetensors file or zoo:NAME")
+    parser.add_argument("--suspect", required=True, help="the model under suspicion, named like --base")
+    parser.add_argument("--control", help="a clean fine-tune of the base to compare with, named like --base")
+    parser.add_argument("--json", action="store_true", help="write JSON with all singular values")
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run it."""
-    raise NotImplementedError
+    """Open the case and write what changed."""
+    opened = open_case(Case(args.base, args.suspect, args.control))
+    text = json.dumps(as_dict(opened), allow_nan=False) if args.json else as_table(opened)
+    sys.stdout.write(text + "\n")
+
+
+def as_dict(opened: OpenedCase) -> dict:
+    """The result as scripts read it; a number that does not exist (the cosine of a zero tensor) is null."""
+    read = [weights for weights in (opened.base, opened.suspect, opened.control) if weights]
+    result = {
+        "family": opened.family.name,
+        "base": opened.case.base,
+        "suspect": opened.case.suspect,
+        "control": opened.case.control,
+        "bytes_read": sum(weights.bytes_read for weights in read),
+        "dtype": {"base": opened.base.dtype, "suspect": opened.suspect.dtype},
+        "sha256": {"base": opened.base.sha256, "suspect": opened.suspect.sha256},
+        "tensors": _tensors(opened.delta, opened.spectra, opened.edges),
+        "settings_changed": [list(change) for change in opened.delta.settings_changed],
+        "not_compared": [list(pair) for pair in opened.delta.not_compared],
+        "notes": list(opened.notes),
+    }
+    if opened.control_delta:
+        result["control_tensors"] = _tensors(opened.control_delta, opened.control_spectra, opened.control_edges)
+    return result
+
+
+def as_table(opened: OpenedCase) -> str:
+    """The result as a person reads it: one row per tensor, then the notes."""
+    header = ("tensor", "shape", "‖Δ‖", "‖Δ‖/‖base‖", "σ₁", "stable rank", "effective rank", "σ > noise", "top-5 energy")
+    lines = [f"{opened.family.title}: {opened.suspect.source} against {opened.base.source}", ""]
+    parts = [("", opened.delta, opened.spectra, opened.edges)]
+    if opened.control_delta:
+        parts.append(("control ", opened.control_delta, opened.control_spectra, opened.control_edges))
+    rows = [
+        _row(prefix, tensor, spectra.get(tensor.name), edges.get(tensor.name))
+        for prefix, delta, spectra, edges in parts
+        for tensor in delta.tensors
+    ]
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    for row in (header, *rows):
+        first, *rest = (
+            cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join((first, *rest)).rstrip())
+    return "\n".join([*lines, "", *(f"- {note}" for note in opened.notes)])
+
+
+def _tensors(delta: Delta, spectra: dict[str, Spectrum], edges: dict[str, NoiseEdge]) -> list[dict]:
+    return [_tensor(tensor, spectra.get(tensor.name), edges.get(tensor.name)) for tensor in delta.tensors]
+
+
+def _tensor(tensor: TensorDelta, values: Spectrum | None, edge: NoiseEdge | None) -> dict:
+    """One tensor's entry; a 1-D tensor has no spectrum."""
+    entry = {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "frobenius": tensor.frobenius,
+        "relative_change": _finite(tensor.relative_change),
+        "cosine": _finite(tensor.cosine),
+        "changed": tensor.changed,
+    }
+    if values is not None and edge is not None:
+        entry |= {
+            "singular_values": values.values.tolist(),
+            "energy": values.energy.tolist(),
+            "stable_rank": values.stable_rank,
+            "effective_rank": values.effective_rank,
+            "noise_edge": edge.edge,
+            "spikes": edge.spikes,
+        }
+    return entry
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _row(prefix: str, tensor: TensorDelta, values: Spectrum | None, edge: NoiseEdge | None) -> tuple[str, ...]:
+    shape = "×".join(map(str, tensor.shape))
+    change = f"{tensor.relative_change:.2%}" if math.isfinite(tensor.relative_change) else "from zero"
+    row = (prefix + tensor.name, shape, f"{tensor.frobenius:.4g}", change)
+    if values is None or edge is None:
+        return (*row, *("–",) * 5)
+    ranks = (f"{values.stable_rank:.1f}", f"{values.effective_rank:.1f}", str(edge.spikes))
+    return (*row, f"{values.values[0]:.4g}", *ranks, f"{values.energy[:5][-1]:.1%}")

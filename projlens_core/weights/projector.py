@@ -100,7 +100,7 @@ def read_projector(source: Source | str | Path) -> ProjectorWeights:
         dtype=dtypes.pop() if len(dtypes) == 1 else "mixed",
         source=checkpoint.label,
         layout=found.layout,
-        sha256=_digest(values, settings),
+        sha256=content_hash(values, settings),
         bytes_read=checkpoint.bytes_read,
         others=_others(checkpoint, set(stored.values())),
         warnings=checkpoint.warnings,
@@ -109,7 +109,7 @@ def read_projector(source: Source | str | Path) -> ProjectorWeights:
 
 def described_like(weights: ProjectorWeights, other: ProjectorWeights) -> ProjectorWeights:
     """`weights` read as one of `other`'s family and settings: for a lone projector file, which says neither."""
-    digest = _digest(weights.tensors | weights.beside, other.settings)
+    digest = content_hash(weights.tensors | weights.beside, other.settings)
     return replace(weights, family=other.family, settings=other.settings, sha256=digest)
 
 
@@ -207,7 +207,8 @@ def _settings(family: Family, config: dict, label: str) -> dict[str, str | float
     return settings
 
 
-def _digest(tensors: dict[str, torch.Tensor], settings: dict[str, str | float]) -> str:
+def content_hash(tensors: dict[str, torch.Tensor], settings: dict[str, str | float]) -> str:
+    """SHA-256 over settings, names, shapes and float32 values: the same weights in another file have the same."""
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tuple(tensors[name].shape)}\n".encode())

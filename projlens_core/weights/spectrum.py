@@ -88,7 +88,7 @@ def noise_edge(matrix: torch.Tensor, seed: int = 0, known: Spectrum | None = Non
     mean = float(np.mean([_largest(_shuffled(matrix, generator), generator) for _ in range(shuffles)]))
     deviations = 3 * math.sqrt(1 + 1 / shuffles)  # the mean of a few shuffles varies too
     full = mean * (1 + deviations * _relative_deviation(*matrix.shape))
-    rounding = max(matrix.shape) * np.finfo(np.float32).eps * math.sqrt(squares[0])
+    rounding = max(matrix.shape) * float(np.finfo(np.float32).eps) * math.sqrt(squares[0])
     spikes, edge = 0, full
     while spikes < len(squares) and squares[spikes] > edge**2:
         spikes += 1

@@ -1,0 +1,146 @@
+"""A case: the base, the suspect and perhaps a control, as the user named them, and their weights once opened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from projlens_core.errors import InvalidInput
+from projlens_core.progress import Progress, silent
+from projlens_core.weights.delta import Delta, compare
+from projlens_core.weights.families import Family
+from projlens_core.weights.projector import ProjectorWeights, described_like, read_projector
+from projlens_core.weights.spectrum import NoiseEdge, Spectrum, noise_edge, spectrum
+
+_HALF = {"float16": "11", "bfloat16": "8"}  # significant bits of a stored weight
+
+
+@dataclass(frozen=True)
+class Case:
+    """What to compare, each a path or zoo:NAME. control is a clean fine-tune of the base, or None."""
+
+    base: str
+    suspect: str
+    control: str | None = None
+
+    def to_params(self) -> dict[str, str]:
+        """The case as URL query parameters; from_params gives it back."""
+        params = {"base": self.base, "suspect": self.suspect}
+        return params | ({"control": self.control} if self.control else {})
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, str]) -> "Case":
+        """A case from URL query parameters, others than its own ignored; InvalidInput if base or suspect is missing."""
+        if missing := [name for name in ("base", "suspect") if not params.get(name)]:
+            raise InvalidInput(f"The address names no {' and no '.join(missing)}; choose a case again.")
+        return cls(params["base"], params["suspect"], params.get("control") or None)
+
+
+@dataclass(frozen=True)
+class OpenedCase:
+    """The weights of a case and what changed in them.
+
+    delta and spectra are suspect − base, control_delta and control_spectra control − base (None and empty without a
+    control). spectra and edges have one entry for each 2-D tensor that was compared, by canonical name.
+    notes: sentences for the user: what was not compared, and what to bear in mind when reading the numbers.
+    """
+
+    case: Case
+    family: Family
+    base: ProjectorWeights
+    suspect: ProjectorWeights
+    control: ProjectorWeights | None
+    delta: Delta
+    control_delta: Delta | None
+    spectra: dict[str, Spectrum]
+    control_spectra: dict[str, Spectrum]
+    edges: dict[str, NoiseEdge]
+    control_edges: dict[str, NoiseEdge]
+    notes: tuple[str, ...]
+
+
+def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
+    """Read the projectors of a case, compare them and take the spectra; errors as read_projector and compare."""
+    specs = [case.base, case.suspect, *([case.control] if case.control else [])]
+    read = []
+    for done, spec in enumerate(specs):
+        progress("Reading projectors", done, len(specs))
+        read.append(read_projector(spec))
+    progress("Reading projectors", len(specs), len(specs))
+    base, suspect, *rest = _same_description(read)
+    control = rest[0] if rest else None
+    delta = compare(base, suspect)
+    control_delta = compare(base, control) if control else None
+
+    matrices = [tensor for d in (delta, control_delta) if d for tensor in d.matrices]
+    taken: list[tuple[Spectrum, NoiseEdge]] = []
+    for done, tensor in enumerate(matrices):
+        progress("Singular spectra", done, len(matrices))
+        values = spectrum(tensor.delta)
+        taken.append((values, noise_edge(tensor.delta, known=values)))
+    progress("Singular spectra", len(matrices), len(matrices))
+    own = len(delta.matrices)
+    named = list(zip((tensor.name for tensor in matrices), taken, strict=True))
+    return OpenedCase(
+        case=case,
+        family=base.family,
+        base=base,
+        suspect=suspect,
+        control=control,
+        delta=delta,
+        control_delta=control_delta,
+        spectra={name: values for name, (values, _) in named[:own]},
+        control_spectra={name: values for name, (values, _) in named[own:]},
+        edges={name: edge for name, (_, edge) in named[:own]},
+        control_edges={name: edge for name, (_, edge) in named[own:]},
+        notes=tuple(_notes(delta, control_delta)),
+    )
+
+
+def _same_description(read: list[ProjectorWeights]) -> list[ProjectorWeights]:
+    """Lone projector files say neither family nor activation; they are read as the first that does says."""
+    model = next((weights for weights in read if weights.described), None)
+    if model is None:
+        return read
+    return [
+        described_like(weights, model)
+        if not weights.described and weights.family.layers == model.family.layers
+        else weights
+        for weights in read
+    ]
+
+
+def _notes(delta: Delta, control: Delta | None) -> list[str]:
+    base, suspect = delta.base, delta.suspect
+    notes = ["Vision tower and language model: not compared. Only the projector was read."]
+    if delta.not_compared:
+        notes.append(f"Not compared: {'; '.join(f'{what} ({why})' for what, why in delta.not_compared)}.")
+    if not delta.changed:
+        notes.append("The suspect's projector equals the base's in every value; if it hides something, then elsewhere.")
+    notes += [
+        f"The configs differ: {name} is {ours} in the base and {theirs} in the suspect; each runs with its own."
+        for name, ours, theirs in delta.settings_changed
+    ]
+    if not (base.described or suspect.described):
+        notes.append(f"No config describes these projectors; read as {base.family.title} with its default activation.")
+    notes += _precision_notes(base, suspect)
+    if control is None:
+        notes.append(
+            "No control: an honest fine-tune changes weights in few directions too, "
+            "so these numbers say what changed, not whether it is a backdoor."
+        )
+    elif control.suspect.sha256 == suspect.sha256:
+        notes.append("The control's projector equals the suspect's in every value, so it controls nothing.")
+    roles = (("Base", base), ("Suspect", suspect), *((("Control", control.suspect),) if control else ()))
+    return notes + [f"{role}: {warning}" for role, weights in roles for warning in weights.warnings]
+
+
+def _precision_notes(base: ProjectorWeights, suspect: ProjectorWeights) -> list[str]:
+    """Rounding that was stored, and can be mistaken for a change or hide one."""
+    if base.dtype != suspect.dtype:
+        return [
+            f"The base is stored as {base.dtype} and the suspect as {suspect.dtype}: "
+            "a part of the difference is rounding, which spreads over all singular values."
+        ]
+    if base.dtype in _HALF:
+        bits = _HALF[base.dtype]
+        return [f"Weights are stored as {base.dtype}, {bits} significant bits: smaller changes were rounded away."]
+    return []
