@@ -1,6 +1,6 @@
 """A case: the base, the suspect and perhaps a control, as the user named them, and their weights once opened."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from projlens_core.errors import InvalidInput
@@ -59,13 +59,9 @@ class OpenedCase:
 
 def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
     """Read the projectors of a case, compare them and take the spectra; errors as read_projector and compare."""
-    specs = [case.base, case.suspect, *([case.control] if case.control else [])]
-    read = []
-    for done, spec in enumerate(specs):
-        progress("Reading projectors", done, len(specs))
-        read.append(read_projector(spec))
-    progress("Reading projectors", len(specs), len(specs))
-    base, suspect, *rest = _same_description(read)
+    base, suspect, *rest = read_projectors(
+        [case.base, case.suspect, *([case.control] if case.control else [])], progress
+    )
     control = rest[0] if rest else None
     delta = compare(base, suspect)
     control_delta = compare(base, control) if control else None
@@ -95,8 +91,16 @@ def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
     )
 
 
-def _same_description(read: list[ProjectorWeights]) -> list[ProjectorWeights]:
-    """Lone projector files say neither family nor activation; they are read as the first that does says."""
+def read_projectors(specs: Sequence[str], progress: Progress = silent) -> list[ProjectorWeights]:
+    """Read projectors that are to be compared; errors as read_projector.
+
+    Lone projector files say neither family nor activation; they are read as the first of the others that does says.
+    """
+    read = []
+    for done, spec in enumerate(specs):
+        progress("Reading projectors", done, len(specs))
+        read.append(read_projector(spec))
+    progress("Reading projectors", len(specs), len(specs))
     model = next((weights for weights in read if weights.described), None)
     if model is None:
         return read
