@@ -85,9 +85,7 @@ def _open(source: Source) -> Checkpoint:
     warnings += _strays(present, set(used))
     checkpoint = Checkpoint(source.label, [_inside(folder, name) for name in used], config, warnings)
     if weight_map is not None:
-        checkpoint.warnings += _check_index(
-            checkpoint, {name: _inside(folder, weight_map[name]) for name in weight_map}
-        )
+        checkpoint.warnings += _check_index(checkpoint, weight_map, {name: _inside(folder, name) for name in used})
     return checkpoint
 
 

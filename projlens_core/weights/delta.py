@@ -63,7 +63,7 @@ def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
         )
     _check_same_shapes(base, suspect)
     ours, theirs = base.tensors | base.beside, suspect.tensors | suspect.beside
-    tensors = tuple(_tensor_delta(name, ours[name], theirs[name]) for name in _running_order(base) if name in theirs)
+    tensors = tuple(_tensor_delta(name, ours[name], theirs[name]) for name in ours if name in theirs)
     return Delta(base, suspect, tensors, _settings_changed(base, suspect), _not_compared(base, suspect))
 
 
@@ -77,11 +77,6 @@ def _tensor_delta(name: str, base: torch.Tensor, suspect: torch.Tensor) -> Tenso
     # ‖s − b‖² = s² + b² − 2·s·b·cos; from the norms, so no further pass over the weights.
     cosine = max(-1.0, min(1.0, (b * b + s * s - d * d) / (2 * b * s))) if b and s else float("nan")
     return TensorDelta(name, tuple(delta.shape), delta, d, relative, cosine, not torch.equal(base, suspect))
-
-
-def _running_order(weights: ProjectorWeights) -> list[str]:
-    names = [f"{layer.name}.{leaf}" for layer in weights.family.layers for leaf in ("weight", "bias")]
-    return [name for name in names if name in weights.tensors] + sorted(weights.beside)
 
 
 def _check_same_shapes(base: ProjectorWeights, suspect: ProjectorWeights) -> None:

@@ -67,6 +67,11 @@ class Family:
         """Canonical names that a projector of the family may have."""
         return frozenset().union(*(layer.tensors()[1] for layer in self.layers))
 
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        """`names` as the projector's layers run, weight before bias; names the family does not know last."""
+        rank = {layer.name: i for i, layer in enumerate(self.layers)}
+        return sorted(names, key=lambda n: (rank.get(n.rpartition(".")[0], len(rank)), n.endswith(".bias"), n))
+
     def mismatch(self, names: Iterable[str]) -> tuple[list[str], list[str]]:
         """Which canonical names are missing from `names` and which of `names` the family does not know."""
         found = set(names)

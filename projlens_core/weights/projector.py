@@ -27,7 +27,8 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 class ProjectorWeights:
     """One projector, ready to compare or run.
 
-    tensors: {canonical name: float32 tensor}, weights of a linear layer as (out, in); never change them in place.
+    tensors: {canonical name: float32 tensor} in running order, a linear layer's weight as (out, in); shared, so never
+    to be changed in place.
     beside: tensors fed to the language model next to the projector's output (image_newline), same form.
     settings: what the config decides and tensors do not show, {layer name: activation name or epsilon}.
     described: whether a config stood behind settings and family; without one they are the family's defaults.
@@ -87,7 +88,7 @@ def read_projector(source: Source | str | Path) -> ProjectorWeights:
         raise InvalidInput(
             f"{checkpoint.label} has NaN or infinite values in {listed(bad)}; such a projector cannot be analysed."
         )
-    tensors = {name: values[name] for name in found.tensors}
+    tensors = {name: values[name] for name in found.family.in_order(found.tensors)}
     _check_shapes(found.family, tensors, checkpoint.label)
     settings = _settings(found.family, config, checkpoint.label)
     dtypes = {checkpoint.info(name).dtype for name in stored.values()}
