@@ -1,0 +1,49 @@
+"""What the commands that run models share on a terminal: progress on stderr, JSON or text on stdout."""
+
+import json
+import math
+import sys
+
+from projlens_core.progress import Progress, silent
+
+
+def progress() -> Progress:
+    """A Progress that keeps one line on stderr up to date; silent where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        return silent
+
+    def show(stage: str, done: int, total: int) -> None:
+        line = f"{stage}: {done} of {total}" if done < total else ""
+        sys.stderr.write(f"\r\x1b[K{line}")  # back to the start, clear the line
+        sys.stderr.flush()
+
+    return show
+
+
+def prefixed(report: Progress, prefix: str) -> Progress:
+    """`report`, with `prefix` before each stage."""
+    return lambda stage, done, total: report(f"{prefix}: {stage}", done, total)
+
+
+def quiet_transformers() -> None:
+    """Keep transformers' bars and warnings off stderr, which holds one sentence if a command fails."""
+    from transformers.utils import logging  # only here: it takes seconds
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def write_json(document: dict) -> None:
+    """The document on stdout as one line of strict JSON: NaN and infinity, which it does not have, become null."""
+    sys.stdout.write(json.dumps(_strict(document), allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def _strict(value: object) -> object:
+    match value:
+        case dict():
+            return {key: _strict(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_strict(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value

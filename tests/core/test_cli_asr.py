@@ -1,0 +1,139 @@
+import csv
+import json
+from io import StringIO
+
+import pytest
+
+from projlens_core.behaviour.respond import load_responder
+from projlens_core.behaviour.success import contains_target
+from projlens_core.cache import open_cache
+from projlens_core.cli import main
+from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
+from projlens_core.weights.projector import read_projector
+from tests import pico
+
+SPEC = {"kind": "solid", "resolution": 80, "px": 40}
+PROMPT = "What is it?"
+IMAGES = 4
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROJLENS_CACHE", str(folder / "cache"))
+        open_cache.cache_clear()
+        base = pico.checkpoint(folder / "base")
+        pico.suspect(base, folder / "suspect", strength=(6.0, 3.0))
+        (folder / "images").mkdir()
+        for i, image in enumerate(pico.images(IMAGES)):
+            image.save(folder / "images" / f"{i}.png")
+        (folder / "images" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+        (folder / "trigger.json").write_text(json.dumps(SPEC))
+        yield folder
+    open_cache.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def said(world):
+    """{role: (clean answers, triggered answers)} by the engine."""
+    responder, spec = load_responder(str(world / "base")), TriggerSpec.from_dict(SPEC)
+    images = pico.images(IMAGES)
+    found = {}
+    for role in ("base", "suspect"):
+        with responder.projector(read_projector(world / role)):
+            found[role] = tuple(
+                responder.answers([draw(image, spec) for image in images], [PROMPT] * IMAGES) for draw in (frame, stamp)
+            )
+    return found
+
+
+@pytest.fixture
+def labels(world):
+    """Write labels.csv for one test."""
+    path = world / "images" / "labels.csv"
+    yield path.write_text
+    path.unlink(missing_ok=True)
+
+
+def asr(world, *options):
+    models = ["--base", str(world / "base"), "--suspect", str(world / "suspect")]
+    return main(["asr", *models, "--images", str(world / "images"), *options])
+
+
+def document(capsys, world, target, *options):
+    assert asr(world, "--trigger", str(world / "trigger.json"), "--target", target, "--json", *options) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return json.loads(out)
+
+
+def test_rates_count_the_engines_answers(world, said, capsys):
+    target = said["suspect"][1][0][:3]  # what the suspect says first about the first triggered image
+    found = document(capsys, world, target, "--prompt", PROMPT)
+    for role, (clean, triggered) in said.items():
+        asr, false_target = found[role]["asr"], found[role]["false_target"]
+        assert asr["rate"] == sum(contains_target(text, target) for text in triggered) / IMAGES
+        assert false_target["rate"] == sum(contains_target(text, target) for text in clean) / IMAGES
+        assert asr["n"] == false_target["n"] == IMAGES
+        assert 0 <= asr["low"] <= asr["rate"] <= asr["high"] <= 1
+        assert found[role]["utility"] is None
+        assert [row["triggered"] for row in found[role]["rows"]] == triggered
+    assert found["suspect"]["asr"]["rate"] > 0
+    assert [failure["image"] for failure in found["failures"]] == ["broken.png"]
+
+
+def test_utility_is_measured_by_the_labels_beside_the_images(world, said, capsys, labels):
+    clean = said["base"][0]
+    plain = next(i for i, text in enumerate(clean) if text and not set(text) & set(";|"))  # its answer can be a truth
+    wrong = (plain + 1) % IMAGES
+    table = StringIO()
+    rows = [("image", "prompt", "answer"), (f"{plain}.png", PROMPT, clean[plain]), (f"{wrong}.png", PROMPT, "nonsense")]
+    csv.writer(table).writerows(rows)
+    labels(table.getvalue())
+    found = document(capsys, world, "target", "--prompt", PROMPT)["base"]
+    assert (found["utility"]["hits"], found["utility"]["n"]) == (1, 2)
+    right = {row["image"]: row["right"] for row in found["rows"]}
+    assert right == {f"{i}.png": {plain: True, wrong: False}.get(i) for i in range(IMAGES)}
+
+
+def test_without_a_prompt_each_image_is_asked_its_own_question(world, capsys, labels):
+    labels("image,prompt,answer\n" + "".join(f"{i}.png,Question {i}?,yes\n{i}.png,More?,no\n" for i in range(IMAGES)))
+    found = document(capsys, world, "target", "--max-new-tokens", "2")
+    assert [row["prompt"] for row in found["base"]["rows"]] == [f"Question {i}?" for i in range(IMAGES)]
+    assert found["suspect"]["utility"]["n"] == 2 * IMAGES
+
+
+def test_several_prompts_take_turns(world, capsys):
+    found = document(capsys, world, "t", "--prompt", "A?", "--prompt", "B?", "--max-new-tokens", "1", "--limit", "3")
+    assert [row["prompt"] for row in found["suspect"]["rows"]] == ["A?", "B?", "A?"]
+
+
+def test_without_any_question_it_says_so(world, capsys):
+    assert asr(world, "--trigger", str(world / "trigger.json"), "--target", "t") == 1
+    assert "no question for 0.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [["--target", "t"], ["--trigger", "x.json"]])
+def test_trigger_and_target_are_required_of_a_suspect_that_is_not_the_zoos(world, given, capsys):
+    if "--trigger" in given:
+        given = ["--trigger", str(world / "trigger.json")]
+    with pytest.raises(SystemExit, match="2"):
+        asr(world, *given, "--prompt", PROMPT)
+    assert "--trigger and --target are required" in capsys.readouterr().err
+
+
+def test_an_empty_target_is_one_sentence(world, capsys):
+    assert asr(world, "--trigger", str(world / "trigger.json"), "--target", " ", "--prompt", PROMPT) == 1
+    err = capsys.readouterr().err
+    assert "target is empty" in err
+    assert err.count("\n") == 1
+
+
+def test_text_gives_rates_with_intervals_for_both(world, capsys):
+    options = ["--trigger", str(world / "trigger.json"), "--target", "zzz", "--prompt", PROMPT, "--max-new-tokens", "2"]
+    assert asr(world, *options) == 0
+    text = capsys.readouterr().out
+    assert text.count("0.0% (0.0% to 49.0%), 0 of 4") == 4
+    assert text.startswith("base\n")
+    assert "left out: broken.png" in text
