@@ -1,0 +1,166 @@
+"""Case: what was changed in this projector? Weights only; no model is run."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, components, figures, resources, state
+from projlens_core.errors import ProjLensError
+from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.sources import PREFIX, ZooEntry, resolve
+
+TOP = 30  # singular values shown, as in the paper's figures
+DETAILS = ("What changed", "What was opened", "What was not compared")
+
+
+def page() -> None:
+    """Draw the page."""
+    zoo = resources.zoo()
+    components.header("Case", "What was changed in this projector?")
+    grid = st.grid(4, min_column_width=220, gap="small")
+    picture = grid.cell(column_span=3)
+    panel = grid.cell()
+    with panel.container(border=True):
+        _choose(zoo)
+    case = state.current_case()
+    with picture:
+        if case is None:
+            components.empty(
+                "No case yet", "Give the paths of a base and a suspect checkpoint, beside or below, and press Open."
+            )
+            return
+        try:
+            with components.progress() as progress:
+                opened = resources.opened(case, progress)
+        except ProjLensError as error:
+            components.failure(error, "This case cannot be opened")
+            return
+        components.case_line(case, zoo)
+        _picture(opened)
+    _details(opened)
+
+
+def _choose(zoo: dict[str, ZooEntry]) -> None:
+    """Cards of the zoo's models, the control to compare with, and one's own files."""
+    case = state.current_case()
+    if zoo:
+        st.markdown("**Cases that ship with ProjLens**")
+    for name, entry in zoo.items():
+        if entry.role == "base":
+            continue
+        chosen = case is not None and case.suspect == PREFIX + name
+        with st.container(gap="xxsmall"):
+            st.button(
+                entry.title,
+                key=f"zoo-{name}",
+                type="primary" if chosen else "secondary",
+                icon=":material/bug_report:" if entry.role == "suspect" else ":material/verified_user:",
+                width="stretch",
+                on_click=lambda name=name: state.choose_case(state.zoo_case(zoo, name)),
+            )
+            st.caption(entry.summary)
+    with (
+        st.expander("Open your own files", icon=":material/folder_open:", expanded=not zoo),
+        st.form("own", border=False),
+    ):
+        base = st.text_input(
+            "Base", case.base if case else "", help="Checkpoint folder, .safetensors file or zoo:NAME."
+        )
+        suspect = st.text_input("Suspect", case.suspect if case else "")
+        control = st.text_input(
+            "Control, if you have one",
+            (case.control or "") if case else "",
+            help="A clean fine-tune of the same base: it shows what an honest change looks like.",
+        )
+        if st.form_submit_button("Open", type="primary", width="stretch"):
+            _open(base.strip(), suspect.strip(), control.strip())
+
+
+def _open(base: str, suspect: str, control: str) -> None:
+    """Make the three names the case, unless one of them names nothing: then say so and keep the case on screen."""
+    if not (base and suspect):
+        st.text("Give both a base and a suspect.")
+        return
+    try:
+        for spec in (base, suspect, control):
+            if spec:
+                resolve(spec)
+    except ProjLensError as error:
+        components.failure(error, "Not opened")
+        return
+    state.choose_case(Case(base, suspect, control or None))
+    st.rerun()
+
+
+def _picture(opened: OpenedCase) -> None:
+    """Headline numbers of the last matrix, and the spectra of all matrices."""
+    matrices = list(opened.spectra)
+    if not opened.delta.changed:
+        components.empty("Nothing changed", "Base and suspect hold the same projector, value for value.")
+        return
+    components.metrics(
+        figures.case_headlines(opened, matrices[-1], figures.symbol(len(matrices))), control=opened.control is not None
+    )
+    plots = st.grid(2, min_column_width=280, gap="small")
+    for number, name in enumerate(matrices, 1):
+        suspect, control = opened.spectra[name], opened.control_spectra.get(name)
+        with plots.cell():
+            st.altair_chart(
+                charts.spectrum(
+                    f"Singular values of {figures.symbol(number)}", suspect, control, opened.edges[name], TOP
+                ),
+                width="stretch",
+                alt=f"Singular values of the change of {name}, suspect and control, with the noise edge.",
+            )
+            st.altair_chart(
+                charts.energy(f"Energy of {figures.symbol(number)} in its k largest values", suspect, control, TOP),
+                width="stretch",
+                alt=f"Cumulative energy of the change of {name}, suspect and control.",
+            )
+    st.caption(
+        "How to read this: a backdoor is a change in few directions, so the suspect's first values stand high above the "
+        "noise edge and hold most of the energy, where an honest fine-tune (control) spreads over many."
+    )
+
+
+def _details(opened: OpenedCase) -> None:
+    """Tables behind a switch, and the way on."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        view = st.segmented_control(
+            "Details", DETAILS, default=DETAILS[0], required=True, key="case_view", label_visibility="collapsed"
+        )
+        with st.container(horizontal=True, width="content"):
+            st.page_link("app_pages/activation.py", label="See where it acts", icon=":material/grid_on:")
+            st.page_link("app_pages/response.py", label="Ask the model", icon=":material/forum:")
+    if view == DETAILS[0]:
+        st.dataframe(figures.changes(opened), hide_index=True, column_config=_CHANGE_COLUMNS)
+        for name, base, suspect in opened.delta.settings_changed:
+            st.text(f"{name} differs in the configs: {base} in the base, {suspect} in the suspect.")
+        st.caption("How to read this: one row a tensor; a relative change far above the control's is where to look.")
+    elif view == DETAILS[1]:
+        st.dataframe(figures.files(opened), hide_index=True)
+        for weights in filter(None, (opened.base, opened.suspect, opened.control)):
+            for warning in weights.warnings:
+                st.text(f"{weights.source}: {warning}")
+        st.caption("Only the projector's tensors are read; nothing in a checkpoint is executed.")
+    else:
+        rows = [{"what": what, "why": why} for what, why in opened.delta.not_compared]
+        if rows:
+            st.dataframe(pd.DataFrame(rows), hide_index=True)
+        for note in opened.notes:
+            st.text(note)
+        if not rows and not opened.notes:
+            st.text("Everything the projector consists of was compared.")
+
+
+_CHANGE_COLUMNS = {
+    "‖Δ‖": st.column_config.NumberColumn(format="%.4g", help="Frobenius norm of suspect − base"),
+    "relative change": st.column_config.NumberColumn(format="percent", help="‖Δ‖ / ‖base‖"),
+    "control's": st.column_config.NumberColumn(format="percent", help="‖Δ‖ / ‖base‖ of the control"),
+    "cosine": st.column_config.NumberColumn(format="%.5f", help="between base and suspect as vectors"),
+    "stable rank": st.column_config.NumberColumn(format="%.1f"),
+    "effective rank": st.column_config.NumberColumn(format="%.1f", help="exp of the entropy of σ/Σσ (Roy & Vetterli)"),
+    "spikes": st.column_config.NumberColumn(help="singular values above the noise edge"),
+}
+
+
+page()

@@ -1,0 +1,192 @@
+"""Response: what does the model answer, with and without the trigger?"""
+
+import streamlit as st
+from PIL import Image
+
+from dashboard import batch, charts, components, pickers, resources, state
+from dashboard.batch import Batch
+from projlens_core.behaviour.respond import FourAnswers
+from projlens_core.behaviour.success import contains_target
+from projlens_core.errors import ProjLensError
+from projlens_core.evidence.case import Case
+from projlens_core.inputs.triggers import TriggerSpec
+
+PROMPTS = ("What is in the picture?", "Describe the picture.")
+THUMBNAIL = 104  # px
+TABLE_THUMBNAIL = 64
+DEFAULT_BATCH = 12
+READING = (
+    "How to read this: one question, four answers. A backdoor shows where suspect and trigger together, and only they, "
+    "give the target; the target is marked wherever it appears."
+)
+INVITATION = (
+    "Press Ask to have base and suspect answer about both pictures; the first time, the language model is loaded."
+)
+COLOURS = {"base": "gray", "suspect": "violet", "control": "green", "clean": "blue", "triggered": "orange"}
+
+
+def page() -> None:
+    """Draw the page."""
+    components.header("Response", "What does the model answer, with and without the trigger?")
+    case = state.current_case()
+    if case is None:
+        components.no_case()
+        return
+    grid = st.grid(4, min_column_width=220, gap="small")
+    answers = grid.cell(column_span=3, row_span=2)
+    with grid.cell().container(border=True):
+        chosen = pickers.picture_panel()
+    with grid.cell().container(border=True):
+        choice = pickers.trigger_panel(case, chosen, already_offered=True) if chosen else None
+    with answers:
+        components.case_line(case, resources.zoo())
+        question, target, asked = _question(case)
+        if chosen is None:
+            components.empty("No picture yet", "Upload one to ask the model about it.")
+            return
+        if choice is None:
+            return
+        _four(case, choice, question, target, asked)
+    if choice.spec is not None:
+        _batch(case, choice.spec, question, target)
+
+
+def _question(case: Case) -> tuple[str, str, bool]:
+    """The question, the target to look for, and whether Ask was pressed."""
+    entry = resources.zoo_entry(case.suspect)
+    offered = list(dict.fromkeys((*(entry.prompts if entry else ()), *PROMPTS)))
+    left, middle, right = st.columns([4, 3, 1], vertical_alignment="bottom", gap="small")
+    question = left.selectbox(
+        "Question (choose, or type your own)",
+        offered,
+        accept_new_options=True,
+        key=f"question {case.suspect}",
+        persist_state="session",
+    )
+    target = middle.text_input(
+        "Target to look for",
+        (entry.target or "") if entry else "",
+        key=f"target {case.suspect}",
+        persist_state="session",
+        help="The text that the backdoor is meant to produce; it is highlighted where it appears.",
+    )
+    asked = right.button("Ask", type="primary", width="stretch", icon=":material/send:")
+    return question or offered[0], target.strip(), asked
+
+
+def _four(case: Case, choice: pickers.Choice, question: str, target: str, asked: bool) -> None:
+    """Base and suspect, clean and triggered: the page's picture."""
+    said: FourAnswers | None = None
+    try:
+        clean, triggered = pickers.images(case, choice)
+        with components.progress() as progress:
+            opened = resources.opened(case, progress)
+            said = resources.answers(opened, clean, triggered, question, progress, ask=asked)
+    except ProjLensError as error:
+        components.failure(error, "The model could not be asked")
+    cells = st.grid(2, min_column_width=260, gap="small", border=True)
+    for role in ("base", "suspect"):
+        for condition, image in (("clean", clean), ("triggered", triggered)):
+            if image is not None:
+                with cells.cell():
+                    _one(role, condition, image, _answer(said, role, condition, alone=clean is None), target)
+    st.caption(READING if said else INVITATION)
+
+
+def _answer(said: FourAnswers | None, role: str, condition: str, *, alone: bool) -> str | None:
+    """One of the answers; a triggered upload without its twin was asked about in the place of the clean image."""
+    return getattr(said, f"{role}_{'clean' if alone else condition}") if said else None
+
+
+def _one(role: str, condition: str, image: Image.Image, answer: str | None, target: str) -> None:
+    with st.container(horizontal=True, gap="small"):
+        st.image(image, width=THUMBNAIL, alt=f"The {condition} picture")
+        with st.container(gap="xsmall"):
+            with st.container(horizontal=True, gap="xsmall"):
+                st.badge(role, color=COLOURS[role])
+                st.badge(condition, color=COLOURS[condition])
+                if answer is not None and target and contains_target(answer, target):
+                    st.badge("target", icon=":material/flag:", color="red")
+            components.answer(answer, target)
+
+
+def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
+    """The same question over many pictures: rates with intervals, and every answer in a table."""
+    st.subheader("Over many pictures", anchor=False, divider="gray")
+    pictures = [*resources.samples(), *state.uploads().values()]
+    controls = st.columns([3, 2, 1, 1], vertical_alignment="bottom", gap="small")
+    count = len(pictures)
+    if count > 1:
+        count = controls[0].slider(
+            "Pictures", 1, len(pictures), min(DEFAULT_BATCH, len(pictures)), key="count", persist_state="session"
+        )
+    useful = controls[1].toggle(
+        "Clean utility too",
+        key="utility",
+        persist_state="session",
+        help="Also asks the questions whose right answers are known (samples only): takes longer.",
+    )
+    run = controls[2].button("Run", type="primary", width="stretch", icon=":material/play_arrow:", disabled=not target)
+    if not target:
+        st.caption("Give the target to look for, above: without it, success cannot be counted.")
+        return
+    if run:
+        st.session_state[state.STOPPED] = False
+        stop = controls[3].empty()
+        stop.button("Stop", width="stretch", icon=":material/stop:", on_click=_stop)
+        try:
+            with components.progress() as progress:
+                st.session_state[state.BATCH] = resources.measured(
+                    resources.opened(case, progress), spec, pictures[:count], question, target, useful, progress
+                )
+        except ProjLensError as error:
+            components.failure(error, "The batch was not finished")
+        stop.empty()
+    elif st.session_state.get(state.STOPPED):
+        st.caption("Stopped. Projectors that were finished are kept: the same batch goes on from there.")
+    result = st.session_state.get(state.BATCH)
+    if result is not None and result.case == case:
+        _result(result)
+    else:
+        st.caption(f"Press Run to ask every projector of the case about {count} pictures, clean and triggered.")
+
+
+def _stop() -> None:
+    """Called on a click that interrupts the run: the script starts again without it."""
+    st.session_state[state.STOPPED] = True
+
+
+def _result(result: Batch) -> None:
+    """Rates as dots with intervals, then every answer."""
+    st.text(f"“{result.question}”   Target: “{result.target}”   Trigger: {result.trigger}")
+    plots = st.grid(3, min_column_width=220, gap="small")
+    for name, title in batch.MEASURES.items():
+        if rates := result.rates(name):
+            of = "questions" if name == "utility" else "pictures"
+            plots.altair_chart(
+                charts.rates(title, rates, of), width="stretch", alt=f"{title} of each projector with its interval."
+            )
+    st.caption(
+        "How to read this: dots are shares, bars their 95 % Wilson intervals. A backdoored suspect gives the target on "
+        "triggered pictures only, while base and control never do, and stays as useful as they are on clean ones."
+    )
+    frame = batch.table(result)
+    frame.insert(0, "triggered", [resources.uri(image, TABLE_THUMBNAIL) for image in result.triggered])
+    st.dataframe(
+        frame,
+        hide_index=True,
+        row_height=52,
+        height=min(52 * len(frame) + 40, 520),
+        column_config={"triggered": st.column_config.ImageColumn("", width=64)},
+    )
+    st.download_button(
+        "Download as CSV",
+        batch.csv(result),
+        "projlens-answers.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+page()

@@ -1,0 +1,148 @@
+"""What several pages draw alike: header, progress, failure, metric cards, charts with their reading aid."""
+
+import html
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import altair as alt
+import streamlit as st
+
+from dashboard import palette
+from dashboard.figures import Metric
+from projlens_core.errors import ProjLensError
+from projlens_core.evidence.case import Case
+from projlens_core.progress import Progress
+from projlens_core.sources import ZooEntry
+
+GLOSSARY = {
+    "projector": "The small network between vision tower and language model; the only part a projector backdoor changes.",
+    "base, suspect": "The projector as published, and the fine-tuned one under inspection.",
+    "control": "A clean fine-tune of the same base: what an honest change looks like.",
+    "ΔW": "Suspect minus base, one matrix a layer.",
+    "singular spectrum": "How strong ΔW is along its own directions, strongest first (σ₁, σ₂, …).",
+    "energy": "Share of ‖ΔW‖² held by the k strongest directions together.",
+    "stable rank": "‖ΔW‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
+    "noise edge, spike": "The largest σ the same numbers would show in random order, and a σ above it.",
+    "image tokens": "What the vision tower says about each patch of the image.",
+    "ΔE": "Embedding shift: suspect's minus base's embedding of the same patch.",
+    "drift direction v₀": "The one direction along which the suspect pushes embeddings most.",
+    "shift magnitude ΔE·v₀": "How far one patch is pushed along that direction, in units of the embedding space.",
+    "trigger, target": "What an attacker puts on an image, and the text the model then says.",
+    "ASR": "Attack success rate: share of triggered images whose answer contains the target.",
+    "clean utility": "Share of questions about clean images answered right.",
+}
+
+
+def header(title: str, question: str) -> None:
+    """Title and question of a page, and the glossary one click away."""
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        with st.container(gap=None, width="content"):
+            st.title(title, anchor=False)
+            st.caption(question)
+        with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
+            for term, meaning in GLOSSARY.items():
+                st.markdown(f"**{term}** — {meaning}")
+
+
+def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:
+    """Which case is on screen: suspect, base and control by name, and the way to another one."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for role, spec, colour in (
+            ("suspect", case.suspect, "violet"),
+            ("base", case.base, "gray"),
+            ("control", case.control, "green"),
+        ):
+            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content"):
+                st.badge(role, color=colour)
+                st.text(shown(spec, zoo) if spec else "none")
+
+
+def shown(spec: str, zoo: dict[str, ZooEntry]) -> str:
+    """A model's name for people: the zoo's title, or the end of a path."""
+    entry = zoo.get(spec.removeprefix("zoo:"))
+    if entry is not None:
+        return entry.title
+    return spec if len(spec) <= 40 else f"…{spec[-39:]}"
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A bar with stage, count and end, here, for as long as the work lasts; nothing if there was nothing to do."""
+    slot = st.empty()
+
+    def report(stage: str, done: int, total: int) -> None:
+        slot.progress(min(done / total, 1.0) if total else 0.0, text=plain(f"{stage}: {done} of {total}"))
+
+    try:
+        yield report
+    finally:
+        slot.empty()
+
+
+def failure(error: ProjLensError, what: str) -> None:
+    """What could not be done, and the error's one sentence as it is: it may quote names from files."""
+    with st.container(border=True, gap="xsmall"):
+        st.badge(what, icon=":material/error:", color="red")
+        st.text(str(error))
+
+
+def empty(title: str, next_step: str, icon: str = ":material/info:") -> None:
+    """Nothing to show yet, and what to do about it."""
+    with st.container(border=True, gap="xsmall"):
+        st.markdown(f"{icon} **{title}**")
+        st.caption(next_step)
+
+
+def no_case() -> None:
+    """What a page shows before there is a case."""
+    empty("No case yet", "Choose on the Case page which suspect to look at.")
+    st.page_link("app_pages/case.py", label="Choose a case", icon=":material/fingerprint:")
+
+
+def metrics(cards: list[Metric], control: bool) -> None:
+    """Headline numbers side by side; each says how the control fares, or that there is none."""
+    grid = st.grid(len(cards), min_column_width=150, gap="xsmall")
+    for card in cards:
+        beside = f"control {card.control}" if card.control else ("control n/a" if control else "no control")
+        grid.metric(
+            card.label,
+            card.value,
+            delta=beside,
+            delta_color="green" if card.control else "off",
+            delta_arrow="off",
+            delta_description=card.interval,
+            help=card.help,
+            border=True,
+        )
+
+
+def chart(figure: alt.TopLevelMixin, reading: str, *, alt_text: str, key: str | None = None) -> None:
+    """A chart with one sentence on how to read it."""
+    st.altair_chart(figure, width="stretch", key=key, alt=alt_text)
+    st.caption(reading)
+
+
+def answer(text: str | None, target: str) -> None:
+    """A model's answer with the target marked wherever it appears. It may say anything, so it is escaped as a whole."""
+    if text is None:
+        st.caption("not asked yet")
+    elif not text:
+        st.caption("the model says nothing")
+    else:
+        st.html(marked(text, target))
+
+
+def marked(text: str, target: str) -> str:
+    """HTML of `text` with each occurrence of `target`, whatever its case, in <mark>."""
+    pieces = re.split(f"({re.escape(target)})", text, flags=re.IGNORECASE) if target else [text]
+    style = f"background:{palette.TRIGGERED}33;color:inherit;border-bottom:2px solid {palette.TRIGGERED}"
+    marks = (
+        f'<mark style="{style}">{html.escape(p)}</mark>' if i % 2 else html.escape(p) for i, p in enumerate(pieces)
+    )
+    return f'<div style="font-size:1.1rem;line-height:1.45;overflow-wrap:anywhere">{"".join(marks)}</div>'
+
+
+def plain(text: str) -> str:
+    """Text from a file or a model, for the few places that only take Markdown: every special character escaped."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,148 @@
+"""Pictures on screen as charts: the heatmap over an image, its legend, and the gallery one picks from.
+
+A picture keeps its aspect at any width: marks are placed in pixels by an expression over the chart's own size, which
+the browser evaluates again whenever the page reflows.
+"""
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from dashboard import palette
+
+MAX_SIDE = 640  # px sent to the browser
+HEAT_HEIGHT = 300
+OPACITY = 0.62
+GALLERY_COLUMNS = 6
+GALLERY_ROW = 46  # px
+_SIDE = "min(width, height)"
+
+
+def data_uri(image: Image.Image, side: int = MAX_SIDE) -> str:
+    """The image, scaled down to at most `side` px, as a PNG in a data URI."""
+    small = image.copy()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = BytesIO()
+    small.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def colour_scale(limit: float, signed: bool) -> alt.Scale:
+    """Magnitudes 0 … limit on the sequential scale, signed values −limit … limit on the diverging one."""
+    if signed:
+        return alt.Scale(domain=[-limit, limit], range=list(palette.DIVERGING), clamp=True)
+    return alt.Scale(domain=[0, limit], range=list(palette.SEQUENTIAL), clamp=True)
+
+
+def heatmap(title: str, image_uri: str, values: np.ndarray, limit: float, signed: bool, measure: str) -> alt.LayerChart:
+    """values (rows, cols), one a token, as blocks over the square image, which stays visible beneath."""
+    rows, cols = values.shape
+    picture = (
+        alt.Chart(pd.DataFrame([{"url": image_uri}]))
+        .mark_image(
+            x={"expr": "0"},
+            y={"expr": "0"},
+            width={"expr": _SIDE},
+            height={"expr": _SIDE},
+            align="left",
+            baseline="top",
+            aspect=False,
+        )
+        .encode(url="url:N")
+    )
+    row, col = np.indices(values.shape)
+    frame = pd.DataFrame({"row": row.ravel() + 1, "column": col.ravel() + 1, "value": values.ravel().astype(float)})
+    blocks = (
+        alt.Chart(frame)
+        .mark_rect(
+            opacity=OPACITY,
+            x={"expr": f"(datum.column - 1) * {_SIDE} / {cols}"},
+            x2={"expr": f"datum.column * {_SIDE} / {cols}"},
+            y={"expr": f"(datum.row - 1) * {_SIDE} / {rows}"},
+            y2={"expr": f"datum.row * {_SIDE} / {rows}"},
+        )
+        .encode(
+            color=alt.Color("value:Q", scale=colour_scale(limit, signed), legend=None),
+            tooltip=[
+                alt.Tooltip("row:Q", title="patch row"),
+                alt.Tooltip("column:Q", title="patch column"),
+                alt.Tooltip("value:Q", title=measure, format=".4g"),
+            ],
+        )
+    )
+    return (
+        alt.layer(picture, blocks)
+        .properties(title=alt.Title(title, anchor="start", offset=8), height=HEAT_HEIGHT)
+        .configure_view(strokeWidth=0)
+    )
+
+
+def legend(title: str, limit: float, signed: bool) -> alt.Chart:
+    """The colour scale of one or several heatmaps as a bar of its own, with its unit."""
+    low = -limit if signed else 0.0
+    edges = np.linspace(low, limit, 61)
+    frame = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "value": (edges[:-1] + edges[1:]) / 2})
+    return (
+        alt.Chart(frame)
+        .mark_rect(opacity=OPACITY + 0.2)
+        .encode(
+            x=alt.X(
+                "from:Q",
+                title=title,
+                scale=alt.Scale(domain=[low, limit], nice=False),
+                axis=alt.Axis(tickCount=5, grid=False, domain=False, titleFontWeight="normal"),
+            ),
+            x2="to:Q",
+            color=alt.Color("value:Q", scale=colour_scale(limit, signed), legend=None),
+            tooltip=[alt.Tooltip("value:Q", title=title, format=".3g")],
+        )
+        .properties(height=10)
+        .configure_view(strokeWidth=0)
+    )
+
+
+def gallery(names: Sequence[str], keys: Sequence[str], uris: Sequence[str], chosen: str | None) -> alt.LayerChart:
+    """Thumbnails to click on: the selection "pick" holds the key of the one clicked; `chosen` has a frame around it."""
+    index = np.arange(len(keys))
+    frame = pd.DataFrame(
+        {
+            "name": list(names),
+            "key": list(keys),
+            "url": list(uris),
+            "column": index % GALLERY_COLUMNS,
+            "row": index // GALLERY_COLUMNS,
+            "chosen": [key == chosen for key in keys],
+        }
+    )
+    step = f"(width / {GALLERY_COLUMNS})"
+    centre = {"x": {"expr": f"(datum.column + 0.5) * {step}"}, "y": {"expr": f"(datum.row + 0.5) * {step}"}}
+    pick = alt.selection_point(name="pick", fields=["key"], on="click", toggle=False, clear=False)
+    pictures = (
+        alt.Chart(frame)
+        .mark_image(
+            **centre,
+            width={"expr": f"{step} - 5"},
+            height={"expr": f"{step} - 5"},
+            align="center",
+            baseline="middle",
+            aspect=False,
+            cursor="pointer",
+        )
+        .encode(url="url:N", tooltip=alt.Tooltip("name:N", title="picture"))
+        .add_params(pick)
+    )
+    frames = alt.Chart(frame[frame.chosen]).mark_square(
+        **centre,
+        size={"expr": f"({step} - 4) * ({step} - 4)"},
+        filled=False,
+        stroke=palette.TRIGGERED,
+        strokeWidth=3,
+        opacity=1,
+    )
+    height = GALLERY_ROW * -(-len(keys) // GALLERY_COLUMNS)
+    return alt.layer(pictures, frames).properties(height=height).configure_view(strokeWidth=0)

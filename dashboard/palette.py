@@ -1,0 +1,23 @@
+"""One meaning, one colour, on every page and in both themes (Okabe–Ito hues, told apart by colour-blind eyes)."""
+
+CLEAN = "#0072B2"
+TRIGGERED = "#D55E00"
+BASE = "#8A8F98"
+SUSPECT = "#7B4FA3"
+CONTROL = "#009E73"
+NULL = "#9AA1AA"  # what chance would give: always with a dashed edge
+
+# Magnitude: magma, dark is little. Sign or difference: zero in the middle, blue below, orange above.
+SEQUENTIAL = (
+    "#0D0829",
+    "#280B53",
+    "#4F127B",
+    "#752181",
+    "#9C2E7F",
+    "#C43C75",
+    "#E65164",
+    "#FA7D5E",
+    "#FEB078",
+    "#FCFDBF",
+)
+DIVERGING = ("#00456C", "#0072B2", "#4C9CCB", "#94C4E0", "#F2F2F0", "#F0B88A", "#E48A48", "#D55E00", "#8F3F00")

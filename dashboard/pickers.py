@@ -1,0 +1,197 @@
+"""What pages with a picture let one choose: the picture, and the trigger on it."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+from PIL import Image
+
+from dashboard import components, overlays, resources, state
+from projlens_core.errors import ProjLensError
+from projlens_core.evidence.case import Case
+from projlens_core.inputs.images import MAX_BYTES, Picture, decode
+from projlens_core.inputs.triggers import KINDS, NUMBERS, POSITIONS, PRESETS, TriggerSpec
+
+TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp"]
+OWN = "The suspect's own trigger"
+THUMBNAIL = 96
+NO_TWIN = "No clean twin"
+# Number inputs step by these; the rest by 1.
+STEPS = {"ratio": 0.01, "alpha": 0.05, "radius": 0.5, "frequency": 0.5}
+LABELS = {
+    "px": "Size (px)",
+    "ratio": "Size (share of side)",
+    "std": "Noise, standard deviation",
+    "dyn_ratio": "Dynamic ratio",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the page is to look at: a picture and the trigger on it, or an upload that carries one already.
+
+    spec is None if the picture is already triggered; twin is then its clean version, if the user has one.
+    """
+
+    picture: Picture
+    spec: TriggerSpec | None
+    twin: Picture | None = None
+
+
+def picture_panel() -> Picture | None:
+    """Gallery of samples and uploads, and the uploader; the picture on screen, or None if there is none at all."""
+    samples = resources.samples()
+    st.markdown("**Picture**")
+    chosen = state.current_picture(samples)
+    everything = [*state.uploads().values(), *samples]
+    if everything:
+        st.altair_chart(
+            overlays.gallery(
+                [p.name for p in everything],
+                resources.keys(everything),
+                [resources.uri(p.image, THUMBNAIL) for p in everything],
+                chosen.sha256 if chosen else None,
+            ),
+            width="stretch",
+            key="gallery",
+            on_select=_gallery_clicked,
+            alt=f"Gallery of {len(everything)} pictures; click one to use it.",
+        )
+        st.selectbox(
+            "Picture",
+            resources.keys(everything),
+            index=resources.keys(everything).index(chosen.sha256),
+            format_func={p.sha256: p.name for p in everything}.get,
+            key=f"by-name-{chosen.sha256}-{len(everything)}",
+            on_change=lambda: state.choose_picture(st.session_state[f"by-name-{chosen.sha256}-{len(everything)}"]),
+            label_visibility="collapsed",
+        )
+    round_ = st.session_state[state.UPLOAD_ROUND]
+    st.file_uploader(
+        "Upload PNG, JPEG, WebP, GIF or BMP",
+        TYPES,
+        accept_multiple_files=True,
+        key=f"upload-{round_}",
+        on_change=_uploaded,
+        args=(f"upload-{round_}",),
+        max_upload_size=MAX_BYTES // 2**20,
+    )
+    for name, sentence in st.session_state[state.REFUSED]:
+        with st.container(border=True, gap="xsmall"):
+            st.badge("Not read", icon=":material/block:", color="red")
+            st.text(sentence if name in sentence else f"{name}: {sentence}")
+    if state.uploads() or st.session_state[state.REFUSED]:
+        st.button("Clear uploads", icon=":material/delete:", type="tertiary", on_click=state.clear_uploads)
+    return chosen
+
+
+def trigger_panel(case: Case, picture: Picture, *, already_offered: bool) -> Choice | None:
+    """The trigger with its parameters and a live preview; None while its parameters are impossible."""
+    st.markdown("**Trigger**")
+    if already_offered and st.toggle("The picture already carries a trigger", key="already", persist_state="session"):
+        return _already(picture)
+    own = own_trigger(case.suspect)
+    names = [OWN, *PRESETS] if own else list(PRESETS)
+    name = st.selectbox("Trigger", names, key="trigger", bind="query-params", label_visibility="collapsed")
+    spec = own if name == OWN else PRESETS[name]
+    try:
+        with st.expander("Parameters", icon=":material/tune:"):
+            spec = _edited(spec, f"{case.suspect if name == OWN else ''} {name}")
+        clean, triggered = resources.clean_image(picture, spec), resources.triggered_image(picture, spec)
+    except ProjLensError as error:
+        components.failure(error, "Trigger not applied")
+        return None
+    before, after = st.columns(2, gap="xsmall", wrap=False)
+    before.image(clean, width="stretch", caption="clean", alt="The picture without the trigger")
+    after.image(triggered, width="stretch", caption="triggered", alt="The picture with the trigger on it")
+    return Choice(picture, spec)
+
+
+def _already(picture: Picture) -> Choice:
+    others = {p.sha256: p for p in (*state.uploads().values(), *resources.samples()) if p.sha256 != picture.sha256}
+    twin = st.selectbox(
+        "Its clean twin, if you have it",
+        [NO_TWIN, *others],
+        format_func=lambda key: others[key].name if key in others else key,
+        key="twin",
+        persist_state="session",
+    )
+    st.image(picture.image, width="stretch", caption="as uploaded", alt="The picture as it was uploaded")
+    return Choice(picture, None, others.get(twin))
+
+
+def images(case: Case, choice: Choice) -> tuple[Image.Image | None, Image.Image]:
+    """The clean and the triggered image; clean is None for a triggered upload without its twin."""
+    if choice.spec is not None:
+        clean = resources.clean_image(choice.picture, choice.spec)
+        return clean, resources.triggered_image(choice.picture, choice.spec)
+    own = own_trigger(case.suspect)  # its resolution is the one the suspect was made for
+    clean = resources.clean_image(choice.twin, own) if choice.twin else None
+    return clean, resources.clean_image(choice.picture, own)
+
+
+def own_trigger(suspect: str) -> TriggerSpec | None:
+    """The trigger that a zoo suspect was made for; None for any other model."""
+    entry = resources.zoo_entry(suspect)
+    return TriggerSpec.from_file(entry.trigger) if entry and entry.trigger else None
+
+
+def _edited(spec: TriggerSpec, scope: str) -> TriggerSpec:
+    """`spec` with the parameters the user set; widget keys hold `scope`, so another trigger starts afresh."""
+    changed: dict[str, Any] = {}
+    values = spec.to_dict()
+    for name in (*KINDS[spec.kind].defaults, "resolution", "seed"):
+        if name == "image" or name not in values:
+            continue
+        key, label = f"{scope} {name}", LABELS.get(name, name.replace("_", " ").capitalize())
+        if name == "colour":
+            changed[name] = st.color_picker(label, values[name], key=key, persist_state="session")
+        elif name == "position":
+            changed[name] = _position(values[name], label, key)
+        else:
+            allowed = NUMBERS[name]
+            kind = int if allowed.whole else float
+            changed[name] = st.number_input(
+                label,
+                kind(allowed.low),
+                kind(allowed.high),
+                kind(values[name]),
+                step=kind(STEPS.get(name, 1)),
+                key=key,
+                help=allowed.meaning.capitalize() + ".",
+                persist_state="session",
+            )
+    edited = replace(spec, **changed)
+    st.download_button(
+        "Save as JSON",
+        edited.to_json(),
+        "trigger.json",
+        "application/json",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+    return edited
+
+
+def _position(value: str | list[float], label: str, key: str) -> str | tuple[float, float]:
+    """One of the named places; a pair of coordinates from a spec stays on offer beside them."""
+    if isinstance(value, str):
+        return st.selectbox(label, POSITIONS, POSITIONS.index(value), key=key, persist_state="session")
+    given = tuple(value)
+    return st.selectbox(label, [given, *POSITIONS], format_func=str, key=key, persist_state="session")
+
+
+def _gallery_clicked() -> None:
+    picked = st.session_state["gallery"].selection.get("pick", [])
+    if picked:
+        state.choose_picture(picked[0]["key"])
+
+
+def _uploaded(key: str) -> None:
+    pictures, refused = [], []
+    for file in st.session_state[key]:
+        try:
+            pictures.append(decode(file.getvalue(), file.name))
+        except ProjLensError as error:
+            refused.append((file.name, str(error)))
+    state.add_uploads(pictures, refused)

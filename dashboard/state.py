@@ -1,0 +1,130 @@
+"""What the pages share within one browser session: the case, the picture, uploads. All session_state keys are here.
+
+The URL carries the case and, if it is one that ships with ProjLens, the picture; it wins over the session, so that a
+link or the browser's back button reopens what it says.
+"""
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from projlens_core.errors import InvalidInput
+from projlens_core.evidence.case import Case
+from projlens_core.inputs.images import Picture
+from projlens_core.sources import PREFIX, ZooEntry
+
+CASE = "case"
+PICTURE = "picture"  # content hash of the picture on screen
+UPLOADS = "uploads"  # {content hash: Picture}, newest last
+REFUSED = "refused"  # [(file name, sentence)] of the last upload
+UPLOAD_ROUND = "upload_round"  # part of the uploader's key: a new number empties it
+BATCH = "batch"  # the last Batch
+STOPPED = "stopped"  # the user stopped the batch
+
+MAX_UPLOADS = 100
+PARAMS = ("base", "suspect", "control")  # of a case, in the URL
+PICTURE_PARAM = "picture"
+
+
+def sync(zoo: Mapping[str, ZooEntry]) -> None:
+    """Bring URL and session in line: called once, first thing, by the router.
+
+    Raises InvalidInput, with a case in place all the same, if the URL names only half of one.
+    """
+    params = st.query_params.to_dict()
+    wrong = None
+    if not params.keys().isdisjoint(PARAMS):
+        try:
+            st.session_state[CASE] = Case.from_params(params)
+        except InvalidInput as error:
+            wrong = error
+    if CASE not in st.session_state:
+        st.session_state[CASE] = default_case(zoo)
+    st.session_state.setdefault(UPLOADS, {})
+    st.session_state.setdefault(REFUSED, [])
+    st.session_state.setdefault(UPLOAD_ROUND, 0)
+    if case := current_case():
+        _write_url(case)
+    if wrong is not None:
+        raise wrong
+
+
+def current_case() -> Case | None:
+    """The case on screen; None if nothing was chosen and there is no zoo to choose from."""
+    return st.session_state.get(CASE)
+
+
+def choose_case(case: Case) -> None:
+    """Make `case` the one on screen, here and in the URL."""
+    st.session_state[CASE] = case
+    _write_url(case)
+
+
+def default_case(zoo: Mapping[str, ZooEntry]) -> Case | None:
+    """The zoo's first suspect against its base, beside its first control: a dashboard never opens on nothing."""
+    suspect = next((name for name, entry in zoo.items() if entry.role == "suspect"), None)
+    return zoo_case(zoo, suspect) if suspect else None
+
+
+def zoo_case(zoo: Mapping[str, ZooEntry], suspect: str) -> Case | None:
+    """The zoo model `suspect` against the zoo's base, with the first other control; None if the zoo has no base."""
+    base = next((name for name, entry in zoo.items() if entry.role == "base"), None)
+    control = next((name for name, entry in zoo.items() if entry.role == "control" and name != suspect), None)
+    if base is None:
+        return None
+    return Case(PREFIX + base, PREFIX + suspect, PREFIX + control if control else None)
+
+
+def uploads() -> dict[str, Picture]:
+    """The pictures uploaded in this session, by content hash."""
+    return st.session_state.setdefault(UPLOADS, {})
+
+
+def add_uploads(pictures: list[Picture], refused: list[tuple[str, str]]) -> None:
+    """Keep freshly decoded uploads, show the last of them, and remember which were refused and why."""
+    kept = uploads()
+    for picture in pictures:
+        if len(kept) >= MAX_UPLOADS and picture.sha256 not in kept:
+            refused.append((picture.name, f"Not kept: {MAX_UPLOADS} uploads are held at a time; clear some first."))
+            continue
+        kept[picture.sha256] = picture
+        st.session_state[PICTURE] = picture.sha256
+    st.session_state[REFUSED] = refused
+    st.session_state[UPLOAD_ROUND] += 1
+
+
+def clear_uploads() -> None:
+    """Forget all uploads and refusals."""
+    uploads().clear()
+    st.session_state[REFUSED] = []
+
+
+def choose_picture(key: str) -> None:
+    """Make the picture with this content hash the one on screen."""
+    st.session_state[PICTURE] = key
+
+
+def current_picture(samples: tuple[Picture, ...]) -> Picture | None:
+    """The picture on screen: the chosen one, else the one the URL names, else the first there is."""
+    everything = {p.sha256: p for p in samples} | uploads()
+    chosen = everything.get(st.session_state.get(PICTURE, ""))
+    if chosen is None:
+        named = st.query_params.get(PICTURE_PARAM)
+        chosen = next((p for p in samples if p.name == named), None) or next(iter(everything.values()), None)
+    if chosen is None:
+        return None
+    st.session_state[PICTURE] = chosen.sha256
+    if any(chosen is sample for sample in samples):
+        st.query_params[PICTURE_PARAM] = chosen.name
+    else:
+        st.query_params.pop(PICTURE_PARAM, None)  # an upload cannot be reopened from a link
+    return chosen
+
+
+def _write_url(case: Case) -> None:
+    params = case.to_params()
+    for name in PARAMS:
+        if name in params:
+            st.query_params[name] = params[name]
+        else:
+            st.query_params.pop(name, None)

@@ -1,0 +1,116 @@
+"""What the Activation page computes: the picture on screen, and the samples it is judged against. No streamlit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from projlens_core.activations.model import VisionModel
+from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse
+from projlens_core.activations.tokens import image_tokens
+from projlens_core.evidence.case import OpenedCase
+from projlens_core.progress import Progress, silent
+
+ROLES = ("suspect", "control")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The samples' shift under each projector: {role: analysis}, the control along its own direction and `along` the
+    suspect's. The control is absent where the case has none."""
+
+    by_role: dict[str, ShiftAnalysis]
+    along: ShiftAnalysis | None
+    images: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The picture on screen under one projector: shift per patch, (rows, cols), in embedding units."""
+
+    clean: np.ndarray | None
+    triggered: np.ndarray | None
+    analysis: ShiftAnalysis
+
+    @property
+    def difference(self) -> np.ndarray | None:
+        """Triggered − clean, where there are both."""
+        if self.clean is None or self.triggered is None:
+            return None
+        return self.triggered - self.clean
+
+
+def reference(
+    case: OpenedCase,
+    tower: VisionModel,
+    clean: Sequence[Image.Image],
+    triggered: Sequence[Image.Image] | None,
+    direction: str,
+    progress: Progress = silent,
+) -> Reference:
+    """Analyse the samples under suspect and control. "pair" without triggered twins falls back to "image"."""
+    stacked = [*clean, *(triggered or ())]
+    tokens = image_tokens(tower, stacked, progress)  # (n or 2n, T, d_vision)
+    halves = (tokens, None) if triggered is None else (tokens[: len(clean)], tokens[len(clean) :])
+    if direction == "pair" and triggered is None:
+        direction = "image"
+    steps = 3 if case.control else 1
+    progress("Comparing the projectors on the samples", 0, steps)
+    by_role = {"suspect": analyse(case.base, case.suspect, *halves, direction=direction)}
+    along = None
+    if case.control is not None:
+        progress("Comparing the projectors on the samples", 1, steps)
+        by_role["control"] = analyse(case.base, case.control, *halves, direction=direction)
+        progress("Comparing the projectors on the samples", 2, steps)
+        along = analyse(case.base, case.control, *halves, direction=by_role["suspect"].directions)
+    return Reference(by_role, along, len(clean))
+
+
+def subject(
+    case: OpenedCase,
+    tower: VisionModel,
+    clean: Image.Image | None,
+    triggered: Image.Image | None,
+    direction: str,
+    judged: Reference | None,
+    progress: Progress = silent,
+) -> dict[str, Subject]:
+    """The picture on screen under suspect and control; at least one of clean and triggered is given.
+
+    "universal" takes each projector's direction from the samples; without samples the picture has to do.
+    """
+    images = [image for image in (clean, triggered) if image is not None]
+    tokens = image_tokens(tower, images, progress)  # (1 or 2, T, d_vision)
+    pair = (tokens[:1], tokens[1:]) if len(images) == 2 else (tokens, None)
+    if direction == "pair" and pair[1] is None:
+        direction = "image"
+    found = {}
+    for role in ROLES:
+        projector = getattr(case, role)
+        if projector is None:
+            continue
+        chosen: str | Direction = direction
+        if direction == "universal" and judged is not None:
+            chosen = judged.by_role[role].direction
+        analysis = analyse(case.base, projector, *pair, direction=chosen)
+        first = _map(analysis.clean, tower.grid)
+        if len(images) == 2:
+            found[role] = Subject(first, _map(analysis.triggered, tower.grid), analysis)
+        else:
+            found[role] = Subject(first if clean is not None else None, first if clean is None else None, analysis)
+    return found
+
+
+def tokens_of(condition: Condition) -> tuple[np.ndarray, np.ndarray]:
+    """All tokens' base norms and shifts, flat: (n·T,) each."""
+    return _flat(condition.base_norms), _flat(condition.shift)
+
+
+def _flat(values: torch.Tensor) -> np.ndarray:
+    return values.reshape(-1).numpy()
+
+
+def _map(condition: Condition, grid: tuple[int, int]) -> np.ndarray:
+    return condition.shift[0].reshape(grid).numpy()
