@@ -50,7 +50,17 @@ def as_dict(opened: OpenedCase) -> dict:
 
 def as_table(opened: OpenedCase) -> str:
     """The result as a person reads it: one row per tensor, then the notes."""
-    header = ("tensor", "shape", "‖Δ‖", "‖Δ‖/‖base‖", "σ₁", "stable rank", "effective rank", "σ > noise", "top-5 energy")
+    header = (
+        "tensor",
+        "shape",
+        "‖Δ‖",
+        "‖Δ‖/‖base‖",
+        "σ₁",
+        "stable rank",
+        "effective rank",
+        "σ > noise",
+        "top-5 energy",
+    )
     lines = [f"{opened.family.title}: {opened.suspect.source} against {opened.base.source}", ""]
     parts = [("", opened.delta, opened.spectra, opened.edges)]
     if opened.control_delta:

@@ -200,10 +200,11 @@ def _settings(family: Family, config: dict, label: str) -> dict[str, str | float
         if layer.default is None:
             continue
         value = config.get(layer.config_key, layer.default) if layer.config_key else layer.default
-        if layer.kind == "activation" and value not in _ACTIVATIONS:
-            raise Unsupported(f"The projector of {label} uses {value!r}; known are {', '.join(_ACTIVATIONS)}.")
-        if layer.kind != "activation" and not (isinstance(value, float) and 0 <= value < 1):
-            raise InvalidInput(f"The config of {label} has {layer.config_key} {value!r}, expected a small number.")
+        shown = f"The config of {label} has {layer.config_key} {str(value)[:80]!r}"
+        if layer.kind == "activation" and not (isinstance(value, str) and value in _ACTIVATIONS):
+            raise Unsupported(f"{shown}, which this version cannot run; it knows {', '.join(_ACTIVATIONS)}.")
+        if layer.kind != "activation" and not (type(value) in (int, float) and 0 <= value < 1):
+            raise InvalidInput(f"{shown}, expected a number from 0 to below 1.")
         settings[layer.name] = value
     return settings
 

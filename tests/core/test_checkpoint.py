@@ -126,6 +126,11 @@ def test_links_of_the_hugging_face_cache_are_followed(tmp_path):
     save_file({"a": A}, blobs / "1234")
     (snapshot / "model.safetensors").symlink_to("../../blobs/1234")
     assert torch.equal(open_checkpoint(snapshot).read("a"), A)
+    save_file({"a": A}, tmp_path / "outside.safetensors")
+    (snapshot / "model.safetensors").unlink()
+    (snapshot / "model.safetensors").symlink_to("../../../outside.safetensors")
+    with pytest.raises(InvalidInput, match="a link that leaves"):
+        open_checkpoint(snapshot)
 
 
 # hostile files: what is in the file → what the sentence says
