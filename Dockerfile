@@ -28,5 +28,5 @@ EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
 
-# Reached under another name than localhost, it wants that name: -e STREAMLIT_SERVER_ALLOWED_HOSTS='["my.host"]'
+# The page accepts localhost only; to reach it under another name: -e STREAMLIT_SERVER_ALLOWED_HOSTS='localhost my.host'
 CMD ["streamlit", "run", "dashboard/app.py", "--server.port", "8501"]
