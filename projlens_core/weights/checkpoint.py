@@ -50,9 +50,13 @@ class Checkpoint:
         return self._tensors[name]
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor in its stored dtype; NotFound if there is none of that name."""
-        tensor = read_tensor(self.info(name))
-        self.bytes_read += self.info(name).nbytes
+        """One tensor in its stored dtype; NotFound if there is none of that name, InvalidInput if its file is gone."""
+        info = self.info(name)
+        try:
+            tensor = read_tensor(info)
+        except OSError as error:
+            raise InvalidInput(f"{info.file.name} cannot be read: {error.strerror or error}.") from error
+        self.bytes_read += info.nbytes
         return tensor
 
 

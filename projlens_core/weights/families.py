@@ -153,44 +153,53 @@ def match(names: Iterable[str], model_type: str | None, label: str) -> Match:
     layout, or tensors are missing or unexpected (all are listed at once). `label` names the checkpoint in messages.
     """
     names = list(names)
-    found: dict[str, list[tuple[str, str, str]]] = {}  # layout → (root, name under it, stored name)
-    for name in names:
-        if split := split_layout(name):
-            layout, root, rest = split
-            found.setdefault(layout, []).append((root, rest, name))
-    by_type = [f for f in families().values() if model_type in f.model_types]
-    if not found or (model_type is not None and not by_type):
-        what = f"is of model type {model_type!r}" if model_type else "holds no projector of a known family"
-        if not found and by_type:
-            raise InvalidInput(f"{label} holds no projector tensors of {by_type[0].title}; was it saved without them?")
-        raise Unsupported(f"{label} {what}; supported families are {supported()}.")
+    said = None if model_type is None else f"model type {listed([model_type])}"
+    by_type = [family for family in families().values() if model_type in family.model_types]
+    unknown = Unsupported(f"{label} holds no projector of a known family; supported families are {supported()}.")
+    if said and not by_type:
+        raise Unsupported(f"{label} is of {said}; supported families are {supported()}.")
+    found = _by_layout(names)
+    if not found and by_type:
+        raise InvalidInput(f"{label} holds no projector tensors of {by_type[0].title}; was it saved without them?")
+    if not found:
+        raise unknown
     if len(found) > 1:
         raise InvalidInput(
             f"{label} holds projectors under {listed(sorted(found))} at once; which one a loader takes is uncertain, "
             "so one could hide a payload: keep one."
         )
     ((layout, members),) = found.items()
-    root = members[0][0]
-    candidates = [f for f in by_type or families().values() if root in f.roots]
+    root = split_layout(members[0])[1]
+    candidates = [family for family in by_type or families().values() if root in family.roots]
     if not candidates:
-        raise InvalidInput(f"{label} says model type {model_type!r}, but its projector lies under {listed([layout])}.")
-    readings = [(f, _canonical(f, root, members), _beside(f, names, label)) for f in candidates]
+        raise InvalidInput(f"{label} is of {said}, but its projector lies under {listed([layout])}; fix its config.")
+    readings = [(family, _canonical(family, root, members), _beside(family, names, label)) for family in candidates]
     # The family with the fewest surprises; among equals the one that also accounts for tensors beside the projector.
     family, tensors, beside = min(readings, key=lambda r: (sum(map(len, r[0].mismatch(r[1]))), -len(r[2])))
     missing, unexpected = family.mismatch(tensors)
-    if model_type is None and not family.required & tensors.keys():
-        raise Unsupported(f"{label} holds no projector of a known family; supported families are {supported()}.")
+    if not by_type and not family.required & tensors.keys():
+        raise unknown
     if missing or unexpected:
-        parts = [f"{word} {listed(some)}" for word, some in (("lacks", missing), ("has unknown", unexpected)) if some]
+        stored = [tensors[name] for name in unexpected]
+        parts = [f"{word} {listed(some)}" for word, some in (("lacks", missing), ("has unknown", stored)) if some]
         raise InvalidInput(f"{label} has a projector like {family.title}'s, but it {' and '.join(parts)}.")
     return Match(family, layout, tensors, beside)
 
 
-def _canonical(family: Family, root: str, members: list[tuple[str, str, str]]) -> dict[str, str]:
+def _by_layout(names: list[str]) -> dict[str, list[str]]:
+    """The stored names of all projector tensors, by the layout they lie in."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if split := split_layout(name):
+            found.setdefault(split[0], []).append(name)
+    return found
+
+
+def _canonical(family: Family, root: str, members: list[str]) -> dict[str, str]:
     """{canonical name: stored name}; a name the family does not know stays as it is, to be reported."""
     tensors = {}
-    for _, rest, stored in members:
-        layer, _, leaf = rest.rpartition(".")
+    for stored in members:
+        layer, _, leaf = split_layout(stored)[2].rpartition(".")
         known = family.roots[root].get(layer)
         tensors[f"{known}.{leaf}" if known else stored] = stored
     return tensors

@@ -303,3 +303,6 @@ def test_file_cut_after_opening_is_one_clear_sentence(tmp_path):
     os.truncate(path, path.stat().st_size - 4)
     with pytest.raises(InvalidInput, match="became shorter"):
         checkpoint.read("a")
+    path.unlink()
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        checkpoint.read("a")
