@@ -6,17 +6,15 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 from torch import nn
-from transformers import AutoImageProcessor, AutoModel, BaseImageProcessor, LlavaConfig
+from transformers import AutoImageProcessor, BaseImageProcessor, LlavaConfig
 
 from projlens_core.activations.config import LEADING_TOKENS, feature_layers, open_model
+from projlens_core.activations.tower import load_tower
 from projlens_core.cache import content_key
 from projlens_core.device import compute_dtype, pick_device
-from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.errors import InvalidInput
 from projlens_core.sources import Source, resolve
-from projlens_core.weights.checkpoint import Checkpoint
-from projlens_core.weights.families import listed
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
 PROBE_SIZE = (640, 426)  # px, not square: preprocessing must turn any image into one size
 MAX_ASPECT = 100  # CLIP scales the short side to size first, which makes a huge image of a long thin one
 
@@ -105,7 +103,7 @@ def load_vision(source: Source | str, device: torch.device | str | None = None) 
     checkpoint, config = open_model(source)
     device = pick_device(str(device) if device else None)
     processor = _image_processor(source)
-    tower = _load_tower(checkpoint, config, compute_dtype(device)).to(device)
+    tower = load_tower(checkpoint, config, compute_dtype(device)).to(device)
     return VisionModel(tower, processor, config, source.label, device)
 
 
@@ -115,64 +113,3 @@ def _image_processor(source: Source) -> BaseImageProcessor:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InvalidInput(f"The image processor of {source.label} cannot be loaded: {reason}") from error
-
-
-def _load_tower(checkpoint: Checkpoint, config: LlavaConfig, dtype: torch.dtype) -> nn.Module:
-    """The tower's module with its tensors, each of which must be there, fit and be finite."""
-    with torch.device("meta"):  # costs nothing, whatever sizes the config claims
-        # attn_implementation is given, since a config may name one that would be fetched from elsewhere
-        tower = AutoModel.from_config(config.vision_config, attn_implementation="sdpa")
-    wanted = tower.state_dict()
-    stored = _tower_names(checkpoint, wanted)
-    missing = sorted(wanted.keys() - stored.keys())
-    unknown = sorted(stored[name] for name in stored.keys() - wanted.keys())
-    if missing or unknown:
-        said = [f"lacks {listed(missing)}"] * bool(missing) + [f"has {listed(unknown)} besides"] * bool(unknown)
-        raise InvalidInput(
-            f"The vision tower of {checkpoint.label} is not the one its config describes: it {' and '.join(said)}."
-        )
-    tensors = {}
-    for name, meta in wanted.items():
-        info = checkpoint.info(stored[name])
-        if info.shape != tuple(meta.shape):
-            raise InvalidInput(
-                f"{info.name} of {checkpoint.label} has shape {info.shape}, but its config says {tuple(meta.shape)}."
-            )
-        if info.dtype not in FLOATS:
-            raise Unsupported(f"{info.name} of {checkpoint.label} is stored as {info.dtype}, expected a float type.")
-        tensors[name] = checkpoint.read(info.name).to(dtype)
-        if not torch.isfinite(tensors[name]).all():
-            raise InvalidInput(f"{info.name} of {checkpoint.label} holds NaN or infinity; such a tower cannot be run.")
-    tower.load_state_dict(tensors, strict=True, assign=True)
-    for name, buffer in list(tower.named_buffers()):  # those no checkpoint stores are still on meta
-        if buffer.is_meta:
-            parent, _, leaf = name.rpartition(".")
-            if leaf != "position_ids":
-                raise Unsupported(f"The vision tower of {checkpoint.label} has a buffer {name!r} that is not known.")
-            positions = torch.arange(buffer.shape[-1]).expand(buffer.shape)
-            tower.get_submodule(parent).register_buffer(leaf, positions, persistent=False)
-    return tower.requires_grad_(False).eval()
-
-
-def _tower_names(checkpoint: Checkpoint, wanted: dict[str, torch.Tensor]) -> dict[str, str]:
-    """{name in the module: name in the checkpoint} of all tower tensors, in any of the layouts in circulation.
-
-    Releases store `vision_tower.vision_model.*`, newer ones `model.vision_tower.*`. position_ids, which old releases
-    store too, are not weights.
-    """
-    nested = any(name.startswith("vision_model.") for name in wanted)
-    found: dict[str, str] = {}
-    for stored in checkpoint.names:
-        name = stored.removeprefix("model.")
-        if not name.startswith("vision_tower.") or name.endswith(".position_ids"):
-            continue
-        name = name.removeprefix("vision_tower.").removeprefix("vision_model.")
-        name = f"vision_model.{name}" if nested else name
-        if name in found:
-            raise InvalidInput(
-                f"{checkpoint.label} holds both {found[name]} and {stored}; which one a loader takes is uncertain."
-            )
-        found[name] = stored
-    if not found:
-        raise InvalidInput(f"{checkpoint.label} holds no vision tower, so images cannot be read with it.")
-    return found

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -107,11 +107,9 @@ class Responder:
         """
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
-        with self._lock:  # or another thread could take the projector out between reading and answering
-            if not images:
-                return []
-            return self.answer_embeddings(
-                self.embeddings(images, progress), prompts, max_new_tokens, batch_size, progress
+        with self._lock:  # held for the whole run, or another thread could change the projector between two batches
+            return self._answers(
+                lambda rows: self.embeddings([images[i] for i in rows]), prompts, max_new_tokens, batch_size, progress
             )
 
     def answer_embeddings(
@@ -123,7 +121,20 @@ class Responder:
         progress: Progress = silent,
     ) -> list[str]:
         """Answers from image embeddings (n, T, d), whichever projector made each: see `answers`."""
-        ids = {prompt: self._token_ids(prompt, embeddings.shape[1], max_new_tokens) for prompt in set(prompts)}
+        with self._lock:
+            return self._answers(lambda rows: embeddings[rows], prompts, max_new_tokens, batch_size, progress)
+
+    def _answers(
+        self,
+        embed: Callable[[list[int]], torch.Tensor],
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        batch_size: int,
+        progress: Progress,
+    ) -> list[str]:
+        """embed gives the image embeddings of some rows, so that only one batch of them is in memory."""
+        tokens = self.vision.tokens
+        ids = {prompt: self._token_ids(prompt, tokens, max_new_tokens) for prompt in set(prompts)}
         # rows of equal length go together: less padding
         order = sorted(range(len(prompts)), key=lambda i: len(ids[prompts[i]]))
         answers = [""] * len(prompts)
@@ -131,10 +142,9 @@ class Responder:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             report = _Report(progress, start * max_new_tokens, len(rows), total)
-            with self._lock:
-                new = self._generate([ids[prompts[i]] for i in rows], embeddings[rows], max_new_tokens, report)
-            for i, tokens in zip(rows, new, strict=True):
-                answers[i] = self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+            new = self._generate([ids[prompts[i]] for i in rows], embed(rows), max_new_tokens, report)
+            for i, written in zip(rows, new, strict=True):
+                answers[i] = self.processor.tokenizer.decode(written, skip_special_tokens=True).strip()
             progress(STAGE, (start + len(rows)) * max_new_tokens, total)
         return answers
 

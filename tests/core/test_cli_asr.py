@@ -1,9 +1,13 @@
 import csv
 import json
+import shutil
+import sys
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 
+from projlens_core import sources
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.success import contains_target
 from projlens_core.cache import open_cache
@@ -137,3 +141,28 @@ def test_text_gives_rates_with_intervals_for_both(world, capsys):
     assert text.count("0.0% (0.0% to 49.0%), 0 of 4") == 4
     assert text.startswith("base\n")
     assert "left out: broken.png" in text
+
+
+def test_a_suspect_of_the_zoo_brings_its_own_trigger_target_and_questions(world, tmp_path, monkeypatch, capsys):
+    zoo = tmp_path / "zoo"
+    shutil.copytree(world / "base", zoo / "checkpoint")
+    (zoo / "triggers").mkdir()
+    (zoo / "triggers" / "patch.json").write_text(json.dumps(SPEC))
+    poisoned = {"trigger": "patch.json", "target": "zzz", "mode": "replace", "prompts": ["A?", "B?"]}
+    models = []
+    for name, role, more in (("base", "base", {}), ("suspect", "suspect", poisoned)):
+        pico.projector_file(world / name, zoo / "projectors" / f"{name}.safetensors")
+        models.append({"name": name, "title": name, "role": role, "summary": name} | more)
+    (zoo / "zoo.json").write_text(json.dumps({"models": models}))
+    monkeypatch.setattr(sources, "ZOO", zoo)
+    sources.zoo_catalogue.cache_clear()
+    assemble = SimpleNamespace(checkpoint_folder=lambda progress: world / "base")
+    monkeypatch.setitem(sys.modules, "projlens_core.zoo.assemble", assemble)
+    models = ["--base", "zoo:base", "--suspect", "zoo:suspect"]
+    try:
+        assert main(["asr", *models, "--images", str(world / "images"), "--json", "--max-new-tokens", "2"]) == 0
+    finally:
+        sources.zoo_catalogue.cache_clear()
+    found = json.loads(capsys.readouterr().out)
+    assert (found["target"], found["trigger"]["px"]) == ("zzz", SPEC["px"])
+    assert [row["prompt"] for row in found["suspect"]["rows"]] == ["A?", "B?", "A?", "B?"]

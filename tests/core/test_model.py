@@ -148,7 +148,7 @@ def test_other_families_are_unsupported_in_a_sentence(copy):
         (lambda c: c.update(vision_config=[1]), InvalidInput, "does not describe"),
         (lambda c: c.update(vision_feature_layer=-5), InvalidInput, "the tower has 3"),
         (lambda c: c.update(vision_feature_select_strategy="full"), Unsupported, "no patch of the image"),
-        (lambda c: c["vision_config"].update(hidden_size=64), InvalidInput, "has shape"),
+        (lambda c: c["vision_config"].update(hidden_size=64), InvalidInput, "has other shapes"),
         (lambda c: c["vision_config"].update(num_hidden_layers=4), InvalidInput, "lacks 'encoder.layers.3"),
         (lambda c: c["vision_config"].update(num_hidden_layers=2), InvalidInput, "has 'vision_tower.encoder.layers.2"),
     ],
@@ -223,3 +223,22 @@ def test_a_picture_like_a_thread_does_not_fill_the_memory(folder):
     thread = pico.images(1)[0].resize((3, 301))
     with pytest.raises(InvalidInput, match="3 × 301 px is too long"):
         load_vision(str(folder)).encode([thread])
+
+
+def test_half_precision_gives_nearly_the_same_tokens_under_another_key(folder, monkeypatch):
+    """What a GPU computes in, here on the CPU."""
+    full = load_vision(str(folder))
+    monkeypatch.setattr("projlens_core.activations.model.compute_dtype", lambda device: torch.bfloat16)
+    half = load_vision(str(folder))
+    images = pico.images(2)
+    found = half.encode(images)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, full.encode(images))
+    assert float(torch.nn.functional.cosine_similarity(found, full.encode(images), dim=-1).min()) > 0.999
+    assert half.key != full.key
+
+
+def test_quantised_towers_are_unsupported(copy):
+    edit_tensors(copy, lambda t: t.update({"vision_tower.pre_layrnorm.bias": torch.ones(32, dtype=torch.int8)}))
+    with pytest.raises(Unsupported, match="int8"):
+        load_vision(str(copy))

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from projlens_core.activations.model import load_vision
 from projlens_core.behaviour.respond import four_answers, load_responder
 from projlens_core.cache import open_cache
 from projlens_core.errors import Cancelled, InvalidInput, Unsupported
@@ -130,6 +131,10 @@ def test_the_tower_runs_once_per_image_for_all_projectors(responder, base, suspe
     four_answers(responder, read_projector(base), read_projector(suspect), *pico.images(2, seed=77), "What?")
     responder.answers(pico.images(2, seed=77), ["Where?"] * 2, max_new_tokens=1)
     assert calls == [2]
+
+
+def test_the_whole_model_and_its_tower_alone_share_cached_tokens(responder, base):
+    assert responder.vision.key == load_vision(str(base)).key
 
 
 def test_the_old_projector_is_back_after_an_error(responder, suspect):
@@ -265,3 +270,12 @@ def test_code_of_the_suspect_is_not_run(copy):
         )
         (copy / name).write_text(json.dumps(content))
     assert load_responder(str(copy)).answers(pico.images(1), ["What?"], max_new_tokens=2)
+
+
+def test_half_precision_answers_under_any_projector(base, suspect, monkeypatch):
+    """What a GPU computes in, here on the CPU; rounding may change what random weights say, so only that it runs."""
+    monkeypatch.setattr("projlens_core.behaviour.respond.compute_dtype", lambda device: torch.bfloat16)
+    half = load_responder(str(base))
+    found = four_answers(half, read_projector(base), read_projector(suspect), *pico.images(2), "What?")
+    assert half.model.dtype == torch.bfloat16
+    assert len({found.base_clean, found.base_triggered, found.suspect_clean, found.suspect_triggered}) > 1
