@@ -15,7 +15,7 @@ MAX_POINTS = 2000  # a condition; more points hide each other and slow the brows
 BINS = 60
 ROLES = alt.Scale(domain=["suspect", "control"], range=[palette.SUSPECT, palette.CONTROL])
 CONDITIONS = alt.Scale(domain=["clean", "triggered"], range=[palette.CLEAN, palette.TRIGGERED])
-_KEY = {"orient": "bottom", "title": None, "direction": "horizontal", "offset": 4}
+_KEY = {"orient": "top-right", "title": None, "offset": 0, "symbolSize": 60}  # inside the plot, where curves are low
 
 
 def spectrum(title: str, suspect: Spectrum, control: Spectrum | None, edge: NoiseEdge, top: int) -> alt.LayerChart:
@@ -26,7 +26,7 @@ def spectrum(title: str, suspect: Spectrum, control: Spectrum | None, edge: Nois
         .mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
         .encode(
             x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)),
-            y=alt.Y("value:Q", title="singular value σₖ", axis=alt.Axis(tickCount=5)),
+            y=alt.Y("value:Q", title="singular value σₖ", axis=alt.Axis(tickCount=4)),
             color=alt.Color("role:N", scale=ROLES, legend=alt.Legend(**_KEY)),
             tooltip=[
                 alt.Tooltip("role:N", title="projector"),
@@ -50,13 +50,13 @@ def spectrum(title: str, suspect: Spectrum, control: Spectrum | None, edge: Nois
         .mark_text(align="right", baseline="bottom", dy=-3, color=palette.NULL, fontSize=11)
         .encode(x=alt.value("width"), y="edge:Q", text="label:N", tooltip=told)
     )
-    return alt.layer(rule, lines, label).properties(title=title, height=265)
+    return _finished(alt.layer(rule, lines, label), title, 262)
 
 
 def energy(title: str, suspect: Spectrum, control: Spectrum | None, top: int) -> alt.Chart:
     """How much of ‖ΔW‖² the k largest singular values hold together, suspect over control."""
     frame = _by_rank({"suspect": suspect.energy, "control": control.energy if control else None}, top, "share")
-    return (
+    lines = (
         alt.Chart(frame)
         .mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
         .encode(
@@ -65,7 +65,7 @@ def energy(title: str, suspect: Spectrum, control: Spectrum | None, top: int) ->
                 "share:Q",
                 title="cumulative energy",
                 scale=alt.Scale(domain=[0, 1]),
-                axis=alt.Axis(format="%", tickCount=5),
+                axis=alt.Axis(format="%", tickCount=4),
             ),
             color=alt.Color("role:N", scale=ROLES, legend=None),
             tooltip=[
@@ -74,59 +74,54 @@ def energy(title: str, suspect: Spectrum, control: Spectrum | None, top: int) ->
                 alt.Tooltip("share:Q", title="share of ‖ΔW‖²", format=".1%"),
             ],
         )
-        .properties(title=title, height=215)
     )
+    return _finished(lines, title, 232)
 
 
 def distribution(
-    shifts: Mapping[tuple[str, str], np.ndarray], marks: Mapping[tuple[str, str], float], measure: str
-) -> alt.FacetChart | alt.VConcatChart:
-    """How far all tokens of the set are pushed: one panel a projector, clean and triggered over each other.
+    title: str, shifts: Mapping[str, np.ndarray], marks: Mapping[str, float], domain: tuple[float, float], measure: str
+) -> alt.LayerChart:
+    """How far all patches are pushed by one projector, clean and triggered over each other.
 
-    shifts: {(role, condition): values of all tokens}; marks: {(role, condition): mean shift of the picture on screen}.
-    All panels share axis and bins.
+    shifts: {condition: values}; marks: {condition: mean shift of the picture on screen}; domain: of the shift axis,
+    which the charts of several projectors share.
     """
-    everything = np.concatenate(list(shifts.values()))
-    edges = np.linspace(everything.min(), everything.max() or 1.0, BINS + 1)
-    rows = []
-    for (role, condition), values in shifts.items():
-        share = np.histogram(values, edges)[0] / len(values)
-        rows += [
-            {"projector": role, "condition": condition, "from": a, "to": b, "share": float(s)}
-            for a, b, s in zip(edges[:-1], edges[1:], share, strict=True)
-        ]
-    frame = pd.DataFrame(rows)
-    here = pd.DataFrame([{"projector": r, "condition": c, "mean": v} for (r, c), v in marks.items()])
-    panels = []
-    for role in dict.fromkeys(role for role, _ in shifts):
-        bars = (
-            alt.Chart(frame[frame.projector == role])
-            .mark_bar(opacity=0.55, binSpacing=0)
-            .encode(
-                x=alt.X("from:Q", bin="binned", title=f"{measure} (embedding units)"),
-                x2="to:Q",
-                y=alt.Y("share:Q", title="share of tokens", stack=None, axis=alt.Axis(format="%", tickCount=4)),
-                color=alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**_KEY)),
-                tooltip=[
-                    alt.Tooltip("condition:N"),
-                    alt.Tooltip("from:Q", format=".3g"),
-                    alt.Tooltip("to:Q", format=".3g"),
-                    alt.Tooltip("share:Q", title="share of tokens", format=".1%"),
-                ],
-            )
+    edges = np.linspace(*domain, BINS + 1)
+    rows = [
+        {"condition": condition, "from": low, "to": high, "share": share}
+        for condition, values in shifts.items()
+        for low, high, share in zip(edges[:-1], edges[1:], np.histogram(values, edges)[0] / len(values), strict=True)
+    ]
+    x = {"scale": alt.Scale(domain=list(domain), nice=False), "title": f"{measure} (embedding units)"}
+    colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**_KEY))
+    layers = [
+        alt.Chart(pd.DataFrame(rows))
+        .mark_bar(opacity=0.55, binSpacing=0)
+        .encode(
+            x=alt.X("from:Q", bin="binned", axis=alt.Axis(tickCount=6, grid=False), **x),
+            x2="to:Q",
+            y=alt.Y("share:Q", title="share of patches", stack=None, axis=alt.Axis(format="%", tickCount=4)),
+            color=colour,
+            tooltip=[
+                alt.Tooltip("condition:N"),
+                alt.Tooltip("from:Q", format=".3g"),
+                alt.Tooltip("to:Q", format=".3g"),
+                alt.Tooltip("share:Q", title="share of patches", format=".1%"),
+            ],
         )
-        ticks = (
-            alt.Chart(here[here.projector == role] if len(here) else here)
+    ]
+    if marks:
+        here = pd.DataFrame([{"condition": condition, "mean": mean} for condition, mean in marks.items()])
+        layers.append(
+            alt.Chart(here)
             .mark_rule(strokeWidth=2)
             .encode(
-                x="mean:Q",
-                color=alt.Color("condition:N", scale=CONDITIONS, legend=None),
+                x=alt.X("mean:Q", **x),
+                color=colour,
                 tooltip=[alt.Tooltip("condition:N"), alt.Tooltip("mean:Q", title="this picture's mean", format=".4g")],
             )
         )
-        layers = [bars, ticks] if len(here) else [bars]
-        panels.append(alt.layer(*layers).properties(title=f"Tokens of all pictures, {role}", height=130))
-    return alt.vconcat(*panels).resolve_scale(x="shared", y="shared")
+    return _finished(alt.layer(*layers), title, 260)
 
 
 def norm_shift(
@@ -168,11 +163,11 @@ def norm_shift(
     layers = [cloud]
     if lines:
         layers.append(alt.Chart(pd.concat(lines)).mark_line(strokeWidth=2.5).encode(**axes, color=colour))
-    return alt.layer(*layers).properties(title=title, height=330)
+    return _finished(alt.layer(*layers), title, 340)
 
 
 def rates(title: str, rates_by_role: Mapping[str, Rate], of: str) -> alt.LayerChart:
-    """One share per projector as a dot with its 95 % interval, on the full scale from 0 to 100 %; `of` names what is counted."""
+    """One share of what `of` names per projector, as a dot with its 95 % interval, on the full scale of 0 to 100 %."""
     frame = pd.DataFrame(
         [
             {"projector": role, "rate": r.rate, "low": r.low, "high": r.high, "of": f"{r.hits} of {r.n}"}
@@ -196,7 +191,16 @@ def rates(title: str, rates_by_role: Mapping[str, Rate], of: str) -> alt.LayerCh
         .mark_circle(size=110, opacity=1)
         .encode(x=alt.X("rate:Q", **x), y=y, color=color, tooltip=tooltip)
     )
-    return alt.layer(bounds, dots).properties(title=title, height=40 * len(rates_by_role) + 10)
+    return _finished(alt.layer(bounds, dots), title, 30 * len(rates_by_role) + 75)
+
+
+def _finished(chart: alt.Chart | alt.LayerChart, title: str, height: int) -> alt.Chart | alt.LayerChart:
+    """Title and spacing that all charts share; `height` in px, everything included."""
+    return chart.properties(
+        title=alt.Title(title, anchor="start", offset=4),
+        height=height,
+        padding={"left": 0, "right": 4, "top": 4, "bottom": 6},
+    ).configure_axis(labelPadding=5, titlePadding=8)
 
 
 def _by_rank(curves: Mapping[str, Sequence[float] | None], top: int, column: str) -> pd.DataFrame:

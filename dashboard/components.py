@@ -1,11 +1,10 @@
-"""What several pages draw alike: header, progress, failure, metric cards, charts with their reading aid."""
+"""What several pages draw alike: header, progress, failure panels, metric cards, answers."""
 
 import html
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import altair as alt
 import streamlit as st
 
 from dashboard import palette
@@ -15,8 +14,9 @@ from projlens_core.evidence.case import Case
 from projlens_core.progress import Progress
 from projlens_core.sources import ZooEntry
 
+PANEL = 260  # px; the least width of a page's columns, and so of the controls beside its picture
 GLOSSARY = {
-    "projector": "The small network between vision tower and language model; the only part a projector backdoor changes.",
+    "projector": "The small network between vision tower and language model, where these backdoors hide.",
     "base, suspect": "The projector as published, and the fine-tuned one under inspection.",
     "control": "A clean fine-tune of the same base: what an honest change looks like.",
     "ΔW": "Suspect minus base, one matrix a layer.",
@@ -67,12 +67,22 @@ def shown(spec: str, zoo: dict[str, ZooEntry]) -> str:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
-    """A bar with stage, count and end, here, for as long as the work lasts; nothing if there was nothing to do."""
+def progress(height: int = 420) -> Iterator[Progress]:
+    """A bar with stage, count and end, over a grey area of `height` px where the result will be.
+
+    It appears with the first step reported, so nothing flickers where there is nothing to do.
+    """
     slot = st.empty()
+    bars = []
 
     def report(stage: str, done: int, total: int) -> None:
-        slot.progress(min(done / total, 1.0) if total else 0.0, text=plain(f"{stage}: {done} of {total}"))
+        if done == total and not bars:
+            return  # all of it was at hand
+        if not bars:
+            with slot.container():
+                bars.append(st.empty())
+                st.skeleton(height)
+        bars[0].progress(min(done / total, 1.0) if total else 0.0, text=plain(f"{stage}: {done} of {total}"))
 
     try:
         yield report
@@ -115,12 +125,6 @@ def metrics(cards: list[Metric], control: bool) -> None:
             help=card.help,
             border=True,
         )
-
-
-def chart(figure: alt.TopLevelMixin, reading: str, *, alt_text: str, key: str | None = None) -> None:
-    """A chart with one sentence on how to read it."""
-    st.altair_chart(figure, width="stretch", key=key, alt=alt_text)
-    st.caption(reading)
 
 
 def answer(text: str | None, target: str) -> None:

@@ -28,6 +28,21 @@ class Metric:
     help: str | None = None
 
 
+def signed(value: float) -> str:
+    """Three digits with a sign, as +1.23 or −0.65."""
+    return _number(value, "+.3g")
+
+
+def short(value: float) -> str:
+    """Three digits, as 1.23 or −0.65."""
+    return _number(value, ".3g")
+
+
+def _number(value: float, form: str) -> str:
+    """`value` with a real minus, which a reader does not take for a dash."""
+    return format(value, form).replace("-", "−")
+
+
 def symbol(number: int) -> str:
     """The change of the number-th matrix as the paper writes it: ΔW₁."""
     return f"ΔW{str(number).translate(_SUBSCRIPT)}"
@@ -132,16 +147,16 @@ def activation_headlines(judged: Reference, found: dict[str, Subject]) -> list[M
         ),
         Metric(
             "One shared direction",
-            f"{suspect.direction_cosine:.3f}",
-            f"{control.direction_cosine:.3f}" if control else None,
+            _number(suspect.direction_cosine, ".3f"),
+            _number(control.direction_cosine, ".3f") if control else None,
             help="Cosine between the drift directions of clean and of triggered samples: near 1, the trigger only "
             "pushes further along the direction on which clean images already move.",
         ),
         Metric(
             "Norm–shift r, triggered",
-            f"{fit.r:.2f}",
-            f"{control.triggered.fit.r:.2f}" if control else None,
-            f"{fit.low:.2f} – {fit.high:.2f}",
+            _number(fit.r, ".2f"),
+            _number(control.triggered.fit.r, ".2f") if control else None,
+            f"{_number(fit.low, '.2f')} – {_number(fit.high, '.2f')}",
             "Pearson's r between a token's norm and its shift, over the triggered samples: the paper's activation "
             "mechanism says that the shift grows with the norm. With its 95 % interval.",
         ),
@@ -151,11 +166,11 @@ def activation_headlines(judged: Reference, found: dict[str, Subject]) -> list[M
 def _mean_shift(found: dict[str, Subject]) -> Metric:
     def means(subject: Subject) -> str:
         maps = [m for m in (subject.clean, subject.triggered) if m is not None]
-        return " → ".join(f"{m.mean():.3g}" for m in maps)
+        return " → ".join(short(m.mean()) for m in maps)
 
     pair = found["suspect"].difference is not None
     return Metric(
-        "This picture's mean shift",
+        "This picture's shift",
         means(found["suspect"]),
         means(found["control"]) if "control" in found else None,
         help=f"{'Clean → triggered, mean' if pair else 'Mean'} over all patches, in {UNIT}.",
@@ -199,15 +214,21 @@ def numbers(judged: Reference) -> pd.DataFrame:
 
 
 def _mean(value: torch.Tensor) -> str:
-    return f"{float(value.mean()):.4g}"
+    return _number(float(value.mean()), ".4g")
 
 
 def _fit(fit: NormShiftFit) -> str:
-    return fit.note or f"{fit.r:.3f} ({fit.low:.3f} – {fit.high:.3f}, by {fit.resampled})"
+    if fit.note:
+        return fit.note
+    r, low, high = (_number(value, ".3f") for value in (fit.r, fit.low, fit.high))
+    return f"{r} ({low} – {high}, by {fit.resampled})"
 
 
 def _slope(fit: NormShiftFit) -> str:
-    return fit.note or f"{fit.slope:.4g} ({fit.slope_low:.4g} – {fit.slope_high:.4g})"
+    if fit.note:
+        return fit.note
+    slope, low, high = (_number(value, ".3g") for value in (fit.slope, fit.slope_low, fit.slope_high))
+    return f"{slope} ({low} – {high})"
 
 
 def _of_pairs(text: Callable[[ShiftAnalysis], str]) -> Callable[[ShiftAnalysis], str]:
@@ -221,7 +242,7 @@ _FIGURES: dict[str, Callable[[ShiftAnalysis], str]] = {
     "separation (AUROC)": _of_pairs(
         lambda a: f"{a.separation.auroc:.3f} ({a.separation.low:.3f} – {a.separation.high:.3f})"
     ),
-    "cosine of clean and triggered drift directions": _of_pairs(lambda a: f"{a.direction_cosine:.4f}"),
+    "cosine of clean and triggered drift directions": _of_pairs(lambda a: _number(a.direction_cosine, ".4f")),
     "norm–shift r, clean": lambda a: _fit(a.clean.fit),
     "norm–shift r, triggered": _of_pairs(lambda a: _fit(a.triggered.fit)),
     "norm–shift slope, clean": lambda a: _slope(a.clean.fit),

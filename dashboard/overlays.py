@@ -16,10 +16,11 @@ from PIL import Image
 from dashboard import palette
 
 MAX_SIDE = 640  # px sent to the browser
-HEAT_HEIGHT = 300
-OPACITY = 0.62
+HEAT_HEIGHT = 325
+OPACITY = 0.68
 GALLERY_COLUMNS = 6
 GALLERY_ROW = 46  # px
+_TIGHT = {"left": 0, "right": 0, "top": 2, "bottom": 2}
 _SIDE = "min(width, height)"
 
 
@@ -40,7 +41,10 @@ def colour_scale(limit: float, signed: bool) -> alt.Scale:
 
 
 def heatmap(title: str, image_uri: str, values: np.ndarray, limit: float, signed: bool, measure: str) -> alt.LayerChart:
-    """values (rows, cols), one a token, as blocks over the square image, which stays visible beneath."""
+    """values (rows, cols), one a token, as blocks over the square image, which stays visible beneath.
+
+    The image had better be grey: its own colours would mix with those that carry the values.
+    """
     rows, cols = values.shape
     picture = (
         alt.Chart(pd.DataFrame([{"url": image_uri}]))
@@ -77,7 +81,7 @@ def heatmap(title: str, image_uri: str, values: np.ndarray, limit: float, signed
     )
     return (
         alt.layer(picture, blocks)
-        .properties(title=alt.Title(title, anchor="start", offset=8), height=HEAT_HEIGHT)
+        .properties(title=alt.Title(title, anchor="start", offset=8), height=HEAT_HEIGHT, padding=_TIGHT)
         .configure_view(strokeWidth=0)
     )
 
@@ -86,22 +90,25 @@ def legend(title: str, limit: float, signed: bool) -> alt.Chart:
     """The colour scale of one or several heatmaps as a bar of its own, with its unit."""
     low = -limit if signed else 0.0
     edges = np.linspace(low, limit, 61)
-    frame = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "value": (edges[:-1] + edges[1:]) / 2})
+    reach = np.append(edges[2:], limit)  # each bar ends beneath the next, so that no seam shows
+    frame = pd.DataFrame({"from": edges[:-1], "to": reach, "value": (edges[:-1] + edges[1:]) / 2})
     return (
         alt.Chart(frame)
-        .mark_rect(opacity=OPACITY + 0.2)
+        .mark_rect(opacity=1)
         .encode(
             x=alt.X(
                 "from:Q",
                 title=title,
                 scale=alt.Scale(domain=[low, limit], nice=False),
-                axis=alt.Axis(tickCount=5, grid=False, domain=False, titleFontWeight="normal"),
+                axis=alt.Axis(
+                    tickCount=5, grid=False, domain=False, labelPadding=3, titlePadding=5, titleFontWeight="normal"
+                ),
             ),
             x2="to:Q",
             color=alt.Color("value:Q", scale=colour_scale(limit, signed), legend=None),
             tooltip=[alt.Tooltip("value:Q", title=title, format=".3g")],
         )
-        .properties(height=10)
+        .properties(height=54, padding=_TIGHT | {"left": 4, "right": 12})
         .configure_view(strokeWidth=0)
     )
 
@@ -119,7 +126,7 @@ def gallery(names: Sequence[str], keys: Sequence[str], uris: Sequence[str], chos
             "chosen": [key == chosen for key in keys],
         }
     )
-    step = f"(width / {GALLERY_COLUMNS})"
+    step = f"min(width / {GALLERY_COLUMNS}, {GALLERY_ROW})"
     centre = {"x": {"expr": f"(datum.column + 0.5) * {step}"}, "y": {"expr": f"(datum.row + 0.5) * {step}"}}
     pick = alt.selection_point(name="pick", fields=["key"], on="click", toggle=False, clear=False)
     pictures = (
@@ -145,4 +152,4 @@ def gallery(names: Sequence[str], keys: Sequence[str], uris: Sequence[str], chos
         opacity=1,
     )
     height = GALLERY_ROW * -(-len(keys) // GALLERY_COLUMNS)
-    return alt.layer(pictures, frames).properties(height=height).configure_view(strokeWidth=0)
+    return alt.layer(pictures, frames).properties(height=height, padding=_TIGHT).configure_view(strokeWidth=0)

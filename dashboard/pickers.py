@@ -68,13 +68,14 @@ def picture_panel() -> Picture | None:
         )
     round_ = st.session_state[state.UPLOAD_ROUND]
     st.file_uploader(
-        "Upload PNG, JPEG, WebP, GIF or BMP",
+        "Upload pictures",
         TYPES,
         accept_multiple_files=True,
         key=f"upload-{round_}",
         on_change=_uploaded,
         args=(f"upload-{round_}",),
         max_upload_size=MAX_BYTES // 2**20,
+        label_visibility="collapsed",
     )
     for name, sentence in st.session_state[state.REFUSED]:
         with st.container(border=True, gap="xsmall"):
@@ -85,10 +86,10 @@ def picture_panel() -> Picture | None:
     return chosen
 
 
-def trigger_panel(case: Case, picture: Picture, *, already_offered: bool) -> Choice | None:
+def trigger_panel(case: Case, picture: Picture, *, preview: bool) -> Choice | None:
     """The trigger with its parameters and a live preview; None while its parameters are impossible."""
     st.markdown("**Trigger**")
-    if already_offered and st.toggle("The picture already carries a trigger", key="already", persist_state="session"):
+    if st.toggle("The picture already carries a trigger", key="already", persist_state="session"):
         return _already(picture)
     own = own_trigger(case.suspect)
     names = [OWN, *PRESETS] if own else list(PRESETS)
@@ -101,9 +102,10 @@ def trigger_panel(case: Case, picture: Picture, *, already_offered: bool) -> Cho
     except ProjLensError as error:
         components.failure(error, "Trigger not applied")
         return None
-    before, after = st.columns(2, gap="xsmall", wrap=False)
-    before.image(clean, width="stretch", caption="clean", alt="The picture without the trigger")
-    after.image(triggered, width="stretch", caption="triggered", alt="The picture with the trigger on it")
+    if preview:
+        before, after = st.columns(2, gap="xsmall", wrap=False)
+        before.image(clean, width="stretch", caption="clean", alt="The picture without the trigger")
+        after.image(triggered, width="stretch", caption="triggered", alt="The picture with the trigger on it")
     return Choice(picture, spec)
 
 

@@ -1,9 +1,10 @@
 """Activation: where and how far does the trigger push the image along the backdoor direction?"""
 
-import altair as alt
+from dataclasses import dataclass
+
 import numpy as np
 import streamlit as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dashboard import charts, components, figures, overlays, pickers, resources, state
 from dashboard.figures import UNIT
@@ -12,6 +13,7 @@ from projlens_core.errors import ProjLensError
 
 DIRECTIONS = {"universal": "All samples", "image": "This image", "pair": "This pair"}
 MEASURES = {"absolute": "Absolute", "signed": "Signed"}
+CONDITIONS = ("clean", "triggered")
 ROLES = {"suspect": "Suspect", "control": "Control"}
 VIEWS = ("Distribution", "Norm and shift", "All numbers")
 
@@ -23,14 +25,12 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
-    grid = st.grid(4, min_column_width=220, gap="small")
-    picture = grid.cell(column_span=3, row_span=3)
+    grid = st.grid(4, min_column_width=components.PANEL, gap="small")
+    picture = grid.cell(column_span=3, row_span=2)
     with grid.cell().container(border=True):
         chosen = pickers.picture_panel()
     with grid.cell().container(border=True):
-        choice = pickers.trigger_panel(case, chosen, already_offered=True) if chosen else None
-    with grid.cell().container(border=True):
-        direction, signed = _view(choice)
+        choice = pickers.trigger_panel(case, chosen, preview=True) if chosen else None
     with picture:
         components.case_line(case, resources.zoo())
         if chosen is None:
@@ -38,115 +38,123 @@ def page() -> None:
             return
         if choice is None:
             return
+        headlines = st.container()
+        view = _view(choice, has_control=case.control is not None)
         try:
             with components.progress() as progress:
                 opened = resources.opened(case, progress)
                 tower = resources.vision(case)
                 judged = None
                 if resources.samples():
-                    judged = resources.sample_reference(opened, tower, choice.spec, direction, progress)
+                    judged = resources.sample_reference(opened, tower, choice.spec, view.direction, progress)
                 clean, triggered = pickers.images(case, choice)
-                found = subject(opened, tower, clean, triggered, direction, judged, progress)
+                found = subject(opened, tower, clean, triggered, view.direction, judged, progress)
         except ProjLensError as error:
             components.failure(error, "This picture cannot be analysed")
             return
         if judged is not None:
-            components.metrics(figures.activation_headlines(judged, found), control=opened.control is not None)
-        _heatmaps(found, clean, triggered, signed)
-    _details(judged, found, signed)
+            with headlines:
+                cards = figures.activation_headlines(judged, found)
+                components.metrics(cards, control=opened.control is not None)
+        _heatmaps(found, clean, triggered, view)
+    _details(judged, found, view.signed)
 
 
-def _view(choice: pickers.Choice | None) -> tuple[str, bool]:
-    """Along which direction, and with or without its sign."""
-    st.markdown("**View**")
-    alone = choice is not None and choice.spec is None and choice.twin is None
-    direction = st.segmented_control(
-        "Drift direction v₀ of",
-        [name for name in DIRECTIONS if not (alone and name == "pair")],
-        default="universal",
-        required=True,
-        format_func=DIRECTIONS.get,
-        key="direction",
-        bind="query-params",
-        help="All samples: one direction for every picture. This image: its own, from the clean picture alone. "
-        "This pair: its own, from the clean and the triggered picture together.",
-    )
-    measure = st.segmented_control(
-        "Measure",
-        list(MEASURES),
-        default="absolute",
-        required=True,
-        format_func=MEASURES.get,
-        key="measure",
-        bind="query-params",
-        help="Absolute: |ΔE·v₀|, how far. Signed: ΔE·v₀, also which way.",
-    )
-    return direction, measure == "signed"
+@dataclass(frozen=True)
+class View:
+    """How the shift is looked at."""
+
+    role: str
+    direction: str
+    signed: bool
+
+    @property
+    def measure(self) -> str:
+        """The measured quantity, for axes and legends."""
+        return "shift ΔE·v₀" if self.signed else "shift |ΔE·v₀|"
 
 
-def _heatmaps(found: dict[str, Subject], clean: Image.Image | None, triggered: Image.Image, signed: bool) -> None:
-    """The page's picture: shift per patch over the clean and the triggered image, and their difference."""
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.markdown("**How far each patch is pushed along the drift direction** (ΔE·v₀)")
+def _view(choice: pickers.Choice, *, has_control: bool) -> View:
+    """The bar over the picture: under which projector, along which direction, with or without the sign."""
+    alone = choice.spec is None and choice.twin is None
+    roles = ROLES if has_control else {"suspect": ROLES["suspect"]}
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         role = st.segmented_control(
             "Projector",
-            list(found),
+            list(roles),
             default="suspect",
             required=True,
             format_func=ROLES.get,
             key="projector",
             bind="query-params",
-            label_visibility="collapsed",
+            help="Suspect and control are drawn on the same scale.",
         )
-    shown = found[role]
-    maps = {name: [_measured(getattr(s, name), signed) for s in found.values()] for name in ("clean", "triggered")}
-    limit = _limit(*maps["clean"], *maps["triggered"])  # one scale for both images and both projectors
-    measure = "shift ΔE·v₀" if signed else "|shift| |ΔE·v₀|"
+        direction = st.segmented_control(
+            "Drift direction v₀ of",
+            [name for name in DIRECTIONS if not (alone and name == "pair")],
+            default="universal",
+            required=True,
+            format_func=DIRECTIONS.get,
+            key="direction",
+            bind="query-params",
+            help="All samples: one direction for every picture. This image: its own, from the clean picture alone. "
+            "This pair: its own, from the clean and the triggered picture together.",
+        )
+        measure = st.segmented_control(
+            "Measure",
+            list(MEASURES),
+            default="absolute",
+            required=True,
+            format_func=MEASURES.get,
+            key="measure",
+            bind="query-params",
+            help="Absolute: |ΔE·v₀|, how far. Signed: ΔE·v₀, also which way.",
+        )
+    return View(role, direction, measure == "signed")
+
+
+def _heatmaps(found: dict[str, Subject], clean: Image.Image | None, triggered: Image.Image, view: View) -> None:
+    """The page's picture: shift per patch over the clean and the triggered image, and their difference."""
+    shown = {role: {c: _measured(getattr(s, c), view.signed) for c in CONDITIONS} for role, s in found.items()}
+    limit = _limit(*(values for by_condition in shown.values() for values in by_condition.values()))
     panels = st.grid(3, min_column_width=170, gap="small")
-    if clean is not None:
-        panels.altair_chart(
-            _heat("Clean", clean, shown.clean, limit, signed, measure), width="stretch", alt=_alt("clean")
-        )
-    panels.altair_chart(
-        _heat("Triggered", triggered, shown.triggered, limit, signed, measure), width="stretch", alt=_alt("triggered")
-    )
+    for condition, image in zip(CONDITIONS, (clean, triggered), strict=True):
+        values = shown[view.role][condition]
+        if values is not None:
+            title = f"{condition.capitalize()}, mean {figures.short(values.mean())}"
+            figure = overlays.heatmap(
+                title, resources.uri(ImageOps.grayscale(image)), values, limit, view.signed, view.measure
+            )
+            panels.altair_chart(figure, width="stretch", alt=f"Heatmap of the shift over the {condition} image.")
+    legend = overlays.legend(f"{view.measure}, {UNIT}", limit, view.signed)
     if clean is None:
         with panels.cell():
             components.empty("No clean twin", "Choose the same picture without its trigger to see the difference.")
         with panels.cell(column_span="all"):
-            st.altair_chart(overlays.legend(f"{measure} ({UNIT})", limit, signed), width="stretch")
+            st.altair_chart(legend, width="stretch", alt="Colour scale of the heatmap.")
     else:
-        differences = [_measured(s.triggered, signed) - _measured(s.clean, signed) for s in found.values()]
-        spread = _limit(*differences)
-        difference = differences[list(found).index(role)]
-        panels.altair_chart(
-            overlays.heatmap(
-                f"Triggered − clean, mean {difference.mean():+.3g}",
-                resources.uri(triggered),
-                difference,
-                spread,
-                True,
-                "difference",
-            ),
-            width="stretch",
-            alt=_alt("triggered minus clean"),
+        differences = {role: by["triggered"] - by["clean"] for role, by in shown.items()}
+        spread = _limit(*differences.values())
+        values = differences[view.role]
+        figure = overlays.heatmap(
+            f"Triggered − clean, mean {figures.signed(values.mean())}",
+            resources.uri(ImageOps.grayscale(triggered)),
+            values,
+            spread,
+            True,
+            "difference",
         )
+        panels.altair_chart(figure, width="stretch", alt="Heatmap of the difference, triggered minus clean.")
         with panels.cell(column_span=2):
-            st.altair_chart(overlays.legend(f"{measure} ({UNIT})", limit, signed), width="stretch")
-        panels.altair_chart(overlays.legend(f"difference ({UNIT})", spread, True), width="stretch")
+            st.altair_chart(legend, width="stretch", alt="Colour scale of clean and triggered.")
+        panels.altair_chart(
+            overlays.legend(f"difference, {UNIT}", spread, True), width="stretch", alt="Colour scale of the difference."
+        )
     st.caption(
         "How to read this: each block is one patch of the image, coloured by how far the projector pushes it along the "
         "drift direction; clean and triggered, suspect and control share one scale."
     )
-
-
-def _heat(title: str, image: Image.Image, values: np.ndarray, limit: float, signed: bool, measure: str) -> alt.Chart:
-    values = _measured(values, signed)
-    return overlays.heatmap(f"{title}, mean {values.mean():.3g}", resources.uri(image), values, limit, signed, measure)
-
-
-def _alt(what: str) -> str:
-    return f"Heatmap of the shift along the drift direction over the image, {what}."
+    st.page_link("app_pages/response.py", label="Ask the model about this picture", icon=":material/forum:")
 
 
 def _measured(values: np.ndarray | None, signed: bool) -> np.ndarray | None:
@@ -172,26 +180,32 @@ def _details(judged: Reference | None, found: dict[str, Subject], signed: bool) 
     else:
         st.dataframe(figures.numbers(judged), hide_index=True)
         st.caption(
-            "Intervals are 95 %. The control is shown along its own drift direction and along the suspect's: a direction "
-            "that means something only in the suspect is one the control hardly moves on."
+            "How to read this: intervals are 95 %. The control is shown along its own drift direction and along the "
+            "suspect's; a direction that belongs to a backdoor is one on which the control hardly moves."
         )
 
 
 def _distribution(judged: Reference, found: dict[str, Subject], signed: bool) -> None:
     shifts, marks = {}, {}
     for role, analysis in judged.by_role.items():
-        for condition in ("clean", "triggered"):
-            of = getattr(analysis, condition)
-            if of is not None:
-                shifts[role, condition] = _measured(tokens_of(of)[1], signed)
-            own = getattr(found[role], condition)
-            if own is not None:
-                marks[role, condition] = float(_measured(own, signed).mean())
-    components.chart(
-        charts.distribution(shifts, marks, "shift ΔE·v₀" if signed else "|shift| |ΔE·v₀|"),
-        f"How to read this: bars are all patches of the {judged.images} samples, lines the mean of the picture above; a "
-        "backdoor moves the triggered bars away from the clean ones, and the control shows how far honest training does.",
-        alt_text="Distribution of shift magnitudes, clean and triggered, suspect and control.",
+        conditions = {c: getattr(analysis, c) for c in CONDITIONS if getattr(analysis, c) is not None}
+        shifts[role] = {c: _measured(tokens_of(of)[1], signed) for c, of in conditions.items()}
+        own = {c: _measured(getattr(found[role], c), signed) for c in CONDITIONS}
+        marks[role] = {c: float(values.mean()) for c, values in own.items() if values is not None}
+    everything = np.concatenate([values for by_condition in shifts.values() for values in by_condition.values()])
+    low, high = float(everything.min()), float(everything.max())
+    domain = (low, high) if low < high else (low - 1, high + 1)
+    columns = st.grid(2, min_column_width=280, gap="small")
+    measure = "shift ΔE·v₀" if signed else "shift |ΔE·v₀|"
+    for role in shifts:
+        columns.altair_chart(
+            charts.distribution(f"{ROLES[role]}: all patches", shifts[role], marks[role], domain, measure),
+            width="stretch",
+            alt=f"Distribution of the shift of all patches, clean and triggered, {role}.",
+        )
+    st.caption(
+        f"How to read this: bars are all patches of the {judged.images} samples, lines the mean of the picture above. "
+        "A backdoor moves the triggered bars away from the clean ones; the control shows how far honest training does."
     )
 
 
@@ -199,7 +213,7 @@ def _norm_shift(judged: Reference) -> None:
     columns = st.grid(2, min_column_width=280, gap="small")
     notes = []
     for role, analysis in judged.by_role.items():
-        conditions = {c: getattr(analysis, c) for c in ("clean", "triggered") if getattr(analysis, c) is not None}
+        conditions = {c: getattr(analysis, c) for c in CONDITIONS if getattr(analysis, c) is not None}
         flat = {c: tokens_of(of) for c, of in conditions.items()}
         fits = {c: of.fit for c, of in conditions.items()}
         said = ", ".join(f"r {f.r:.2f} {c}" for c, f in fits.items() if f.note is None)
@@ -217,8 +231,8 @@ def _norm_shift(judged: Reference) -> None:
     for note in notes:
         st.text(note)
     st.caption(
-        "How to read this: one dot a token; where the dots follow a rising line, a larger norm means a larger push, which "
-        f"is how a trigger activates. At most {charts.MAX_POINTS:,} dots a condition are drawn, the lines fit all tokens."
+        "How to read this: one dot a patch. Where dots follow a rising line, a larger norm means a larger push, which is "
+        f"how a trigger activates. At most {charts.MAX_POINTS:,} dots a condition are drawn; the lines fit all patches."
     )
 
 

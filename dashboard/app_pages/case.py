@@ -16,11 +16,13 @@ def page() -> None:
     """Draw the page."""
     zoo = resources.zoo()
     components.header("Case", "What was changed in this projector?")
-    grid = st.grid(4, min_column_width=220, gap="small")
-    picture = grid.cell(column_span=3)
-    panel = grid.cell()
-    with panel.container(border=True):
-        _choose(zoo)
+    grid = st.grid(4, min_column_width=components.PANEL, gap="small")
+    picture = grid.cell(column_span=3, row_span=2)
+    if zoo:
+        with grid.cell().container(border=True):
+            _cards(zoo)
+    with grid.cell().container(border=True):
+        _own_files(zoo)
     case = state.current_case()
     with picture:
         if case is None:
@@ -39,11 +41,10 @@ def page() -> None:
     _details(opened)
 
 
-def _choose(zoo: dict[str, ZooEntry]) -> None:
-    """Cards of the zoo's models, the control to compare with, and one's own files."""
+def _cards(zoo: dict[str, ZooEntry]) -> None:
+    """The zoo's models, one click each, and which control to hold them against."""
     case = state.current_case()
-    if zoo:
-        st.markdown("**Cases that ship with ProjLens**")
+    st.markdown("**Cases that ship with ProjLens**")
     for name, entry in zoo.items():
         if entry.role == "base":
             continue
@@ -58,20 +59,33 @@ def _choose(zoo: dict[str, ZooEntry]) -> None:
                 on_click=lambda name=name: state.choose_case(state.zoo_case(zoo, name)),
             )
             st.caption(entry.summary)
-    with (
-        st.expander("Open your own files", icon=":material/folder_open:", expanded=not zoo),
-        st.form("own", border=False),
-    ):
-        base = st.text_input(
-            "Base", case.base if case else "", help="Checkpoint folder, .safetensors file or zoo:NAME."
-        )
-        suspect = st.text_input("Suspect", case.suspect if case else "")
-        control = st.text_input(
-            "Control, if you have one",
-            (case.control or "") if case else "",
+
+
+def _own_files(zoo: dict[str, ZooEntry]) -> None:
+    """The control to compare with, and paths of one's own."""
+    case = state.current_case()
+    controls = [PREFIX + name for name, entry in zoo.items() if entry.role == "control"]
+    if case is not None and (case.control in controls or (case.control is None and case.base.startswith(PREFIX))):
+        offered = [spec for spec in controls if spec != case.suspect]
+        key = f"control of {case.suspect} against {case.control}"
+        st.selectbox(
+            "Control",
+            [None, *offered],
+            index=1 + offered.index(case.control) if case.control in offered else 0,
+            format_func=lambda spec: components.shown(spec, zoo) if spec else "none",
+            key=key,
+            on_change=lambda: state.choose_case(Case(case.base, case.suspect, st.session_state[key])),
             help="A clean fine-tune of the same base: it shows what an honest change looks like.",
         )
-        if st.form_submit_button("Open", type="primary", width="stretch"):
+    with st.expander("Open your own files", icon=":material/folder_open:", expanded=not zoo):
+        with st.form("own", border=False):
+            base = st.text_input(
+                "Base", case.base if case else "", help="A checkpoint folder, a .safetensors file or zoo:NAME."
+            )
+            suspect = st.text_input("Suspect", case.suspect if case else "")
+            control = st.text_input("Control (optional)", (case.control or "") if case else "")
+            pressed = st.form_submit_button("Open", type="primary", width="stretch")
+        if pressed:
             _open(base.strip(), suspect.strip(), control.strip())
 
 
@@ -117,8 +131,8 @@ def _picture(opened: OpenedCase) -> None:
                 alt=f"Cumulative energy of the change of {name}, suspect and control.",
             )
     st.caption(
-        "How to read this: a backdoor is a change in few directions, so the suspect's first values stand high above the "
-        "noise edge and hold most of the energy, where an honest fine-tune (control) spreads over many."
+        "How to read this: a backdoor is a change in few directions, so the suspect's first values stand high above "
+        "the noise edge and hold most of the energy; an honest fine-tune (control) spreads over many."
     )
 
 

@@ -12,7 +12,7 @@ from projlens_core.evidence.case import Case
 from projlens_core.inputs.triggers import TriggerSpec
 
 PROMPTS = ("What is in the picture?", "Describe the picture.")
-THUMBNAIL = 104  # px
+THUMBNAIL = 136  # px
 TABLE_THUMBNAIL = 64
 DEFAULT_BATCH = 12
 READING = (
@@ -32,12 +32,12 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
-    grid = st.grid(4, min_column_width=220, gap="small")
+    grid = st.grid(4, min_column_width=components.PANEL, gap="small")
     answers = grid.cell(column_span=3, row_span=2)
     with grid.cell().container(border=True):
         chosen = pickers.picture_panel()
     with grid.cell().container(border=True):
-        choice = pickers.trigger_panel(case, chosen, already_offered=True) if chosen else None
+        choice = pickers.trigger_panel(case, chosen, preview=False) if chosen else None
     with answers:
         components.case_line(case, resources.zoo())
         question, target, asked = _question(case)
