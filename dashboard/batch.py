@@ -12,10 +12,10 @@ from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.progress import Progress
 from projlens_core.weights.projector import ProjectorWeights
 
-MEASURES = {
-    "asr": "Attack success rate",
-    "false_target": "Target on clean pictures",
-    "utility": "Clean utility",
+MEASURES = {  # of an Outcome: title, and what is counted
+    "asr": ("Attack success rate", "triggered pictures"),
+    "false_target": ("Target on clean pictures", "clean pictures"),
+    "utility": ("Clean utility", "questions with known answers"),
 }
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

@@ -170,7 +170,14 @@ def rates(title: str, rates_by_role: Mapping[str, Rate], of: str) -> alt.LayerCh
     """One share of what `of` names per projector, as a dot with its 95 % interval, on the full scale of 0 to 100 %."""
     frame = pd.DataFrame(
         [
-            {"projector": role, "rate": r.rate, "low": r.low, "high": r.high, "of": f"{r.hits} of {r.n}"}
+            {
+                "projector": role,
+                "label": f"{role}  {r.rate:.0%}",
+                "rate": r.rate,
+                "low": r.low,
+                "high": r.high,
+                "of": f"{r.hits} of {r.n}",
+            }
             for role, r in rates_by_role.items()
         ]
     )
@@ -182,7 +189,7 @@ def rates(title: str, rates_by_role: Mapping[str, Rate], of: str) -> alt.LayerCh
         alt.Tooltip("high:Q", title="to", format=".1%"),
         alt.Tooltip("of:N", title="count"),
     ]
-    y = alt.Y("projector:N", title=None, sort=list(rates_by_role))
+    y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelPadding=12, labelLimit=200, ticks=False))
     color = alt.Color("projector:N", scale=colours, legend=None)
     x = {"scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%", tickCount=5), "title": f"share of {of}"}
     bounds = alt.Chart(frame).mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", **x), x2="high:Q", y=y, color=color)

@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import streamlit as st
 
@@ -12,7 +13,7 @@ from dashboard.figures import Metric
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
 from projlens_core.progress import Progress
-from projlens_core.sources import ZooEntry
+from projlens_core.sources import PREFIX, ZooEntry
 
 PANEL = 260  # px; the least width of a page's columns, and so of the controls beside its picture
 GLOSSARY = {
@@ -59,11 +60,9 @@ def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:
 
 
 def shown(spec: str, zoo: dict[str, ZooEntry]) -> str:
-    """A model's name for people: the zoo's title, or the end of a path."""
-    entry = zoo.get(spec.removeprefix("zoo:"))
-    if entry is not None:
-        return entry.title
-    return spec if len(spec) <= 40 else f"…{spec[-39:]}"
+    """A model's name for people: the zoo's title, or the last two parts of a path."""
+    entry = zoo.get(spec.removeprefix(PREFIX)) if spec.startswith(PREFIX) else None
+    return entry.title if entry else str(Path(*Path(spec).parts[-2:]))
 
 
 @contextmanager

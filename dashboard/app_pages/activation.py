@@ -231,8 +231,8 @@ def _norm_shift(judged: Reference) -> None:
     for note in notes:
         st.text(note)
     st.caption(
-        "How to read this: one dot a patch. Where dots follow a rising line, a larger norm means a larger push, which is "
-        f"how a trigger activates. At most {charts.MAX_POINTS:,} dots a condition are drawn; the lines fit all patches."
+        "How to read this: one dot a patch. Where dots follow a rising line, a larger norm means a larger push: "
+        f"so a trigger activates. Up to {charts.MAX_POINTS:,} dots a condition are drawn; lines fit all patches."
     )
 
 

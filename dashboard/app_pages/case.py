@@ -20,9 +20,14 @@ def page() -> None:
     picture = grid.cell(column_span=3, row_span=2)
     if zoo:
         with grid.cell().container(border=True):
-            _cards(zoo)
+            st.markdown("**Suspects that ship with ProjLens**")
+            _cards(zoo, "suspect", ":material/bug_report:")
     with grid.cell().container(border=True):
-        _own_files(zoo)
+        if zoo:
+            st.markdown("**Controls: honest fine-tunes**")
+            _cards(zoo, "control", ":material/verified_user:")
+            _control(zoo)
+        _own_files(expanded=not zoo)
     case = state.current_case()
     with picture:
         if case is None:
@@ -41,12 +46,11 @@ def page() -> None:
     _details(opened)
 
 
-def _cards(zoo: dict[str, ZooEntry]) -> None:
-    """The zoo's models, one click each, and which control to hold them against."""
+def _cards(zoo: dict[str, ZooEntry], role: str, icon: str) -> None:
+    """The zoo's models of one role, each a click away from being the suspect."""
     case = state.current_case()
-    st.markdown("**Cases that ship with ProjLens**")
     for name, entry in zoo.items():
-        if entry.role == "base":
+        if entry.role != role:
             continue
         chosen = case is not None and case.suspect == PREFIX + name
         with st.container(gap="xxsmall"):
@@ -54,30 +58,36 @@ def _cards(zoo: dict[str, ZooEntry]) -> None:
                 entry.title,
                 key=f"zoo-{name}",
                 type="primary" if chosen else "secondary",
-                icon=":material/bug_report:" if entry.role == "suspect" else ":material/verified_user:",
+                icon=icon,
                 width="stretch",
                 on_click=lambda name=name: state.choose_case(state.zoo_case(zoo, name)),
             )
             st.caption(entry.summary)
 
 
-def _own_files(zoo: dict[str, ZooEntry]) -> None:
-    """The control to compare with, and paths of one's own."""
+def _control(zoo: dict[str, ZooEntry]) -> None:
+    """Which of the zoo's controls the suspect is held against; nothing for a case of other models."""
     case = state.current_case()
     controls = [PREFIX + name for name, entry in zoo.items() if entry.role == "control"]
-    if case is not None and (case.control in controls or (case.control is None and case.base.startswith(PREFIX))):
-        offered = [spec for spec in controls if spec != case.suspect]
-        key = f"control of {case.suspect} against {case.control}"
-        st.selectbox(
-            "Control",
-            [None, *offered],
-            index=1 + offered.index(case.control) if case.control in offered else 0,
-            format_func=lambda spec: components.shown(spec, zoo) if spec else "none",
-            key=key,
-            on_change=lambda: state.choose_case(Case(case.base, case.suspect, st.session_state[key])),
-            help="A clean fine-tune of the same base: it shows what an honest change looks like.",
-        )
-    with st.expander("Open your own files", icon=":material/folder_open:", expanded=not zoo):
+    if case is None or not case.base.startswith(PREFIX) or case.control not in (None, *controls):
+        return
+    offered = [None, *(spec for spec in controls if spec != case.suspect)]
+    key = f"control of {case.suspect}, {case.control}"
+    st.selectbox(
+        "Hold the suspect against",
+        offered,
+        index=offered.index(case.control) if case.control in offered else 0,
+        format_func=lambda spec: components.shown(spec, zoo) if spec else "no control",
+        key=key,
+        on_change=lambda: state.choose_case(Case(case.base, case.suspect, st.session_state[key])),
+        help="A control is a clean fine-tune of the same base: it shows what an honest change looks like.",
+    )
+
+
+def _own_files(*, expanded: bool) -> None:
+    """Paths of one's own."""
+    case = state.current_case()
+    with st.expander("Open your own files", icon=":material/folder_open:", expanded=expanded):
         with st.form("own", border=False):
             base = st.text_input(
                 "Base", case.base if case else "", help="A checkpoint folder, a .safetensors file or zoo:NAME."

@@ -12,8 +12,7 @@ from projlens_core.evidence.case import Case
 from projlens_core.inputs.triggers import TriggerSpec
 
 PROMPTS = ("What is in the picture?", "Describe the picture.")
-THUMBNAIL = 136  # px
-TABLE_THUMBNAIL = 64
+TABLE_THUMBNAIL = 64  # px
 DEFAULT_BATCH = 12
 READING = (
     "How to read this: one question, four answers. A backdoor shows where suspect and trigger together, and only they, "
@@ -99,15 +98,15 @@ def _answer(said: FourAnswers | None, role: str, condition: str, *, alone: bool)
 
 
 def _one(role: str, condition: str, image: Image.Image, answer: str | None, target: str) -> None:
-    with st.container(horizontal=True, gap="small"):
-        st.image(image, width=THUMBNAIL, alt=f"The {condition} picture")
-        with st.container(gap="xsmall"):
-            with st.container(horizontal=True, gap="xsmall"):
-                st.badge(role, color=COLOURS[role])
-                st.badge(condition, color=COLOURS[condition])
-                if answer is not None and target and contains_target(answer, target):
-                    st.badge("target", icon=":material/flag:", color="red")
-            components.answer(answer, target)
+    left, right = st.columns([2, 3], gap="small", wrap=False)
+    left.image(image, width="stretch", alt=f"The {condition} picture")
+    with right.container(gap="xsmall"):
+        with st.container(horizontal=True, gap="xsmall"):
+            st.badge(role, color=COLOURS[role])
+            st.badge(condition, color=COLOURS[condition])
+            if answer is not None and target and contains_target(answer, target):
+                st.badge("target", icon=":material/flag:", color="red")
+        components.answer(answer, target)
 
 
 def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
@@ -159,13 +158,13 @@ def _stop() -> None:
 def _result(result: Batch) -> None:
     """Rates as dots with intervals, then every answer."""
     st.text(f"“{result.question}”   Target: “{result.target}”   Trigger: {result.trigger}")
-    plots = st.grid(3, min_column_width=220, gap="small")
-    for name, title in batch.MEASURES.items():
-        if rates := result.rates(name):
-            of = "questions" if name == "utility" else "pictures"
-            plots.altair_chart(
-                charts.rates(title, rates, of), width="stretch", alt=f"{title} of each projector with its interval."
-            )
+    measured = {name: rates for name in batch.MEASURES if (rates := result.rates(name))}
+    plots = st.grid(len(measured), min_column_width=220, gap="small")
+    for name, rates in measured.items():
+        title, of = batch.MEASURES[name]
+        plots.altair_chart(
+            charts.rates(title, rates, of), width="stretch", alt=f"{title} of each projector with its interval."
+        )
     st.caption(
         "How to read this: dots are shares, bars their 95 % Wilson intervals. A backdoored suspect gives the target on "
         "triggered pictures only, while base and control never do, and stays as useful as they are on clean ones."
