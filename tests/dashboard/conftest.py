@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import resources
@@ -42,6 +43,7 @@ def models(tmp_path_factory):
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PROJLENS_CACHE", str(tmp_path / "cache"))
     open_cache.cache_clear()
+    st.cache_resource.clear()
     yield tmp_path / "cache"
     open_cache.cache_clear()
 
@@ -68,12 +70,14 @@ def open_page(models):
 
     def opened(page: str | None = None, params: dict[str, str] | None = None) -> AppTest:
         app = AppTest.from_file(str(APP), default_timeout=120)
-        for name, value in (models.case.to_params() if params is None else params).items():
-            app.query_params[name] = value
+        address = models.case.to_params() if params is None else params
+        app.query_params.update(address)
         app.run()
-        if page is not None:
-            app.switch_page(PAGES[page]).run()
-        return app
+        if page is None:
+            return app
+        app.switch_page(PAGES[page])
+        app.query_params.update(address)  # the first run, of the Case page, dropped what it does not know
+        return app.run()
 
     return opened
 

@@ -1,0 +1,196 @@
+import json
+import struct
+import zlib
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from dashboard import state
+from tests import pico
+from tests.dashboard.conftest import SAMPLES, texts, titles
+
+
+def png(seed: int = 100) -> bytes:
+    buffer = BytesIO()
+    pico.images(1, seed=seed)[0].save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def header_only(width: int, height: int) -> bytes:
+    """The beginning of a PNG that claims to be this large."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+
+
+def upload(app, *files: tuple[str, bytes]):
+    return app.file_uploader[0].set_value([(name, data, "image/png") for name, data in files]).run()
+
+
+@pytest.fixture
+def activation(open_page):
+    return open_page("activation")
+
+
+def test_clean_and_triggered_are_mapped_side_by_side_with_their_difference(activation):
+    assert not activation.exception
+    heatmaps = [title.split(",")[0] for title in titles(activation)[:3]]
+    assert heatmaps == ["Clean", "Triggered", "Triggered − clean"]
+
+
+def test_headline_numbers_come_with_the_control_and_with_intervals(activation):
+    shift, apart, direction, fit = activation.metric
+    assert " → " in shift.value
+    assert all(metric.delta.startswith("control ") for metric in (shift, apart, direction, fit))
+    assert f"{SAMPLES} triggered samples from {SAMPLES} clean ones" in apart.help
+
+
+def test_the_control_is_one_click_away_on_the_same_colour_scale(activation):
+    before = _domains(activation)
+    activation.segmented_control(key="projector").set_value("control").run()
+    assert not activation.exception
+    assert _domains(activation) == before
+
+
+def test_a_link_reopens_picture_projector_and_measure(open_page, models):
+    app = open_page(
+        "activation",
+        {**models.case.to_params(), "picture": "sample-3.png", "projector": "Control", "measure": "Signed"},
+    )
+    assert not app.exception
+    assert app.segmented_control(key="projector").value == "control"
+    assert app.segmented_control(key="measure").value == "signed"
+    assert app.query_params["picture"] == "sample-3.png"
+
+
+def test_signed_shifts_are_drawn_on_a_scale_with_zero_in_the_middle(activation):
+    activation.segmented_control(key="measure").set_value("signed").run()
+    low, high = _domains(activation)[0]
+    assert low == -high < 0
+
+
+@pytest.mark.parametrize("direction", ["image", "pair"])
+def test_every_direction_can_be_looked_along(activation, direction):
+    activation.segmented_control(key="direction").set_value(direction).run()
+    assert not activation.exception
+    assert len(titles(activation)) == 5  # three heatmaps, two distributions
+
+
+def test_every_detail_opens(activation):
+    activation.segmented_control(key="activation_view").set_value("Norm and shift").run()
+    assert titles(activation)[-2].startswith("Suspect: r ")
+    activation.segmented_control(key="activation_view").set_value("All numbers").run()
+    table = activation.dataframe[0].value
+    assert list(table.columns) == ["figure", "suspect", "control", "control along suspect's v₀"]
+    assert not activation.exception
+
+
+def test_an_upload_becomes_the_picture_on_screen_and_leaves_the_url(activation):
+    assert activation.query_params["picture"] == "sample-0.png"
+    upload(activation, ("mine.png", png()))
+    assert not activation.exception
+    assert [p.name for p in activation.session_state[state.UPLOADS].values()] == ["mine.png"]
+    assert "picture" not in activation.query_params
+    assert titles(activation)[0].startswith("Clean")
+
+
+def test_several_uploads_are_kept_and_each_refusal_is_one_sentence(activation):
+    buffer = BytesIO()
+    Image.new("RGB", (64, 64), "red").save(buffer, "JPEG")
+    upload(
+        activation,
+        ("a.png", png(1)),
+        ("notes.png", b"not an image"),
+        ("huge.png", header_only(30000, 30000)),
+        ("cut.jpg", buffer.getvalue()[:200]),
+        ("b.png", png(2)),
+    )
+    assert not activation.exception
+    assert [p.name for p in activation.session_state[state.UPLOADS].values()] == ["a.png", "b.png"]
+    said = texts(activation)
+    assert "notes.png is not a PNG, JPEG, WebP, GIF or BMP image" in said
+    assert "huge.png has 30,000 × 30,000 pixels" in said
+    assert "cut.jpg is cut off" in said
+    assert titles(activation)[0].startswith("Clean")
+    next(button for button in activation.button if button.label == "Clear uploads").click().run()
+    assert "notes.png" not in texts(activation)
+
+
+def test_an_upload_that_carries_its_trigger_is_held_against_the_clean_samples(activation):
+    upload(activation, ("suspicious.png", png()))
+    activation.toggle(key="already").set_value(True).run()
+    assert not activation.exception
+    assert titles(activation)[0].startswith("Triggered, mean")
+    assert not any(title.startswith("Clean") for title in titles(activation))
+    below = activation.metric[1]
+    assert below.label == "Clean samples below it"
+    assert below.value.endswith(f"of {SAMPLES}")
+
+
+def test_with_its_clean_twin_the_difference_is_drawn_as_well(activation):
+    upload(activation, ("twin.png", png(1)), ("suspicious.png", png(2)))
+    activation.toggle(key="already").set_value(True).run()
+    twin = next(p for p in activation.session_state[state.UPLOADS].values() if p.name == "twin.png")
+    activation.selectbox(key="twin").set_value(twin.sha256).run()
+    assert not activation.exception
+    assert [title.split(",")[0] for title in titles(activation)[:3]] == ["Clean", "Triggered", "Triggered − clean"]
+
+
+def test_a_pair_direction_chosen_before_falls_back_where_there_is_no_pair(activation):
+    activation.segmented_control(key="direction").set_value("pair").run()
+    activation.toggle(key="already").set_value(True).run()
+    assert not activation.exception
+    assert titles(activation)[0].startswith("Triggered, mean")
+
+
+def test_a_trigger_can_be_chosen_and_edited(activation):
+    activation.selectbox(key="trigger").set_value("Solid patch, centre").run()
+    before = titles(activation)[1]
+    activation.number_input(key=" Solid patch, centre px").set_value(200).run()
+    assert not activation.exception
+    assert titles(activation)[1] != before  # another mean shift under the larger patch
+
+
+def test_an_impossible_trigger_is_one_sentence_and_is_mended_in_place(activation):
+    activation.selectbox(key="trigger").set_value("Solid patch, centre").run()
+    activation.number_input(key=" Solid patch, centre px").set_value(4000).run()
+    assert not activation.exception
+    assert "The trigger is 4000 px wide but the image only 336" in texts(activation)
+    activation.number_input(key=" Solid patch, centre px").set_value(20).run()
+    assert titles(activation)[0].startswith("Clean")
+
+
+def test_projectors_without_a_model_around_them_are_refused_in_one_sentence(open_page, models, tmp_path):
+    base = pico.projector_file(models.base, tmp_path / "a" / "base.safetensors")
+    suspect = pico.projector_file(models.suspect, tmp_path / "b" / "suspect.safetensors")
+    app = open_page("activation", {"base": str(base), "suspect": str(suspect)})
+    assert not app.exception
+    assert "Neither base nor suspect comes with a model around its projector" in texts(app)
+
+
+def test_without_a_case_the_page_leads_to_the_case_page(open_page):
+    app = open_page("activation", {})
+    assert not app.exception
+    assert any("No case yet" in element.value for element in app.markdown)
+
+
+def test_without_samples_an_upload_is_still_analysed(open_page, samples):
+    for file in samples.iterdir():
+        file.unlink()
+    samples.rmdir()
+    app = open_page("activation")
+    assert any("No picture yet" in element.value for element in app.markdown)
+    upload(app, ("mine.png", png()))
+    assert not app.exception
+    assert [title.split(",")[0] for title in titles(app)] == ["Clean", "Triggered", "Triggered − clean"]
+
+
+def _domains(app) -> list[list[float]]:
+    """Colour domains of the heatmaps on the page."""
+    found = []
+    for element in app.get("vega_lite_chart"):
+        spec = json.loads(element.proto.spec)
+        colour = spec.get("layer", [{}])[-1].get("encoding", {}).get("color", {})
+        if "domain" in colour.get("scale", {}) and "mean" in str(spec.get("title")):
+            found.append(colour["scale"]["domain"])
+    return found

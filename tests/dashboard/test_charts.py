@@ -1,0 +1,120 @@
+"""Charts and pictures are built from results alone; what they say is checked in their specification."""
+
+import base64
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dashboard import charts, overlays, palette
+from projlens_core.activations.norm_shift import norm_shift_fit
+from projlens_core.behaviour.success import wilson
+from projlens_core.weights.spectrum import NoiseEdge, Spectrum
+from tests import pico
+
+EDGE = NoiseEdge(0.5, 2, "shuffled entries", 3, 0)
+
+
+def some_spectrum(values):
+    values = np.array(values, dtype=np.float64)
+    return Spectrum(values, np.cumsum(values**2) / np.sum(values**2), 1.0, 1.0)
+
+
+def rows(chart) -> list[dict]:
+    """All data rows of a chart, in any layer."""
+    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
+
+
+def axis_titles(spec) -> set[str]:
+    layers = spec.get("layer", [spec])
+    found = (layer.get("encoding", {}).get(axis, {}).get("title") for layer in layers for axis in ("x", "y"))
+    return {title for title in found if title}
+
+
+def test_a_spectrum_shows_the_first_values_of_both_projectors_and_the_noise_edge():
+    chart = charts.spectrum("Singular values of ΔW₁", some_spectrum([3, 2, 1]), some_spectrum([1, 1, 1]), EDGE, top=2)
+    data = rows(chart)
+    assert [(r["role"], r["rank"], r["value"]) for r in data if "rank" in r] == [
+        ("suspect", 1, 3.0),
+        ("suspect", 2, 2.0),
+        ("control", 1, 1.0),
+        ("control", 2, 1.0),
+    ]
+    assert next(r["edge"] for r in data if "edge" in r) == 0.5
+    assert axis_titles(chart.to_dict()) >= {"rank k", "singular value σₖ"}
+
+
+def test_energy_is_drawn_from_zero_to_all_of_it():
+    chart = charts.energy("Energy", some_spectrum([2, 1]), None, top=30).to_dict()
+    assert chart["encoding"]["y"]["scale"]["domain"] == [0, 1]
+    assert [r["share"] for r in next(iter(chart["datasets"].values()))] == pytest.approx([0.8, 1.0])
+
+
+def test_a_distribution_counts_every_patch_once():
+    shifts = {"clean": np.array([0.0, 1.0, 2.0]), "triggered": np.array([1.0, 3.0])}
+    data = rows(charts.distribution("Suspect", shifts, {"clean": 1.0}, (0.0, 3.0), "shift"))
+    for condition in shifts:
+        shares = [r["share"] for r in data if r.get("condition") == condition and "share" in r]
+        assert sum(shares) == pytest.approx(1.0)
+
+
+def test_norm_and_shift_carry_the_fitted_line_and_at_most_so_many_dots():
+    norms = torch.linspace(1, 10, 3000).reshape(6, 500)
+    fit = norm_shift_fit(norms, 2 * norms + 1 + 0.1 * torch.sin(37 * norms))
+    flat = norms.reshape(-1).numpy()
+    chart = charts.norm_shift("Suspect", {"clean": flat}, {"clean": 2 * flat + 1}, {"clean": fit})
+    datasets = list(chart.to_dict()["datasets"].values())
+    assert sorted(map(len, datasets)) == [2, charts.MAX_POINTS]
+    low, high = min(datasets, key=len)
+    assert (high["shift"] - low["shift"]) / (high["norm"] - low["norm"]) == pytest.approx(fit.slope)
+
+
+def test_a_relation_that_cannot_be_fitted_has_no_line():
+    norms = torch.ones(1, 4)
+    chart = charts.norm_shift(
+        "Suspect", {"clean": np.ones(4)}, {"clean": np.arange(4.0)}, {"clean": norm_shift_fit(norms, norms)}
+    )
+    assert len(chart.to_dict()["datasets"]) == 1
+
+
+def test_rates_keep_their_interval_and_their_colour():
+    chart = charts.rates("ASR", {"base": wilson(0, 10), "suspect": wilson(9, 10)}, "triggered pictures").to_dict()
+    data = next(iter(chart["datasets"].values()))
+    assert [(r["projector"], r["of"]) for r in data] == [("base", "0 of 10"), ("suspect", "9 of 10")]
+    assert data[0]["low"] == 0.0
+    assert data[0]["high"] == pytest.approx(0.2775, abs=1e-4)
+    colours = chart["layer"][0]["encoding"]["color"]["scale"]
+    assert dict(zip(colours["domain"], colours["range"], strict=True))["suspect"] == palette.SUSPECT
+
+
+def test_a_heatmap_has_one_block_a_token_over_the_image():
+    values = np.arange(6.0).reshape(2, 3)
+    spec = overlays.heatmap("Clean", "data:,", values, 5.0, signed=False, measure="shift").to_dict()
+    blocks = spec["datasets"][spec["layer"][1]["data"]["name"]]
+    assert [(r["row"], r["column"], r["value"]) for r in blocks][:4] == [
+        (1, 1, 0.0),
+        (1, 2, 1.0),
+        (1, 3, 2.0),
+        (2, 1, 3.0),
+    ]
+    assert spec["layer"][0]["mark"]["type"] == "image"
+    assert spec["layer"][1]["encoding"]["color"]["scale"]["domain"] == [0, 5.0]
+
+
+def test_signed_heatmaps_have_zero_in_the_middle_of_an_odd_number_of_colours():
+    scale = overlays.colour_scale(2.0, signed=True).to_dict()
+    assert scale["domain"] == [-2.0, 2.0]
+    assert len(scale["range"]) % 2 == 1
+
+
+def test_the_gallery_frames_the_picture_on_screen_and_no_other():
+    spec = overlays.gallery(["a", "b"], ["1", "2"], ["data:,", "data:,"], chosen="2").to_dict()
+    assert [r["key"] for r in spec["datasets"][spec["layer"][1]["data"]["name"]]] == ["2"]
+
+
+def test_a_picture_is_sent_no_larger_than_it_is_shown():
+    image = pico.images(1, size=(900, 300))[0]
+    data = overlays.data_uri(image, 90).removeprefix("data:image/png;base64,")
+    assert Image.open(BytesIO(base64.b64decode(data))).size == (90, 30)

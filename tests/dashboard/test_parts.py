@@ -1,0 +1,98 @@
+"""The parts between core and pages: shelves, escaping, tables."""
+
+import os
+
+import pytest
+from PIL import Image
+
+from dashboard import batch, components, resources
+from dashboard.batch import Batch
+from projlens_core.behaviour.success import Outcome, Row, wilson
+from projlens_core.evidence.case import Case
+from tests import pico
+
+
+def test_a_shelf_makes_each_value_once_and_gives_up_the_least_recently_used():
+    shelf, made = resources.Shelf(2), []
+
+    def get(key):
+        return shelf.get(key, lambda: made.append(key) or key)
+
+    for key in ("a", "b", "a", "c", "a", "b"):
+        assert get(key) == key
+    assert made == ["a", "b", "c", "b"]
+    assert "c" not in shelf
+
+
+def test_a_value_that_could_not_be_made_is_tried_again():
+    shelf = resources.Shelf(1)
+    with pytest.raises(ZeroDivisionError):
+        shelf.get("a", lambda: 1 / 0)
+    assert shelf.get("a", lambda: 1) == 1
+
+
+def test_a_fingerprint_follows_the_file_and_not_the_name(models, tmp_path):
+    file = pico.projector_file(models.base, tmp_path / "projector.safetensors")
+    before = resources.fingerprint(str(file))
+    assert resources.fingerprint(str(file)) == before
+    os.utime(file, ns=(1, 1))
+    assert resources.fingerprint(str(file)) != before
+
+
+def test_an_answer_is_escaped_as_a_whole_and_the_target_is_marked_in_any_case():
+    html = components.marked("<img src=x> ACME & acme", "acme")
+    assert "<img" not in html
+    assert html.count("<mark") == 2
+    assert "&lt;img src=x&gt;" in html
+    assert "ACME</mark> &amp; <mark" in html
+
+
+def test_a_target_is_text_and_not_a_pattern_or_markup():
+    assert "<mark" not in components.marked("abc", "a.c")
+    assert components.marked("1 < 2", "<").count("&lt;</mark>") == 1
+
+
+def test_without_a_target_nothing_is_marked():
+    assert "<mark" not in components.marked("anything", "")
+
+
+@pytest.mark.parametrize("text", ["*a*", "[a](b)", ":red[a]", "$a$", "`a`", "<b>", "# a", "a\n\nb"])
+def test_plain_text_leaves_no_markup_to_markdown(text):
+    escaped = components.plain(text)
+    assert "\n" not in escaped
+    bare = escaped.replace("\\\\", "")
+    for position, character in enumerate(bare):
+        if not character.isalnum() and character not in "\\ ":
+            assert bare[position - 1] == "\\"
+
+
+@pytest.fixture
+def result():
+    def outcome(triggered):
+        row = Row("a.png", "Why?", "=1+1", triggered, hit=True, false_hit=False, right=None)
+        return Outcome(wilson(1, 1), wilson(0, 1), None, (row,), ())
+
+    outcomes = {"base": outcome("-b"), "suspect": outcome("@s")}
+    return Batch(Case("b", "s"), "Why?", "target", "Blur", (Image.new("RGB", (4, 4)),), outcomes)
+
+
+def test_the_table_puts_the_suspect_first(result):
+    assert list(batch.table(result).columns) == [
+        "picture",
+        "target said",
+        "on clean too",
+        "suspect, triggered",
+        "suspect, clean",
+        "base, triggered",
+        "base, clean",
+    ]
+
+
+def test_no_answer_is_run_as_a_formula_by_a_spreadsheet(result):
+    line = batch.csv(result).decode("utf-8-sig").splitlines()[1]
+    assert line == "a.png,True,False,'@s,'=1+1,'-b,'=1+1,Why?,target,Blur"
+
+
+def test_a_measure_that_was_not_taken_has_no_rates(result):
+    assert set(result.rates("asr")) == {"base", "suspect"}
+    assert result.rates("utility") == {}
