@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import palette
 from dashboard.figures import Metric
@@ -15,7 +16,7 @@ from projlens_core.evidence.case import Case
 from projlens_core.progress import Progress
 from projlens_core.sources import PREFIX, ZooEntry
 
-PANEL = 260  # px; the least width of a page's columns, and so of the controls beside its picture
+COLUMN = 260  # px; the least width of a page's columns, and so of the controls beside its picture
 GLOSSARY = {
     "projector": "The small network between vision tower and language model, where these backdoors hide.",
     "base, suspect": "The projector as published, and the fine-tuned one under inspection.",
@@ -44,6 +45,19 @@ def header(title: str, question: str) -> None:
         with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
             for term, meaning in GLOSSARY.items():
                 st.markdown(f"**{term}** — {meaning}")
+
+
+def layout() -> tuple[DeltaGenerator, DeltaGenerator, DeltaGenerator, DeltaGenerator]:
+    """The places of a page: picture, two panels of controls, details.
+
+    Wide, the panels stand to the right of picture and details; narrow, between them, side by side. The second panel
+    reaches down beside the details, so that neither side leaves a hole.
+    """
+    grid = st.grid(4, min_column_width=COLUMN, gap="small")
+    picture = grid.cell(column_span=3, row_span=2)
+    first = grid.cell().container(border=True, height="stretch")
+    second = grid.cell(row_span=2).container(border=True, height="stretch")
+    return picture, first, second, grid.cell(column_span=3)
 
 
 def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:

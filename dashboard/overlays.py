@@ -16,7 +16,7 @@ from PIL import Image
 from dashboard import palette
 
 MAX_SIDE = 640  # px sent to the browser
-HEAT_HEIGHT = 325
+HEAT_HEIGHT = 312
 OPACITY = 0.68
 GALLERY_COLUMNS = 6
 GALLERY_ROW = 46  # px

@@ -25,11 +25,10 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
-    grid = st.grid(4, min_column_width=components.PANEL, gap="small")
-    picture = grid.cell(column_span=3, row_span=2)
-    with grid.cell().container(border=True):
+    picture, pictures, triggers, details = components.layout()
+    with pictures:
         chosen = pickers.picture_panel()
-    with grid.cell().container(border=True):
+    with triggers:
         choice = pickers.trigger_panel(case, chosen, preview=True) if chosen else None
     with picture:
         components.case_line(case, resources.zoo())
@@ -57,7 +56,9 @@ def page() -> None:
                 cards = figures.activation_headlines(judged, found)
                 components.metrics(cards, control=opened.control is not None)
         _heatmaps(found, clean, triggered, view)
-    _details(judged, found, view.signed)
+    if judged is not None:
+        with details:
+            _details(judged, found, view.signed)
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,8 @@ def _limit(*maps: np.ndarray | None) -> float:
     return max((float(np.abs(m).max()) for m in maps if m is not None), default=0.0) or 1.0
 
 
-def _details(judged: Reference | None, found: dict[str, Subject], signed: bool) -> None:
+def _details(judged: Reference, found: dict[str, Subject], signed: bool) -> None:
     """Distributions, the norm–shift relation and all numbers, behind a switch."""
-    if judged is None:
-        return
     view = st.segmented_control(
         "Details", VIEWS, default=VIEWS[0], required=True, key="activation_view", label_visibility="collapsed"
     )

@@ -16,13 +16,13 @@ def page() -> None:
     """Draw the page."""
     zoo = resources.zoo()
     components.header("Case", "What was changed in this projector?")
-    grid = st.grid(4, min_column_width=components.PANEL, gap="small")
-    picture = grid.cell(column_span=3, row_span=2)
-    if zoo:
-        with grid.cell().container(border=True):
-            st.markdown("**Suspects that ship with ProjLens**")
-            _cards(zoo, "suspect", ":material/bug_report:")
-    with grid.cell().container(border=True):
+    picture, suspects, others, details = components.layout()
+    with suspects:
+        st.markdown("**Suspects that ship with ProjLens**")
+        _cards(zoo, "suspect", ":material/bug_report:")
+        if not zoo:
+            st.caption("None are installed here; `python -m projlens_core zoo build` makes them.")
+    with others:
         if zoo:
             st.markdown("**Controls: honest fine-tunes**")
             _cards(zoo, "control", ":material/verified_user:")
@@ -43,7 +43,8 @@ def page() -> None:
             return
         components.case_line(case, zoo)
         _picture(opened)
-    _details(opened)
+    with details:
+        _details(opened)
 
 
 def _cards(zoo: dict[str, ZooEntry], role: str, icon: str) -> None:

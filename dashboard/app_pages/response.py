@@ -31,11 +31,10 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
-    grid = st.grid(4, min_column_width=components.PANEL, gap="small")
-    answers = grid.cell(column_span=3, row_span=2)
-    with grid.cell().container(border=True):
+    answers, pictures, triggers, many = components.layout()
+    with pictures:
         chosen = pickers.picture_panel()
-    with grid.cell().container(border=True):
+    with triggers:
         choice = pickers.trigger_panel(case, chosen, preview=False) if chosen else None
     with answers:
         components.case_line(case, resources.zoo())
@@ -47,7 +46,8 @@ def page() -> None:
             return
         _four(case, choice, question, target, asked)
     if choice.spec is not None:
-        _batch(case, choice.spec, question, target)
+        with many:
+            _batch(case, choice.spec, question, target)
 
 
 def _question(case: Case) -> tuple[str, str, bool]:
