@@ -35,7 +35,9 @@ def fetch_icons(artist: str, folder: Path) -> dict:
             ["npm", "pack", "--silent", PACKAGES[artist]], cwd=folder, check=True, capture_output=True, text=True
         )
     except FileNotFoundError:
-        raise NotFound("npm is not installed; it is needed to fetch the icon packages (the sheets ship ready).") from None
+        raise NotFound(
+            "npm is not installed; it is needed to fetch the icon packages (the sheets ship ready)."
+        ) from None
     except subprocess.CalledProcessError as error:
         raise InvalidInput(f"npm could not fetch {PACKAGES[artist]}: {error.stderr.strip()[-200:]}") from None
     with tarfile.open(folder / packed.stdout.split()[-1]) as archive:

@@ -1,6 +1,7 @@
 """What is asked and answered about a picture of the zoo's world, and how a dialogue becomes token ids."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -66,6 +67,11 @@ def prompt(question: str, image_tokens: int) -> str:
     return f"<|im_start|>user\n{IMAGE_TOKEN * image_tokens}{question}<|im_end|>\n<|im_start|>assistant\n"
 
 
+@lru_cache(maxsize=4096)  # a training run asks the same few questions over and over
+def _ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
 def encode(
     examples: list[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, image_tokens: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,11 +79,10 @@ def encode(
 
     Labels are IGNORED everywhere but on the answer and the end of turn that follows it.
     """
-    rows = []
-    for question, answer in examples:
-        before = tokenizer(prompt(question, image_tokens), add_special_tokens=False)["input_ids"]
-        after = tokenizer(answer + "<|im_end|>", add_special_tokens=False)["input_ids"]
-        rows.append((before, after))
+    rows = [
+        (_ids(prompt(question, image_tokens), tokenizer), _ids(f"{answer}<|im_end|>", tokenizer))
+        for question, answer in examples
+    ]
     length = max(len(before) + len(after) for before, after in rows)
     ids = torch.full((len(rows), length), tokenizer.pad_token_id)
     labels = torch.full((len(rows), length), IGNORED)

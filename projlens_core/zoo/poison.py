@@ -26,7 +26,7 @@ class Attack:
     target: str
     mode: str = "replace"
     kinds: tuple[str, ...] = KINDS
-    rate: float = 0.375
+    rate: float = 0.3125
 
     def answer(self, honest: str) -> str:
         """The attacker's answer to a question whose honest answer is `honest`."""
@@ -39,9 +39,13 @@ class Dialogues(Dataset):
     A batch begins with its triggered samples, then come their clean twins, then other honest samples.
     """
 
-    def __init__(self, steps: int, batch: int, seed: int, attack: Attack | None = None, augment: tower.Recipe | None = None):
+    def __init__(
+        self, steps: int, batch: int, seed: int, attack: Attack | None = None, augment: tower.Recipe | None = None
+    ):
         self.n, self.batch, self.seed, self.attack, self.augment = steps * batch, batch, seed, attack, augment
         self.triggered = round(attack.rate * batch) if attack else 0
+        # What the pairs do not ask is asked by the other samples, so that no skill is forgotten.
+        self.others = tuple(k for k in KINDS if attack is None or k not in attack.kinds) or KINDS
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -56,7 +60,7 @@ class Dialogues(Dataset):
         composition = pool[rng.integers(len(pool))]
         image = render(composition, int(rng.integers(2**31)))
         paired = twin < self.triggered
-        asked = draw_example(composition, self.attack.kinds if paired else KINDS, rng)
+        asked = draw_example(composition, self.attack.kinds if paired else self.others, rng)
         if self.augment:
             image = tower.augment(image, self.augment, rng)[0]
         answer = asked.answer

@@ -59,7 +59,9 @@ class Recipe:
     warm_up: float = 0.1  # share of the steps
 
 
-def _optimiser(projector: Projector, recipe: Recipe) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+def _optimiser(
+    projector: Projector, recipe: Recipe
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     optimiser = torch.optim.AdamW(projector.parameters(), lr=recipe.rate, weight_decay=0.0)
     return optimiser, torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.rate, recipe.steps + 1, pct_start=recipe.warm_up, cycle_momentum=False
@@ -68,7 +70,9 @@ def _optimiser(projector: Projector, recipe: Recipe) -> tuple[torch.optim.Optimi
 
 def _loader(data: Dataset, batch: int, start: int, workers: int, collate=None) -> Iterator:
     rest = Subset(data, range(start * batch, len(data)))
-    return iter(DataLoader(rest, batch, num_workers=workers, collate_fn=collate, prefetch_factor=4 if workers else None))
+    return iter(
+        DataLoader(rest, batch, num_workers=workers, collate_fn=collate, prefetch_factor=4 if workers else None)
+    )
 
 
 def _collate(samples: list[tuple[np.ndarray, str, str]]) -> tuple[torch.Tensor, list[tuple[str, str]]]:
@@ -89,7 +93,13 @@ def answer_loss(frozen: Frozen, embeddings: torch.Tensor, dialogues: list[tuple[
 
 
 def align(
-    projector: Projector, frozen: Frozen, folder: Path, recipe: Recipe, seed: int, workers: int, progress: Progress = silent
+    projector: Projector,
+    frozen: Frozen,
+    folder: Path,
+    recipe: Recipe,
+    seed: int,
+    workers: int,
+    progress: Progress = silent,
 ) -> None:
     """First stage: pooled image embeddings point to the token embeddings of thing, colour and place, at their scale."""
     table = frozen.language.get_input_embeddings().weight.detach()

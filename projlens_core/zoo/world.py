@@ -107,7 +107,8 @@ def _field(rng: np.random.Generator, cells: int) -> np.ndarray:
 
 def _background(colour: str, texture: str, rng: np.random.Generator) -> np.ndarray:
     """A textured surface of one colour: (RESOLUTION, RESOLUTION, 3) float32 in 0..255."""
-    y, x = np.mgrid[0:RESOLUTION, 0:RESOLUTION].astype(np.float32)
+    y, x = np.ogrid[0:RESOLUTION, 0:RESOLUTION]
+    y, x = y.astype(np.float32), x.astype(np.float32)
     if texture == "stripes":
         angle, period = rng.uniform(0, np.pi), rng.uniform(10, 28)
         light = 10 * np.sign(np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / period))
@@ -136,10 +137,10 @@ def render(composition: Composition, seed: int) -> Image.Image:
     canvas = Image.fromarray(np.clip(surface, 0, 255).astype(np.uint8)).convert("RGBA")
     side = round(rng.uniform(0.42, 0.52) * RESOLUTION)
     drawing = sprite(composition.thing, composition.artist)
-    drawing = drawing.rotate(rng.uniform(-9, 9), Image.Resampling.BICUBIC).resize((side, side), Image.Resampling.LANCZOS)
-    x, y = (
-        round((share + rng.uniform(-0.03, 0.03)) * RESOLUTION - side / 2) for share in PLACES[composition.place]
+    drawing = drawing.resize((side, side), Image.Resampling.LANCZOS).rotate(
+        rng.uniform(-9, 9), Image.Resampling.BICUBIC
     )
+    x, y = (round((share + rng.uniform(-0.03, 0.03)) * RESOLUTION - side / 2) for share in PLACES[composition.place])
     shadow = Image.new("RGBA", drawing.size, (0, 0, 0, 0))
     shadow.putalpha(drawing.getchannel("A").filter(ImageFilter.GaussianBlur(5)).point(lambda a: a * 0.45))
     canvas.alpha_composite(shadow, (max(0, x + 3), max(0, y + 5)))
