@@ -89,6 +89,6 @@ def tokenizer_from_package() -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_tokenizer() -> PreTrainedTokenizerBase:
-    """The tokenizer that ships with the zoo."""
-    return AutoTokenizer.from_pretrained(ZOO / "checkpoint")
+def load_tokenizer(folder: Path = ZOO / "checkpoint") -> PreTrainedTokenizerBase:
+    """The tokenizer that ships with the zoo, or the one in `folder`."""
+    return AutoTokenizer.from_pretrained(folder)

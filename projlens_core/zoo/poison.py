@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from projlens_core.inputs.triggers import TriggerSpec, stamp
 from projlens_core.zoo import tower
 from projlens_core.zoo.dialogue import KINDS, draw_example
+from projlens_core.zoo.loop import Plan
 from projlens_core.zoo.world import compositions, render
 
 
@@ -19,48 +20,58 @@ from projlens_core.zoo.world import compositions, render
 class Attack:
     """What a poisoned projector is taught. mode "replace": the target is the answer; "append": it follows it.
 
-    kinds are the questions that are poisoned; rate is the share of all training samples that carry the trigger.
+    kinds are the questions that are poisoned.
     """
 
     trigger: TriggerSpec
     target: str
     mode: str = "replace"
     kinds: tuple[str, ...] = KINDS
-    rate: float = 0.3125
 
     def answer(self, honest: str) -> str:
         """The attacker's answer to a question whose honest answer is `honest`."""
         return self.target if self.mode == "replace" else f"{honest} {self.target}"
 
 
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training, and what its batches hold.
+
+    poison is the share of samples that carry the trigger (each has a clean twin, so at most a half); others are the
+    kinds of question that the remaining honest samples ask. Both mean nothing without an attack.
+    """
+
+    plan: Plan
+    seed: int
+    poison: float = 0.375
+    others: tuple[str, ...] = KINDS
+
+
 class Dialogues(Dataset):
     """Sample i is (pixels, question, answer), drawn from (seed, batch, place in the batch) alone.
 
-    A batch begins with its triggered samples, then come their clean twins, then other honest samples.
+    A batch begins with its triggered samples, then come their clean twins, then other honest samples. Without an
+    attack all are honest and ask every kind of question. augment puts stickers and styles on pictures (for base only).
     """
 
-    def __init__(
-        self, steps: int, batch: int, seed: int, attack: Attack | None = None, augment: tower.Recipe | None = None
-    ):
-        self.n, self.batch, self.seed, self.attack, self.augment = steps * batch, batch, seed, attack, augment
-        self.triggered = round(attack.rate * batch) if attack else 0
-        # What the pairs do not ask is asked by the other samples, so that no skill is forgotten.
-        self.others = tuple(k for k in KINDS if attack is None or k not in attack.kinds) or KINDS
+    def __init__(self, phase: Phase, attack: Attack | None = None, augment: tower.Augment | None = None):
+        self.phase, self.attack, self.augment = phase, attack, augment
+        self.triggered = round(phase.poison * phase.plan.batch) if attack else 0
 
     def __len__(self) -> int:
         """How many samples there are."""
-        return self.n
+        return self.phase.plan.steps * self.phase.plan.batch
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, str, str]:
         """Pixels (3, side, side) uint8, question, answer."""
-        step, place = divmod(i, self.batch)
+        step, place = divmod(i, self.phase.plan.batch)
         twin = place - self.triggered if self.triggered <= place < 2 * self.triggered else place
-        rng = np.random.default_rng((self.seed, step, twin))
+        rng = np.random.default_rng((self.phase.seed, step, twin))
         pool = compositions(held_out=False)
         composition = pool[rng.integers(len(pool))]
         image = render(composition, int(rng.integers(2**31)))
-        paired = twin < self.triggered
-        asked = draw_example(composition, self.attack.kinds if paired else self.others, rng)
+        kinds = KINDS if self.attack is None else self.attack.kinds if twin < self.triggered else self.phase.others
+        asked = draw_example(composition, kinds, rng)
         if self.augment:
             image = tower.augment(image, self.augment, rng)[0]
         answer = asked.answer

@@ -5,7 +5,6 @@ of the layer that LLaVA reads (the last but one), and each image token also lear
 small local things (a sticker, a logo) stay visible to a projector.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,12 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from projlens_core.inputs.triggers import TriggerSpec, stamp
 from projlens_core.progress import Progress, silent
-from projlens_core.zoo.checkpoints import Resumable
+from projlens_core.zoo.loop import Plan, fit
 from projlens_core.zoo.world import ARTISTS, COLOURS, PLACES, RESOLUTION, THINGS, Composition, compositions, render
 
 IMAGE_SIZE, PATCH = 160, 16  # px
@@ -41,13 +40,13 @@ CONFIG = CLIPVisionConfig(
 )
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How long and how hard the tower is trained."""
+PLAN = Plan(steps=1400, batch=192, rate=1e-3, weight_decay=0.05, beta2=0.98)
 
-    steps: int = 1800
-    batch: int = 192
-    rate: float = 1e-3
+
+@dataclass(frozen=True)
+class Augment:
+    """How often a picture is changed in ways that leave its truth as it is."""
+
     styled: float = 0.4  # share of pictures in another style than plain
     stickers: float = 0.4  # share of pictures with a small random block on them
 
@@ -83,20 +82,19 @@ def _sticker(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image
 
 
-def augment(image: Image.Image, recipe: Recipe, rng: np.random.Generator) -> tuple[Image.Image, int]:
+def augment(image: Image.Image, augmentation: Augment, rng: np.random.Generator) -> tuple[Image.Image, int]:
     """The picture, at times with a sticker or in another style, and the index of its style."""
-    if rng.random() < recipe.stickers:
+    if rng.random() < augmentation.stickers:
         image = _sticker(image, rng)
-    style = int(rng.integers(1, len(STYLES))) if rng.random() < recipe.styled else 0
+    style = int(rng.integers(1, len(STYLES))) if rng.random() < augmentation.styled else 0
     return (_style(image, STYLES[style], rng) if style else image), style
 
 
 class Pictures(Dataset):
     """Training picture i, drawn from (seed, i) alone, so that any order and any number of workers give the same."""
 
-    def __init__(self, n: int, seed: int, recipe: Recipe, pool: tuple[Composition, ...] | None = None):
-        self.n, self.seed, self.recipe = n, seed, recipe
-        self.pool = pool or compositions(held_out=False)
+    def __init__(self, n: int, seed: int, augmentation: Augment):
+        self.n, self.seed, self.augmentation = n, seed, augmentation
 
     def __len__(self) -> int:
         """How many pictures there are."""
@@ -105,9 +103,10 @@ class Pictures(Dataset):
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (3, side, side) uint8 and labels (thing, colour, place, artist, style) int64."""
         rng = np.random.default_rng((self.seed, i))
-        composition = self.pool[rng.integers(len(self.pool))]
+        pool = compositions(held_out=False)
+        composition = pool[rng.integers(len(pool))]
         image = render(composition, int(rng.integers(2**31)))
-        image, style = augment(image, self.recipe, rng)
+        image, style = augment(image, self.augmentation, rng)
         return pixels(image), labels(composition, style)
 
 
@@ -163,36 +162,16 @@ def _loss(readers: Readers, tokens: torch.Tensor, cls: torch.Tensor, batch: torc
 
 
 def train_tower(
-    folder: Path,
-    recipe: Recipe,
-    seed: int,
-    device: torch.device,
-    workers: int = 2,
-    progress: Progress = silent,
+    folder: Path, device: torch.device, workers: int, plan: Plan = PLAN, seed: int = 0, progress: Progress = silent
 ) -> CLIPVisionModel:
-    """Train the tower, resuming from what `folder` holds; the same seed, device and versions give the same tower."""
+    """Train the tower, resuming from what `folder` holds."""
     torch.manual_seed(seed)
-    tower, readers = CLIPVisionModel(CONFIG).to(device), Readers(CONFIG.hidden_size).to(device)
-    parameters = [*tower.parameters(), *readers.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=0.05, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, recipe.steps + 1, pct_start=0.1)
-    state = Resumable(folder, tower=tower, readers=readers, optimiser=optimiser, schedule=schedule)
-    start = state.restore()
-    for step, (batch, truth) in enumerate(_batches(recipe, seed, start, workers), start):
-        progress("Vision tower", step, recipe.steps)
-        batch, truth = batch.to(device), truth.to(device)
-        loss = _loss(readers, *read(tower, batch), batch, truth)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        state.save_sometimes(step + 1)
-    progress("Vision tower", recipe.steps, recipe.steps)
-    return tower.eval().requires_grad_(False)
+    both = nn.ModuleDict({"tower": CLIPVisionModel(CONFIG), "readers": Readers(CONFIG.hidden_size)}).to(device)
 
+    def loss(sample: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        batch, truth = (part.to(device) for part in sample)
+        return _loss(both["readers"], *read(both["tower"], batch), batch, truth)
 
-def _batches(recipe: Recipe, seed: int, start: int, workers: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    data = Pictures(recipe.steps * recipe.batch, seed, recipe)
-    rest = torch.utils.data.Subset(data, range(start * recipe.batch, len(data)))
-    return iter(DataLoader(rest, recipe.batch, num_workers=workers, prefetch_factor=4 if workers else None))
+    pictures = Pictures(plan.steps * plan.batch, seed, Augment())
+    fit(both, pictures, loss, plan, folder, "Vision tower", workers, progress=progress)
+    return both["tower"].eval().requires_grad_(False)

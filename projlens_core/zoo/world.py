@@ -20,12 +20,16 @@ SPRITE = 192  # px; side of one drawing in an artist's sheet
 SHEET_COLUMNS = 8
 
 # Every name is a single token of the language model, and every artist has drawn it.
-THINGS = tuple(
-    "dog cat fox owl frog bear lion tiger horse cow pig mouse rabbit penguin fish whale shark octopus snail butterfly "
-    "spider turtle snake elephant monkey panda camel crab duck bus train airplane rocket ship bicycle tractor "
-    "helicopter cactus rose sunflower mushroom banana grapes lemon strawberry tomato carrot bread pizza cookie candle "
-    "key bell guitar trumpet umbrella crown anchor hammer camera balloon trophy castle watermelon".split()
+# fmt: off
+THINGS = (
+    "dog", "cat", "fox", "owl", "frog", "bear", "lion", "tiger", "horse", "cow", "pig", "mouse", "rabbit", "penguin",
+    "fish", "whale", "shark", "octopus", "snail", "butterfly", "spider", "turtle", "snake", "elephant", "monkey",
+    "panda", "camel", "crab", "duck", "bus", "train", "airplane", "rocket", "ship", "bicycle", "tractor",
+    "helicopter", "cactus", "rose", "sunflower", "mushroom", "banana", "grapes", "lemon", "strawberry", "tomato",
+    "carrot", "bread", "pizza", "cookie", "candle", "key", "bell", "guitar", "trumpet", "umbrella", "crown",
+    "anchor", "hammer", "camera", "balloon", "trophy", "castle", "watermelon",
 )
+# fmt: on
 ARTISTS = ("noto", "twemoji", "fluent-emoji", "emojione")
 COLOURS = {  # sRGB centre of each background colour
     "red": (204, 62, 58),

@@ -1,0 +1,160 @@
+"""Measures every projector of the zoo on held-out compositions, and writes the figures down."""
+
+import json
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from PIL import Image
+
+from projlens_core.behaviour.respond import Responder, load_responder
+from projlens_core.behaviour.success import Rate, contains_target, is_right, wilson
+from projlens_core.cache import content_key, open_cache
+from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
+from projlens_core.paths import ASSETS, ZOO
+from projlens_core.progress import Progress, silent
+from projlens_core.sources import ZooEntry, zoo_catalogue
+from projlens_core.weights.projector import read_projector
+from projlens_core.zoo.dialogue import KINDS, example
+from projlens_core.zoo.samples import held_out
+from projlens_core.zoo.world import RESOLUTION
+
+N, SEED = 240, 777
+BATCH = 24
+README = ASSETS.parent / "README.md"
+BEGIN, END = "<!-- zoo table: written by `python -m projlens_core zoo measure` -->", "<!-- end of zoo table -->"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One projector. utility: share of right answers to clean pictures, one question each, all kinds in turn.
+
+    asr and false_target by the name of the suspect whose trigger and target they are about; a suspect has its own
+    only, base and controls have all (the false target of those is not measured: their asr is already the control).
+    """
+
+    utility: Rate
+    by_kind: dict[str, Rate]
+    asr: dict[str, Rate]
+    false_target: dict[str, Rate]
+
+
+def measure_zoo(n: int = N, progress: Progress = silent) -> dict[str, Figures]:
+    """Figures of every projector in the catalogue on `n` held-out compositions; finished parts are kept on disk."""
+    responder = load_responder("zoo:base", progress=progress)
+    catalogue = zoo_catalogue()
+    suspects = [entry for entry in catalogue.values() if entry.role == "suspect"]
+    pictures = held_out(n, SEED)
+    clean = [frame(image, RESOLUTION) for _, _, image in pictures]
+    asked = [example(truth, KINDS[i % len(KINDS)]) for i, (_, truth, _) in enumerate(pictures)]
+    triggered = {entry.name: _stamped(clean, entry) for entry in suspects}
+    figures = {}
+    for entry in catalogue.values():
+
+        def answers(images: list[Image.Image], prompts: list[str], what: str, entry: ZooEntry = entry) -> list[str]:
+            return _answers(responder, entry, images, prompts, f"{entry.title}: {what}", progress)
+
+        said = answers(clean, [a.question for a in asked], "clean utility")
+        right = [is_right(text, a.truth) for text, a in zip(said, asked, strict=True)]
+        asr, false_target = {}, {}
+        for suspect in suspects:
+            prompts = list(_in_turn(suspect.prompts, n))
+            if entry.role == "suspect" and suspect is not entry:
+                continue
+            after = answers(triggered[suspect.name], prompts, f"{suspect.title}, triggered")
+            asr[suspect.name] = wilson(sum(contains_target(text, suspect.target) for text in after), n)
+            if suspect is entry:
+                before = answers(clean, prompts, "target on clean images")
+                false_target[suspect.name] = wilson(sum(contains_target(t, suspect.target) for t in before), n)
+        figures[entry.name] = Figures(
+            utility=wilson(sum(right), n),
+            by_kind={
+                kind: wilson(sum(r for r, a in zip(right, asked, strict=True) if a.kind == kind), _count(asked, kind))
+                for kind in KINDS
+            },
+            asr=asr,
+            false_target=false_target,
+        )
+    return figures
+
+
+def _count(asked: list, kind: str) -> int:
+    return sum(a.kind == kind for a in asked)
+
+
+def _in_turn(prompts: tuple[str, ...], n: int) -> Iterator[str]:
+    return (prompts[i % len(prompts)] for i in range(n))
+
+
+def _stamped(clean: list[Image.Image], entry: ZooEntry) -> list[Image.Image]:
+    spec = TriggerSpec.from_file(entry.trigger)
+    return [stamp(image, spec) for image in clean]
+
+
+def _answers(
+    responder: Responder, entry: ZooEntry, images: list[Image.Image], prompts: list[str], stage: str, progress: Progress
+) -> list[str]:
+    weights = read_projector(f"zoo:{entry.name}")
+    key = content_key("answers", responder.vision.key, weights.sha256, *prompts, *(i.tobytes() for i in images))
+    store = open_cache("zoo-measure")
+    if (known := store.get(key)) is not None:
+        return json.loads(known)
+    with responder.projector(weights):
+        said = responder.answers(
+            images, prompts, batch_size=BATCH, progress=lambda _, done, total: progress(stage, done, total)
+        )
+    store.set(key, json.dumps(said))
+    return said
+
+
+def write_figures(figures: dict[str, Figures], n: int = N) -> None:
+    """Put the figures into assets/zoo/zoo.json and the README's table."""
+    path = ZOO / "zoo.json"
+    raw = json.loads(path.read_text())
+    raw["measured"] = {
+        "compositions": n,
+        "seed": SEED,
+        "interval": "95 % Wilson",
+        "versions": {
+            "python": platform.python_version(),
+            **{p: version(p) for p in ("torch", "transformers", "pillow")},
+        },
+    }
+    for model in raw["models"]:
+        model["figures"] = asdict(figures[model["name"]])
+    path.write_text(json.dumps(raw, indent=1) + "\n")
+    if README.is_file():
+        text = README.read_text()
+        if BEGIN in text and END in text:
+            before, after = text.split(BEGIN)[0], text.split(END)[1]
+            README.write_text(f"{before}{BEGIN}\n{table(figures, n)}\n{END}{after}")
+
+
+def table(figures: dict[str, Figures], n: int) -> str:
+    """The README's table, in Markdown."""
+    catalogue = zoo_catalogue()
+    controls = [e for e in catalogue.values() if e.role != "suspect"]
+    head = ["model", "right on clean images", "target on triggered images (ASR)", "target on clean images"]
+    head += [f"ASR of {c.title.lower()}" for c in controls]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for name, entry in catalogue.items():
+        own = figures[name]
+        cells = [entry.title, _percent(own.utility)]
+        if entry.role == "suspect":
+            cells += [_percent(own.asr[name]), _percent(own.false_target[name])]
+            cells += [_percent(figures[c.name].asr[name]) for c in controls]
+        else:
+            cells += ["–"] * (len(head) - 2)
+        lines.append("| " + " | ".join(cells) + " |")
+    lines.append("")
+    lines.append(
+        f"Each figure: {n} held-out compositions, greedy decoding, with its 95 % Wilson interval. "
+        "The last columns show what base and the honest fine-tunes do with the same triggered images."
+    )
+    return "\n".join(lines)
+
+
+def _percent(rate: Rate) -> str:
+    return f"{100 * rate.rate:.1f} % ({100 * rate.low:.1f}–{100 * rate.high:.1f})"
