@@ -5,7 +5,6 @@ import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 from PIL import Image
 
@@ -123,6 +122,8 @@ def write_figures(figures: dict[str, Figures], n: int = N) -> None:
         },
     }
     for model in raw["models"]:
+        # the content of what was measured: figures of other weights would be noticed
+        model["sha256"] = read_projector(f"zoo:{model['name']}").sha256
         model["figures"] = asdict(figures[model["name"]])
     path.write_text(json.dumps(raw, indent=1) + "\n")
     if README.is_file():
