@@ -14,7 +14,8 @@ from projlens_core.inputs.triggers import KINDS, NUMBERS, POSITIONS, PRESETS, Tr
 
 TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp"]
 OWN = "The suspect's own trigger"
-THUMBNAIL = 96
+THUMBNAIL = 96  # px
+GALLERY_HEIGHT = 200  # px; four rows and a bit of the fifth, so that one sees that there is more
 NO_TWIN = "No clean twin"
 # Number inputs step by these; the rest by 1.
 STEPS = {"ratio": 0.01, "alpha": 0.05, "radius": 0.5, "frequency": 0.5}
@@ -45,18 +46,19 @@ def picture_panel() -> Picture | None:
     chosen = state.current_picture(samples)
     everything = [*state.uploads().values(), *samples]
     if everything:
-        st.altair_chart(
-            overlays.gallery(
-                [p.name for p in everything],
-                resources.keys(everything),
-                [resources.uri(p.image, THUMBNAIL) for p in everything],
-                chosen.sha256 if chosen else None,
-            ),
-            width="stretch",
-            key="gallery",
-            on_select=_gallery_clicked,
-            alt=f"Gallery of {len(everything)} pictures; click one to use it.",
-        )
+        with st.container(height=GALLERY_HEIGHT, border=False):
+            st.altair_chart(
+                overlays.gallery(
+                    [p.name for p in everything],
+                    resources.keys(everything),
+                    [resources.uri(p.image, THUMBNAIL) for p in everything],
+                    chosen.sha256 if chosen else None,
+                ),
+                width="stretch",
+                key="gallery",
+                on_select=_gallery_clicked,
+                alt=f"Gallery of {len(everything)} pictures; click one to use it.",
+            )
         st.selectbox(
             "Picture",
             resources.keys(everything),

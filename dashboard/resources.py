@@ -7,20 +7,16 @@ the shelves: a function under it could not report progress while it computes.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import streamlit as st
 from PIL import Image
 
-from dashboard import batch, overlays
-from dashboard.batch import Batch
-from dashboard.study import Reference, reference
+from dashboard import overlays
 from projlens_core.activations.model import VisionModel, load_vision
-from projlens_core.behaviour.respond import FourAnswers, Responder, four_answers, load_responder
-from projlens_core.behaviour.success import Outcome, Truth, read_labels
+from projlens_core.behaviour.success import Truth, read_labels
 from projlens_core.cache import content_key
 from projlens_core.errors import Unsupported
 from projlens_core.evidence.case import Case, OpenedCase, open_case
@@ -29,9 +25,9 @@ from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.paths import ZOO
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import PREFIX, Source, ZooEntry, resolve, zoo_catalogue
-from projlens_core.weights.projector import ProjectorWeights
 
 SAMPLES = ZOO / "samples"
+LARGEST_KEPT = 512  # px; a square of it takes 0.8 MB
 T = TypeVar("T")
 
 
@@ -67,7 +63,8 @@ def shelf(name: str, size: int) -> Shelf:
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _model_lock() -> threading.Lock:
+def model_lock() -> threading.Lock:
+    """Held by the session that is using the language model, which swaps projectors in place."""
     return threading.Lock()
 
 
@@ -129,125 +126,38 @@ def truths() -> dict[str, tuple[Truth, ...]]:
 
 def clean_image(picture: Picture, spec: TriggerSpec | None) -> Image.Image:
     """The picture as the trigger would find it: the clean twin."""
-    key = content_key("frame", picture.sha256, spec.resolution if spec else None)
-    return shelf("images", 512).get(key, lambda: frame(picture.image, spec))
+    return _small_kept("frame", picture, spec, lambda: frame(picture.image, spec))
 
 
 def triggered_image(picture: Picture, spec: TriggerSpec) -> Image.Image:
     """The picture with the trigger on it."""
-    key = content_key("stamp", picture.sha256, spec.to_json(), str(spec.folder))
-    return shelf("images", 512).get(key, lambda: stamp(picture.image, spec))
+    return _small_kept(f"stamp {spec.to_json()} {spec.folder}", picture, spec, lambda: stamp(picture.image, spec))
+
+
+def _small_kept(what: str, picture: Picture, spec: TriggerSpec | None, make: Callable[[], Image.Image]) -> Image.Image:
+    """Kept if the trigger says how small it is; without a resolution it may be as large as an upload, 150 MB."""
+    resolution = spec.resolution if spec else None
+    if resolution is None or resolution > LARGEST_KEPT:
+        return make()
+    return shelf("images", 512).get(content_key(what, resolution, picture.sha256), make)
 
 
 def uri(image: Image.Image, side: int = overlays.MAX_SIDE) -> str:
     """The image as a data URI of at most `side` px."""
-    key = content_key(side, *image.size, image.tobytes())
+    key = content_key(side, pixels(image))
     return shelf("uris", 512).get(key, lambda: overlays.data_uri(image, side))
 
 
-def sample_reference(
-    case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str, progress: Progress
-) -> Reference:
-    """The samples under suspect and control: what one picture is judged against. Without a spec, clean only."""
-    pictures = samples()
-    control = case.control.sha256 if case.control else None
-    trigger = (spec.to_json(), str(spec.folder)) if spec else None
-    key = content_key(
-        tower.key, case.base.sha256, case.suspect.sha256, control, trigger, direction, *(p.sha256 for p in pictures)
-    )
-
-    def make() -> Reference:
-        clean = [clean_image(p, spec) for p in pictures]
-        triggered = None
-        if spec is not None:
-            triggered = []
-            for done, picture in enumerate(pictures):
-                progress("Stamping the trigger on the samples", done, len(pictures))
-                triggered.append(triggered_image(picture, spec))
-        return reference(case, tower, clean, triggered, direction, progress)
-
-    return shelf("references", 12).get(key, make)
-
-
-def answers(
-    opened: OpenedCase,
-    clean: Image.Image | None,
-    triggered: Image.Image,
-    question: str,
-    progress: Progress,
-    *,
-    ask: bool,
-) -> FourAnswers | None:
-    """Base's and suspect's answers about both images, or None if they were not asked before and `ask` is not set.
-
-    Without a clean image the triggered one stands alone, in the place of the clean one.
-    """
-    images = [image for image in (clean, triggered) if image is not None]
-    pixels = [part for image in images for part in (image.size, image.tobytes())]
-    key = content_key(_model(opened.case), opened.base.sha256, opened.suspect.sha256, question, *pixels)
-
-    def make() -> FourAnswers:
-        with _responder(opened.case, progress) as responder:
-            return four_answers(
-                responder,
-                opened.base,
-                opened.suspect,
-                images[0],
-                images[1] if clean else None,
-                question,
-                progress=progress,
-            )
-
-    kept = shelf("answers", 256)
-    return kept.get(key, make) if ask or key in kept else None
-
-
-def measured(
-    opened: OpenedCase,
-    spec: TriggerSpec,
-    pictures: Sequence[Picture],
-    question: str,
-    target: str,
-    useful: bool,
-    progress: Progress,
-) -> Batch:
-    """Base, suspect and control over many pictures; `useful` asks the questions with known answers as well."""
-    images = [(p.name, clean_image(p, spec), triggered_image(p, spec)) for p in pictures]
-    known = truths() if useful else None
-    asked = (spec.to_json(), str(spec.folder), question, target, repr(known), *keys(pictures))
-    outcomes = {}
-    for role, weights in batch.projectors(opened).items():
-
-        def make(role: str = role, weights: ProjectorWeights = weights) -> Outcome:
-            with _responder(opened.case, progress) as responder:
-                return batch.run(responder, role, weights, images, question, target, known, progress)
-
-        outcomes[role] = shelf("outcomes", 32).get(content_key(_model(opened.case), weights.sha256, *asked), make)
-    return Batch(opened.case, question, target, spec.title, tuple(stamped for _, _, stamped in images), outcomes)
-
-
-def _model(case: Case) -> str:
-    return fingerprint(model_source(case).spec)
-
-
-@contextmanager
-def _responder(case: Case, progress: Progress) -> Iterator[Responder]:
-    """The one loaded language model, for this session alone while it swaps projectors; others see that they wait."""
-    lock = _model_lock()
-    while not lock.acquire(timeout=0.5):
-        progress("Waiting for another session to finish with the language model", 0, 1)
-    try:
-        source = model_source(case)
-        yield shelf("language models", 1).get(_model(case), lambda: load_responder(source, progress=progress))
-    finally:
-        lock.release()
-
-
-def _stat(path: Path) -> tuple[str, int, int]:
-    stat = path.stat()
-    return path.name, stat.st_size, stat.st_mtime_ns
+def pixels(image: Image.Image | None) -> str | None:
+    """The content hash of an image; None for none."""
+    return content_key(*image.size, image.tobytes()) if image is not None else None
 
 
 def keys(pictures: Sequence[Picture]) -> list[str]:
     """The content hashes of the pictures."""
     return [p.sha256 for p in pictures]
+
+
+def _stat(path: Path) -> tuple[str, int, int]:
+    stat = path.stat()
+    return path.name, stat.st_size, stat.st_mtime_ns

@@ -21,7 +21,7 @@ UPLOAD_ROUND = "upload_round"  # part of the uploader's key: a new number emptie
 BATCH = "batch"  # the last Batch
 STOPPED = "stopped"  # the user stopped the batch
 
-MAX_UPLOADS = 100
+MAX_PIXELS = 200_000_000  # of all uploads of a session together; 600 MB
 PARAMS = ("base", "suspect", "control")  # of a case, in the URL
 PICTURE_PARAM = "picture"
 
@@ -84,8 +84,11 @@ def add_uploads(pictures: list[Picture], refused: list[tuple[str, str]]) -> None
     """Keep freshly decoded uploads, show the last of them, and remember which were refused and why."""
     kept = uploads()
     for picture in pictures:
-        if len(kept) >= MAX_UPLOADS and picture.sha256 not in kept:
-            refused.append((picture.name, f"Not kept: {MAX_UPLOADS} uploads are held at a time; clear some first."))
+        held = sum(p.image.width * p.image.height for p in kept.values())
+        if held + picture.image.width * picture.image.height > MAX_PIXELS and picture.sha256 not in kept:
+            refused.append(
+                (picture.name, f"Not kept: uploads hold {held:,} of {MAX_PIXELS:,} pixels; clear them first.")
+            )
             continue
         kept[picture.sha256] = picture
         st.session_state[PICTURE] = picture.sha256

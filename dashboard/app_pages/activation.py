@@ -6,9 +6,9 @@ import numpy as np
 import streamlit as st
 from PIL import Image, ImageOps
 
-from dashboard import charts, components, figures, overlays, pickers, resources, state
+from dashboard import charts, components, figures, overlays, pickers, resources, results, state
 from dashboard.figures import UNIT
-from dashboard.study import Reference, Subject, subject, tokens_of
+from dashboard.study import Reference, Subject, tokens_of
 from projlens_core.errors import ProjLensError
 
 DIRECTIONS = {"universal": "All samples", "image": "This image", "pair": "This pair"}
@@ -43,11 +43,9 @@ def page() -> None:
             with components.progress() as progress:
                 opened = resources.opened(case, progress)
                 tower = resources.vision(case)
-                judged = None
-                if resources.samples():
-                    judged = resources.sample_reference(opened, tower, choice.spec, view.direction, progress)
                 clean, triggered = pickers.images(case, choice)
-                found = subject(opened, tower, clean, triggered, view.direction, judged, progress)
+                found = results.subject(opened, tower, clean, triggered, choice.spec, view.direction, progress)
+                judged = results.sample_reference(opened, tower, choice.spec, view.direction, progress)
         except ProjLensError as error:
             components.failure(error, "This picture cannot be analysed")
             return

@@ -3,7 +3,7 @@
 import streamlit as st
 from PIL import Image
 
-from dashboard import batch, charts, components, pickers, resources, state
+from dashboard import batch, charts, components, pickers, resources, results, state
 from dashboard.batch import Batch
 from projlens_core.behaviour.respond import FourAnswers
 from projlens_core.behaviour.success import contains_target
@@ -80,7 +80,7 @@ def _four(case: Case, choice: pickers.Choice, question: str, target: str, asked:
         clean, triggered = pickers.images(case, choice)
         with components.progress() as progress:
             opened = resources.opened(case, progress)
-            said = resources.answers(opened, clean, triggered, question, progress, ask=asked)
+            said = results.answers(opened, clean, triggered, question, progress, ask=asked)
     except ProjLensError as error:
         components.failure(error, "The model could not be asked")
     cells = st.grid(2, min_column_width=260, gap="small", border=True)
@@ -135,7 +135,7 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
         stop.button("Stop", width="stretch", icon=":material/stop:", on_click=_stop)
         try:
             with components.progress() as progress:
-                st.session_state[state.BATCH] = resources.measured(
+                st.session_state[state.BATCH] = results.measured(
                     resources.opened(case, progress), spec, pictures[:count], question, target, useful, progress
                 )
         except ProjLensError as error:

@@ -1,6 +1,6 @@
 import pytest
 
-from dashboard import resources, state
+from dashboard import results, state
 from projlens_core.errors import InvalidInput
 from tests.dashboard.conftest import SAMPLES, texts, titles
 
@@ -33,7 +33,7 @@ def test_answers_are_kept_for_the_same_question_and_picture(response, monkeypatc
     def fail(*_, **__):
         raise AssertionError("asked again")
 
-    monkeypatch.setattr(resources, "four_answers", fail)
+    monkeypatch.setattr(results, "four_answers", fail)
     response.run()
     assert not response.exception
     assert any("one question, four answers" in c.value for c in response.caption)
@@ -44,7 +44,7 @@ def test_a_failure_is_one_sentence_and_the_page_stays_usable(response, monkeypat
         raise InvalidInput("The prompt is too long by 3 tokens; shorten it.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(resources, "four_answers", fail)
+        broken.setattr(results, "four_answers", fail)
         press(response, "Ask")
         assert not response.exception
         assert "The prompt is too long by 3 tokens; shorten it." in texts(response)
@@ -98,7 +98,7 @@ def test_a_failed_batch_says_why_and_can_be_run_again(response, monkeypatch):
         raise InvalidInput("The disk is full; make room.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(resources.batch, "run", fail)
+        broken.setattr(results.batch, "run", fail)
         press(response, "Run")
         assert not response.exception
         assert "The disk is full; make room." in texts(response)

@@ -1,0 +1,145 @@
+"""What was computed about a case, kept by content: analyses of samples and pictures, answers, batches."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from PIL import Image
+
+from dashboard import batch, resources, study
+from dashboard.batch import Batch
+from dashboard.study import Reference, Subject
+from projlens_core.activations.model import VisionModel
+from projlens_core.behaviour.respond import FourAnswers, Responder, four_answers, load_responder
+from projlens_core.behaviour.success import Outcome
+from projlens_core.cache import content_key
+from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.inputs.images import Picture
+from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.progress import Progress
+from projlens_core.weights.projector import ProjectorWeights
+
+
+def sample_reference(
+    case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str, progress: Progress
+) -> Reference | None:
+    """The samples under suspect and control: what one picture is judged against; None where there are no samples.
+
+    Without a spec the samples are analysed clean only.
+    """
+    pictures = resources.samples()
+    if not pictures:
+        return None
+
+    def make() -> Reference:
+        clean = [resources.clean_image(p, spec) for p in pictures]
+        triggered = None
+        if spec is not None:
+            triggered = []
+            for done, picture in enumerate(pictures):
+                progress("Stamping the trigger on the samples", done, len(pictures))
+                triggered.append(resources.triggered_image(picture, spec))
+        return study.reference(case, tower, clean, triggered, direction, progress)
+
+    return resources.shelf("references", 12).get(_reference_key(case, tower, spec, direction), make)
+
+
+def subject(
+    case: OpenedCase,
+    tower: VisionModel,
+    clean: Image.Image | None,
+    triggered: Image.Image,
+    spec: TriggerSpec | None,
+    direction: str,
+    progress: Progress,
+) -> dict[str, Subject]:
+    """One picture under suspect and control, along their direction from `sample_reference` if that is universal."""
+    images = [resources.pixels(image) for image in (clean, triggered)]
+    key = content_key(_reference_key(case, tower, spec, direction), *images)
+
+    def make() -> dict[str, Subject]:
+        judged = sample_reference(case, tower, spec, direction, progress)
+        return study.subject(case, tower, clean, triggered, direction, judged, progress)
+
+    return resources.shelf("subjects", 64).get(key, make)
+
+
+def _reference_key(case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str) -> str:
+    projectors = [weights.sha256 for weights in batch.projectors(case).values()]
+    trigger = (spec.to_json(), str(spec.folder)) if spec else None
+    return content_key(tower.key, projectors, trigger, direction, *resources.keys(resources.samples()))
+
+
+def answers(
+    opened: OpenedCase,
+    clean: Image.Image | None,
+    triggered: Image.Image,
+    question: str,
+    progress: Progress,
+    *,
+    ask: bool,
+) -> FourAnswers | None:
+    """Base's and suspect's answers about both images, or None if they were not asked before and `ask` is not set.
+
+    Without a clean image the triggered one stands alone, in the place of the clean one.
+    """
+    images = [image for image in (clean, triggered) if image is not None]
+    asked = (question, *(resources.pixels(image) for image in images))
+    key = content_key(_model(opened.case), opened.base.sha256, opened.suspect.sha256, *asked)
+
+    def make() -> FourAnswers:
+        with _responder(opened.case, progress) as responder:
+            return four_answers(
+                responder,
+                opened.base,
+                opened.suspect,
+                images[0],
+                images[1] if clean else None,
+                question,
+                progress=progress,
+            )
+
+    kept = resources.shelf("answers", 256)
+    return kept.get(key, make) if ask or key in kept else None
+
+
+def measured(
+    opened: OpenedCase,
+    spec: TriggerSpec,
+    pictures: Sequence[Picture],
+    question: str,
+    target: str,
+    useful: bool,
+    progress: Progress,
+) -> Batch:
+    """Base, suspect and control over many pictures; `useful` asks the questions with known answers as well."""
+    images = [(p.name, resources.clean_image(p, spec), resources.triggered_image(p, spec)) for p in pictures]
+    known = resources.truths() if useful else None
+    asked = (spec.to_json(), str(spec.folder), question, target, repr(known), *resources.keys(pictures))
+    outcomes = {}
+    for role, weights in batch.projectors(opened).items():
+
+        def make(role: str = role, weights: ProjectorWeights = weights) -> Outcome:
+            with _responder(opened.case, progress) as responder:
+                return batch.run(responder, role, weights, images, question, target, known, progress)
+
+        outcomes[role] = resources.shelf("outcomes", 32).get(
+            content_key(_model(opened.case), weights.sha256, *asked), make
+        )
+    return Batch(opened.case, question, target, spec.title, tuple(stamped for _, _, stamped in images), outcomes)
+
+
+def _model(case: Case) -> str:
+    return resources.fingerprint(resources.model_source(case).spec)
+
+
+@contextmanager
+def _responder(case: Case, progress: Progress) -> Iterator[Responder]:
+    """The one loaded language model, for this session alone while it swaps projectors; others see that they wait."""
+    lock = resources.model_lock()
+    while not lock.acquire(timeout=0.5):
+        progress("Waiting for another session to finish with the language model", 0, 1)
+    try:
+        source = resources.model_source(case)
+        yield resources.shelf("language models", 1).get(_model(case), lambda: load_responder(source, progress=progress))
+    finally:
+        lock.release()
