@@ -75,7 +75,9 @@ def noise_edge(matrix: torch.Tensor, seed: int = 0, known: Spectrum | None = Non
     the Marchenko–Pastur edge (Johnstone 2001); the edge lies three standard deviations above the mean, so that noise
     shows a spike in some 3 of 1,000 matrices. Spikes inflate the entries that are shuffled; so the edge is lowered
     to the energy left without the spikes found, until no further value exceeds it, but never below what rounding of
-    float32 entries alone leaves (as numpy.linalg.matrix_rank draws the line).
+    float32 entries alone leaves (as numpy.linalg.matrix_rank draws the line). A spectrum that falls without ever
+    turning into a bulk, as long training leaves it, would draw the edge down to its last value: where more than half
+    of the values would be spikes, the edge is not lowered at all, and `method` says so.
     `known` is the matrix's spectrum, if it is at hand. A matrix of zeros has edge 0 and no spikes.
     """
     matrix = _checked(matrix)
@@ -93,6 +95,8 @@ def noise_edge(matrix: torch.Tensor, seed: int = 0, known: Spectrum | None = Non
     while spikes < len(squares) and squares[spikes] > edge**2:
         spikes += 1
         edge = max(full * math.sqrt(squares[spikes:].sum() / total), rounding)
+    if 2 * spikes > len(squares):
+        return NoiseEdge(full, int((squares > full**2).sum()), "shuffled entries, not lowered", shuffles, seed)
     return NoiseEdge(edge, spikes, "shuffled entries", shuffles, seed)
 
 

@@ -134,6 +134,14 @@ def test_rounding_under_an_exactly_low_rank_matrix_is_no_spike():
     assert noise_edge(random(90, 2) @ random(2, 60, seed=1)).spikes == 2
 
 
+def test_a_spectrum_without_a_bulk_does_not_drag_the_edge_down_to_its_last_value():
+    u, _, vh = torch.linalg.svd(random(80, 80))
+    edge = noise_edge(u @ torch.diag(torch.exp(-torch.arange(80.0) / 20)) @ vh)
+    assert edge.method == "shuffled entries, not lowered"
+    assert edge.edge == pytest.approx(2 * math.sqrt(80) * 3.24 / 80, rel=0.1)  # ‖A‖_F = √(Σ exp(−k/10)) = 3.24
+    assert edge.spikes == 6  # exp(−5/20) = 0.78, exp(−6/20) = 0.74
+
+
 def test_edge_depends_on_the_seed_alone_and_scales_with_the_matrix():
     matrix = spiked(50, 70, (40.0,))
     assert noise_edge(matrix, seed=5) == noise_edge(matrix, seed=5, known=spectrum(matrix))
