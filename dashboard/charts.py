@@ -100,7 +100,13 @@ def distribution(
         .encode(
             x=alt.X("from:Q", bin="binned", axis=alt.Axis(tickCount=6, grid=False), **x),
             x2="to:Q",
-            y=alt.Y("share:Q", title="share of patches", stack=None, axis=alt.Axis(format="%", tickCount=4)),
+            y=alt.Y(
+                "share:Q",
+                title="share of patches (√ scale)",  # or the few that the trigger touches would not be seen
+                stack=None,
+                scale=alt.Scale(type="sqrt"),
+                axis=alt.Axis(format="~%", values=[0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1]),
+            ),
             color=colour,
             tooltip=[
                 alt.Tooltip("condition:N"),

@@ -48,39 +48,40 @@ def symbol(number: int) -> str:
     return f"ΔW{str(number).translate(_SUBSCRIPT)}"
 
 
-def case_headlines(opened: OpenedCase, name: str, delta: str) -> list[Metric]:
-    """What the spectrum of one matrix says, beside the control's; `delta` is its symbol."""
-    suspect, control = opened.spectra[name], opened.control_spectra.get(name)
-    edge, control_edge = opened.edges[name], opened.control_edges.get(name)
+def case_headlines(opened: OpenedCase) -> list[Metric]:
+    """What the spectra say, beside the control's: concentration of each end of the projector, size of the change."""
+    names = list(opened.spectra)
+    last, delta = names[-1], symbol(len(names))
+    suspect, control = opened.spectra[last], opened.control_spectra.get(last)
     few = min(FEW, len(suspect.values))
-    relative = {t.name: t.relative_change for t in opened.delta.tensors}[name]
+    relative = {t.name: t.relative_change for t in opened.delta.tensors}[last]
     by_control = {t.name: t.relative_change for t in opened.control_delta.tensors} if opened.control_delta else {}
+    ends = {1: names[0], len(names): last}
     return [
+        *(_stable_rank(opened, name, symbol(number)) for number, name in ends.items()),
         Metric(
-            f"Stable rank of {delta}",
-            f"{suspect.stable_rank:.1f}",
-            f"{control.stable_rank:.1f}" if control else None,
-            help="‖ΔW‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
-        ),
-        Metric(
-            f"Energy in {few} directions",
+            f"Top {few} hold of {delta}",
             f"{suspect.energy[few - 1]:.0%}",
             f"{control.energy[few - 1]:.0%}" if control else None,
-            help=f"Share of ‖{delta}‖² held by its {few} largest singular values.",
+            help=f"Energy: the share of ‖{delta}‖² that its {few} strongest directions hold together.",
         ),
         Metric(
-            "Spikes above noise",
-            f"{edge.spikes}",
-            f"{control_edge.spikes}" if control_edge else None,
-            help="Singular values above the noise edge: the largest that the same numbers show in random order.",
-        ),
-        Metric(
-            "Relative change",
+            f"Relative size of {delta}",
             f"{relative:.1%}",
-            f"{by_control[name]:.1%}" if name in by_control else None,
+            f"{by_control[last]:.1%}" if last in by_control else None,
             help=f"‖{delta}‖ / ‖W‖: how far the matrix moved, compared with its own size.",
         ),
     ]
+
+
+def _stable_rank(opened: OpenedCase, name: str, delta: str) -> Metric:
+    suspect, control = opened.spectra[name], opened.control_spectra.get(name)
+    return Metric(
+        f"Stable rank of {delta}",
+        f"{suspect.stable_rank:.1f}",
+        f"{control.stable_rank:.1f}" if control else None,
+        help=f"‖{delta}‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
+    )
 
 
 def changes(opened: OpenedCase) -> pd.DataFrame:

@@ -122,9 +122,7 @@ def _picture(opened: OpenedCase) -> None:
     if not opened.delta.changed:
         components.empty("Nothing changed", "Base and suspect hold the same projector, value for value.")
         return
-    components.metrics(
-        figures.case_headlines(opened, matrices[-1], figures.symbol(len(matrices))), control=opened.control is not None
-    )
+    components.metrics(figures.case_headlines(opened), control=opened.control is not None)
     plots = st.grid(2, min_column_width=280, gap="small")
     for number, name in enumerate(matrices, 1):
         suspect, control = opened.spectra[name], opened.control_spectra.get(name)

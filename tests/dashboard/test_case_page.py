@@ -17,13 +17,14 @@ def test_a_link_opens_its_case_with_spectra_of_every_matrix_and_the_control_besi
         "Singular values of ΔW₂",
         "Energy of ΔW₂ in its k largest values",
     ]
-    stable_rank, energy, spikes, relative = app.metric
+    untouched, stable_rank, energy, relative = app.metric
+    assert (untouched.label, untouched.value) == ("Stable rank of ΔW₁", "0.0")  # zero by definition: nothing changed
     assert stable_rank.label == "Stable rank of ΔW₂"
     assert stable_rank.value == "1.1"  # (6² + 2²) / 6² = 1.11
     assert stable_rank.delta == "control 12.0"  # twelve equal singular values
     assert energy.value == "100%"
     assert energy.delta == "control 42%"  # 5 of 12
-    assert "control" in spikes.delta
+    assert energy.label == "Top 5 hold of ΔW₂"
     assert relative.value.endswith("%")
 
 
