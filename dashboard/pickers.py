@@ -88,7 +88,7 @@ def picture_panel() -> Picture | None:
     return chosen
 
 
-def trigger_panel(case: Case, picture: Picture, *, preview: bool) -> Choice | None:
+def trigger_panel(case: Case, picture: Picture) -> Choice | None:
     """The trigger with its parameters and a live preview; None while its parameters are impossible."""
     st.markdown("**Trigger**")
     if st.toggle("The picture already carries a trigger", key="already", persist_state="session"):
@@ -104,10 +104,9 @@ def trigger_panel(case: Case, picture: Picture, *, preview: bool) -> Choice | No
     except ProjLensError as error:
         components.failure(error, "Trigger not applied")
         return None
-    if preview:
-        before, after = st.columns(2, gap="xsmall", wrap=False)
-        before.image(clean, width="stretch", caption="clean", alt="The picture without the trigger")
-        after.image(triggered, width="stretch", caption="triggered", alt="The picture with the trigger on it")
+    before, after = st.columns(2, gap="xsmall", wrap=False)
+    before.image(clean, width="stretch", caption="clean", alt="The picture without the trigger")
+    after.image(triggered, width="stretch", caption="triggered", alt="The picture with the trigger on it")
     return Choice(picture, spec)
 
 

@@ -29,7 +29,7 @@ def page() -> None:
     with pictures:
         chosen = pickers.picture_panel()
     with triggers:
-        choice = pickers.trigger_panel(case, chosen, preview=True) if chosen else None
+        choice = pickers.trigger_panel(case, chosen) if chosen else None
     with picture:
         components.case_line(case, resources.zoo())
         if chosen is None:

@@ -72,7 +72,7 @@ def _control(zoo: dict[str, ZooEntry]) -> None:
     controls = [PREFIX + name for name, entry in zoo.items() if entry.role == "control"]
     if case is None or not case.base.startswith(PREFIX) or case.control not in (None, *controls):
         return
-    offered = [None, *(spec for spec in controls if spec != case.suspect)]
+    offered = ["", *(spec for spec in controls if spec != case.suspect)]
     key = f"control of {case.suspect}, {case.control}"
     st.selectbox(
         "Hold the suspect against",
@@ -80,7 +80,7 @@ def _control(zoo: dict[str, ZooEntry]) -> None:
         index=offered.index(case.control) if case.control in offered else 0,
         format_func=lambda spec: components.shown(spec, zoo) if spec else "no control",
         key=key,
-        on_change=lambda: state.choose_case(Case(case.base, case.suspect, st.session_state[key])),
+        on_change=lambda: state.choose_case(Case(case.base, case.suspect, st.session_state[key] or None)),
         help="A control is a clean fine-tune of the same base: it shows what an honest change looks like.",
     )
 

@@ -35,7 +35,7 @@ def page() -> None:
     with pictures:
         chosen = pickers.picture_panel()
     with triggers:
-        choice = pickers.trigger_panel(case, chosen, preview=False) if chosen else None
+        choice = pickers.trigger_panel(case, chosen) if chosen else None
     with answers:
         components.case_line(case, resources.zoo())
         question, target, asked = _question(case)

@@ -1,0 +1,65 @@
+"""The models that ship with ProjLens, as the Case page offers them. Weights only: no model is run."""
+
+import pytest
+
+from dashboard import resources, state
+from projlens_core.sources import PREFIX, zoo_catalogue
+from tests.dashboard.conftest import titles
+
+CATALOGUE = zoo_catalogue()
+SUSPECTS = [name for name, entry in CATALOGUE.items() if entry.role == "suspect"]
+CONTROLS = [name for name, entry in CATALOGUE.items() if entry.role == "control"]
+
+
+@pytest.fixture(autouse=True)
+def shipped(samples, monkeypatch):
+    monkeypatch.setattr(resources, "zoo", zoo_catalogue)
+
+
+def test_the_dashboard_opens_on_the_first_suspect_beside_the_first_control(open_page):
+    app = open_page(params={})
+    assert not app.exception
+    assert app.query_params == {
+        "base": "zoo:base",
+        "suspect": PREFIX + SUSPECTS[0],
+        "control": PREFIX + CONTROLS[0],
+    }
+    assert titles(app)[0] == "Singular values of ΔW₁"
+    assert all(metric.delta.startswith("control ") for metric in app.metric)
+
+
+@pytest.mark.parametrize("name", [*SUSPECTS, *CONTROLS])
+def test_every_case_is_one_click_away_and_is_never_its_own_control(open_page, name):
+    app = open_page(params={})
+    app.button(key=f"zoo-{name}").click().run()
+    assert not app.exception
+    assert app.query_params["suspect"] == PREFIX + name
+    assert app.query_params["control"] != PREFIX + name
+    assert titles(app)
+
+
+def test_the_control_can_be_changed_and_left_out(open_page):
+    app = open_page(params={})
+    select = next(box for box in app.selectbox if box.label == "Hold the suspect against")
+    select.set_value(PREFIX + CONTROLS[1]).run()
+    assert app.query_params["control"] == PREFIX + CONTROLS[1]
+    select = next(box for box in app.selectbox if box.label == "Hold the suspect against")
+    select.set_value("").run()
+    assert not app.exception
+    assert "control" not in app.query_params
+    assert {metric.delta for metric in app.metric} == {"no control"}
+
+
+def test_an_unknown_zoo_model_is_one_sentence_and_the_cards_stay(open_page):
+    app = open_page(params={"base": "zoo:base", "suspect": "zoo:nobody"})
+    assert not app.exception
+    assert any("There is no zoo model 'nobody'" in element.value for element in app.text)
+    app.button(key=f"zoo-{SUSPECTS[0]}").click().run()
+    assert titles(app)
+
+
+def test_a_case_in_the_session_survives_a_change_of_page(open_page):
+    app = open_page("activation", {"base": "zoo:base", "suspect": PREFIX + SUSPECTS[1]})
+    assert not app.exception
+    assert app.session_state[state.CASE].suspect == PREFIX + SUSPECTS[1]
+    assert app.selectbox(key="trigger").value == "The suspect's own trigger"
