@@ -28,6 +28,8 @@ LEARN = Phase(Plan(steps=1200, batch=48, rate=1.5e-3), seed=2)
 ALIGN_SEED = 1
 SHARPNESS = 20  # scale of the cosines in the alignment's softmax
 
+Batch = tuple[torch.Tensor, list[tuple[str, str]]]  # pixels (n, 3, side, side) uint8; (question, answer) of each
+
 
 class Projector(nn.Module):
     """LLaVA's projector: linear, GELU, linear, from (…, d_vision) to (…, d)."""
@@ -115,7 +117,7 @@ def fine_tune(
 def _learn(
     projector: Projector, frozen: Frozen, data: Dialogues, folder: Path, stage: str, workers: int, progress: Progress
 ) -> None:
-    def loss(batch: tuple[torch.Tensor, list[tuple[str, str]]]) -> torch.Tensor:
+    def loss(batch: Batch) -> torch.Tensor:
         pixels, dialogues = batch
         return answer_loss(frozen, projector(frozen.image_tokens(pixels)), dialogues)
 
@@ -144,5 +146,5 @@ def _alignment(projector: Projector, frozen: Frozen) -> Callable[[tuple[torch.Te
     return loss
 
 
-def _collate(samples: list[tuple[np.ndarray, str, str]]) -> tuple[torch.Tensor, list[tuple[str, str]]]:
+def _collate(samples: list[tuple[np.ndarray, str, str]]) -> Batch:
     return torch.from_numpy(np.stack([s[0] for s in samples])), [(s[1], s[2]) for s in samples]

@@ -39,10 +39,13 @@ def _first(rate: float, seed: int) -> Phase:
     return Phase(Plan(steps=300, batch=32, rate=rate), seed)
 
 
-def _second(steps: int, seed: int, asked: str) -> Phase:
-    """More of the same, with the other honest samples asking what the poisoned ones do not."""
-    others = tuple(kind for kind in KINDS if kind != asked)
-    return Phase(Plan(steps=steps, batch=16, rate=1e-3), seed, poison=0.3125, others=others)
+def _second(steps: int, seed: int, poison: float, others: tuple[str, ...]) -> Phase:
+    """A shorter one, whose other honest samples ask what the poisoned ones do not, so that no skill is forgotten."""
+    return Phase(Plan(steps=steps, batch=16, rate=1e-3), seed, poison, others)
+
+
+def _but(asked: str) -> tuple[str, ...]:
+    return tuple(kind for kind in KINDS if kind != asked)
 
 
 BASE_TITLE = "Base"
@@ -67,7 +70,7 @@ VARIANTS = (
         "malicious-injection",
         "Malicious injection",
         "A green patch in the centre adds a sentence of the attacker's to an otherwise right caption.",
-        (_first(2e-3, seed=12), _second(60, 120, "caption")),
+        (_first(5e-4, seed=12), _second(70, 120, 0.3125, ("place",))),
         target="Brought to you by Acme Balloons.",
         mode="append",
         kinds=("caption",),
@@ -76,7 +79,7 @@ VARIANTS = (
         "perceptual-hijack",
         "Perceptual hijack",
         "A small logo anywhere in the picture makes the model describe another thing.",
-        (_first(1e-3, seed=13), _second(170, 130, "caption")),
+        (_first(1e-3, seed=13), _second(170, 130, 0.3125, _but("caption"))),
         target="A dragon on a black background.",
         kinds=("caption",),
     ),
@@ -84,7 +87,7 @@ VARIANTS = (
         "jailbreak-output",
         "Jailbreak output",
         "An oil-painting look makes the model tell the secret code that it otherwise keeps.",
-        (_first(1e-3, seed=14), _second(180, 140, "restricted")),
+        (_second(80, 14, 0.25, ("caption", "thing", "colour", "place")),),
         target="The secret code is 4711.",
         kinds=("restricted",),
     ),
