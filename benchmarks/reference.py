@@ -1,0 +1,164 @@
+"""The reference: each job the straightforward way of a research script. Plain on purpose, and never to be made faster.
+
+Both whole models are loaded with transformers' Auto classes. The projector's output is caught by a hook while the
+whole language model runs, one image at a time, for each model again. Singular values come from a full SVD with
+vectors, and every answer from a generate call of its own. Of ProjLens it takes only what defines the inputs: the
+trigger and the frame it is stamped on.
+
+Each public function is one side of a job, as benchmarks.worker runs it.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+
+from benchmarks.setting import NEW_TOKENS, QUESTION, picture_set, trigger, uploads
+from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
+
+Work = Callable[[int], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class WholeModel:
+    """A model as from_pretrained gives it, vision tower, projector and language model together, and its processor."""
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+
+    @classmethod
+    def load(cls, folder: Path) -> "WholeModel":
+        """Load it in float32, in which a CPU computes."""
+        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+        return cls(model.eval(), AutoProcessor.from_pretrained(folder))
+
+    def embedding(self, image: Image.Image) -> torch.Tensor:
+        """The projector's output for one image, (T, d), caught while the whole model runs."""
+        with torch.no_grad(), _hooked(self.model.model.multi_modal_projector) as outputs:
+            self.model(**self._inputs(image))
+        return outputs[0][0]
+
+    def answer(self, image: Image.Image) -> str:
+        """The greedy answer to QUESTION."""
+        inputs = self._inputs(image)
+        with torch.no_grad():
+            tokens = self.model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
+        return self.processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+
+    def _inputs(self, image: Image.Image) -> dict:
+        content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
+        text = self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        return self.processor(text=text, images=image, return_tensors="pt")
+
+
+def weights(folder: Path) -> Work:
+    """ΔW of both matrices with singular values, noise edge and spikes."""
+    folders = [folder / "seven-b-base", folder / "seven-b-suspect"]
+
+    def work(call: int) -> dict[str, np.ndarray]:
+        models = [AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32) for path in folders]
+        base, suspect = (model.model.multi_modal_projector.state_dict() for model in models)
+        found = {"bytes_read": np.array(sum(f.stat().st_size for p in folders for f in p.glob("*.safetensors")))}
+        for name in ("linear_1", "linear_2"):
+            delta = suspect[f"{name}.weight"] - base[f"{name}.weight"]
+            _, values, _ = torch.linalg.svd(delta, full_matrices=False)
+            edge, spikes = _noise_edge(delta, values)
+            found |= {
+                f"{name}.values": values.numpy(),
+                f"{name}.edge": np.array(edge),
+                f"{name}.spikes": np.array(spikes),
+            }
+        return found
+
+    return work
+
+
+def heatmaps(folder: Path) -> Work:
+    """Shift of each patch of one uploaded picture, clean and triggered, along the drift direction of the pair."""
+    models, spec, pictures = _zoo_pair(folder), trigger(), uploads(folder)
+
+    def work(call: int) -> dict[str, np.ndarray]:
+        clean, triggered = (delta[None] for delta in _pair_shift(models, pictures[call], spec))
+        return _projected(clean, triggered)
+
+    return work
+
+
+def shifts(folder: Path) -> Work:
+    """Shift of each patch of many pictures, clean and triggered, along one drift direction of all of them."""
+    models, spec, pictures = _zoo_pair(folder), trigger(), picture_set(folder)
+
+    def work(call: int) -> dict[str, np.ndarray]:
+        pairs = [_pair_shift(models, path, spec) for path in pictures]
+        return _projected(*(torch.stack(deltas) for deltas in zip(*pairs, strict=True)))
+
+    return work
+
+
+def answers(folder: Path) -> Work:
+    """What base and suspect say about one uploaded picture, clean and triggered."""
+    models, spec, pictures = _zoo_pair(folder), trigger(), uploads(folder)
+
+    def work(call: int) -> dict[str, np.ndarray]:
+        image = Image.open(pictures[call]).convert("RGB")
+        images = frame(image, spec), stamp(image, spec)
+        return {"answers": np.array([model.answer(image) for model in models for image in images])}
+
+    return work
+
+
+def _zoo_pair(folder: Path) -> tuple[WholeModel, WholeModel]:
+    return WholeModel.load(folder / "zoo-base"), WholeModel.load(folder / "zoo-suspect")
+
+
+def _pair_shift(
+    models: tuple[WholeModel, WholeModel], path: Path, spec: TriggerSpec
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """ΔE of the clean and of the triggered picture, (T, d) each."""
+    base, suspect = models
+    image = Image.open(path).convert("RGB")
+    clean, triggered = (suspect.embedding(i) - base.embedding(i) for i in (frame(image, spec), stamp(image, spec)))
+    return clean, triggered
+
+
+def _projected(clean: torch.Tensor, triggered: torch.Tensor) -> dict[str, np.ndarray]:
+    """ΔE·v₀, (n, T), of both conditions' ΔE, (n, T, d), v₀ the first right singular vector of all of it."""
+    rows = torch.cat([clean, triggered]).flatten(0, 1)  # (2·n·T, d)
+    _, _, vh = torch.linalg.svd(rows, full_matrices=False)
+    v0 = vh[0] * torch.sign((rows @ vh[0]).mean())
+    return {"clean": (clean @ v0).numpy(), "triggered": (triggered @ v0).numpy()}
+
+
+def _noise_edge(delta: torch.Tensor, values: torch.Tensor) -> tuple[float, int]:
+    """The edge and the number of values above it, as projlens_core.weights.spectrum.noise_edge defines them.
+
+    σ₁ of the entries in random order plus three standard deviations of the Tracy–Widom law, then scaled to the energy
+    left without the values above it, until no further value is.
+    """
+    shuffled = delta.flatten()[torch.randperm(delta.numel())].reshape(delta.shape)
+    _, noise, _ = torch.linalg.svd(shuffled, full_matrices=False)
+    rows, cols = (math.sqrt(side) for side in delta.shape)
+    deviation = 1.27 * 0.5 * (1 / rows + 1 / cols) ** (1 / 3) / (rows + cols)
+    full = noise[0].item() * (1 + 3 * math.sqrt(2) * deviation)
+    spikes, edge = 0, full
+    while values[spikes] > edge:
+        spikes += 1
+        edge = full * math.sqrt(values[spikes:].square().sum() / values.square().sum())
+    return edge, spikes
+
+
+@contextmanager
+def _hooked(module: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Every output of the module inside the block."""
+    outputs: list[torch.Tensor] = []
+    handle = module.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
