@@ -1,0 +1,148 @@
+"""A real client: the dashboard served as `make run` does, a headless Chromium before it, and when a page is ready."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from playwright.sync_api import Browser, Error, Page, sync_playwright
+
+from benchmarks.comparison import ROOT
+from benchmarks.report import NoFigures
+
+START_SECONDS = 120
+READY_MS = 120_000  # the longest wait for a page; the first one that runs the vision tower takes its time
+QUIET_MS = 300  # without a change for so long, a page has settled; not part of any time
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+
+# Resolves with the moment, in ms since 1970, of the page's last change before it was ready and stayed unchanged.
+_SETTLED = """
+({link, heading, picture, chosen, quiet, limit}) => new Promise((resolve, reject) => {
+  const begin = performance.now();
+  let changed = begin;
+  const watcher = new MutationObserver(() => { changed = performance.now(); });
+  watcher.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+  const shown = element => element.tagName === "IMG" ? element.complete && element.naturalWidth > 0 : true;
+  const ready = () => {
+    const pictures = [...document.querySelectorAll(picture)];
+    const inputs = [...document.querySelectorAll("input")];
+    return document.querySelector("[data-testid=stApp]")?.dataset.testScriptState === "notRunning"
+      && document.querySelector("h1")?.textContent.trim() === heading
+      && pictures.length > 0 && pictures.every(shown)
+      && (!chosen || inputs.some(input => input.value === chosen));
+  };
+  const poll = () => {
+    const now = performance.now();
+    if (ready() && now - changed >= quiet) {
+      watcher.disconnect();
+      resolve({begin: performance.timeOrigin + begin, end: performance.timeOrigin + changed});
+    } else if (now - begin > limit) {
+      watcher.disconnect();
+      reject(new Error(`${heading} was not ready within ${limit} ms`));
+    } else {
+      requestAnimationFrame(poll);
+    }
+  };
+  if (link) {
+    const links = [...document.querySelectorAll("[data-testid=stTopNavLink]")];
+    links.find(a => a.textContent.trim().endsWith(link)).click();
+  }
+  requestAnimationFrame(poll);
+})
+"""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """When a page counts as ready: its heading stands, its pictures (a CSS selector) are drawn, the script is idle."""
+
+    heading: str
+    picture: str
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running dashboard; started is the time, in seconds since 1970, at which its process was."""
+
+    url: str
+    process: int
+    started: float
+
+
+def chromium() -> str | None:
+    """The system's Chromium, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+@contextmanager
+def browsing(executable: str) -> Iterator[Browser]:
+    """A headless browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def serving(environment: Mapping[str, str]) -> Iterator[Server]:
+    """The dashboard on a free loopback port, answering; ended with the block. NoFigures if it does not start."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py", "--server.headless", "true"]
+    with tempfile.TemporaryFile() as log:
+        started = time.time()
+        process = subprocess.Popen(
+            [*command, "--server.port", str(port)], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            while not _healthy(url):
+                if process.poll() is not None or time.time() > started + START_SECONDS:
+                    log.seek(0)
+                    raise NoFigures(f"The dashboard did not start.\n{log.read().decode(errors='replace')}")
+                time.sleep(0.05)
+            yield Server(url, process.pid, started)
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def settled_at(page: Page, ready: Ready, chosen: str = "") -> float:
+    """Wait until the page has settled, with `chosen`, if given, in one of its inputs; seconds since 1970."""
+    return _settled(page, ready, chosen=chosen)["end"] / 1000
+
+
+def switch(page: Page, name: str, ready: Ready) -> float:
+    """Click the navigation's link to page `name`; seconds from the click until that page had settled."""
+    found = _settled(page, ready, link=name)
+    return (found["end"] - found["begin"]) / 1000
+
+
+def _settled(page: Page, ready: Ready, link: str = "", chosen: str = "") -> dict[str, float]:
+    wanted = {"link": link, "heading": ready.heading, "picture": ready.picture, "chosen": chosen}
+    try:
+        return page.evaluate(_SETTLED, {**wanted, "quiet": QUIET_MS, "limit": READY_MS})
+    except Error as error:
+        raise NoFigures(f"The page {ready.heading} did not settle: {error.message}") from error
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
