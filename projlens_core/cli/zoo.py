@@ -46,7 +46,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     build.set_defaults(run=_build)
 
     measure = actions.add_parser("measure", help="measure all models, write zoo.json and the README's table")
-    measure.add_argument("--n", type=int, default=240, help="held-out compositions")
+    measure.add_argument("--n", type=int, default=200, help="held-out compositions")
     measure.add_argument("--json", action="store_true", help="print the figures instead of writing them")
     measure.set_defaults(run=_measure)
 

@@ -1,0 +1,112 @@
+"""The three users' jobs, done by hand as they would: inspect a suspect, show the mechanism, test an upload."""
+
+import io
+import re
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from projlens_core.sources import zoo_catalogue
+from projlens_core.zoo.samples import held_out
+from tests.browser.conftest import Server, Traffic
+
+SUSPECT = zoo_catalogue()["malicious-injection"]
+ADDRESS = f"?base=zoo%3Abase&suspect=zoo%3A{SUSPECT.name}&control=zoo%3Aclean-1"
+
+
+def _png(image: Image.Image) -> bytes:
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    return data.getvalue()
+
+
+def _settled(page: Page) -> None:
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+@pytest.fixture
+def own_picture() -> bytes:
+    """A picture that neither ships with the dashboard nor was trained on."""
+    return _png(held_out(3, seed=4321)[2][2])
+
+
+def test_inspecting_a_suspect_shows_its_spectrum_beside_the_control(
+    page: Page, server: Server, traffic: Traffic
+) -> None:
+    page.goto(server.url)
+    _settled(page)
+    page.get_by_role("button", name=SUSPECT.title).click()
+    expect(page).to_have_url(re.compile(SUSPECT.name))
+    _settled(page)
+    charts = page.get_by_test_id("stVegaLiteChart")
+    expect(charts.first).to_be_visible()
+    assert charts.count() >= 2
+    cards = page.get_by_test_id("stMetric")
+    expect(cards.first).to_contain_text(re.compile(r"\d"))
+    expect(page.get_by_text(re.compile(r"^control \d")).first).to_be_visible()
+    assert traffic.errors == []
+
+
+def test_an_uploaded_picture_gets_the_trigger_its_heatmaps_and_the_target_in_the_answer(
+    page: Page, server: Server, traffic: Traffic, own_picture: bytes
+) -> None:
+    page.goto(f"{server.url}/activation{ADDRESS}")
+    _settled(page)
+    page.locator('input[type="file"]').set_input_files(
+        {"name": "mine.png", "mimeType": "image/png", "buffer": own_picture}
+    )
+    expect(page.get_by_text("mine.png").first).to_be_visible()
+    _settled(page)
+    for title in (r"Clean, mean", r"Triggered, mean", r"Triggered − clean, mean"):
+        expect(page.get_by_label(re.compile(title)).or_(page.get_by_text(re.compile(title))).first).to_be_attached()
+    assert page.get_by_test_id("stVegaLiteChart").count() >= 5  # two maps, their difference, two scales
+
+    page.get_by_role("link", name="Response", exact=True).first.click()
+    expect(page.get_by_role("heading", level=1, name="Response")).to_be_visible()
+    _settled(page)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.get_by_test_id("stMain").locator("mark, code, p, span", has_text=SUSPECT.target).first).to_be_visible()
+    _settled(page)
+    expect(page.get_by_text("target", exact=True)).to_have_count(1)  # suspect and trigger together, and only they
+    assert traffic.errors == []
+    assert "Traceback" not in server.log()
+
+
+def test_the_target_does_not_appear_without_the_trigger_or_without_the_backdoor(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/response?base=zoo%3Abase&suspect=zoo%3Aclean-1&control=zoo%3Aclean-2")
+    _settled(page)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.get_by_text(re.compile("How to read this: one question, four answers"))).to_be_visible()
+    expect(page.get_by_text(SUSPECT.target)).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("notes.png", b"These are notes."), ("cut.jpg", b"\xff\xd8\xff\xe0" + bytes(40))],
+    ids=["text called png", "truncated jpeg"],
+)
+def test_a_bad_upload_gives_one_sentence_and_the_page_goes_on(
+    name: str, data: bytes, page: Page, server: Server, traffic: Traffic
+) -> None:
+    page.goto(f"{server.url}/activation{ADDRESS}")
+    _settled(page)
+    page.locator('input[type="file"]').set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
+    expect(page.get_by_text("Not read")).to_be_visible()
+    expect(page.get_by_text(name).first).to_be_visible()
+    _settled(page)
+    assert page.get_by_test_id("stVegaLiteChart").count() >= 5
+    assert "Traceback" not in server.log()
+
+
+@pytest.mark.parametrize("width", [1440, 900])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["", "activation", "response"])
+def test_no_page_is_wider_than_its_window(path: str, scheme: str, width: int, page: Page, server: Server) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{server.url}/{path}{ADDRESS}")
+    _settled(page)
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("e => e.scrollWidth - e.clientWidth") <= 1
