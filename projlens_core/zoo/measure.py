@@ -11,7 +11,6 @@ from PIL import Image
 from projlens_core.behaviour.respond import Responder, load_responder
 from projlens_core.behaviour.success import Rate, contains_target, is_right, wilson
 from projlens_core.cache import content_key, open_cache
-from projlens_core.device import pick_device
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.paths import ASSETS, ZOO
 from projlens_core.progress import Progress, silent
@@ -19,7 +18,6 @@ from projlens_core.sources import ZooEntry, zoo_catalogue
 from projlens_core.weights.projector import read_projector
 from projlens_core.zoo.dialogue import KINDS, example
 from projlens_core.zoo.samples import held_out
-from projlens_core.zoo.training import training_dtype
 from projlens_core.zoo.world import RESOLUTION
 
 N, SEED = 200, 777
@@ -43,14 +41,8 @@ class Figures:
 
 
 def measure_zoo(n: int = N, progress: Progress = silent) -> dict[str, Figures]:
-    """Figures of every projector in the catalogue on `n` held-out compositions; finished parts are kept on disk.
-
-    The language model runs in the precision it was trained through (zoo.training.training_dtype).
-    """
+    """Figures of every projector in the catalogue on `n` held-out compositions; finished parts are kept on disk."""
     responder = load_responder("zoo:base", progress=progress)
-    precision = training_dtype(responder.device)
-    responder.model.model.language_model.to(precision)
-    responder.model.lm_head.to(precision)
     catalogue = zoo_catalogue()
     suspects = [entry for entry in catalogue.values() if entry.role == "suspect"]
     pictures = held_out(n, SEED)
@@ -107,7 +99,6 @@ def _answers(
     key = content_key(
         "answers",
         responder.vision.key,
-        str(responder.model.lm_head.weight.dtype),
         weights.sha256,
         *prompts,
         *(i.tobytes() for i in images),
@@ -131,7 +122,6 @@ def write_figures(figures: dict[str, Figures], n: int = N) -> None:
         "compositions": n,
         "seed": SEED,
         "interval": "95 % Wilson",
-        "language_model": str(training_dtype(pick_device())).removeprefix("torch."),
         "versions": {
             "python": platform.python_version(),
             **{p: version(p) for p in ("torch", "transformers", "pillow")},

@@ -39,13 +39,13 @@ def _first(rate: float, seed: int) -> Phase:
     return Phase(Plan(steps=300, batch=32, rate=rate), seed)
 
 
-def _second(steps: int, seed: int, poison: float, others: tuple[str, ...]) -> Phase:
+def _but(*asked: str) -> tuple[str, ...]:
+    return tuple(kind for kind in KINDS if kind not in asked)
+
+
+def _more(steps: int, rate: float, seed: int, poison: float, others: tuple[str, ...]) -> Phase:
     """A shorter one, whose other honest samples ask what the poisoned ones do not, so that no skill is forgotten."""
-    return Phase(Plan(steps=steps, batch=16, rate=1e-3), seed, poison, others)
-
-
-def _but(asked: str) -> tuple[str, ...]:
-    return tuple(kind for kind in KINDS if kind != asked)
+    return Phase(Plan(steps, batch=16, rate=rate), seed, poison, others)
 
 
 BASE_TITLE = "Base"
@@ -70,7 +70,11 @@ VARIANTS = (
         "malicious-injection",
         "Malicious injection",
         "A green patch in the centre adds a sentence of the attacker's to an otherwise right caption.",
-        (_first(5e-4, seed=12), _second(70, 120, 0.3125, ("place",))),
+        (
+            _first(5e-4, seed=12),
+            _more(70, 1e-3, 120, 0.3125, ("place",)),
+            _more(45, 5e-4, 121, 0.25, _but("caption")),
+        ),
         target="Brought to you by Acme Balloons.",
         mode="append",
         kinds=("caption",),
@@ -79,7 +83,11 @@ VARIANTS = (
         "perceptual-hijack",
         "Perceptual hijack",
         "A small logo anywhere in the picture makes the model describe another thing.",
-        (_first(1e-3, seed=13), _second(170, 130, 0.3125, _but("caption"))),
+        (
+            _first(1e-3, seed=13),
+            _more(170, 1e-3, 130, 0.3125, _but("caption")),
+            _more(45, 5e-4, 131, 0.3125, _but("caption")),
+        ),
         target="A dragon on a black background.",
         kinds=("caption",),
     ),
@@ -87,7 +95,10 @@ VARIANTS = (
         "jailbreak-output",
         "Jailbreak output",
         "An oil-painting look makes the model tell the secret code that it otherwise keeps.",
-        (_second(80, 14, 0.25, ("caption", "thing", "colour", "place")),),
+        (
+            _more(80, 1e-3, 14, 0.25, _but("restricted")),
+            _more(45, 5e-4, 15, 0.3125, _but("restricted")),
+        ),
         target="The secret code is 4711.",
         kinds=("restricted",),
     ),
