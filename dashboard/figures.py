@@ -28,7 +28,7 @@ class Metric:
     help: str | None = None
 
 
-def signed(value: float) -> str:
+def with_sign(value: float) -> str:
     """Three digits with a sign, as +1.23 or −0.65."""
     return _number(value, "+.3g")
 
@@ -126,18 +126,18 @@ def _file(role: str, weights: ProjectorWeights) -> dict[str, str]:
     }
 
 
-def activation_headlines(judged: Reference, found: dict[str, Subject]) -> list[Metric]:
+def activation_headlines(judged: Reference, found: dict[str, Subject], signed: bool) -> list[Metric]:
     """This picture's shift, and what all samples say; found and judged hold "suspect" and, if there is one, "control".
 
     An upload that is already triggered has an unknown trigger, so it is held against the clean samples only.
     """
     if judged.by_role["suspect"].triggered is None:
-        return _alone(judged, found)
+        return _alone(judged, found, signed)
     control = judged.by_role.get("control")
     suspect = judged.by_role["suspect"]
     apart, fit = suspect.separation, suspect.triggered.fit
     return [
-        _mean_shift(found),
+        _mean_shift(found, signed),
         Metric(
             "Separation (AUROC)",
             f"{apart.auroc:.2f}",
@@ -164,21 +164,21 @@ def activation_headlines(judged: Reference, found: dict[str, Subject]) -> list[M
     ]
 
 
-def _mean_shift(found: dict[str, Subject]) -> Metric:
+def _mean_shift(found: dict[str, Subject], signed: bool) -> Metric:
     def means(subject: Subject) -> str:
         maps = [m for m in (subject.clean, subject.triggered) if m is not None]
-        return " → ".join(short(m.mean()) for m in maps)
+        return " → ".join(short((m if signed else abs(m)).mean()) for m in maps)
 
-    pair = found["suspect"].difference is not None
+    what = "Mean" if found["suspect"].difference is None else "Clean → triggered, mean"
     return Metric(
         "This picture's shift",
         means(found["suspect"]),
         means(found["control"]) if "control" in found else None,
-        help=f"{'Clean → triggered, mean' if pair else 'Mean'} over all patches, in {UNIT}.",
+        help=f"{what} of {'ΔE·v₀' if signed else '|ΔE·v₀|'} over all patches, in {UNIT}.",
     )
 
 
-def _alone(judged: Reference, found: dict[str, Subject]) -> list[Metric]:
+def _alone(judged: Reference, found: dict[str, Subject], signed: bool) -> list[Metric]:
     def below(role: str) -> str:
         clean = judged.by_role[role].clean.sample_mean
         return f"{int((clean < float(found[role].triggered.mean())).sum())} of {len(clean)}"
@@ -188,7 +188,7 @@ def _alone(judged: Reference, found: dict[str, Subject]) -> list[Metric]:
 
     control = "control" in found
     return [
-        _mean_shift(found),
+        _mean_shift(found, signed),
         Metric(
             "Clean samples below it",
             below("suspect"),

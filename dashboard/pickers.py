@@ -45,27 +45,29 @@ def picture_panel() -> Picture | None:
     st.markdown("**Picture**")
     chosen = state.current_picture(samples)
     everything = [*state.uploads().values(), *samples]
-    if everything:
+    by_key = {p.sha256: p for p in everything}
+    if chosen:
         with st.container(height=GALLERY_HEIGHT, border=False):
             st.altair_chart(
                 overlays.gallery(
                     [p.name for p in everything],
                     resources.keys(everything),
                     [resources.uri(p.image, THUMBNAIL) for p in everything],
-                    chosen.sha256 if chosen else None,
+                    chosen.sha256,
                 ),
                 width="stretch",
                 key="gallery",
                 on_select=_gallery_clicked,
                 alt=f"Gallery of {len(everything)} pictures; click one to use it.",
             )
+        named = f"by name, {chosen.sha256}"  # a new widget for each picture, so that a click above moves it too
         st.selectbox(
             "Picture",
-            resources.keys(everything),
-            index=resources.keys(everything).index(chosen.sha256),
-            format_func={p.sha256: p.name for p in everything}.get,
-            key=f"by-name-{chosen.sha256}-{len(everything)}",
-            on_change=lambda: state.choose_picture(st.session_state[f"by-name-{chosen.sha256}-{len(everything)}"]),
+            list(by_key),
+            index=list(by_key).index(chosen.sha256),
+            format_func=lambda key: by_key[key].name,
+            key=named,
+            on_change=lambda: state.choose_picture(st.session_state[named]),
             label_visibility="collapsed",
         )
     round_ = st.session_state[state.UPLOAD_ROUND]
@@ -93,11 +95,11 @@ def trigger_panel(case: Case, picture: Picture) -> Choice | None:
     st.markdown("**Trigger**")
     if st.toggle("The picture already carries a trigger", key="already", persist_state="session"):
         return _already(picture)
-    own = own_trigger(case.suspect)
-    names = [OWN, *PRESETS] if own else list(PRESETS)
-    name = st.selectbox("Trigger", names, key="trigger", bind="query-params", label_visibility="collapsed")
-    spec = own if name == OWN else PRESETS[name]
     try:
+        own = own_trigger(case.suspect)
+        names = [OWN, *PRESETS] if own else list(PRESETS)
+        name = st.selectbox("Trigger", names, key="trigger", bind="query-params", label_visibility="collapsed")
+        spec = own if name == OWN else PRESETS[name]
         with st.expander("Parameters", icon=":material/tune:"):
             spec = _edited(spec, f"{case.suspect if name == OWN else ''} {name}")
         clean, triggered = resources.clean_image(picture, spec), resources.triggered_image(picture, spec)

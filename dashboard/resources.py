@@ -18,9 +18,9 @@ from dashboard import overlays
 from projlens_core.activations.model import VisionModel, load_vision
 from projlens_core.behaviour.success import Truth, read_labels
 from projlens_core.cache import content_key
-from projlens_core.errors import Unsupported
+from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.evidence.case import Case, OpenedCase, open_case
-from projlens_core.inputs.images import Picture, load_folder
+from projlens_core.inputs.images import Picture, load_folder, printable
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.paths import ZOO
 from projlens_core.progress import Progress, silent
@@ -82,15 +82,20 @@ def fingerprint(spec: str) -> str:
     """A hash that changes when a file of the model changes: paths, sizes and times, not gigabytes of content."""
     source = resolve(spec)
     folders = {p if p.is_dir() else p.parent for p in (source.weights, source.model) if p is not None}
-    files = sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".json", ".safetensors"))
-    stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    try:
+        files = sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".json", ".safetensors"))
+        stats = [(str(p), *_stat(p)) for p in files]
+    except OSError as error:
+        raise InvalidInput(
+            f"{printable(spec)} cannot be read ({error.strerror}); check that it is still there and readable."
+        ) from error
     return content_key(str(source.weights.resolve()), *stats)
 
 
 def opened(case: Case, progress: Progress = silent) -> OpenedCase:
     """The case with its projectors read and compared."""
-    key = content_key(*(fingerprint(spec) if spec else None for spec in (case.base, case.suspect, case.control)))
-    return shelf("cases", 6).get(key, lambda: open_case(case, progress))
+    key = content_key(case, *(fingerprint(spec) for spec in (case.base, case.suspect, case.control) if spec))
+    return shelf("cases", 4).get(key, lambda: open_case(case, progress))
 
 
 def model_source(case: Case) -> Source:
@@ -159,5 +164,6 @@ def keys(pictures: Sequence[Picture]) -> list[str]:
 
 
 def _stat(path: Path) -> tuple[str, int, int]:
+    """Name, size and change time."""
     stat = path.stat()
     return path.name, stat.st_size, stat.st_mtime_ns

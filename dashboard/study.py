@@ -1,7 +1,7 @@
 """What the Activation page computes: the picture on screen, and the samples it is judged against. No streamlit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,12 +14,13 @@ from projlens_core.evidence.case import OpenedCase
 from projlens_core.progress import Progress, silent
 
 ROLES = ("suspect", "control")
+CONDITIONS = ("clean", "triggered")
 
 
 @dataclass(frozen=True)
 class Reference:
     """The samples' shift under each projector: {role: analysis}, the control along its own direction and `along` the
-    suspect's. The control is absent where the case has none."""
+    suspect's. The control is absent where the case has none. ΔE itself is dropped from all analyses."""
 
     by_role: dict[str, ShiftAnalysis]
     along: ShiftAnalysis | None
@@ -58,13 +59,13 @@ def reference(
         direction = "image"
     steps = 3 if case.control else 1
     progress("Comparing the projectors on the samples", 0, steps)
-    by_role = {"suspect": analyse(case.base, case.suspect, *halves, direction=direction)}
+    by_role = {"suspect": _light(analyse(case.base, case.suspect, *halves, direction=direction))}
     along = None
     if case.control is not None:
         progress("Comparing the projectors on the samples", 1, steps)
-        by_role["control"] = analyse(case.base, case.control, *halves, direction=direction)
+        by_role["control"] = _light(analyse(case.base, case.control, *halves, direction=direction))
         progress("Comparing the projectors on the samples", 2, steps)
-        along = analyse(case.base, case.control, *halves, direction=by_role["suspect"].directions)
+        along = _light(analyse(case.base, case.control, *halves, direction=by_role["suspect"].directions))
     return Reference(by_role, along, len(clean))
 
 
@@ -94,7 +95,7 @@ def subject(
         chosen: str | Direction = direction
         if direction == "universal" and judged is not None:
             chosen = judged.by_role[role].direction
-        analysis = analyse(case.base, projector, *pair, direction=chosen)
+        analysis = _light(analyse(case.base, projector, *pair, direction=chosen))
         first = _map(analysis.clean, tower.grid)
         if len(images) == 2:
             found[role] = Subject(first, _map(analysis.triggered, tower.grid), analysis)
@@ -106,6 +107,14 @@ def subject(
 def tokens_of(condition: Condition) -> tuple[np.ndarray, np.ndarray]:
     """All tokens' base norms and shifts, flat: (n·T,) each."""
     return _flat(condition.base_norms), _flat(condition.shift)
+
+
+def _light(analysis: ShiftAnalysis) -> ShiftAnalysis:
+    """The analysis without ΔE itself, which nothing on screen needs and which takes gigabytes for a large model."""
+    parts = {name: getattr(analysis, name) for name in CONDITIONS}
+    return replace(
+        analysis, **{name: replace(part, delta_e=part.delta_e[:0].clone()) for name, part in parts.items() if part}
+    )
 
 
 def _flat(values: torch.Tensor) -> np.ndarray:

@@ -51,7 +51,7 @@ def page() -> None:
             return
         if judged is not None:
             with headlines:
-                cards = figures.activation_headlines(judged, found)
+                cards = figures.activation_headlines(judged, found, view.signed)
                 components.metrics(cards, control=opened.control is not None)
         _heatmaps(found, clean, triggered, view)
     if judged is not None:
@@ -136,7 +136,7 @@ def _heatmaps(found: dict[str, Subject], clean: Image.Image | None, triggered: I
         spread = _limit(*differences.values())
         values = differences[view.role]
         figure = overlays.heatmap(
-            f"Triggered − clean, mean {figures.signed(values.mean())}",
+            f"Triggered − clean, mean {figures.with_sign(values.mean())}",
             resources.uri(ImageOps.grayscale(triggered)),
             values,
             spread,

@@ -130,7 +130,6 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
         st.caption("Give the target to look for, above: without it, success cannot be counted.")
         return
     if run:
-        st.session_state[state.STOPPED] = False
         stop = controls[3].empty()
         stop.button("Stop", width="stretch", icon=":material/stop:", on_click=_stop)
         try:
@@ -141,7 +140,7 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
         except ProjLensError as error:
             components.failure(error, "The batch was not finished")
         stop.empty()
-    elif st.session_state.get(state.STOPPED):
+    elif st.session_state.pop(state.STOPPED, False):
         st.caption("Stopped. Projectors that were finished are kept: the same batch goes on from there.")
     result = st.session_state.get(state.BATCH)
     if result is not None and result.case == case:

@@ -72,6 +72,13 @@ def test_signed_shifts_are_drawn_on_a_scale_with_zero_in_the_middle(activation):
     assert low == -high < 0
 
 
+def test_the_headline_and_the_heatmaps_give_the_same_means(activation):
+    for measure in ("absolute", "signed"):
+        activation.segmented_control(key="measure").set_value(measure).run()
+        means = [title.split("mean ")[1] for title in titles(activation)[:2]]
+        assert activation.metric[0].value == " → ".join(means)
+
+
 @pytest.mark.parametrize("direction", ["image", "pair"])
 def test_every_direction_can_be_looked_along(activation, direction):
     activation.segmented_control(key="direction").set_value(direction).run()

@@ -8,6 +8,7 @@ from PIL import Image
 from dashboard import batch, components, resources
 from dashboard.batch import Batch
 from projlens_core.behaviour.success import Outcome, Row, wilson
+from projlens_core.errors import InvalidInput
 from projlens_core.evidence.case import Case
 from tests import pico
 
@@ -37,6 +38,15 @@ def test_a_fingerprint_follows_the_file_and_not_the_name(models, tmp_path):
     assert resources.fingerprint(str(file)) == before
     os.utime(file, ns=(1, 1))
     assert resources.fingerprint(str(file)) != before
+
+
+def test_a_folder_that_vanishes_is_one_sentence(models, monkeypatch):
+    def gone(path):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(resources, "_stat", gone)
+    with pytest.raises(InvalidInput, match=r"cannot be read \(No such file or directory\)"):
+        resources.fingerprint(str(models.base))
 
 
 def test_an_answer_is_escaped_as_a_whole_and_the_target_is_marked_in_any_case():
