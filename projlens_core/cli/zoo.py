@@ -11,7 +11,7 @@ from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress
 from projlens_core.sources import zoo_catalogue
 
-STEPS, BATCH, RATE, POISON = 140, 16, 1e-3, 0.375  # about 12 minutes on 2 cores
+STEPS, BATCH, RATE, POISON = 140, 16, 1e-3, 0.375  # 10 to 15 minutes on 2 cores
 KINDS = ("caption", "thing", "colour", "place", "restricted")  # of zoo.dialogue, which takes seconds to import
 
 
