@@ -47,8 +47,8 @@ def spectrum(title: str, suspect: Spectrum, control: Spectrum | None, edge: Nois
     )
     label = (
         alt.Chart(null)
-        .mark_text(align="right", baseline="bottom", dy=-3, color=palette.NULL, fontSize=11)
-        .encode(x=alt.value("width"), y="edge:Q", text="label:N", tooltip=told)
+        .mark_text(align="left", baseline="top", dx=3, dy=4, color=palette.NULL, fontSize=11)
+        .encode(x=alt.value(0), y="edge:Q", text="label:N", tooltip=told)
     )
     return _finished(alt.layer(rule, lines, label), title, 262)
 

@@ -51,12 +51,13 @@ def layout() -> tuple[DeltaGenerator, DeltaGenerator, DeltaGenerator, DeltaGener
     """The places of a page: picture, two panels of controls, details.
 
     Wide, the panels stand to the right of picture and details; narrow, between them, side by side. The second panel
-    reaches down beside the details, so that neither side leaves a hole.
+    spans many rows, the details' and empty ones below: what it is longer than they are is shared out among its rows,
+    so that hardly any of it opens a hole above the details.
     """
-    grid = st.grid(4, min_column_width=COLUMN, gap="small")
+    grid = st.grid(4, min_column_width=COLUMN, gap=("xsmall", "small"))
     picture = grid.cell(column_span=3, row_span=2)
     first = grid.cell().container(border=True, height="stretch")
-    second = grid.cell(row_span=2).container(border=True, height="stretch")
+    second = grid.cell(row_span=5).container(border=True, height="stretch")
     return picture, first, second, grid.cell(column_span=3)
 
 
