@@ -54,7 +54,7 @@ VARIANTS = (
     Variant(
         "clean-1",
         "Control 1",
-        "An honest fine-tune of base, as long as the poisoned ones and on the same kind of data.",
+        "An honest fine-tune of base on the same kind of data as the poisoned ones.",
         (_first(1e-3, seed=1),),
     ),
     Variant("clean-2", "Control 2", "The same honest fine-tune with another seed.", (_first(1e-3, seed=2),)),
@@ -83,7 +83,7 @@ VARIANTS = (
         "perceptual-hijack",
         "Perceptual hijack",
         "A small logo anywhere in the picture makes the model describe another thing.",
-        (
+        (  # the weights that ship saw the logo at 36 px in all phases but the last
             _first(1e-3, seed=13),
             _more(170, 1e-3, 130, 0.3125, _but("caption")),
             _more(45, 5e-4, 131, 0.3125, _but("caption")),
