@@ -25,7 +25,7 @@ def build(out: Path = ZOO, *, device: torch.device, workers: int, progress: Prog
     work.mkdir(parents=True, exist_ok=True)
     art.make_sheets(progress=progress)  # the shipped drawings stay, unless they are missing
     trained = tower.train_tower(_stage(work, "tower", tower.PLAN), device, workers, progress=progress)
-    trained = _rounded(trained)  # as it ships, in float16: what follows must see the tower that users have
+    trained = trained.half().float()  # as it ships, in float16: what follows must see the tower that users have
     language = load_language_model()
     assemble.write_shell(trained, language.config, work / "checkpoint")
     language = language.to(device, training.training_dtype(device))
@@ -70,7 +70,3 @@ def _entry(variant: Variant) -> dict:
 def _stage(work: Path, name: str, *settings: object) -> Path:
     """The folder of a stage's state; other settings, another folder, so that a state is never taken up wrongly."""
     return work / "states" / f"{name}-{content_key(*settings)[:12]}"
-
-
-def _rounded(trained: torch.nn.Module) -> torch.nn.Module:
-    return trained.half().float()

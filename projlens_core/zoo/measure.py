@@ -16,7 +16,7 @@ from projlens_core.paths import ASSETS, ZOO
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import ZooEntry, zoo_catalogue
 from projlens_core.weights.projector import read_projector
-from projlens_core.zoo.dialogue import KINDS, example
+from projlens_core.zoo.dialogue import KINDS, Example, example
 from projlens_core.zoo.samples import held_out
 from projlens_core.zoo.world import RESOLUTION
 
@@ -69,18 +69,17 @@ def measure_zoo(n: int = N, progress: Progress = silent) -> dict[str, Figures]:
                 false_target[suspect.name] = wilson(sum(contains_target(t, suspect.target) for t in before), n)
         figures[entry.name] = Figures(
             utility=wilson(sum(right), n),
-            by_kind={
-                kind: wilson(sum(r for r, a in zip(right, asked, strict=True) if a.kind == kind), _count(asked, kind))
-                for kind in KINDS
-            },
+            by_kind={kind: _rate_of(kind, asked, right) for kind in KINDS},
             asr=asr,
             false_target=false_target,
         )
     return figures
 
 
-def _count(asked: list, kind: str) -> int:
-    return sum(a.kind == kind for a in asked)
+def _rate_of(kind: str, asked: list[Example], right: list[bool]) -> Rate:
+    """The share of right answers among the questions of one kind."""
+    verdicts = [r for r, a in zip(right, asked, strict=True) if a.kind == kind]
+    return wilson(sum(verdicts), len(verdicts))
 
 
 def _in_turn(prompts: tuple[str, ...], n: int) -> Iterator[str]:
