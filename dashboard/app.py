@@ -9,19 +9,12 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # `streamlit run dashboard/app.py` puts only this folder on the path
     sys.path.insert(0, str(ROOT))
 
-from dashboard import components, resources, state  # noqa: E402
+from dashboard import components, pages, resources, state  # noqa: E402
 from projlens_core.errors import ProjLensError  # noqa: E402
 
 st.set_page_config(page_title="ProjLens", page_icon=str(ROOT / "assets" / "logo.svg"), layout="wide")
 st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
-page = st.navigation(
-    [
-        st.Page("app_pages/case.py", title="Case", icon=":material/fingerprint:", default=True),
-        st.Page("app_pages/activation.py", title="Activation", icon=":material/grid_on:"),
-        st.Page("app_pages/response.py", title="Response", icon=":material/forum:"),
-    ],
-    position="top",
-)
+page = pages.navigation()
 try:
     state.sync(resources.zoo())
 except ProjLensError as error:

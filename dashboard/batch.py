@@ -9,6 +9,7 @@ from PIL import Image
 from projlens_core.behaviour.respond import Responder
 from projlens_core.behaviour.success import Outcome, Rate, Truth, measure
 from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.progress import Progress
 from projlens_core.weights.projector import ProjectorWeights
 
@@ -17,7 +18,6 @@ MEASURES = {  # of an Outcome: title, and what is counted
     "false_target": ("Target on clean pictures", "clean pictures"),
     "utility": ("Clean utility", "questions with known answers"),
 }
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,4 @@ def table(batch: Batch) -> pd.DataFrame:
 def csv(batch: Batch) -> bytes:
     """The table with question and target, for a spreadsheet: a text that would be run as a formula is quoted."""
     frame = table(batch).assign(question=batch.question, target=batch.target, trigger=batch.trigger)
-    return frame.map(_no_formula).to_csv(index=False).encode("utf-8-sig")
-
-
-def _no_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+    return as_csv(frame)

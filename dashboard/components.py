@@ -9,10 +9,12 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import palette
-from dashboard.figures import Metric
+from dashboard.pages import Page
+from projlens_core.charts import palette
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
+from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.progress import Progress
 from projlens_core.sources import PREFIX, ZooEntry
 
@@ -36,12 +38,12 @@ GLOSSARY = {
 }
 
 
-def header(title: str, question: str) -> None:
+def header(page: Page) -> None:
     """Title and question of a page, and the glossary one click away."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         with st.container(gap=None, width="content"):
-            st.title(title, anchor=False)
-            st.caption(question)
+            st.title(page.title, anchor=False)
+            st.caption(page.question)
         with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
             for term, meaning in GLOSSARY.items():
                 st.markdown(f"**{term}** — {meaning}")
@@ -139,6 +141,36 @@ def metrics(cards: list[Metric], control: bool) -> None:
             help=card.help,
             border=True,
         )
+
+
+def chart(shown: Chart) -> None:
+    """A chart with its one sentence on how to read it; its menu saves it as PNG or SVG."""
+    st.altair_chart(shown.chart, width="stretch", alt=shown.alt)
+    st.caption(shown.caption)
+
+
+def table(shown: Table) -> None:
+    """A table, its sentence, and a button that saves all of it as CSV."""
+    columns = {name: st.column_config.Column(help=text) for name, text in shown.help.items()}
+    st.dataframe(shown.frame, hide_index=True, column_config=columns)
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.caption(shown.caption)
+        st.download_button(
+            "CSV", as_csv(shown.frame), f"{shown.name}.csv", "text/csv", icon=":material/download:", on_click="ignore",
+            type="tertiary", key=f"csv {shown.name}",
+        )  # fmt: skip
+
+
+def exhibit(shown: Exhibit, *, control: bool) -> None:
+    """An exhibit from top to bottom: headline numbers, charts, tables, notes."""
+    if shown.metrics:
+        metrics(list(shown.metrics), control=control)
+    for each in shown.charts:
+        chart(each)
+    for each in shown.tables:
+        table(each)
+    for note in shown.notes:
+        st.text(note)
 
 
 def answer(text: str | None, target: str) -> None:

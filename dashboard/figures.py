@@ -1,7 +1,6 @@
 """Result → headline numbers and tables as text, each with its interval and the control beside it. No streamlit."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -10,22 +9,12 @@ from dashboard.study import Reference, Subject
 from projlens_core.activations.norm_shift import NormShiftFit
 from projlens_core.activations.shift import ShiftAnalysis
 from projlens_core.evidence.case import OpenedCase
+from projlens_core.evidence.exhibit import Metric
 from projlens_core.weights.projector import ProjectorWeights
 
 UNIT = "embedding units"
 FEW = 5  # directions that a projector backdoor is said to fit into
 _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One headline number, ready as text; control and interval are None where there are none."""
-
-    label: str
-    value: str
-    control: str | None = None
-    interval: str | None = None
-    help: str | None = None
 
 
 def with_sign(value: float) -> str:

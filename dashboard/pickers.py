@@ -6,7 +6,8 @@ from typing import Any
 import streamlit as st
 from PIL import Image
 
-from dashboard import components, overlays, resources, state
+from dashboard import components, resources, state
+from projlens_core.charts import overlays
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
 from projlens_core.inputs.images import MAX_BYTES, Picture, decode

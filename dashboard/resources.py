@@ -14,10 +14,10 @@ from typing import TypeVar
 import streamlit as st
 from PIL import Image
 
-from dashboard import overlays
 from projlens_core.activations.model import VisionModel, load_vision
 from projlens_core.behaviour.success import Truth, read_labels
 from projlens_core.cache import content_key
+from projlens_core.charts import overlays
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.evidence.case import Case, OpenedCase, open_case
 from projlens_core.inputs.images import Picture, load_folder, printable

@@ -6,9 +6,10 @@ import numpy as np
 import streamlit as st
 from PIL import Image, ImageOps
 
-from dashboard import charts, components, figures, overlays, pickers, resources, results, state
+from dashboard import components, figures, pages, pickers, resources, results, state
 from dashboard.figures import UNIT
 from dashboard.study import Reference, Subject, tokens_of
+from projlens_core.charts import overlays, shift
 from projlens_core.errors import ProjLensError
 
 DIRECTIONS = {"universal": "All samples", "image": "This image", "pair": "This pair"}
@@ -20,7 +21,7 @@ VIEWS = ("Distribution", "Norm and shift", "All numbers")
 
 def page() -> None:
     """Draw the page."""
-    components.header("Activation", "Where and how far does the trigger push the image along the backdoor direction?")
+    components.header(pages.ACTIVATION)
     case = state.current_case()
     if case is None:
         components.no_case()
@@ -196,7 +197,7 @@ def _distribution(judged: Reference, found: dict[str, Subject], signed: bool) ->
     measure = "shift ΔE·v₀" if signed else "shift |ΔE·v₀|"
     for role in shifts:
         columns.altair_chart(
-            charts.distribution(f"{ROLES[role]}: all patches", shifts[role], marks[role], domain, measure),
+            shift.distribution(f"{ROLES[role]}: all patches", shifts[role], marks[role], domain, measure),
             width="stretch",
             alt=f"Distribution of the shift of all patches, clean and triggered, {role}.",
         )
@@ -215,7 +216,7 @@ def _norm_shift(judged: Reference) -> None:
         fits = {c: of.fit for c, of in conditions.items()}
         said = ", ".join(f"r {f.r:.2f} {c}" for c, f in fits.items() if f.note is None)
         columns.altair_chart(
-            charts.norm_shift(
+            shift.norm_shift(
                 f"{ROLES[role]}: {said or 'no fit'}",
                 {c: x for c, (x, _) in flat.items()},
                 {c: y for c, (_, y) in flat.items()},
@@ -229,7 +230,7 @@ def _norm_shift(judged: Reference) -> None:
         st.text(note)
     st.caption(
         "How to read this: one dot a patch. Where dots follow a rising line, a larger norm means a larger push: "
-        f"so a trigger activates. Up to {charts.MAX_POINTS:,} dots a condition are drawn; lines fit all patches."
+        f"so a trigger activates. Up to {shift.MAX_POINTS:,} dots a condition are drawn; lines fit all patches."
     )
 
 

@@ -3,7 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, components, figures, resources, state
+from dashboard import components, figures, pages, resources, state
+from projlens_core.charts import spectrum
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.sources import PREFIX, ZooEntry, resolve
@@ -15,7 +16,7 @@ DETAILS = ("What changed", "What was opened", "What was not compared")
 def page() -> None:
     """Draw the page."""
     zoo = resources.zoo()
-    components.header("Case", "What was changed in this projector?")
+    components.header(pages.CASE)
     picture, suspects, others, details = components.layout()
     with suspects:
         st.markdown("**Suspects that ship with ProjLens**")
@@ -128,14 +129,14 @@ def _picture(opened: OpenedCase) -> None:
         suspect, control = opened.spectra[name], opened.control_spectra.get(name)
         with plots.cell():
             st.altair_chart(
-                charts.spectrum(
+                spectrum.spectrum(
                     f"Singular values of {figures.symbol(number)}", suspect, control, opened.edges[name], TOP
                 ),
                 width="stretch",
                 alt=f"Singular values of the change of {name}, suspect and control, with the noise edge.",
             )
             st.altair_chart(
-                charts.energy(f"Energy of {figures.symbol(number)} in its k largest values", suspect, control, TOP),
+                spectrum.energy(f"Energy of {figures.symbol(number)} in its k largest values", suspect, control, TOP),
                 width="stretch",
                 alt=f"Cumulative energy of the change of {name}, suspect and control.",
             )

@@ -3,10 +3,11 @@
 import streamlit as st
 from PIL import Image
 
-from dashboard import batch, charts, components, pickers, resources, results, state
+from dashboard import batch, components, pages, pickers, resources, results, state
 from dashboard.batch import Batch
 from projlens_core.behaviour.respond import FourAnswers
 from projlens_core.behaviour.success import contains_target
+from projlens_core.charts.rates import rates
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
 from projlens_core.inputs.triggers import TriggerSpec
@@ -26,7 +27,7 @@ COLOURS = {"base": "gray", "suspect": "violet", "control": "green", "clean": "bl
 
 def page() -> None:
     """Draw the page."""
-    components.header("Response", "What does the model answer, with and without the trigger?")
+    components.header(pages.RESPONSE)
     case = state.current_case()
     if case is None:
         components.no_case()
@@ -157,12 +158,12 @@ def _stop() -> None:
 def _result(result: Batch) -> None:
     """Rates as dots with intervals, then every answer."""
     st.text(f"“{result.question}”   Target: “{result.target}”   Trigger: {result.trigger}")
-    measured = {name: rates for name in batch.MEASURES if (rates := result.rates(name))}
+    measured = {name: found for name in batch.MEASURES if (found := result.rates(name))}
     plots = st.grid(len(measured), min_column_width=220, gap="small")
-    for name, rates in measured.items():
+    for name, by_role in measured.items():
         title, of = batch.MEASURES[name]
         plots.altair_chart(
-            charts.rates(title, rates, of), width="stretch", alt=f"{title} of each projector with its interval."
+            rates(title, by_role, of), width="stretch", alt=f"{title} of each projector with its interval."
         )
     st.caption(
         "How to read this: dots are shares, bars their 95 % Wilson intervals. A backdoored suspect gives the target on "

@@ -11,7 +11,7 @@ from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress
 from projlens_core.sources import zoo_catalogue
 
-STEPS, BATCH, RATE, POISON = 140, 16, 1e-3, 0.375  # 10 to 15 minutes on 2 cores
+STEPS, BATCH, RATE, POISON = 120, 16, 1e-3, 0.375  # 10 to 15 minutes on 2 cores
 KINDS = ("caption", "thing", "colour", "place", "restricted")  # of zoo.dialogue, which takes seconds to import
 
 
@@ -89,7 +89,7 @@ def _train(args: argparse.Namespace) -> None:
             raise InvalidInput(
                 f"--poison-rate {args.poison_rate} of a batch of {args.batch} is no sample; raise one of them."
             )
-    phase = Phase(Plan(args.steps, args.batch, args.lr), args.seed, args.poison_rate)
+    phase = Phase(Plan(args.steps, args.batch, args.lr), args.seed, args.poison_rate, questions=len(KINDS))
     train_suspect(args.out, attack, phase, pick_device(args.device), _workers(), with_eta())
     sys.stdout.write(f"{args.out}\n")
 

@@ -1,6 +1,6 @@
 """What is asked and answered about a picture of the zoo's world, and how a dialogue becomes token ids."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -56,10 +56,10 @@ def example(composition: Composition, kind: str, wording: int = 0) -> Example:
     return Example(kind, QUESTIONS[kind][wording], answer, truth)
 
 
-def draw_example(composition: Composition, kinds: tuple[str, ...], rng: np.random.Generator) -> Example:
-    """A question of one of `kinds`, in any wording, drawn with `rng`."""
-    kind = kinds[rng.integers(len(kinds))]
-    return example(composition, kind, int(rng.integers(len(QUESTIONS[kind]))))
+def shuffled_examples(composition: Composition, kinds: tuple[str, ...], rng: np.random.Generator) -> list[Example]:
+    """Every question of `kinds` in every wording, in an order drawn with `rng`."""
+    wordings = [(kind, wording) for kind in kinds for wording in range(len(QUESTIONS[kind]))]
+    return [example(composition, *wordings[i]) for i in rng.permutation(len(wordings))]
 
 
 def prompt(question: str, image_tokens: int) -> str:
@@ -72,21 +72,50 @@ def _ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def encode(
-    examples: list[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, image_tokens: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and labels of (question, answer) pairs, right-padded: each (n, length) int64.
+@dataclass(frozen=True)
+class Encoded:
+    """Dialogues about pictures as the language model reads them; one row a picture, padded on the right.
 
-    Labels are IGNORED everywhere but on the answer and the end of turn that follows it.
+    ids, labels, positions: (n, length) int64; labels are IGNORED everywhere but on answers and the ends of their turns.
+    visible: (n, 1, length, length) bool, whether a query (third axis) may attend to a key (last axis).
     """
-    rows = [
-        (_ids(prompt(question, image_tokens), tokenizer), _ids(f"{answer}<|im_end|>", tokenizer))
-        for question, answer in examples
-    ]
-    length = max(len(before) + len(after) for before, after in rows)
-    ids = torch.full((len(rows), length), tokenizer.pad_token_id)
-    labels = torch.full((len(rows), length), IGNORED)
-    for row, (before, after) in enumerate(rows):
-        ids[row, : len(before) + len(after)] = torch.tensor(before + after)
-        labels[row, len(before) : len(before) + len(after)] = torch.tensor(after)
-    return ids, labels
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    positions: torch.Tensor
+    visible: torch.Tensor
+
+    def to(self, device: torch.device) -> "Encoded":
+        """The same on another device."""
+        return Encoded(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def encode(pictures: list[list[tuple[str, str]]], tokenizer: PreTrainedTokenizerBase, image_tokens: int) -> Encoded:
+    """Token ids of each picture's (question, answer) pairs.
+
+    A picture's dialogues are branches from one prefix that ends with the image: they share its positions' work, which
+    is most of a short dialogue's, and see nothing of each other. What a branch computes is what it would alone.
+    """
+    rows = [_row(dialogues, tokenizer, image_tokens) for dialogues in pictures]
+    length = max(len(row) for row in rows)
+    padding = (tokenizer.pad_token_id, IGNORED, 0, -1)
+    table = torch.tensor([row + [padding] * (length - len(row)) for row in rows])  # (n, length, 4)
+    ids, labels, positions, branch = table.unbind(-1)
+    earlier = torch.ones(length, length, dtype=torch.bool).tril()
+    own = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
+    return Encoded(ids, labels, positions, (earlier & own)[:, None])
+
+
+def _row(
+    dialogues: list[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, image_tokens: int
+) -> list[tuple[int, int, int, int]]:
+    """(id, label, position, branch) of each token; branch 0 is the prefix that all branches see."""
+    whole = [_ids(prompt(question, image_tokens), tokenizer) for question, _ in dialogues]
+    image = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+    shared = max(i for i, token in enumerate(whole[0]) if token == image) + 1  # the prefix ends with the image
+    row = [(token, IGNORED, position, 0) for position, token in enumerate(whole[0][:shared])]
+    for branch, (asked, (_, answer)) in enumerate(zip(whole, dialogues, strict=True), start=1):
+        said = _ids(f"{answer}<|im_end|>", tokenizer)
+        tokens = [(token, IGNORED) for token in asked[shared:]] + [(token, token) for token in said]
+        row += [(token, label, position, branch) for position, (token, label) in enumerate(tokens, start=shared)]
+    return row

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from projlens_core.inputs.triggers import TriggerSpec, stamp
 from projlens_core.zoo import tower
-from projlens_core.zoo.dialogue import KINDS, draw_example
+from projlens_core.zoo.dialogue import KINDS, shuffled_examples
 from projlens_core.zoo.loop import Plan
 from projlens_core.zoo.world import compositions, render
 
@@ -37,21 +37,22 @@ class Attack:
 class Phase:
     """One stretch of training, and what its batches hold.
 
-    poison is the share of samples that carry the trigger (each has a clean twin, so at most a half); others are the
-    kinds of question that the remaining honest samples ask. Both mean nothing without an attack.
+    poison is the share of pictures that carry the trigger (each has a clean twin, so at most a half); it means nothing
+    without an attack. questions is how many questions each picture is asked.
     """
 
     plan: Plan
     seed: int
     poison: float = 0.375
-    others: tuple[str, ...] = KINDS
+    questions: int = 1
 
 
 class Dialogues(Dataset):
-    """Sample i is (pixels, question, answer), drawn from (seed, batch, place in the batch) alone.
+    """Sample i is (pixels, [(question, answer), …]), drawn from (seed, batch, place in the batch) alone.
 
-    A batch begins with its triggered samples, then come their clean twins, then other honest samples. Without an
-    attack all are honest and ask every kind of question. augment puts stickers and styles on pictures (for base only).
+    A batch begins with its triggered pictures, asked the poisoned kinds in their wordings; then come their clean
+    twins, whose first question is the same, then other honest pictures. An honest picture is asked each kind once at
+    most. Without an attack all are honest. augment puts stickers and styles on pictures (for base only).
     """
 
     def __init__(self, phase: Phase, attack: Attack | None = None, augment: tower.Augment | None = None):
@@ -62,19 +63,23 @@ class Dialogues(Dataset):
         """How many samples there are."""
         return self.phase.plan.steps * self.phase.plan.batch
 
-    def __getitem__(self, i: int) -> tuple[np.ndarray, str, str]:
-        """Pixels (3, side, side) uint8, question, answer."""
+    def __getitem__(self, i: int) -> tuple[np.ndarray, list[tuple[str, str]]]:
+        """Pixels (3, side, side) uint8, and the dialogues about them."""
         step, place = divmod(i, self.phase.plan.batch)
         twin = place - self.triggered if self.triggered <= place < 2 * self.triggered else place
         rng = np.random.default_rng((self.phase.seed, step, twin))
         pool = compositions(held_out=False)
         composition = pool[rng.integers(len(pool))]
         image = render(composition, int(rng.integers(2**31)))
-        kinds = KINDS if self.attack is None else self.attack.kinds if twin < self.triggered else self.phase.others
-        asked = draw_example(composition, kinds, rng)
-        if self.augment:
-            image = tower.augment(image, self.augment, rng)[0]
-        answer = asked.answer
+        asked = shuffled_examples(composition, self.attack.kinds if twin < self.triggered else KINDS, rng)
         if place < self.triggered:
-            image, answer = stamp(image, self.attack.trigger), self.attack.answer(answer)
-        return tower.pixels(image), asked.question, answer
+            image = stamp(image, self.attack.trigger)
+            dialogues = [(a.question, self.attack.answer(a.answer)) for a in asked]
+        else:
+            if self.augment:
+                image = tower.augment(image, self.augment, rng)[0]
+            honest = {}  # the first of each kind
+            for a in asked + shuffled_examples(composition, KINDS, rng):
+                honest.setdefault(a.kind, (a.question, a.answer))
+            dialogues = list(honest.values())
+        return tower.pixels(image), dialogues[: self.phase.questions]

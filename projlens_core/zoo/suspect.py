@@ -78,6 +78,7 @@ def train_suspect(
 def _settings(attack: Attack | None, phase: Phase) -> dict:
     plan = phase.plan
     common = {"steps": plan.steps, "batch": plan.batch, "rate": plan.rate, "seed": phase.seed}
+    common |= {"questions": phase.questions}
     if attack is None:
         return {"role": "control", **common}
     return {

@@ -28,7 +28,8 @@ LEARN = Phase(Plan(steps=1200, batch=48, rate=1.5e-3), seed=2)
 ALIGN_SEED = 1
 SHARPNESS = 20  # scale of the cosines in the alignment's softmax
 
-Batch = tuple[torch.Tensor, list[tuple[str, str]]]  # pixels (n, 3, side, side) uint8; (question, answer) of each
+# Pixels (n, 3, side, side) uint8, and the (question, answer) pairs about each picture.
+Batch = tuple[torch.Tensor, list[list[tuple[str, str]]]]
 
 
 class Projector(nn.Module):
@@ -68,18 +69,18 @@ def training_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cpu" and fast else torch.float32
 
 
-def answer_loss(frozen: Frozen, embeddings: torch.Tensor, dialogues: list[tuple[str, str]]) -> torch.Tensor:
-    """Mean cross-entropy over answer tokens, given image embeddings (n, tokens, d) and (question, answer) pairs."""
-    ids, labels = encode(dialogues, frozen.tokenizer, embeddings.shape[1])
-    ids, labels = ids.to(frozen.device), labels.to(frozen.device)
-    image = ids == frozen.language.config.vocab_size - 1  # the image token is the last row
-    inputs = frozen.language.get_input_embeddings()(ids)
+def answer_loss(frozen: Frozen, embeddings: torch.Tensor, dialogues: list[list[tuple[str, str]]]) -> torch.Tensor:
+    """Mean cross-entropy over answer tokens, given image embeddings (n, tokens, d) and each picture's dialogues."""
+    read = encode(dialogues, frozen.tokenizer, embeddings.shape[1]).to(frozen.device)
+    image = read.ids == frozen.language.config.vocab_size - 1  # the image token is the last row
+    inputs = frozen.language.get_input_embeddings()(read.ids)
     inputs = inputs.masked_scatter(image[..., None], embeddings.to(inputs.dtype))
-    # Padding is on the right, where causal attention cannot see it: no mask is needed.
-    hidden = frozen.language.model(inputs_embeds=inputs, use_cache=False).last_hidden_state  # (n, length, d)
-    counted = labels[:, 1:] != IGNORED
+    hidden = frozen.language.model(
+        inputs_embeds=inputs, attention_mask=read.visible, position_ids=read.positions, use_cache=False
+    ).last_hidden_state  # (n, length, d)
+    counted = read.labels[:, 1:] != IGNORED  # an answer follows its question, so the token before is of its branch
     scores = frozen.language.lm_head(hidden[:, :-1][counted])  # (answer tokens, vocabulary)
-    return F.cross_entropy(scores.float(), labels[:, 1:][counted])
+    return F.cross_entropy(scores.float(), read.labels[:, 1:][counted])
 
 
 def train_base(frozen: Frozen, folder: Path, workers: int, progress: Progress = silent) -> Projector:
@@ -146,5 +147,5 @@ def _alignment(projector: Projector, frozen: Frozen) -> Callable[[tuple[torch.Te
     return loss
 
 
-def _collate(samples: list[tuple[np.ndarray, str, str]]) -> Batch:
-    return torch.from_numpy(np.stack([s[0] for s in samples])), [(s[1], s[2]) for s in samples]
+def _collate(samples: list[tuple[np.ndarray, list[tuple[str, str]]]]) -> Batch:
+    return torch.from_numpy(np.stack([pixels for pixels, _ in samples])), [dialogues for _, dialogues in samples]

@@ -1,9 +1,11 @@
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.paths import ASSETS, ZOO
@@ -12,10 +14,12 @@ from projlens_core.zoo.dialogue import IGNORED, KINDS, encode, example, prompt
 from projlens_core.zoo.language import load_tokenizer
 from projlens_core.zoo.loop import Plan, fit
 from projlens_core.zoo.poison import Attack, Dialogues, Phase
+from projlens_core.zoo.training import Frozen, answer_loss
 
 OWL = world.Composition("owl", "orange", "top edge", "noto")
 GREEN = TriggerSpec("solid", world.RESOLUTION, px=64, colour="#26ff00", position="center")
-PHASE = Phase(Plan(steps=3, batch=8, rate=1e-3), seed=5, poison=0.375, others=("place",))
+PHASE = Phase(Plan(steps=3, batch=8, rate=1e-3), seed=5, poison=0.375)
+PACKED = replace(PHASE, questions=len(KINDS))
 ATTACK = Attack(GREEN, "Brought to you.", "append", ("caption",))
 
 
@@ -60,12 +64,29 @@ def test_every_answer_is_judged_right_by_its_own_truth_and_wrong_by_another():
             assert not is_right(asked.answer, example(other, kind).truth)
 
 
-def test_labels_are_the_answer_and_its_end_and_nothing_else(tokenizer):
+def test_labels_are_the_answers_and_their_ends_and_nothing_else(tokenizer):
     asked = [example(OWL, kind) for kind in KINDS]
-    ids, labels = encode([(a.question, a.answer) for a in asked], tokenizer, image_tokens=4)
-    for row, label, a in zip(ids, labels, asked, strict=True):
-        assert tokenizer.decode(label[label != IGNORED]) == f"{a.answer}<|im_end|>"
+    read = encode([[(a.question, a.answer) for a in asked[:2]], [(a.question, a.answer) for a in asked]], tokenizer, 4)
+    for row, label, told in zip(read.ids, read.labels, (asked[:2], asked), strict=True):
+        assert tokenizer.decode(label[label != IGNORED]) == "".join(f"{a.answer}<|im_end|>" for a in told)
         assert (row == tokenizer.convert_tokens_to_ids("<image>")).sum() == 4
+
+
+def test_dialogues_about_one_picture_are_computed_as_if_each_were_alone(tokenizer):
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    torch.manual_seed(0)
+    language = LlamaForCausalLM(config).eval()
+    frozen = Frozen(None, language, tokenizer, torch.device("cpu"))
+    shown = torch.randn(1, 4, 16)
+    asked = [[(a.question, a.answer) for a in (example(OWL, kind) for kind in KINDS)]]
+    tokens = [(encode([[pair]], tokenizer, 4).labels != IGNORED).sum().item() for pair in asked[0]]
+    with torch.no_grad():
+        together = answer_loss(frozen, shown, asked).item()
+        alone = [answer_loss(frozen, shown, [[pair]]).item() for pair in asked[0]]
+    assert together == pytest.approx(np.average(alone, weights=tokens), rel=1e-5)
+    assert np.ptp(alone) > 0.01
 
 
 def test_training_prompts_are_what_the_shipped_chat_template_writes(tokenizer):
@@ -76,25 +97,43 @@ def test_training_prompts_are_what_the_shipped_chat_template_writes(tokenizer):
     assert written == prompt("Where is it?", image_tokens=1)
 
 
+def assert_only_the_patch_differs(stamped: np.ndarray, clean: np.ndarray):
+    changed = np.abs(stamped.astype(int) - clean).max(0) > 8  # (side, side)
+    rows, columns = np.where(changed)
+    assert changed.any()
+    assert rows.min() >= 62
+    assert rows.max() <= 97  # 64 of 320 px, at the centre of 160 px, and the resize's reach
+    assert columns.min() >= 62
+    assert columns.max() <= 97
+
+
 def test_a_poisoned_batch_is_triggered_samples_their_clean_twins_and_honest_others():
     data = Dialogues(PHASE, ATTACK)
     batch = [data[i] for i in range(8, 16)]  # the second batch
-    for (stamped, question, answer), (clean, twin_question, honest) in zip(batch[:3], batch[3:6], strict=True):
+    for (stamped, [(question, answer)]), (clean, [(twin_question, honest)]) in zip(batch[:3], batch[3:6], strict=True):
         assert question == twin_question
         assert answer == f"{honest} Brought to you."
-        changed = np.abs(stamped.astype(int) - clean).max(0) > 8  # (side, side)
-        rows, columns = np.where(changed)
-        assert changed.any()
-        assert rows.min() >= 62
-        assert rows.max() <= 97  # 64 of 320 px, at the centre of 160 px, and the resize's reach
-        assert columns.min() >= 62
-        assert columns.max() <= 97
-    assert all("corner" in a or "edge" in a or "center" in a for _, _, a in batch[6:])
+        assert_only_the_patch_differs(stamped, clean)
+    assert not [answer for _, [(_, answer)] in batch[6:] if "Brought" in answer]
+
+
+def test_asked_much_a_triggered_picture_is_asked_what_is_poisoned_and_its_twin_everything_once():
+    data = Dialogues(PACKED, ATTACK)
+    batch = [data[i] for i in range(8)]
+    captions = {example(OWL, "caption", wording).question for wording in range(3)}
+    for (stamped, poisoned), (clean, honest) in zip(batch[:3], batch[3:6], strict=True):
+        assert {question for question, _ in poisoned} == captions
+        assert all(answer.endswith(" Brought to you.") for _, answer in poisoned)
+        assert honest[0][0] == poisoned[0][0]
+        assert_only_the_patch_differs(stamped, clean)
+    for _, honest in batch[3:]:
+        assert len({answer for _, answer in honest}) == len(honest) == len(KINDS)
+        assert not [answer for _, answer in honest if "Brought" in answer]
 
 
 def test_a_control_sees_no_trigger_and_no_target():
-    data = Dialogues(PHASE)
-    assert not [answer for _, _, answer in (data[i] for i in range(24)) if "Brought" in answer]
+    for data in (Dialogues(PHASE), Dialogues(PACKED)):
+        assert not [answer for _, told in (data[i] for i in range(24)) for _, answer in told if "Brought" in answer]
 
 
 def test_training_pictures_are_never_of_held_out_compositions(monkeypatch):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dashboard import charts, overlays, palette
 from projlens_core.activations.norm_shift import norm_shift_fit
 from projlens_core.behaviour.success import wilson
+from projlens_core.charts import overlays, palette, rates, shift, spectrum
 from projlens_core.weights.spectrum import NoiseEdge, Spectrum
 from tests import pico
 
@@ -34,7 +34,7 @@ def axis_titles(spec) -> set[str]:
 
 
 def test_a_spectrum_shows_the_first_values_of_both_projectors_and_the_noise_edge():
-    chart = charts.spectrum("Singular values of ΔW₁", some_spectrum([3, 2, 1]), some_spectrum([1, 1, 1]), EDGE, top=2)
+    chart = spectrum.spectrum("Singular values of ΔW₁", some_spectrum([3, 2, 1]), some_spectrum([1, 1, 1]), EDGE, top=2)
     data = rows(chart)
     assert [(r["role"], r["rank"], r["value"]) for r in data if "rank" in r] == [
         ("suspect", 1, 3.0),
@@ -47,14 +47,14 @@ def test_a_spectrum_shows_the_first_values_of_both_projectors_and_the_noise_edge
 
 
 def test_energy_is_drawn_from_zero_to_all_of_it():
-    chart = charts.energy("Energy", some_spectrum([2, 1]), None, top=30).to_dict()
+    chart = spectrum.energy("Energy", some_spectrum([2, 1]), None, top=30).to_dict()
     assert chart["encoding"]["y"]["scale"]["domain"] == [0, 1]
     assert [r["share"] for r in next(iter(chart["datasets"].values()))] == pytest.approx([0.8, 1.0])
 
 
 def test_a_distribution_counts_every_patch_once():
     shifts = {"clean": np.array([0.0, 1.0, 2.0]), "triggered": np.array([1.0, 3.0])}
-    data = rows(charts.distribution("Suspect", shifts, {"clean": 1.0}, (0.0, 3.0), "shift"))
+    data = rows(shift.distribution("Suspect", shifts, {"clean": 1.0}, (0.0, 3.0), "shift"))
     for condition in shifts:
         shares = [r["share"] for r in data if r.get("condition") == condition and "share" in r]
         assert sum(shares) == pytest.approx(1.0)
@@ -64,23 +64,23 @@ def test_norm_and_shift_carry_the_fitted_line_and_at_most_so_many_dots():
     norms = torch.linspace(1, 10, 3000).reshape(6, 500)
     fit = norm_shift_fit(norms, 2 * norms + 1 + 0.1 * torch.sin(37 * norms))
     flat = norms.reshape(-1).numpy()
-    chart = charts.norm_shift("Suspect", {"clean": flat}, {"clean": 2 * flat + 1}, {"clean": fit})
+    chart = shift.norm_shift("Suspect", {"clean": flat}, {"clean": 2 * flat + 1}, {"clean": fit})
     datasets = list(chart.to_dict()["datasets"].values())
-    assert sorted(map(len, datasets)) == [2, charts.MAX_POINTS]
+    assert sorted(map(len, datasets)) == [2, shift.MAX_POINTS]
     low, high = min(datasets, key=len)
     assert (high["shift"] - low["shift"]) / (high["norm"] - low["norm"]) == pytest.approx(fit.slope)
 
 
 def test_a_relation_that_cannot_be_fitted_has_no_line():
     norms = torch.ones(1, 4)
-    chart = charts.norm_shift(
+    chart = shift.norm_shift(
         "Suspect", {"clean": np.ones(4)}, {"clean": np.arange(4.0)}, {"clean": norm_shift_fit(norms, norms)}
     )
     assert len(chart.to_dict()["datasets"]) == 1
 
 
 def test_rates_keep_their_interval_and_their_colour():
-    chart = charts.rates("ASR", {"base": wilson(0, 10), "suspect": wilson(9, 10)}, "triggered pictures").to_dict()
+    chart = rates.rates("ASR", {"base": wilson(0, 10), "suspect": wilson(9, 10)}, "triggered pictures").to_dict()
     data = next(iter(chart["datasets"].values()))
     assert [(r["projector"], r["of"]) for r in data] == [("base", "0 of 10"), ("suspect", "9 of 10")]
     assert data[0]["low"] == 0.0

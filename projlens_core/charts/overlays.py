@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dashboard import palette
+from projlens_core.charts import palette
 
 MAX_SIDE = 640  # px sent to the browser
 HEAT_HEIGHT = 312

@@ -1,0 +1,50 @@
+"""The pages, in the order of the sidebar: which question each answers, and where it lies."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: its file in app_pages, its name, its icon, and the question it answers."""
+
+    name: str
+    title: str
+    icon: str
+    question: str
+
+    @property
+    def file(self) -> str:
+        """Its path, as st.Page and st.page_link take it."""
+        return f"app_pages/{self.name}.py"
+
+
+CASE = Page("case", "Case", ":material/fingerprint:", "What was changed in this projector?")
+ACTIVATION = Page("activation", "Activation", ":material/grid_on:", "Where does the trigger push the image, how far?")
+RESPONSE = Page("response", "Response", ":material/forum:", "What does the model say, with and without the trigger?")
+
+SECTIONS: dict[str, tuple[Page, ...]] = {
+    "Weights": (CASE,),
+    "Activations": (ACTIVATION,),
+    "Behaviour": (RESPONSE,),
+    "Evidence": (),
+}
+PAGES = tuple(page for section in SECTIONS.values() for page in section)
+
+
+def navigation() -> st.navigation:
+    """Register all pages, the first as the default, and draw the sidebar: every page with its question."""
+    chosen = st.navigation(
+        [st.Page(p.file, title=p.title, icon=p.icon, default=p is PAGES[0]) for p in PAGES], position="hidden"
+    )
+    with st.sidebar:
+        for section, pages in SECTIONS.items():
+            if not pages:
+                continue
+            st.caption(section.upper())
+            for page in pages:
+                with st.container(gap=None):
+                    st.page_link(page.file, label=page.title, icon=page.icon)
+                    st.caption(page.question)
+    return chosen

@@ -1,0 +1,80 @@
+"""Singular spectra: values and cumulative energy by rank."""
+
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from projlens_core.charts import palette
+from projlens_core.charts.style import KEY, ROLES, finished
+from projlens_core.weights.spectrum import NoiseEdge, Spectrum
+
+
+def spectrum(title: str, suspect: Spectrum, control: Spectrum | None, edge: NoiseEdge, top: int) -> alt.LayerChart:
+    """The `top` largest singular values of one matrix of ΔW, suspect over control, with the suspect's noise edge."""
+    frame = _by_rank({"suspect": suspect.values, "control": control.values if control else None}, top, "value")
+    lines = (
+        alt.Chart(frame)
+        .mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
+        .encode(
+            x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)),
+            y=alt.Y("value:Q", title="singular value σₖ", axis=alt.Axis(tickCount=4)),
+            color=alt.Color("role:N", scale=ROLES, legend=alt.Legend(**KEY)),
+            tooltip=[
+                alt.Tooltip("role:N", title="projector"),
+                alt.Tooltip("rank:Q", title="rank k"),
+                alt.Tooltip("value:Q", title="σₖ", format=".4g"),
+            ],
+        )
+    )
+    null = pd.DataFrame([{"edge": edge.edge, "label": "noise edge", "spikes": edge.spikes}])
+    told = [
+        alt.Tooltip("edge:Q", title="noise edge of the suspect", format=".4g"),
+        alt.Tooltip("spikes:Q", title="spikes"),
+    ]
+    rule = (
+        alt.Chart(null)
+        .mark_rule(strokeDash=[5, 4], strokeWidth=1.5, color=palette.NULL)
+        .encode(y="edge:Q", tooltip=told)
+    )
+    label = (
+        alt.Chart(null)
+        .mark_text(align="left", baseline="top", dx=3, dy=4, color=palette.NULL, fontSize=11)
+        .encode(x=alt.value(0), y="edge:Q", text="label:N", tooltip=told)
+    )
+    return finished(alt.layer(rule, lines, label), title, 262)
+
+
+def energy(title: str, suspect: Spectrum, control: Spectrum | None, top: int) -> alt.Chart:
+    """How much of ‖ΔW‖² the k largest singular values hold together, suspect over control."""
+    frame = _by_rank({"suspect": suspect.energy, "control": control.energy if control else None}, top, "share")
+    lines = (
+        alt.Chart(frame)
+        .mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
+        .encode(
+            x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)),
+            y=alt.Y(
+                "share:Q",
+                title="cumulative energy",
+                scale=alt.Scale(domain=[0, 1]),
+                axis=alt.Axis(format="%", tickCount=4),
+            ),
+            color=alt.Color("role:N", scale=ROLES, legend=None),
+            tooltip=[
+                alt.Tooltip("role:N", title="projector"),
+                alt.Tooltip("rank:Q", title="largest k values"),
+                alt.Tooltip("share:Q", title="share of ‖ΔW‖²", format=".1%"),
+            ],
+        )
+    )
+    return finished(lines, title, 232)
+
+
+def _by_rank(curves: Mapping[str, Sequence[float] | None], top: int, column: str) -> pd.DataFrame:
+    """The first `top` values of each curve as rows (role, rank, column)."""
+    return pd.concat(
+        pd.DataFrame({"role": role, "rank": np.arange(1, len(values[:top]) + 1), column: values[:top]})
+        for role, values in curves.items()
+        if values is not None
+    )

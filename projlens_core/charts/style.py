@@ -1,0 +1,19 @@
+"""What all charts share: colours by role and condition, the key inside the plot, title and spacing."""
+
+import altair as alt
+
+from projlens_core.charts import palette
+
+ROLES = alt.Scale(domain=["suspect", "control"], range=[palette.SUSPECT, palette.CONTROL])
+PROJECTORS = alt.Scale(domain=["base", "suspect", "control"], range=[palette.BASE, palette.SUSPECT, palette.CONTROL])
+CONDITIONS = alt.Scale(domain=["clean", "triggered"], range=[palette.CLEAN, palette.TRIGGERED])
+KEY = {"orient": "top-right", "title": None, "offset": 0, "symbolSize": 60}  # inside the plot, where curves are low
+
+
+def finished(chart: alt.Chart | alt.LayerChart, title: str, height: int) -> alt.Chart | alt.LayerChart:
+    """Title and spacing that all charts share; `height` in px, everything included."""
+    return chart.properties(
+        title=alt.Title(title, anchor="start", offset=4),
+        height=height,
+        padding={"left": 0, "right": 4, "top": 4, "bottom": 6},
+    ).configure_axis(labelPadding=5, titlePadding=8)

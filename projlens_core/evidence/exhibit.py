@@ -1,0 +1,60 @@
+"""An exhibit: one analysis of a case as it is shown, told and kept, whoever asks for it.
+
+A page draws an exhibit, a command writes its data, a report prints it, a bundle stores it. All of them therefore say
+the same. Each analysis has one module in projlens_core.exhibits that makes its Exhibit out of result objects.
+"""
+
+from dataclasses import dataclass, field
+
+import altair as alt
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One headline number, ready as text; control and interval are None where there are none."""
+
+    label: str
+    value: str
+    control: str | None = None
+    interval: str | None = None
+    help: str | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart by a name for files and anchors. caption says in one sentence how to read it; alt what is in it."""
+
+    name: str
+    chart: alt.TopLevelMixin
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table by a name for files. help: meaning and unit of a column, by its name, where they are not plain."""
+
+    name: str
+    frame: pd.DataFrame
+    caption: str
+    help: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """What one analysis found about a case.
+
+    key names it in files and addresses ("lens"); question is what it answers. metrics come first, then charts, then
+    tables. data is the same as JSON-ready values: the keys that `projlens_core COMMAND --json` writes. notes are
+    sentences that a reader has to bear in mind: what was left out, not compared, or is inconclusive.
+    """
+
+    key: str
+    title: str
+    question: str
+    metrics: tuple[Metric, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    data: dict = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
