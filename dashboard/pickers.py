@@ -17,6 +17,7 @@ TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp"]
 OWN = "The suspect's own trigger"
 THUMBNAIL = 96  # px
 GALLERY_HEIGHT = 200  # px; four rows and a bit of the fifth, so that one sees that there is more
+SAMPLES, UPLOADS, BOTH = "All samples", "My uploads", "Samples and uploads"
 NO_TWIN = "No clean twin"
 # Number inputs step by these; the rest by 1.
 STEPS = {"ratio": 0.01, "alpha": 0.05, "radius": 0.5, "frequency": 0.5}
@@ -38,6 +39,14 @@ class Choice:
     picture: Picture
     spec: TriggerSpec | None
     twin: Picture | None = None
+
+
+@dataclass(frozen=True)
+class SetChoice:
+    """Pictures without a trigger, and the trigger to put on them."""
+
+    pictures: tuple[Picture, ...]
+    spec: TriggerSpec
 
 
 def picture_panel() -> Picture | None:
@@ -97,12 +106,7 @@ def trigger_panel(case: Case, picture: Picture) -> Choice | None:
     if st.toggle("The picture already carries a trigger", key="already", persist_state="session"):
         return _already(picture)
     try:
-        own = own_trigger(case.suspect)
-        names = [OWN, *PRESETS] if own else list(PRESETS)
-        name = st.selectbox("Trigger", names, key="trigger", bind="query-params", label_visibility="collapsed")
-        spec = own if name == OWN else PRESETS[name]
-        with st.expander("Parameters", icon=":material/tune:"):
-            spec = _edited(spec, f"{case.suspect if name == OWN else ''} {name}")
+        spec = _trigger(case)
         clean, triggered = resources.clean_image(picture, spec), resources.triggered_image(picture, spec)
     except ProjLensError as error:
         components.failure(error, "Trigger not applied")
@@ -111,6 +115,41 @@ def trigger_panel(case: Case, picture: Picture) -> Choice | None:
     before.image(clean, width="stretch", caption="clean", alt="The picture without the trigger")
     after.image(triggered, width="stretch", caption="triggered", alt="The picture with the trigger on it")
     return Choice(picture, spec)
+
+
+def set_panel(case: Case) -> SetChoice | None:
+    """The pictures an analysis of a set runs on, and the trigger on them; None while there are no pictures."""
+    samples, uploads = resources.samples(), tuple(state.uploads().values())
+    st.markdown("**Pictures**")
+    sets = {SAMPLES: samples, UPLOADS: uploads, BOTH: tuple({p.sha256: p for p in (*samples, *uploads)}.values())}
+    offered = [name for name, pictures in sets.items() if pictures and not (name == BOTH and not (samples and uploads))]
+    if not offered:
+        components.empty("No pictures yet", "Upload some on the Activation page.")
+        return None
+    name = st.selectbox(
+        "Pictures",
+        offered,
+        format_func=lambda name: f"{name} ({len(sets[name])})",
+        key="set",
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    st.markdown("**Trigger**")
+    try:
+        return SetChoice(sets[name], _trigger(case))
+    except ProjLensError as error:
+        components.failure(error, "Trigger not applied")
+        return None
+
+
+def _trigger(case: Case) -> TriggerSpec:
+    """The trigger chosen and edited; the same on every page."""
+    own = own_trigger(case.suspect)
+    names = [OWN, *PRESETS] if own else list(PRESETS)
+    name = st.selectbox("Trigger", names, key="trigger", bind="query-params", label_visibility="collapsed")
+    spec = own if name == OWN else PRESETS[name]
+    with st.expander("Parameters", icon=":material/tune:"):
+        return _edited(spec, f"{case.suspect if name == OWN else ''} {name}")
 
 
 def _already(picture: Picture) -> Choice:

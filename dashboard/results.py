@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+import torch
 from PIL import Image
 
 from dashboard import batch, resources, study
 from dashboard.batch import Batch
+from dashboard.pickers import SetChoice
 from dashboard.study import Reference, Subject
 from projlens_core.activations.model import VisionModel
+from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.respond import FourAnswers, Responder, four_answers, load_responder
 from projlens_core.behaviour.success import Outcome
 from projlens_core.cache import content_key
@@ -41,6 +45,26 @@ def sample_reference(
         return study.reference(case, tower, clean, triggered, direction, progress)
 
     return resources.shelf("references", 12).get(_reference_key(case, tower, spec, direction), make)
+
+
+@dataclass(frozen=True)
+class SetTokens:
+    """What the projectors read of a set of pictures, clean and triggered: (n, T, d_vision) each, in order of names."""
+
+    names: tuple[str, ...]
+    clean: torch.Tensor
+    triggered: torch.Tensor
+
+
+def set_tokens(tower: VisionModel, choice: SetChoice, progress: Progress) -> SetTokens:
+    """The vision tower's tokens of the pictures and their triggered twins, each through the tower once, ever."""
+    clean, triggered = [], []
+    for done, picture in enumerate(choice.pictures):
+        progress("Stamping the trigger", done, len(choice.pictures))
+        clean.append(resources.clean_image(picture, choice.spec))
+        triggered.append(resources.triggered_image(picture, choice.spec))
+    tokens = image_tokens(tower, clean + triggered, progress)
+    return SetTokens(tuple(p.name for p in choice.pictures), tokens[: len(clean)], tokens[len(clean) :])
 
 
 def subject(
