@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pandas as pd
 import torch
 
-from dashboard.study import Reference, Subject
 from projlens_core.activations.norm_shift import NormShiftFit
 from projlens_core.activations.shift import ShiftAnalysis
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.exhibit import Metric
+from projlens_core.evidence.study import Reference, Subject
 from projlens_core.weights.projector import ProjectorWeights
 
 UNIT = "embedding units"

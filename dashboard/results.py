@@ -7,16 +7,17 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
-from dashboard import batch, resources, study
+from dashboard import batch, resources
 from dashboard.batch import Batch
 from dashboard.pickers import SetChoice
-from dashboard.study import Reference, Subject
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.respond import FourAnswers, Responder, four_answers, load_responder
 from projlens_core.behaviour.success import Outcome
 from projlens_core.cache import content_key
+from projlens_core.evidence import study
 from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.study import Reference, Subject
 from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.progress import Progress

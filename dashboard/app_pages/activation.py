@@ -8,9 +8,9 @@ from PIL import Image, ImageOps
 
 from dashboard import components, figures, pages, pickers, resources, results, state
 from dashboard.figures import UNIT
-from dashboard.study import Reference, Subject, tokens_of
 from projlens_core.charts import overlays, shift
 from projlens_core.errors import ProjLensError
+from projlens_core.evidence.study import Reference, Subject, tokens_of
 
 DIRECTIONS = {"universal": "All samples", "image": "This image", "pair": "This pair"}
 MEASURES = {"absolute": "Absolute", "signed": "Signed"}

@@ -1,4 +1,4 @@
-"""What the Activation page computes: the picture on screen, and the samples it is judged against. No streamlit."""
+"""One picture under the projectors of a case, and the samples that it is judged against."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
