@@ -3,15 +3,11 @@
 import argparse
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from projlens_core.cli import terminal
-from projlens_core.cli.twins import Twins, chosen_trigger, twins
-from projlens_core.evidence.case import read_projectors
-from projlens_core.inputs.images import load_folder
-from projlens_core.sources import resolve
-from projlens_core.weights.delta import compare
+from projlens_core.cli import arguments, terminal
+from projlens_core.cli.encoded import encode
+from projlens_core.cli.twins import Twins
 
 if TYPE_CHECKING:
     from projlens_core.activations.norm_shift import NormShiftFit
@@ -21,41 +17,22 @@ if TYPE_CHECKING:
 def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("activations", help="measure how far image tokens move along the drift direction")
-    parser.add_argument("--base", required=True, help="checkpoint folder, .safetensors file or zoo:NAME")
-    parser.add_argument("--suspect", required=True, help="the model under suspicion, named like --base")
-    parser.add_argument("--control", help="a clean fine-tune of the base to compare with, named like --base")
-    parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="a folder of clean images")
-    parser.add_argument("--limit", type=int, metavar="N", help="use the first N images only")
-    trigger = parser.add_mutually_exclusive_group()
-    trigger.add_argument("--trigger", metavar="SPEC.json", help="trigger to stamp; a zoo suspect's own by default")
-    trigger.add_argument("--no-trigger", action="store_true", help="look at clean images only")
-    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps; the fastest there is by default")
-    parser.add_argument("--json", action="store_true", help="write JSON with every sample")
+    arguments.add_case(parser)
+    arguments.add_images(parser)
+    arguments.add_trigger(parser, optional=True)
+    arguments.add_device(parser)
+    arguments.add_json(parser, "every sample")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Analyse the images of a folder and write what moved."""
-    # Only here: transformers takes seconds to import, which the other commands need not wait for.
-    from projlens_core.activations.model import load_vision
-    from projlens_core.activations.shift import analyse
-    from projlens_core.activations.tokens import image_tokens
+    from projlens_core.activations.shift import analyse  # only here: see encoded
 
-    terminal.quiet_transformers()
-    report = terminal.progress()
-    base_source, suspect_source = resolve(args.base), resolve(args.suspect)
-    spec = None if args.no_trigger else chosen_trigger(args.trigger, suspect_source)
-    pictures = twins(load_folder(args.images, args.limit), spec)
-    base, suspect, *rest = read_projectors([args.base, args.suspect, *([args.control] if args.control else [])], report)
-    for other in (suspect, *rest):
-        compare(base, other)  # says in a sentence why two projectors cannot be compared
-    # A lone projector file has no tower; the other model's serves, since projector-only tuning leaves the tower be.
-    vision = load_vision(base_source if base_source.model or not suspect_source.model else suspect_source, args.device)
-    tokens = image_tokens(vision, pictures.clean + (pictures.triggered or []), report)
-    clean, triggered = tokens[: len(pictures.clean)], tokens[len(pictures.clean) :]
-    pair = (clean, triggered if pictures.triggered is not None else None)
-    analysis = analyse(base, suspect, *pair)
-    controls = [analyse(base, control, *pair) for control in rest]
+    seen = encode(args, terminal.progress())
+    pictures, spec = seen.pictures, seen.spec
+    analysis = analyse(seen.base, seen.suspect, seen.clean, seen.triggered)
+    controls = [analyse(seen.base, seen.control, seen.clean, seen.triggered)] if seen.control else []
     if not args.json:
         sys.stdout.write(_as_text(analysis, controls, pictures))
         return

@@ -4,11 +4,10 @@ import argparse
 import sys
 from dataclasses import asdict
 from itertools import cycle
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from projlens_core.cli import terminal
-from projlens_core.cli.respond import positive, whole_model
+from projlens_core.cli import arguments, terminal
+from projlens_core.cli.respond import whole_model
 from projlens_core.cli.twins import chosen_trigger, twins
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.case import read_projectors
@@ -22,13 +21,9 @@ if TYPE_CHECKING:
 def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("asr", help="measure attack success rate and clean utility")
-    parser.add_argument("--base", required=True, help="checkpoint folder or zoo:NAME")
-    parser.add_argument("--suspect", required=True, help="the model under suspicion, named like --base")
-    parser.add_argument(
-        "--images", required=True, type=Path, metavar="DIR", help="a folder of clean images; labels.csv gives utility"
-    )
-    parser.add_argument("--limit", type=int, metavar="N", help="use the first N images only")
-    parser.add_argument("--trigger", metavar="SPEC.json", help="trigger to stamp; a zoo suspect's own by default")
+    arguments.add_case(parser, control=False)
+    arguments.add_images(parser, note="; labels.csv gives utility")
+    arguments.add_trigger(parser)
     parser.add_argument("--target", metavar="TEXT", help="what the backdoor says; a zoo suspect's own by default")
     parser.add_argument(
         "--prompt",
@@ -37,9 +32,9 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
         help="question, several times for several, which take turns over the images; by default a zoo suspect's own, "
         "else each image's first in labels.csv",
     )
-    parser.add_argument("--max-new-tokens", type=positive, default=30, metavar="N", help="30 by default")
-    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps; the fastest there is by default")
-    parser.add_argument("--json", action="store_true", help="write JSON with every answer")
+    arguments.add_answers(parser)
+    arguments.add_device(parser)
+    arguments.add_json(parser, "every answer")
     parser.set_defaults(run=run, wrong_use=parser.error)
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from projlens_core.cli import terminal
+from projlens_core.cli import arguments, terminal
 from projlens_core.cli.twins import chosen_trigger, twins
 from projlens_core.evidence.case import read_projectors
 from projlens_core.inputs.images import ImageSet, load
@@ -14,16 +14,13 @@ from projlens_core.sources import Source, resolve
 def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("respond", help="ask base and suspect about an image, without and with a trigger")
-    parser.add_argument("--base", required=True, help="checkpoint folder or zoo:NAME")
-    parser.add_argument("--suspect", help="the model under suspicion, named like --base; may be a .safetensors file")
+    arguments.add_case(parser, control=False, suspect_required=False)
     parser.add_argument("--image", required=True, type=Path, metavar="FILE", help="a clean image")
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="the question")
-    trigger = parser.add_mutually_exclusive_group()
-    trigger.add_argument("--trigger", metavar="SPEC.json", help="trigger to stamp; a zoo suspect's own by default")
-    trigger.add_argument("--no-trigger", action="store_true", help="ask about the clean image only")
-    parser.add_argument("--max-new-tokens", type=positive, default=30, metavar="N", help="30 by default")
-    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps; the fastest there is by default")
-    parser.add_argument("--json", action="store_true", help="write JSON")
+    arguments.add_trigger(parser, optional=True)
+    arguments.add_answers(parser)
+    arguments.add_device(parser)
+    arguments.add_json(parser, "trigger and settings")
     parser.set_defaults(run=run)
 
 
@@ -73,11 +70,3 @@ def run(args: argparse.Namespace) -> None:
 def whole_model(sources: list[Source]) -> Source:
     """The first that is more than a lone projector file; the first of all, if none is, which then says so."""
     return next((source for source in sources if source.model), sources[0])
-
-
-def positive(text: str) -> int:
-    """A whole number from 1, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number

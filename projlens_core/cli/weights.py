@@ -5,6 +5,7 @@ import json
 import math
 import sys
 
+from projlens_core.cli import arguments
 from projlens_core.evidence.case import Case, OpenedCase, open_case
 from projlens_core.weights.delta import Delta, TensorDelta
 from projlens_core.weights.spectrum import NoiseEdge, Spectrum
@@ -13,10 +14,8 @@ from projlens_core.weights.spectrum import NoiseEdge, Spectrum
 def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("weights", help="compare two projectors: deltas and singular spectra")
-    parser.add_argument("--base", required=True, help="checkpoint folder, .safetensors file or zoo:NAME")
-    parser.add_argument("--suspect", required=True, help="the model under suspicion, named like --base")
-    parser.add_argument("--control", help="a clean fine-tune of the base to compare with, named like --base")
-    parser.add_argument("--json", action="store_true", help="write JSON with all singular values")
+    arguments.add_case(parser)
+    arguments.add_json(parser, "all singular values")
     parser.set_defaults(run=run)
 
 

@@ -1,0 +1,60 @@
+"""Arguments that several commands take, worded once. `add_…` puts them on a parser; a command adds its own besides."""
+
+import argparse
+from pathlib import Path
+
+
+def add_case(
+    parser: argparse.ArgumentParser, *, control: bool = True, many: bool = False, suspect_required: bool = True
+) -> None:
+    """--base, --suspect and, with `control`, --control. With `many`, --suspect may be repeated and is a list."""
+    parser.add_argument("--base", required=True, metavar="MODEL", help="checkpoint folder, .safetensors or zoo:NAME")
+    suspect = {"required": suspect_required, "metavar": "MODEL", "help": "the model under suspicion, named like --base"}
+    if many:
+        suspect |= {"action": "append", "help": f"{suspect['help']}; several times for several"}
+    parser.add_argument("--suspect", **suspect)
+    if control:
+        parser.add_argument("--control", metavar="MODEL", help="a clean fine-tune of the base, named like --base")
+
+
+def add_images(parser: argparse.ArgumentParser, *, note: str = "") -> None:
+    """--images and --limit; `note` ends the help of --images."""
+    parser.add_argument("--images", required=True, type=Path, metavar="DIR", help=f"a folder of clean images{note}")
+    parser.add_argument("--limit", type=positive, metavar="N", help="use the first N images only")
+
+
+def add_trigger(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """--trigger and, with `optional`, --no-trigger; see twins.chosen_trigger."""
+    parser.set_defaults(no_trigger=False)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--trigger", metavar="SPEC.json", help="trigger to stamp; a zoo suspect's own by default")
+    if optional:
+        group.add_argument("--no-trigger", action="store_true", help="look at clean images only")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device; see device.pick_device."""
+    parser.add_argument("--device", help="cpu, cuda, cuda:N or mps; the fastest there is by default")
+
+
+def add_answers(parser: argparse.ArgumentParser) -> None:
+    """--max-new-tokens, for commands that run the language model."""
+    parser.add_argument("--max-new-tokens", type=positive, default=30, metavar="N", help="30 by default")
+
+
+def add_json(parser: argparse.ArgumentParser, holds: str = "all figures") -> None:
+    """--json; `holds` says what the JSON has that the text has not."""
+    parser.add_argument("--json", action="store_true", help=f"write JSON with {holds}")
+
+
+def add_csv(parser: argparse.ArgumentParser, holds: str) -> None:
+    """--csv FILE; `holds` names the table."""
+    parser.add_argument("--csv", type=Path, metavar="FILE", help=f"also write {holds} to FILE as CSV")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number

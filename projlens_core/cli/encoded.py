@@ -1,0 +1,69 @@
+"""What a command about activations works on: the projectors of its case, and its pictures as the tower sees them."""
+
+import argparse
+from dataclasses import dataclass
+
+import torch
+
+from projlens_core.cli.terminal import quiet_transformers
+from projlens_core.cli.twins import Twins, chosen_trigger, twins
+from projlens_core.evidence.case import Case, read_projectors
+from projlens_core.inputs.images import load_folder
+from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.progress import Progress
+from projlens_core.sources import resolve
+from projlens_core.weights.delta import compare
+from projlens_core.weights.projector import ProjectorWeights
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """clean and triggered: tokens (n, T, d_vision) of the pictures, in their order; triggered and spec may be None."""
+
+    case: Case
+    base: ProjectorWeights
+    suspect: ProjectorWeights
+    control: ProjectorWeights | None
+    spec: TriggerSpec | None
+    pictures: Twins
+    clean: torch.Tensor
+    triggered: torch.Tensor | None
+
+    @property
+    def projectors(self) -> dict[str, ProjectorWeights]:
+        """The projectors by role, the control where there is one."""
+        roles = {"base": self.base, "suspect": self.suspect, "control": self.control}
+        return {role: weights for role, weights in roles.items() if weights is not None}
+
+
+def encode(args: argparse.Namespace, report: Progress) -> Encoded:
+    """Read what add_case, add_images, add_trigger and add_device of `arguments` ask for, and run the vision tower.
+
+    Errors as of the readers; InvalidInput too where suspect or control cannot be compared with base.
+    """
+    # Only here: transformers takes seconds to import, which the other commands need not wait for.
+    from projlens_core.activations.model import load_vision
+    from projlens_core.activations.tokens import image_tokens
+
+    quiet_transformers()
+    base_source, suspect_source = resolve(args.base), resolve(args.suspect)
+    spec = None if args.no_trigger else chosen_trigger(args.trigger, suspect_source)
+    pictures = twins(load_folder(args.images, args.limit), spec)
+    specs = [args.base, args.suspect, *([args.control] if args.control else [])]
+    base, suspect, *control = read_projectors(specs, report)
+    for other in (suspect, *control):
+        compare(base, other)  # says in a sentence why two projectors cannot be compared
+    # A lone projector file has no tower; the other model's serves, since projector-only tuning leaves the tower be.
+    vision = load_vision(base_source if base_source.model or not suspect_source.model else suspect_source, args.device)
+    tokens = image_tokens(vision, pictures.clean + (pictures.triggered or []), report)
+    n = len(pictures.clean)
+    return Encoded(
+        case=Case(*specs),
+        base=base,
+        suspect=suspect,
+        control=control[0] if control else None,
+        spec=spec,
+        pictures=pictures,
+        clean=tokens[:n],
+        triggered=tokens[n:] if pictures.triggered is not None else None,
+    )
