@@ -40,10 +40,19 @@ def colour_scale(limit: float, signed: bool) -> alt.Scale:
     return alt.Scale(domain=[0, limit], range=list(palette.SEQUENTIAL), clamp=True)
 
 
-def heatmap(title: str, image_uri: str, values: np.ndarray, limit: float, signed: bool, measure: str) -> alt.LayerChart:
+def heatmap(
+    title: str,
+    image_uri: str,
+    values: np.ndarray,
+    limit: float,
+    signed: bool,
+    measure: str,
+    chosen: int | None = None,
+) -> alt.LayerChart:
     """values (rows, cols), one a token, as blocks over the square image, which stays visible beneath.
 
-    The image had better be grey: its own colours would mix with those that carry the values.
+    The image had better be grey: its own colours would mix with those that carry the values. The selection "patch"
+    holds the token, counted from 0, of the block clicked; `chosen` has a frame around it.
     """
     rows, cols = values.shape
     picture = (
@@ -60,16 +69,24 @@ def heatmap(title: str, image_uri: str, values: np.ndarray, limit: float, signed
         .encode(url="url:N")
     )
     row, col = np.indices(values.shape)
-    frame = pd.DataFrame({"row": row.ravel() + 1, "column": col.ravel() + 1, "value": values.ravel().astype(float)})
+    frame = pd.DataFrame(
+        {
+            "token": np.arange(values.size),
+            "row": row.ravel() + 1,
+            "column": col.ravel() + 1,
+            "value": values.ravel().astype(float),
+        }
+    )
+    place = {
+        "x": {"expr": f"(datum.column - 1) * {_SIDE} / {cols}"},
+        "x2": {"expr": f"datum.column * {_SIDE} / {cols}"},
+        "y": {"expr": f"(datum.row - 1) * {_SIDE} / {rows}"},
+        "y2": {"expr": f"datum.row * {_SIDE} / {rows}"},
+    }
+    patch = alt.selection_point(name="patch", fields=["token"], on="click", toggle=False, clear=False)
     blocks = (
         alt.Chart(frame)
-        .mark_rect(
-            opacity=OPACITY,
-            x={"expr": f"(datum.column - 1) * {_SIDE} / {cols}"},
-            x2={"expr": f"datum.column * {_SIDE} / {cols}"},
-            y={"expr": f"(datum.row - 1) * {_SIDE} / {rows}"},
-            y2={"expr": f"datum.row * {_SIDE} / {rows}"},
-        )
+        .mark_rect(opacity=OPACITY, cursor="pointer", **place)
         .encode(
             color=alt.Color("value:Q", scale=colour_scale(limit, signed), legend=None),
             tooltip=[
@@ -78,9 +95,13 @@ def heatmap(title: str, image_uri: str, values: np.ndarray, limit: float, signed
                 alt.Tooltip("value:Q", title=measure, format=".4g"),
             ],
         )
+        .add_params(patch)
+    )
+    marked = alt.Chart(frame[frame.token == chosen]).mark_rect(
+        filled=False, stroke=palette.CHOSEN, strokeWidth=2.5, opacity=1, **place
     )
     return (
-        alt.layer(picture, blocks)
+        alt.layer(picture, blocks, marked)
         .properties(title=alt.Title(title, anchor="start", offset=8), height=HEAT_HEIGHT, padding=_TIGHT)
         .configure_view(strokeWidth=0)
     )

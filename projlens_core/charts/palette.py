@@ -6,6 +6,7 @@ BASE = "#8A8F98"
 SUSPECT = "#7B4FA3"
 CONTROL = "#009E73"
 NULL = "#9AA1AA"  # what chance would give: always with a dashed edge
+CHOSEN = "#56B4E9"  # the frame of what was clicked, seen on every colour of the heatmaps and in both themes
 
 # Magnitude: magma, dark is little. Sign or difference: zero in the middle, blue below, orange above.
 SEQUENTIAL = (

@@ -200,7 +200,7 @@ def _domains(app) -> list[list[float]]:
     found = []
     for element in app.get("vega_lite_chart"):
         spec = json.loads(element.proto.spec)
-        colour = spec.get("layer", [{}])[-1].get("encoding", {}).get("color", {})
+        colour = (spec.get("layer") or [{}, {}])[1].get("encoding", {}).get("color", {})
         if "domain" in colour.get("scale", {}) and "mean" in str(spec.get("title")):
             found.append(colour["scale"]["domain"])
     return found
