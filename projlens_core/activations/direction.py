@@ -1,6 +1,6 @@
 """The drift direction: the one direction along which a changed projector pushes image embeddings (paper, claim 3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -9,6 +9,10 @@ import torch
 from projlens_core.errors import InvalidInput
 
 Kind = Literal["universal", "image", "pair", "given"]
+NO_SHIFT = (
+    "Base and suspect give the same embedding for every token, so there is no drift direction; "
+    "compare two projectors that differ."
+)
 ROWS_AT_ONCE = 8192  # rows upcast to float64 at a time: 256 MB for embeddings of width 4096
 
 
@@ -34,26 +38,58 @@ def drift_direction(delta_e: torch.Tensor, kind: Kind = "universal") -> Directio
 
     Raises InvalidInput if ΔE is zero everywhere or not finite: then there is no direction.
     """
-    rows = _rows(delta_e)
-    if not torch.isfinite(rows).all():
-        raise InvalidInput("The embedding shift holds NaN or infinity; check the weights of both projectors.")
+    rows = _finite_rows(delta_e)
+    if rows.shape[0] >= rows.shape[1]:
+        total = ShiftSum(rows.shape[1])
+        total.add(rows)
+        return total.direction(kind)
     if not rows.any():
-        raise InvalidInput(
-            "Base and suspect give the same embedding for every token, so there is no drift direction; "
-            "compare two projectors that differ."
-        )
-    total = _energy(rows)
-    if rows.shape[0] < rows.shape[1]:
-        wide = rows.double()
-        eigenvalues, eigenvectors = torch.linalg.eigh(wide @ wide.T)  # ascending
-        vector = wide.T @ eigenvectors[:, -1]
-    else:
-        eigenvalues, eigenvectors = torch.linalg.eigh(_gram(rows))
-        vector = eigenvectors[:, -1]
-    vector = vector / vector.norm()
-    singular_values = eigenvalues.flip(0).clamp_min(0).sqrt()
-    unit = (vector * _sign(rows, vector)).float()
-    return Direction(unit, float(eigenvalues[-1]) / total, singular_values.numpy(), kind)
+        raise InvalidInput(NO_SHIFT)
+    wide = rows.double()
+    eigenvalues, eigenvectors = torch.linalg.eigh(wide @ wide.T)  # ascending
+    return _direction(wide.T @ eigenvectors[:, -1], eigenvalues, _energy(rows), wide.sum(dim=0), kind)
+
+
+class ShiftSum:
+    """ΔEᵀΔE and ΣΔE of any number of tokens, added chunk by chunk: all that their common drift direction needs.
+
+    d × d numbers in float64 (134 MB for embeddings 4096 wide), however many images there are.
+    """
+
+    def __init__(self, width: int):
+        self.gram = torch.zeros(width, width, dtype=torch.float64)
+        self._total = torch.zeros(width, dtype=torch.float64)
+        self._rows = 0
+
+    def add(self, delta_e: torch.Tensor) -> None:
+        """Count in the tokens of (T, d) or (n, T, d); InvalidInput if they are not finite."""
+        rows = _finite_rows(delta_e)
+        for chunk in rows.split(ROWS_AT_ONCE):
+            wide = chunk.double()
+            self.gram.addmm_(wide.T, wide)
+            self._total += wide.sum(dim=0)
+        self._rows += len(rows)
+
+    def __add__(self, other: "ShiftSum") -> "ShiftSum":
+        both = ShiftSum(len(self._total))
+        both.gram, both._total = self.gram + other.gram, self._total + other._total
+        both._rows = self._rows + other._rows
+        return both
+
+    def direction(self, kind: Kind = "universal") -> Direction:
+        """The drift direction of all tokens added, as drift_direction gives it for tokens held in memory."""
+        energy = float(self.gram.trace())
+        if not energy:
+            raise InvalidInput(NO_SHIFT)
+        eigenvalues, eigenvectors = torch.linalg.eigh(self.gram)  # ascending
+        found = _direction(eigenvectors[:, -1], eigenvalues, energy, self._total, kind)
+        return replace(found, singular_values=found.singular_values[: self._rows])
+
+    def shares(self, axes: torch.Tensor) -> np.ndarray:
+        """Share of ‖ΔE‖² along each of the unit vectors axes (d, k): (k,) float64, 0 to 1; NaN if nothing moved."""
+        axes = axes.double()
+        along_axes = ((self.gram @ axes) * axes).sum(dim=0)
+        return (along_axes / self.gram.trace()).numpy()
 
 
 def along(vector: torch.Tensor, delta_e: torch.Tensor) -> Direction:
@@ -72,7 +108,12 @@ def along(vector: torch.Tensor, delta_e: torch.Tensor) -> Direction:
     unit = (vector.double() / length).float()
     total = _energy(rows)
     explained = float((rows @ unit).double().square().sum()) / total if total else float("nan")
-    gram = rows.double() @ rows.double().T if rows.shape[0] < rows.shape[1] else _gram(rows)
+    if rows.shape[0] < rows.shape[1]:
+        gram = rows.double() @ rows.double().T
+    else:
+        together = ShiftSum(rows.shape[1])
+        together.add(rows)
+        gram = together.gram
     singular_values = torch.linalg.eigvalsh(gram).flip(0).clamp_min(0).sqrt()
     return Direction(unit, explained, singular_values.numpy(), "given")
 
@@ -84,9 +125,23 @@ def shift_magnitude(delta_e: torch.Tensor, direction: Direction | torch.Tensor) 
 
 
 def direction_cosine(a: Direction | torch.Tensor, b: Direction | torch.Tensor) -> float:
-    """Cosine between two directions, −1 to 1; the signs count, since each points where its own mean shift goes."""
+    """Cosine between two directions, −1 to 1, each as it points.
+
+    A drift direction points where its own mean shift goes. Where tokens are pushed to both sides about as far, that
+    mean is next to zero and the sign an accident: whether two axes agree is then told by the magnitude alone.
+    """
     u, v = (x.vector if isinstance(x, Direction) else x for x in (a, b))
     return float(torch.nn.functional.cosine_similarity(u.double(), v.double(), dim=0))
+
+
+def _direction(
+    vector: torch.Tensor, eigenvalues: torch.Tensor, energy: float, total: torch.Tensor, kind: Kind
+) -> Direction:
+    """From the leading eigenvector of a Gram matrix of ΔE, its eigenvalues (ascending), ‖ΔE‖² and ΣΔE."""
+    vector = vector / vector.norm()
+    unit = (vector * _sign(total, vector)).float()
+    singular_values = eigenvalues.flip(0).clamp_min(0).sqrt()
+    return Direction(unit, float(eigenvalues[-1]) / energy, singular_values.numpy(), kind)
 
 
 def _rows(delta_e: torch.Tensor) -> torch.Tensor:
@@ -95,22 +150,20 @@ def _rows(delta_e: torch.Tensor) -> torch.Tensor:
     return delta_e.reshape(-1, delta_e.shape[-1])  # (rows, d)
 
 
+def _finite_rows(delta_e: torch.Tensor) -> torch.Tensor:
+    rows = _rows(delta_e)
+    if not torch.isfinite(rows).all():
+        raise InvalidInput("The embedding shift holds NaN or infinity; check the weights of both projectors.")
+    return rows
+
+
 def _energy(rows: torch.Tensor) -> float:
     """‖ΔE‖² summed in float64."""
     return float(sum(chunk.double().square().sum() for chunk in rows.split(ROWS_AT_ONCE)))
 
 
-def _gram(rows: torch.Tensor) -> torch.Tensor:
-    """ΔEᵀΔE in float64, (d, d), without a float64 copy of all rows."""
-    gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64)
-    for chunk in rows.split(ROWS_AT_ONCE):
-        wide = chunk.double()
-        gram.addmm_(wide.T, wide)
-    return gram
-
-
-def _sign(rows: torch.Tensor, vector: torch.Tensor) -> float:
+def _sign(total: torch.Tensor, vector: torch.Tensor) -> float:
     """+1 or −1, so that the mean projection is positive; if it is exactly zero, so that the largest entry is."""
-    mean = float(rows.mean(dim=0, dtype=torch.float64) @ vector)
+    mean = float(total @ vector)
     decisive = mean if mean else float(vector[vector.abs().argmax()])
     return 1.0 if decisive > 0 else -1.0

@@ -1,4 +1,4 @@
-"""The norm–shift relation: how far a token is pushed, against the norm of its base embedding (paper, claim 3)."""
+"""The norm–shift relation: how far a token is pushed, against its norm before or behind base (paper, claim 3)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,11 +8,14 @@ import torch
 
 MIN_IMAGES = 5  # below it the images are too few to be resampled
 LEVELS = (0.025, 0.975)
+PAIRS = 50_000  # of tokens, for a robust slope: its error from drawing pairs is then far below its interval
+OUTLYING = 3.5
+NormAxis = Literal["input", "output"]  # of the projector: ‖h‖ or ‖E_base‖
 
 
 @dataclass(frozen=True)
 class NormShiftFit:
-    """Least-squares line shift = intercept + slope · ‖E_b‖ over all tokens, and Pearson's r, with 95 % intervals.
+    """Least-squares line shift = intercept + slope · norm over all tokens, and Pearson's r, with 95 % intervals.
 
     low and high bound r, slope_low and slope_high the slope: percentiles of a bootstrap. It resamples whole images,
     because tokens of one image depend on each other; with fewer than five images it must resample tokens, and the
@@ -33,24 +36,55 @@ class NormShiftFit:
     note: str | None
 
 
+@dataclass(frozen=True)
+class RobustFit:
+    """Theil–Sen line shift = intercept + slope · norm: the median slope between pairs of tokens (Sen 1968).
+
+    Up to 29 % of the tokens may lie anywhere without moving it, so it tells whether a least-squares line follows the
+    many tokens or a few extreme ones. The slope is the median over at most PAIRS seeded random pairs; its 95 %
+    interval resamples images (tokens, below five images) as NormShiftFit's does: a pair counts as often as both of
+    its ends were drawn. The intercept is the median of shift − slope · norm. Where there is no relation all figures
+    are NaN and `note` says why.
+    """
+
+    slope: float  # embedding units of shift per unit of norm
+    intercept: float  # embedding units
+    slope_low: float
+    slope_high: float
+    pairs: int
+    resampled: Literal["images", "tokens"]
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """Tokens far off the robust line, farthest first; they take part in every fit all the same.
+
+    score is the residual in units of 1.4826 · MAD, which is one standard deviation of normal noise, and an outlier is
+    what lies more than OUTLYING beyond the line (Iglewicz & Hoaglin 1993). A trigger's own patches are outliers too:
+    that is what they are looked at for.
+    """
+
+    image: np.ndarray  # (m,) indices
+    token: np.ndarray  # (m,) indices within the image
+    score: np.ndarray  # (m,) signed
+
+
 def norm_shift_fit(norms: torch.Tensor, shift: torch.Tensor, seed: int = 0, resamples: int = 1000) -> NormShiftFit:
-    """Fit the shift (n, T) of n images' tokens to the norms (n, T) of their base embeddings.
+    """Fit the shift (n, T) of n images' tokens to their norms (n, T), of base embeddings or of the projector's input.
 
     The authors drop tokens with a norm of 175 or more; nothing is dropped here. The bootstrap is a product of
     resampling counts with sums per image (or per token), so that its cost does not grow with tokens × resamples.
     """
-    if norms.shape != shift.shape or norms.dim() != 2:
-        raise ValueError(f"norms and shift must both be (n, T), found {tuple(norms.shape)} and {tuple(shift.shape)}")
-    images, tokens = norms.shape
-    x, y = (np.asarray(values.detach().cpu(), dtype=np.float64) for values in (norms, shift))
+    images, tokens, x, y = _flat(norms, shift)
     resampled = "images" if images >= MIN_IMAGES else "tokens"
     note = _note(x, y)
     if note:
         nan = float("nan")
         return NormShiftFit(nan, nan, nan, nan, nan, nan, nan, images * tokens, images, resampled, note)
     mean_x, mean_y = x.mean(), y.mean()
-    moments = _moments(x - mean_x, y - mean_y)  # centred first: sums of squares lose digits otherwise  # (n, T, 6)
-    units = moments.sum(axis=1) if resampled == "images" else moments.reshape(-1, 6)  # (units, 6)
+    moments = _moments(x - mean_x, y - mean_y)  # centred first: sums of squares lose digits otherwise  # (n·T, 6)
+    units = moments.reshape(images, tokens, 6).sum(axis=1) if resampled == "images" else moments  # (units, 6)
     r, slope, intercept = _line(units.sum(axis=0))
     boot_r, boot_slope, _ = _line(resample_counts(len(units), resamples, seed) @ units)  # (resamples,) each
     low, high = np.nanquantile(boot_r, LEVELS)
@@ -70,11 +104,73 @@ def norm_shift_fit(norms: torch.Tensor, shift: torch.Tensor, seed: int = 0, resa
     )
 
 
+def robust_fit(norms: torch.Tensor, shift: torch.Tensor, seed: int = 0, resamples: int = 300) -> RobustFit:
+    """The Theil–Sen line of the shift (n, T) on the norms (n, T); nothing is dropped."""
+    images, tokens, x, y = _flat(norms, shift)
+    resampled = "images" if images >= MIN_IMAGES else "tokens"
+    if note := _note(x, y):
+        nan = float("nan")
+        return RobustFit(nan, nan, nan, nan, 0, resampled, note)
+    first, second = _pairs(x.size, seed)
+    run = x[second] - x[first]
+    first, second, run = first[run != 0], second[run != 0], run[run != 0]
+    slopes = (y[second] - y[first]) / run
+    order = np.argsort(slopes)
+    slopes, first, second = slopes[order], first[order], second[order]
+    slope = float(np.median(slopes))
+    unit = tokens if resampled == "images" else 1  # tokens that are drawn together
+    counts = resample_counts(x.size // unit, resamples, seed)
+    boot = [_weighted_median(slopes, drawn[first // unit] * drawn[second // unit]) for drawn in counts]
+    low, high = np.nanquantile(boot, LEVELS)
+    intercept = float(np.median(y - slope * x))
+    return RobustFit(slope, intercept, float(low), float(high), len(slopes), resampled, None)
+
+
+def outliers(norms: torch.Tensor, shift: torch.Tensor, fit: RobustFit) -> Outliers:
+    """The tokens of (n, T) that lie far off the robust line; none where there is no line."""
+    _, tokens, x, y = _flat(norms, shift)
+    if fit.note:
+        nothing = np.zeros(0, dtype=np.int64)
+        return Outliers(nothing, nothing, np.zeros(0))
+    residual = y - fit.intercept - fit.slope * x
+    rounding = 4 * np.finfo(np.float32).eps * np.abs(y).max()  # no token is an outlier for its last digit
+    score = residual / max(1.4826 * float(np.median(np.abs(residual))), rounding)
+    found = np.flatnonzero(np.abs(score) > OUTLYING)
+    found = found[np.argsort(-np.abs(score[found]), kind="stable")]
+    return Outliers(found // tokens, found % tokens, score[found])
+
+
 def resample_counts(units: int, resamples: int, seed: int) -> np.ndarray:
     """How often each unit stands in each bootstrap resample: (resamples, units) float64, each row summing to units."""
     drawn = np.random.default_rng(seed).integers(0, units, (resamples, units))
     places = drawn + units * np.arange(resamples)[:, None]  # one bin per resample and unit
     return np.bincount(places.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)
+
+
+def _flat(norms: torch.Tensor, shift: torch.Tensor) -> tuple[int, int, np.ndarray, np.ndarray]:
+    """n, T and both quantities as flat float64 arrays (n·T,)."""
+    if norms.shape != shift.shape or norms.dim() != 2:
+        raise ValueError(f"norms and shift must both be (n, T), found {tuple(norms.shape)} and {tuple(shift.shape)}")
+    x, y = (np.asarray(values.detach().cpu(), dtype=np.float64).ravel() for values in (norms, shift))
+    return *norms.shape, x, y
+
+
+def _pairs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of `count` tokens, or as many of them at random as PAIRS allows."""
+    if count * (count - 1) // 2 <= PAIRS:
+        return np.triu_indices(count, 1)
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, count, PAIRS)
+    return first, (first + rng.integers(1, count, PAIRS)) % count  # never a token with itself
+
+
+def _weighted_median(ascending: np.ndarray, weights: np.ndarray) -> float:
+    """The value at which half of the weight is reached; NaN without any weight."""
+    reached = np.cumsum(weights)
+    if not reached[-1]:
+        return float("nan")
+    low, high = np.searchsorted(reached, reached[-1] / 2, "left"), np.searchsorted(reached, reached[-1] / 2, "right")
+    return float((ascending[low] + ascending[min(high, len(ascending) - 1)]) / 2)
 
 
 def _moments(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -102,7 +198,7 @@ def _note(x: np.ndarray, y: np.ndarray) -> str | None:
     if x.size < 3:
         return f"No fit: {x.size} token{'s' if x.size != 1 else ''}, and a line through them says nothing below 3."
     if not _spread(x):
-        return "No fit: all base embeddings have the same norm."
+        return "No fit: all tokens have the same norm."
     if not _spread(y):
         return "No fit: all tokens are shifted equally far."
     return None

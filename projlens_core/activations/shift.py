@@ -1,6 +1,6 @@
 """The embedding shift ΔE of a set of images between base and suspect, and everything the paper reads from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from projlens_core.activations.direction import (
     drift_direction,
     shift_magnitude,
 )
-from projlens_core.activations.norm_shift import NormShiftFit, norm_shift_fit
+from projlens_core.activations.norm_shift import NormAxis, NormShiftFit, norm_shift_fit
 from projlens_core.activations.separation import Separation, separation
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.projector import ProjectorWeights, as_module
@@ -43,12 +43,17 @@ class Condition:
     """One set of images, clean or triggered, as base and suspect embed it. Embedding units throughout."""
 
     delta_e: torch.Tensor  # (n, T, d) E_suspect − E_base
-    base_norms: torch.Tensor  # (n, T) ‖E_base‖₂
+    base_norms: torch.Tensor  # (n, T) ‖E_base‖₂, the norm of the projector's output
+    input_norms: torch.Tensor  # (n, T) ‖h‖₂ of what the projector read for that output
     shift: torch.Tensor  # (n, T) signed, along the direction of the analysis
     sample_mean: torch.Tensor  # (n,) mean shift over an image's tokens
     sample_max: torch.Tensor  # (n,) largest signed shift of an image's tokens
     direction: Direction  # this set's own drift direction
     fit: NormShiftFit  # shift against base_norms
+
+    def norms(self, axis: NormAxis) -> torch.Tensor:
+        """The norms (n, T) that shifts are held against: of the projector's input or of base's output."""
+        return self.input_norms if axis == "input" else self.base_norms
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,23 @@ def embeddings(projector: ProjectorWeights, tokens: torch.Tensor) -> torch.Tenso
         return torch.cat([module(chunk) for chunk in tokens.float().split(IMAGES_AT_ONCE)])
 
 
+def embedding_shifts(
+    base: ProjectorWeights, suspect: ProjectorWeights, chunks: Iterable[torch.Tensor]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(ΔE, E_base), (c, T, d) each, of one chunk of tokens (c, T, d_vision) after the other: memory for one chunk."""
+    for tokens in chunks:
+        base_e = embeddings(base, tokens)
+        yield embeddings(suspect, tokens) - base_e, base_e
+
+
+def token_norms(tokens: torch.Tensor, outputs: int) -> torch.Tensor:
+    """‖h‖₂ of what the projector reads for each of its `outputs` embeddings of an image: (n, T, d_vision) → (n, T').
+
+    A projector that merges m neighbouring tokens into one reads all m at once, so their numbers count together.
+    """
+    return tokens.float().reshape(len(tokens), outputs, -1).norm(dim=-1)
+
+
 def analyse(
     base: ProjectorWeights,
     suspect: ProjectorWeights,
@@ -140,7 +162,7 @@ def analyse(
     delta_e = [embeddings(suspect, tokens) - e for tokens, e in zip(sets, base_e, strict=True)]
     directions = _directions(direction, delta_e)
     shifts = [_project(d, directions) for d in delta_e]
-    conditions = [_condition(*parts) for parts in zip(delta_e, base_e, shifts, strict=True)]
+    conditions = [_condition(*parts) for parts in zip(sets, delta_e, base_e, shifts, strict=True)]
     null = _null(delta_e, shifts)
     if triggered_tokens is None:
         return ShiftAnalysis(directions, conditions[0], None, None, None, null, None)
@@ -193,11 +215,12 @@ def _project(vectors: torch.Tensor, directions: tuple[Direction, ...]) -> torch.
     return torch.einsum("ntd,nd->nt", vectors, axes.expand(len(vectors), -1))
 
 
-def _condition(delta_e: torch.Tensor, base_e: torch.Tensor, shift: torch.Tensor) -> Condition:
+def _condition(tokens: torch.Tensor, delta_e: torch.Tensor, base_e: torch.Tensor, shift: torch.Tensor) -> Condition:
     norms = base_e.norm(dim=-1)
     return Condition(
         delta_e=delta_e,
         base_norms=norms,
+        input_norms=token_norms(tokens, norms.shape[1]),
         shift=shift,
         sample_mean=shift.mean(dim=1),
         sample_max=shift.amax(dim=1),
