@@ -1,14 +1,18 @@
-"""What a user may name as a model: a path, or `zoo:NAME` for one of the models that ship with ProjLens."""
+"""What a user may name as a model: a path, `zoo:NAME` for one that ships with ProjLens, or `hub:OWNER/NAME`."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from projlens_core.errors import NotFound
+from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.paths import ZOO
 
 PREFIX = "zoo:"
+HUB_PREFIX = "hub:"
+# hub:OWNER/NAME, then @REVISION (a branch, tag or commit), then :FILE for one file instead of the whole model.
+_HUB = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?")
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,22 @@ class ZooEntry:
 
 
 @dataclass(frozen=True)
+class HubName:
+    """A model on the Hub: repository, revision, and one file of it or None for all."""
+
+    repository: str
+    revision: str
+    file: str | None
+
+
+@dataclass(frozen=True)
 class Source:
     """A resolved model name: where its projector lies and which folder describes the model around it.
 
-    weights is a checkpoint folder or a safetensors file; model is the folder with config.json, or None for a
-    lone projector file. For the zoo, model holds config, processor and vision tower but no language model.
+    weights is a checkpoint folder or a weight file; model is the folder with config.json, or None for a
+    lone projector file. family is what the user says it is, overruling its config and names; None leaves it to them.
+    For the zoo, model holds config, processor and vision tower but no language model.
+    hub is set for a model on the Hub, of which nothing lies here: weights is then its name alone, and model None.
     """
 
     spec: str
@@ -44,6 +59,8 @@ class Source:
     weights: Path
     model: Path | None
     zoo: ZooEntry | None
+    family: str | None = None
+    hub: HubName | None = None
 
 
 @cache
@@ -67,7 +84,10 @@ def zoo_catalogue() -> dict[str, ZooEntry]:
 
 
 def resolve(spec: str | Path) -> Source:
-    """The Source that `spec` names; NotFound, listing what exists, if there is none."""
+    """The Source that `spec` names; NotFound, listing what exists, if there is none.
+
+    A path may end in #FAMILY, which says what the file is where its names and config do not.
+    """
     spec = str(spec)
     if spec.startswith(PREFIX):
         catalogue = zoo_catalogue()
@@ -76,9 +96,25 @@ def resolve(spec: str | Path) -> Source:
             raise NotFound(f"There is no zoo model {name!r}; the zoo has {', '.join(catalogue)}.")
         entry = catalogue[name]
         return Source(spec, entry.title, entry.projector, ZOO / "checkpoint", entry)
-    path = Path(spec).expanduser()
+    if spec.startswith(HUB_PREFIX):
+        return _on_hub(spec)
+    path, family = Path(spec).expanduser(), None
+    if not path.exists() and "#" in spec:
+        named, _, family = spec.rpartition("#")
+        path = Path(named).expanduser()
     if not path.exists():
-        raise NotFound(f"{spec!r} does not exist; give a checkpoint folder, a .safetensors file or zoo:NAME.")
+        raise NotFound(
+            f"{spec!r} does not exist; give a checkpoint folder, a weight file, zoo:NAME or hub:OWNER/NAME."
+        )
     folder = path if path.is_dir() else path.parent
     model = folder if (folder / "config.json").is_file() else None
-    return Source(spec, path.name, path, model, None)
+    return Source(spec, path.name, path, model, None, family)
+
+
+def _on_hub(spec: str) -> Source:
+    named, _, family = spec.partition("#")
+    hit = _HUB.fullmatch(named)
+    if hit is None or ".." in named:
+        raise InvalidInput(f"{spec[:200]!r} is no model on the Hub; write hub:OWNER/NAME, hub:OWNER/NAME@REVISION:FILE.")
+    name = HubName(hit[1], hit[2] or "main", hit[3])
+    return Source(named, named.removeprefix(HUB_PREFIX), Path(name.repository), None, None, family or None, name)

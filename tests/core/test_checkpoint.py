@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from projlens_core.errors import InvalidInput, NotFound, Unsupported
-from projlens_core.weights.checkpoint import INDEX, open_checkpoint
+from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.selection import INDEX
 from projlens_core.weights.tensorfile import DTYPES
 from tests import pico
 
@@ -259,7 +260,7 @@ FOLDERS = {
     "tensor-in-two-shards": (_same_tensor_in_two_shards, "keep one"),
     "single-and-index": (_both_single_and_index, "keep one"),
     "no-index": (_two_files_without_index, "no model.safetensors.index.json"),
-    "no-weights": (lambda f: f.mkdir(), "without any .safetensors file"),
+    "no-weights": (lambda f: f.mkdir(), "without any weight file"),
     "link-out-of-the-folder": (lambda f: _link(f, "model.safetensors", "../outside.safetensors"), "a link that leaves"),
     "link-to-itself": (lambda f: _link(f, "model.safetensors", "model.safetensors"), "link"),
     "link-to-nothing": (lambda f: _link(f, "model.safetensors", "gone"), "not a regular file"),
@@ -279,16 +280,17 @@ def test_hostile_folder_is_one_clear_sentence(name, tmp_path):
     _is_one_sentence(caught.value, said)
 
 
-def test_folder_of_pickles_is_unsupported_not_opened(tmp_path):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    with pytest.raises(Unsupported, match="pickles are not read"):
+def test_pickle_that_asks_for_code_is_refused_and_nothing_of_it_is_run(tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch run'\ntR.")
+    with pytest.raises(InvalidInput, match="asks its loader to call 'os.system'"):
         open_checkpoint(tmp_path)
+    assert not (tmp_path / "run").exists()
 
 
 def test_file_of_another_format_is_unsupported(tmp_path):
-    (tmp_path / "mm_projector.bin").write_bytes(b"x")
-    with pytest.raises(Unsupported, match=r"not a \.safetensors file"):
-        open_checkpoint(tmp_path / "mm_projector.bin")
+    (tmp_path / "projector.onnx").write_bytes(b"x")
+    with pytest.raises(Unsupported, match="is not a weight file that can be read"):
+        open_checkpoint(tmp_path / "projector.onnx")
 
 
 def test_path_that_does_not_exist_is_not_found(tmp_path):

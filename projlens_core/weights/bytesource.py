@@ -1,0 +1,89 @@
+"""The bytes of one weight file, wherever it lies, read by range and counted: readers ask for no more than they need."""
+
+import io
+from pathlib import Path
+from typing import Protocol
+
+from projlens_core.errors import InvalidInput
+
+_PEEK = 4_096  # bytes; what a stream fetches at least, so that a zip's many small records cost few requests
+
+
+class ByteSource(Protocol):
+    """One file that can be read at any place. digest identifies its content where that is known without reading."""
+
+    name: str
+    size: int
+    digest: str | None
+    bytes_read: int
+
+    def read(self, begin: int, length: int) -> bytearray:
+        """Exactly `length` bytes from `begin`; InvalidInput if the file does not hold or give them."""
+
+
+class LocalFile:
+    """A regular file of this machine."""
+
+    digest = None
+
+    def __init__(self, path: Path):
+        self.path, self.name, self.bytes_read = path, path.name, 0
+        self.size = path.stat().st_size
+
+    def read(self, begin: int, length: int) -> bytearray:
+        """Exactly `length` bytes from `begin`; the file is opened anew, as a checkpoint may have hundreds of shards."""
+        buffer = bytearray(check_range(self, begin, length))
+        view, done = memoryview(buffer), 0
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(begin)
+            while done < length and (count := file.readinto(view[done:])):
+                done += count
+        self.bytes_read += done
+        if done < length:
+            raise InvalidInput(f"{self.name} became shorter while it was read; fetch it again.")
+        return buffer
+
+
+def check_range(source: ByteSource, begin: int, length: int) -> int:
+    """`length`, if the source claims to hold that many bytes from `begin`; before anything is allocated for them."""
+    if not 0 <= begin <= begin + length <= source.size:
+        raise InvalidInput(
+            f"{source.name} is asked for bytes {begin:,} to {begin + length:,} but has {source.size:,}; "
+            "it is cut or damaged."
+        )
+    return length
+
+
+def as_stream(source: ByteSource) -> io.BufferedReader:
+    """The source as a seekable binary stream, for libraries that read files."""
+    return io.BufferedReader(_Raw(source), buffer_size=_PEEK)
+
+
+class _Raw(io.RawIOBase):
+    """A position over a ByteSource."""
+
+    def __init__(self, source: ByteSource):
+        self._source, self._at = source, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
+        if start + offset < 0:
+            raise ValueError("negative position")
+        self._at = start + offset
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:
+        length = max(0, min(len(buffer), self._source.size - self._at))
+        if length:
+            buffer[:length] = self._source.read(self._at, length)
+            self._at += length
+        return length

@@ -1,0 +1,160 @@
+"""A checkpoint on the Hugging Face Hub: its list of files, and byte ranges of them; nothing is downloaded whole.
+
+The endpoint is $HF_ENDPOINT, the token the one of huggingface_hub; a token never follows a redirect to another host.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import httpx2
+from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub.utils import build_hf_headers, get_session
+
+from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.sources import HubName
+from projlens_core.weights.bytesource import check_range
+from projlens_core.weights.families import listed
+from projlens_core.weights.folder import Folder
+
+_ENDPOINT = "https://huggingface.co"
+_TIMEOUT = 30.0  # s without a byte
+_ATTEMPTS = 4  # at one range; each goes on from the last byte that arrived
+_MAX_UNASKED = 64 * 2**20  # bytes passed over where a server sends whole files instead of ranges
+
+
+class HubFolder:
+    """The files of one repository, or of one folder in it, at one commit."""
+
+    def __init__(self, name: HubName, folder: str = ""):
+        self._endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
+        info = self._info(name)
+        self.commit: str = info.sha or name.revision
+        self.label = f"{name.repository}@{self.commit[:12]}"
+        self._repository, self._prefix = name.repository, f"{folder}/" if folder else ""
+        self._files: dict[str, RepoSibling] = {
+            sibling.rfilename.removeprefix(self._prefix): sibling
+            for sibling in info.siblings or ()
+            if sibling.rfilename.startswith(self._prefix) and "/" not in sibling.rfilename.removeprefix(self._prefix)
+        }
+
+    def names(self) -> list[str]:
+        """Plain file names, sorted; subfolders are left out."""
+        return sorted(self._files)
+
+    def file(self, name: str) -> "HubFile":
+        """One of the files; NotFound if there is none of that name."""
+        if name not in self._files:
+            raise NotFound(f"{self.label} has no file {name[:80]!r}; it has {listed(self.names())}.")
+        sibling = self._files[name]
+        if type(sibling.size) is not int or sibling.size < 0:
+            raise InvalidInput(f"{self._endpoint} does not say how large {name} of {self.label} is; download it.")
+        url = hf_hub_url(self._repository, self._prefix + name, revision=self.commit, endpoint=self._endpoint)
+        return HubFile(url, name, sibling.size, sibling.lfs.sha256 if sibling.lfs else None)
+
+    def _info(self, name: HubName):
+        try:
+            return HfApi(endpoint=self._endpoint).model_info(
+                name.repository, revision=name.revision, files_metadata=True, timeout=_TIMEOUT
+            )
+        except GatedRepoError as error:
+            raise NotFound(f"{name.repository} is gated: accept its terms and log in with `hf auth login`.") from error
+        except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+            raise NotFound(
+                f"{self._endpoint} has no model {name.repository!r} with a revision {name.revision!r} that may be read."
+            ) from error
+        except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx2.HTTPError, ValueError, KeyError) as error:
+            raise InvalidInput(
+                f"{self._endpoint} does not list the files of {name.repository} ({type(error).__name__}); "
+                "try later, or download the model and give its path."
+            ) from error
+
+
+class HubFile:
+    """One file on the Hub, read by HTTP ranges. digest is its SHA-256 as the Hub states it, for large files."""
+
+    def __init__(self, url: str, name: str, size: int, digest: str | None):
+        self.url, self.name, self.size, self.digest, self.bytes_read = url, name, size, digest, 0
+
+    def read(self, begin: int, length: int) -> bytearray:
+        """Exactly `length` bytes from `begin`, taken up again where a connection breaks; InvalidInput if it fails."""
+        buffer, done, trouble = bytearray(check_range(self, begin, length)), 0, ""
+        for _ in range(_ATTEMPTS):
+            if done == length:
+                break
+            try:
+                with self._response(begin + done, length - done) as (response, unasked):
+                    done += self._fill(memoryview(buffer)[done:], response, unasked)
+                trouble = "the connection was closed early"
+            except (httpx2.HTTPError, httpx2.StreamError) as error:
+                trouble = type(error).__name__
+                done += self._got
+        self.bytes_read += done
+        if done < length:
+            raise InvalidInput(
+                f"Reading {self.name} from the Hub broke off after {done:,} of {length:,} bytes, {_ATTEMPTS} times over "
+                f"({trouble}); try later, or download the model and give its path."
+            )
+        return buffer
+
+    @contextmanager
+    def _response(self, begin: int, length: int) -> Iterator[tuple[httpx2.Response, int]]:
+        """The answer to a range request, and how many bytes of it come before the range."""
+        self._got = 0
+        # A compressed answer has other byte positions than the file.
+        headers = build_hf_headers() | {"Range": f"bytes={begin}-{begin + length - 1}", "Accept-Encoding": "identity"}
+        with get_session().stream(
+            "GET", self.url, headers=headers, follow_redirects=True, timeout=_TIMEOUT
+        ) as response:
+            yield response, self._unasked(response.status_code, response.headers, begin, length)
+
+    def _unasked(self, status: int, headers: Mapping[str, str], begin: int, length: int) -> int:
+        if status == httpx2.codes.PARTIAL_CONTENT:
+            said = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", ""))
+            if said is None or int(said[1]) != begin or said[3] not in ("*", str(self.size)):
+                raise InvalidInput(
+                    f"The server of {self.name} answered with bytes {headers.get('Content-Range', '')[:60]!r}, expected "
+                    f"those from {begin:,} of {self.size:,}; download the model and give its path."
+                )
+            return 0
+        if status == httpx2.codes.OK:
+            if begin + length > _MAX_UNASKED:
+                raise InvalidInput(
+                    f"The server of {self.name} sends whole files only, and this one has {self.size:,} bytes; "
+                    "download the model and give its path."
+                )
+            return begin
+        raise InvalidInput(
+            f"The server of {self.name} answered with status {status}; try later, or download the model and give "
+            "its path."
+        )
+
+    def _fill(self, view: memoryview, response: httpx2.Response, unasked: int) -> int:
+        """Copy what arrives into `view` until it is full; self._got says how much even if the connection breaks."""
+        for chunk in response.iter_bytes():
+            wanted = chunk[unasked:][: len(view) - self._got]
+            unasked = max(0, unasked - len(chunk))
+            view[self._got : self._got + len(wanted)] = wanted
+            self._got += len(wanted)
+            if self._got == len(view):
+                break  # what a server sends beyond the range is not waited for
+        return self._got
+
+
+def open_hub(name: HubName) -> tuple[Folder, HubFile | None]:
+    """The folder on the Hub that `name` means, and the file in it, if it names one; NotFound if there is none."""
+    folder, _, file = (name.file or "").rpartition("/")
+    found = HubFolder(name, folder)
+    if file and file not in found.names():  # a folder may be named as well
+        return HubFolder(name, name.file), None
+    return found, found.file(file) if file else None

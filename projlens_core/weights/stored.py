@@ -1,0 +1,79 @@
+"""One stored tensor: what a header says about it, and how its bytes become values."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from projlens_core.errors import InvalidInput
+from projlens_core.weights.bytesource import ByteSource
+
+MAX_HEADER = 100_000_000  # bytes of a header; the limit of safetensors' reference implementation
+MAX_TENSORS = 200_000  # in one file; the largest mixtures of experts have some 100,000
+MAX_TENSOR = 4 * 2**30  # bytes of one tensor read as a whole; the largest projector matrices have 1 % of it
+MAX_DIMENSIONS = 8
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One stored tensor: its shape, its dtype as torch names it ("bfloat16") or as GGUF does if quantised ("Q8_0"),
+    and where in which file its nbytes begin.
+
+    stride: in elements, for a pickled view that is not stored row by row; else None. held: the values themselves, for
+    formats that can only be read as a whole.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    file: ByteSource
+    begin: int
+    stride: tuple[int, ...] | None = None
+    held: torch.Tensor | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def quantised(self) -> bool:
+        """Whether reading gives float32 values of a block-quantised GGUF tensor."""
+        return not hasattr(torch, self.dtype)
+
+    @property
+    def numel(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+    @property
+    def row_by_row(self) -> bool:
+        """Whether the bytes are the values in order, so that a part of them is a part of the tensor."""
+        return self.stride is None and self.held is None
+
+
+def read_tensor(info: TensorInfo) -> torch.Tensor:
+    """The tensor's values from its byte range alone: in their stored dtype, float32 if quantised."""
+    if info.nbytes > MAX_TENSOR:
+        raise InvalidInput(
+            f"Tensor {info.name[:80]!r} in {info.file.name} has {info.nbytes:,} bytes, more than any that is read as "
+            f"a whole ({MAX_TENSOR:,}); it is not what its name says."
+        )
+    if info.held is not None:
+        return info.held
+    values = decode(info, info.file.read(info.begin, info.nbytes))
+    if info.stride is None:
+        return values.reshape(info.shape)
+    return values.as_strided(info.shape, info.stride).contiguous()
+
+
+def decode(info: TensorInfo, data: bytearray) -> torch.Tensor:
+    """The values (n,) of a run of whole elements, or whole quantised blocks, of the tensor."""
+    if info.quantised:
+        from projlens_core.weights.ggufile import dequantised  # only here: gguf's tables take a second
+
+        return dequantised(data, info.dtype)
+    dtype = getattr(torch, info.dtype)
+    return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """As torch names it, without the module."""
+    return str(dtype).removeprefix("torch.")
