@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import jinja2
 import torch
@@ -14,12 +15,13 @@ from transformers import (
     GenerationConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
-    StoppingCriteria,
 )
 
 from projlens_core.activations.config import open_model
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedy
+from projlens_core.cache import content_key
 from projlens_core.device import compute_dtype, pick_device
 from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
@@ -27,7 +29,6 @@ from projlens_core.sources import Source, resolve
 from projlens_core.weights.families import listed
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
-STAGE = "Writing answers"
 NEW_TOKENS = 30  # the paper's
 PLAIN_CHAT = "USER: {image}\n{question} ASSISTANT:"  # LLaVA-1.5's, for checkpoints without a chat template
 ATTENTION = "sdpa"  # given, since a config may name a kernel that would be fetched from elsewhere
@@ -46,6 +47,14 @@ class FourAnswers:
     base_triggered: str | None
     suspect_clean: str | None
     suspect_triggered: str | None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, or its beginning if it was stopped; and the logit of one token at the first answer position."""
+
+    text: str
+    logit: float
 
 
 class Responder:
@@ -87,9 +96,30 @@ class Responder:
             finally:
                 self.model.model.multi_modal_projector = before
 
+    @cached_property
+    def key(self) -> str:
+        """What decides the answers beside projector, image and prompt: tower, language model, chat, precision."""
+        tokenizer = self.processor.tokenizer
+        parts: list[object] = [self.vision.key, str(self.model.dtype), self.processor.chat_template, self._eos]
+        parts += [sorted(tokenizer.get_vocab().items()), self.model.config.text_config.to_json_string()]
+        for name, tensor in sorted(self.model.state_dict().items()):
+            if ".multi_modal_projector." not in name and ".vision_tower." not in name:
+                parts += [name, tuple(tensor.shape), tensor.cpu().contiguous().view(torch.uint8).numpy().data]
+        return content_key(*parts)
+
+    def first_token(self, text: str) -> int:
+        """The token with which an answer begins that says nothing before `text`; InvalidInput if there is none."""
+        ids = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise InvalidInput(f"The text {text!r} makes no token; give one that the model could say.")
+        return ids[0]
+
     def embeddings(self, images: Sequence[Image.Image], progress: Progress = silent) -> torch.Tensor:
         """Image embeddings (n, T, d) of the projector in place, on the model's device and in its precision."""
-        tokens = image_tokens(self.vision, images, progress)  # (n, T, d_vision)
+        return self._project(image_tokens(self.vision, images, progress))
+
+    def _project(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(n, T, d_vision) → (n, T, d)."""
         with torch.no_grad(), self._lock:
             return self.model.model.multi_modal_projector(tokens.to(self.device, self.model.dtype))
 
@@ -108,9 +138,10 @@ class Responder:
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
         with self._lock:  # held for the whole run, or another thread could change the projector between two batches
-            return self._answers(
+            replies = self._replies(
                 lambda rows: self.embeddings([images[i] for i in rows]), prompts, max_new_tokens, batch_size, progress
             )
+        return [reply.text for reply in replies]
 
     def answer_embeddings(
         self,
@@ -122,56 +153,67 @@ class Responder:
     ) -> list[str]:
         """Answers from image embeddings (n, T, d), whichever projector made each: see `answers`."""
         with self._lock:
-            return self._answers(lambda rows: embeddings[rows], prompts, max_new_tokens, batch_size, progress)
+            replies = self._replies(lambda rows: embeddings[rows], prompts, max_new_tokens, batch_size, progress)
+        return [reply.text for reply in replies]
 
-    def _answers(
+    def replies(
+        self,
+        tokens: torch.Tensor,
+        prompts: Sequence[str],
+        token: int,
+        settled: Sequence[Settled],
+        max_new_tokens: int = NEW_TOKENS,
+        batch_size: int = 8,
+        progress: Progress = silent,
+    ) -> list[Reply]:
+        """Answers about vision-tower tokens (n, T, d_vision) under the projector in place, each only until it is
+        settled[i], and the logit of `token` where each begins.
+        """
+        with self._lock:
+            return self._replies(
+                lambda rows: self._project(tokens[rows]), prompts, max_new_tokens, batch_size, progress, token, settled
+            )
+
+    def _replies(
         self,
         embed: Callable[[list[int]], torch.Tensor],
         prompts: Sequence[str],
         max_new_tokens: int,
         batch_size: int,
         progress: Progress,
-    ) -> list[str]:
+        token: int = 0,
+        settled: Sequence[Settled] | None = None,
+    ) -> list[Reply]:
         """embed gives the image embeddings of some rows, so that only one batch of them is in memory."""
         tokens = self.vision.tokens
         ids = {prompt: self._token_ids(prompt, tokens, max_new_tokens) for prompt in set(prompts)}
         # rows of equal length go together: less padding
         order = sorted(range(len(prompts)), key=lambda i: len(ids[prompts[i]]))
-        answers = [""] * len(prompts)
+        replies: list[Reply | None] = [None] * len(prompts)
         total = len(prompts) * max_new_tokens
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            report = _Report(progress, start * max_new_tokens, len(rows), total)
-            new = self._generate([ids[prompts[i]] for i in rows], embed(rows), max_new_tokens, report)
-            for i, written in zip(rows, new, strict=True):
-                answers[i] = self.processor.tokenizer.decode(written, skip_special_tokens=True).strip()
-            progress(STAGE, (start + len(rows)) * max_new_tokens, total)
-        return answers
-
-    def _generate(
-        self, ids: list[list[int]], images: torch.Tensor, max_new_tokens: int, report: "_Report"
-    ) -> list[list[int]]:
-        """New tokens of each row, decoded as one left-padded batch of input embeddings."""
-        longest = max(map(len, ids))
-        padded = torch.tensor([[self._pad] * (longest - len(row)) + row for row in ids], device=self.device)
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids], device=self.device)
-        places = padded == self.model.config.image_token_id
-        # a placeholder's own embedding is never read, and its id may lie beyond the table
-        embeds = self.model.get_input_embeddings()(padded.masked_fill(places, 0))  # (rows, longest, d)
-        embeds = embeds.masked_scatter(places[..., None], images.to(embeds))
-        new = self.model.generate(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            generation_config=GenerationConfig(
-                do_sample=False,
-                num_beams=1,
+            watches = [Report(progress, start * max_new_tokens, len(rows), total)]
+            if settled is not None:
+                watches.append(Enough([settled[i] for i in rows], self._text, max_new_tokens))
+            first = FirstLogit(token)
+            new = greedy(
+                self.model,
+                [ids[prompts[i]] for i in rows],
+                embed(rows),
+                pad=self._pad,
+                eos=self._eos,
                 max_new_tokens=max_new_tokens,
-                eos_token_id=self._eos,
-                pad_token_id=self._pad,
-            ),
-            stopping_criteria=[report],
-        )
-        return new.tolist()
+                watches=watches,
+                first=first,
+            )
+            for i, written, logit in zip(rows, new, first.values, strict=True):
+                replies[i] = Reply(self._text(written).strip(), logit)
+            progress(STAGE, (start + len(rows)) * max_new_tokens, total)
+        return replies
+
+    def _text(self, written: list[int]) -> str:
+        return self.processor.tokenizer.decode(written, skip_special_tokens=True)
 
     def _token_ids(self, question: str, tokens: int, max_new_tokens: int) -> list[int]:
         """The chat prompt as token ids, with `tokens` placeholders where the image goes."""
@@ -202,18 +244,6 @@ class Responder:
             )
         except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
             raise InvalidInput(f"The chat template of {self.label} fails: {' '.join(str(error).split())}") from error
-
-
-class _Report(StoppingCriteria):
-    """Tells a Progress about each token of a batch, and stops nothing (unless Progress raises Cancelled)."""
-
-    def __init__(self, progress: Progress, before: int, rows: int, total: int):
-        self.progress, self.done, self.rows, self.total = progress, before, rows, total
-
-    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
-        self.done += self.rows
-        self.progress(STAGE, self.done, self.total)
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def load_responder(

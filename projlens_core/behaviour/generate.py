@@ -1,0 +1,90 @@
+"""Greedy decoding of one batch: image embeddings into the prompt, then token by token, watched at every step."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import GenerationConfig, LlavaForConditionalGeneration, LogitsProcessor, StoppingCriteria
+
+from projlens_core.progress import Progress
+
+STAGE = "Writing answers"
+
+# (the answer so far, how many tokens may still follow) → whether what it is judged on is decided already
+Settled = Callable[[str, int], bool]
+
+
+def greedy(
+    model: LlavaForConditionalGeneration,
+    ids: list[list[int]],
+    images: torch.Tensor,
+    *,
+    pad: int,
+    eos: list[int],
+    max_new_tokens: int,
+    watches: Sequence[StoppingCriteria],
+    first: "FirstLogit",
+) -> list[list[int]]:
+    """New tokens of each row of prompt tokens, decoded as one left-padded batch of input embeddings.
+
+    images is (rows, T, d): what takes the place of the image tokens. A row ends at one of `eos`, or once a watch says
+    so, and is padded from there.
+    """
+    longest = max(map(len, ids))
+    padded = torch.tensor([[pad] * (longest - len(row)) + row for row in ids], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids], device=model.device)
+    places = padded == model.config.image_token_id
+    # a placeholder's own embedding is never read, and its id may lie beyond the table
+    embeds = model.get_input_embeddings()(padded.masked_fill(places, 0))  # (rows, longest, d)
+    embeds = embeds.masked_scatter(places[..., None], images.to(embeds))
+    new = model.generate(
+        inputs_embeds=embeds,
+        attention_mask=mask,
+        generation_config=GenerationConfig(
+            do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, eos_token_id=eos, pad_token_id=pad
+        ),
+        stopping_criteria=list(watches),
+        logits_processor=[first],
+    )
+    return new.tolist()
+
+
+class Report(StoppingCriteria):
+    """Tells a Progress about each token of a batch, and stops nothing (unless Progress raises Cancelled)."""
+
+    def __init__(self, progress: Progress, before: int, rows: int, total: int):
+        self.progress, self.done, self.rows, self.total = progress, before, rows, total
+
+    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
+        """Which rows are done: none."""
+        self.done += self.rows
+        self.progress(STAGE, self.done, self.total)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+class Enough(StoppingCriteria):
+    """Ends each row of a batch once what it is judged on is settled: more of its tokens would be for nothing."""
+
+    def __init__(self, settled: Sequence[Settled], text: Callable[[list[int]], str], max_new_tokens: int):
+        self.settled, self.text, self.limit = settled, text, max_new_tokens
+        self.done = [False] * len(settled)
+
+    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
+        """Which rows are done: those that are settled."""
+        left = self.limit - input_ids.shape[1]
+        for i, row in enumerate(input_ids.tolist()):
+            self.done[i] = self.done[i] or self.settled[i](self.text(row), left)
+        return torch.tensor(self.done, device=input_ids.device)
+
+
+class FirstLogit(LogitsProcessor):
+    """Notes the logit of one token at the first answer position of each row, and changes nothing."""
+
+    def __init__(self, token: int):
+        self.token = token
+        self.values: list[float] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The scores as they came."""
+        if not self.values:
+            self.values = scores[:, self.token].float().tolist()
+        return scores
