@@ -94,12 +94,12 @@ def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
 def read_projectors(specs: Sequence[str], progress: Progress = silent) -> list[ProjectorWeights]:
     """Read projectors that are to be compared; errors as read_projector.
 
-    Lone projector files say neither family nor activation; they are read as the first of the others that does says.
+    The first is the base on which adapters among the others are laid. Lone projector files say neither family nor activation; they are read as the first of the others that does says.
     """
     read = []
     for done, spec in enumerate(specs):
         progress("Reading projectors", done, len(specs))
-        read.append(read_projector(spec))
+        read.append(read_projector(spec, base=specs[0] if done else None))
     progress("Reading projectors", len(specs), len(specs))
     model = next((weights for weights in read if weights.described), None)
     if model is None:
@@ -139,11 +139,6 @@ def _notes(delta: Delta, control: Delta | None) -> list[str]:
 
 def _precision_notes(base: ProjectorWeights, suspect: ProjectorWeights) -> list[str]:
     """Rounding that was stored, and can be mistaken for a change or hide one."""
-    if base.dtype != suspect.dtype:
-        return [
-            f"The base is stored as {base.dtype} and the suspect as {suspect.dtype}: "
-            "a part of the difference is rounding, which spreads over all singular values."
-        ]
     if base.dtype in _HALF:
         bits = _HALF[base.dtype]
         return [f"Weights are stored as {base.dtype}, {bits} significant bits: smaller changes were rounded away."]

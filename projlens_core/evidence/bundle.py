@@ -1,0 +1,264 @@
+"""A case bundle: a record as one zip of JSON, which reopens without weights.
+
+    manifest.json         format and version, provenance, what is missing, SHA-256 of each exhibit's file
+    exhibits/NAME.json    one exhibit: metrics, charts as Vega-Lite, tables, data, notes
+
+Reading one is reading a stranger's file. It holds data only, never code; its count, sizes and ratio are bounded while
+it is unpacked, whatever its headers claim; it is unpacked in memory, so no path of it ever meets the disk; and all of
+it has to follow one schema.
+"""
+
+import hashlib
+import json
+import math
+import zipfile
+import zlib
+from dataclasses import asdict
+from io import BytesIO
+
+import altair as alt
+import jsonschema
+import pandas as pd
+
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.evidence.drawing import StoredChart, specification
+from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.evidence.inert import MAX_DEPTH, require_inert
+from projlens_core.evidence.record import Missing, Provenance, Record
+from projlens_core.evidence.schema import EXHIBIT, MANIFEST
+from projlens_core.inputs.images import printable
+
+FORMAT, FORMAT_VERSION = "projlens-case", 1
+MANIFEST_FILE = "manifest.json"
+MAX_FILES = 64
+MAX_ZIPPED = 64 * 2**20  # bytes of the bundle itself
+MAX_FILE = 64 * 2**20  # bytes of one file, unpacked
+MAX_TOTAL = 192 * 2**20  # bytes of all of them
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all files: the same record makes the same bytes
+
+
+def pack(record: Record) -> bytes:
+    """The bundle of a record; the same record makes the same bytes. InvalidInput if it exceeds what `unpack` reads."""
+    files = {f"exhibits/{exhibit.key}.json": _json(_exhibit_dict(exhibit)) for exhibit in record.exhibits}
+    manifest = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "title": record.title,
+        "provenance": asdict(record.provenance),
+        "missing": [asdict(part) for part in record.missing],
+        "exhibits": [{"file": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()],
+    }
+    files = {MANIFEST_FILE: _json(manifest), **files}
+    for name, data in files.items():
+        if len(data) > MAX_FILE:
+            raise InvalidInput(
+                f"{name} has {len(data):,} bytes, more than the {MAX_FILE:,} that a bundle's file holds."
+            )
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> Record:
+    """The record in a bundle.
+
+    Raises Unsupported for another version of the format, and InvalidInput, in one sentence, for anything that is not
+    a bundle as `pack` writes it: not a zip, damaged, changed after it was written, too large, not following the
+    schema, or with a chart that would load something.
+    """
+    if len(data) > MAX_ZIPPED:
+        raise InvalidInput(f"The bundle has {len(data):,} bytes, more than the {MAX_ZIPPED:,} that are read.")
+    files = _unzipped(data)
+    if MANIFEST_FILE not in files:
+        raise InvalidInput(f"The file holds no {MANIFEST_FILE}, so it is no case bundle of ProjLens.")
+    manifest = _parsed(MANIFEST_FILE, files[MANIFEST_FILE])
+    _check_format(manifest)
+    _check_schema(MANIFEST_FILE, manifest, MANIFEST)
+    _check_depth(MANIFEST_FILE, manifest["provenance"]["settings"])
+    listed = {entry["file"]: entry["sha256"] for entry in manifest["exhibits"]}
+    if listed.keys() != files.keys() - {MANIFEST_FILE} or len(listed) != len(manifest["exhibits"]):
+        odd = sorted(listed.keys() ^ (files.keys() - {MANIFEST_FILE}))
+        raise InvalidInput(f"The bundle's manifest and its files disagree{_about(odd)}; it was changed or cut.")
+    exhibits = []
+    for name, digest in listed.items():
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise InvalidInput(f"{printable(name)} is not what the bundle's manifest says; it was changed.")
+        document = _parsed(name, files[name])
+        _check_schema(name, document, EXHIBIT)
+        _check_depth(name, document["data"])
+        exhibits.append(_exhibit(name, document))
+    if len({exhibit.key for exhibit in exhibits}) != len(exhibits):
+        raise InvalidInput("The bundle holds two exhibits of one name.")
+    return Record(
+        title=manifest["title"],
+        provenance=Provenance(**manifest["provenance"]),
+        exhibits=tuple(exhibits),
+        missing=tuple(Missing(**part) for part in manifest["missing"]),
+    )
+
+
+def _unzipped(data: bytes) -> dict[str, bytes]:
+    """The files by name, each read at most to its bound: what the directory says of sizes is not believed."""
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            entries = archive.infolist()
+            if len(entries) > MAX_FILES:
+                raise InvalidInput(f"The bundle holds {len(entries):,} files, more than the {MAX_FILES} that are read.")
+            if len({entry.filename for entry in entries}) != len(entries):
+                raise InvalidInput("The bundle holds two files of one name.")
+            files, total = {}, 0
+            for entry in entries:
+                name = printable(entry.filename)
+                if entry.compress_type not in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED) or entry.flag_bits & 1:
+                    raise InvalidInput(f"{name} is packed in a way that a case bundle is not.")
+                with archive.open(entry) as file:
+                    held = file.read(min(MAX_FILE, MAX_TOTAL - total) + 1)
+                total += len(held)
+                if len(held) > MAX_FILE or total > MAX_TOTAL:
+                    raise InvalidInput(f"{name} unpacks to more than a case bundle holds; it was not read.")
+                files[entry.filename] = held
+            return files
+    # what zipfile raises on damage; RuntimeError and NotImplementedError for encryption and odd methods
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, IndexError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"The file is no case bundle, or a damaged one ({_reason(error)}).") from error
+
+
+def _parsed(name: str, data: bytes) -> object:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"it holds {constant}")
+
+    try:
+        return json.loads(data, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{printable(name)} of the bundle is not JSON ({_reason(error)}).") from error
+
+
+def _check_format(manifest: object) -> None:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InvalidInput(f"{MANIFEST_FILE} is not that of a case bundle of ProjLens.")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise Unsupported(
+            f"The bundle has format version {str(manifest.get('format_version'))[:20]}, and this ProjLens reads "
+            f"{FORMAT_VERSION} only: results of different versions are not mixed; write the bundle again."
+        )
+
+
+def _check_schema(name: str, document: object, schema: dict) -> None:
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(document))
+    if error is not None:
+        place = "/".join(map(str, error.absolute_path)) or "its top"
+        raise InvalidInput(
+            f"{printable(name)} of the bundle is not as expected at {_cut(place)}: {_cut(error.message)}."
+        )
+
+
+def _check_depth(name: str, value: object, depth: int = 0) -> None:
+    """What comes next walks through it by recursion."""
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"{printable(name)} of the bundle is nested more than {MAX_DEPTH} deep.")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_depth(name, item, depth + 1)
+
+
+def _exhibit_dict(exhibit: Exhibit) -> dict:
+    return {
+        "key": exhibit.key,
+        "title": exhibit.title,
+        "question": exhibit.question,
+        "metrics": [asdict(metric) for metric in exhibit.metrics],
+        "charts": [_chart_dict(chart) for chart in exhibit.charts],
+        "tables": [_table_dict(table) for table in exhibit.tables],
+        "data": exhibit.data,
+        "notes": list(exhibit.notes),
+    }
+
+
+def _chart_dict(chart: Chart) -> dict:
+    spec = specification(chart.chart)
+    require_inert(spec)
+    return {"name": chart.name, "spec": spec, "caption": chart.caption, "alt": chart.alt}
+
+
+def _table_dict(table: Table) -> dict:
+    frame = table.frame.astype(object).where(table.frame.notna(), None)
+    return {
+        "name": table.name,
+        "columns": [str(column) for column in frame.columns],
+        "rows": frame.to_numpy().tolist(),
+        "caption": table.caption,
+        "help": table.help,
+    }
+
+
+def _exhibit(name: str, document: dict) -> Exhibit:
+    return Exhibit(
+        key=document["key"],
+        title=document["title"],
+        question=document["question"],
+        metrics=tuple(Metric(**metric) for metric in document["metrics"]),
+        charts=tuple(_chart(name, chart) for chart in document["charts"]),
+        tables=tuple(_table(name, table) for table in document["tables"]),
+        data=document["data"],
+        notes=tuple(document["notes"]),
+    )
+
+
+def _chart(name: str, document: dict) -> Chart:
+    spec = document["spec"]
+    try:
+        require_inert(spec)
+        # the grammar alone: the data were looked at, and one row after another they would take seconds here
+        alt.Chart.from_dict({key: value for key, value in spec.items() if key != "datasets"})
+    except InvalidInput as error:
+        raise InvalidInput(f"{printable(name)}, chart {printable(document['name'])}: {error}") from error
+    except (jsonschema.ValidationError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise InvalidInput(
+            f"{printable(name)}, chart {printable(document['name'])}: not a chart in Vega-Lite ({_reason(error)})."
+        ) from error
+    return Chart(document["name"], StoredChart(spec), document["caption"], document["alt"])
+
+
+def _table(name: str, document: dict) -> Table:
+    columns = document["columns"]
+    if len(set(columns)) != len(columns):
+        raise InvalidInput(f"{printable(name)}, table {printable(document['name'])}: two columns have one name.")
+    if any(not isinstance(row, list) or len(row) != len(columns) for row in document["rows"]):
+        raise InvalidInput(f"{printable(name)}, table {printable(document['name'])}: a row is not as wide as the head.")
+    if any(isinstance(cell, dict | list) for row in document["rows"] for cell in row):
+        raise InvalidInput(f"{printable(name)}, table {printable(document['name'])}: a cell is no text and no number.")
+    frame = pd.DataFrame(document["rows"], columns=columns)
+    return Table(document["name"], frame, document["caption"], document["help"])
+
+
+def _json(document: dict) -> bytes:
+    return json.dumps(strict(document), allow_nan=False, ensure_ascii=False).encode()
+
+
+def strict(value: object) -> object:
+    """The value as JSON has it: NaN and infinity, which it lacks, become null, tuples lists, numpy's scalars plain."""
+    match value:
+        case dict():
+            return {str(key): strict(item) for key, item in value.items()}
+        case list() | tuple():
+            return [strict(item) for item in value]
+        case float():
+            return value if math.isfinite(value) else None
+        case _ if hasattr(value, "item"):
+            return strict(value.item())
+    return value
+
+
+def _about(names: list[str]) -> str:
+    return f" about {printable(names[0])}" if names else ""
+
+
+def _reason(error: Exception) -> str:
+    return _cut(" ".join(str(error).split()).rstrip(".") or type(error).__name__)
+
+
+def _cut(text: str) -> str:
+    return printable(text if len(text) <= 160 else text[:159] + "…")

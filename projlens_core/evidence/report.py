@@ -1,0 +1,191 @@
+"""A record as one HTML file: opens offline, prints, and runs nothing that came with a suspect.
+
+Names, templates and answers of a suspect may hold anything. All text goes through the template's escaping; JSON for
+the charts cannot end its script element; and a content security policy allows the two scripts of ours by their hash,
+no other, and no connection to anywhere. The one defence does not rest on the other.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from projlens_core.errors import InvalidInput
+from projlens_core.evidence import drawing
+from projlens_core.evidence.bundle import strict
+from projlens_core.evidence.exhibit import Chart, Table
+from projlens_core.evidence.record import Record
+from projlens_core.evidence.spreadsheet import as_csv
+from projlens_core.inputs.images import printable
+from projlens_core.progress import Progress, silent
+
+WIDE, HALF = 1010, 490  # px, of a chart that has the row to itself, and of one of two
+MAX_ROWS = 60  # of a table, printed; the CSV beside it has all
+MAX_SVG = 1_500_000  # characters; a larger drawing is left to the browser
+STAGE = "Drawing charts"
+_HERE = Path(__file__).parent
+_PICTURE = "data:image/"
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A chart as the template takes it; svg and json are safe as they stand."""
+
+    id: str
+    file: str
+    alt: str
+    caption: str
+    svg: Markup
+    json: Markup
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    help: str
+    number: bool
+
+
+@dataclass(frozen=True)
+class _Cell:
+    text: str
+    number: bool
+    picture: bool
+
+
+@dataclass(frozen=True)
+class _Printed:
+    """A table as the template takes it; csv is a data URI of all its rows."""
+
+    file: str
+    caption: str
+    columns: list[_Column]
+    rows: list[list[_Cell]]
+    left_out: int
+    csv: str
+
+
+def as_html(record: Record, progress: Progress = silent) -> str:
+    """The report. Charts are drawn as SVG, and drawn again with tooltips and a download menu where scripts may run."""
+    total = sum(len(exhibit.charts) for exhibit in record.exhibits)
+    drawn, charts = 0, {}
+    for exhibit in record.exhibits:
+        charts[exhibit.key] = []
+        for number, chart in enumerate(exhibit.charts):
+            progress(STAGE, drawn, total)
+            width = WIDE if len(exhibit.charts) == 1 else HALF
+            charts[exhibit.key].append(_drawn(f"{exhibit.key}-chart-{number}", chart, width))
+            drawn += 1
+    progress(STAGE, drawn, total)
+    vega, js, css = _vega(), _own("report.js"), _own("report.css")
+    return _template().render(
+        record=record,
+        charts=charts,
+        tables={exhibit.key: [_printed(table) for table in exhibit.tables] for exhibit in record.exhibits},
+        settings=json.dumps(strict(record.provenance.settings), indent=2, ensure_ascii=False),
+        policy=_policy(vega, js),
+        vega=Markup(vega),
+        js=Markup(js),
+        css=Markup(css),
+    )
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write the file in one step: whoever looks sees the old one or the new one whole, also after a crash.
+
+    InvalidInput, in one sentence, if the folder does not exist or the disk does not take it.
+    """
+    name = printable(str(path))
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InvalidInput(f"{name} cannot be written ({error.strerror}); choose another place.") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp leaves it to its owner alone
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise InvalidInput(f"{name} cannot be written ({error.strerror}); choose another place.") from error
+
+
+def _drawn(name: str, chart: Chart, width: int) -> _Drawn:
+    spec = drawing.fitted(drawing.specification(chart.chart), width)
+    svg = drawing.svg(spec)
+    if len(svg) > MAX_SVG:
+        svg = f"<p>{html.escape(chart.alt)} Too many marks to draw without scripts.</p>"
+    return _Drawn(name, chart.name, chart.alt, chart.caption, Markup(svg), _json(spec))
+
+
+def _json(value: object) -> Markup:
+    """JSON for a script element: <, > and & escaped, so that nothing in it ends the element or opens a comment."""
+    text = json.dumps(strict(value), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    return Markup(text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026"))
+
+
+def _printed(table: Table) -> _Printed:
+    frame = table.frame
+    numbers = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
+    columns = [
+        _Column(str(name), table.help.get(str(name), ""), number)
+        for name, number in zip(frame.columns, numbers, strict=True)
+    ]
+    rows = [
+        [_cell(value, number) for value, number in zip(row, numbers, strict=True)]
+        for row in frame.head(MAX_ROWS).itertuples(index=False, name=None)
+    ]
+    csv = "data:text/csv;base64," + base64.b64encode(as_csv(frame)).decode()
+    return _Printed(table.name, table.caption, columns, rows, max(len(frame) - MAX_ROWS, 0), csv)
+
+
+def _cell(value: object, number: bool) -> _Cell:
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return _Cell("–", number, False)
+    if isinstance(value, str):
+        return _Cell(value, number, value.startswith(_PICTURE))
+    if isinstance(value, bool | np.bool_):
+        return _Cell("yes" if value else "no", number, False)
+    if isinstance(value, float | np.floating):
+        return _Cell(f"{value:.4g}".replace("-", "−"), number, False)
+    return _Cell(str(value), number, False)
+
+
+def _policy(*scripts: str) -> str:
+    allowed = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("report.html.jinja")
+
+
+@cache
+def _own(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+@cache
+def _vega() -> str:
+    return drawing.javascript()

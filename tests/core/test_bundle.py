@@ -1,0 +1,228 @@
+"""A case bundle gives back what was put in, and a hostile one gives one sentence."""
+
+import io
+import json
+import zipfile
+
+import altair as alt
+import pandas as pd
+import pytest
+
+from projlens_core.behaviour.success import wilson
+from projlens_core.charts.rates import rates
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.evidence import bundle
+from projlens_core.evidence.bundle import pack, unpack
+from projlens_core.evidence.drawing import specification
+from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.evidence.record import Missing, Provenance, Record
+
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+
+
+def some_record() -> Record:
+    chart = rates("Attack success rate", {"base": wilson(0, 10), "suspect": wilson(9, 10)}, "triggered pictures")
+    exhibit = Exhibit(
+        key="response",
+        title="Response",
+        question="What does it say?",
+        metrics=(Metric("ASR", "90 %", "0 %", "60 % – 98 %", "share of triggered pictures"),),
+        charts=(Chart("asr", chart, "How to read this: dots are shares.", "Rates"),),
+        tables=(
+            Table(
+                "answers",
+                pd.DataFrame({"picture": ["a.png", "b.png"], "shift": [0.1, float("nan")], "n": [1, 2]}),
+                "Answers.",
+                {"shift": "embedding units"},
+            ),
+        ),
+        data={"asr": 0.9, "undefined": float("nan"), "settings": {"seed": 0}},
+        notes=("One picture was left out.",),
+    )
+    provenance = Provenance(
+        created="2026-11-23T00:00:00+00:00",
+        projlens="0.1.0",
+        versions={"python": "3.11"},
+        settings={"base": "zoo:base"},
+        hashes={"base": "0" * 64},
+        command="python -m projlens_core report --base zoo:base",
+    )
+    return Record("Targeted refusal", provenance, (exhibit,), (Missing("Logit lens", "It was not asked for."),))
+
+
+def repacked(changes: dict[str, object], *, keep_digests: bool = False) -> bytes:
+    """The bundle of some_record with whole files or single keys of them replaced: {"file": bytes or dict of keys}."""
+    with zipfile.ZipFile(io.BytesIO(pack(some_record()))) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    for name, change in changes.items():
+        files[name] = change if isinstance(change, bytes) else json.dumps(json.loads(files[name]) | change).encode()
+    if not keep_digests:
+        manifest = json.loads(files["manifest.json"])
+        for entry in manifest["exhibits"]:
+            if entry["file"] in files:
+                entry["sha256"] = bundle.hashlib.sha256(files[entry["file"]]).hexdigest()
+        files["manifest.json"] = json.dumps(manifest).encode()
+    return zipped(files)
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def with_spec(**keys: object) -> bytes:
+    """A bundle whose only chart is a plain one with these keys of its specification replaced."""
+    spec = specification(alt.Chart(pd.DataFrame({"x": [1.0], "url": [PICTURE]})).mark_point().encode(x="x:Q"))
+    chart = {"name": "c", "spec": spec | keys, "caption": "", "alt": ""}
+    return repacked({"exhibits/response.json": {"charts": [chart]}})
+
+
+def test_what_was_packed_comes_back():
+    record, again = some_record(), unpack(pack(some_record()))
+    assert again.title == record.title
+    assert again.provenance == record.provenance
+    assert again.missing == record.missing
+    before, after = record.exhibits[0], again.exhibits[0]
+    assert (after.key, after.title, after.question) == (before.key, before.title, before.question)
+    assert after.metrics == before.metrics
+    assert after.notes == before.notes
+    assert after.data == {"asr": 0.9, "undefined": None, "settings": {"seed": 0}}
+    assert after.charts[0].chart.to_dict() == specification(before.charts[0].chart)
+    pd.testing.assert_frame_equal(after.tables[0].frame, before.tables[0].frame)
+    assert after.tables[0].help == before.tables[0].help
+
+
+def test_a_reopened_record_packs_to_the_same_bytes():
+    data = pack(some_record())
+    assert pack(some_record()) == data
+    assert pack(unpack(data)) == data
+
+
+def test_a_chart_of_many_rows_is_stored_whole():
+    frame = pd.DataFrame({"x": range(6000), "y": 0.5})
+    assert len(next(iter(specification(alt.Chart(frame).mark_point().encode(x="x:Q"))["datasets"].values()))) == 6000
+
+
+def test_a_plain_chart_with_pictures_of_its_own_is_opened():
+    image = {"mark": "image", "encoding": {"url": {"field": "url", "type": "nominal"}}}
+    assert unpack(with_spec(**image)).exhibits[0].charts
+
+
+HOSTILE_CHARTS = {
+    "data by address": {"data": {"url": "https://example.com/d.json"}},
+    "a file as data": {"data": {"url": "file:///etc/passwd"}},
+    "an image by address": {"mark": {"type": "image", "url": "https://example.com/i.png"}},
+    "an image computed": {"mark": {"type": "image", "url": {"expr": "'https://' + 'example.com'"}}},
+    "an image from rows": {"datasets": {"d": [{"url": "https://example.com/i.png"}]}},
+    "a drawing that may hold scripts": {"datasets": {"d": [{"url": "data:image/svg+xml,<svg/>"}]}},
+    "another field as an address": {"encoding": {"url": {"field": "x", "type": "nominal"}}},
+    "a computed field as an address": {"transform": [{"calculate": "'https://example.com'", "as": "url"}]},
+    "a link": {"encoding": {"href": {"value": "https://example.com"}}},
+    "options of the renderer": {"usermeta": {"embedOptions": {"patch": "https://example.com/p.json"}}},
+    "a control elsewhere on the page": {
+        "params": [{"name": "p", "value": 1, "bind": {"input": "range", "element": "#other"}}]
+    },
+    "a tooltip with a picture": {"encoding": {"tooltip": [{"field": "x", "title": "image", "type": "nominal"}]}},
+    "a tooltip computed": {"mark": {"type": "point", "tooltip": {"expr": "{'image': 'https://example.com'}"}}},
+    "a cursor loaded": {"mark": {"type": "point", "cursor": "url(https://example.com/c.png), auto"}},
+    "a paint loaded": {"mark": {"type": "point", "fill": "URL (https://example.com/p.svg#a)"}},
+    "another grammar": {"$schema": "https://example.com/vega-lite/v6.json"},
+    "nothing of the grammar": {"mark": "rocket"},
+    "depth": {"description": [[[]]], "title": json.loads("[" * 60 + "]" * 60)},
+}
+
+
+@pytest.mark.parametrize("keys", HOSTILE_CHARTS.values(), ids=HOSTILE_CHARTS)
+def test_a_chart_that_reaches_outside_is_refused(keys):
+    with pytest.raises(InvalidInput, match=r"exhibits/response\.json, chart c: ") as caught:
+        unpack(with_spec(**keys))
+    assert "\n" not in str(caught.value)
+
+
+EXHIBIT = "exhibits/response.json"
+HOSTILE_BUNDLES = {
+    "no zip": (lambda: b"These are notes.", "no case bundle"),
+    "nothing": (lambda: b"", "no case bundle"),
+    "cut": (lambda: pack(some_record())[:-40], "no case bundle"),
+    "a byte turned": (lambda: turned(pack(some_record()), 200), "damaged|changed|not JSON|no case"),
+    "another zip": (lambda: zipped({"a.txt": b"x"}), r"holds no manifest\.json"),
+    "no JSON": (lambda: zipped({"manifest.json": b"{"}), "not JSON"),
+    "NaN": (lambda: repacked({EXHIBIT: b'{"data": NaN}'}), "it holds NaN"),
+    "a list": (lambda: zipped({"manifest.json": b"[]"}), "not that of a case bundle"),
+    "depth": (lambda: zipped({"manifest.json": b"[" * 40_000 + b"]" * 40_000}), "not JSON"),
+    "deep data": (lambda: repacked({EXHIBIT: {"data": nested(500)}}), "nested more than"),
+    "deep settings": (lambda: repacked_provenance(settings=nested(500)), "nested more than"),
+    "a key too many": (lambda: repacked({"manifest.json": {"run": "rm"}}), "run"),
+    "a type": (lambda: repacked({EXHIBIT: {"title": 7}}), "at title"),
+    "a hash that is none": (lambda: repacked_provenance(hashes={"base": "<b>"}), "at provenance/hashes/base"),
+    "a path out": (lambda: zipped({"manifest.json": b"{}", "../../x.json": b"{}"}), "not that of a case bundle"),
+    "a path out in the manifest": (
+        lambda: repacked({"manifest.json": {"exhibits": [{"file": "../x.json", "sha256": "0" * 64}]}}),
+        "at exhibits/0/file",
+    ),
+    "a file besides": (lambda: repacked({"exhibits/other.json": b"{}"}), r"disagree about exhibits/other\.json"),
+    "a changed exhibit": (lambda: repacked({EXHIBIT: {"title": "Clean"}}, keep_digests=True), "it was changed"),
+    "many files": (lambda: zipped({f"{i}": b"" for i in range(100)}), "100 files"),
+    "a bomb": (lambda: zipped({"manifest.json": bytes(100_001)}), "unpacks to more"),
+    "bombs": (lambda: zipped({f"{i}.json": bytes(100_000) for i in range(4)}), "unpacks to more"),
+    "odd packing": (lambda: _bzipped(), "packed in a way"),
+    "uneven rows": (
+        lambda: repacked({EXHIBIT: {"tables": [_table(columns=["a", "b"], rows=[[1]])]}}),
+        "not as wide",
+    ),
+    "tables in cells": (lambda: repacked({EXHIBIT: {"tables": [_table(columns=["a"], rows=[[{}]])]}}), "a cell is no"),
+    "columns of one name": (lambda: repacked({EXHIBIT: {"tables": [_table(columns=["a", "a"])]}}), "one name"),
+    "a name with a path": (lambda: repacked({EXHIBIT: {"tables": [_table(name="../x")]}}), "at tables/0/name"),
+}
+
+
+def turned(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :]
+
+
+def nested(depth: int) -> dict:
+    return json.loads('{"a":' * depth + "1" + "}" * depth)
+
+
+def repacked_provenance(**keys: object) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(pack(some_record()))) as archive:
+        provenance = json.loads(archive.read("manifest.json"))["provenance"]
+    return repacked({"manifest.json": {"provenance": provenance | keys}})
+
+
+def _table(**keys: object) -> dict:
+    return {"name": "t", "columns": [], "rows": [], "caption": "", "help": {}} | keys
+
+
+def _bzipped() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("manifest.json", b"{}")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("make", "sentence"), HOSTILE_BUNDLES.values(), ids=HOSTILE_BUNDLES)
+def test_a_hostile_bundle_gives_one_sentence(make, sentence, monkeypatch):
+    monkeypatch.setattr(bundle, "MAX_TOTAL", 300_000)
+    data = make()
+    monkeypatch.setattr(bundle, "MAX_FILE", 100_000)
+    with pytest.raises(InvalidInput, match=sentence) as caught:
+        unpack(data)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 500
+    assert message.endswith(".")
+
+
+def test_results_of_another_version_are_refused_and_not_mixed():
+    with pytest.raises(Unsupported, match="format version 2, and this ProjLens reads 1 only"):
+        unpack(repacked({"manifest.json": {"format_version": 2}}))
+
+
+def test_a_bundle_that_could_not_be_read_again_is_not_written(monkeypatch):
+    monkeypatch.setattr(bundle, "MAX_FILE", 100)
+    with pytest.raises(InvalidInput, match="more than the 100"):
+        pack(some_record())
