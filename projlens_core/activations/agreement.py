@@ -14,6 +14,7 @@ import torch
 from projlens_core.activations.direction import Direction, ShiftSum
 from projlens_core.weights.delta import Delta
 from projlens_core.weights.projector import as_module
+from projlens_core.weights.triplets import leading
 
 RANKS = 30  # components of each ΔW that are followed, as many as the paper's spectra show
 SAMPLED_TOKENS = 256  # over which a Jacobian is averaged
@@ -69,16 +70,17 @@ def reaches(delta: Delta, tokens: torch.Tensor, ranks: int = RANKS) -> tuple[Rea
     found = []
     for index, layer in enumerate(layers):
         tensor = next((t for t in delta.matrices if t.name == f"{layer.name}.weight"), None)
-        if tensor is None or not tensor.changed or any(later.kind == "merge" for later in layers[index + 1 :]):
+        if layer.kind != "linear" or tensor is None or not tensor.changed:
+            continue
+        if any(later.kind == "merge" for later in layers[index + 1 :]):
             continue
         left = _left_vectors(tensor.delta, ranks)  # (out, K)
         rest = module[index + 1 :]
         columns = _pushed(rest, module[: index + 1], left, tokens) if len(rest) else left
         found.append((tensor.name, columns.double()))
-    if len(found) > 1:
-        found.append((TOGETHER, None))
-    alone = [columns for _, columns in found if columns is not None]
-    return tuple(_reach(name, alone if columns is None else [columns]) for name, columns in found)
+    alone = [_reach(name, [columns]) for name, columns in found]
+    together = [_reach(TOGETHER, [columns for _, columns in found])] if len(found) > 1 else []
+    return tuple(alone + together)
 
 
 def agreement(reach: Reach, directions: Mapping[str, Direction], shift: ShiftSum, seed: int = 0) -> Agreement:
@@ -120,9 +122,9 @@ def _degrees(squared_cosines: np.ndarray) -> np.ndarray:
 
 def _left_vectors(matrix: torch.Tensor, ranks: int) -> torch.Tensor:
     """The left singular vectors (rows, K) of the strongest components, of which rounding makes none."""
-    u, s, _ = torch.linalg.svd(matrix.float(), full_matrices=False)
-    rounding = max(matrix.shape) * torch.finfo(torch.float32).eps * s[0]
-    return u[:, : min(ranks, int((s > rounding).sum()))]
+    found = leading(matrix, min(ranks, *matrix.shape))
+    rounding = max(matrix.shape) * torch.finfo(torch.float32).eps * found.values[0]
+    return found.u[:, : int((found.values > rounding).sum())]
 
 
 def _pushed(

@@ -6,10 +6,10 @@ Exit code 0: done. 1: failed, one sentence on stderr. 2: wrong use (argparse say
 import argparse
 import sys
 
-from projlens_core.cli import activations, asr, respond, trigger, weights, zoo
+from projlens_core.cli import activations, asr, respond, shift, trigger, weights, zoo
 from projlens_core.errors import ProjLensError
 
-COMMANDS = (weights, activations, respond, asr, trigger, zoo)
+COMMANDS = (weights, activations, shift, respond, asr, trigger, zoo)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,6 +15,22 @@ from projlens_core.progress import Progress
 from projlens_core.sources import resolve
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import ProjectorWeights
+
+if TYPE_CHECKING:
+    from projlens_core.activations.model import VisionModel
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The projectors of the case, the pictures, and the tower that reads them; spec and control may be None."""
+
+    case: Case
+    base: ProjectorWeights
+    suspect: ProjectorWeights
+    control: ProjectorWeights | None
+    spec: TriggerSpec | None
+    pictures: Twins
+    vision: "VisionModel"
 
 
 @dataclass(frozen=True)
@@ -36,14 +53,13 @@ class Encoded:
         return {role: weights for role, weights in roles.items() if weights is not None}
 
 
-def encode(args: argparse.Namespace, report: Progress) -> Encoded:
-    """Read what add_case, add_images, add_trigger and add_device of `arguments` ask for, and run the vision tower.
+def prepare(args: argparse.Namespace, report: Progress) -> Prepared:
+    """Read what add_case, add_images, add_trigger and add_device of `arguments` ask for; the tower is not run yet.
 
     Errors as of the readers; InvalidInput too where suspect or control cannot be compared with base.
     """
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
     from projlens_core.activations.model import load_vision
-    from projlens_core.activations.tokens import image_tokens
 
     quiet_transformers()
     base_source, suspect_source = resolve(args.base), resolve(args.suspect)
@@ -55,15 +71,23 @@ def encode(args: argparse.Namespace, report: Progress) -> Encoded:
         compare(base, other)  # says in a sentence why two projectors cannot be compared
     # A lone projector file has no tower; the other model's serves, since projector-only tuning leaves the tower be.
     vision = load_vision(base_source if base_source.model or not suspect_source.model else suspect_source, args.device)
-    tokens = image_tokens(vision, pictures.clean + (pictures.triggered or []), report)
-    n = len(pictures.clean)
+    return Prepared(Case(*specs), base, suspect, control[0] if control else None, spec, pictures, vision)
+
+
+def encode(args: argparse.Namespace, report: Progress) -> Encoded:
+    """What `prepare` reads, with all tokens of the pictures at once."""
+    from projlens_core.activations.tokens import image_tokens  # only here: see prepare
+
+    seen = prepare(args, report)
+    tokens = image_tokens(seen.vision, seen.pictures.clean + (seen.pictures.triggered or []), report)
+    n = len(seen.pictures.clean)
     return Encoded(
-        case=Case(*specs),
-        base=base,
-        suspect=suspect,
-        control=control[0] if control else None,
-        spec=spec,
-        pictures=pictures,
+        case=seen.case,
+        base=seen.base,
+        suspect=seen.suspect,
+        control=seen.control,
+        spec=seen.spec,
+        pictures=seen.pictures,
         clean=tokens[:n],
-        triggered=tokens[n:] if pictures.triggered is not None else None,
+        triggered=tokens[n:] if seen.pictures.triggered is not None else None,
     )

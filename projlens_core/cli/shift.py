@@ -1,0 +1,116 @@
+"""`projlens_core shift`: a set's embedding shift taken apart, and its pictures ranked. Runs no language model."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+
+from projlens_core.cli import arguments, terminal
+from projlens_core.cli.encoded import Prepared, prepare
+from projlens_core.errors import InvalidInput
+from projlens_core.evidence.spreadsheet import as_csv
+from projlens_core.progress import Progress
+from projlens_core.weights.delta import compare
+
+if TYPE_CHECKING:
+    from projlens_core.activations.set_shift import Chunks
+    from projlens_core.evidence.exhibit import Exhibit
+
+AT_ONCE = 32  # pictures whose tokens are in memory together
+SHOWN = 10  # ranks and pictures in the text; JSON and CSV have all
+
+
+def add_parser(sub: argparse._SubParsersAction) -> None:
+    """Add this command to the command line."""
+    parser = sub.add_parser("shift", help="rank pictures by shift; embedding spectrum and its agreement with ΔW")
+    arguments.add_case(parser)
+    arguments.add_images(parser)
+    arguments.add_trigger(parser, optional=True)
+    parser.add_argument(
+        "--norm",
+        choices=("input", "output"),
+        default="output",
+        help="hold shifts against the norm of the projector's input or of base's output (the default)",
+    )
+    arguments.add_device(parser)
+    arguments.add_json(parser, "spectra, angles, fits, outliers and every picture")
+    arguments.add_csv(parser, "the table of pictures")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Analyse the pictures of a folder, some at a time, and write what was found."""
+    # Only here: see encoded.
+    from projlens_core.activations.set_shift import set_shift
+    from projlens_core.exhibits.embedding import embedding
+
+    report = terminal.progress()
+    seen = prepare(args, report)
+    chunks = _chunks(seen, report)
+    found = {
+        role: set_shift(compare(seen.base, weights), seen.pictures.names, chunks, args.norm, report)
+        for role, weights in (("suspect", seen.suspect), ("control", seen.control))
+        if weights is not None
+    }
+    exhibit = embedding(found, _settings(args, seen))
+    if args.csv:
+        try:
+            args.csv.write_bytes(as_csv(exhibit.tables[0].frame))
+        except OSError as error:
+            raise InvalidInput(f"The table cannot be written to {args.csv}: {error.strerror}.") from error
+    failures = [{"image": name, "reason": reason} for name, reason in seen.pictures.failures]
+    if args.json:
+        terminal.write_json(exhibit.data | {"failures": failures})
+    else:
+        sys.stdout.write(_as_text(exhibit, failures))
+
+
+def _chunks(seen: Prepared, report: Progress) -> "dict[str, Chunks]":
+    """The tokens of each condition, AT_ONCE pictures at a time; the second pass finds them in the disk cache."""
+    from projlens_core.activations.tokens import image_tokens  # only here: see encoded
+
+    both = {"clean": seen.pictures.clean, "triggered": seen.pictures.triggered}
+
+    def read(condition: str) -> Iterator[torch.Tensor]:
+        images = both[condition]
+        for start in range(0, len(images), AT_ONCE):
+            yield image_tokens(seen.vision, images[start : start + AT_ONCE], report)
+
+    return {
+        condition: lambda condition=condition: read(condition)
+        for condition, images in both.items()
+        if images is not None
+    }
+
+
+def _settings(args: argparse.Namespace, seen: Prepared) -> dict:
+    """Everything that decides the numbers."""
+    projectors = {"base": seen.base, "suspect": seen.suspect, "control": seen.control}
+    return {
+        "base": args.base,
+        "suspect": args.suspect,
+        "control": args.control,
+        "sha256": {role: weights.sha256 for role, weights in projectors.items() if weights is not None},
+        "trigger": seen.spec.to_dict() if seen.spec else None,
+        "images": len(seen.pictures.names),
+        "norm": args.norm,
+        "seed": 0,
+    }
+
+
+def _as_text(exhibit: "Exhibit", failures: list[dict[str, str]]) -> str:
+    """The headline numbers and the first rows of the tables, as a person reads them."""
+    lines = []
+    for card in exhibit.metrics:
+        beside = ", ".join(part for part in (f"control {card.control}" if card.control else "", card.interval) if part)
+        lines.append(f"{card.label}: {card.value}" + (f" ({beside})" if beside else ""))
+    ranked, fits = exhibit.tables[:2]
+    means = ["picture", *(column for column in ranked.frame if column.endswith("mean"))]
+    for name, frame in (("mean |ΔE·v₀|", ranked.frame[means]), (fits.name, fits.frame)):
+        shown = frame.head(SHOWN)
+        more = f", the first {len(shown)} of {len(frame)} pictures" if len(frame) > len(shown) else ""
+        lines += ["", f"{name}{more}", shown.to_csv(sep="\t", index=False, float_format="%.4g").rstrip("\n")]
+    lines += ["", *(f"- {note}" for note in exhibit.notes), *(f"left out: {f['reason']}" for f in failures)]
+    return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,183 @@
+"""The embedding shift of a set of pictures: how many directions, out of which weights, and which pictures move most."""
+
+import numpy as np
+
+from projlens_core.activations.agreement import TOGETHER, Agreement
+from projlens_core.activations.embedding_spectrum import Band, EmbeddingSpectrum, band, chance_cosine
+from projlens_core.activations.ranking import By
+from projlens_core.charts import embedding as charts
+from projlens_core.evidence.exhibit import Chart, Exhibit, Metric
+from projlens_core.exhibits import embedding_tables as tables
+from projlens_core.exhibits.embedding_tables import TOP, Roles
+
+TITLE = "Embedding shift of a set"
+QUESTION = "How many directions does the shift need, do the changed weights reach them, which pictures move most?"
+FEW = 5  # directions into which the paper finds nearly all of the shift to fit
+ALONE = (
+    "No control: an honest fine-tune moves embeddings along few directions too, so these numbers describe the shift "
+    "and do not say whether it is a backdoor's."
+)
+
+
+def embedding(found: Roles, settings: dict) -> Exhibit:
+    """Everything about a set; settings says what decides the numbers, as Exhibit.data keeps it."""
+    notes = [] if "control" in found else [ALONE]
+    notes += unreached(found)
+    return Exhibit(
+        key="embedding",
+        title=TITLE,
+        question=QUESTION,
+        metrics=metrics(found),
+        charts=(*spectra(found), *agreements(found), universality(found), *ranked(found, "mean")),
+        tables=(
+            tables.pictures(found),
+            tables.norm_shift(found),
+            tables.spectrum(found),
+            tables.agreement(found),
+            tables.outliers(found),
+        ),
+        data={"settings": settings} | {role: tables.as_data(one) for role, one in found.items()},
+        notes=tuple(notes),
+    )
+
+
+def metrics(found: Roles) -> tuple[Metric, ...]:
+    """The headline numbers: concentration of ΔE, its agreement with ΔW, and of images with each other."""
+    suspect, control = found["suspect"], found.get("control")
+    condition = "triggered" if "triggered" in suspect.conditions else "clean"
+    energy = _few(suspect.conditions[condition].spectrum)
+    cards = [
+        Metric(
+            f"Top {FEW} hold of ΔE",
+            f"{energy.mean[-1]:.0%}",
+            f"{_few(control.conditions[condition].spectrum).mean[-1]:.0%}" if control else None,
+            f"{energy.low[-1]:.0%} – {energy.high[-1]:.0%}" if np.isfinite(energy.low[-1]) else None,
+            f"Share of a {condition} picture's ‖ΔE‖² that its {FEW} strongest directions hold, mean over pictures, "
+            "with the mean's 95 % interval.",
+        )
+    ]
+    if suspect.agreements:
+        wide = suspect.agreements[-1]
+        theirs = control.agreements[-1] if control and control.agreements else None
+        rank = min(FEW, len(wide.share))
+        cards.append(
+            Metric(
+                f"Drift to top {rank} of ΔW",
+                f"{_angle(wide):.0f}°",
+                f"{_angle(theirs):.0f}°" if theirs else None,
+                f"chance {wide.chance_angle[rank - 1]:.0f}°",
+                f"Angle between the drift direction and all that the {rank} strongest components of each ΔW reach: "
+                "0° is inside. Beside it the median of random directions.",
+            )
+        )
+    cards.append(
+        Metric(
+            "Pictures share v₀",
+            f"{np.median(suspect.conditions[condition].cosines):.2f}",
+            f"{np.median(control.conditions[condition].cosines):.2f}" if control else None,
+            f"chance below {chance_cosine(len(suspect.direction.vector)):.2f}",
+            f"Median |cos| between a {condition} picture's own drift direction and the universal one; 1 is the same.",
+        )
+    )
+    return tuple(cards)
+
+
+def spectra(found: Roles) -> tuple[Chart, ...]:
+    """Singular values of ΔE and their energy, mean and band, for each projector on shared axes."""
+    values = {r: {c: band(s.spectrum.values) for c, s in one.conditions.items()} for r, one in found.items()}
+    energy = {r: {c: band(s.spectrum.energy) for c, s in one.conditions.items()} for r, one in found.items()}
+    tops = [curve.mean[0] + np.nan_to_num(curve.std[0]) for curves in values.values() for curve in curves.values()]
+    caption = (
+        "How to read this: lines are means over pictures, the dark band the mean's 95 % interval, the light one a "
+        "standard deviation. A shift that needs few directions falls steeply; see whether the control's does too."
+    )
+    drawn = [
+        ("values", "Singular values of ΔE", values, "singular value σₖ", (0.0, 1.05 * max(tops)), False),
+        ("energy", "Energy of ΔE", energy, "cumulative energy", (0.0, 1.0), True),
+    ]
+    return tuple(
+        Chart(
+            f"embedding-{name}-{role}",
+            charts.bands(f"{role.capitalize()}: {title}", curves, TOP, measure, domain, share),
+            caption,
+            f"{title} by rank, mean over pictures with bands, clean and triggered, {role}.",
+        )
+        for name, title, by_role, measure, domain, share in drawn
+        for role, curves in by_role.items()
+    )
+
+
+def agreements(found: Roles) -> tuple[Chart, ...]:
+    """Angle between drift and reach of each ΔW, suspect and control over chance; none where nothing is reached."""
+    by_name: dict[str, dict[str, Agreement]] = {}
+    for role, one in found.items():
+        for each in one.agreements:
+            by_name.setdefault(each.reach.name, {})[role] = each
+    return tuple(
+        Chart(
+            f"agreement-{name.replace(' ', '-')}",
+            charts.agreement(f"Drift against {name}", by_role, "all"),
+            "How to read this: 0° means that the drift direction lies inside what these components of ΔW can write; "
+            "the dashed line is a random direction. An earlier layer is followed to first order, through the mean "
+            "gate of the later ones, so a large angle does not clear it.",
+            f"Angle between the drift direction and the reach of {name}, by number of components.",
+        )
+        for name, by_role in sorted(by_name.items(), key=lambda item: item[0] == TOGETHER)
+    )
+
+
+def universality(found: Roles) -> Chart:
+    """Each picture's own drift direction against the universal one."""
+    cosines = {role: {c: s.cosines for c, s in one.conditions.items()} for role, one in found.items()}
+    suspect = found["suspect"]
+    return Chart(
+        "universality",
+        charts.universality(
+            "One direction for all pictures?",
+            cosines,
+            suspect.conditions["clean"].ranking.names,
+            chance_cosine(len(suspect.direction.vector)),
+        ),
+        "How to read this: one tick a picture; at 1 its own drift direction is the universal one, left of the dashed "
+        "line it is no closer to it than random directions are. The sign of a direction is a convention and left out.",
+        "Strip of cosines between each picture's own drift direction and the universal one.",
+    )
+
+
+def ranked(found: Roles, by: By) -> tuple[Chart, ...]:
+    """Pictures by how far they are pushed, for each projector on one scale."""
+    limit = max(float(getattr(s.ranking, by).max()) for one in found.values() for s in one.conditions.values())
+    return tuple(
+        Chart(
+            f"ranking-{role}",
+            charts.ranked(
+                f"{role.capitalize()}: pictures by {by} shift",
+                {condition: s.ranking for condition, s in one.conditions.items()},
+                by,
+                1.05 * limit or 1.0,
+            ),
+            "How to read this: one dot a picture, the farthest pushed first, clean and triggered ranked apart; a "
+            "backdoor lifts the triggered dots off the clean ones, which an honest fine-tune does not.",
+            f"Shift of every picture in descending order, clean and triggered, {role}.",
+        )
+        for role, one in found.items()
+    )
+
+
+def unreached(found: Roles) -> list[str]:
+    """A sentence for each projector of which no matrix changed in a way that can be followed."""
+    return [
+        f"{role.capitalize()}: no matrix changed whose output can be followed to the embeddings, so weights and "
+        "drift are not compared."
+        for role, one in found.items()
+        if not one.agreements
+    ]
+
+
+def _few(spectrum: EmbeddingSpectrum) -> Band:
+    return band(spectrum.energy[:, :FEW])
+
+
+def _angle(found: Agreement) -> float:
+    angles = found.angles["all"]
+    return float(angles[min(FEW, len(angles)) - 1])

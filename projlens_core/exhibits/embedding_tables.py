@@ -1,0 +1,198 @@
+"""The tables and the JSON of a set's embedding shift."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from projlens_core.activations.agreement import Agreement
+from projlens_core.activations.embedding_spectrum import Band, band
+from projlens_core.activations.set_shift import SetCondition, SetShift
+from projlens_core.evidence.exhibit import Table
+
+TOP = 30  # ranks shown and written, as in the paper's figures
+
+Roles = Mapping[str, SetShift]  # "suspect" and, where there is one, "control"
+
+
+def pictures(found: Roles) -> Table:
+    """One row a picture, the farthest pushed by the suspect first: shift, place, and how universal its direction is."""
+    suspect = found["suspect"]
+    condition = "triggered" if "triggered" in suspect.conditions else "clean"
+    columns: dict[str, object] = {"picture": suspect.conditions["clean"].ranking.names}
+    for role, one in found.items():
+        for name, part in one.conditions.items():
+            who = f"{role}, {name}"
+            columns |= {
+                f"{who}: place": part.ranking.places(),
+                f"{who}: mean": part.ranking.mean,
+                f"{who}: largest": part.ranking.largest,
+                f"{who}: own v₀": part.cosines,
+            }
+    frame = pd.DataFrame(columns).iloc[suspect.conditions[condition].ranking.order()].reset_index(drop=True)
+    return Table(
+        "pictures-ranked",
+        frame,
+        "How to read this: mean and largest |ΔE·v₀| over a picture's patches, along each projector's universal drift "
+        "direction, with the picture's place among all; own v₀ is |cos| of its own direction with that one.",
+    )
+
+
+def norm_shift(found: Roles) -> Table:
+    """The norm–shift relation, least squares beside the robust line."""
+    rows = [
+        {
+            "projector": role,
+            "condition": name,
+            "norm of": "projector's input ‖h‖" if one.norm == "input" else "base's output ‖E_b‖",
+            "r": part.fit.r,
+            "r from": part.fit.low,
+            "r to": part.fit.high,
+            "slope": part.fit.slope,
+            "slope from": part.fit.slope_low,
+            "slope to": part.fit.slope_high,
+            "robust slope": part.robust.slope,
+            "robust from": part.robust.slope_low,
+            "robust to": part.robust.slope_high,
+            "tokens": part.fit.n,
+            "outliers": len(part.outliers.score),
+            "note": part.fit.note or "",
+        }
+        for role, one in found.items()
+        for name, part in one.conditions.items()
+    ]
+    return Table(
+        "norm-shift",
+        pd.DataFrame(rows),
+        "How to read this: where the robust slope (Theil–Sen) leaves the interval of the least-squares one, a few "
+        "extreme patches make the line. Intervals are 95 %, over resampled pictures; no token is left out.",
+    )
+
+
+def spectrum(found: Roles) -> Table:
+    """Mean singular value and energy at each rank."""
+    parts = []
+    for role, one in found.items():
+        for name, part in one.conditions.items():
+            values, energy = band(part.spectrum.values), band(part.spectrum.energy)
+            top = len(values.mean[:TOP])
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "projector": role,
+                        "condition": name,
+                        "rank": np.arange(1, top + 1),
+                        "σ, mean": values.mean[:top],
+                        "σ, std": values.std[:top],
+                        "σ, from": values.low[:top],
+                        "σ, to": values.high[:top],
+                        "energy, mean": energy.mean[:top],
+                        "energy, std": energy.std[:top],
+                        "energy, from": energy.low[:top],
+                        "energy, to": energy.high[:top],
+                    }
+                )
+            )
+    return Table(
+        "embedding-spectrum",
+        pd.concat(parts, ignore_index=True),
+        "How to read this: over pictures, at each rank; from and to bound the mean with 95 % confidence.",
+    )
+
+
+def agreement(found: Roles) -> Table:
+    """Angles and energy inside what each ΔW reaches, by number of components."""
+    parts = [
+        pd.DataFrame(
+            {"projector": role, "ΔW": each.reach.name, "components": np.arange(1, len(each.share) + 1)}
+            | {"dimensions": each.reach.sizes}
+            | {f"angle, {name} (°)": angles for name, angles in each.angles.items()}
+            | {"random direction (°)": each.chance_angle, "97.5 % of them beyond (°)": each.chance_low}
+            | {"share of ‖ΔE‖² inside": each.share, "by chance": each.chance_share}
+        )
+        for role, one in found.items()
+        for each in one.agreements
+    ]
+    return Table(
+        "agreement",
+        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(),
+        "How to read this: the angle is between the drift direction (of all, clean, triggered pictures) and the span "
+        "that so many components reach; by chance is what a span of that many dimensions holds of any direction.",
+    )
+
+
+def outliers(found: Roles) -> Table:
+    """Every patch far off the robust norm–shift line, farthest first."""
+    parts = [
+        pd.DataFrame(
+            {
+                "projector": role,
+                "condition": name,
+                "picture": [part.ranking.names[i] for i in part.outliers.image],
+                "patch": part.outliers.token + 1,
+                "score": part.outliers.score,
+            }
+        )
+        for role, one in found.items()
+        for name, part in one.conditions.items()
+    ]
+    return Table(
+        "outliers",
+        pd.concat(parts, ignore_index=True),
+        "How to read this: patches off the robust line by more than 3.5 robust standard deviations (the score), "
+        "counted row by row from 1; they take part in every fit.",
+    )
+
+
+def as_data(one: SetShift) -> dict:
+    """One projector as JSON-ready values."""
+    return {
+        "direction": {
+            "explained": one.direction.explained,
+            "singular_values": one.direction.singular_values[:TOP].tolist(),
+        },
+        "norm": one.norm,
+        "agreement": [_agreement_data(each) for each in one.agreements],
+        **{name: _condition_data(part) for name, part in one.conditions.items()},
+    }
+
+
+def _agreement_data(each: Agreement) -> dict:
+    return {
+        "reach": each.reach.name,
+        "dimensions": each.reach.sizes.tolist(),
+        "angles": {name: angles.tolist() for name, angles in each.angles.items()},
+        "share": each.share.tolist(),
+        "chance": {
+            "angle": each.chance_angle.tolist(),
+            "low": each.chance_low.tolist(),
+            "share": each.chance_share.tolist(),
+        },
+    }
+
+
+def _condition_data(part: SetCondition) -> dict:
+    curves = {"values": part.spectrum.values, "energy": part.spectrum.energy}
+    return {
+        "spectrum": {name: _band_data(band(curve[:, :TOP])) for name, curve in curves.items()},
+        "fit": asdict(part.fit),
+        "robust_fit": asdict(part.robust),
+        "outliers": [
+            {"image": part.ranking.names[i], "token": int(token), "score": float(score)}
+            for i, token, score in zip(part.outliers.image, part.outliers.token, part.outliers.score, strict=True)
+        ],
+        "ranking": [
+            {
+                "image": part.ranking.names[i],
+                "mean": float(part.ranking.mean[i]),
+                "max": float(part.ranking.largest[i]),
+                "cosine": float(part.cosines[i]),
+            }
+            for i in part.ranking.order()
+        ],
+    }
+
+
+def _band_data(curve: Band) -> dict:
+    return {name: getattr(curve, name).tolist() for name in ("mean", "std", "low", "high")}
