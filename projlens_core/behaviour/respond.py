@@ -57,6 +57,9 @@ class Reply:
     logit: float
 
 
+Embed = Callable[[list[int]], torch.Tensor]  # numbers of rows → their image embeddings (rows, T, d)
+
+
 class Responder:
     """A whole llava model that answers questions about images, greedily, under the projector it holds at the moment.
 
@@ -116,10 +119,10 @@ class Responder:
 
     def embeddings(self, images: Sequence[Image.Image], progress: Progress = silent) -> torch.Tensor:
         """Image embeddings (n, T, d) of the projector in place, on the model's device and in its precision."""
-        return self._project(image_tokens(self.vision, images, progress))
+        return self.project(image_tokens(self.vision, images, progress))
 
-    def _project(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(n, T, d_vision) → (n, T, d)."""
+    def project(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The same from vision-tower tokens: (n, T, d_vision) → (n, T, d)."""
         with torch.no_grad(), self._lock:
             return self.model.model.multi_modal_projector(tokens.to(self.device, self.model.dtype))
 
@@ -137,11 +140,9 @@ class Responder:
         """
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
-        with self._lock:  # held for the whole run, or another thread could change the projector between two batches
-            replies = self._replies(
-                lambda rows: self.embeddings([images[i] for i in rows]), prompts, max_new_tokens, batch_size, progress
-            )
-        return [reply.text for reply in replies]
+        return self._texts(
+            lambda rows: self.embeddings([images[i] for i in rows]), prompts, max_new_tokens, batch_size, progress
+        )
 
     def answer_embeddings(
         self,
@@ -152,64 +153,55 @@ class Responder:
         progress: Progress = silent,
     ) -> list[str]:
         """Answers from image embeddings (n, T, d), whichever projector made each: see `answers`."""
-        with self._lock:
-            replies = self._replies(lambda rows: embeddings[rows], prompts, max_new_tokens, batch_size, progress)
+        return self._texts(lambda rows: embeddings[rows], prompts, max_new_tokens, batch_size, progress)
+
+    def _texts(
+        self, embed: Embed, prompts: Sequence[str], max_new_tokens: int, batch_size: int, progress: Progress
+    ) -> list[str]:
+        replies = self.replies(embed, prompts, self._pad, None, max_new_tokens, batch_size, progress)
         return [reply.text for reply in replies]
 
     def replies(
         self,
-        tokens: torch.Tensor,
+        embed: Embed,
         prompts: Sequence[str],
         token: int,
-        settled: Sequence[Settled],
+        settled: Sequence[Settled] | None = None,
         max_new_tokens: int = NEW_TOKENS,
         batch_size: int = 8,
         progress: Progress = silent,
     ) -> list[Reply]:
-        """Answers about vision-tower tokens (n, T, d_vision) under the projector in place, each only until it is
-        settled[i], and the logit of `token` where each begins.
-        """
-        with self._lock:
-            return self._replies(
-                lambda rows: self._project(tokens[rows]), prompts, max_new_tokens, batch_size, progress, token, settled
-            )
+        """Answers to the prompts, each only until it is settled[i], and the logit of `token` where each begins.
 
-    def _replies(
-        self,
-        embed: Callable[[list[int]], torch.Tensor],
-        prompts: Sequence[str],
-        max_new_tokens: int,
-        batch_size: int,
-        progress: Progress,
-        token: int = 0,
-        settled: Sequence[Settled] | None = None,
-    ) -> list[Reply]:
-        """embed gives the image embeddings of some rows, so that only one batch of them is in memory."""
+        embed gives the image embeddings of some rows, so that only one batch of them need be in memory; the projector
+        in place stays there until all are answered.
+        """
         tokens = self.vision.tokens
         ids = {prompt: self._token_ids(prompt, tokens, max_new_tokens) for prompt in set(prompts)}
         # rows of equal length go together: less padding
         order = sorted(range(len(prompts)), key=lambda i: len(ids[prompts[i]]))
         replies: list[Reply | None] = [None] * len(prompts)
         total = len(prompts) * max_new_tokens
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            watches = [Report(progress, start * max_new_tokens, len(rows), total)]
-            if settled is not None:
-                watches.append(Enough([settled[i] for i in rows], self._text, max_new_tokens))
-            first = FirstLogit(token)
-            new = greedy(
-                self.model,
-                [ids[prompts[i]] for i in rows],
-                embed(rows),
-                pad=self._pad,
-                eos=self._eos,
-                max_new_tokens=max_new_tokens,
-                watches=watches,
-                first=first,
-            )
-            for i, written, logit in zip(rows, new, first.values, strict=True):
-                replies[i] = Reply(self._text(written).strip(), logit)
-            progress(STAGE, (start + len(rows)) * max_new_tokens, total)
+        with self._lock:  # held for the whole run, or another thread could change the projector between two batches
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                watches = [Report(progress, start * max_new_tokens, len(rows), total)]
+                if settled is not None:
+                    watches.append(Enough([settled[i] for i in rows], self._text, max_new_tokens))
+                first = FirstLogit(token)
+                new = greedy(
+                    self.model,
+                    [ids[prompts[i]] for i in rows],
+                    embed(rows),
+                    pad=self._pad,
+                    eos=self._eos,
+                    max_new_tokens=max_new_tokens,
+                    watches=watches,
+                    first=first,
+                )
+                for i, written, logit in zip(rows, new, first.values, strict=True):
+                    replies[i] = Reply(self._text(written).strip(), logit)
+                progress(STAGE, (start + len(rows)) * max_new_tokens, total)
         return replies
 
     def _text(self, written: list[int]) -> str:

@@ -1,0 +1,194 @@
+"""How few directions carry the backdoor: components of both ΔW put into base or taken out of the suspect, then asked.
+
+Paper: joint W1×W2 rank-k recovery and ablation, scored by ASR and target logit; here beside clean utility.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from PIL import Image
+
+from projlens_core.behaviour.respond import NEW_TOKENS, Responder
+from projlens_core.behaviour.scoring import Score, Scorer
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.progress import Progress, silent
+from projlens_core.weights.delta import Delta
+from projlens_core.weights.projector import ProjectorWeights
+from projlens_core.weights.subspace import ablate, decompose, inject
+from projlens_core.weights.triplets import Triplets
+
+Mode = Literal["inject", "ablate"]
+Choice = Literal["top", "one", "rest"]
+MODES = {"inject": "Inject into base", "ablate": "Ablate from suspect"}
+CHOICES = {"top": "components 1 to k", "one": "component k alone", "rest": "components 2 to k"}
+BIASES = ("base", "suspect")
+CARRIES = 0.9  # share of the suspect's ASR from which components are said to carry the backdoor
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is done with the components of ΔW. biases: whose tensors that are no matrices the edited projector has."""
+
+    mode: Mode = "inject"
+    choice: Choice = "top"
+    biases: Literal["base", "suspect"] = "base"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("mode", MODES), ("choice", CHOICES), ("biases", BIASES)):
+            if getattr(self, name) not in allowed:
+                raise InvalidInput(f"The edit's {name} is {getattr(self, name)!r}; it must be {', '.join(allowed)}.")
+
+    def components(self, k: int) -> tuple[int, ...]:
+        """The numbers, from 1 on, of the components that k stands for; none for k = 0."""
+        if self.choice == "one":
+            return (k,) if k else ()
+        return tuple(range(2 if self.choice == "rest" else 1, k + 1))
+
+
+class Editor:
+    """Makes the edited projectors of one delta; its singular triplets are found once, up to the largest k."""
+
+    def __init__(self, delta: Delta, edit: Edit, largest: int):
+        if len(delta.matrices) != 2:
+            names = ", ".join(t.name for t in delta.matrices)
+            raise Unsupported(f"A grid needs a projector of two matrices, W1 and W2; this one has {names}.")
+        sides = [min(tensor.shape) for tensor in delta.matrices]
+        if largest > min(sides):
+            raise InvalidInput(f"Rank {largest} was asked for, but ΔW₁ and ΔW₂ have only {sides[0]} and {sides[1]}.")
+        self.delta, self.edit = delta, edit
+        self._known: dict[str, Triplets] | None = decompose(delta, largest) if largest else None
+
+    def projector(self, k1: int, k2: int) -> ProjectorWeights:
+        """The projector with the components that k1 and k2 stand for put in, or taken out."""
+        names = [tensor.name for tensor in self.delta.matrices]
+        ranks = {name: self.edit.components(k) for name, k in zip(names, (k1, k2), strict=True)}
+        change = inject if self.edit.mode == "inject" else ablate
+        return change(self.delta, ranks, biases=self.edit.biases, known=self._known)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Scores by (k1, k2): rows are k of ΔW₁, columns k of ΔW₂; cells that are not measured yet are absent.
+
+    whole: scores of base, suspect and, if there is one, control as they are, on the same questions, by role.
+    """
+
+    edit: Edit
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    cells: Mapping[tuple[int, int], Score] = field(default_factory=dict)
+    whole: Mapping[str, Score] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> list[tuple[int, int]]:
+        """All cells in the order in which they are measured: small ranks first."""
+        return sorted(((a, b) for a in self.rows for b in self.columns), key=lambda cell: (sum(cell), cell))
+
+    @property
+    def missing(self) -> list[tuple[int, int]]:
+        """The cells that are not measured yet."""
+        return [cell for cell in self.wanted if cell not in self.cells]
+
+    @property
+    def fewest(self) -> tuple[int, int] | None:
+        """The first measured cell, in the order of `wanted`, that carries the backdoor, or takes it away.
+
+        Injected components carry it from 90 % of the suspect's ASR on; ablated ones were needed for it where at most
+        10 % is left. None if no cell does, or the suspect's own ASR is unknown or zero.
+        """
+        suspect = self.whole.get("suspect")
+        if suspect is None or not suspect.asr.hits:
+            return None
+        if self.edit.mode == "inject":
+            carrying = [c for c in self.wanted if c in self.cells and _share(self.cells[c], suspect) >= CARRIES]
+        else:
+            carrying = [c for c in self.wanted if c in self.cells and _share(self.cells[c], suspect) <= 1 - CARRIES]
+        return carrying[0] if carrying else None
+
+    def with_cell(self, cell: tuple[int, int], score: Score) -> "Grid":
+        """The grid with one more cell."""
+        return replace(self, cells={**self.cells, cell: score})
+
+
+def _share(score: Score, suspect: Score) -> float:
+    return score.asr.rate / suspect.asr.rate
+
+
+def fill(
+    scorer: Scorer,
+    delta: Delta,
+    grid: Grid,
+    roles: Mapping[str, ProjectorWeights] | None = None,
+    progress: Progress = silent,
+) -> Iterator[Grid]:
+    """The grid again after each cell: first with all that is stored, then with one more each time until it is full.
+
+    delta may be the suspect's or, for a grid of the control, the control's. roles are the unchanged projectors that
+    go into `whole`, measured before the cells. A finished cell is stored at once (see Scorer), so that a run that was
+    stopped, by Cancelled from `progress` or otherwise, goes on where it was.
+    """
+    editor = Editor(delta, grid.edit, max((*grid.rows, *grid.columns)))
+    roles = roles or {}
+    whole = {role: score for role, weights in roles.items() if (score := scorer.stored(weights))}
+    stored = {cell: score for cell in grid.wanted if (score := scorer.stored(editor.projector(*cell)))}
+    grid = replace(grid, cells={**grid.cells, **stored}, whole={**grid.whole, **whole})
+    yield grid
+    todo = [role for role in roles if role not in grid.whole]
+    steps = len(todo) + len(grid.missing)
+    for done, role in enumerate(todo):
+        score = scorer.score(roles[role], _told(progress, f"{role}, part {done + 1} of {steps}"))
+        grid = replace(grid, whole={**grid.whole, role: score})
+        yield grid
+    for done, cell in enumerate(grid.missing, start=len(todo)):
+        stage = f"k = {cell[0]} × {cell[1]}, part {done + 1} of {steps}"
+        grid = grid.with_cell(cell, scorer.score(editor.projector(*cell), _told(progress, stage)))
+        yield grid
+
+
+def _told(progress: Progress, what: str) -> Progress:
+    return lambda stage, done, total: progress(f"{stage} ({what})", done, total)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Answers to one question at one rank, with the logit of the target's first token where each begins."""
+
+    k: int
+    clean: str
+    triggered: str
+    clean_logit: float
+    triggered_logit: float
+
+
+def answers_by_rank(
+    responder: Responder,
+    delta: Delta,
+    edit: Edit,
+    ranks: Sequence[int],
+    clean: Image.Image,
+    triggered: Image.Image,
+    prompt: str,
+    target: str,
+    max_new_tokens: int = NEW_TOKENS,
+    progress: Progress = silent,
+) -> tuple[Step, ...]:
+    """One question about one picture while the same k moves in both ΔW: whole answers, decoded in one batch."""
+    editor = Editor(delta, edit, max(ranks))
+    embedded = []
+    for k in ranks:
+        with responder.projector(editor.projector(k, k)):
+            embedded.append(responder.embeddings([clean, triggered], progress))
+    stacked = torch.cat(embedded)  # (2 · ranks, T, d)
+    replies = responder.replies(
+        lambda rows: stacked[rows],
+        [prompt] * len(stacked),
+        responder.first_token(target),
+        None,
+        max_new_tokens,
+        len(stacked),
+        progress,
+    )
+    pairs = zip(ranks, replies[::2], replies[1::2], strict=True)
+    return tuple(Step(k, before.text, after.text, before.logit, after.logit) for k, before, after in pairs)
