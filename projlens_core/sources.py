@@ -103,9 +103,7 @@ def resolve(spec: str | Path) -> Source:
         named, _, family = spec.rpartition("#")
         path = Path(named).expanduser()
     if not path.exists():
-        raise NotFound(
-            f"{spec!r} does not exist; give a checkpoint folder, a weight file, zoo:NAME or hub:OWNER/NAME."
-        )
+        raise NotFound(f"{spec!r} does not exist; give a checkpoint folder, a weight file, zoo:NAME or hub:OWNER/NAME.")
     folder = path if path.is_dir() else path.parent
     model = folder if (folder / "config.json").is_file() else None
     return Source(spec, path.name, path, model, None, family)
@@ -115,6 +113,8 @@ def _on_hub(spec: str) -> Source:
     named, _, family = spec.partition("#")
     hit = _HUB.fullmatch(named)
     if hit is None or ".." in named:
-        raise InvalidInput(f"{spec[:200]!r} is no model on the Hub; write hub:OWNER/NAME, hub:OWNER/NAME@REVISION:FILE.")
+        raise InvalidInput(
+            f"{spec[:200]!r} is no model on the Hub; write hub:OWNER/NAME, hub:OWNER/NAME@REVISION:FILE."
+        )
     name = HubName(hit[1], hit[2] or "main", hit[3])
-    return Source(named, named.removeprefix(HUB_PREFIX), Path(name.repository), None, None, family or None, name)
+    return Source(spec, named.removeprefix(HUB_PREFIX), Path(name.repository), None, None, family or None, name)

@@ -8,6 +8,7 @@ import sys
 from projlens_core.cli import arguments
 from projlens_core.evidence.case import Case, OpenedCase, open_case
 from projlens_core.weights.delta import Delta, TensorDelta
+from projlens_core.weights.rounding import RoundingFloor
 from projlens_core.weights.spectrum import NoiseEdge, Spectrum
 
 
@@ -91,6 +92,7 @@ def _tensor(tensor: TensorDelta, values: Spectrum | None, edge: NoiseEdge | None
         "relative_change": _finite(tensor.relative_change),
         "cosine": _finite(tensor.cosine),
         "changed": tensor.changed,
+        "rounding": _rounding(tensor.rounding),
     }
     if values is not None and edge is not None:
         entry |= {
@@ -102,6 +104,12 @@ def _tensor(tensor: TensorDelta, values: Spectrum | None, edge: NoiseEdge | None
             "spikes": edge.spikes,
         }
     return entry
+
+
+def _rounding(floor: RoundingFloor | None) -> dict | None:
+    if floor is None:
+        return None
+    return {"frobenius": floor.frobenius, "sigma": floor.sigma, "cause": floor.cause, "upper": floor.upper}
 
 
 def _finite(value: float) -> float | None:

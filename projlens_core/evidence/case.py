@@ -10,6 +10,7 @@ from projlens_core.weights.families import Family
 from projlens_core.weights.projector import ProjectorWeights, described_like, read_projector
 from projlens_core.weights.spectrum import NoiseEdge, Spectrum, noise_edge, spectrum
 
+_NOTABLE = 0.1  # rounding floor / ‖Δ‖ from which a note says so
 _HALF = {"float16": "11", "bfloat16": "8"}  # significant bits of a stored weight
 
 
@@ -94,7 +95,8 @@ def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
 def read_projectors(specs: Sequence[str], progress: Progress = silent) -> list[ProjectorWeights]:
     """Read projectors that are to be compared; errors as read_projector.
 
-    The first is the base on which adapters among the others are laid. Lone projector files say neither family nor activation; they are read as the first of the others that does says.
+    The first is the base, on which adapters among the others are laid. Lone projector files say neither family nor
+    activation; they are read as the first of the others that does says.
     """
     read = []
     for done, spec in enumerate(specs):
@@ -125,7 +127,7 @@ def _notes(delta: Delta, control: Delta | None) -> list[str]:
     ]
     if not (base.described or suspect.described):
         notes.append(f"No config describes these projectors; read as {base.family.title} with its default activation.")
-    notes += _precision_notes(base, suspect)
+    notes += _precision_notes(delta)
     if control is None:
         notes.append(
             "No control: an honest fine-tune changes weights in few directions too, "
@@ -137,9 +139,24 @@ def _notes(delta: Delta, control: Delta | None) -> list[str]:
     return notes + [f"{role}: {warning}" for role, weights in roles for warning in weights.warnings]
 
 
-def _precision_notes(base: ProjectorWeights, suspect: ProjectorWeights) -> list[str]:
+def _precision_notes(delta: Delta) -> list[str]:
     """Rounding that was stored, and can be mistaken for a change or hide one."""
-    if base.dtype in _HALF:
-        bits = _HALF[base.dtype]
-        return [f"Weights are stored as {base.dtype}, {bits} significant bits: smaller changes were rounded away."]
-    return []
+    ours, theirs = delta.base.dtype, delta.suspect.dtype
+    notes = []
+    if ours != theirs:
+        notes.append(f"The base is stored as {ours} and the suspect as {theirs}.")
+    elif ours in _HALF:
+        notes.append(
+            f"Weights are stored as {ours}, {_HALF[ours]} significant bits: smaller changes were rounded away."
+        )
+    moved = [tensor for tensor in delta.tensors if tensor.changed]
+    shares = {t.name: t.rounding.frobenius / t.frobenius for t in moved if t.rounding and t.frobenius}
+    if shares and max(shares.values()) >= _NOTABLE:
+        most = max(shares, key=shares.get)
+        notes.append(
+            f"Rounding alone would make a change up to {min(shares[most], 1):.0%} as large as that of {most}; it spreads "
+            "over all singular values, and those below the rounding floor may be nothing else."
+        )
+    if unknown := [tensor.name for tensor in moved if tensor.rounding is None]:
+        notes.append(f"The rounding floor of {', '.join(unknown)} is not known: the stored type has no regular grid.")
+    return notes

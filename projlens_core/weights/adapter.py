@@ -102,7 +102,9 @@ class AdaptedCheckpoint(Checkpoint):
         length = self.adapter.read(low.magnitude).float().reshape(-1)  # (out,)
         changed = weight + delta
         if low.transposed or length.numel() != shape[0]:
-            raise InvalidInput(f"{self.label} has {length.numel()} row lengths (DoRA) for {name[:80]!r} {tuple(shape)}.")
+            raise InvalidInput(
+                f"{self.label} has {length.numel()} row lengths (DoRA) for {name[:80]!r} {tuple(shape)}."
+            )
         return changed * (length / torch.linalg.vector_norm(changed, dim=1)).unsqueeze(1)
 
 
@@ -187,9 +189,13 @@ def _sorted_out(adapter: Checkpoint, config: dict) -> tuple[dict[str, _Low], lis
         embedded = "embedding_A" in kinds
         a, b = (kinds.get(f"embedding_{side}" if embedded else side) for side in ("A", "B"))
         if a is None or b is None:
-            raise InvalidInput(f"{adapter.label} has only one of the factors A and B of {module[:80]!r}; fetch it again.")
+            raise InvalidInput(
+                f"{adapter.label} has only one of the factors A and B of {module[:80]!r}; fetch it again."
+            )
         if bool(config.get("use_dora")) != ("magnitude_vector" in kinds):
-            raise InvalidInput(f"{adapter.label} says use_dora={config.get('use_dora')}, but {module[:80]!r} disagrees.")
+            raise InvalidInput(
+                f"{adapter.label} says use_dora={config.get('use_dora')}, but {module[:80]!r} disagrees."
+            )
         scale = _scale(config, plain(module), adapter.info(a).shape, adapter.label)
         lows[module] = _Low(a, b, kinds.get("magnitude_vector"), scale, bool(config.get("fan_in_fan_out")) or embedded)
     return lows, whole
@@ -201,7 +207,9 @@ def _scale(config: dict, module: str, shape: tuple[int, ...], label: str) -> flo
     alpha = _patterned(config, "alpha_pattern", module, config.get("lora_alpha"), label)
     for name, value in (("r", rank), ("lora_alpha", alpha)):
         if type(value) not in (int, float) or not 0 < value < 1e9:
-            raise InvalidInput(f"The {ADAPTER_CONFIG} of {label} has {name} {str(value)[:40]!r}, expected a number > 0.")
+            raise InvalidInput(
+                f"The {ADAPTER_CONFIG} of {label} has {name} {str(value)[:40]!r}, expected a number > 0."
+            )
     if not shape or rank != shape[0]:
         raise InvalidInput(f"{label} stores factors of shape {shape} for {module[:80]!r} but says r is {rank}.")
     return alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
@@ -220,5 +228,3 @@ def _patterned(config: dict, key: str, module: str, default: object, label: str)
         if f".{module}".endswith(f".{plain(bare)}"):
             return value
     return default
-
-

@@ -6,6 +6,7 @@ import torch
 
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.projector import ProjectorWeights
+from projlens_core.weights.rounding import RoundingFloor, rounding_floor
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class TensorDelta:
 
     delta: float32, the tensor's shape. frobenius: ‖Δ‖₂ over all entries. relative_change: ‖Δ‖/‖base‖, 0 if both are
     zero, inf if only the base is. cosine: between base and suspect as vectors, −1 to 1, nan if either is zero.
-    changed: whether any entry differs at all.
+    changed: whether any entry differs at all. rounding: what rounding alone would leave, None where that is not known.
     """
 
     name: str
@@ -24,6 +25,7 @@ class TensorDelta:
     relative_change: float
     cosine: float
     changed: bool
+    rounding: RoundingFloor | None
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,17 @@ def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
         )
     _check_same_shapes(base, suspect)
     ours, theirs = base.tensors | base.beside, suspect.tensors | suspect.beside
-    tensors = tuple(_tensor_delta(name, ours[name], theirs[name]) for name in ours if name in theirs)
+    tensors = tuple(
+        _tensor_delta(
+            name, ours[name], theirs[name], (base.stored.get(name, base.dtype), suspect.stored.get(name, suspect.dtype))
+        )
+        for name in ours
+        if name in theirs
+    )
     return Delta(base, suspect, tensors, _settings_changed(base, suspect), _not_compared(base, suspect))
 
 
-def _tensor_delta(name: str, base: torch.Tensor, suspect: torch.Tensor) -> TensorDelta:
+def _tensor_delta(name: str, base: torch.Tensor, suspect: torch.Tensor, stored: tuple[str, str]) -> TensorDelta:
     delta = suspect - base
     # Norms accumulate in float64: over 16 million float32 entries a float32 sum loses digits that a small delta needs.
     b, s, d = (torch.linalg.vector_norm(t, dtype=torch.float64).item() for t in (base, suspect, delta))
@@ -76,7 +84,8 @@ def _tensor_delta(name: str, base: torch.Tensor, suspect: torch.Tensor) -> Tenso
     relative = d / b if b else (float("inf") if d else 0.0)
     # ‖s − b‖² = s² + b² − 2·s·b·cos; from the norms, so no further pass over the weights.
     cosine = max(-1.0, min(1.0, (b * b + s * s - d * d) / (2 * b * s))) if b and s else float("nan")
-    return TensorDelta(name, tuple(delta.shape), delta, d, relative, cosine, not torch.equal(base, suspect))
+    floor = rounding_floor(base, suspect, *stored)
+    return TensorDelta(name, tuple(delta.shape), delta, d, relative, cosine, not torch.equal(base, suspect), floor)
 
 
 def _check_same_shapes(base: ProjectorWeights, suspect: ProjectorWeights) -> None:

@@ -73,7 +73,14 @@ class HubFolder:
             raise NotFound(
                 f"{self._endpoint} has no model {name.repository!r} with a revision {name.revision!r} that may be read."
             ) from error
-        except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx2.HTTPError, ValueError, KeyError) as error:
+        except (
+            HfHubHTTPError,
+            HFValidationError,
+            OfflineModeIsEnabled,
+            httpx2.HTTPError,
+            ValueError,
+            KeyError,
+        ) as error:
             raise InvalidInput(
                 f"{self._endpoint} does not list the files of {name.repository} ({type(error).__name__}); "
                 "try later, or download the model and give its path."
