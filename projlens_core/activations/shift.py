@@ -99,17 +99,28 @@ class ShiftAnalysis:
         """The direction used; the first image's, if each image has its own."""
         return self.directions[0]
 
+    @property
+    def conditions(self) -> dict[str, Condition]:
+        """The conditions there are, "clean" first."""
+        both = {"clean": self.clean, "triggered": self.triggered}
+        return {name: condition for name, condition in both.items() if condition is not None}
 
-def embeddings(projector: ProjectorWeights, tokens: torch.Tensor) -> torch.Tensor:
-    """Image embeddings in float32 that the projector makes of vision-tower tokens: (n, T, d_vision) → (n, T, d).
 
-    Raises InvalidInput if the projector reads tokens of another width.
-    """
+def check_width(projector: ProjectorWeights, tokens: torch.Tensor) -> None:
+    """InvalidInput unless the projector reads vision-tower tokens (…, d_vision) of this width."""
     if tokens.shape[-1] != projector.d_in:
         raise InvalidInput(
             f"The vision tower's tokens are {tokens.shape[-1]} wide, but {projector.source} reads {projector.d_in}; "
             "give the tower this projector was trained with."
         )
+
+
+def embeddings(projector: ProjectorWeights, tokens: torch.Tensor) -> torch.Tensor:
+    """Image embeddings in float32 that the projector makes of vision-tower tokens: (n, T, d_vision) → (n, T, d).
+
+    Raises InvalidInput as check_width.
+    """
+    check_width(projector, tokens)
     module = as_module(projector)
     with torch.no_grad():
         return torch.cat([module(chunk) for chunk in tokens.float().split(IMAGES_AT_ONCE)])
