@@ -16,6 +16,7 @@ from pathlib import Path
 from projlens_core.errors import InvalidInput, Unsupported
 
 _TABLE = Path(__file__).with_name("families.json")
+GATED = ("gate", "up", "down")  # the matrices of a gated MLP
 _SHOWN = 6  # names listed in an error before "and N more"
 
 
@@ -23,9 +24,15 @@ _SHOWN = 6  # names listed in an error before "and N more"
 class Layer:
     """One step of a projector, in running order.
 
-    kind is "linear", "layer_norm", "rms_norm", "activation" or "merge" (joins neighbouring tokens into one wide token).
+    kind is one of
+    - "linear"; convolution: stored as the kernel of a convolution whose stride is its size, which is a linear layer on
+      the merged patches; transposed: stored as (in, out);
+    - "layer_norm", "rms_norm" (times offset + weight), "unit_norm" (RMS without a weight);
+    - "activation", "swiglu" (first half times SiLU of the second), "gated_mlp" (down(act(gate x) · up x)),
+      "softmax" (whose result is filled up with zeros to the width of the next layer);
+    - "merge": joins neighbouring tokens into one wide token, token by token or (order "channel") channel by channel.
     bias is "required", "optional" or "none" (linear only). A norm's epsilon and an activation's name are read from
-    `config_key` of the model's config and are `default` where the config or the key is absent.
+    `config_key` of the model's config, a dotted path, and are `default` where the config or the key is absent.
     """
 
     kind: str
@@ -33,29 +40,43 @@ class Layer:
     bias: str = "none"
     config_key: str | None = None
     default: str | float | None = None
+    order: str = "token"
+    offset: float = 0.0
+    transposed: bool = False
+    convolution: bool = False
 
     def tensors(self) -> tuple[frozenset[str], frozenset[str]]:
         """Canonical tensor names this layer must have, and those it may have."""
         weight, bias = f"{self.name}.weight", f"{self.name}.bias"
-        if self.kind == "linear":
-            required = {weight, bias} if self.bias == "required" else {weight}
-            return frozenset(required), frozenset({bias} if self.bias == "optional" else ())
-        if self.kind == "layer_norm":
-            return frozenset({weight, bias}), frozenset()
-        return frozenset({weight} if self.kind == "rms_norm" else ()), frozenset()
+        match self.kind:
+            case "linear":
+                required = {weight, bias} if self.bias == "required" else {weight}
+                return frozenset(required), frozenset({bias} if self.bias == "optional" else ())
+            case "layer_norm":
+                return frozenset({weight, bias}), frozenset()
+            case "rms_norm":
+                return frozenset({weight}), frozenset()
+            case "gated_mlp":
+                return frozenset(f"{self.name}.{part}.weight" for part in GATED), frozenset()
+        return frozenset(), frozenset()
 
 
 @dataclass(frozen=True)
 class Family:
-    """One family. roots maps a module path to {name under it: canonical layer name}; beside names tensors that are
-    fed to the language model next to the projector's output and belong in a comparison, but are not run by it."""
+    """One family. roots maps a module path to {name under it: canonical layer or tensor name}.
+
+    beside is pairs (pattern, canonical name) for tensors elsewhere: layers of the projector that lie outside its root,
+    and what is not run as a layer but belongs in a comparison (newlines, queries, resamplers, deepstack mergers).
+    not_run says why ProjLens compares this family's weights but does not run its projector; None if it does.
+    """
 
     name: str
     title: str
     model_types: tuple[str, ...]
     roots: dict[str, dict[str, str]]
     layers: tuple[Layer, ...]
-    beside: tuple[str, ...] = ()
+    beside: tuple[tuple[re.Pattern[str], str], ...] = ()
+    not_run: str | None = None
 
     @property
     def required(self) -> frozenset[str]:
@@ -70,7 +91,14 @@ class Family:
     def in_order(self, names: Iterable[str]) -> list[str]:
         """`names` as the projector's layers run, weight before bias; names the family does not know last."""
         rank = {layer.name: i for i, layer in enumerate(self.layers)}
-        return sorted(names, key=lambda n: (rank.get(n.rpartition(".")[0], len(rank)), n.endswith(".bias"), n))
+
+        def place(name: str) -> tuple[int, int, bool, str]:
+            owner, _, part = name.rpartition(".")[0].rpartition(".")
+            if part in GATED and owner in rank:
+                return rank[owner], GATED.index(part), name.endswith(".bias"), name
+            return rank.get(name.rpartition(".")[0], len(rank)), 0, name.endswith(".bias"), name
+
+        return sorted(names, key=place)
 
     def mismatch(self, names: Iterable[str]) -> tuple[list[str], list[str]]:
         """Which canonical names are missing from `names` and which of `names` the family does not know."""
@@ -89,25 +117,27 @@ class Match:
 
 
 @cache
+def _table() -> dict:
+    return json.loads(_TABLE.read_text(encoding="utf-8"))
+
+
+@cache
 def families() -> dict[str, Family]:
     """All supported families by name."""
-    table = json.loads(_TABLE.read_text(encoding="utf-8"))
-    return {
-        entry["name"]: Family(
+    sequences = _table()["sequences"]
+    found = {}
+    for entry in _table()["families"]:
+        layers = entry["layers"]
+        found[entry["name"]] = Family(
             name=entry["name"],
             title=entry["title"],
             model_types=tuple(entry["model_types"]),
             roots=entry["roots"],
-            layers=tuple(Layer(**layer) for layer in entry["layers"]),
-            beside=tuple(entry.get("beside", ())),
+            layers=tuple(Layer(**layer) for layer in (sequences[layers] if isinstance(layers, str) else layers)),
+            beside=tuple((re.compile(pattern), name) for pattern, name in entry.get("beside", ())),
+            not_run=entry.get("not_run"),
         )
-        for entry in table["families"]
-    }
-
-
-def supported() -> str:
-    """The supported families' titles, as the end of a sentence."""
-    return ", ".join(family.title for family in families().values())
+    return found
 
 
 def listed(names: Iterable[str]) -> str:
@@ -119,71 +149,86 @@ def listed(names: Iterable[str]) -> str:
 
 @cache
 def _wrappers() -> re.Pattern[str]:
-    """Module paths that training and saving put before a model's own names, any number of them."""
-    wrappers = json.loads(_TABLE.read_text(encoding="utf-8"))["wrappers"]
-    return re.compile(rf"(?:(?:{'|'.join(map(re.escape, wrappers))})\.)*")
+    """Module paths that training and saving put before a model's own names, any number of them.
+
+    One before a number is none: "model.0.weight" is the first layer of a projector saved alone.
+    """
+    return re.compile(rf"(?:(?:{'|'.join(map(re.escape, _table()['wrappers']))})\.(?!\d))*")
 
 
 @cache
 def _all_roots() -> tuple[str, ...]:
-    return tuple(sorted({root for family in families().values() for root in family.roots}))
+    """Longest first, since one may lie in another."""
+    return tuple(sorted({root for family in families().values() for root in family.roots}, key=lambda r: (-len(r), r)))
+
+
+def bare(name: str) -> str:
+    """A stored tensor name without the wrappers before it."""
+    return name[_wrappers().match(name).end() :]
 
 
 def split_layout(name: str) -> tuple[str, str, str] | None:
     """(layout, root, rest) of a stored tensor name that lies in some family's projector, else None.
 
-    A root under a path that is no known wrapper counts too: a loader that matches loosely would take it, so it must
-    not go unseen.
+    A root under a path that is no known wrapper counts too, if it cannot mean anything but a projector: a loader that
+    matches loosely would take it, so it must not go unseen.
     """
-    bare = name[_wrappers().match(name).end() :]
+    own = bare(name)
     for root in _all_roots():
-        if bare.startswith(f"{root}."):
-            return name[: len(name) - len(bare) + len(root)], root, bare[len(root) + 1 :]
-    for root in _all_roots():
-        if "projector" in root and (hit := re.search(rf"(?:^|\.){re.escape(root)}\.", name)):
+        if own.startswith(f"{root}."):
+            return name[: len(name) - len(own) + len(root)], root, own[len(root) + 1 :]
+    for root in _table()["anywhere"]:
+        if hit := re.search(rf"(?:^|\.){re.escape(root)}\.", name):
             return name[: hit.end() - 1], root, name[hit.end() :]
     return None
 
 
-def match(names: Iterable[str], model_type: str | None, label: str) -> Match:
+def match(names: Iterable[str], model_type: str | None, label: str, family: str | None = None) -> Match:
     """Find the projector among a checkpoint's tensor names.
 
     model_type is the config's and decides between families that share names; None (a lone projector file) leaves it
-    to the names. Unsupported if there is no projector of a known family; InvalidInput if there is more than one
-    layout, or tensors are missing or unexpected (all are listed at once). `label` names the checkpoint in messages.
+    to the names. `family` is the user's word for it and overrules the config. Unsupported if there is no projector of
+    a known family; InvalidInput if there is more than one layout, or tensors are missing or unexpected (all are listed
+    at once). `label` names the checkpoint in messages.
     """
     names = list(names)
-    said = None if model_type is None else f"model type {listed([model_type])}"
-    by_type = [family for family in families().values() if model_type in family.model_types]
-    unknown = Unsupported(f"{label} holds no projector of a known family; supported families are {supported()}.")
+    by_type = _by_type(model_type, family)
+    said = f"family {family!r}" if family else None if model_type is None else f"model type {listed([model_type])}"
     if said and not by_type:
-        raise Unsupported(f"{label} is of {said}; supported families are {supported()}.")
+        raise Unsupported(f"{label} is of {said}, none of the {len(families())} families that are known.")
     found = _by_layout(names)
     if not found and by_type:
         raise InvalidInput(f"{label} holds no projector tensors of {by_type[0].title}; was it saved without them?")
+    unknown = Unsupported(f"{label} holds no projector of the {len(families())} families that are known.")
     if not found:
         raise unknown
-    if len(found) > 1:
+    if len(found) > 1 and not _complementary(found):
         raise InvalidInput(
             f"{label} holds projectors under {listed(sorted(found))} at once; which one a loader takes is uncertain, "
             "so one could hide a payload: keep one."
         )
-    ((layout, members),) = found.items()
+    layout, members = " and ".join(found), [name for names_there in found.values() for name in names_there]
     root = split_layout(members[0])[1]
-    candidates = [family for family in by_type or families().values() if root in family.roots]
+    candidates = [each for each in by_type or families().values() if root in each.roots]
     if not candidates:
         raise InvalidInput(f"{label} is of {said}, but its projector lies under {listed([layout])}; fix its config.")
-    readings = [(family, _canonical(family, root, members), _beside(family, names, label)) for family in candidates]
-    # The family with the fewest surprises; among equals the one that also accounts for tensors beside the projector.
-    family, tensors, beside = min(readings, key=lambda r: (sum(map(len, r[0].mismatch(r[1]))), -len(r[2])))
-    missing, unexpected = family.mismatch(tensors)
-    if not by_type and not family.required & tensors.keys():
+    readings = [_reading(each, layout, root, members, names, label) for each in candidates]
+    # The family with the fewest surprises; among equals the one that accounts for most tensors.
+    best = min(readings, key=lambda r: (sum(map(len, r.family.mismatch(r.tensors))), -len(r.tensors) - len(r.beside)))
+    missing, unexpected = best.family.mismatch(best.tensors)
+    if not by_type and not best.family.required & best.tensors.keys():
         raise unknown
     if missing or unexpected:
-        stored = [tensors[name] for name in unexpected]
+        stored = [best.tensors[name] for name in unexpected]
         parts = [f"{word} {listed(some)}" for word, some in (("lacks", missing), ("has unknown", stored)) if some]
-        raise InvalidInput(f"{label} has a projector like {family.title}'s, but it {' and '.join(parts)}.")
-    return Match(family, layout, tensors, beside)
+        raise InvalidInput(f"{label} has a projector like {best.family.title}'s, but it {' and '.join(parts)}.")
+    return best
+
+
+def _by_type(model_type: str | None, family: str | None) -> list[Family]:
+    if family:
+        return [families()[family]] if family in families() else []
+    return [each for each in families().values() if model_type in each.model_types]
 
 
 def _by_layout(names: list[str]) -> dict[str, list[str]]:
@@ -195,23 +240,44 @@ def _by_layout(names: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def _canonical(family: Family, root: str, members: list[str]) -> dict[str, str]:
-    """{canonical name: stored name}; a name the family does not know stays as it is, to be reported."""
-    tensors = {}
+def _complementary(found: dict[str, list[str]]) -> bool:
+    """Whether the layouts are one projector whose tensors differ in the wrappers before them, none stored twice."""
+    rests = [split_layout(name)[2] for names in found.values() for name in names]
+    return len({bare(f"{layout}.")[:-1] for layout in found}) == 1 and len(set(rests)) == len(rests)
+
+
+def _reading(family: Family, layout: str, root: str, members: list[str], names: list[str], label: str) -> Match:
+    """The tensors as `family` reads them; a name it does not know stays as it is, to be reported."""
+    elsewhere = _beside(family, names, label)
+    claimed = set(elsewhere.values())
+    tensors: dict[str, str] = {}
     for stored in members:
-        layer, _, leaf = split_layout(stored)[2].rpartition(".")
-        known = family.roots[root].get(layer)
-        tensors[f"{known}.{leaf}" if known else stored] = stored
-    return tensors
+        if stored in claimed:
+            continue
+        rest = split_layout(stored)[2]
+        layer, _, leaf = rest.rpartition(".")
+        layers = family.roots[root]
+        known = layers.get(rest) or (f"{layers[layer]}.{leaf}" if layer in layers else stored)
+        _once(tensors, known, stored, label)
+    beside = {}
+    for canonical, stored in elsewhere.items():
+        _once(tensors if canonical in family.required | family.optional else beside, canonical, stored, label)
+    return Match(family, layout, tensors, beside)
 
 
 def _beside(family: Family, names: list[str], label: str) -> dict[str, str]:
-    """{canonical name: stored name} of the family's tensors beside the projector; each may occur once."""
+    """{canonical name: stored name} of the family's tensors outside its root's layers; each may occur once."""
     beside: dict[str, str] = {}
-    for name in names:
-        bare = name[_wrappers().match(name).end() :]
-        if bare in family.beside:
-            if bare in beside:
-                raise InvalidInput(f"{label} holds {listed([beside[bare], name])} at once; keep one.")
-            beside[bare] = name
+    for name in names if family.beside else ():
+        own = bare(name)
+        for pattern, canonical in family.beside:
+            if hit := pattern.fullmatch(own):
+                _once(beside, hit.expand(canonical), name, label)
+                break
     return beside
+
+
+def _once(tensors: dict[str, str], canonical: str, stored: str, label: str) -> None:
+    if canonical in tensors:
+        raise InvalidInput(f"{label} holds {listed([tensors[canonical], stored])} at once; keep one.")
+    tensors[canonical] = stored

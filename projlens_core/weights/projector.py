@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,18 +10,12 @@ import torch
 from torch import nn
 
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.sources import Source
+from projlens_core.sources import Source, resolve
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
-from projlens_core.weights.families import Family, Layer, listed, match
-
-# By the names transformers' configs use.
-_ACTIVATIONS = {
-    "gelu": nn.GELU,
-    "gelu_pytorch_tanh": lambda: nn.GELU(approximate="tanh"),
-    "relu": nn.ReLU,
-    "silu": nn.SiLU,
-}
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
+from projlens_core.weights.families import GATED, Family, Layer, Match, families, listed, match, split_layout
+from projlens_core.weights.guess import fitted, suggestion
+from projlens_core.weights.layers import ACTIVATIONS, module_of
+from projlens_core.weights.stored import FLOATS
 
 
 @dataclass(frozen=True)
@@ -32,6 +27,7 @@ class ProjectorWeights:
     beside: tensors fed to the language model next to the projector's output (image_newline), same form.
     settings: what the config decides and tensors do not show, {layer name: activation name or epsilon}.
     described: whether a config stood behind settings and family; without one they are the family's defaults.
+    stored: {canonical name: the dtype its values were written in, a GGUF block type, or "adapter"}.
     dtype: as stored, "mixed" if the tensors differ. sha256: over names, shapes, float32 values and settings.
     others: tensors of the checkpoint that were not read, (first part of their names, how many).
     """
@@ -41,6 +37,7 @@ class ProjectorWeights:
     beside: dict[str, torch.Tensor]
     settings: dict[str, str | float]
     described: bool
+    stored: dict[str, str]
     dtype: str
     source: str
     layout: str
@@ -52,38 +49,40 @@ class ProjectorWeights:
     @property
     def d_in(self) -> int:
         """Width of one token as the projector's first linear layer reads it."""
-        return self._linears[0].shape[1]
+        return _first_matrix(self.family.layers, self.tensors).shape[1]
 
     @property
     def d_out(self) -> int:
         """Width of one image embedding."""
-        return self._linears[-1].shape[0]
+        last = [layer for layer in self.family.layers if layer.kind in ("linear", "gated_mlp")][-1]
+        return self.tensors[f"{last.name}{'.down' if last.kind == 'gated_mlp' else ''}.weight"].shape[0]
 
     @property
     def parameters(self) -> int:
         """How many numbers the projector has."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
-    @property
-    def _linears(self) -> list[torch.Tensor]:
-        return [self.tensors[f"{layer.name}.weight"] for layer in self.family.layers if layer.kind == "linear"]
 
+def read_projector(source: Source | str | Path, base: Source | str | Path | None = None) -> ProjectorWeights:
+    """Read the projector, and only it, from a checkpoint. `PATH#FAMILY` reads it as that family, whatever it says.
 
-def read_projector(source: Source | str | Path) -> ProjectorWeights:
-    """Read the projector, and only it, from a checkpoint.
-
-    Errors as open_checkpoint and families.match; InvalidInput for NaN or infinite values, values beyond float32 and
-    shapes that do not fit each other; Unsupported for tensors that are not stored as 16 to 64 bit floats.
+    An adapter is read on top of `base`; nothing else needs one. Errors as open_checkpoint and families.match;
+    InvalidInput for NaN or infinite values, values beyond float32 and shapes that do not fit each other; Unsupported
+    for tensors that are stored neither as 16 to 64 bit floats nor as GGUF blocks.
     """
-    checkpoint = open_checkpoint(source)
+    source = source if isinstance(source, Source) else resolve(source)
+    family = source.family
+    checkpoint = open_checkpoint(source, base)
     config = checkpoint.config or {}
     model_type = config.get("model_type")
     if model_type is not None and not isinstance(model_type, str):
         raise InvalidInput(f"The config of {checkpoint.label} has a model_type that is not text.")
-    found = match(checkpoint.names, model_type, checkpoint.label)
+    found = _find(checkpoint, model_type, family)
     stored = found.tensors | found.beside
     _check_dtypes(checkpoint, stored)
     values = {name: _read(checkpoint, stored[name]) for name in stored}
+    for layer in found.family.layers:
+        _to_canonical(layer, values)
     if bad := [stored[name] for name, tensor in values.items() if not torch.isfinite(tensor).all()]:
         raise InvalidInput(
             f"{checkpoint.label} has NaN or infinite values in {listed(bad)}; such a projector cannot be analysed."
@@ -91,13 +90,15 @@ def read_projector(source: Source | str | Path) -> ProjectorWeights:
     tensors = {name: values[name] for name in found.family.in_order(found.tensors)}
     _check_shapes(found.family, tensors, checkpoint.label)
     settings = _settings(found.family, config, checkpoint.label)
-    dtypes = {checkpoint.info(name).dtype for name in stored.values()}
+    written = {name: checkpoint.stored_as(key) for name, key in stored.items()}
+    dtypes = set(written.values())
     return ProjectorWeights(
         family=found.family,
         tensors=tensors,
         beside={name: values[name] for name in found.beside},
         settings=settings,
         described=model_type is not None,
+        stored=written,
         dtype=dtypes.pop() if len(dtypes) == 1 else "mixed",
         source=checkpoint.label,
         layout=found.layout,
@@ -114,53 +115,54 @@ def described_like(weights: ProjectorWeights, other: ProjectorWeights) -> Projec
     return replace(weights, family=other.family, settings=other.settings, sha256=digest)
 
 
+def _find(checkpoint: Checkpoint, model_type: str | None, family: str | None) -> Match:
+    """Where the projector lies; for a family that is not known, the refusal says what it looks like."""
+    label = checkpoint.label
+    shapes = {name: checkpoint.info(name).shape for name in checkpoint.names}
+    if family in families() and not any(split_layout(name) for name in shapes):
+        return fitted(shapes, families()[family], label)
+    try:
+        return match(checkpoint.names, model_type, label, family)
+    except Unsupported as error:
+        raise Unsupported(f"{error} {suggestion(shapes)}") from error
+
+
+def _to_canonical(layer: Layer, values: dict[str, torch.Tensor]) -> None:
+    """Turn a layer's weight, as read, into (out, in), in place of the stored one."""
+    name = f"{layer.name}.weight"
+    weight = values.get(name)
+    if weight is not None and layer.transposed and weight.dim() == 2:
+        values[name] = weight.T.contiguous()
+    if weight is not None and layer.convolution and weight.dim() > 2:
+        values[name] = weight.flatten(1)
+
+
 def as_module(
     weights: ProjectorWeights, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> nn.Sequential:
-    """The projector as a module in eval mode, without gradients: (…, d_in) → (…, d_out).
+    """The projector as a module in eval mode, without gradients: (…, tokens, d_vision) → (…, tokens, d_out).
 
     Families with a merge layer (Qwen2-VL) take (…, m·tokens, d_vision) and give (…, tokens, d_out), where each run of
     m tokens is one merged patch, as their vision tower orders them. On the CPU in float32 it shares the tensors.
+    Raises Unsupported, with the reason, for a family whose projector is compared but not run.
     """
+    if weights.family.not_run:
+        raise Unsupported(f"A {weights.family.title} projector cannot be run: {weights.family.not_run}.")
     with torch.device("meta"):  # neither time nor random numbers spent on weights that are replaced
-        layers = OrderedDict((layer.name, _layer(layer, weights)) for layer in weights.family.layers)
+        layers = OrderedDict((layer.name, module_of(layer, weights)) for layer in weights.family.layers)
     module = nn.Sequential(layers)
     module.load_state_dict(weights.tensors, strict=True, assign=True)
     return module.requires_grad_(False).eval().to(device=device, dtype=dtype)
 
 
-class _Merge(nn.Module):
-    """Join each run of neighbouring tokens into one: (…, m·n, d) → (…, n, m·d)."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.width = width
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.reshape(*x.shape[:-2], -1, self.width)
-
-
-def _layer(layer: Layer, weights: ProjectorWeights) -> nn.Module:
-    if layer.kind == "activation":
-        return _ACTIVATIONS[weights.settings[layer.name]]()
-    if layer.kind == "merge":
-        return _Merge(weights.d_in)
-    shape = weights.tensors[f"{layer.name}.weight"].shape
-    if layer.kind == "linear":
-        return nn.Linear(shape[1], shape[0], bias=f"{layer.name}.bias" in weights.tensors)
-    norm = {"layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm}[layer.kind]
-    return norm(shape[0], eps=weights.settings[layer.name])
-
-
 def _check_dtypes(checkpoint: Checkpoint, stored: dict[str, str]) -> None:
-    wrong = {
-        name: checkpoint.info(name).dtype for name in stored.values() if checkpoint.info(name).dtype not in _FLOATS
-    }
+    infos = [checkpoint.info(name) for name in stored.values()]
+    wrong = {info.name: info.dtype for info in infos if info.dtype not in FLOATS and not info.quantised}
     if wrong:
         kinds = ", ".join(sorted(set(wrong.values())))
         raise Unsupported(
-            f"{checkpoint.label} stores {listed(sorted(wrong))} as {kinds}, expected {', '.join(_FLOATS)}; "
-            "give the checkpoint before quantisation."
+            f"{checkpoint.label} stores {listed(sorted(wrong))} as {kinds}, expected {', '.join(FLOATS)} or GGUF "
+            "blocks; give the checkpoint before quantisation."
         )
 
 
@@ -170,27 +172,49 @@ def _read(checkpoint: Checkpoint, name: str) -> torch.Tensor:
 
 
 def _check_shapes(family: Family, tensors: dict[str, torch.Tensor], label: str) -> None:
-    """InvalidInput unless each layer's tensors fit each other and the layer before."""
+    """InvalidInput unless each layer's tensors fit each other and, in a projector that is run, the layer before."""
     width = 0  # of a token after the layers so far, 0 while unknown
     wrong = []
-    merging = False  # whether the next layer may read several tokens at once
+    joins = fills = False  # whether the next layer may read several tokens at once, or more than it is given
     for layer in family.layers:
-        if layer.kind == "activation":
+        if layer.kind in ("merge", "softmax"):
+            joins, fills = layer.kind == "merge", layer.kind == "softmax"
             continue
-        if layer.kind == "merge":
-            merging = True
+        if layer.kind == "swiglu":
+            width //= 2
+        if not layer.tensors()[0]:
             continue
-        weight, bias = (tensors.get(f"{layer.name}.{leaf}") for leaf in ("weight", "bias"))
-        shape = tuple(weight.shape)
-        fits = len(shape) == (2 if layer.kind == "linear" else 1) and 0 not in shape
-        fits = fits and (not width or shape[-1] == width or (merging and shape[-1] % width == 0))
-        fits = fits and (bias is None or tuple(bias.shape) == shape[:1])
-        if not fits:
+        before = 0 if family.not_run else width
+        matrices, width_after = _matrices(layer, tensors)
+        sound = all(len(shape) == (1 if "norm" in layer.kind else 2) and 0 not in shape for shape in matrices)
+        if sound:
+            given = matrices[0][-1]
+            sound = not before or given == before or (joins and given % before == 0) or (fills and given >= before)
+            sound = sound and (layer.kind != "gated_mlp" or _gated(*matrices))
+        bias = tensors.get(f"{layer.name}.bias")
+        if not sound or (bias is not None and tuple(bias.shape) != matrices[0][:1]):
             shown = f" with bias {tuple(bias.shape)}" if bias is not None else ""
-            wrong.append(f"{layer.name} {shape}{shown}" + (f" after width {width}" if width else ""))
-        width, merging = (shape[0] if shape else 0), False
+            shapes = " and ".join(map(str, matrices))
+            wrong.append(f"{layer.name} {shapes}{shown}" + (f" after width {before}" if before else ""))
+        width, joins, fills = width_after, False, False
     if wrong:
         raise InvalidInput(f"The projector tensors of {label} do not fit each other: {'; '.join(wrong)}.")
+
+
+def _matrices(layer: Layer, tensors: dict[str, torch.Tensor]) -> tuple[list[tuple[int, ...]], int]:
+    """The shapes of a layer's weights, and how wide a token is after it (0 if that makes no sense)."""
+    parts = [f".{part}" for part in GATED] if layer.kind == "gated_mlp" else [""]
+    shapes = [tuple(tensors[f"{layer.name}{part}.weight"].shape) for part in parts]
+    return shapes, (shapes[-1][0] if shapes[-1] else 0)
+
+
+def _gated(gate: tuple[int, ...], up: tuple[int, ...], down: tuple[int, ...]) -> bool:
+    return gate == up and down[1] == gate[0]
+
+
+def _first_matrix(layers: Iterable[Layer], tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    first = next(layer for layer in layers if layer.kind in ("linear", "gated_mlp"))
+    return tensors[f"{first.name}{'.gate' if first.kind == 'gated_mlp' else ''}.weight"]
 
 
 def _settings(family: Family, config: dict, label: str) -> dict[str, str | float]:
@@ -199,14 +223,23 @@ def _settings(family: Family, config: dict, label: str) -> dict[str, str | float
     for layer in family.layers:
         if layer.default is None:
             continue
-        value = config.get(layer.config_key, layer.default) if layer.config_key else layer.default
+        value = _setting(config, layer)
         shown = f"The config of {label} has {layer.config_key} {str(value)[:80]!r}"
-        if layer.kind == "activation" and not (isinstance(value, str) and value in _ACTIVATIONS):
-            raise Unsupported(f"{shown}, which this version cannot run; it knows {', '.join(_ACTIVATIONS)}.")
-        if layer.kind != "activation" and not (type(value) in (int, float) and 0 <= value < 1):
+        acts = layer.kind in ("activation", "gated_mlp")
+        if acts and not (isinstance(value, str) and value in ACTIVATIONS):
+            raise Unsupported(f"{shown}, which this version cannot run; it knows {', '.join(ACTIVATIONS)}.")
+        if not acts and not (type(value) in (int, float) and 0 <= value < 1):
             raise InvalidInput(f"{shown}, expected a number from 0 to below 1.")
         settings[layer.name] = value
     return settings
+
+
+def _setting(config: dict, layer: Layer) -> object:
+    """What the config says under the layer's dotted key, else the layer's default."""
+    value: object = config
+    for key in layer.config_key.split(".") if layer.config_key else ():
+        value = value.get(key) if isinstance(value, dict) else None
+    return layer.default if value is None or not layer.config_key else value
 
 
 def content_hash(tensors: dict[str, torch.Tensor], settings: dict[str, str | float]) -> str:

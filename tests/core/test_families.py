@@ -1,128 +1,201 @@
 """Every family in families.json against the genuine model of transformers, made tiny."""
 
+import json
+
 import pytest
 import torch
-import transformers as hf
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.weights.delta import compare
 from projlens_core.weights.families import families, match
 from projlens_core.weights.projector import as_module, read_projector
+from projlens_core.weights.spectrum import spectrum
+from tests import pico_families
+from tests.pico_families import MODELS, RELEASES, T
 
-CLIP = {
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "image_size": 28,
-    "patch_size": 14,
-}
-TEXT = {
-    "vocab_size": 32,
-    "hidden_size": 24,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-MROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0}}
-QWEN_TOWER = {"depth": 1, "num_heads": 2, "patch_size": 4}
+RUN = [name for name in MODELS if families()[name].not_run is None]
+STRENGTH = (3.0, 1.0)  # singular values of the planted ΔW
 
 
-def _clip_and_llama(name, **settings):
-    config, model = getattr(hf, f"{name}Config"), getattr(hf, f"{name}ForConditionalGeneration")
-    tower, text = hf.CLIPVisionConfig(**CLIP), hf.LlamaConfig(**TEXT)
-    return model(config(vision_config=tower, text_config=text, image_token_index=5, **settings))
+def test_every_family_of_the_table_is_held_against_a_genuine_model_or_the_names_of_its_release():
+    assert MODELS.keys() | RELEASES.keys() == families().keys()
 
 
-def _onevision():
-    tower, text = hf.SiglipVisionConfig(**CLIP), hf.Qwen2Config(**TEXT)
-    return hf.LlavaOnevisionForConditionalGeneration(hf.LlavaOnevisionConfig(vision_config=tower, text_config=text))
+@pytest.fixture(scope="module")
+def made():
+    """{family: model}, each made once."""
+    return {}
 
 
-def _paligemma():
-    tower, text = hf.SiglipVisionConfig(**CLIP), hf.GemmaConfig(**TEXT, head_dim=12)
-    config = hf.PaliGemmaConfig(vision_config=tower, text_config=text, projection_dim=24)
-    return hf.PaliGemmaForConditionalGeneration(config)
+def model_of(name, made):
+    if name not in made:
+        made[name] = pico_families.model(name)
+    return made[name]
 
 
-def _internvl():
-    tower = hf.InternVLVisionConfig(**(CLIP | {"image_size": [28, 28], "patch_size": [14, 14]}))
-    return hf.InternVLForConditionalGeneration(
-        hf.InternVLConfig(vision_config=tower, text_config=hf.Qwen2Config(**TEXT), projector_hidden_act="relu")
+def planted(stored, seed=1):
+    """A delta of rank 2 with the singular values STRENGTH, of the shape of a stored tensor seen as (out, rest)."""
+    rows, columns = stored.shape[0], stored[0].numel()
+    generator = torch.Generator().manual_seed(seed)
+    left, right = (torch.linalg.qr(torch.randn(side, 2, generator=generator))[0] for side in (rows, columns))
+    return left, right, (left @ torch.diag(torch.tensor(STRENGTH)) @ right.T).reshape(stored.shape)
+
+
+def assert_found(delta, name, left, right):
+    """The delta's only change is in tensor `name`, with the planted spectrum and subspace."""
+    (found,) = [tensor for tensor in delta.tensors if tensor.changed]
+    assert found.name == name
+    matrix = found.delta
+    torch.testing.assert_close(
+        torch.from_numpy(spectrum(matrix).values[:3]).float(), torch.tensor([*STRENGTH, 0.0]), rtol=0, atol=1e-5
     )
+    u, _, vh = torch.linalg.svd(matrix)
+    if matrix.shape[0] != left.shape[0] or not torch.allclose(left @ (left.T @ u[:, :2]), u[:, :2], atol=1e-3):
+        left, right = right, left  # stored transposed
+    torch.testing.assert_close(left @ (left.T @ u[:, :2]), u[:, :2], rtol=0, atol=1e-5)
+    torch.testing.assert_close(right @ (right.T @ vh[:2].T), vh[:2].T, rtol=0, atol=1e-5)
 
 
-def _qwen2():
-    tower = QWEN_TOWER | {"embed_dim": 16, "hidden_size": 24, "mlp_ratio": 2}
-    return hf.Qwen2VLForConditionalGeneration(hf.Qwen2VLConfig(vision_config=tower, text_config=TEXT | MROPE))
-
-
-def _qwen2_5():
-    sizes = {"hidden_size": 16, "out_hidden_size": 24, "intermediate_size": 32, "fullatt_block_indexes": [0]}
-    config = hf.Qwen2_5_VLConfig(vision_config=QWEN_TOWER | sizes, text_config=TEXT | MROPE)
-    return hf.Qwen2_5_VLForConditionalGeneration(config)
-
-
-def _idefics(name):
-    config, model = getattr(hf, f"{name}Config"), getattr(hf, f"{name}ForConditionalGeneration")
-    return model(config(vision_config=CLIP, text_config=hf.LlamaConfig(**TEXT), pad_token_id=0))
-
-
-# family → (model, path of its projector module, shape of what that module reads)
-MODELS = {
-    "llava": (lambda: _clip_and_llama("Llava"), "model.multi_modal_projector", (2, 4, 16)),
-    "llava_next": (lambda: _clip_and_llama("LlavaNext"), "model.multi_modal_projector", (2, 4, 16)),
-    "llava_onevision": (_onevision, "model.multi_modal_projector", (2, 4, 16)),
-    "vipllava": (
-        lambda: _clip_and_llama("VipLlava", vision_feature_layers=[-1, -2], projector_layernorm_eps=0.1),
-        "model.multi_modal_projector",
-        (2, 4, 32),
-    ),
-    "paligemma": (_paligemma, "model.multi_modal_projector", (2, 4, 16)),
-    "internvl": (_internvl, "model.multi_modal_projector", (2, 4, 64)),
-    "qwen2_vl": (_qwen2, "model.visual.merger", (8, 16)),
-    "qwen2_5_vl": (_qwen2_5, "model.visual.merger", (8, 16)),
-    "idefics3": (lambda: _idefics("Idefics3"), "model.connector.modality_projection", (2, 4, 64)),
-    "smolvlm": (lambda: _idefics("SmolVLM"), "model.connector.modality_projection", (2, 4, 64)),
-}
-
-
-def test_every_family_of_the_table_is_held_against_a_genuine_model():
-    assert MODELS.keys() == families().keys()
-
-
-@pytest.mark.parametrize("old_keys", [True, False], ids=["old-keys", "new-keys"])
+@pytest.mark.support("weights", "{layout} names")
+@pytest.mark.parametrize("layout", ["old", "new"])
 @pytest.mark.parametrize("name", MODELS)
-def test_projector_of_a_saved_model_is_found_and_computes_what_the_model_computes(name, old_keys, tmp_path):
-    make, path, shape = MODELS[name]
-    torch.manual_seed(0)
-    model = make().eval()
-    own = model.get_submodule(path)
-    with torch.no_grad():
-        for parameter in own.parameters():
-            parameter.normal_()  # norms start as ones and biases as zeros, which would hide a mix-up
-    model.save_pretrained(tmp_path, save_original_format=old_keys)
+def test_a_planted_delta_is_found_in_the_familys_own_layouts(name, layout, made, tmp_path):
+    """Base in the new names, suspect in either."""
+    model = model_of(name, made)
+    model.save_pretrained(tmp_path / "base", save_original_format=False)
+    base = read_projector(tmp_path / "base")
+    assert base.family.name == name
+    own = match(model.state_dict().keys(), model.config.model_type, name)
+    matrices = [n for n, tensor in base.tensors.items() if tensor.dim() == 2 and min(tensor.shape) > 2]
+    chosen = matrices[-1]
+    parameter = model.state_dict()[own.tensors[chosen]]
+    left, right, delta = planted(parameter)
+    before = parameter.clone()
+    parameter += delta  # in place: of the model itself
+    model.save_pretrained(tmp_path / "suspect", save_original_format=layout == "old")
+    parameter.copy_(before)
+    suspect = read_projector(tmp_path / "suspect")
+    assert suspect.family.name == name
+    assert len(suspect.tensors) + len(suspect.beside) == len(own.tensors) + len(own.beside)
+    assert_found(compare(base, suspect), chosen, left, right)
 
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_lies_beside_the_layers_is_part_of_the_delta(name, made, tmp_path):
+    model = model_of(name, made)
+    own = match(model.state_dict().keys(), model.config.model_type, name)
+    if not own.beside:
+        return
+    model.save_pretrained(tmp_path / "base")
+    base = read_projector(tmp_path / "base")
+    for canonical in (next(iter(own.beside)), list(own.beside)[-1]):
+        parameter = model.state_dict()[own.beside[canonical]]
+        before = parameter.clone()
+        parameter.view(-1)[0] += 1.0  # in place: of the model itself
+        model.save_pretrained(tmp_path / "suspect")
+        parameter.copy_(before)
+        changed = [t.name for t in compare(base, read_projector(tmp_path / "suspect")).tensors if t.changed]
+        assert changed == [canonical]
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_the_module_computes_what_the_models_own_projector_computes(name, made, tmp_path):
+    model = model_of(name, made)
+    model.save_pretrained(tmp_path)
     weights = read_projector(tmp_path)
-
-    assert weights.family.name == name
     assert weights.described
-    assert len(weights.tensors) == len(list(own.parameters()))
-    tokens = torch.randn(*shape)
+    tokens, expected = pico_families.projected(name, model)
     with torch.no_grad():
-        torch.testing.assert_close(as_module(weights)(tokens), own(tokens), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(as_module(weights)(tokens), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if n not in RUN])
+def test_a_projector_that_is_not_run_says_why(name, made, tmp_path):
+    model_of(name, made).save_pretrained(tmp_path)
+    weights = read_projector(tmp_path)
+    assert weights.d_in > 0 < weights.d_out
+    with pytest.raises(Unsupported, match="cannot be run: it"):
+        as_module(weights)
+
+
+@pytest.mark.support("weights", "names of its release")
+@pytest.mark.parametrize("name", RELEASES)
+def test_a_planted_delta_is_found_in_a_release_that_transformers_does_not_have(name, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    tensors = {n: torch.randn(shape, generator=generator) for n, shape in RELEASES[name].items()}
+    files = [tmp_path / role / "model.safetensors" for role in ("base", "suspect")]
+    for file in files:
+        file.parent.mkdir()
+        if families()[name].model_types:
+            (file.parent / "config.json").write_text(json.dumps({"model_type": families()[name].model_types[0]}))
+    save_file(tensors, files[0])
+    base = read_projector(files[0].parent)
+    own = match(tensors, None, name, name)
+    assert (base.family.name, own.family.name) == (name, name)
+    chosen = next(n for n, tensor in base.tensors.items() if tensor.dim() == 2)
+    left, right, delta = planted(tensors[own.tensors[chosen]])
+    save_file(tensors | {own.tensors[chosen]: tensors[own.tensors[chosen]] + delta}, files[1])
+    assert_found(compare(base, read_projector(files[1].parent)), chosen, left, right)
+
+
+@pytest.mark.support("weights", "names of its release")
+@pytest.mark.parametrize("name", pico_families.ALIASES)
+def test_names_of_original_releases_are_read_as_the_family(name):
+    for names in pico_families.ALIASES[name]:
+        found = match([*names, "language_model.layers.0.weight"], None, "it", name)
+        assert found.family.mismatch(found.tensors) == ([], [])
+        assert len(found.tensors) + len(found.beside) == len(names)
 
 
 @pytest.mark.parametrize("name", ["llava_next", "llava_onevision"])
-def test_newline_embedding_beside_the_projector_is_read_too(name, tmp_path):
-    model = MODELS[name][0]()
+def test_newline_embedding_beside_the_projector_is_read_too(name, made, tmp_path):
+    model = model_of(name, made)
     model.save_pretrained(tmp_path)
     weights = read_projector(tmp_path)
     torch.testing.assert_close(weights.beside["image_newline"], model.model.image_newline.detach())
+
+
+def test_a_guess_by_shape_is_offered_and_taken_only_when_it_is_confirmed(tmp_path):
+    tensors = {
+        "glue.fc2.weight": torch.randn(T, 40),
+        "glue.fc2.bias": torch.randn(T),
+        "glue.fc10.weight": torch.randn(T, T),
+        "glue.fc10.bias": torch.randn(T),
+        "lm.embed_tokens.weight": torch.randn(50, T),
+        "lm.layers.0.mlp.a.weight": torch.randn(T, T),
+        "lm.layers.0.mlp.b.weight": torch.randn(T, T),
+    }
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"model_type": "homemade"}')
+    with pytest.raises(
+        Unsupported, match=r"'homemade', none of .*'glue' \(40 → 24 → 24\) is shaped like a LLaVA.*#llava"
+    ):
+        read_projector(tmp_path)
+    weights = read_projector(f"{tmp_path}#llava")
+    assert (weights.family.name, weights.layout) == ("llava", "glue")
+    assert torch.equal(weights.tensors["linear_2.weight"], tensors["glue.fc10.weight"])
+    with pytest.raises(InvalidInput, match="no module that is shaped like a InternVL projector"):
+        read_projector(f"{tmp_path}#internvl")
+    with pytest.raises(Unsupported, match="family 'lava', none of"):
+        read_projector(f"{tmp_path}#lava")
+
+
+def test_a_guess_by_name_is_offered_for_a_model_type_nobody_knows(tmp_path):
+    save_file(
+        {name: torch.ones(2, 2) if "weight" in name else torch.ones(2) for name in LLAVA}, tmp_path / "a.safetensors"
+    )
+    (tmp_path / "config.json").write_text('{"model_type": "my_llava"}')
+    with pytest.raises(Unsupported, match=r"named like LLaVA's: .*add #llava"):
+        read_projector(tmp_path / "a.safetensors")
+    assert read_projector(f"{tmp_path / 'a.safetensors'}#llava").family.name == "llava"
+
+
+def test_two_modules_of_the_same_shape_are_not_guessed_between(tmp_path):
+    tensors = {f"{m}.{layer}.weight": torch.ones(4, 4) for m in ("a", "b") for layer in ("0", "2")}
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(InvalidInput, match="'a', 'b' that are shaped like a LLaVA projector, expected one"):
+        read_projector(f"{tmp_path / 'a.safetensors'}#llava")
 
 
 def _names(prefix, *layers):
@@ -177,9 +250,9 @@ def test_projector_without_biases_is_a_llava_projector():
             "lacks 'linear_1.weight' and has unknown 'multi_modal_projector.norm.weight'",
         ),
         (["language_model.x"], "llava", InvalidInput, "holds no projector tensors of LLaVA"),
-        (["language_model.x"], None, Unsupported, "supported families are LLaVA, LLaVA-NeXT"),
-        (["multi_modal_projector.weight"], None, Unsupported, "supported families are"),
-        (LLAVA, "cohere2_vision", Unsupported, "model type 'cohere2_vision'"),  # same names, another activation
+        (["language_model.x"], None, Unsupported, "holds no projector of the"),
+        (["multi_modal_projector.odd"], None, Unsupported, "holds no projector of the"),
+        (LLAVA, "my_llava", Unsupported, "model type 'my_llava'"),
         (LLAVA, "qwen2_vl", InvalidInput, "model type 'qwen2_vl'"),
     ],
 )
@@ -190,8 +263,8 @@ def test_projector_that_is_not_one_whole_known_one_is_refused(names, model_type,
     assert str(caught.value).startswith("it ")
 
 
-def test_saved_old_and_new_keys_are_indeed_different(tmp_path):
-    model = MODELS["llava"][0]()
+def test_saved_old_and_new_keys_are_indeed_different(made, tmp_path):
+    model = model_of("llava", made)
     for folder, old in (("old", True), ("new", False)):
         model.save_pretrained(tmp_path / folder, save_original_format=old)
     old, new = (load_file(tmp_path / folder / "model.safetensors").keys() for folder in ("old", "new"))

@@ -144,7 +144,7 @@ def test_broken_projector_is_one_clear_sentence(name, tmp_path):
         ({"model_type": "llava", "projector_hidden_act": "evil"}, Unsupported, "'evil'"),
         ({"model_type": "llava", "projector_hidden_act": ["gelu"]}, Unsupported, "projector_hidden_act"),
         ({"model_type": ["llava"]}, InvalidInput, "model_type"),
-        ({"model_type": "mllama"}, Unsupported, "supported families are LLaVA"),
+        ({"model_type": "nonesuch"}, Unsupported, "model type 'nonesuch', none of the"),
     ],
 )
 def test_config_that_cannot_be_followed_is_one_clear_sentence(config, error, said, tmp_path):

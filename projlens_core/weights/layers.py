@@ -1,0 +1,122 @@
+"""The layers of a projector as torch modules; which layers in which order is families.json's to say."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from projlens_core.weights.families import Layer
+
+if TYPE_CHECKING:
+    from projlens_core.weights.projector import ProjectorWeights
+
+# By the names transformers' configs use.
+ACTIVATIONS = {
+    "gelu": nn.GELU,
+    "gelu_pytorch_tanh": lambda: nn.GELU(approximate="tanh"),
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+}
+
+
+def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
+    """The module of one layer, of the sizes that its tensors have; its parameters are empty."""
+    match layer.kind:
+        case "activation":
+            return ACTIVATIONS[weights.settings[layer.name]]()
+        case "merge":
+            return _Merge(weights.d_in, layer.order)
+        case "swiglu":
+            return _SwiGLU()
+        case "softmax":
+            after = weights.family.layers[weights.family.layers.index(layer) + 1]
+            return _FilledSoftmax(weights.tensors[f"{after.name}.weight"].shape[1])
+        case "unit_norm":
+            return _UnitNorm(weights.settings[layer.name])
+        case "gated_mlp":
+            hidden, width = weights.tensors[f"{layer.name}.gate.weight"].shape
+            out = weights.tensors[f"{layer.name}.down.weight"].shape[0]
+            return _GatedMLP(width, hidden, out, ACTIVATIONS[weights.settings[layer.name]]())
+    shape = weights.tensors[f"{layer.name}.weight"].shape
+    match layer.kind:
+        case "linear":
+            return nn.Linear(shape[1], shape[0], bias=f"{layer.name}.bias" in weights.tensors)
+        case "layer_norm":
+            return nn.LayerNorm(shape[0], eps=weights.settings[layer.name])
+        case "rms_norm":
+            return _OffsetRMSNorm(shape[0], weights.settings[layer.name], layer.offset)
+    raise ValueError(f"families.json has a layer of kind {layer.kind!r}")
+
+
+class _Merge(nn.Module):
+    """Join each run of neighbouring tokens into one: (…, m·n, d) → (…, n, m·d).
+
+    order "token" puts one token after the other; "channel" all tokens' first channel, then all their second, …, as a
+    convolution and torch's unfold do.
+    """
+
+    def __init__(self, width: int, order: str):
+        super().__init__()
+        self.width, self.order = width, order
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.order == "token":
+            return x.reshape(*x.shape[:-2], -1, self.width)
+        tokens = x.reshape(*x.shape[:-2], -1, self.width // x.shape[-1], x.shape[-1])  # (…, n, m, d)
+        return tokens.transpose(-1, -2).flatten(-2)
+
+
+class _OffsetRMSNorm(nn.Module):
+    """x / RMS(x) · (offset + weight); the offset is 1 where a family stores the weight's distance from 1."""
+
+    def __init__(self, width: int, eps: float, offset: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.eps, self.offset = eps, offset
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(x, x.shape[-1:], self.weight + self.offset if self.offset else self.weight, self.eps)
+
+
+class _UnitNorm(nn.Module):
+    """x / RMS(x)."""
+
+    def __init__(self, eps: float):
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(x, x.shape[-1:], eps=self.eps)
+
+
+class _SwiGLU(nn.Module):
+    """The first half times the SiLU of the second: (…, 2d) → (…, d)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        half, gate = x.chunk(2, dim=-1)
+        return F.silu(gate) * half
+
+
+class _GatedMLP(nn.Module):
+    """down(act(gate x) · up x)."""
+
+    def __init__(self, width: int, hidden: int, out: int, act: nn.Module):
+        super().__init__()
+        self.gate, self.up = (nn.Linear(width, hidden, bias=False) for _ in range(2))
+        self.down = nn.Linear(hidden, out, bias=False)
+        self.act = act
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down(self.act(self.gate(x)) * self.up(x))
+
+
+class _FilledSoftmax(nn.Module):
+    """Softmax over a visual vocabulary, with zeros for the entries of the next layer's table that mean no patch."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width = width
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.pad(x.softmax(dim=-1), (0, self.width - x.shape[-1]))

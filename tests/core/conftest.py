@@ -1,0 +1,52 @@
+"""Which test stands for which family's support: `@pytest.mark.support(what, form)` on a test with the parameter `name`.
+
+`pytest --support FILE` writes the table of what passed; without it the marks only say what the file must hold.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Proof, table
+
+_OUTCOMES = pytest.StashKey[dict[Proof, bool]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--support", type=Path, help="write the table of families and what the tests prove of them")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "support(what, form): proves `what` of the family in the parameter `name`")
+    config.stash[_OUTCOMES] = {}
+
+
+def proof(item: pytest.Item) -> Proof | None:
+    """What a collected test proves, if it proves support at all."""
+    mark = item.get_closest_marker("support")
+    if mark is None:
+        return None
+    what, form = mark.args
+    return Proof(item.callspec.params["name"], what, form.format(**item.callspec.params))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    report = yield
+    if report.when == "call" and (proven := proof(item)):
+        outcomes = item.config.stash[_OUTCOMES]
+        outcomes[proven] = outcomes.get(proven, True) and report.passed
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if file := session.config.getoption("--support"):
+        outcomes = session.config.stash[_OUTCOMES]
+        file.write_text(table({proven for proven, passed in outcomes.items() if passed}), encoding="utf-8")
+
+
+@pytest.fixture
+def declared(request: pytest.FixtureRequest) -> set[Proof]:
+    """What all collected tests set out to prove."""
+    return {proven for item in request.session.items if (proven := proof(item))}

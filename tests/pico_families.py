@@ -1,0 +1,562 @@
+"""Pico models of every family that transformers loads: genuine classes built from tiny configs, no download.
+
+`MODELS[name]` makes the model of a family of families.json; RELEASES lists the tensors of those that transformers does
+not have, and ALIASES the other spellings of those that it has.
+"""
+
+from collections.abc import Callable
+
+import torch
+import transformers as hf
+from torch import nn
+from torch.nn import functional as F
+
+LEAVES = ("weight", "bias")
+D, T = 16, 24  # widths of tower and language model
+VOCABULARY = 101  # of tests.pico's tokenizer
+IMAGE_TOKEN = 3  # "<image>" there
+CLIP = {
+    "hidden_size": D,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+TEXT = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": T,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 12,
+    "max_position_embeddings": 2048,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+MROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0}}
+QWEN_TOWER = {"depth": 2, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2}
+QWEN_IDS = {"image_token_id": IMAGE_TOKEN, "video_token_id": 4, "vision_start_token_id": 5, "vision_end_token_id": 6}
+PINPOINTS = [[32, 64], [64, 32], [64, 64]]
+
+
+def _llava(name: str, **settings: object) -> hf.PreTrainedModel:
+    config, model = getattr(hf, f"{name}Config"), getattr(hf, f"{name}ForConditionalGeneration")
+    tower, text = hf.CLIPVisionConfig(**CLIP), hf.LlamaConfig(**TEXT)
+    return model(config(vision_config=tower, text_config=text, image_token_index=IMAGE_TOKEN, **settings))
+
+
+def _onevision() -> hf.PreTrainedModel:
+    tower, text = hf.SiglipVisionConfig(**CLIP, vision_use_head=False), hf.Qwen2Config(**TEXT)
+    config = hf.LlavaOnevisionConfig(
+        vision_config=tower, text_config=text, image_token_index=IMAGE_TOKEN, image_grid_pinpoints=PINPOINTS
+    )
+    return hf.LlavaOnevisionForConditionalGeneration(config)
+
+
+def _paligemma() -> hf.PreTrainedModel:
+    tower = hf.SiglipVisionConfig(**CLIP, vision_use_head=False)
+    text = hf.GemmaConfig(**TEXT)
+    config = hf.PaliGemmaConfig(vision_config=tower, text_config=text, projection_dim=T, image_token_index=IMAGE_TOKEN)
+    return hf.PaliGemmaForConditionalGeneration(config)
+
+
+def _internvl() -> hf.PreTrainedModel:
+    tower = hf.InternVLVisionConfig(**(CLIP | {"image_size": [32, 32], "patch_size": [8, 8]}))
+    config = hf.InternVLConfig(
+        vision_config=tower,
+        text_config=hf.Qwen2Config(**TEXT),
+        projector_hidden_act="relu",
+        image_token_id=IMAGE_TOKEN,
+        image_seq_length=4,
+    )
+    return hf.InternVLForConditionalGeneration(config)
+
+
+def _qwen2() -> hf.PreTrainedModel:
+    tower = QWEN_TOWER | {"embed_dim": D, "hidden_size": T, "mlp_ratio": 2}
+    return hf.Qwen2VLForConditionalGeneration(
+        hf.Qwen2VLConfig(vision_config=tower, text_config=TEXT | MROPE, **QWEN_IDS)
+    )
+
+
+def _qwen2_5() -> hf.PreTrainedModel:
+    sizes = {"hidden_size": D, "out_hidden_size": T, "intermediate_size": 32, "fullatt_block_indexes": [1]}
+    config = hf.Qwen2_5_VLConfig(
+        vision_config=QWEN_TOWER | sizes | {"window_size": 16}, text_config=TEXT | MROPE, **QWEN_IDS
+    )
+    return hf.Qwen2_5_VLForConditionalGeneration(config)
+
+
+def _qwen3() -> hf.PreTrainedModel:
+    sizes = {
+        "hidden_size": D,
+        "out_hidden_size": T,
+        "intermediate_size": 32,
+        "deepstack_visual_indexes": [0, 1],
+        "num_position_embeddings": 64,
+    }
+    config = hf.Qwen3VLConfig(vision_config=QWEN_TOWER | sizes, text_config=TEXT | MROPE, **QWEN_IDS)
+    return hf.Qwen3VLForConditionalGeneration(config)
+
+
+def _idefics(name: str) -> hf.PreTrainedModel:
+    config, model = getattr(hf, f"{name}Config"), getattr(hf, f"{name}ForConditionalGeneration")
+    text = hf.LlamaConfig(**TEXT)
+    return model(config(vision_config=CLIP, text_config=text, pad_token_id=0, image_token_id=IMAGE_TOKEN))
+
+
+def _idefics2() -> hf.PreTrainedModel:
+    perceiver = {
+        "hidden_size": T,
+        "resampler_n_latents": 4,
+        "resampler_depth": 1,
+        "resampler_n_heads": 2,
+        "resampler_head_dim": 8,
+        "num_key_value_heads": 1,
+    }
+    config = hf.Idefics2Config(
+        vision_config=CLIP, text_config=hf.MistralConfig(**TEXT), perceiver_config=perceiver, image_token_id=IMAGE_TOKEN
+    )
+    return hf.Idefics2ForConditionalGeneration(config)
+
+
+def _gemma3() -> hf.PreTrainedModel:
+    config = hf.Gemma3Config(
+        vision_config=hf.SiglipVisionConfig(**CLIP, vision_use_head=False),
+        text_config=hf.Gemma3TextConfig(**TEXT),
+        mm_tokens_per_image=4,
+        image_token_index=IMAGE_TOKEN,
+        boi_token_index=4,
+        eoi_token_index=5,
+    )
+    return hf.Gemma3ForConditionalGeneration(config)
+
+
+def _gemma4() -> hf.PreTrainedModel:
+    config = hf.Gemma4Config(
+        vision_config=hf.Gemma4VisionConfig(
+            hidden_size=D,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=8,
+            standardize=True,
+        ),
+        text_config=hf.Gemma4TextConfig(
+            **TEXT, num_kv_shared_layers=0, hidden_size_per_layer_input=0, layer_types=["full_attention"] * 2
+        ),
+        audio_config=None,
+    )
+    return hf.Gemma4ForConditionalGeneration(config)
+
+
+def _gemma4_unified() -> hf.PreTrainedModel:
+    config = hf.Gemma4UnifiedConfig(
+        vision_config=hf.Gemma4UnifiedVisionConfig(
+            mm_embed_dim=D,
+            mm_posemb_size=8,
+            output_proj_dims=D,
+            patch_size=2,
+            pooling_kernel_size=2,
+            model_patch_size=4,
+        ),
+        text_config=hf.Gemma4UnifiedTextConfig(**TEXT, num_kv_shared_layers=0, layer_types=["full_attention"] * 2),
+        audio_config=None,
+    )
+    return hf.Gemma4UnifiedForConditionalGeneration(config)
+
+
+def _blip(name: str) -> hf.PreTrainedModel:
+    tower = getattr(hf, f"{name}VisionConfig")(**CLIP)
+    qformer = getattr(hf, f"{name}QFormerConfig")(
+        vocab_size=VOCABULARY,
+        hidden_size=D,
+        encoder_hidden_size=D,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+    )
+    text = hf.OPTConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=T,
+        ffn_dim=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        word_embed_proj_dim=T,
+        max_position_embeddings=256,
+    )
+    config = getattr(hf, f"{name}Config")(
+        vision_config=tower, qformer_config=qformer, text_config=text, num_query_tokens=4, image_token_index=IMAGE_TOKEN
+    )
+    return getattr(hf, f"{name}ForConditionalGeneration")(config)
+
+
+def _mistral3() -> hf.PreTrainedModel:
+    tower = hf.PixtralVisionConfig(**(CLIP | {"image_size": 64, "head_dim": 8}))
+    config = hf.Mistral3Config(
+        vision_config=tower, text_config=hf.MistralConfig(**TEXT), image_token_index=IMAGE_TOKEN, spatial_merge_size=2
+    )
+    return hf.Mistral3ForConditionalGeneration(config)
+
+
+def _llama4() -> hf.PreTrainedModel:
+    tower = hf.Llama4VisionConfig(
+        **(CLIP | {"intermediate_size": 64}),
+        projector_input_dim=D,
+        projector_output_dim=D,
+        vision_output_dim=D,
+        pixel_shuffle_ratio=0.5,
+    )
+    text = hf.Llama4TextConfig(**TEXT, intermediate_size_mlp=32, num_local_experts=2)
+    config = hf.Llama4Config(vision_config=tower, text_config=text, image_token_index=IMAGE_TOKEN)
+    return hf.Llama4ForConditionalGeneration(config)
+
+
+def _mllama() -> hf.PreTrainedModel:
+    tower = hf.MllamaVisionConfig(
+        hidden_size=D,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_global_layers=1,
+        attention_heads=2,
+        image_size=32,
+        patch_size=8,
+        vision_output_dim=2 * D,
+        intermediate_layers_indices=[0],
+        supported_aspect_ratios=[[1, 1], [1, 2]],
+    )
+    text = hf.models.mllama.MllamaTextConfig(**TEXT, cross_attention_layers=[1])
+    return hf.MllamaForConditionalGeneration(
+        hf.MllamaConfig(vision_config=tower, text_config=text, image_token_index=IMAGE_TOKEN)
+    )
+
+
+def _aya() -> hf.PreTrainedModel:
+    config = hf.AyaVisionConfig(
+        vision_config=hf.SiglipVisionConfig(**CLIP, vision_use_head=False),
+        text_config=hf.Cohere2Config(**TEXT),
+        downsample_factor=2,
+        alignment_intermediate_size=40,
+        image_token_index=IMAGE_TOKEN,
+    )
+    return hf.AyaVisionForConditionalGeneration(config)
+
+
+def _cohere2() -> hf.PreTrainedModel:
+    config = hf.Cohere2VisionConfig(
+        vision_config=hf.SiglipVisionConfig(**CLIP, vision_use_head=False),
+        text_config=hf.Cohere2Config(**TEXT),
+        downsample_factor=2,
+        alignment_intermediate_size=40,
+        image_token_id=IMAGE_TOKEN,
+    )
+    return hf.Cohere2VisionForConditionalGeneration(config)
+
+
+def _ovis2() -> hf.PreTrainedModel:
+    tower = hf.models.ovis2.Ovis2VisionConfig(**CLIP, hidden_stride=2, vocab_size=20, num_visual_indicator_tokens=5)
+    config = hf.Ovis2Config(
+        vision_config=tower,
+        text_config=hf.Qwen2Config(**TEXT),
+        image_token_id=IMAGE_TOKEN,
+        visual_indicator_token_ids=[4, 5, 6, 7, 8],
+        vocab_size=VOCABULARY,
+        hidden_size=T,
+    )
+    return hf.Ovis2ForConditionalGeneration(config)
+
+
+def _kimi() -> hf.PreTrainedModel:
+    module = hf.models.kimi_k25
+    tower = module.configuration_kimi_k25.Kimi_K25VisionConfig(
+        hidden_size=D, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, patch_size=4
+    )
+    config = module.configuration_kimi_k25.Kimi_K25Config(
+        vision_config=tower, text_config=hf.LlamaConfig(**TEXT), projection_hidden_size=D, image_token_id=IMAGE_TOKEN
+    )
+    return module.modeling_kimi_k25.Kimi_K25ForConditionalGeneration(config)
+
+
+def _glm4v() -> hf.PreTrainedModel:
+    tower = {
+        "depth": 1,
+        "hidden_size": D,
+        "num_heads": 2,
+        "patch_size": 4,
+        "image_size": 32,
+        "out_hidden_size": T,
+        "intermediate_size": 32,
+        "spatial_merge_size": 2,
+    }
+    config = hf.Glm4vConfig(vision_config=tower, text_config=TEXT | MROPE, image_token_id=IMAGE_TOKEN)
+    return hf.Glm4vForConditionalGeneration(config)
+
+
+def _phi4() -> hf.PreTrainedModel:
+    tower = CLIP | {"crop_size": 32, "num_hidden_layers": 3}
+    audio = {
+        "hidden_size": D,
+        "intermediate_size": 32,
+        "num_blocks": 1,
+        "num_attention_heads": 2,
+        "ext_pw_out_channel": D,
+        "nemo_conv_channels": D,
+        "input_size": 16,
+    }
+    sizes = {k: v for k, v in TEXT.items() if k != "head_dim"} | {"num_hidden_layers": 1, "rope_parameters": None}
+    config = hf.Phi4MultimodalConfig(vision_config=tower, audio_config=audio, **sizes)
+    return hf.Phi4MultimodalForCausalLM(config)
+
+
+def _deepseek() -> hf.PreTrainedModel:
+    config = hf.DeepseekVLConfig(
+        vision_config=hf.SiglipVisionConfig(**CLIP, vision_use_head=False),
+        text_config=hf.LlamaConfig(**TEXT),
+        image_token_id=IMAGE_TOKEN,
+    )
+    return hf.DeepseekVLForConditionalGeneration(config)
+
+
+def _deepseek_hybrid() -> hf.PreTrainedModel:
+    sam = {
+        "hidden_size": D,
+        "output_channels": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 8,
+        "mlp_dim": 32,
+        "global_attn_indexes": [0],
+        "window_size": 2,
+    }
+    config = hf.DeepseekVLHybridConfig(
+        vision_config=hf.SiglipVisionConfig(**CLIP, vision_use_head=False),
+        high_res_vision_config=sam,
+        text_config=hf.LlamaConfig(**TEXT),
+        image_token_id=IMAGE_TOKEN,
+    )
+    return hf.DeepseekVLHybridForConditionalGeneration(config)
+
+
+def _janus() -> hf.PreTrainedModel:
+    tower = hf.models.janus.JanusVisionConfig(
+        **(CLIP | {"num_hidden_layers": 1}), mlp_ratio=2.0, projection_dim=T, depth=2
+    )
+    vq = hf.models.janus.JanusVQVAEConfig(
+        embed_dim=4, num_embeddings=8, latent_channels=32, num_patches=4, base_channels=32, channel_multiplier=[1],
+        num_res_blocks=1, projection_dim=T, image_token_embed_dim=T,
+    )  # fmt: skip
+    config = hf.JanusConfig(
+        vision_config=tower, vq_config=vq, text_config=hf.LlamaConfig(**TEXT), image_token_id=IMAGE_TOKEN
+    )
+    return hf.JanusForConditionalGeneration(config)
+
+
+def _minicpm() -> hf.PreTrainedModel:
+    module = hf.models.minicpmv4_6
+    config = module.MiniCPMV4_6Config(
+        vision_config=CLIP | {"insert_layer_id": 0}, text_config=hf.Qwen2Config(**TEXT), image_token_id=IMAGE_TOKEN
+    )
+    return module.MiniCPMV4_6ForConditionalGeneration(config)
+
+
+def _molmo() -> hf.PreTrainedModel:
+    module = hf.models.molmo2
+    adapter = {
+        "hidden_size": D,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "intermediate_size": 32,
+        "text_hidden_size": T,
+        "vision_feature_layer": [-1, -2],
+    }
+    tower = CLIP | {"num_key_value_heads": 2, "head_dim": 8, "image_size": [32, 32], "patch_size": 8}
+    config = module.Molmo2Config(vision_config=tower, adapter_config=adapter, text_config=TEXT)
+    return module.Molmo2ForConditionalGeneration(config)
+
+
+def _fuyu() -> hf.PreTrainedModel:
+    text = {"model_type": "persimmon"} | TEXT
+    sizes = {k: v for k, v in TEXT.items() if k not in ("num_key_value_heads", "head_dim")}
+    return hf.FuyuForCausalLM(hf.FuyuConfig(text_config=text, patch_size=2, **sizes))
+
+
+MODELS: dict[str, Callable[[], hf.PreTrainedModel]] = {
+    "llava": lambda: _llava("Llava"),
+    "llava_next": lambda: _llava("LlavaNext", image_grid_pinpoints=PINPOINTS),
+    "llava_onevision": _onevision,
+    "vipllava": lambda: _llava("VipLlava", vision_feature_layers=[-1, -2], projector_layernorm_eps=0.1),
+    "paligemma": _paligemma,
+    "internvl": _internvl,
+    "qwen2_vl": _qwen2,
+    "qwen2_5_vl": _qwen2_5,
+    "qwen3_vl": _qwen3,
+    "idefics2": _idefics2,
+    "idefics3": lambda: _idefics("Idefics3"),
+    "smolvlm": lambda: _idefics("SmolVLM"),
+    "gemma3": _gemma3,
+    "gemma4": _gemma4,
+    "gemma4_unified": _gemma4_unified,
+    "blip2": lambda: _blip("Blip2"),
+    "instructblip": lambda: _blip("InstructBlip"),
+    "mistral3": _mistral3,
+    "llama4": _llama4,
+    "mllama": _mllama,
+    "aya_vision": _aya,
+    "cohere2_vision": _cohere2,
+    "ovis2": _ovis2,
+    "kimi_k25": _kimi,
+    "glm4v": _glm4v,
+    "phi4_multimodal": _phi4,
+    "deepseek_vl": _deepseek,
+    "deepseek_vl_hybrid": _deepseek_hybrid,
+    "janus": _janus,
+    "minicpmv4_6": _minicpm,
+    "molmo": _molmo,
+    "fuyu": _fuyu,
+}
+
+
+def model(name: str, seed: int = 0) -> hf.PreTrainedModel:
+    """The family's model with random weights, its projector's norms, biases and newlines included."""
+    torch.manual_seed(seed)
+    made = MODELS[name]().eval().float()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.dim() >= 2:
+                parameter.normal_(0.0, 1.2 / parameter[0].numel() ** 0.5)
+            else:
+                parameter.normal_(1.0, 0.3)  # norms start as ones and biases as zeros, which would hide a mix-up
+    return made
+
+
+def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random tokens as the family's first learned layer reads them, and what the model's own projector makes of them.
+
+    What happens before that layer and has no weights (pooling, pixel shuffle) is the model's own too, if its projector
+    does it.
+    """
+    own = getattr(model, "model", model)
+    square, wide = torch.randn(2, 16, D), torch.randn(2, 4, 4 * D)
+    with torch.no_grad():
+        match name:
+            case "qwen2_vl" | "qwen2_5_vl" | "qwen3_vl":
+                return square[0], own.visual.merger(square[0])
+            case "idefics3" | "smolvlm":
+                return wide, own.connector.modality_projection(wide)
+            case "gemma3":
+                return _seen(own.multi_modal_projector, own.multi_modal_projector.mm_soft_emb_norm, square)
+            case "aya_vision":
+                return _seen(own.multi_modal_projector, own.multi_modal_projector.layernorm, square)
+            case "cohere2_vision":
+                return _seen(own.multi_modal_projector, own.multi_modal_projector.linear_1, square)
+            case "gemma4":
+                return square, own.embed_vision(square)
+            case "mistral3":
+                blocks = square[0].reshape(2, 2, 2, 2, D).transpose(1, 2).reshape(16, D)
+                return blocks, own.multi_modal_projector(square[0], torch.tensor([[32, 32]]))
+            case "llama4":
+                tokens, hidden = _seen(
+                    model.vision_model.vision_adapter, model.vision_model.vision_adapter.mlp.fc1, square
+                )
+                return tokens, model.multi_modal_projector(hidden)
+            case "ovis2":
+                logits = own.vision_tower.head_norm(own.vision_tower.head_linear(wide))
+                return wide, own.visual_embeddings_table(F.pad(logits.softmax(-1), (0, 5)))
+            case "kimi_k25":
+                return square[0].reshape(4, 4, D), own.mm_projector(square[0].reshape(4, 4, D))
+            case "glm4v":
+                images = own.visual.post_layernorm(square[0]).view(-1, 2, 2, D).permute(0, 3, 1, 2)
+                return square[0], own.visual.merger(own.visual.downsample(images).view(-1, T))
+            case "phi4_multimodal":
+                embed = own.embed_tokens_extend.image_embed
+                return square, embed.img_projection_down(F.gelu(embed.img_projection_up(square)))
+            case "deepseek_vl" | "janus":
+                return square, own.aligner(square)
+            case "fuyu":
+                patches = torch.randn(2, 4, 12)
+                return patches, own.vision_embed_tokens(patches)
+        projector = own.multi_modal_projector
+        tokens = torch.randn(2, 4, next(p for p in projector.parameters() if p.dim() == 2).shape[1])
+        return tokens, projector(tokens)
+
+
+def _seen(module: nn.Module, inner: nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `inner` reads when `module` is given the tokens, and what `module` gives."""
+    seen = []
+    hook = inner.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    result = module(tokens)
+    hook.remove()
+    return seen[0], result
+
+
+def _layers(prefix: str, *layers: tuple[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """{stored name: shape} of layers with a bias."""
+    return {
+        f"{prefix}{name}.{leaf}": shape[: 2 if leaf == "weight" else 1] for name, shape in layers for leaf in LEAVES
+    }
+
+
+# Families that transformers does not have (Gemma 3n: not without timm), in the names of their releases.
+RELEASES: dict[str, dict[str, tuple[int, ...]]] = {
+    "llava_linear": {"model.mm_projector.weight": (T, D), "model.mm_projector.bias": (T,)},
+    "gemma3n": {
+        "model.embed_vision.embedding.weight": (8, D),
+        "model.embed_vision.hard_embedding_norm.weight": (D,),
+        "model.embed_vision.soft_embedding_norm.weight": (D,),
+        "model.embed_vision.embedding_projection.weight": (T, D),
+    },
+    "minigpt4": {"query_tokens": (1, 4, D), "Qformer.bert.x.weight": (D, D)} | _layers("", ("llama_proj", (T, D))),
+    "pixtral": _layers("vision_language_adapter.", ("w_in", (T, D)), ("w_out", (T, T))),
+    "kimi_vl": _layers(
+        "multi_modal_projector.", ("pre_norm", (D,)), ("linear_1", (4 * D, 4 * D)), ("linear_2", (T, 4 * D))
+    ),
+    "deepseek_vl2": {"image_newline": (T,), "view_seperator": (T,)}
+    | _layers("projector.layers.", ("0", (T, 4 * D)), ("2", (T, T))),
+    "minicpmv": {
+        "resampler.query": (4, T),
+        "resampler.proj": (T, T),
+        "resampler.kv_proj.weight": (T, D),
+        "resampler.attn.in_proj_weight": (3 * T, T),
+        "resampler.attn.in_proj_bias": (3 * T,),
+    }
+    | _layers("resampler.", ("attn.out_proj", (T, T)), ("ln_q", (T,)), ("ln_kv", (T,)), ("ln_post", (T,))),
+}
+
+
+def _names(prefix: str, *layers: str) -> list[str]:
+    return [f"{prefix}{layer}.{leaf}" for layer in layers for leaf in LEAVES]
+
+
+# Other spellings in which projectors of families that transformers has are in circulation.
+_POOLING = _names("model.vision_backbone.image_pooling_2d.", "wq", "wk", "wv", "wo")
+_PHI = "model.embed_tokens_extend.image_embed."
+ALIASES: dict[str, list[list[str]]] = {
+    "llava": [
+        _names("model.mm_projector.", "0", "2"),
+        _names("base_model.model.model.mm_projector.", "0", "2"),
+        _names("model.", "0", "2"),  # xtuner, saved alone
+        _names("projector.model.", "0", "2"),
+    ],
+    "internvl": [_names("mlp1.", "0", "1", "3")],
+    "mistral3": [
+        [
+            "vision_language_adapter.w_in.weight",
+            "vision_language_adapter.w_out.weight",
+            "patch_merger.merging_layer.weight",
+            "pre_mm_projector_norm.weight",
+        ]
+    ],
+    "kimi_k25": [_names("mm_projector.", "pre_norm", "proj.0", "proj.2")],
+    "ovis2": [["vte.weight", "visual_tokenizer.head.0.weight", *_names("visual_tokenizer.head.", "1")]],
+    "phi4_multimodal": [[*_names(f"{_PHI}img_projection.", "0", "2"), f"{_PHI}glb_GN", f"{_PHI}sub_GN"]],
+    "deepseek_vl": [_names("aligner.layers.", "0", "2")],
+    "deepseek_vl_hybrid": [_names("aligner.", "high_up_proj", "low_up_proj", "layers.1")],
+    "molmo": [[*(f"model.vision_backbone.image_projector.{w}.weight" for w in ("w1", "w2", "w3")), *_POOLING]],
+    "qwen2_vl": [_names("thinker.visual.merger.", "ln_q", "mlp.0", "mlp.2")],
+}
