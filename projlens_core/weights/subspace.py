@@ -1,9 +1,10 @@
-"""The rank-k part of a delta: put into the base, or taken out of the suspect.
+"""A part of a delta, by the numbers of its singular components: put into the base, or taken out of the suspect.
 
-Paper: rank-k recovery (top components of both ΔW into the base) and ablation (top components out of the suspect).
+Paper: rank-k recovery (top components of both ΔW into the base) and ablation (the top k, ranks 2..k or one rank out
+of the suspect).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,41 +12,108 @@ import torch
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.delta import Delta
 from projlens_core.weights.projector import ProjectorWeights, content_hash
+from projlens_core.weights.triplets import Triplets, leading
+
+Ranks = int | Sequence[int]  # the top k, or component numbers from 1 on: (3,) is the third alone, range(2, 6) is 2 to 5
 
 
-def top_k(matrix: torch.Tensor, k: int) -> torch.Tensor:
-    """The best rank-k approximation Σᵢ₌₁ᵏ σᵢ uᵢ vᵢᵀ of a (rows, cols) matrix, in its shape and at least float32.
+def components(
+    matrix: torch.Tensor, ranks: Ranks, *, known: Triplets | None = None, exact: bool = False
+) -> torch.Tensor:
+    """The sum of the chosen components σᵢ uᵢ vᵢᵀ of a (rows, cols) matrix, in its shape and at least float32.
 
-    k from 0 (zeros) to the shorter side (the matrix itself); InvalidInput beyond. Exact: some 10 s at 4096 × 4096.
+    known: its leading triplets, if they are at hand; with too few of them, and without, they are found (see leading,
+    also for `exact`). No components give zeros, all of them the matrix itself. InvalidInput, saying which exist, for
+    others.
     """
-    if not 0 <= k <= min(matrix.shape):
-        raise InvalidInput(f"Rank {k} is not between 0 and {min(matrix.shape)}, the shorter side of the matrix.")
+    chosen = _numbers(ranks, min(matrix.shape))
     matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    if k == 0:
+    if not chosen:
         return torch.zeros_like(matrix)
-    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-    return (u[:, :k] * s[:k]) @ vh[:k]
+    if len(chosen) == min(matrix.shape):
+        return matrix.clone()
+    if known is None or len(known.values) < max(chosen) or (exact and not known.exact):
+        known = leading(matrix, max(chosen), exact=exact)
+    columns = [number - 1 for number in chosen]
+    return (known.u[:, columns] * known.values[columns]) @ known.v[:, columns].T
 
 
-def inject(delta: Delta, ranks: Mapping[str, int]) -> ProjectorWeights:
-    """The base with the top `ranks[name]` components of each named ΔW added; all other tensors stay the base's."""
-    return _changed(delta.base, delta, ranks, sign=1, verb="injected")
+def top_k(matrix: torch.Tensor, k: int, *, exact: bool = False) -> torch.Tensor:
+    """The best rank-k approximation Σᵢ₌₁ᵏ σᵢ uᵢ vᵢᵀ, k from 0 (zeros) to the shorter side (the matrix itself)."""
+    return components(matrix, k, exact=exact)
 
 
-def ablate(delta: Delta, ranks: Mapping[str, int]) -> ProjectorWeights:
-    """The suspect with the top `ranks[name]` components of each named ΔW removed; all else stays the suspect's."""
-    return _changed(delta.suspect, delta, ranks, sign=-1, verb="ablated")
+def decompose(delta: Delta, k: int, *, exact: bool = False) -> dict[str, Triplets]:
+    """The leading triplets of each ΔW, at most k, by name: the `known` of inject and ablate while k is moved."""
+    return {t.name: leading(t.delta, min(k, *t.shape), exact=exact) for t in delta.matrices}
+
+
+def inject(
+    delta: Delta,
+    ranks: Mapping[str, Ranks],
+    *,
+    biases: str = "base",
+    known: Mapping[str, Triplets] | None = None,
+    exact: bool = False,
+) -> ProjectorWeights:
+    """The base with the chosen components of each named ΔW added.
+
+    Matrices that are not named stay the base's. biases: "base" or "suspect", whose tensors that are no matrices
+    (biases, and norms where there are any) the result has.
+    """
+    return _changed(delta, delta.base, 1, ranks, biases, known, exact)
+
+
+def ablate(
+    delta: Delta,
+    ranks: Mapping[str, Ranks],
+    *,
+    biases: str = "suspect",
+    known: Mapping[str, Triplets] | None = None,
+    exact: bool = False,
+) -> ProjectorWeights:
+    """The suspect with the chosen components of each named ΔW removed; all else as inject, from the suspect."""
+    return _changed(delta, delta.suspect, -1, ranks, biases, known, exact)
 
 
 def _changed(
-    weights: ProjectorWeights, delta: Delta, ranks: Mapping[str, int], sign: int, verb: str
+    delta: Delta,
+    weights: ProjectorWeights,
+    sign: int,
+    ranks: Mapping[str, Ranks],
+    biases: str,
+    known: Mapping[str, Triplets] | None,
+    exact: bool,
 ) -> ProjectorWeights:
     matrices = {tensor.name: tensor.delta for tensor in delta.matrices}
     if unknown := sorted(ranks.keys() - matrices.keys()):
         raise InvalidInput(f"There is no ΔW named {', '.join(unknown)}; the matrices are {', '.join(matrices)}.")
-    tensors = dict(weights.tensors)
-    for name, rank in ranks.items():
-        tensors[name] = tensors[name] + sign * top_k(matrices[name], rank)
-    what = ", ".join(f"{name} rank {rank}" for name, rank in ranks.items())
+    lender = {"base": delta.base, "suspect": delta.suspect}.get(biases)
+    if lender is None:
+        raise InvalidInput(f"Biases can be those of the base or the suspect, not of {biases!r}.")
+    tensors = {name: (weights if name in matrices else lender).tensors[name] for name in weights.tensors}
+    for name, chosen in ranks.items():
+        part = components(matrices[name], chosen, known=(known or {}).get(name), exact=exact)
+        tensors[name] = tensors[name] + sign * part
+    what = ", ".join(f"{name} {_said(chosen)}" for name, chosen in ranks.items()) or "nothing"
+    source = f"{weights.source} ({'injected' if sign > 0 else 'ablated'} {what}, biases of the {biases})"
     digest = content_hash(tensors | weights.beside, weights.settings)
-    return replace(weights, tensors=tensors, source=f"{weights.source} ({verb} {what})", sha256=digest)
+    return replace(weights, tensors=tensors, source=source, sha256=digest)
+
+
+def _numbers(ranks: Ranks, side: int) -> list[int]:
+    """The component numbers that `ranks` means, ascending."""
+    if isinstance(ranks, int):
+        if not 0 <= ranks <= side:
+            raise InvalidInput(f"Rank {ranks} is not between 0 and {side}, the shorter side of the matrix.")
+        return list(range(1, ranks + 1))
+    chosen = sorted(set(ranks))
+    if chosen and not 1 <= chosen[0] <= chosen[-1] <= side:
+        raise InvalidInput(f"Components {chosen[0]} to {chosen[-1]} were asked of a matrix that has 1 to {side}.")
+    return chosen
+
+
+def _said(ranks: Ranks) -> str:
+    if isinstance(ranks, int):
+        return f"rank {ranks}"
+    return f"components {', '.join(map(str, sorted(set(ranks)))) or 'none'}"

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import read_projector
-from projlens_core.weights.subspace import ablate, inject, top_k
+from projlens_core.weights.subspace import ablate, components, decompose, inject, top_k
+from projlens_core.weights.triplets import leading
 from tests import pico
 
 
@@ -67,3 +70,48 @@ def test_neither_changes_what_it_was_given(case):
 def test_unknown_matrix_is_refused_and_the_known_are_listed(case):
     with pytest.raises(InvalidInput, match="matrices are linear_1"):
         inject(case[0], {"linear_9.weight": 1})
+
+
+def test_chosen_components_are_those_and_no_others():
+    matrix = torch.diag(torch.tensor([1.0, 4.0, 3.0, 2.0]))
+    assert components(matrix, (2,)).diagonal().tolist() == pytest.approx([0.0, 0.0, 3.0, 0.0])
+    assert components(matrix, range(2, 4)).diagonal().tolist() == pytest.approx([0.0, 0.0, 3.0, 2.0], abs=1e-6)
+    assert not components(matrix, ()).any()
+    torch.testing.assert_close(components(matrix, (1, 2)), top_k(matrix, 2))
+
+
+def test_triplets_at_hand_give_the_same_components_without_finding_them_again():
+    matrix = torch.randn(6, 9, generator=torch.Generator().manual_seed(0))
+    known = leading(matrix, 3)
+    torch.testing.assert_close(components(matrix, (1, 3), known=known), components(matrix, (1, 3)))
+    torch.testing.assert_close(components(matrix, 5, known=known), top_k(matrix, 5))  # too few: found anew
+
+
+@pytest.mark.parametrize("ranks", [(0,), (1, 3), range(-1, 2)])
+def test_components_that_do_not_exist_are_refused(ranks):
+    with pytest.raises(InvalidInput, match="has 1 to 2"):
+        components(torch.ones(2, 4), ranks)
+
+
+def test_one_rank_of_two_is_injected_alone_and_ablated_alone(case):
+    delta, planted = case
+    second = 2.0 * torch.outer(planted.left[1], planted.right[1])
+    known = decompose(delta, 4)
+    name = "linear_2.weight"
+    added = inject(delta, {name: (2,)}, known=known).tensors[name] - delta.base.tensors[name]
+    torch.testing.assert_close(added, second, rtol=0, atol=1e-5)
+    removed = delta.suspect.tensors[name] - ablate(delta, {name: range(2, 3)}, known=known).tensors[name]
+    torch.testing.assert_close(removed, second, rtol=0, atol=1e-5)
+
+
+def test_biases_are_those_of_whoever_is_named(case):
+    delta, _ = case
+    biases = {"linear_1.bias": torch.full((48,), 7.0)}
+    other = replace(delta, suspect=replace(delta.suspect, tensors=delta.suspect.tensors | biases))
+    ranks = {"linear_1.weight": 1, "linear_2.weight": 1}
+    assert torch.equal(inject(other, ranks).tensors["linear_1.bias"], delta.base.tensors["linear_1.bias"])
+    assert inject(other, ranks, biases="suspect").tensors["linear_1.bias"].eq(7).all()
+    assert ablate(other, ranks).tensors["linear_1.bias"].eq(7).all()
+    assert not ablate(other, ranks, biases="base").tensors["linear_1.bias"].eq(7).any()
+    with pytest.raises(InvalidInput, match="base or the suspect"):
+        inject(other, ranks, biases="mine")
