@@ -4,10 +4,14 @@ import argparse
 import json
 import math
 import sys
+from dataclasses import asdict
 
 from projlens_core.cli import arguments
+from projlens_core.cli.terminal import progress
 from projlens_core.evidence.case import Case, OpenedCase, open_case
+from projlens_core.inputs.images import printable
 from projlens_core.weights.delta import Delta, TensorDelta
+from projlens_core.weights.proof import CHANGED, NOT_COMPARED, Proof, prove
 from projlens_core.weights.rounding import RoundingFloor
 from projlens_core.weights.spectrum import NoiseEdge, Spectrum
 
@@ -17,13 +21,18 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     parser = sub.add_parser("weights", help="compare two projectors: deltas and singular spectra")
     arguments.add_case(parser)
     arguments.add_json(parser, "all singular values")
+    parser.add_argument("--prove", action="store_true", help="compare all the rest too: tower, language model, files")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Open the case and write what changed."""
     opened = open_case(Case(args.base, args.suspect, args.control))
-    text = json.dumps(as_dict(opened), allow_nan=False) if args.json else as_table(opened)
+    proof = prove(args.base, args.suspect, progress()) if args.prove else None
+    if args.json:
+        text = json.dumps(as_dict(opened) | ({"proof": proof_as_dict(proof)} if proof else {}), allow_nan=False)
+    else:
+        text = as_table(opened) + (f"\n\n{proof_as_text(proof)}" if proof else "")
     sys.stdout.write(text + "\n")
 
 
@@ -54,6 +63,7 @@ def as_table(opened: OpenedCase) -> str:
         "tensor",
         "shape",
         "‖Δ‖",
+        "rounding",
         "‖Δ‖/‖base‖",
         "σ₁",
         "stable rank",
@@ -76,7 +86,29 @@ def as_table(opened: OpenedCase) -> str:
             cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         lines.append("  ".join((first, *rest)).rstrip())
+    read = sum(weights.bytes_read for weights in (opened.base, opened.suspect, opened.control) if weights)
+    lines.append(f"\n{read:,} bytes read of the weight files. rounding: the ‖Δ‖ that storing the values alone leaves.")
     return "\n".join([*lines, "", *(f"- {note}" for note in opened.notes)])
+
+
+def proof_as_dict(proof: Proof) -> dict:
+    """How many are the same, changed and not compared, by what they belong to, and every finding."""
+    return {
+        "bytes_read": proof.bytes_read,
+        "counts": proof.counts,
+        "findings": [asdict(finding) for finding in proof.findings],
+    }
+
+
+def proof_as_text(proof: Proof) -> str:
+    """One line for each part of the model, then every finding that is not "same"."""
+    lines = [f"Outside the projector, {proof.bytes_read:,} bytes read:"]
+    lines += [
+        f"  {part}: " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        for part, counts in proof.counts.items()
+    ]
+    rest = (*proof.of(CHANGED), *proof.of(NOT_COMPARED))
+    return "\n".join([*lines, *(f"- {each.status}: {printable(each.name)} ({each.reason})" for each in rest)])
 
 
 def _tensors(delta: Delta, spectra: dict[str, Spectrum], edges: dict[str, NoiseEdge]) -> list[dict]:
@@ -119,7 +151,8 @@ def _finite(value: float) -> float | None:
 def _row(prefix: str, tensor: TensorDelta, values: Spectrum | None, edge: NoiseEdge | None) -> tuple[str, ...]:
     shape = "×".join(map(str, tensor.shape))
     change = f"{tensor.relative_change:.2%}" if math.isfinite(tensor.relative_change) else "from zero"
-    row = (prefix + tensor.name, shape, f"{tensor.frobenius:.4g}", change)
+    floor = f"{tensor.rounding.frobenius:.2g}" if tensor.rounding else "?"
+    row = (prefix + tensor.name, shape, f"{tensor.frobenius:.4g}", floor, change)
     if values is None or edge is None:
         return (*row, *("–",) * 5)
     ranks = (f"{values.stable_rank:.1f}", f"{values.effective_rank:.1f}", str(edge.spikes))

@@ -154,8 +154,8 @@ def _precision_notes(delta: Delta) -> list[str]:
     if shares and max(shares.values()) >= _NOTABLE:
         most = max(shares, key=shares.get)
         notes.append(
-            f"Rounding alone would make a change up to {min(shares[most], 1):.0%} as large as that of {most}; it spreads "
-            "over all singular values, and those below the rounding floor may be nothing else."
+            f"Rounding alone would make a change up to {min(shares[most], 1):.0%} as large as that of {most}; it "
+            "spreads over all singular values, and those below the rounding floor may be nothing else."
         )
     if unknown := [tensor.name for tensor in moved if tensor.rounding is None]:
         notes.append(f"The rounding floor of {', '.join(unknown)} is not known: the stored type has no regular grid.")

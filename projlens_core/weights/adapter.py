@@ -66,11 +66,6 @@ class AdaptedCheckpoint(Checkpoint):
         kept = tuple(name for name in self.base.names if name not in self._hidden)
         return kept + tuple(name for name in self._whole if name not in kept)
 
-    @property
-    def touched(self) -> frozenset[str]:
-        """The names of all tensors that the adapter changes or adds."""
-        return frozenset(self._lows) | frozenset(self._whole)
-
     def info(self, name: str) -> TensorInfo:
         """As the tensor is stored; for base plus delta, as the base stores it."""
         return self.adapter.info(self._whole[name]) if name in self._whole else self.base.info(name)
@@ -78,6 +73,13 @@ class AdaptedCheckpoint(Checkpoint):
     def stored_as(self, name: str) -> str:
         """The stored dtype, or "adapter" for base plus delta, which is exact up to float32."""
         return ADAPTED if name in self._lows else self.info(name).dtype
+
+    def changes(self, name: str) -> float | None:
+        """‖Δ‖ that the factors add to the tensor; None where they have no part in it."""
+        if name not in self._lows:
+            return None
+        weight = self.base.read(name).float()
+        return torch.linalg.vector_norm(self._adapted(name, weight, self._lows[name]) - weight).item()
 
     def read(self, name: str) -> torch.Tensor:
         """One tensor; base plus delta as float32."""
@@ -161,8 +163,8 @@ def _check_config(config: dict, label: str) -> None:
     start = str(config.get("init_lora_weights", ""))[:40].lower()
     if start.startswith(_CHANGES_BASE):
         raise Unsupported(
-            f"{label} was initialised by {start!r}, which moves a part of the base into the adapter, so its factors are "
-            "no change to the published base; have it merged or converted to plain LoRA."
+            f"{label} was initialised by {start!r}, which moves a part of the base into the adapter, so its factors "
+            "are no change to the published base; have it merged or converted to plain LoRA."
         )
     if config.get("layer_replication"):
         raise Unsupported(f"{label} replicates layers of its base, which makes another model; have it merged.")

@@ -71,6 +71,10 @@ class Checkpoint:
         """In which precision the values were written: the stored dtype, or "adapter" if they are base plus delta."""
         return self.info(name).dtype
 
+    def changes(self, name: str) -> float | None:
+        """‖Δ‖ that an adapter adds to the tensor; None where no adapter has a part in it."""
+        return None
+
     def read(self, name: str) -> torch.Tensor:
         """One tensor in its stored dtype (float32 if quantised); NotFound if there is none of that name, InvalidInput
         if its file is gone."""

@@ -109,8 +109,8 @@ class HubFile:
         self.bytes_read += done
         if done < length:
             raise InvalidInput(
-                f"Reading {self.name} from the Hub broke off after {done:,} of {length:,} bytes, {_ATTEMPTS} times over "
-                f"({trouble}); try later, or download the model and give its path."
+                f"Reading {self.name} from the Hub broke off after {done:,} of {length:,} bytes, {_ATTEMPTS} times "
+                f"over ({trouble}); try later, or download the model and give its path."
             )
         return buffer
 
@@ -130,8 +130,8 @@ class HubFile:
             said = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", ""))
             if said is None or int(said[1]) != begin or said[3] not in ("*", str(self.size)):
                 raise InvalidInput(
-                    f"The server of {self.name} answered with bytes {headers.get('Content-Range', '')[:60]!r}, expected "
-                    f"those from {begin:,} of {self.size:,}; download the model and give its path."
+                    f"The server of {self.name} answered with bytes {headers.get('Content-Range', '')[:60]!r}, "
+                    f"expected those from {begin:,} of {self.size:,}; download the model and give its path."
                 )
             return 0
         if status == httpx2.codes.OK:

@@ -42,10 +42,11 @@ def rounding_floor(
     suspect_stored (see ProjectorWeights.stored); None where it is not known, as for types without a regular grid.
 
     Counted are the suspect's own rounding, and the base's where it was written in another type or quantised: then both
-    may be roundings of one finer original. Where only the suspect's counts, an entry equal to the base's was not written anew
-    and carries none; equal tensors carry none at all.
-    float32 values that all fit 16 bits count as what they fit, since only a conversion leaves such. The largest singular value of independent entries with variances vᵢⱼ is max √Σⱼvᵢⱼ + max √Σᵢvᵢⱼ, the longest row plus
-    the longest column (Bandeira & van Handel 2016), which for equal variances v is √v·(√rows + √columns).
+    may be roundings of one finer original. Where only the suspect's counts, an entry equal to the base's was not
+    written anew and carries none; equal tensors carry none at all. float32 values that all fit 16 bits count as what
+    they fit, since only a conversion leaves such.
+    The largest singular value of independent entries with variances vᵢⱼ is max √Σⱼvᵢⱼ + max √Σᵢvᵢⱼ, the longest row
+    plus the longest column (Bandeira & van Handel 2016), which for equal variances v is √v·(√rows + √columns).
     """
     kinds = {"suspect's": (_grid(suspect, suspect_stored), suspect)}
     if suspect_stored != "adapter":  # which was added to the base just as it is stored

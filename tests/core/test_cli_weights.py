@@ -67,7 +67,7 @@ def test_table_shows_every_tensor_and_the_notes(capsys, folder):
     assert code == 0
     row = next(line for line in out.splitlines() if line.startswith("linear_2.weight"))
     assert "48×48" in row
-    assert row.split()[4] == "4"  # σ₁
+    assert row.split()[5] == "4"  # σ₁
     assert sum(line.startswith("control linear") for line in out.splitlines()) == 4
     assert "- Vision tower and language model: not compared" in out
 
