@@ -6,10 +6,22 @@ Exit code 0: done. 1: failed, one sentence on stderr. 2: wrong use (argparse say
 import argparse
 import sys
 
-from projlens_core.cli import activations, asr, respond, shift, trigger, weights, zoo
+from projlens_core.cli import (
+    activations,
+    asr,
+    lens,
+    lowrank,
+    neurons,
+    respond,
+    separability,
+    shift,
+    trigger,
+    weights,
+    zoo,
+)
 from projlens_core.errors import ProjLensError
 
-COMMANDS = (weights, activations, shift, respond, asr, trigger, zoo)
+COMMANDS = (weights, activations, shift, lens, separability, neurons, respond, asr, lowrank, trigger, zoo)
 
 
 def parser() -> argparse.ArgumentParser:

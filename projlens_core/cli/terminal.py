@@ -3,7 +3,11 @@
 import json
 import math
 import sys
+from pathlib import Path
 
+from projlens_core.errors import InvalidInput
+from projlens_core.evidence.exhibit import Table
+from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.progress import Progress, silent
 
 
@@ -36,6 +40,14 @@ def quiet_transformers() -> None:
 def write_json(document: dict) -> None:
     """The document on stdout as one line of strict JSON: NaN and infinity, which it does not have, become null."""
     sys.stdout.write(json.dumps(_strict(document), allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_csv(table: Table, file: Path) -> None:
+    """All of a table as CSV into `file`; InvalidInput if it cannot be written there."""
+    try:
+        file.write_bytes(as_csv(table.frame))
+    except OSError as error:
+        raise InvalidInput(f"The table cannot be written to {file}: {error.strerror}.") from error
 
 
 def _strict(value: object) -> object:

@@ -1,0 +1,157 @@
+"""Static separability of a case: base against suspect and control, beside norms alone and shuffled labels."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from projlens_core.activations.separability import Gain, Separability, gain
+from projlens_core.charts import separability as charts
+from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+
+TITLE = "Separability"
+QUESTION = "Can clean and triggered images be told apart inside?"
+
+
+def separability(found: Mapping[str, Separability], names: tuple[str, ...], settings: dict) -> Exhibit:
+    """found holds "base", "suspect" and perhaps "control", all of the same images, called `names`."""
+    gains = {role: gain(one, found["base"]) for role, one in found.items() if role != "base"}
+    return Exhibit(
+        key="separability",
+        title=TITLE,
+        question=QUESTION,
+        metrics=_metrics(found, gains),
+        charts=_charts(found, names),
+        tables=(_table(found, gains), _values(found, names)),
+        data={"settings": settings}
+        | {role: _as_data(one, gains.get(role)) for role, one in found.items()}
+        | {"images": _values(found, names).frame.to_dict("records")},
+        notes=tuple(_notes(found, gains)),
+    )
+
+
+def _metrics(found: Mapping[str, Separability], gains: Mapping[str, Gain]) -> tuple[Metric, ...]:
+    suspect, control, base = found["suspect"], found.get("control"), found["base"]
+    return (
+        Metric(
+            "AUROC, suspect",
+            f"{suspect.auroc.auroc:.2f}",
+            f"{control.auroc.auroc:.2f}" if control else None,
+            f"{suspect.auroc.low:.2f} – {suspect.auroc.high:.2f}",
+            f"Of {suspect.auroc.triggered} triggered images against their clean twins, cross-validated in "
+            f"{suspect.folds} folds with twins kept together. 0.5 is chance.",
+        ),
+        Metric(
+            "Gain over base",
+            f"{gains['suspect'].difference:+.2f}",
+            f"{gains['control'].difference:+.2f}" if control else None,
+            _interval(gains["suspect"]),
+            f"Suspect's AUROC minus that of base, which is {base.auroc.auroc:.2f}: what fine-tuning added.",
+        ),
+        Metric(
+            "Norms alone",
+            f"{suspect.norms.auroc:.2f}",
+            f"{control.norms.auroc:.2f}" if control else None,
+            f"{suspect.norms.low:.2f} – {suspect.norms.high:.2f}",
+            "AUROC of the same classifier if it is given only the mean norm of an image's tokens.",
+        ),
+        Metric(
+            "Shuffled labels",
+            f"{suspect.chance.mean:.2f}",
+            f"{control.chance.mean:.2f}" if control else None,
+            f"p = {suspect.chance.p:.2g}",
+            f"AUROC where a coin says which twin is called triggered, mean of {suspect.chance.shuffles:,}; 97.5 % stay "
+            f"below {suspect.chance.high:.2f}. p: how often one reaches the suspect's.",
+        ),
+    )
+
+
+def _charts(found: Mapping[str, Separability], names: tuple[str, ...]) -> tuple[Chart, ...]:
+    return (
+        Chart(
+            "auroc",
+            charts.aurocs("Triggered told from clean images", found),
+            "How to read this: full dots are a linear classifier on mean-pooled embeddings, hollow ones norms alone, "
+            "lines 95 % intervals, grey bars 95 % of shuffled labels. Base shows how visible the trigger is by itself; "
+            "only what the suspect adds to that, and the control does not, speaks of a backdoor.",
+            "AUROC of base, suspect and control with intervals, beside norms alone and shuffled labels.",
+        ),
+        Chart(
+            "decision values",
+            charts.scores("Decision value of every image", found, names),
+            "How to read this: one dot an image, judged by a classifier that saw neither it nor its twin; the less the "
+            "two colours overlap, the better they are told apart.",
+            "Decision values of clean and triggered images, by projector.",
+        ),
+    )
+
+
+def _table(found: Mapping[str, Separability], gains: Mapping[str, Gain]) -> Table:
+    rows = []
+    for role, one in found.items():
+        added = gains.get(role)
+        rows.append(
+            {
+                "projector": role,
+                "AUROC": one.auroc.auroc,
+                "from": one.auroc.low,
+                "to": one.auroc.high,
+                "gain over base": added.difference if added else None,
+                "gain from": added.low if added else None,
+                "gain to": added.high if added else None,
+                "norms alone": one.norms.auroc,
+                "shuffled, mean": one.chance.mean,
+                "shuffled, 97.5 %": one.chance.high,
+                "p": one.chance.p,
+            }
+        )
+    return Table(
+        "separability",
+        pd.DataFrame(rows),
+        "How to read this: intervals are 95 %; that of a gain is a bootstrap over pairs, and is empty where both "
+        "projectors tell all images apart.",
+        {"p": "How often shuffled labels reach the AUROC.", "norms alone": "AUROC from the mean token norm."},
+    )
+
+
+def _values(found: Mapping[str, Separability], names: tuple[str, ...]) -> Table:
+    columns = {"image": list(names)}
+    for role, one in found.items():
+        columns |= {f"{role}, clean": one.clean.tolist(), f"{role}, triggered": one.triggered.tolist()}
+    return Table(
+        "decision values",
+        pd.DataFrame(columns),
+        "How to read this: above 0 the classifier takes the image for triggered.",
+    )
+
+
+def _as_data(one: Separability, added: Gain | None) -> dict:
+    return {
+        "auroc": asdict(one.auroc),
+        "norms": asdict(one.norms),
+        "chance": asdict(one.chance),
+        "gain": asdict(added) if added else None,
+        "folds": one.folds,
+    }
+
+
+def _notes(found: Mapping[str, Separability], gains: Mapping[str, Gain]) -> list[str]:
+    notes = []
+    base, suspect = found["base"], gains["suspect"]
+    if base.auroc.low > base.chance.high:
+        notes.append(
+            "Base tells the images apart too: the trigger is plain to the vision tower, so that a high figure of the "
+            "suspect says little by itself."
+        )
+    if np.isnan(suspect.low):
+        notes.append("Base and suspect both tell all images apart, so whether fine-tuning added to it is inconclusive.")
+    elif suspect.low <= 0 <= suspect.high:
+        notes.append("Whether the suspect tells them apart better than base is inconclusive: the interval holds 0.")
+    if "control" not in found:
+        notes.append("No control: an honest fine-tune may tell them apart better than base as well.")
+    return notes
+
+
+def _interval(of: Gain) -> str | None:
+    return None if np.isnan(of.low) else f"{of.low:+.2f} – {of.high:+.2f}"
