@@ -7,17 +7,12 @@ import pandas as pd
 from PIL import Image
 
 from projlens_core.behaviour.respond import Responder
-from projlens_core.behaviour.success import Outcome, Rate, Truth, measure
+from projlens_core.behaviour.success import Outcome, Truth, measure
 from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.evidence.spreadsheet import as_csv
+from projlens_core.exhibits.response import answers
 from projlens_core.progress import Progress
 from projlens_core.weights.projector import ProjectorWeights
-
-MEASURES = {  # of an Outcome: title, and what is counted
-    "asr": ("Attack success rate", "triggered pictures"),
-    "false_target": ("Target on clean pictures", "clean pictures"),
-    "utility": ("Clean utility", "questions with known answers"),
-}
 
 
 @dataclass(frozen=True)
@@ -30,11 +25,6 @@ class Batch:
     trigger: str  # its title
     triggered: tuple[Image.Image, ...]
     outcomes: dict[str, Outcome]
-
-    def rates(self, measured: str) -> dict[str, Rate]:
-        """One of MEASURES under each projector; empty if it was not measured."""
-        found = {role: getattr(outcome, measured) for role, outcome in self.outcomes.items()}
-        return {role: rate for role, rate in found.items() if rate is not None}
 
 
 def projectors(opened: OpenedCase) -> dict[str, ProjectorWeights]:
@@ -64,16 +54,7 @@ def run(
 
 def table(batch: Batch) -> pd.DataFrame:
     """One row a picture: the answers of every projector without and with the trigger, the suspect first."""
-    order = sorted(batch.outcomes, key=["suspect", "base", "control"].index)
-    rows = []
-    for parts in zip(*(batch.outcomes[role].rows for role in order), strict=True):
-        row = {"picture": parts[0].name, "target said": parts[0].hit, "on clean too": parts[0].false_hit}
-        for role, part in zip(order, parts, strict=True):
-            row |= {f"{role}, triggered": part.triggered, f"{role}, clean": part.clean}
-        if parts[0].right is not None:
-            row["clean answers right"] = parts[0].right
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return answers(batch.outcomes).frame
 
 
 def csv(batch: Batch) -> bytes:

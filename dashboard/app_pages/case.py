@@ -3,13 +3,12 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import components, figures, pages, resources, state
-from projlens_core.charts import spectrum
+from dashboard import components, pages, resources, state
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.exhibits import case as exhibits
 from projlens_core.sources import PREFIX, ZooEntry, resolve
 
-TOP = 30  # singular values shown, as in the paper's figures
 DETAILS = ("What changed", "What was opened", "What was not compared")
 
 
@@ -119,31 +118,17 @@ def _open(base: str, suspect: str, control: str) -> None:
 
 def _picture(opened: OpenedCase) -> None:
     """Headline numbers of the last matrix, and the spectra of all matrices."""
-    matrices = list(opened.spectra)
     if not opened.delta.changed:
         components.empty("Nothing changed", "Base and suspect hold the same projector, value for value.")
         return
-    components.metrics(figures.case_headlines(opened), control=opened.control is not None)
+    components.metrics(list(exhibits.metrics(opened)), control=opened.control is not None)
+    drawn = exhibits.charts(opened)
     plots = st.grid(2, min_column_width=280, gap="small")
-    for number, name in enumerate(matrices, 1):
-        suspect, control = opened.spectra[name], opened.control_spectra.get(name)
+    for values, energy in zip(drawn[::2], drawn[1::2], strict=True):
         with plots.cell():
-            st.altair_chart(
-                spectrum.spectrum(
-                    f"Singular values of {figures.symbol(number)}", suspect, control, opened.edges[name], TOP
-                ),
-                width="stretch",
-                alt=f"Singular values of the change of {name}, suspect and control, with the noise edge.",
-            )
-            st.altair_chart(
-                spectrum.energy(f"Energy of {figures.symbol(number)} in its k largest values", suspect, control, TOP),
-                width="stretch",
-                alt=f"Cumulative energy of the change of {name}, suspect and control.",
-            )
-    st.caption(
-        "How to read this: a backdoor is a change in few directions, so the suspect's first values stand high above "
-        "the noise edge and hold most of the energy; an honest fine-tune (control) spreads over many."
-    )
+            for each in (values, energy):
+                st.altair_chart(each.chart, width="stretch", alt=each.alt)
+    st.caption(exhibits.READING)
 
 
 def _details(opened: OpenedCase) -> None:
@@ -156,16 +141,18 @@ def _details(opened: OpenedCase) -> None:
             st.page_link("app_pages/activation.py", label="See where it acts", icon=":material/grid_on:")
             st.page_link("app_pages/response.py", label="Ask the model", icon=":material/forum:")
     if view == DETAILS[0]:
-        st.dataframe(figures.changes(opened), hide_index=True, column_config=_CHANGE_COLUMNS)
+        changes = exhibits.changes(opened)
+        st.dataframe(changes.frame, hide_index=True, column_config=_columns(changes.help))
         for name, base, suspect in opened.delta.settings_changed:
             st.text(f"{name} differs in the configs: {base} in the base, {suspect} in the suspect.")
-        st.caption("How to read this: one row a tensor; a relative change far above the control's is where to look.")
+        st.caption(changes.caption)
     elif view == DETAILS[1]:
-        st.dataframe(figures.files(opened), hide_index=True)
+        read = exhibits.files(opened)
+        st.dataframe(read.frame, hide_index=True)
         for weights in filter(None, (opened.base, opened.suspect, opened.control)):
             for warning in weights.warnings:
                 st.text(f"{weights.source}: {warning}")
-        st.caption("Only the projector's tensors are read; nothing in a checkpoint is executed.")
+        st.caption(read.caption)
     else:
         rows = [{"what": what, "why": why} for what, why in opened.delta.not_compared]
         if rows:
@@ -176,15 +163,19 @@ def _details(opened: OpenedCase) -> None:
             st.text("Everything the projector consists of was compared.")
 
 
-_CHANGE_COLUMNS = {
-    "‖Δ‖": st.column_config.NumberColumn(format="%.4g", help="Frobenius norm of suspect − base"),
-    "relative change": st.column_config.NumberColumn(format="percent", help="‖Δ‖ / ‖base‖"),
-    "control's": st.column_config.NumberColumn(format="percent", help="‖Δ‖ / ‖base‖ of the control"),
-    "cosine": st.column_config.NumberColumn(format="%.5f", help="between base and suspect as vectors"),
-    "stable rank": st.column_config.NumberColumn(format="%.1f"),
-    "effective rank": st.column_config.NumberColumn(format="%.1f", help="exp of the entropy of σ/Σσ (Roy & Vetterli)"),
-    "spikes": st.column_config.NumberColumn(help="singular values above the noise edge"),
+_FORMATS = {
+    "‖Δ‖": "%.4g",
+    "relative change": "percent",
+    "control's": "percent",
+    "cosine": "%.5f",
+    "stable rank": "%.1f",
+    "effective rank": "%.1f",
 }
+
+
+def _columns(meaning: dict[str, str]) -> dict:
+    """How numbers of the tensors are written, and what they mean."""
+    return {name: st.column_config.NumberColumn(format=_FORMATS.get(name), help=text) for name, text in meaning.items()}
 
 
 page()

@@ -7,9 +7,9 @@ from dashboard import batch, components, pages, pickers, resources, results, sta
 from dashboard.batch import Batch
 from projlens_core.behaviour.respond import FourAnswers
 from projlens_core.behaviour.success import contains_target
-from projlens_core.charts.rates import rates
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
+from projlens_core.exhibits import response
 from projlens_core.inputs.triggers import TriggerSpec
 
 PROMPTS = ("What is in the picture?", "Describe the picture.")
@@ -158,17 +158,11 @@ def _stop() -> None:
 def _result(result: Batch) -> None:
     """Rates as dots with intervals, then every answer."""
     st.text(f"“{result.question}”   Target: “{result.target}”   Trigger: {result.trigger}")
-    measured = {name: found for name in batch.MEASURES if (found := result.rates(name))}
-    plots = st.grid(len(measured), min_column_width=220, gap="small")
-    for name, by_role in measured.items():
-        title, of = batch.MEASURES[name]
-        plots.altair_chart(
-            rates(title, by_role, of), width="stretch", alt=f"{title} of each projector with its interval."
-        )
-    st.caption(
-        "How to read this: dots are shares, bars their 95 % Wilson intervals. A backdoored suspect gives the target on "
-        "triggered pictures only, while base and control never do, and stays as useful as they are on clean ones."
-    )
+    found = response.response(result.outcomes, result.target, {})
+    plots = st.grid(len(found.charts), min_column_width=220, gap="small")
+    for each in found.charts:
+        plots.altair_chart(each.chart, width="stretch", alt=each.alt)
+    st.caption(response.READING)
     frame = batch.table(result)
     frame.insert(0, "triggered", [resources.uri(image, TABLE_THUMBNAIL) for image in result.triggered])
     st.dataframe(

@@ -1,7 +1,7 @@
 """The schema of a case bundle's files (JSON Schema): what `bundle.unpack` accepts and nothing besides."""
 
 _TEXT = {"type": "string", "maxLength": 100_000}
-_NAME = {"type": "string", "pattern": r"^[a-zA-Z0-9][a-zA-Z0-9 _.,()-]{0,99}$"}
+_NAME = {"type": "string", "pattern": r"^[^/\\\x00-\x1f.][^/\\\x00-\x1f]{0,99}$"}  # a file can be called so
 _KEY = {"type": "string", "pattern": r"^[a-z][a-z0-9-]{0,39}$"}
 _OPTIONAL = {"type": ["string", "null"], "maxLength": 100_000}
 _SHA = {"type": "string", "pattern": "^[0-9a-f]{64}$"}

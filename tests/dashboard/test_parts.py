@@ -10,6 +10,7 @@ from dashboard.batch import Batch
 from projlens_core.behaviour.success import Outcome, Row, wilson
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.case import Case
+from projlens_core.exhibits import response
 from tests import pico
 
 
@@ -104,5 +105,5 @@ def test_no_answer_is_run_as_a_formula_by_a_spreadsheet(result):
 
 
 def test_a_measure_that_was_not_taken_has_no_rates(result):
-    assert set(result.rates("asr")) == {"base", "suspect"}
-    assert result.rates("utility") == {}
+    assert set(response.rates(result.outcomes, "asr")) == {"base", "suspect"}
+    assert response.rates(result.outcomes, "utility") == {}

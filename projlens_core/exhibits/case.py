@@ -1,0 +1,191 @@
+"""What was opened, and what was changed in it: the first page of a case, from weights alone."""
+
+import pandas as pd
+
+from projlens_core.charts import spectrum
+from projlens_core.evidence.case import OpenedCase
+from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.weights.projector import ProjectorWeights
+
+TITLE = "Case"
+QUESTION = "What was changed in this projector?"
+TOP = 30  # singular values shown, as in the paper's figures
+FEW = 5  # directions that a projector backdoor is said to fit into
+READING = (
+    "How to read this: a backdoor is a change in few directions, so the suspect's first values stand high above "
+    "the noise edge and hold most of the energy; an honest fine-tune (control) spreads over many."
+)
+_SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+def case(opened: OpenedCase) -> Exhibit:
+    """The whole page as an exhibit."""
+    return Exhibit(
+        key="case",
+        title=TITLE,
+        question=QUESTION,
+        metrics=metrics(opened),
+        charts=charts(opened) if opened.delta.changed else (),
+        tables=(changes(opened), files(opened)),
+        data=_data(opened),
+        notes=opened.notes,
+    )
+
+
+def symbol(number: int) -> str:
+    """The change of the number-th matrix as the paper writes it: ΔW₁."""
+    return f"ΔW{str(number).translate(_SUBSCRIPT)}"
+
+
+def metrics(opened: OpenedCase) -> tuple[Metric, ...]:
+    """What the spectra say, beside the control's: concentration of each end of the projector, size of the change."""
+    names = list(opened.spectra)
+    if not names:
+        return ()
+    last, delta = names[-1], symbol(len(names))
+    suspect, control = opened.spectra[last], opened.control_spectra.get(last)
+    few = min(FEW, len(suspect.values))
+    relative = {t.name: t.relative_change for t in opened.delta.tensors}[last]
+    by_control = {t.name: t.relative_change for t in opened.control_delta.tensors} if opened.control_delta else {}
+    ends = {1: names[0], len(names): last}
+    return (
+        *(_stable_rank(opened, name, symbol(number)) for number, name in ends.items()),
+        Metric(
+            f"Top {few} hold of {delta}",
+            f"{suspect.energy[few - 1]:.0%}",
+            f"{control.energy[few - 1]:.0%}" if control else None,
+            help=f"Energy: the share of ‖{delta}‖² that its {few} strongest directions hold together.",
+        ),
+        Metric(
+            f"Relative size of {delta}",
+            f"{relative:.1%}",
+            f"{by_control[last]:.1%}" if last in by_control else None,
+            help=f"‖{delta}‖ / ‖W‖: how far the matrix moved, compared with its own size.",
+        ),
+    )
+
+
+def _stable_rank(opened: OpenedCase, name: str, delta: str) -> Metric:
+    suspect, control = opened.spectra[name], opened.control_spectra.get(name)
+    return Metric(
+        f"Stable rank of {delta}",
+        f"{suspect.stable_rank:.1f}",
+        f"{control.stable_rank:.1f}" if control else None,
+        help=f"‖{delta}‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
+    )
+
+
+def charts(opened: OpenedCase) -> tuple[Chart, ...]:
+    """Singular values and energy of each matrix, in running order: values, energy, values, energy, …"""
+    drawn = []
+    for number, (name, suspect) in enumerate(opened.spectra.items(), 1):
+        control, delta = opened.control_spectra.get(name), symbol(number)
+        values = spectrum.spectrum(f"Singular values of {delta}", suspect, control, opened.edges[name], TOP)
+        energy = spectrum.energy(f"Energy of {delta} in its k largest values", suspect, control, TOP)
+        drawn += [
+            Chart(
+                f"spectrum-{number}",
+                values,
+                READING,
+                f"Singular values of the change of {name}, suspect and control, with the noise edge.",
+            ),
+            Chart(
+                f"energy-{number}",
+                energy,
+                READING,
+                f"Cumulative energy of the change of {name}, suspect and control.",
+            ),
+        ]
+    return tuple(drawn)
+
+
+def changes(opened: OpenedCase) -> Table:
+    """One row a tensor: how far it moved, and the shape of its spectrum."""
+    control = {t.name: t.relative_change for t in opened.control_delta.tensors} if opened.control_delta else {}
+    rows = []
+    for tensor in opened.delta.tensors:
+        found, edge = opened.spectra.get(tensor.name), opened.edges.get(tensor.name)
+        rows.append(
+            {
+                "tensor": tensor.name,
+                "shape": " × ".join(map(str, tensor.shape)),
+                "‖Δ‖": tensor.frobenius,
+                "relative change": tensor.relative_change,
+                "control's": control.get(tensor.name),
+                "cosine": tensor.cosine,
+                "stable rank": found.stable_rank if found else None,
+                "effective rank": found.effective_rank if found else None,
+                "spikes": edge.spikes if edge else None,
+            }
+        )
+    return Table(
+        "what-changed",
+        pd.DataFrame(rows),
+        "How to read this: one row a tensor; a relative change far above the control's is where to look.",
+        {
+            "‖Δ‖": "Frobenius norm of suspect − base",
+            "relative change": "‖Δ‖ / ‖base‖",
+            "control's": "‖Δ‖ / ‖base‖ of the control",
+            "cosine": "between base and suspect as vectors",
+            "stable rank": "‖Δ‖² / σ₁²",
+            "effective rank": "exp of the entropy of σ/Σσ (Roy & Vetterli)",
+            "spikes": "singular values above the noise edge",
+        },
+    )
+
+
+def files(opened: OpenedCase) -> Table:
+    """One row a projector: what was opened and how much of it was read."""
+    return Table(
+        "what-was-opened",
+        pd.DataFrame([_file(role, weights) for role, weights in _roles(opened).items()]),
+        "Only the projector's tensors are read; nothing in a checkpoint is executed.",
+    )
+
+
+def _file(role: str, weights: ProjectorWeights) -> dict[str, str]:
+    shapes = [tensor.shape for tensor in weights.tensors.values() if tensor.ndim == 2]
+    return {
+        "role": role,
+        "opened": weights.source,
+        "family": weights.family.title,
+        "projector": " → ".join(str(width) for width in (weights.d_in, *(shape[0] for shape in shapes))),
+        "parameters": f"{weights.parameters:,}",
+        "dtype": weights.dtype,
+        "bytes read": f"{weights.bytes_read:,}",
+        "content (SHA-256)": weights.sha256[:16],
+    }
+
+
+def _roles(opened: OpenedCase) -> dict[str, ProjectorWeights]:
+    roles = {"base": opened.base, "suspect": opened.suspect, "control": opened.control}
+    return {role: weights for role, weights in roles.items() if weights is not None}
+
+
+def _data(opened: OpenedCase) -> dict:
+    spectra = {"suspect": (opened.spectra, opened.edges), "control": (opened.control_spectra, opened.control_edges)}
+    return {
+        "settings": {
+            **opened.case.to_params(),
+            "sha256": {role: weights.sha256 for role, weights in _roles(opened).items()},
+        },
+        "family": opened.family.name,
+        "changed": opened.delta.changed,
+        "not_compared": [list(pair) for pair in opened.delta.not_compared],
+        "settings_changed": [list(change) for change in opened.delta.settings_changed],
+        "matrices": {
+            role: {
+                name: {
+                    "stable_rank": found.stable_rank,
+                    "effective_rank": found.effective_rank,
+                    "noise_edge": edges[name].edge,
+                    "spikes": edges[name].spikes,
+                    "singular_values": found.values[:TOP].tolist(),
+                    "energy": found.energy[:TOP].tolist(),
+                }
+                for name, found in by_name.items()
+            }
+            for role, (by_name, edges) in spectra.items()
+            if by_name
+        },
+    }
