@@ -14,12 +14,14 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType, quants
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.bytesource import ByteSource, as_stream
+from projlens_core.weights.gguf_names import as_in_transformers
 from projlens_core.weights.stored import MAX_DIMENSIONS, MAX_HEADER, MAX_TENSORS, TensorInfo, dtype_name
 
 _VERSIONS = (2, 3)
 _ALIGNMENT = 32  # bytes, unless general.alignment says otherwise
 _MAX_NAME = 1024  # bytes of a tensor's or key's name
 _MAX_KEYS = 10_000
+_PROJECTOR_KEYS = ("clip.projector_type", "clip.vision.projector_type")
 _SCALARS = {
     GGUFValueType.UINT8: "B",
     GGUFValueType.INT8: "b",
@@ -46,8 +48,11 @@ _PLAIN = {
 
 
 def read_header(file: ByteSource) -> dict[str, TensorInfo]:
-    """All tensors of a GGUF file by name, shapes as torch has them (rows first); InvalidInput if it is malformed."""
-    return _Parser(file).tensors()
+    """All tensors of a GGUF file, shapes as torch has them (rows first), the projector's under the names it has in a
+    checkpoint of transformers where the file says which kind it is; InvalidInput if it is malformed."""
+    parser = _Parser(file)
+    tensors = parser.tensors()
+    return as_in_transformers(tensors, parser.projector)
 
 
 def dequantised(data: bytearray, kind: str) -> torch.Tensor:
@@ -67,6 +72,7 @@ class _Parser:
 
     def __init__(self, file: ByteSource):
         self.file, self.stream, self.at = file, as_stream(file), 0
+        self.projector: str | None = None  # what the file calls its kind of projector
 
     def tensors(self) -> dict[str, TensorInfo]:
         if self._take(4) != b"GGUF":
@@ -80,7 +86,7 @@ class _Parser:
                 f"{self.file.name} claims {count:,} tensors and {keys:,} keys, more than the {MAX_TENSORS:,} and "
                 f"{_MAX_KEYS:,} that are read."
             )
-        alignment = self._alignment(keys)
+        alignment = self._keys(keys)
         described = [self._description() for _ in range(count)]
         start = -(-self.at // alignment) * alignment
         tensors: dict[str, TensorInfo] = {}
@@ -91,24 +97,29 @@ class _Parser:
         self._check_apart(tensors)
         return tensors
 
-    def _alignment(self, keys: int) -> int:
-        """Passes over all key-value pairs; only the alignment matters for the tensors."""
+    def _keys(self, keys: int) -> int:
+        """Passes over all key-value pairs, notes the kind of projector and returns the alignment."""
         alignment: object = _ALIGNMENT
         for _ in range(keys):
             key = self._text(_MAX_NAME)
             value = self._value(self._number("I"))
             if key == "general.alignment":
                 alignment = value
+            elif key in _PROJECTOR_KEYS and isinstance(value, str):
+                self.projector = value
         if type(alignment) is not int or not 0 < alignment <= 2**20 or alignment & (alignment - 1):
             raise InvalidInput(f"{self.file.name} has alignment {str(alignment)[:20]}, expected a power of two.")
         return alignment
 
     def _value(self, code: int, depth: int = 0) -> object:
-        """One value; an array's are passed over, not kept."""
+        """One value; long texts and arrays are passed over, not kept."""
         if code in _SCALARS:
             return self._number(_SCALARS[code])
         if code == GGUFValueType.STRING:
-            self._skip(self._number("Q"))
+            length = self._number("Q")
+            if length <= _MAX_NAME:
+                return self._take(length).decode("utf-8", "backslashreplace")
+            self._skip(length)
             return None
         if code != GGUFValueType.ARRAY or depth > 4:
             raise InvalidInput(f"{self.file.name} has a key of unknown type {code}; it is damaged.")

@@ -29,7 +29,7 @@ from projlens_core.weights.stored import (
 
 _MAX_DEPTH = 4  # of dictionaries around the tensors, such as checkpoint["model"]
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature … length of name, length of extra field
-_TAIL = 66_000  # bytes at the end among which a zip's directory says where it begins, a comment of 64 KiB included
+_TAIL = 98  # bytes: the end of a zip's directory, 22, after its 64-bit form and where that lies, 56 and 20
 # The containers in which training frameworks put a model's tensors beside optimizers and settings.
 _CONTAINERS = ("model", "state_dict", "model_state_dict", "module", "net", "weights")
 # What torch raises for a file that is damaged or made up; each of them has been seen in the fuzz tests.
@@ -124,12 +124,11 @@ def _records(file: ByteSource) -> dict[int, int]:
 def _check_directory(file: ByteSource) -> None:
     """InvalidInput if the zip's directory, which is read as a whole, claims to be larger than any header."""
     tail = bytes(file.read(max(0, file.size - _TAIL), min(_TAIL, file.size)))
-    at = tail.rfind(b"PK\x05\x06")
-    sizes = [struct.unpack_from("<I", tail, at + 12)[0]] if 0 <= at <= len(tail) - 16 else []
-    at64 = tail.rfind(b"PK\x06\x06")
-    if sizes == [0xFFFFFFFF] and 0 <= at64 <= len(tail) - 48:
-        sizes = [struct.unpack_from("<Q", tail, at64 + 40)[0]]
-    if not sizes or sizes[0] > MAX_HEADER:
+    end, end64 = tail[-22:], tail[-98:-42]
+    size = struct.unpack_from("<I", end, 12)[0] if end[:4] == b"PK\x05\x06" and end[20:] == b"\0\0" else -1
+    if size == 0xFFFFFFFF:
+        size = struct.unpack_from("<Q", end64, 40)[0] if end64[:4] == b"PK\x06\x06" else -1
+    if not 0 <= size <= MAX_HEADER:
         raise InvalidInput(f"{file.name} is a zip without a directory of sane size at its end; it is cut or damaged.")
 
 

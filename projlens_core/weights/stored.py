@@ -20,7 +20,8 @@ class TensorInfo:
     """One stored tensor: its shape, its dtype as torch names it ("bfloat16") or as GGUF does if quantised ("Q8_0"),
     and where in which file its nbytes begin.
 
-    stride: in elements, for a pickled view that is not stored row by row; else None. held: the values themselves, for
+    stride: in elements, for a pickled view that is not stored row by row; else None. offset: what is to be added to the
+    stored values, where a format stores them moved. held: the values themselves, for
     formats that can only be read as a whole.
     """
 
@@ -31,6 +32,7 @@ class TensorInfo:
     file: ByteSource
     begin: int
     stride: tuple[int, ...] | None = None
+    offset: float = 0.0
     held: torch.Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -46,7 +48,7 @@ class TensorInfo:
     @property
     def row_by_row(self) -> bool:
         """Whether the bytes are the values in order, so that a part of them is a part of the tensor."""
-        return self.stride is None and self.held is None
+        return self.stride is None and self.held is None and not self.offset
 
 
 def read_tensor(info: TensorInfo) -> torch.Tensor:
@@ -59,6 +61,8 @@ def read_tensor(info: TensorInfo) -> torch.Tensor:
     if info.held is not None:
         return info.held
     values = decode(info, info.file.read(info.begin, info.nbytes))
+    if info.offset:
+        values = values.float() + info.offset
     if info.stride is None:
         return values.reshape(info.shape)
     return values.as_strided(info.shape, info.stride).contiguous()
