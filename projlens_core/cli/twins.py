@@ -1,28 +1,12 @@
 """The images a command works on, and their triggered twins."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from projlens_core.errors import InvalidInput
-from projlens_core.inputs.images import ImageSet, Picture
-from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
+from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.inputs.twins import Twins, twins
 from projlens_core.sources import Source
 
-
-@dataclass(frozen=True)
-class Twins:
-    """Clean images and, where there is a trigger, the same with it, in the same order.
-
-    With a trigger the clean ones are framed like their twins, so that the trigger is all they differ in. failures
-    are (image, sentence): what could not be read or stamped, and is in neither list.
-    """
-
-    names: list[str]
-    clean: list[Image.Image]
-    triggered: list[Image.Image] | None
-    failures: list[tuple[str, str]]
+__all__ = ["Twins", "chosen_trigger", "twins"]
 
 
 def chosen_trigger(given: str | None, suspect: Source | None) -> TriggerSpec | None:
@@ -32,28 +16,3 @@ def chosen_trigger(given: str | None, suspect: Source | None) -> TriggerSpec | N
     if suspect is not None and suspect.zoo is not None and suspect.zoo.trigger is not None:
         return TriggerSpec.from_file(suspect.zoo.trigger)
     return None
-
-
-def twins(images: ImageSet, spec: TriggerSpec | None) -> Twins:
-    """Stamp every picture; InvalidInput if the trigger fits on none."""
-    failures = list(images.failures)
-    pairs: list[tuple[Picture, Image.Image, Image.Image | None]] = []
-    for picture in images.pictures:
-        try:
-            pairs.append((picture, *_pair(picture, spec)))
-        except InvalidInput as error:
-            failures.append((picture.name, str(error)))
-    if not pairs:
-        raise InvalidInput(f"The trigger fits on none of the {len(images.pictures)} images: {failures[-1][1]}")
-    return Twins(
-        names=[picture.name for picture, _, _ in pairs],
-        clean=[clean for _, clean, _ in pairs],
-        triggered=None if spec is None else [triggered for _, _, triggered in pairs],
-        failures=failures,
-    )
-
-
-def _pair(picture: Picture, spec: TriggerSpec | None) -> tuple[Image.Image, Image.Image | None]:
-    if spec is None:
-        return picture.image, None
-    return frame(picture.image, spec), stamp(picture.image, spec)

@@ -1,0 +1,375 @@
+"""All analyses of a case that apply to it, one after another: each gives its exhibit or says why not."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import cycle, islice
+from typing import Literal, Protocol
+
+import torch
+from PIL import Image, ImageOps
+
+from projlens_core.activations.head import read_head
+from projlens_core.activations.lens import lens, lens_null
+from projlens_core.activations.model import VisionModel, load_vision
+from projlens_core.activations.neurons import analyse as watch_units
+from projlens_core.activations.separability import separability
+from projlens_core.activations.set_shift import set_shift
+from projlens_core.activations.shift import embeddings
+from projlens_core.activations.tokens import image_tokens
+from projlens_core.activations.vocabulary import read_vocabulary
+from projlens_core.behaviour.lowrank import Edit, Grid, fill
+from projlens_core.behaviour.respond import Responder, load_responder
+from projlens_core.behaviour.scoring import Questions, Scorer, one_truth_each
+from projlens_core.behaviour.success import Outcome, Truth, measure
+from projlens_core.charts.overlays import data_uri
+from projlens_core.errors import Cancelled, InvalidInput, NotFound, ProjLensError, Unsupported
+from projlens_core.evidence import study
+from projlens_core.evidence.case import Case, OpenedCase, open_case
+from projlens_core.evidence.exhibit import Exhibit
+from projlens_core.evidence.record import Missing
+from projlens_core.evidence.settings import settings
+from projlens_core.exhibits import activation as activation_exhibit
+from projlens_core.exhibits import case as case_exhibit
+from projlens_core.exhibits import embedding as embedding_exhibit
+from projlens_core.exhibits import lens as lens_exhibit
+from projlens_core.exhibits import lowrank as lowrank_exhibit
+from projlens_core.exhibits import neurons as neurons_exhibit
+from projlens_core.exhibits import response as response_exhibit
+from projlens_core.exhibits import separability as separability_exhibit
+from projlens_core.inputs.images import ImageSet
+from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.inputs.twins import Twins, twins
+from projlens_core.progress import Progress, silent
+from projlens_core.sources import Source, resolve
+from projlens_core.weights.projector import ProjectorWeights
+
+THUMBNAIL = 64  # px
+RANKS = (0, 1, 2, 3, 5)
+SEED = 0
+Floor = Literal["weights", "activations", "behaviour"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is analysed, and on what. Without pictures only weights are; without a trigger only clean pictures.
+
+    questions take turns over the pictures; without any, each picture's first in truths is asked. mode is
+    ZooEntry.mode, None if unknown. ranks are those of the low-rank grid.
+    """
+
+    case: Case
+    images: ImageSet | None = None
+    spec: TriggerSpec | None = None
+    target: str | None = None
+    questions: tuple[str, ...] = ()
+    truths: dict[str, tuple[Truth, ...]] | None = None
+    mode: str | None = None
+    ranks: tuple[int, ...] = RANKS
+    max_new_tokens: int = 30
+
+
+class Models(Protocol):
+    """Where the models of a case come from: loaded here, or at hand already."""
+
+    def opened(self, case: Case, progress: Progress) -> OpenedCase:
+        """The case with its projectors read and compared."""
+
+    def vision(self, case: Case) -> VisionModel:
+        """The vision tower that all its projectors read from."""
+
+    def responder(self, case: Case, progress: Progress) -> AbstractContextManager[Responder]:
+        """The language model, for this thread alone inside the block."""
+
+
+class Loaded:
+    """Models loaded here, on the device called `device`, each at most once."""
+
+    def __init__(self, device: str | None = None):
+        self._device = device
+        self._responder: Responder | None = None
+
+    def opened(self, case: Case, progress: Progress) -> OpenedCase:
+        """See Models."""
+        return open_case(case, progress)
+
+    def vision(self, case: Case) -> VisionModel:
+        """See Models."""
+        return load_vision(model_source(case), self._device)
+
+    @contextmanager
+    def responder(self, case: Case, progress: Progress) -> Iterator[Responder]:
+        """See Models."""
+        if self._responder is None:
+            self._responder = load_responder(model_source(case), self._device, progress)
+        yield self._responder
+
+
+def model_source(case: Case) -> Source:
+    """Whose vision tower and language model are run: base's, or the suspect's if base is a lone projector file."""
+    for spec in (case.base, case.suspect):
+        source = resolve(spec)
+        if source.model is not None:
+            return source
+    raise Unsupported(
+        "Neither base nor suspect comes with a model around its projector, so nothing can be run; "
+        "give at least one of them as a checkpoint folder with config.json."
+    )
+
+
+class Scene:
+    """A subject with what its analyses share, each computed when the first of them asks for it."""
+
+    def __init__(self, subject: Subject, models: Models, progress: Progress):
+        self.subject, self.models, self.progress = subject, models, progress
+
+    @cached_property
+    def opened(self) -> OpenedCase:
+        """The case's projectors, compared."""
+        return self.models.opened(self.subject.case, self.progress)
+
+    @property
+    def projectors(self) -> dict[str, ProjectorWeights]:
+        """All of them by role."""
+        roles = {"base": self.opened.base, "suspect": self.opened.suspect, "control": self.opened.control}
+        return {role: weights for role, weights in roles.items() if weights is not None}
+
+    @cached_property
+    def vision(self) -> VisionModel:
+        """The tower."""
+        return self.models.vision(self.subject.case)
+
+    @cached_property
+    def pictures(self) -> Twins:
+        """The pictures, and their triggered twins where there is a trigger."""
+        if self.subject.images is None:
+            raise NotFound("No pictures were given.")
+        return twins(self.subject.images, self.subject.spec)
+
+    @property
+    def attacked(self) -> Twins:
+        """The pictures, for an analysis that needs their twins."""
+        if self.subject.spec is None:
+            raise NotFound("No trigger is known for this suspect; give one.")
+        return self.pictures
+
+    @cached_property
+    def tokens(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The tower's tokens (n, T, d_vision) of clean and of triggered pictures."""
+        pair = self.pictures
+        tokens = image_tokens(self.vision, pair.clean + (pair.triggered or []), self.progress)
+        n = len(pair.clean)
+        return tokens[:n], tokens[n:] if pair.triggered is not None else None
+
+    @property
+    def twin_tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, for an analysis that needs twins."""
+        _ = self.attacked
+        clean, triggered = self.tokens
+        return clean, triggered
+
+    @property
+    def target(self) -> str:
+        """The text that the backdoor is meant to produce."""
+        if not self.subject.target:
+            raise NotFound("No target text is known for this suspect; give one.")
+        return self.subject.target
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """One question a picture."""
+        names, truths = self.pictures.names, self.subject.truths or {}
+        if self.subject.questions:
+            return list(islice(cycle(self.subject.questions), len(names)))
+        if without := [name for name in names if name not in truths]:
+            raise InvalidInput(f"No question is known for {without[0]}; give one.")
+        return [truths[name][0].prompt for name in names]
+
+    def decided(self, **more: object) -> dict:
+        """What decides the numbers of an analysis of the pictures."""
+        subject = self.subject
+        return settings(subject.case, self.projectors, subject.spec, len(self.pictures.names), seed=SEED, **more)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One analysis: its key and title, which kind of evidence it needs, and how it is made."""
+
+    key: str
+    title: str
+    floor: Floor
+    make: Callable[[Scene], Exhibit]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What there is of one part: its exhibit, or why not."""
+
+    exhibit: Exhibit | None
+    missing: Missing | None
+
+
+def gather(
+    subject: Subject, keys: Sequence[str] | None = None, models: Models | None = None, progress: Progress = silent
+) -> Iterator[Gathered]:
+    """The parts of PARTS that are in `keys` (all by default), in their order; one that fails does not stop the rest.
+
+    Raises NotFound for a key that is none, what `open_case` raises where the weights cannot be compared (then nothing
+    can be), and Cancelled from progress.
+    """
+    chosen = list(PARTS) if keys is None else list(dict.fromkeys(keys))
+    if unknown := [key for key in chosen if key not in PARTS]:
+        raise NotFound(f"There is no part {unknown[0]!r}; the parts are {', '.join(PARTS)}.")
+    parts = [part for key, part in PARTS.items() if key in chosen]
+
+    def told(stage: str, done: int, total: int) -> None:
+        progress(f"{current}: {stage}", done, total)
+
+    current = "Weights"
+    scene = Scene(subject, models or Loaded(), told)
+    _ = scene.opened
+    for part in parts:
+        current = part.title
+        try:
+            yield Gathered(part.make(scene), None)
+        except Cancelled:
+            raise
+        except ProjLensError as error:
+            yield Gathered(None, Missing(part.title, str(error)))
+
+
+def _case(scene: Scene) -> Exhibit:
+    return case_exhibit.case(scene.opened)
+
+
+def _activation(scene: Scene) -> Exhibit:
+    """The first picture, judged by all."""
+    pair = scene.attacked
+    judged = study.reference(
+        scene.opened, scene.vision, pair.clean, pair.triggered, "universal", progress=scene.progress
+    )
+    clean, triggered = pair.clean[0], pair.triggered[0]
+    found = study.subject(scene.opened, scene.vision, clean, triggered, "universal", judged, progress=scene.progress)
+    images = {"clean": _grey(clean), "triggered": _grey(triggered)}
+    return activation_exhibit.activation(judged, found, images, scene.decided(picture=pair.names[0]))
+
+
+def _embedding(scene: Scene) -> Exhibit:
+    clean, triggered = scene.tokens
+    sets = {"clean": clean, "triggered": triggered}
+    chunks = {name: lambda tokens=tokens: iter(tokens.split(32)) for name, tokens in sets.items() if tokens is not None}
+    deltas = {"suspect": scene.opened.delta, "control": scene.opened.control_delta}
+    found = {
+        role: set_shift(delta, scene.pictures.names, chunks, progress=scene.progress)
+        for role, delta in deltas.items()
+        if delta is not None
+    }
+    return embedding_exhibit.embedding(found, scene.decided(norm="output"))
+
+
+def _lens(scene: Scene) -> Exhibit:
+    clean, triggered = scene.tokens
+    tokens, on = (clean, "clean") if triggered is None else (triggered, "triggered")
+    source = model_source(scene.subject.case)
+    head = read_head(source, scene.progress)
+    vocabulary = read_vocabulary(source, head.vocabulary, scene.progress)
+    target = scene.subject.target
+    targets = vocabulary.targets(target) if target else []
+    read = {"centred": False, "normed": True, "depth": 10}
+    found = {
+        role: lens(head, scene.opened.base, weights, tokens, targets, **read)
+        for role, weights in scene.projectors.items()
+        if role != "base"
+    }
+    null = lens_null(head, targets, normed=read["normed"], progress=scene.progress)
+    told = scene.decided(target=target, on=on, **read)
+    return lens_exhibit.lens(found, null, vocabulary, targets, told, head.notes)
+
+
+def _neurons(scene: Scene) -> Exhibit:
+    clean, triggered = scene.twin_tokens
+    findings = watch_units(scene.projectors, clean, triggered, scene.progress, SEED)
+    return neurons_exhibit.neurons(findings, scene.decided())
+
+
+def _separability(scene: Scene) -> Exhibit:
+    clean, triggered = scene.twin_tokens
+    found = {
+        role: separability(embeddings(weights, clean), embeddings(weights, triggered))
+        for role, weights in scene.projectors.items()
+    }
+    return separability_exhibit.separability(found, tuple(scene.pictures.names), scene.decided())
+
+
+def _response(scene: Scene) -> Exhibit:
+    pair, target, prompts = scene.attacked, scene.target, scene.prompts
+    outcomes: dict[str, Outcome] = {}
+    with scene.models.responder(scene.subject.case, scene.progress) as responder:
+        for role, weights in scene.projectors.items():
+            outcomes[role] = measure(
+                responder,
+                weights,
+                pair.clean,
+                pair.triggered,
+                prompts,
+                target,
+                _one_each(scene),
+                pair.names,
+                scene.subject.max_new_tokens,
+                lambda stage, done, total, role=role: scene.progress(f"{stage}, {role}", done, total),
+            )
+    thumbnails = {name: data_uri(image, THUMBNAIL) for name, image in zip(pair.names, pair.triggered, strict=True)}
+    told = scene.decided(target=target, prompts=sorted(set(prompts)), max_new_tokens=scene.subject.max_new_tokens)
+    return response_exhibit.response(outcomes, target, told, thumbnails)
+
+
+def _lowrank(scene: Scene) -> Exhibit:
+    pair, target, prompts = scene.attacked, scene.target, scene.prompts
+    questions = Questions(
+        tuple(pair.clean),
+        tuple(pair.triggered),
+        tuple(prompts),
+        one_truth_each(pair.names, scene.subject.truths or {}),
+        target,
+        scene.subject.max_new_tokens,
+    )
+    ranks = scene.subject.ranks
+    with scene.models.responder(scene.subject.case, scene.progress) as responder:
+        scorer = Scorer(responder, questions)
+        *_, grid = fill(scorer, scene.opened.delta, Grid(Edit(), ranks, ranks), scene.projectors, scene.progress)
+    told = scene.decided(target=target, prompts=sorted(set(prompts)), max_new_tokens=scene.subject.max_new_tokens)
+    return lowrank_exhibit.lowrank(grid, told, mode=scene.subject.mode)
+
+
+def _one_each(scene: Scene) -> dict[str, tuple[Truth, ...]] | None:
+    """One question with a known answer a picture, as the low-rank grid asks them."""
+    names = scene.pictures.names
+    chosen = zip(names, one_truth_each(names, scene.subject.truths or {}), strict=True)
+    return {name: (truth,) for name, truth in chosen if truth is not None} or None
+
+
+def _grey(image: Image.Image) -> str:
+    return data_uri(ImageOps.grayscale(image))
+
+
+PARTS = {
+    part.key: part
+    for part in (
+        Part("case", case_exhibit.TITLE, "weights", _case),
+        Part("activation", activation_exhibit.TITLE, "activations", _activation),
+        Part("embedding", embedding_exhibit.TITLE, "activations", _embedding),
+        Part("lens", lens_exhibit.TITLE, "activations", _lens),
+        Part("neurons", neurons_exhibit.TITLE, "activations", _neurons),
+        Part("separability", separability_exhibit.TITLE, "activations", _separability),
+        Part("response", response_exhibit.TITLE, "behaviour", _response),
+        Part("lowrank", lowrank_exhibit.TITLE, "behaviour", _lowrank),
+    )
+}
+
+
+def first(subject: Subject, n: int | None) -> Subject:
+    """The subject with the first n of its pictures; with all, if n is None."""
+    if n is None or subject.images is None:
+        return subject
+    return replace(subject, images=replace(subject.images, pictures=subject.images.pictures[:n]))
