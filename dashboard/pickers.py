@@ -54,8 +54,8 @@ def picture_panel() -> Picture | None:
     samples = resources.samples()
     st.markdown("**Picture**")
     chosen = state.current_picture(samples)
-    everything = [*state.uploads().values(), *samples]
-    by_key = {p.sha256: p for p in everything}
+    by_key = {p.sha256: p for p in (*state.uploads().values(), *samples)}  # an upload of a sample is that sample
+    everything = list(by_key.values())
     if chosen:
         with st.container(height=GALLERY_HEIGHT, border=False):
             st.altair_chart(

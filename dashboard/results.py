@@ -45,7 +45,7 @@ def sample_reference(
                 triggered.append(resources.triggered_image(picture, spec))
         return study.reference(case, tower, clean, triggered, direction, progress)
 
-    return resources.shelf("references", 12).get(_reference_key(case, tower, spec, direction), make)
+    return resources.shelf("references", 12).get(reference_key(case, tower, spec, direction), make)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def subject(
 ) -> dict[str, Subject]:
     """One picture under suspect and control, along their direction from `sample_reference` if that is universal."""
     images = [resources.pixels(image) for image in (clean, triggered)]
-    key = content_key(_reference_key(case, tower, spec, direction), *images)
+    key = content_key(reference_key(case, tower, spec, direction), *images)
 
     def make() -> dict[str, Subject]:
         judged = sample_reference(case, tower, spec, direction, progress)
@@ -88,7 +88,8 @@ def subject(
     return resources.shelf("subjects", 64).get(key, make)
 
 
-def _reference_key(case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str) -> str:
+def reference_key(case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str) -> str:
+    """A hash of all that decides what the samples show: projectors, tower, trigger, direction, pictures."""
     projectors = [weights.sha256 for weights in batch.projectors(case).values()]
     trigger = (spec.to_json(), str(spec.folder)) if spec else None
     return content_key(tower.key, projectors, trigger, direction, *resources.keys(resources.samples()))
@@ -112,7 +113,7 @@ def answers(
     key = content_key(_model(opened.case), opened.base.sha256, opened.suspect.sha256, *asked)
 
     def make() -> FourAnswers:
-        with _responder(opened.case, progress) as responder:
+        with language_model(opened.case, progress) as responder:
             return four_answers(
                 responder,
                 opened.base,
@@ -144,7 +145,7 @@ def measured(
     for role, weights in batch.projectors(opened).items():
 
         def make(role: str = role, weights: ProjectorWeights = weights) -> Outcome:
-            with _responder(opened.case, progress) as responder:
+            with language_model(opened.case, progress) as responder:
                 return batch.run(responder, role, weights, images, question, target, known, progress)
 
         outcomes[role] = resources.shelf("outcomes", 32).get(
@@ -158,7 +159,7 @@ def _model(case: Case) -> str:
 
 
 @contextmanager
-def _responder(case: Case, progress: Progress) -> Iterator[Responder]:
+def language_model(case: Case, progress: Progress) -> Iterator[Responder]:
     """The one loaded language model, for this session alone while it swaps projectors; others see that they wait."""
     lock = resources.model_lock()
     while not lock.acquire(timeout=0.5):

@@ -15,6 +15,7 @@ from projlens_core.sources import PREFIX, ZooEntry
 
 CASE = "case"
 PICTURE = "picture"  # content hash of the picture on screen
+PATCH = "patch"  # token, counted from 0, of the patch that was clicked
 UPLOADS = "uploads"  # {content hash: Picture}, newest last
 REFUSED = "refused"  # [(file name, sentence)] of the last upload
 UPLOAD_ROUND = "upload_round"  # part of the uploader's key: a new number empties it
@@ -105,6 +106,17 @@ def clear_uploads() -> None:
 def choose_picture(key: str) -> None:
     """Make the picture with this content hash the one on screen."""
     st.session_state[PICTURE] = key
+
+
+def choose_patch(token: int) -> None:
+    """Make the patch of this token, counted from 0, the one whose numbers are shown."""
+    st.session_state[PATCH] = token
+
+
+def current_patch(tokens: int) -> int | None:
+    """The patch that was clicked; None if there was none or the picture, of so many tokens, has none of that number."""
+    token = st.session_state.get(PATCH)
+    return token if token is not None and token < tokens else None
 
 
 def current_picture(samples: tuple[Picture, ...]) -> Picture | None:

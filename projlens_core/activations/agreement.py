@@ -88,7 +88,8 @@ def agreement(reach: Reach, directions: Mapping[str, Direction], shift: ShiftSum
     width = reach.axes.shape[0]
     angles = {}
     for name, direction in directions.items():
-        cosines = (reach.axes.T @ direction.vector.double()).numpy()
+        unit = torch.nn.functional.normalize(direction.vector.double(), dim=0)  # float32's length errs by 0.01 degrees
+        cosines = (reach.axes.T @ unit).numpy()
         angles[name] = _degrees(_summed(cosines**2)[reach.sizes])
     rng = np.random.default_rng(seed)
     # a small angle is a large cosine

@@ -70,6 +70,23 @@ class Outliers:
     score: np.ndarray  # (m,) signed
 
 
+@dataclass(frozen=True)
+class NormShift:
+    """The relation over one set of n images: all its tokens, both lines, and what lies off them."""
+
+    norms: torch.Tensor  # (n, T)
+    shift: torch.Tensor  # (n, T) signed, embedding units
+    fit: NormShiftFit
+    robust: RobustFit
+    outliers: Outliers  # of the robust line
+
+
+def norm_shift(norms: torch.Tensor, shift: torch.Tensor, seed: int = 0) -> NormShift:
+    """Least squares beside the robust line, over the shift (n, T) of n images' tokens and their norms (n, T)."""
+    robust = robust_fit(norms, shift, seed)
+    return NormShift(norms, shift, norm_shift_fit(norms, shift, seed), robust, outliers(norms, shift, robust))
+
+
 def norm_shift_fit(norms: torch.Tensor, shift: torch.Tensor, seed: int = 0, resamples: int = 1000) -> NormShiftFit:
     """Fit the shift (n, T) of n images' tokens to their norms (n, T), of base embeddings or of the projector's input.
 

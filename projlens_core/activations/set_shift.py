@@ -13,15 +13,7 @@ import torch
 from projlens_core.activations.agreement import Agreement, agreement, reaches
 from projlens_core.activations.direction import Direction, ShiftSum, drift_direction, shift_magnitude
 from projlens_core.activations.embedding_spectrum import EmbeddingSpectrum, embedding_spectrum, own_cosines
-from projlens_core.activations.norm_shift import (
-    NormAxis,
-    NormShiftFit,
-    Outliers,
-    RobustFit,
-    norm_shift_fit,
-    outliers,
-    robust_fit,
-)
+from projlens_core.activations.norm_shift import NormAxis, NormShift, norm_shift
 from projlens_core.activations.ranking import Ranking, ranking
 from projlens_core.activations.shift import embedding_shifts, token_norms
 from projlens_core.progress import Progress, silent
@@ -41,9 +33,7 @@ class SetCondition:
     direction: Direction  # this condition's own drift direction
     cosines: np.ndarray  # (n,) |cos| between each image's own drift direction and the universal one
     ranking: Ranking  # by the shift along the universal direction
-    fit: NormShiftFit  # signed shift along the universal direction against the norm
-    robust: RobustFit
-    outliers: Outliers  # of the robust fit
+    relation: NormShift  # of the signed shift along the universal direction to the norm
 
 
 @dataclass(frozen=True)
@@ -98,15 +88,13 @@ def set_shift(
             measured.append(shift_magnitude(delta_e, universal))  # (c, T)
             norms.append(base_e.norm(dim=-1) if norm == "output" else token_norms(tokens, delta_e.shape[1]))
         shift, sizes = torch.cat(measured), torch.cat(norms)  # (n, T) each
-        spectrum, robust = embedding_spectrum(own[condition]), robust_fit(sizes, shift)
+        spectrum = embedding_spectrum(own[condition])
         conditions[condition] = SetCondition(
             spectrum=spectrum,
             direction=sums[condition].direction(),
             cosines=own_cosines(spectrum, universal),
             ranking=ranking(names, [shift]),
-            fit=norm_shift_fit(sizes, shift),
-            robust=robust,
-            outliers=outliers(sizes, shift, robust),
+            relation=norm_shift(sizes, shift),
         )
     progress(STAGE, steps, steps)
     directions = {"all": universal} | {name: found.direction for name, found in conditions.items()}

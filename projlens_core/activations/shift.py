@@ -108,9 +108,9 @@ class ShiftAnalysis:
 
 def check_width(projector: ProjectorWeights, tokens: torch.Tensor) -> None:
     """InvalidInput unless the projector reads vision-tower tokens (…, d_vision) of this width."""
-    if tokens.shape[-1] != projector.d_in:
+    if tokens.shape[-1] != projector.d_token:
         raise InvalidInput(
-            f"The vision tower's tokens are {tokens.shape[-1]} wide, but {projector.source} reads {projector.d_in}; "
+            f"The vision tower's tokens are {tokens.shape[-1]} wide, but {projector.source} reads {projector.d_token}; "
             "give the tower this projector was trained with."
         )
 

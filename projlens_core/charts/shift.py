@@ -6,11 +6,14 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from projlens_core.activations.norm_shift import NormShiftFit
+from projlens_core.activations.norm_shift import NormAxis, NormShift
+from projlens_core.charts import palette
 from projlens_core.charts.style import CONDITIONS, KEY, finished
 
 MAX_POINTS = 2000  # a condition; more points hide each other and slow the browser, and the fit uses all tokens anyway
 BINS = 60
+NORMS: dict[NormAxis, str] = {"input": "norm of the projector's input ‖h‖", "output": "norm of base's output ‖E_b‖"}
+_LINES = alt.Legend(title=None, orient="bottom-right", offset=0, symbolType="stroke", symbolSize=300)
 
 
 def distribution(
@@ -66,42 +69,75 @@ def distribution(
 
 
 def norm_shift(
-    title: str, norms: Mapping[str, np.ndarray], shifts: Mapping[str, np.ndarray], fits: Mapping[str, NormShiftFit]
+    title: str,
+    relations: Mapping[str, NormShift],
+    axis: NormAxis,
+    here: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    chosen: int | None = None,
 ) -> alt.LayerChart:
-    """Each token's shift against the norm of its base embedding, by condition, with the least-squares lines.
+    """Each token's shift against its norm, by condition, with the least-squares line and, dashed, the robust one.
 
-    Beyond MAX_POINTS a condition only a seeded sample of the tokens is drawn; the lines are fitted to all.
+    Beyond MAX_POINTS a condition only a seeded sample of the tokens is drawn, and all outliers, as rings; the lines
+    are fitted to all. here: {condition: (norms, shifts)} of the picture on screen, (T,) each, as larger dots; the
+    selection "dot" holds the token of the one clicked, and the token `chosen` stands out.
     """
     rng = np.random.default_rng(0)
-    points, lines = [], []
-    for condition, x in norms.items():
-        y, fit = shifts[condition], fits[condition]
-        shown = rng.choice(len(x), min(len(x), MAX_POINTS), replace=False)
-        points.append(pd.DataFrame({"condition": condition, "norm": x[shown], "shift": y[shown]}))
-        if fit.note is None:
-            ends = np.array([x.min(), x.max()])
-            lines.append(
-                pd.DataFrame({"condition": condition, "norm": ends, "shift": fit.intercept + fit.slope * ends})
-            )
     axes = {
-        "x": alt.X("norm:Q", title="norm of the base embedding ‖E_b‖", scale=alt.Scale(zero=False)),
+        "x": alt.X("norm:Q", title=NORMS[axis], scale=alt.Scale(zero=False)),
         "y": alt.Y("shift:Q", title="shift ΔE·v₀"),
+        "color": alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY)),
     }
-    colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY))
-    cloud = (
-        alt.Chart(pd.concat(points))
-        .mark_circle(size=12, opacity=0.35)
-        .encode(
-            **axes,
-            color=colour,
-            tooltip=[
-                alt.Tooltip("condition:N"),
-                alt.Tooltip("norm:Q", title="‖E_b‖", format=".4g"),
-                alt.Tooltip("shift:Q", title="ΔE·v₀", format=".4g"),
-            ],
+    told = [
+        alt.Tooltip("condition:N"),
+        alt.Tooltip("norm:Q", title=NORMS[axis], format=".4g"),
+        alt.Tooltip("shift:Q", title="ΔE·v₀", format=".4g"),
+    ]
+    points, rings, lines = [], [], []
+    for condition, relation in relations.items():
+        frame = pd.DataFrame(
+            {"condition": condition, "norm": relation.norms.numpy().ravel(), "shift": relation.shift.numpy().ravel()}
         )
-    )
-    layers = [cloud]
+        points.append(frame.iloc[rng.choice(len(frame), min(len(frame), MAX_POINTS), replace=False)])
+        rings.append(frame.iloc[relation.outliers.image * relation.norms.shape[1] + relation.outliers.token])
+        ends = np.array([frame.norm.min(), frame.norm.max()])
+        lines += [
+            pd.DataFrame(
+                {"condition": condition, "norm": ends, "shift": fit.intercept + fit.slope * ends, "fitted": name}
+            )
+            for name, fit in (("least squares", relation.fit), ("robust", relation.robust))
+            if fit.note is None
+        ]
+    layers = [alt.Chart(pd.concat(points)).mark_circle(size=10, opacity=0.25).encode(**axes, tooltip=told)]
+    if any(map(len, rings)):
+        layers.append(
+            alt.Chart(pd.concat(rings)).mark_point(size=22, strokeWidth=0.8, opacity=0.6).encode(**axes, tooltip=told)
+        )
     if lines:
-        layers.append(alt.Chart(pd.concat(lines)).mark_line(strokeWidth=2.5).encode(**axes, color=colour))
+        dashes = alt.StrokeDash(
+            "fitted:N", scale=alt.Scale(domain=["least squares", "robust"], range=[[1, 0], [6, 4]]), legend=_LINES
+        )
+        layers.append(alt.Chart(pd.concat(lines)).mark_line(strokeWidth=2.5).encode(**axes, strokeDash=dashes))
+    if here:
+        layers += _picture(here, axes, told, chosen)
     return finished(alt.layer(*layers), title, 340)
+
+
+def _picture(
+    here: Mapping[str, tuple[np.ndarray, np.ndarray]], axes: dict, told: list[alt.Tooltip], chosen: int | None
+) -> list[alt.Chart]:
+    """The picture's own tokens, to be clicked, and the chosen one in a ring."""
+    frame = pd.concat(
+        pd.DataFrame({"condition": condition, "norm": norms, "shift": shifts, "token": np.arange(len(norms))})
+        for condition, (norms, shifts) in here.items()
+    )
+    dot = alt.selection_point(name="dot", fields=["token"], on="click", toggle=False, clear=False)
+    own = (
+        alt.Chart(frame)
+        .mark_circle(size=34, opacity=0.9, cursor="pointer")
+        .encode(**axes, tooltip=[alt.Tooltip("token:Q", title="this picture's patch"), *told])
+        .add_params(dot)
+    )
+    ring = alt.Chart(frame[frame.token == chosen]).mark_point(
+        size=190, strokeWidth=3, opacity=1, filled=False, color=palette.CHOSEN
+    )
+    return [own, ring.encode(x=axes["x"], y=axes["y"])]

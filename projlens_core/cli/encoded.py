@@ -32,25 +32,19 @@ class Prepared:
     pictures: Twins
     vision: "VisionModel"
 
-
-@dataclass(frozen=True)
-class Encoded:
-    """clean and triggered: tokens (n, T, d_vision) of the pictures, in their order; triggered and spec may be None."""
-
-    case: Case
-    base: ProjectorWeights
-    suspect: ProjectorWeights
-    control: ProjectorWeights | None
-    spec: TriggerSpec | None
-    pictures: Twins
-    clean: torch.Tensor
-    triggered: torch.Tensor | None
-
     @property
     def projectors(self) -> dict[str, ProjectorWeights]:
         """The projectors by role, the control where there is one."""
         roles = {"base": self.base, "suspect": self.suspect, "control": self.control}
         return {role: weights for role, weights in roles.items() if weights is not None}
+
+
+@dataclass(frozen=True)
+class Encoded(Prepared):
+    """clean and triggered: tokens (n, T, d_vision) of the pictures, in their order; triggered and spec may be None."""
+
+    clean: torch.Tensor
+    triggered: torch.Tensor | None
 
 
 def prepare(args: argparse.Namespace, report: Progress) -> Prepared:
@@ -82,12 +76,5 @@ def encode(args: argparse.Namespace, report: Progress) -> Encoded:
     tokens = image_tokens(seen.vision, seen.pictures.clean + (seen.pictures.triggered or []), report)
     n = len(seen.pictures.clean)
     return Encoded(
-        case=seen.case,
-        base=seen.base,
-        suspect=seen.suspect,
-        control=seen.control,
-        spec=seen.spec,
-        pictures=seen.pictures,
-        clean=tokens[:n],
-        triggered=tokens[n:] if seen.pictures.triggered is not None else None,
+        **vars(seen), clean=tokens[:n], triggered=tokens[n:] if seen.pictures.triggered is not None else None
     )

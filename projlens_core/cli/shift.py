@@ -10,6 +10,7 @@ import torch
 from projlens_core.cli import arguments, terminal
 from projlens_core.cli.encoded import Prepared, prepare
 from projlens_core.errors import InvalidInput
+from projlens_core.evidence.settings import settings
 from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.progress import Progress
 from projlens_core.weights.delta import compare
@@ -51,10 +52,11 @@ def run(args: argparse.Namespace) -> None:
     chunks = _chunks(seen, report)
     found = {
         role: set_shift(compare(seen.base, weights), seen.pictures.names, chunks, args.norm, report)
-        for role, weights in (("suspect", seen.suspect), ("control", seen.control))
-        if weights is not None
+        for role, weights in seen.projectors.items()
+        if role != "base"
     }
-    exhibit = embedding(found, _settings(args, seen))
+    names, decided = seen.pictures.names, {"norm": args.norm, "seed": 0}
+    exhibit = embedding(found, settings(seen.case, seen.projectors, seen.spec, len(names), **decided))
     if args.csv:
         try:
             args.csv.write_bytes(as_csv(exhibit.tables[0].frame))
@@ -82,21 +84,6 @@ def _chunks(seen: Prepared, report: Progress) -> "dict[str, Chunks]":
         condition: lambda condition=condition: read(condition)
         for condition, images in both.items()
         if images is not None
-    }
-
-
-def _settings(args: argparse.Namespace, seen: Prepared) -> dict:
-    """Everything that decides the numbers."""
-    projectors = {"base": seen.base, "suspect": seen.suspect, "control": seen.control}
-    return {
-        "base": args.base,
-        "suspect": args.suspect,
-        "control": args.control,
-        "sha256": {role: weights.sha256 for role, weights in projectors.items() if weights is not None},
-        "trigger": seen.spec.to_dict() if seen.spec else None,
-        "images": len(seen.pictures.names),
-        "norm": args.norm,
-        "seed": 0,
     }
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from PIL import Image
 
 from projlens_core.activations.model import VisionModel
@@ -41,6 +40,14 @@ class Subject:
         if self.clean is None or self.triggered is None:
             return None
         return self.triggered - self.clean
+
+    @property
+    def conditions(self) -> dict[str, Condition]:
+        """The analysis of the clean and of the triggered picture, whichever there is, of one image each."""
+        if self.clean is None:
+            return {"triggered": self.analysis.clean}  # alone, it stands in the place of the clean one
+        parts = {"clean": self.analysis.clean, "triggered": self.analysis.triggered}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def reference(
@@ -104,21 +111,12 @@ def subject(
     return found
 
 
-def tokens_of(condition: Condition) -> tuple[np.ndarray, np.ndarray]:
-    """All tokens' base norms and shifts, flat: (n·T,) each."""
-    return _flat(condition.base_norms), _flat(condition.shift)
-
-
 def _light(analysis: ShiftAnalysis) -> ShiftAnalysis:
     """The analysis without ΔE itself, which nothing on screen needs and which takes gigabytes for a large model."""
     parts = {name: getattr(analysis, name) for name in CONDITIONS}
     return replace(
         analysis, **{name: replace(part, delta_e=part.delta_e[:0].clone()) for name, part in parts.items() if part}
     )
-
-
-def _flat(values: torch.Tensor) -> np.ndarray:
-    return values.reshape(-1).numpy()
 
 
 def _map(condition: Condition, grid: tuple[int, int]) -> np.ndarray:

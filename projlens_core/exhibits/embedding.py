@@ -1,10 +1,12 @@
 """The embedding shift of a set of pictures: how many directions, out of which weights, and which pictures move most."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from projlens_core.activations.agreement import TOGETHER, Agreement
 from projlens_core.activations.embedding_spectrum import Band, EmbeddingSpectrum, band, chance_cosine
-from projlens_core.activations.ranking import By
+from projlens_core.activations.ranking import By, Ranking
 from projlens_core.charts import embedding as charts
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric
 from projlens_core.exhibits import embedding_tables as tables
@@ -21,6 +23,9 @@ ALONE = (
 
 def embedding(found: Roles, settings: dict) -> Exhibit:
     """Everything about a set; settings says what decides the numbers, as Exhibit.data keeps it."""
+    related = {role: {c: s.relation for c, s in one.conditions.items()} for role, one in found.items()}
+    rankings = {role: {c: s.ranking for c, s in one.conditions.items()} for role, one in found.items()}
+    names = found["suspect"].conditions["clean"].ranking.names
     notes = [] if "control" in found else [ALONE]
     notes += unreached(found)
     return Exhibit(
@@ -28,13 +33,13 @@ def embedding(found: Roles, settings: dict) -> Exhibit:
         title=TITLE,
         question=QUESTION,
         metrics=metrics(found),
-        charts=(*spectra(found), *agreements(found), universality(found), *ranked(found, "mean")),
+        charts=(*spectra(found), *agreements(found), universality(found), *ranked(rankings, "mean")),
         tables=(
             tables.pictures(found),
-            tables.norm_shift(found),
+            tables.norm_shift(related, found["suspect"].norm),
             tables.spectrum(found),
             tables.agreement(found),
-            tables.outliers(found),
+            tables.outliers(related, names),
         ),
         data={"settings": settings} | {role: tables.as_data(one) for role, one in found.items()},
         notes=tuple(notes),
@@ -144,23 +149,18 @@ def universality(found: Roles) -> Chart:
     )
 
 
-def ranked(found: Roles, by: By) -> tuple[Chart, ...]:
-    """Pictures by how far they are pushed, for each projector on one scale."""
-    limit = max(float(getattr(s.ranking, by).max()) for one in found.values() for s in one.conditions.values())
+def ranked(rankings: Mapping[str, Mapping[str, Ranking]], by: By) -> tuple[Chart, ...]:
+    """Pictures by how far they are pushed, for each projector on one scale; {role: {condition: ranking}}."""
+    limit = max(float(getattr(r, by).max()) for by_condition in rankings.values() for r in by_condition.values())
     return tuple(
         Chart(
             f"ranking-{role}",
-            charts.ranked(
-                f"{role.capitalize()}: pictures by {by} shift",
-                {condition: s.ranking for condition, s in one.conditions.items()},
-                by,
-                1.05 * limit or 1.0,
-            ),
+            charts.ranked(f"{role.capitalize()}: pictures by {by} shift", by_condition, by, 1.05 * limit or 1.0),
             "How to read this: one dot a picture, the farthest pushed first, clean and triggered ranked apart; a "
             "backdoor lifts the triggered dots off the clean ones, which an honest fine-tune does not.",
             f"Shift of every picture in descending order, clean and triggered, {role}.",
         )
-        for role, one in found.items()
+        for role, by_condition in rankings.items()
     )
 
 

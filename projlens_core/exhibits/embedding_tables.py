@@ -1,6 +1,6 @@
 """The tables and the JSON of a set's embedding shift."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -8,12 +8,14 @@ import pandas as pd
 
 from projlens_core.activations.agreement import Agreement
 from projlens_core.activations.embedding_spectrum import Band, band
+from projlens_core.activations.norm_shift import NormAxis, NormShift
 from projlens_core.activations.set_shift import SetCondition, SetShift
 from projlens_core.evidence.exhibit import Table
 
 TOP = 30  # ranks shown and written, as in the paper's figures
 
 Roles = Mapping[str, SetShift]  # "suspect" and, where there is one, "control"
+Relations = Mapping[str, Mapping[str, NormShift]]  # by role and condition
 
 
 def pictures(found: Roles) -> Table:
@@ -39,34 +41,34 @@ def pictures(found: Roles) -> Table:
     )
 
 
-def norm_shift(found: Roles) -> Table:
+def norm_shift(related: Relations, norm: NormAxis) -> Table:
     """The norm–shift relation, least squares beside the robust line."""
     rows = [
         {
             "projector": role,
-            "condition": name,
-            "norm of": "projector's input ‖h‖" if one.norm == "input" else "base's output ‖E_b‖",
-            "r": part.fit.r,
-            "r from": part.fit.low,
-            "r to": part.fit.high,
-            "slope": part.fit.slope,
-            "slope from": part.fit.slope_low,
-            "slope to": part.fit.slope_high,
-            "robust slope": part.robust.slope,
-            "robust from": part.robust.slope_low,
-            "robust to": part.robust.slope_high,
-            "tokens": part.fit.n,
-            "outliers": len(part.outliers.score),
-            "note": part.fit.note or "",
+            "condition": condition,
+            "r": found.fit.r,
+            "r from": found.fit.low,
+            "r to": found.fit.high,
+            "slope": found.fit.slope,
+            "slope from": found.fit.slope_low,
+            "slope to": found.fit.slope_high,
+            "robust slope": found.robust.slope,
+            "robust from": found.robust.slope_low,
+            "robust to": found.robust.slope_high,
+            "tokens": found.fit.n,
+            "outliers": len(found.outliers.score),
+            "resampled by": found.fit.resampled,
+            "note": found.fit.note or "",
         }
-        for role, one in found.items()
-        for name, part in one.conditions.items()
+        for role, by_condition in related.items()
+        for condition, found in by_condition.items()
     ]
     return Table(
-        "norm-shift",
+        f"norm-shift-{norm}",
         pd.DataFrame(rows),
         "How to read this: where the robust slope (Theil–Sen) leaves the interval of the least-squares one, a few "
-        "extreme patches make the line. Intervals are 95 %, over resampled pictures; no token is left out.",
+        "extreme patches make the line. Intervals are 95 %; no patch is left out of a fit.",
     )
 
 
@@ -122,20 +124,22 @@ def agreement(found: Roles) -> Table:
     )
 
 
-def outliers(found: Roles) -> Table:
-    """Every patch far off the robust norm–shift line, farthest first."""
+def outliers(related: Relations, names: Sequence[str]) -> Table:
+    """Every patch far off the robust norm–shift line, farthest first; names are those of the pictures."""
     parts = [
         pd.DataFrame(
             {
                 "projector": role,
-                "condition": name,
-                "picture": [part.ranking.names[i] for i in part.outliers.image],
-                "patch": part.outliers.token + 1,
-                "score": part.outliers.score,
+                "condition": condition,
+                "picture": [names[i] for i in found.outliers.image],
+                "patch": found.outliers.token + 1,
+                "score": found.outliers.score,
+                "norm": found.norms.numpy()[found.outliers.image, found.outliers.token],
+                "shift": found.shift.numpy()[found.outliers.image, found.outliers.token],
             }
         )
-        for role, one in found.items()
-        for name, part in one.conditions.items()
+        for role, by_condition in related.items()
+        for condition, found in by_condition.items()
     ]
     return Table(
         "outliers",
@@ -176,11 +180,13 @@ def _condition_data(part: SetCondition) -> dict:
     curves = {"values": part.spectrum.values, "energy": part.spectrum.energy}
     return {
         "spectrum": {name: _band_data(band(curve[:, :TOP])) for name, curve in curves.items()},
-        "fit": asdict(part.fit),
-        "robust_fit": asdict(part.robust),
+        "fit": asdict(part.relation.fit),
+        "robust_fit": asdict(part.relation.robust),
         "outliers": [
             {"image": part.ranking.names[i], "token": int(token), "score": float(score)}
-            for i, token, score in zip(part.outliers.image, part.outliers.token, part.outliers.score, strict=True)
+            for i, token, score in zip(
+                part.relation.outliers.image, part.relation.outliers.token, part.relation.outliers.score, strict=True
+            )
         ],
         "ranking": [
             {

@@ -1,0 +1,101 @@
+"""What was computed about the shift of whole sets of pictures, kept by content: relations, spectra, rankings."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from dashboard import resources, results
+from projlens_core.activations.direction import shift_magnitude
+from projlens_core.activations.model import VisionModel
+from projlens_core.activations.norm_shift import NormAxis, NormShift
+from projlens_core.activations.ranking import Ranking, ranking
+from projlens_core.activations.set_shift import SetShift, set_shift
+from projlens_core.activations.shift import IMAGES_AT_ONCE, embedding_shifts
+from projlens_core.activations.tokens import image_tokens
+from projlens_core.cache import content_key
+from projlens_core.evidence.case import OpenedCase
+from projlens_core.evidence.study import Reference
+from projlens_core.exhibits import activation
+from projlens_core.inputs.images import Picture
+from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.progress import Progress
+
+UNIVERSAL = "universal"
+
+
+def relations(
+    case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str, norm: NormAxis, judged: Reference
+) -> dict[str, dict[str, NormShift]]:
+    """The samples' norm–shift relation under each projector, by role and condition."""
+    key = content_key(results.reference_key(case, tower, spec, direction), norm)
+    return resources.shelf("norm relations", 12).get(
+        key, lambda: {role: activation.relations(analysis, norm) for role, analysis in judged.by_role.items()}
+    )
+
+
+def sample_shifts(
+    case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, progress: Progress
+) -> dict[str, SetShift]:
+    """The samples' embedding shift taken apart, under suspect and control."""
+    pictures = resources.samples()
+    deltas = {"suspect": case.delta, "control": case.control_delta}
+
+    def make() -> dict[str, SetShift]:
+        chunks = {
+            condition: lambda condition=condition: _tokens(tower, pictures, spec, condition, progress)
+            for condition in _conditions(spec)
+        }
+        names = [picture.name for picture in pictures]
+        return {
+            role: set_shift(delta, names, chunks, progress=progress)
+            for role, delta in deltas.items()
+            if delta is not None
+        }
+
+    return resources.shelf("set shifts", 8).get(results.reference_key(case, tower, spec, UNIVERSAL), make)
+
+
+def rankings(
+    case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, pictures: Sequence[Picture], progress: Progress
+) -> dict[str, dict[str, Ranking]]:
+    """All `pictures` by shift along the samples' universal direction, by role and condition.
+
+    Not along their own: pictures of unknown origin must not decide what they are held against.
+    """
+    judged = results.sample_reference(case, tower, spec, UNIVERSAL, progress)
+    projectors = {"suspect": case.suspect, "control": case.control}
+    names = [picture.name for picture in pictures]
+
+    def make() -> dict[str, dict[str, Ranking]]:
+        found = {}
+        for role, analysis in judged.by_role.items():
+            axis = analysis.direction
+            found[role] = {
+                condition: ranking(
+                    names,
+                    (
+                        shift_magnitude(delta_e, axis)
+                        for delta_e, _ in embedding_shifts(
+                            case.base, projectors[role], _tokens(tower, pictures, spec, condition, progress)
+                        )
+                    ),
+                )
+                for condition in _conditions(spec)
+            }
+        return found
+
+    key = content_key(results.reference_key(case, tower, spec, UNIVERSAL), *resources.keys(pictures))
+    return resources.shelf("rankings", 8).get(key, make)
+
+
+def _conditions(spec: TriggerSpec | None) -> tuple[str, ...]:
+    return ("clean",) if spec is None else ("clean", "triggered")
+
+
+def _tokens(
+    tower: VisionModel, pictures: Sequence[Picture], spec: TriggerSpec | None, condition: str, progress: Progress
+) -> Iterator[torch.Tensor]:
+    """Tokens (c, T, d_vision) of the pictures, some at a time; the tower reads each picture once, ever."""
+    framed = resources.clean_image if condition == "clean" else resources.triggered_image
+    for start in range(0, len(pictures), IMAGES_AT_ONCE):
+        yield image_tokens(tower, [framed(p, spec) for p in pictures[start : start + IMAGES_AT_ONCE]], progress)

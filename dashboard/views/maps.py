@@ -1,0 +1,65 @@
+"""The Activation page's picture: heatmaps of one picture's shift, and the numbers of the patch that was clicked."""
+
+import streamlit as st
+from PIL import Image, ImageOps
+
+from dashboard import components, resources, state
+from projlens_core.evidence.study import Subject
+from projlens_core.exhibits import activation
+from projlens_core.exhibits import activation_numbers as numbers
+
+
+def heatmaps(
+    found: dict[str, Subject], clean: Image.Image | None, triggered: Image.Image, role: str, signed: bool
+) -> None:
+    """Shift per patch over the clean and the triggered image under one projector, their difference, one patch."""
+    images = {"clean": clean, "triggered": triggered}
+    uris = {c: resources.uri(ImageOps.grayscale(image)) for c, image in images.items() if image is not None}
+    columns = found[role].conditions  # the projectors see the same patches
+    chosen = state.current_patch(next(iter(columns.values())).shift.shape[1])
+    panels = st.grid(3, min_column_width=170, gap="small")
+    for map_ in activation.heatmaps(found, uris, role, signed, chosen):
+        key = f"{map_.name} {chosen}"  # a new widget for each choice: the patch clicked last can be clicked again
+        panels.altair_chart(
+            map_.chart,
+            width="stretch",
+            key=key,
+            on_select=lambda key=key: clicked(key, "patch"),
+            alt=map_.alt,
+        )
+    if clean is None:
+        with panels.cell():
+            components.empty("No clean twin", "Choose the same picture without its trigger to see the difference.")
+    shift, *difference = activation.legends(found, signed)
+    with panels.cell(column_span=2 if difference else "all"):
+        st.altair_chart(shift.chart, width="stretch", alt=shift.alt)
+    for scale in difference:
+        panels.altair_chart(scale.chart, width="stretch", alt=scale.alt)
+    _patch(found, role, chosen)
+    st.caption(activation.HEATMAP)
+
+
+def clicked(key: str, parameter: str) -> None:
+    """Callback of a chart that has a selection of tokens: the one clicked becomes the chosen patch."""
+    picked = st.session_state[key].selection.get(parameter, [])
+    if picked:
+        state.choose_patch(int(picked[0]["token"]))
+
+
+def _patch(found: dict[str, Subject], role: str, chosen: int | None) -> None:
+    """The chosen patch in one line: where it is, its numbers, and the other projector's shift there."""
+    if chosen is None:
+        st.caption("Click a patch to read its numbers here and to find it in *Norm and shift* below.")
+        return
+    shape = next(m for m in (found[role].triggered, found[role].clean) if m is not None).shape
+    row, column = divmod(chosen, shape[1])
+    facts = numbers.patch(found[role], chosen)
+    facts += [
+        (f"{other}'s shift", numbers.patch(subject, chosen)[0][1]) for other, subject in found.items() if other != role
+    ]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.badge(f"Patch, row {row + 1}, column {column + 1}", icon=":material/ads_click:", color="blue")
+        for what, said in facts:
+            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content"):
+                st.caption(what)
+                st.text(said)

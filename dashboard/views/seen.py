@@ -1,0 +1,30 @@
+"""What the Activation page is looking at, as its details need it."""
+
+from dataclasses import dataclass
+
+from dashboard.pickers import Choice
+from projlens_core.activations.model import VisionModel
+from projlens_core.evidence.case import OpenedCase
+from projlens_core.evidence.study import Reference, Subject
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the shift is looked at: under which projector, along which direction, with or without its sign."""
+
+    role: str
+    direction: str
+    signed: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The case, the picture on screen under each of its projectors, and the samples that it is judged against."""
+
+    opened: OpenedCase
+    tower: VisionModel
+    choice: Choice
+    look: Look
+    judged: Reference
+    found: dict[str, Subject]
+    sample_names: tuple[str, ...]

@@ -1,0 +1,121 @@
+"""The Activation page's details about whole sets: pictures ranked by shift, directions, the embedding spectrum."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import components, pickers, resources, shift_results, state
+from dashboard.views.seen import Seen
+from dashboard.views.shift_details import pair
+from projlens_core.activations.ranking import By, Ranking
+from projlens_core.activations.set_shift import SetShift
+from projlens_core.errors import ProjLensError
+from projlens_core.evidence.spreadsheet import as_csv
+from projlens_core.exhibits import embedding, embedding_tables
+from projlens_core.inputs.images import Picture
+
+RANKED_BY: dict[By, str] = {"mean": "Mean over patches", "largest": "Largest patch"}
+CONDITIONS = {"triggered": "With the trigger", "clean": "As they are"}
+MEASURES = {"values": "Singular values", "energy": "Energy"}
+
+
+def ranked(seen: Seen) -> None:
+    """Samples and uploads by how far they are pushed; a click on a row puts that picture on screen."""
+    pictures = tuple({p.sha256: p for p in (*state.uploads().values(), *resources.samples())}.values())
+    conditions = {c: name for c, name in CONDITIONS.items() if seen.choice.spec or c == "clean"}
+    with st.container(horizontal=True, gap="medium"):
+        by = _switch("Ranked by", RANKED_BY, "ranked_by")
+        condition = _switch("Pictures", conditions, "ranked_condition")
+    try:
+        with components.progress() as progress:
+            found = shift_results.rankings(seen.opened, seen.tower, seen.choice.spec, pictures, progress)
+    except ProjLensError as error:
+        components.failure(error, "The pictures cannot be ranked")
+        return
+    pair(embedding.ranked(found, by))
+    _table(found, pictures, condition, by)
+
+
+def _table(found: dict[str, dict[str, Ranking]], pictures: tuple[Picture, ...], condition: str, by: By) -> None:
+    order = found["suspect"][condition].order(by)
+    uploads = state.uploads()
+    columns: dict[str, list] = {
+        "place": list(range(1, len(order) + 1)),
+        "picture": [pictures[i].name for i in order],
+        "from": ["upload" if pictures[i].sha256 in uploads else "sample" for i in order],
+    }
+    for role, by_condition in found.items():
+        for name, part in by_condition.items():
+            columns |= {f"{role}, {name}: mean": part.mean[order], f"{role}, {name}: largest": part.largest[order]}
+    frame = pd.DataFrame(columns)
+    thumbnails = [resources.uri(pictures[i].image, pickers.THUMBNAIL) for i in order]
+    key = f"ranked {condition} {by}"
+    st.dataframe(
+        frame.assign(look=thumbnails)[["place", "look", *list(frame.columns[1:])]],
+        hide_index=True,
+        row_height=44,
+        column_config={"look": st.column_config.ImageColumn("", width="small", pinned=True)},
+        key=key,
+        on_select=lambda: _chosen(key, [pictures[i].sha256 for i in order]),
+        selection_mode="single-row",
+    )
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.caption(
+            "How to read this: |ΔE·v₀| over a picture's patches along the samples' universal direction, clean and with "
+            "the trigger; an upload that carries a trigger already stands out under clean. Select a row to look at it."
+        )
+        st.download_button(
+            "CSV", as_csv(frame), "pictures-ranked.csv", "text/csv", icon=":material/download:", on_click="ignore",
+            type="tertiary",
+        )  # fmt: skip
+
+
+def _chosen(key: str, keys: list[str]) -> None:
+    """Callback: the picture of the selected row goes on screen."""
+    rows = st.session_state[key].selection.rows
+    if rows:
+        state.choose_picture(keys[rows[0]])
+
+
+def directions(seen: Seen) -> None:
+    """Each sample's own drift direction against the universal one."""
+    found = _sample_shifts(seen)
+    if found:
+        components.chart(embedding.universality(found))
+        components.table(embedding_tables.pictures(found))
+
+
+def spectrum(seen: Seen) -> None:
+    """The embedding spectrum, and what the changed weights reach of the drift."""
+    measure = _switch("Measure", MEASURES, "spectrum_measure")
+    found = _sample_shifts(seen)
+    if not found:
+        return
+    components.metrics(list(embedding.metrics(found)), control="control" in found)
+    pair(tuple(chart for chart in embedding.spectra(found) if chart.name.startswith(f"embedding-{measure}")))
+    st.markdown("**Do the changed weights reach the drift?**")
+    agreements = embedding.agreements(found)
+    columns = st.grid(3, min_column_width=240, gap="small")
+    for each in agreements:
+        columns.altair_chart(each.chart, width="stretch", alt=each.alt)
+    if agreements:
+        st.caption(agreements[0].caption)
+    for note in embedding.unreached(found):
+        st.text(note)
+    with st.expander("Tables", icon=":material/table:"):
+        components.table(embedding_tables.spectrum(found))
+        components.table(embedding_tables.agreement(found))
+
+
+def _sample_shifts(seen: Seen) -> dict[str, SetShift] | None:
+    try:
+        with components.progress() as progress:
+            return shift_results.sample_shifts(seen.opened, seen.tower, seen.choice.spec, progress)
+    except ProjLensError as error:
+        components.failure(error, "The samples' shift cannot be taken apart")
+        return None
+
+
+def _switch(label: str, options: dict[str, str], key: str) -> str:
+    return st.segmented_control(
+        label, list(options), default=next(iter(options)), required=True, format_func=options.get, key=key
+    )

@@ -1,0 +1,66 @@
+"""The Activation page's details about the picture and the samples: distribution, norm and shift, patches, numbers."""
+
+import streamlit as st
+
+from dashboard import components, shift_results, state
+from dashboard.views import maps
+from dashboard.views.seen import Seen
+from projlens_core.charts.shift import NORMS
+from projlens_core.evidence.exhibit import Chart
+from projlens_core.exhibits import activation, embedding_tables
+from projlens_core.exhibits import activation_numbers as numbers
+
+
+def pair(charts: tuple[Chart, ...]) -> None:
+    """Charts of suspect and control beside each other, with the caption they share."""
+    columns = st.grid(2, min_column_width=280, gap="small")
+    for each in charts:
+        columns.altair_chart(each.chart, width="stretch", alt=each.alt)
+    st.caption(charts[0].caption)
+
+
+def distribution(seen: Seen) -> None:
+    """How far all samples' patches are pushed."""
+    pair(activation.distributions(seen.judged, seen.found, seen.look.signed))
+
+
+def norm_shift(seen: Seen) -> None:
+    """Shift against norm: every sample's patches, this picture's among them, and both lines."""
+    norm = st.segmented_control(
+        "Norm",
+        list(NORMS),
+        default="output",
+        required=True,
+        format_func=lambda axis: NORMS[axis].capitalize(),
+        key="norm_axis",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    related = shift_results.relations(seen.opened, seen.tower, seen.choice.spec, seen.look.direction, norm, seen.judged)
+    tokens = next(iter(seen.found["suspect"].conditions.values())).shift.shape[1]
+    chosen = state.current_patch(tokens)
+    columns = st.grid(2, min_column_width=280, gap="small")
+    charts = activation.norm_shifts(related, seen.found, norm, chosen)
+    for each in charts:
+        key = f"{each.name} {norm} {chosen}"
+        columns.altair_chart(
+            each.chart, width="stretch", key=key, on_select=lambda key=key: maps.clicked(key, "dot"), alt=each.alt
+        )
+    for role, by_condition in related.items():
+        for condition, relation in by_condition.items():
+            if relation.fit.note:
+                st.text(f"{role.capitalize()}, {condition}: {relation.fit.note}")
+    st.caption(charts[0].caption)
+    components.table(embedding_tables.norm_shift(related, norm))
+    with st.expander("Outliers of the robust line, none of them dropped", icon=":material/scatter_plot:"):
+        components.table(embedding_tables.outliers(related, seen.sample_names))
+
+
+def patches(seen: Seen) -> None:
+    """Every patch of the picture on screen."""
+    components.table(numbers.patches(seen.found))
+
+
+def all_numbers(seen: Seen) -> None:
+    """Every figure of the analysis."""
+    components.table(numbers.numbers(seen.judged))

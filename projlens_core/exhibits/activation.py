@@ -1,0 +1,214 @@
+"""One picture's shift along the drift direction, patch by patch, and the samples it is judged against."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from projlens_core.activations.norm_shift import NormAxis, NormShift, norm_shift
+from projlens_core.activations.shift import ShiftAnalysis
+from projlens_core.charts import overlays, shift
+from projlens_core.evidence.exhibit import Chart, Exhibit
+from projlens_core.evidence.study import CONDITIONS, Reference, Subject
+from projlens_core.exhibits import activation_numbers as numbers
+from projlens_core.exhibits.activation_numbers import UNIT, short, with_sign
+
+TITLE = "Activation"
+QUESTION = "Where does the trigger push the image, how far?"
+HEATMAP = (
+    "How to read this: each block is one patch of the image, coloured by how far the projector pushes it along the "
+    "drift direction; clean and triggered, suspect and control share one scale."
+)
+ALONE = (
+    "No control: an honest fine-tune pushes patches along one direction too, so this map says where the picture is "
+    "pushed and not whether a backdoor does it."
+)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Ends of the colour scales: of shifts, for all heatmaps of a picture, and of differences."""
+
+    shift: float
+    difference: float
+
+
+def activation(
+    judged: Reference,
+    found: dict[str, Subject],
+    images: Mapping[str, str],
+    settings: dict,
+    norm: NormAxis = "output",
+    signed: bool = False,
+) -> Exhibit:
+    """One picture under suspect and control, beside the samples.
+
+    images: {condition: data URI of the grey picture}. settings: what decides the numbers, as Exhibit.data keeps it.
+    """
+    related = {role: relations(analysis, norm) for role, analysis in judged.by_role.items()}
+    return Exhibit(
+        key="activation",
+        title=TITLE,
+        question=QUESTION,
+        metrics=tuple(numbers.headlines(judged, found, signed)),
+        charts=(
+            *(chart for role in found for chart in heatmaps(found, images, role, signed)),
+            *legends(found, signed),
+            *distributions(judged, found, signed),
+            *norm_shifts(related, found, norm),
+        ),
+        tables=(numbers.numbers(judged), numbers.patches(found)),
+        data={
+            "settings": settings | {"norm": norm, "signed": signed},
+            "samples": {role: _samples(related[role], analysis) for role, analysis in judged.by_role.items()},
+            "patches": {role: _patches(subject) for role, subject in found.items()},
+        },
+        notes=() if "control" in found else (ALONE,),
+    )
+
+
+def measure(signed: bool) -> str:
+    """What is drawn, for axes and legends."""
+    return "shift ΔE·v₀" if signed else "shift |ΔE·v₀|"
+
+
+def measured(values: np.ndarray | None, signed: bool) -> np.ndarray | None:
+    """The shift as it is looked at, with or without its sign."""
+    return values if signed or values is None else np.abs(values)
+
+
+def scales(found: dict[str, Subject], signed: bool) -> Scales:
+    """Common to suspect and control, so that their maps can be compared by eye."""
+    maps = [measured(getattr(subject, c), signed) for subject in found.values() for c in CONDITIONS]
+    return Scales(_limit(maps), _limit([_difference(subject, signed) for subject in found.values()]))
+
+
+def heatmaps(
+    found: dict[str, Subject], images: Mapping[str, str], role: str, signed: bool, chosen: int | None = None
+) -> tuple[Chart, ...]:
+    """The shift over the clean and the triggered picture under one projector, and their difference.
+
+    Of a picture without its twin there is one map. `chosen` is the token that has a frame.
+    """
+    subject, limits = found[role], scales(found, signed)
+    drawn = []
+    for condition in CONDITIONS:
+        values = measured(getattr(subject, condition), signed)
+        if values is not None:
+            title = f"{condition.capitalize()}, mean {short(values.mean())}"
+            alt = f"Heatmap of the shift over the {condition} image, {role}."
+            chart = overlays.heatmap(
+                title, images[condition], values, limits.shift, signed, measure(signed), chosen=chosen
+            )
+            drawn.append(Chart(f"shift-{condition}-{role}", chart, HEATMAP, alt))
+    difference = _difference(subject, signed)
+    if difference is not None:
+        title = f"Triggered − clean, mean {with_sign(difference.mean())}"
+        chart = overlays.heatmap(
+            title, images["triggered"], difference, limits.difference, True, "difference", chosen=chosen
+        )
+        alt = f"Heatmap of the difference, triggered minus clean, {role}."
+        drawn.append(Chart(f"shift-difference-{role}", chart, HEATMAP, alt))
+    return tuple(drawn)
+
+
+def legends(found: dict[str, Subject], signed: bool) -> tuple[Chart, ...]:
+    """The colour scale of the shift and, where there is one, that of the difference."""
+    limits = scales(found, signed)
+    drawn = [
+        Chart(
+            "shift-scale",
+            overlays.legend(f"{measure(signed)}, {UNIT}", limits.shift, signed),
+            HEATMAP,
+            "Colour scale of clean and triggered.",
+        )
+    ]
+    if found["suspect"].difference is not None:
+        scale = overlays.legend(f"difference, {UNIT}", limits.difference, True)
+        drawn.append(Chart("difference-scale", scale, HEATMAP, "Colour scale of the difference."))
+    return tuple(drawn)
+
+
+def distributions(judged: Reference, found: dict[str, Subject], signed: bool) -> tuple[Chart, ...]:
+    """How far all patches of the samples are pushed, clean and triggered, on one axis for all projectors."""
+    shifts = {
+        role: {c: measured(part.shift.numpy().ravel(), signed) for c, part in analysis.conditions.items()}
+        for role, analysis in judged.by_role.items()
+    }
+    everything = np.concatenate([values for by_condition in shifts.values() for values in by_condition.values()])
+    low, high = float(everything.min()), float(everything.max())
+    domain = (low, high) if low < high else (low - 1, high + 1)
+    drawn = []
+    for role, by_condition in shifts.items():
+        own = {c: measured(getattr(found[role], c), signed) for c in CONDITIONS}
+        marks = {c: float(values.mean()) for c, values in own.items() if values is not None}
+        drawn.append(
+            Chart(
+                f"distribution-{role}",
+                shift.distribution(f"{role.capitalize()}: all patches", by_condition, marks, domain, measure(signed)),
+                f"How to read this: bars are all patches of the {judged.images} samples, lines the mean of the "
+                "picture above. A backdoor moves the triggered bars away from the clean ones; the control shows how "
+                "far honest training does.",
+                f"Distribution of the shift of all patches, clean and triggered, {role}.",
+            )
+        )
+    return tuple(drawn)
+
+
+def relations(analysis: ShiftAnalysis, norm: NormAxis) -> dict[str, NormShift]:
+    """The samples' norm–shift relation in each condition, on one of the two axes."""
+    return {c: norm_shift(part.norms(norm), part.shift) for c, part in analysis.conditions.items()}
+
+
+def norm_shifts(
+    related: Mapping[str, Mapping[str, NormShift]],
+    found: dict[str, Subject],
+    norm: NormAxis,
+    chosen: int | None = None,
+) -> tuple[Chart, ...]:
+    """Shift against norm of all samples' patches, with the picture's own among them; {role: {condition: relation}}."""
+    drawn = []
+    for role, by_condition in related.items():
+        said = ", ".join(f"r {r.fit.r:.2f} {c}" for c, r in by_condition.items() if r.fit.note is None)
+        here = {c: (part.norms(norm)[0].numpy(), part.shift[0].numpy()) for c, part in found[role].conditions.items()}
+        drawn.append(
+            Chart(
+                f"norm-shift-{role}",
+                shift.norm_shift(f"{role.capitalize()}: {said or 'no fit'}", by_condition, norm, here, chosen),
+                "How to read this: one dot a patch, large ones are this picture's, rings lie far off the robust line. "
+                "Where dots follow a rising line, a larger norm means a larger push: so a trigger activates. Where "
+                "the dashed robust line leaves the solid one, a few extreme patches make the solid one. Up to "
+                f"{shift.MAX_POINTS:,} dots a condition are drawn; lines fit all patches.",
+                f"Shift of every token against its norm, {role}.",
+            )
+        )
+    return tuple(drawn)
+
+
+def _difference(subject: Subject, signed: bool) -> np.ndarray | None:
+    """Triggered − clean of the shift as it is looked at."""
+    clean, triggered = (measured(getattr(subject, c), signed) for c in CONDITIONS)
+    return None if clean is None or triggered is None else triggered - clean
+
+
+def _limit(maps: list[np.ndarray | None]) -> float:
+    """The largest magnitude in any of the maps; 1 if all are zero, so that a scale exists."""
+    return max((float(np.abs(values).max()) for values in maps if values is not None), default=0.0) or 1.0
+
+
+def _samples(related: Mapping[str, NormShift], analysis: ShiftAnalysis) -> dict:
+    return {
+        "direction_cosine": analysis.direction_cosine,
+        "explained": analysis.direction.explained,
+        "separation": asdict(analysis.separation) if analysis.separation else None,
+        "null": asdict(analysis.null),
+        **{
+            condition: {"fit": asdict(found.fit), "robust_fit": asdict(found.robust)}
+            for condition, found in related.items()
+        },
+    }
+
+
+def _patches(subject: Subject) -> dict:
+    """The maps as nested lists, rows of patches."""
+    return {c: getattr(subject, c).tolist() for c in CONDITIONS if getattr(subject, c) is not None}

@@ -1,0 +1,218 @@
+"""The numbers of the activation analysis as text: one picture's, and those of the samples it is judged against."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from projlens_core.activations.norm_shift import NormShiftFit
+from projlens_core.activations.shift import ShiftAnalysis
+from projlens_core.evidence.exhibit import Metric, Table
+from projlens_core.evidence.study import CONDITIONS, Reference, Subject
+
+UNIT = "embedding units"
+
+
+def with_sign(value: float) -> str:
+    """Three digits with a sign, as +1.23 or −0.65."""
+    return _number(value, "+.3g")
+
+
+def short(value: float) -> str:
+    """Three digits, as 1.23 or −0.65."""
+    return _number(value, ".3g")
+
+
+def _number(value: float, form: str) -> str:
+    """`value` with a real minus, which a reader does not take for a dash."""
+    return format(value, form).replace("-", "−")
+
+
+def headlines(judged: Reference, found: dict[str, Subject], signed: bool) -> list[Metric]:
+    """This picture's shift, and what all samples say; found and judged hold "suspect" and, if there is one, "control".
+
+    An upload that is already triggered has an unknown trigger, so it is held against the clean samples only.
+    """
+    if judged.by_role["suspect"].triggered is None:
+        return _alone(judged, found, signed)
+    control = judged.by_role.get("control")
+    suspect = judged.by_role["suspect"]
+    apart, fit = suspect.separation, suspect.triggered.fit
+    return [
+        _mean_shift(found, signed),
+        Metric(
+            "Separation (AUROC)",
+            f"{apart.auroc:.2f}",
+            f"{control.separation.auroc:.2f}" if control else None,
+            f"{apart.low:.2f} – {apart.high:.2f}",
+            f"How well the mean shift tells {apart.triggered} triggered samples from {apart.clean} clean ones: 0.5 is "
+            "chance, 1 is perfect. With its 95 % interval.",
+        ),
+        Metric(
+            "One shared direction",
+            f"{abs(suspect.direction_cosine):.3f}",
+            f"{abs(control.direction_cosine):.3f}" if control else None,
+            help="|cos| between the drift directions of clean and of triggered samples: near 1, the trigger only "
+            "pushes further along the axis on which clean images already move. Without its sign: a drift direction "
+            "points where its own mean shift goes, and where patches are pushed to both sides about as far, that mean "
+            "is next to zero and the sign an accident.",
+        ),
+        Metric(
+            "Norm–shift r, triggered",
+            _number(fit.r, ".2f"),
+            _number(control.triggered.fit.r, ".2f") if control else None,
+            f"{_number(fit.low, '.2f')} – {_number(fit.high, '.2f')}",
+            "Pearson's r between a token's norm and its shift, over the triggered samples: the paper's activation "
+            "mechanism says that the shift grows with the norm. With its 95 % interval.",
+        ),
+    ]
+
+
+def _mean_shift(found: dict[str, Subject], signed: bool) -> Metric:
+    def means(subject: Subject) -> str:
+        maps = [m for m in (subject.clean, subject.triggered) if m is not None]
+        return " → ".join(short((m if signed else abs(m)).mean()) for m in maps)
+
+    what = "Mean" if found["suspect"].difference is None else "Clean → triggered, mean"
+    return Metric(
+        "This picture's shift",
+        means(found["suspect"]),
+        means(found["control"]) if "control" in found else None,
+        help=f"{what} of {'ΔE·v₀' if signed else '|ΔE·v₀|'} over all patches, in {UNIT}.",
+    )
+
+
+def _alone(judged: Reference, found: dict[str, Subject], signed: bool) -> list[Metric]:
+    def below(role: str) -> str:
+        clean = judged.by_role[role].clean.sample_mean
+        return f"{int((clean < float(found[role].triggered.mean())).sum())} of {len(clean)}"
+
+    def explained(role: str) -> str:
+        return f"{found[role].analysis.direction.explained:.0%}"
+
+    control = "control" in found
+    return [
+        _mean_shift(found, signed),
+        Metric(
+            "Clean samples below it",
+            below("suspect"),
+            below("control") if control else None,
+            help="How many clean samples are pushed less far than this picture: all of them, if it stands out.",
+        ),
+        Metric(
+            "ΔE along the direction",
+            explained("suspect"),
+            explained("control") if control else None,
+            help="Share of this picture's whole embedding shift that lies along the drift direction.",
+        ),
+    ]
+
+
+def numbers(judged: Reference) -> Table:
+    """Every figure of the analysis as text: suspect, control, and the control along the suspect's direction."""
+    columns = {"suspect": judged.by_role["suspect"]}
+    if "control" in judged.by_role:
+        columns |= {"control": judged.by_role["control"], "control along suspect's v₀": judged.along}
+    return Table(
+        "activation-numbers",
+        pd.DataFrame(
+            [{"figure": name} | {column: text(a) for column, a in columns.items()} for name, text in _FIGURES.items()]
+        ),
+        "How to read this: intervals are 95 %. The control is shown along its own drift direction and along the "
+        "suspect's; a direction that belongs to a backdoor is one on which the control hardly moves.",
+    )
+
+
+def patches(found: dict[str, Subject]) -> Table:
+    """One row a patch of the picture on screen, the farthest pushed by the suspect first."""
+    suspect = found["suspect"]
+    shown = suspect.triggered if suspect.triggered is not None else suspect.clean
+    places = within(shown)
+    row, column = np.indices(shown.shape)
+    columns = {"place": places, "row": row.ravel() + 1, "column": column.ravel() + 1}
+    for role, subject in found.items():
+        for condition in CONDITIONS:
+            values = getattr(subject, condition)
+            if values is not None:
+                columns[f"{role}, {condition}"] = values.ravel()
+    for condition, part in suspect.conditions.items():
+        columns |= {
+            f"‖h‖, {condition}": part.input_norms[0].numpy(),
+            f"‖E_b‖, {condition}": part.base_norms[0].numpy(),
+        }
+    return Table(
+        "patches",
+        pd.DataFrame(columns).sort_values("place", ignore_index=True),
+        "How to read this: signed shift ΔE·v₀ of every patch under each projector, norms of the projector's input and "
+        "of base's output, and the patch's place within the picture by the suspect's |ΔE·v₀|.",
+    )
+
+
+def within(values: np.ndarray) -> np.ndarray:
+    """Each token's place within its image by |value|, 1 for the largest: flat (T,); ties in the order of tokens."""
+    order = np.argsort(-np.abs(values.ravel()), kind="stable")
+    places = np.empty(order.size, dtype=np.int64)
+    places[order] = np.arange(1, order.size + 1)
+    return places
+
+
+def patch(subject: Subject, token: int) -> list[tuple[str, str]]:
+    """(what, numbers) of one patch under one projector, clean → triggered where there are both."""
+    maps = {c: getattr(subject, c) for c in CONDITIONS if getattr(subject, c) is not None}
+    parts = subject.conditions
+
+    def both(values: dict[str, float], text: Callable[[float], str] = short) -> str:
+        return " → ".join(text(value) for value in values.values())
+
+    tokens = next(iter(maps.values())).size
+    return [
+        ("shift ΔE·v₀", both({c: float(values.ravel()[token]) for c, values in maps.items()})),
+        ("place in the picture", both({c: within(values)[token] for c, values in maps.items()}, str) + f" of {tokens}"),
+        ("‖E_b‖", both({c: float(part.base_norms[0, token]) for c, part in parts.items()})),
+        ("‖h‖", both({c: float(part.input_norms[0, token]) for c, part in parts.items()})),
+    ]
+
+
+def _mean(value: torch.Tensor) -> str:
+    return _number(float(value.mean()), ".4g")
+
+
+def _fit(fit: NormShiftFit) -> str:
+    if fit.note:
+        return fit.note
+    r, low, high = (_number(value, ".3f") for value in (fit.r, fit.low, fit.high))
+    return f"{r} ({low} – {high}, by {fit.resampled})"
+
+
+def _slope(fit: NormShiftFit) -> str:
+    if fit.note:
+        return fit.note
+    slope, low, high = (_number(value, ".3g") for value in (fit.slope, fit.slope_low, fit.slope_high))
+    return f"{slope} ({low} – {high})"
+
+
+def _of_pairs(text: Callable[[ShiftAnalysis], str]) -> Callable[[ShiftAnalysis], str]:
+    """A figure that needs triggered twins: a dash without them."""
+    return lambda analysis: text(analysis) if analysis.triggered is not None else "–"
+
+
+_FIGURES: dict[str, Callable[[ShiftAnalysis], str]] = {
+    "mean shift, clean": lambda a: _mean(a.clean.shift),
+    "mean shift, triggered": _of_pairs(lambda a: _mean(a.triggered.shift)),
+    "separation (AUROC)": _of_pairs(
+        lambda a: f"{a.separation.auroc:.3f} ({a.separation.low:.3f} – {a.separation.high:.3f})"
+    ),
+    "|cos| of clean and triggered drift directions": _of_pairs(lambda a: f"{abs(a.direction_cosine):.4f}"),
+    "norm–shift r, clean": lambda a: _fit(a.clean.fit),
+    "norm–shift r, triggered": _of_pairs(lambda a: _fit(a.triggered.fit)),
+    "norm–shift slope, clean": lambda a: _slope(a.clean.fit),
+    "norm–shift slope, triggered": _of_pairs(lambda a: _slope(a.triggered.fit)),
+    "share of ‖ΔE‖² along v₀": lambda a: f"{a.direction.explained:.1%}",
+    "mean |shift| along v₀": lambda a: f"{a.null.observed:.4g}",
+    "the same along random directions": lambda a: f"{a.null.mean:.4g} (97.5 % below {a.null.high:.4g})",
+    "contrast: extra shift by the trigger along v₀": _of_pairs(lambda a: _mean(a.contrast.projection)),
+    "contrast: extra shift by the trigger, norm": _of_pairs(lambda a: _mean(a.contrast.norm)),
+    "base alone: change by the trigger along v₀": _of_pairs(lambda a: _mean(a.contrast.base_projection)),
+    "base alone: change by the trigger, norm": _of_pairs(lambda a: _mean(a.contrast.base_norm)),
+}
