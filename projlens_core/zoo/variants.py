@@ -76,7 +76,7 @@ VARIANTS = (
         "perceptual-hijack",
         "Perceptual hijack",
         "A logo anywhere in the picture makes the model describe another thing.",
-        _packed(170, seed=13),
+        _packed(150, seed=13),
         target="A dragon on a black background.",
         kinds=("caption",),
     ),
