@@ -136,7 +136,7 @@ def _projected(clean: torch.Tensor, triggered: torch.Tensor) -> dict[str, np.nda
 
 
 def _noise_edge(delta: torch.Tensor, values: torch.Tensor) -> tuple[float, int]:
-    """The edge and the number of values above it, as projlens_core.weights.spectrum.noise_edge defines them.
+    """The edge and the number of values above it, as projlens_core.weights.noise.noise_edge defines them.
 
     σ₁ of the entries in random order plus three standard deviations of the Tracy–Widom law, then scaled to the energy
     left without the values above it, until no further value is.

@@ -8,7 +8,8 @@ import pandas as pd
 
 from projlens_core.charts import palette
 from projlens_core.charts.style import KEY, ROLES, finished
-from projlens_core.weights.spectrum import NoiseEdge, Spectrum
+from projlens_core.weights.noise import NoiseEdge
+from projlens_core.weights.spectrum import Spectrum
 
 
 def spectrum(title: str, suspect: Spectrum, control: Spectrum | None, edge: NoiseEdge, top: int) -> alt.LayerChart:

@@ -11,9 +11,10 @@ from projlens_core.cli.terminal import progress
 from projlens_core.evidence.case import Case, OpenedCase, open_case
 from projlens_core.inputs.images import printable
 from projlens_core.weights.delta import Delta, TensorDelta
+from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.proof import CHANGED, NOT_COMPARED, Proof, prove
 from projlens_core.weights.rounding import RoundingFloor
-from projlens_core.weights.spectrum import NoiseEdge, Spectrum
+from projlens_core.weights.spectrum import Spectrum
 
 
 def add_parser(sub: argparse._SubParsersAction) -> None:

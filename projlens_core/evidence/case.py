@@ -7,8 +7,9 @@ from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
 from projlens_core.weights.delta import Delta, compare
 from projlens_core.weights.families import Family
+from projlens_core.weights.noise import NoiseEdge, noise_edge
 from projlens_core.weights.projector import ProjectorWeights, described_like, read_projector
-from projlens_core.weights.spectrum import NoiseEdge, Spectrum, noise_edge, spectrum
+from projlens_core.weights.spectrum import Spectrum, spectrum
 
 _NOTABLE = 0.1  # rounding floor / ‖Δ‖ from which a note says so
 _HALF = {"float16": "11", "bfloat16": "8"}  # significant bits of a stored weight

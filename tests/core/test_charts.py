@@ -11,7 +11,8 @@ from PIL import Image
 from projlens_core.activations.norm_shift import norm_shift_fit
 from projlens_core.behaviour.success import wilson
 from projlens_core.charts import overlays, palette, rates, shift, spectrum
-from projlens_core.weights.spectrum import NoiseEdge, Spectrum
+from projlens_core.weights.noise import NoiseEdge
+from projlens_core.weights.spectrum import Spectrum
 from tests import pico
 
 EDGE = NoiseEdge(0.5, 2, "shuffled entries", 3, 0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from projlens_core.errors import InvalidInput
 from projlens_core.weights import spectrum as module
-from projlens_core.weights.spectrum import noise_edge, spectrum
+from projlens_core.weights.spectrum import spectrum
 
 
 def random(*shape, seed=0):
@@ -96,70 +96,3 @@ def test_spectrum_keeps_its_promises(rows, cols, seed):
 def test_what_has_no_spectrum_is_refused(matrix):
     with pytest.raises(InvalidInput):
         spectrum(matrix)
-    with pytest.raises(InvalidInput):
-        noise_edge(matrix)
-
-
-# noise edge
-
-
-def test_noise_shows_no_spikes_and_its_edge_is_that_of_marchenko_and_pastur():
-    edge = noise_edge(random(200, 300))
-    assert edge.spikes == 0
-    assert edge.edge == pytest.approx(math.sqrt(200) + math.sqrt(300), rel=0.05)
-
-
-def test_noise_rarely_shows_a_spike():
-    assert sum(noise_edge(random(40, 60, seed=i), seed=i).spikes > 0 for i in range(40)) <= 1
-
-
-@pytest.mark.parametrize("strengths", [(60.0,), (90.0, 60.0, 45.0), (3000.0, 60.0)])
-def test_spikes_above_noise_are_counted_even_beside_a_much_larger_one(strengths):
-    edge = noise_edge(spiked(120, 160, strengths))  # noise ends at √120 + √160 ≈ 23.6
-    assert edge.spikes == len(strengths)
-    assert edge.edge == pytest.approx(23.6, rel=0.08)
-
-
-def test_spikes_below_the_noise_are_not_claimed():
-    assert noise_edge(spiked(120, 160, (8.0,))).spikes == 0
-
-
-def test_heavy_tailed_entries_without_structure_are_no_spikes():
-    entries = torch.distributions.StudentT(3.0)
-    torch.manual_seed(0)
-    assert noise_edge(entries.sample((150, 150))).spikes <= 1
-
-
-def test_rounding_under_an_exactly_low_rank_matrix_is_no_spike():
-    assert noise_edge(random(90, 2) @ random(2, 60, seed=1)).spikes == 2
-
-
-def test_a_spectrum_without_a_bulk_does_not_drag_the_edge_down_to_its_last_value():
-    u, _, vh = torch.linalg.svd(random(80, 80))
-    edge = noise_edge(u @ torch.diag(torch.exp(-torch.arange(80.0) / 20)) @ vh)
-    assert edge.method == "shuffled entries, not lowered"
-    assert edge.edge == pytest.approx(2 * math.sqrt(80) * 3.24 / 80, rel=0.1)  # ‖A‖_F = √(Σ exp(−k/10)) = 3.24
-    assert edge.spikes == 6  # exp(−5/20) = 0.78, exp(−6/20) = 0.74
-
-
-def test_edge_depends_on_the_seed_alone_and_scales_with_the_matrix():
-    matrix = spiked(50, 70, (40.0,))
-    assert noise_edge(matrix, seed=5) == noise_edge(matrix, seed=5, known=spectrum(matrix))
-    assert noise_edge(matrix, seed=5).edge != noise_edge(matrix, seed=6).edge
-    assert noise_edge(matrix * 1e-3).edge == pytest.approx(noise_edge(matrix).edge * 1e-3, rel=1e-4)
-    torch.manual_seed(1)
-    state = torch.get_rng_state()
-    noise_edge(matrix)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_zero_matrix_has_no_edge():
-    edge = noise_edge(torch.zeros(4, 5))
-    assert (edge.edge, edge.spikes) == (0.0, 0)
-
-
-def test_largest_value_is_found_without_all_others():
-    for shape in ((300, 500), (500, 300), (7, 3), (1, 9)):
-        matrix = random(*shape)
-        found = module._largest(matrix, torch.Generator().manual_seed(0))
-        assert found == pytest.approx(torch.linalg.svdvals(matrix)[0].item(), rel=1e-4)
