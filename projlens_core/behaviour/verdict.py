@@ -58,7 +58,7 @@ def _begun(text: str, wanted: str) -> int:
 
 def _reach(wanted: str, tokenizer: PreTrainedTokenizerBase) -> int:
     """The most characters of `wanted` that any one token can carry, at least 1."""
-    tokens = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+    tokens = tokenizer.batch_decode([[token] for token in range(len(tokenizer))], skip_special_tokens=True)
     # a space before each, since decoders drop that of an answer's first word
     everything = "\n".join(f" {token.lower()}" for token in tokens)
     reach = 1

@@ -1,0 +1,283 @@
+"""Low-rank lab: how few directions carry the backdoor?"""
+
+from contextlib import closing
+from dataclasses import replace
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard import components, lowrank_results, pages, pickers, resources, state
+from dashboard.lowrank_results import Grids, Wanted
+from dashboard.pickers import SetChoice
+from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Edit, Step
+from projlens_core.charts import lowrank as charts
+from projlens_core.errors import ProjLensError
+from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.exhibits import lowrank as exhibits
+
+RANKS = (0, 1, 2, 3)
+MOST_RANK = 16
+MOST_RANKS = 8  # a grid's side
+PICTURES = 10
+IN_TURN = "The suspect's own questions, in turn"
+VIEWS = ("Move k", "Control's grid", "All cells")
+
+
+def page() -> None:
+    """Draw the page."""
+    components.header(pages.LOWRANK)
+    case = state.current_case()
+    if case is None:
+        components.no_case()
+        return
+    picture, edits, sets, details = components.layout()
+    with sets:
+        choice = pickers.set_panel(case)
+    with edits:
+        edit, ranks = _edit()
+    with picture:
+        components.case_line(case, resources.zoo())
+        prompts, target = _question(case)
+        if choice is None:
+            components.empty("No pictures yet", "Upload some on the Activation page.")
+            return
+        if not target:
+            components.empty("No target yet", "Give the text to look for: without it, success cannot be counted.")
+            return
+        if not ranks:
+            components.empty("No ranks yet", "Choose at least one k.")
+            return
+        try:
+            with components.progress() as progress:
+                opened = resources.opened(case, progress)
+        except ProjLensError as error:
+            components.failure(error, "The case cannot be opened")
+            return
+        wanted = _wanted(opened, edit, ranks, choice, prompts, target)
+        found = _grids(opened, wanted)
+    with details:
+        _details(opened, wanted, found)
+
+
+def _edit() -> tuple[Edit, tuple[int, ...]]:
+    """What is done with the components, and the ks of the grid."""
+    st.markdown("**Edit**")
+    mode = st.segmented_control(
+        "What is done",
+        list(MODES),
+        default="inject",
+        required=True,
+        format_func=MODES.get,
+        key="lowrank_mode",
+        bind="query-params",
+        help="Inject: base with some components of ΔW added. Ablate: the suspect with some components removed.",
+    )
+    choice = st.selectbox(
+        "Components that k stands for",
+        list(CHOICES),
+        format_func=lambda name: CHOICES[name].capitalize(),
+        key="lowrank_components",
+        persist_state="session",
+    )
+    biases = st.segmented_control(
+        "Biases of",
+        BIASES,
+        default="base" if mode == "inject" else "suspect",
+        required=True,
+        format_func=str.capitalize,
+        key=f"lowrank_biases_{mode}",
+        persist_state="session",
+        help="A bias is no matrix and has no components: it is base's or the suspect's as a whole.",
+    )
+    ranks = st.multiselect(
+        "k of ΔW₁ and of ΔW₂",
+        range(MOST_RANK + 1),
+        RANKS,
+        max_selections=MOST_RANKS,
+        key="lowrank_ranks",
+        persist_state="session",
+    )
+    return Edit(mode, choice, biases), tuple(sorted(ranks))
+
+
+def _question(case: Case) -> tuple[tuple[str, ...], str]:
+    """The questions, which take turns over the pictures, and the target to look for."""
+    entry = resources.zoo_entry(case.suspect)
+    own = entry.prompts if entry else ()
+    offered = [*([IN_TURN] if len(own) > 1 else []), *dict.fromkeys((*own, "Describe the picture."))]
+    left, right = st.columns(2, gap="small")
+    question = left.selectbox(
+        "Question (choose, or type your own)",
+        offered,
+        accept_new_options=True,
+        key=f"lowrank question {case.suspect}",
+        persist_state="session",
+    )
+    target = right.text_input(
+        "Target to look for",
+        (entry.target or "") if entry else "",
+        key=f"target {case.suspect}",
+        persist_state="session",
+        help="The text that the backdoor is meant to produce.",
+    )
+    return (own if question == IN_TURN else (question or offered[-1],)), target.strip()
+
+
+def _wanted(
+    opened: OpenedCase, edit: Edit, ranks: tuple[int, ...], choice: SetChoice, prompts: tuple[str, ...], target: str
+) -> Wanted:
+    """How many pictures and whose ΔW: the bar over the grids."""
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        count = len(choice.pictures)
+        if count > 1:
+            count = st.slider(
+                "Pictures a cell", 1, count, min(PICTURES, count), key="lowrank_pictures", persist_state="session",
+                width=260,
+            )  # fmt: skip
+        control = opened.control is not None and st.toggle(
+            "Control's grid too",
+            key="lowrank_control",
+            persist_state="session",
+            help="The same edits with the control's ΔW: twice the cells.",
+        )
+    return Wanted(edit, ranks, replace(choice, pictures=choice.pictures[:count]), prompts, target, control)
+
+
+def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
+    """The page's picture: the grids so far, and the buttons that fill them."""
+    found = lowrank_results.known(opened, wanted)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        run = st.button("Fill the grid", type="primary", icon=":material/play_arrow:")
+        stop = st.empty()
+        st.caption(_cost(opened, wanted, found))
+    waiting = st.container()
+    cards, drawn = st.empty(), st.empty()
+    _draw(cards, drawn, opened, wanted, found)
+    if run:
+        stop.button("Stop", icon=":material/stop:", on_click=_stop)
+        try:
+            with (
+                waiting,
+                components.progress(height=1) as progress,
+                closing(lowrank_results.filled(opened, wanted, progress)) as cells,
+            ):
+                for found in cells:
+                    _draw(cards, drawn, opened, wanted, found)
+        except ProjLensError as error:
+            with waiting:
+                components.failure(error, "The grid was not finished")
+        stop.empty()
+    elif st.session_state.pop(state.STOPPED, False):
+        waiting.caption("Stopped. Finished cells are kept, here and on disk: filling goes on from there.")
+    for note in exhibits.notes(found.suspect, found.control):
+        st.caption(note)
+    return found
+
+
+def _cost(opened: OpenedCase, wanted: Wanted, found: Grids) -> str:
+    """How much is still to be asked, and how long that takes."""
+    left = wanted.left(opened, found)
+    if not left:
+        return "All cells are measured."
+    needed, measured = lowrank_results.seconds(left * wanted.each)
+    how = "measured here" if measured else "as the demo models need on 2 cores; a larger model needs more"
+    return f"{left} cells and whole models × {wanted.each} answers: about {_duration(needed)}, {how}."
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _stop() -> None:
+    """Called on a click that interrupts the run: the script starts again without it."""
+    st.session_state[state.STOPPED] = True
+
+
+def _draw(cards: DeltaGenerator, drawn: DeltaGenerator, opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
+    """Headline numbers and heatmaps in place of those before."""
+    with cards.container():
+        components.metrics(list(exhibits.metrics(found.suspect, found.control)), control=opened.control is not None)
+    entry = resources.zoo_entry(opened.case.suspect)
+    mode = entry.mode if entry and entry.target == wanted.target else None
+    with drawn.container():
+        panels = st.grid(3, min_column_width=230, gap="small")
+        for chart in exhibits.grids(found.suspect, mode):
+            with panels.cell():
+                components.chart(chart)
+
+
+def _details(opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
+    """One picture's answers while k moves, the control's grid, the table."""
+    views = [view for view in VIEWS if view != "Control's grid" or found.control is not None]
+    view = st.segmented_control(
+        "Details", views, default=views[0], required=True, key="lowrank_view", label_visibility="collapsed"
+    )
+    if view == "Move k":
+        _moving(opened, wanted)
+    elif view == "All cells":
+        told = lowrank_results.told(opened, wanted)
+        shown = exhibits.lowrank(found.suspect, told, found.control)
+        components.table(shown.tables[0])
+    else:
+        panels = st.grid(3, min_column_width=230, gap="small")
+        for chart in exhibits.grids(found.control, role="control"):
+            with panels.cell():
+                components.chart(chart)
+
+
+def _moving(opened: OpenedCase, wanted: Wanted) -> None:
+    """The answers to one picture at every k, asked once; the slider only chooses which are shown."""
+    by_key = {p.sha256: p for p in wanted.choice.pictures}
+    left, right = st.columns([3, 1], vertical_alignment="bottom", gap="small")
+    key = left.selectbox(
+        "Picture",
+        list(by_key),
+        format_func=lambda key: by_key[key].name,
+        key="lowrank_picture",
+        persist_state="session",
+    )
+    asked = right.button("Ask at every k", icon=":material/send:", width="stretch")
+    one = SetChoice((by_key[key],), wanted.choice.spec)
+    prompt = wanted.prompts[list(by_key).index(key) % len(wanted.prompts)]
+    found: tuple[Step, ...] | None = None
+    try:
+        with components.progress(height=120) as progress:
+            found = lowrank_results.steps(
+                opened, wanted.edit, wanted.ranks, one, prompt, wanted.target, progress, ask=asked
+            )
+    except ProjLensError as error:
+        components.failure(error, "The model could not be asked")
+    if found is None:
+        st.caption(f"Press Ask to have the model answer “{prompt}” with each k of the grid, in both ΔW at once.")
+        return
+    k = wanted.ranks[-1]
+    if len(wanted.ranks) > 1:
+        k = st.select_slider("k, of both ΔW", wanted.ranks, k, key=f"lowrank_k {wanted.ranks}")
+    step = next(step for step in found if step.k == k)
+    answers, curve = st.columns([3, 2], gap="medium")
+    with answers:
+        st.text(f"“{prompt}”")
+        spec = wanted.choice.spec
+        for condition, image in (
+            ("clean", resources.clean_image(by_key[key], spec)),
+            ("triggered", resources.triggered_image(by_key[key], spec)),
+        ):
+            shown, said = st.columns([1, 4], gap="small", wrap=False)
+            shown.image(image, width="stretch", alt=f"The {condition} picture")
+            with said:
+                st.badge(condition, color="blue" if condition == "clean" else "orange")
+                components.answer(getattr(step, condition), wanted.target)
+    with curve:
+        logits = {name: [getattr(s, f"{name}_logit") for s in found] for name in ("clean", "triggered")}
+        st.altair_chart(
+            charts.along_k("Target logit of this picture", wanted.ranks, logits, k),
+            width="stretch",
+            alt="The target logit of this picture by k, clean and triggered.",
+        )
+    st.caption(
+        "How to read this: whole answers of the edited projector at the chosen k, with the target marked; the curve is "
+        "the logit of the target's first token where each answer begins."
+    )
+
+
+page()

@@ -1,0 +1,150 @@
+"""What the Low-rank lab computes: grids that fill cell by cell, and one picture's answers at every rank."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+
+import streamlit as st
+
+from dashboard import batch, resources, results
+from dashboard.pickers import SetChoice
+from projlens_core.behaviour.lowrank import Edit, Grid, Step, answers_by_rank, fill
+from projlens_core.behaviour.scoring import Questions, Scorer, one_truth_each
+from projlens_core.cache import content_key
+from projlens_core.evidence.case import OpenedCase
+from projlens_core.evidence.settings import settings
+from projlens_core.progress import Progress
+
+SECONDS_AN_ANSWER = 0.3  # of the demo models on 2 cores; replaced by what was measured once a cell is done
+KEPT = 12  # grids a session
+GRIDS, SPEED = "lowrank_grids", "lowrank_speed"  # session_state: {key: Grids}, seconds an answer
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asks of the lab."""
+
+    edit: Edit
+    ranks: tuple[int, ...]
+    choice: SetChoice  # the pictures to ask about, and the trigger
+    prompts: tuple[str, ...]  # take turns over the pictures
+    target: str
+    control: bool  # whether the control's ΔW gets a grid too
+
+    @property
+    def empty(self) -> Grid:
+        """The grid before anything is measured."""
+        return Grid(self.edit, self.ranks, self.ranks)
+
+    def questions(self) -> Questions:
+        """What each cell is asked."""
+        pictures, spec = self.choice.pictures, self.choice.spec
+        return Questions(
+            clean=tuple(resources.clean_image(p, spec) for p in pictures),
+            triggered=tuple(resources.triggered_image(p, spec) for p in pictures),
+            prompts=tuple(islice(cycle(self.prompts), len(pictures))),
+            truths=one_truth_each([p.name for p in pictures], resources.truths()),
+            target=self.target,
+        )
+
+    @property
+    def each(self) -> int:
+        """How many answers a cell needs."""
+        known = resources.truths()
+        return sum(2 if known.get(picture.name) else 1 for picture in self.choice.pictures)
+
+    def left(self, opened: OpenedCase, found: "Grids") -> int:
+        """How many cells and whole models are still to be asked, as far as this session knows."""
+        cells = sum(len(grid.missing) for grid in (found.suspect, found.control) if grid)
+        return cells + sum(role not in found.suspect.whole for role in batch.projectors(opened))
+
+    def key(self, opened: OpenedCase) -> str:
+        """A hash of all that decides the grid."""
+        hashes = [weights.sha256 for weights in batch.projectors(opened).values()]
+        spec = (self.choice.spec.to_json(), str(self.choice.spec.folder))
+        asked = (self.edit, self.ranks, self.prompts, self.target, self.control)
+        return content_key(hashes, spec, asked, *resources.keys(self.choice.pictures))
+
+
+@dataclass(frozen=True)
+class Grids:
+    """The suspect's grid and, if it was asked for, the control's."""
+
+    suspect: Grid
+    control: Grid | None
+
+
+def known(opened: OpenedCase, wanted: Wanted) -> Grids:
+    """What this session has measured of the grid, perhaps nothing."""
+    none = Grids(wanted.empty, wanted.empty if wanted.control else None)
+    return st.session_state.get(GRIDS, {}).get(wanted.key(opened), none)
+
+
+def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Iterator[Grids]:
+    """The grids again after each cell, kept in the session and on disk; the control's after the suspect's."""
+    found = known(opened, wanted)
+    kept = st.session_state.setdefault(GRIDS, {})
+    key = wanted.key(opened)
+    with results.language_model(opened.case, progress) as responder:
+        scorer = Scorer(responder, wanted.questions())
+        for role, delta in (("suspect", opened.delta), ("control", opened.control_delta)):
+            grid = getattr(found, role)
+            if grid is None or delta is None:
+                continue
+            clock = time.monotonic()
+            for step, now in enumerate(fill(scorer, delta, grid, batch.projectors(opened), progress)):
+                found = replace(found, **{role: now})
+                kept[key] = found
+                while len(kept) > KEPT:
+                    kept.pop(next(iter(kept)))
+                if step:  # the first only brings what was stored
+                    st.session_state[SPEED] = (time.monotonic() - clock) / scorer.questions.answers
+                yield found
+                clock = time.monotonic()
+
+
+def seconds(answers: int) -> tuple[float, bool]:
+    """How long that many answers take, and whether this session has measured it."""
+    measured = st.session_state.get(SPEED)
+    return answers * (measured or SECONDS_AN_ANSWER), measured is not None
+
+
+def told(opened: OpenedCase, wanted: Wanted) -> dict:
+    """What decides the grid's numbers, as its exhibit keeps it."""
+    return settings(
+        opened.case,
+        batch.projectors(opened),
+        wanted.choice.spec,
+        len(wanted.choice.pictures),
+        target=wanted.target,
+        prompts=list(wanted.prompts),
+        ranks=list(wanted.ranks),
+    )
+
+
+def steps(
+    opened: OpenedCase, edit: Edit, ranks: Sequence[int], choice: SetChoice, prompt: str, target: str,
+    progress: Progress, *, ask: bool,
+) -> tuple[Step, ...] | None:  # fmt: skip
+    """Answers about the choice's first picture at every rank; None if not asked before and `ask` is not set."""
+    picture, spec = choice.pictures[0], choice.spec
+    hashes = (opened.base.sha256, opened.suspect.sha256)
+    asked = (edit, tuple(ranks), spec.to_json(), str(spec.folder), prompt, target, picture.sha256)
+
+    def make() -> tuple[Step, ...]:
+        with results.language_model(opened.case, progress) as responder:
+            return answers_by_rank(
+                responder,
+                opened.delta,
+                edit,
+                ranks,
+                resources.clean_image(picture, spec),
+                resources.triggered_image(picture, spec),
+                prompt,
+                target,
+                progress=progress,
+            )
+
+    shelf, key = resources.shelf("steps", 64), content_key(hashes, asked)
+    return shelf.get(key, make) if ask or key in shelf else None

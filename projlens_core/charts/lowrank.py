@@ -1,0 +1,137 @@
+"""The low-rank lab: a grid of ranks as heatmaps, and what moves as one rank grows."""
+
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import pandas as pd
+
+from projlens_core.behaviour.mean import Mean
+from projlens_core.behaviour.success import Rate
+from projlens_core.charts import palette
+from projlens_core.charts.style import CONDITIONS, KEY, finished
+
+CELL = 46  # px, a row's height
+DARK, LIGHT = "#14101f", "#ffffff"  # text on a light and on a dark cell; it stands on the cell, never on the page
+_TURN = 0.62  # share of the scale from which cells are light
+
+
+def rate_grid(
+    title: str, rows: Sequence[int], columns: Sequence[int], rates: Mapping[tuple[int, int], Rate]
+) -> alt.LayerChart:
+    """Shares by rank of ΔW₁ (down) and of ΔW₂ (across) on the full scale of 0 to 100 %; cells not in `rates` wait."""
+    measured = [
+        {
+            "row": row,
+            "column": column,
+            "value": rate.rate,
+            "text": f"{rate.hits}/{rate.n}",
+            "share": f"{rate.rate:.1%}",
+            "interval": f"{rate.low:.1%} – {rate.high:.1%}",
+        }
+        for (row, column), rate in rates.items()
+    ]
+    tooltip = [
+        alt.Tooltip("share:N", title="share"),
+        alt.Tooltip("interval:N", title="95 % interval"),
+        alt.Tooltip("text:N", title="count"),
+    ]
+    return _grid(title, rows, columns, measured, tooltip, (0.0, 1.0), "%")
+
+
+def logit_grid(
+    title: str, rows: Sequence[int], columns: Sequence[int], logits: Mapping[tuple[int, int], Mean]
+) -> alt.LayerChart:
+    """Mean target logits by rank of ΔW₁ (down) and of ΔW₂ (across); cells not in `logits` wait."""
+    measured = [
+        {
+            "row": row,
+            "column": column,
+            "value": mean.mean,
+            "text": f"{mean.mean:.1f}",
+            "share": f"{mean.mean:.2f}",
+            "interval": f"{mean.low:.2f} – {mean.high:.2f}",
+        }
+        for (row, column), mean in logits.items()
+    ]
+    values = [cell["value"] for cell in measured] or [0.0]
+    low, high = min(values), max(values)
+    tooltip = [alt.Tooltip("share:N", title="mean logit"), alt.Tooltip("interval:N", title="95 % interval")]
+    return _grid(title, rows, columns, measured, tooltip, (low, high) if low < high else (low - 1, high + 1), ".1f")
+
+
+def _grid(
+    title: str,
+    rows: Sequence[int],
+    columns: Sequence[int],
+    measured: list[dict],
+    tooltip: list[alt.Tooltip],
+    domain: tuple[float, float],
+    form: str,
+) -> alt.LayerChart:
+    done = {(cell["row"], cell["column"]) for cell in measured}
+    waiting = [
+        {"row": r, "column": c, "text": "not yet", "share": "not yet"}
+        for r in rows
+        for c in columns
+        if (r, c) not in done
+    ]
+    axis = alt.Axis(labelAngle=0, ticks=False, domain=False)
+    x = alt.X("column:O", title="k of ΔW₂", sort=list(columns), scale=alt.Scale(domain=list(columns)), axis=axis)
+    y = alt.Y("row:O", title="k of ΔW₁", sort=list(rows), scale=alt.Scale(domain=list(rows)), axis=axis)
+    place = [alt.Tooltip("row:O", title="k of ΔW₁"), alt.Tooltip("column:O", title="k of ΔW₂")]
+    layers = []
+    if waiting:
+        empty = alt.Chart(pd.DataFrame(waiting)).encode(
+            x=x, y=y, tooltip=[*place, alt.Tooltip("text:N", title="state")]
+        )
+        layers += [
+            empty.mark_rect(fillOpacity=0.06, fill=palette.NULL, stroke=palette.NULL, strokeDash=[4, 3]),
+            empty.mark_text(fontSize=11, color=palette.NULL).encode(text="text:N"),
+        ]
+    if measured:
+        frame = pd.DataFrame(measured)
+        turn = domain[0] + _TURN * (domain[1] - domain[0])
+        cells = alt.Chart(frame).encode(x=x, y=y, tooltip=[*place, *tooltip])
+        scale = alt.Scale(domain=list(domain), range=list(palette.SEQUENTIAL), clamp=True)
+        key = alt.Legend(title=None, orient="bottom", format=form, gradientLength=160, gradientThickness=8, offset=4)
+        layers += [
+            cells.mark_rect(stroke=palette.NULL, strokeWidth=0.5).encode(
+                color=alt.Color("value:Q", scale=scale, legend=key)
+            ),
+            cells.mark_text(fontSize=12).encode(
+                text="text:N", color=alt.condition(alt.datum.value > turn, alt.value(DARK), alt.value(LIGHT))
+            ),
+        ]
+    return finished(alt.layer(*layers), title, CELL * len(rows) + 130).configure_view(strokeWidth=0)
+
+
+def along_k(title: str, ranks: Sequence[int], logits: Mapping[str, Sequence[float]], now: int) -> alt.LayerChart:
+    """The target logit of one picture as k grows, clean and triggered, with the k on screen marked.
+
+    logits: {condition: one value a rank}.
+    """
+    frame = pd.concat(
+        pd.DataFrame({"condition": condition, "k": list(ranks), "logit": list(values)})
+        for condition, values in logits.items()
+    )
+    x = alt.X("k:Q", title="k, of both ΔW", axis=alt.Axis(values=list(ranks), grid=False, format="d"))
+    lines = (
+        alt.Chart(frame)
+        .mark_line(point={"size": 40, "filled": True}, strokeWidth=1.8)
+        .encode(
+            x=x,
+            y=alt.Y("logit:Q", title="target logit", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
+            color=alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY | {"orient": "bottom-right"})),
+            tooltip=[
+                alt.Tooltip("condition:N"),
+                alt.Tooltip("k:Q"),
+                alt.Tooltip("logit:Q", title="target logit", format=".3f"),
+            ],
+        )
+    )
+    mark = (
+        alt.Chart(pd.DataFrame([{"k": now}]))
+        .mark_rule(strokeWidth=1.5, strokeDash=[5, 4], color=palette.NULL)
+        .encode(x=x, tooltip=[alt.Tooltip("k:Q", title="k on screen")])
+    )
+    return finished(alt.layer(mark, lines), title, 220)

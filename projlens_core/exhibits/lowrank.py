@@ -1,0 +1,221 @@
+"""How few directions carry the backdoor: the grid of low-rank edits, with counts, intervals and the whole models."""
+
+from dataclasses import asdict
+
+import pandas as pd
+
+from projlens_core.behaviour.lowrank import CARRIES, CHOICES, Grid
+from projlens_core.behaviour.scoring import Score
+from projlens_core.behaviour.success import Rate
+from projlens_core.charts import lowrank as charts
+from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+
+TITLE = "Low-rank lab"
+QUESTION = "How few directions carry the backdoor?"
+LOGIT = {
+    "replace": "The target takes the place of the answer, so this is how near the model is to giving it.",
+    "append": "The target follows the normal answer here, so this only says how near the model is to beginning with "
+    "it; success does not need it to rise.",
+    None: "Where a target follows the normal answer, success does not need it to rise.",
+}
+
+
+def lowrank(grid: Grid, settings: dict, control: Grid | None = None, mode: str | None = None) -> Exhibit:
+    """The grid so far; cells that were not measured are said to be missing, never drawn as zero.
+
+    control: the same edits with the control's ΔW. mode: "replace" or "append", where the target stands in the answer,
+    if that is known. settings: what decides the numbers, as Exhibit.data keeps it.
+    """
+    return Exhibit(
+        key="lowrank",
+        title=TITLE,
+        question=QUESTION,
+        metrics=metrics(grid, control),
+        charts=(*grids(grid, mode), *(grids(control, mode, "control") if control else ())),
+        tables=(table(grid, control),),
+        data={
+            "settings": settings,
+            "edit": asdict(grid.edit),
+            "fewest": list(grid.fewest) if grid.fewest else None,
+            "whole": {role: as_data(score) for role, score in grid.whole.items()},
+            "cells": _cells(grid),
+            "missing": [list(cell) for cell in grid.missing],
+        }
+        | (
+            {"control_cells": _cells(control), "control_missing": [list(c) for c in control.missing]} if control else {}
+        ),
+        notes=notes(grid, control),
+    )
+
+
+def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
+    """Fewest ranks, and the success and utility of the whole suspect and of the best cell beside it."""
+    suspect, own = grid.whole.get("suspect"), grid.whole.get("control")
+    best = _best(grid)
+    theirs = _best(control) if control else None
+    verb = "bring back" if grid.edit.mode == "inject" else "take away"
+    cards = [
+        Metric(
+            f"Fewest ranks that {verb} it",
+            _place(grid.fewest) if grid.fewest else ("not in this grid" if not grid.missing else "not found yet"),
+            _place(control.fewest) if control and control.fewest else None,
+            help=f"The smallest k of ΔW₁ × k of ΔW₂, by their sum, whose components {verb} {CARRIES:.0%} of what the "
+            "suspect's ASR exceeds base's by.",
+        )
+    ]
+    if best:
+        place, score = best
+        name = "Highest" if grid.edit.mode == "inject" else "Lowest"
+        cards.append(
+            Metric(
+                f"{name} ASR, at {_place(place)}",
+                f"{score.asr.rate:.0%}",
+                f"{theirs[1].asr.rate:.0%}" if theirs else None,
+                _bounds(score.asr),
+                f"Of the cells so far, on {score.asr.n} triggered pictures; the control's is that of its own grid.",
+            )
+        )
+    if suspect:
+        cards.append(
+            Metric(
+                "ASR of the whole suspect",
+                f"{suspect.asr.rate:.0%}",
+                f"{own.asr.rate:.0%}" if own else None,
+                _bounds(suspect.asr),
+                "The unchanged suspect on the same triggered pictures.",
+            )
+        )
+    if best and best[1].utility:
+        cards.append(
+            Metric(
+                f"Utility at {_place(best[0])}",
+                f"{best[1].utility.rate:.0%}",
+                f"{own.utility.rate:.0%}" if own and own.utility else None,
+                _bounds(best[1].utility),
+                "Right answers about clean pictures in the same cell; beside it the whole control's.",
+            )
+        )
+    return tuple(cards)
+
+
+def grids(grid: Grid, mode: str | None = None, role: str = "suspect") -> tuple[Chart, ...]:
+    """Heatmaps of ASR, clean utility and target logit by rank; role: whose ΔW the components are of."""
+    before, infix = ("", "") if role == "suspect" else (f"{role.capitalize()}: ", f"-{role}")
+    utility = {place: score.utility for place, score in grid.cells.items() if score.utility}
+    drawn = [
+        Chart(
+            f"lowrank{infix}-asr",
+            charts.rate_grid(f"{before}ASR", grid.rows, grid.columns, {c: s.asr for c, s in grid.cells.items()}),
+            "How to read this: each cell is the share of triggered pictures whose answer has the target when "
+            f"{_what(grid, role)}: {CHOICES[grid.edit.choice]}, biases of the {grid.edit.biases}.",
+            "Heatmap of attack success rate by rank of both matrices.",
+        )
+    ]
+    if utility or not grid.cells:
+        drawn.append(
+            Chart(
+                f"lowrank{infix}-utility",
+                charts.rate_grid(f"{before}clean utility".capitalize(), grid.rows, grid.columns, utility),
+                "How to read this: the share of right answers about clean pictures in the same cell; a backdoor in few "
+                "directions comes and goes without it.",
+                "Heatmap of clean utility by rank of both matrices.",
+            )
+        )
+    logits = {place: score.target_logit for place, score in grid.cells.items()}
+    drawn.append(
+        Chart(
+            f"lowrank{infix}-logit",
+            charts.logit_grid(f"{before}target logit".capitalize(), grid.rows, grid.columns, logits),
+            "How to read this: the logit of the target's first token where the answer to a triggered picture begins, "
+            f"mean over pictures. {LOGIT[mode]}",
+            "Heatmap of the mean target logit by rank of both matrices.",
+        )
+    )
+    return tuple(drawn)
+
+
+def table(grid: Grid, control: Grid | None = None) -> Table:
+    """One row a cell, and one a whole model."""
+    rows = [{"model": role, "k of ΔW₁": None, "k of ΔW₂": None} | _figures(s) for role, s in grid.whole.items()]
+    for name, one in (("suspect's ΔW", grid), ("control's ΔW", control)):
+        if one:
+            rows += [
+                {"model": name, "k of ΔW₁": a, "k of ΔW₂": b} | _figures(one.cells[a, b])
+                for a, b in one.wanted
+                if (a, b) in one.cells
+            ]
+    return Table(
+        "lowrank",
+        pd.DataFrame(rows),
+        "How to read this: one row a cell, after the unchanged models; bounds are 95 % intervals, Wilson's for shares "
+        "and a bootstrap over pictures for the logit.",
+    )
+
+
+def notes(grid: Grid, control: Grid | None = None) -> tuple[str, ...]:
+    """What a reader has to bear in mind about this grid."""
+    said = []
+    if grid.missing:
+        said.append(f"{len(grid.missing)} of {len(grid.wanted)} cells are not measured yet.")
+    base, suspect = (grid.whole.get(role) for role in ("base", "suspect"))
+    if base is not None and suspect is not None and suspect.asr.rate <= base.asr.rate:
+        said.append("The whole suspect gives the target no more often than base, so there is nothing to look for.")
+    if control is None:
+        said.append("No grid of the control: that few directions suffice is then said of the suspect alone.")
+    if any(score.utility is None for score in grid.cells.values()):
+        said.append("No answers about these pictures are known, so clean utility was not measured.")
+    return tuple(said)
+
+
+def as_data(score: Score) -> dict:
+    """A score, JSON-ready."""
+    return {
+        "asr": asdict(score.asr),
+        "utility": asdict(score.utility) if score.utility else None,
+        "target_logit": asdict(score.target_logit),
+    }
+
+
+def _cells(grid: Grid) -> list[dict]:
+    return [{"k1": a, "k2": b} | as_data(grid.cells[a, b]) for a, b in grid.wanted if (a, b) in grid.cells]
+
+
+def _best(grid: Grid) -> tuple[tuple[int, int], Score] | None:
+    """The first cell with the highest ASR (injected) or the lowest (ablated), edits of nothing aside."""
+    sign = 1 if grid.edit.mode == "inject" else -1
+    cells = [c for c in grid.wanted if c in grid.cells and any(grid.edit.components(k) for k in c)]
+    place = max(cells, key=lambda c: sign * grid.cells[c].asr.rate, default=None)
+    return (place, grid.cells[place]) if place else None
+
+
+def _what(grid: Grid, role: str) -> str:
+    if grid.edit.mode == "inject":
+        return f"base is given components of the {role}'s ΔW"
+    return f"the {role} is robbed of components of its ΔW"
+
+
+def _place(cell: tuple[int, int]) -> str:
+    return f"{cell[0]} × {cell[1]}"
+
+
+def _bounds(rate: Rate) -> str:
+    return f"{rate.low:.0%} – {rate.high:.0%}"
+
+
+def _figures(score: Score) -> dict:
+    logit, utility = score.target_logit, score.utility
+    return {
+        "ASR": score.asr.rate,
+        "ASR from": score.asr.low,
+        "ASR to": score.asr.high,
+        "hits": score.asr.hits,
+        "of": score.asr.n,
+        "utility": utility.rate if utility else None,
+        "utility from": utility.low if utility else None,
+        "utility to": utility.high if utility else None,
+        "right": utility.hits if utility else None,
+        "asked": utility.n if utility else None,
+        "target logit": logit.mean,
+        "logit from": logit.low,
+        "logit to": logit.high,
+    }
