@@ -18,7 +18,7 @@ from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.progress import Progress
 from projlens_core.sources import PREFIX, ZooEntry
 
-COLUMN = 260  # px; the least width of a page's columns, and so of the controls beside its picture
+COLUMN = 236  # px; the least width of a page's columns, and so of the controls beside its picture
 GLOSSARY = {
     "projector": "The small network between vision tower and language model, where these backdoors hide.",
     "base, suspect": "The projector as published, and the fine-tuned one under inspection.",

@@ -22,12 +22,19 @@ class Page:
 
 CASE = Page("case", "Case", ":material/fingerprint:", "What was changed in this projector?")
 ACTIVATION = Page("activation", "Activation", ":material/grid_on:", "Where does the trigger push the image, how far?")
+DIRECTION = Page("direction", "Direction", ":material/explore:", "Which words does the backdoor direction point to?")
+NEURONS = Page("neurons", "Neurons", ":material/hub:", "Are there units that only the trigger switches on?")
+SEPARABILITY = Page(
+    "separability", "Separability", ":material/join_inner:", "Can clean and triggered images be told apart inside?"
+)
 RESPONSE = Page("response", "Response", ":material/forum:", "What does the model say, with and without the trigger?")
+LOWRANK = Page("lowrank", "Low-rank lab", ":material/layers:", "How few directions carry the backdoor?")
+ROBUSTNESS = Page("robustness", "Robustness", ":material/tune:", "Which changes of the trigger still work?")
 
 SECTIONS: dict[str, tuple[Page, ...]] = {
     "Weights": (CASE,),
-    "Activations": (ACTIVATION,),
-    "Behaviour": (RESPONSE,),
+    "Activations": (ACTIVATION, DIRECTION, NEURONS, SEPARABILITY),
+    "Behaviour": (RESPONSE, LOWRANK, ROBUSTNESS),
     "Evidence": (),
 }
 PAGES = tuple(page for section in SECTIONS.values() for page in section)

@@ -15,7 +15,15 @@ from projlens_core.evidence.case import Case
 from tests import pico
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
-PAGES = {"activation": "app_pages/activation.py", "response": "app_pages/response.py"}
+PAGES = {
+    "activation": "app_pages/activation.py",
+    "direction": "app_pages/direction.py",
+    "neurons": "app_pages/neurons.py",
+    "separability": "app_pages/separability.py",
+    "response": "app_pages/response.py",
+    "lowrank": "app_pages/lowrank.py",
+    "robustness": "app_pages/robustness.py",
+}
 SAMPLES = 6
 
 
