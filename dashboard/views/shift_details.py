@@ -5,10 +5,12 @@ import streamlit as st
 from dashboard import components, shift_results, state
 from dashboard.views import maps
 from dashboard.views.seen import Seen
-from projlens_core.charts.shift import NORMS
+from projlens_core.activations.norm_shift import NormAxis
 from projlens_core.evidence.exhibit import Chart
 from projlens_core.exhibits import activation, embedding_tables
 from projlens_core.exhibits import activation_numbers as numbers
+
+AXES: dict[NormAxis, str] = {"output": "Norm of base's output ‖E_b‖", "input": "Norm of the projector's input ‖h‖"}
 
 
 def pair(charts: tuple[Chart, ...]) -> None:
@@ -28,10 +30,10 @@ def norm_shift(seen: Seen) -> None:
     """Shift against norm: every sample's patches, this picture's among them, and both lines."""
     norm = st.segmented_control(
         "Norm",
-        list(NORMS),
+        list(AXES),
         default="output",
         required=True,
-        format_func=lambda axis: NORMS[axis].capitalize(),
+        format_func=AXES.get,
         key="norm_axis",
         bind="query-params",
         label_visibility="collapsed",

@@ -8,9 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from projlens_core.activations.norm_shift import norm_shift_fit
+from projlens_core.activations.agreement import Agreement, Reach
+from projlens_core.activations.embedding_spectrum import band
+from projlens_core.activations.norm_shift import norm_shift
+from projlens_core.activations.ranking import ranking
 from projlens_core.behaviour.success import wilson
-from projlens_core.charts import overlays, palette, rates, shift, spectrum
+from projlens_core.charts import embedding, overlays, palette, rates, shift, spectrum
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.spectrum import Spectrum
 from tests import pico
@@ -61,23 +64,69 @@ def test_a_distribution_counts_every_patch_once():
         assert sum(shares) == pytest.approx(1.0)
 
 
-def test_norm_and_shift_carry_the_fitted_line_and_at_most_so_many_dots():
+def test_norm_and_shift_carry_both_lines_and_at_most_so_many_dots():
     norms = torch.linspace(1, 10, 3000).reshape(6, 500)
-    fit = norm_shift_fit(norms, 2 * norms + 1 + 0.1 * torch.sin(37 * norms))
-    flat = norms.reshape(-1).numpy()
-    chart = shift.norm_shift("Suspect", {"clean": flat}, {"clean": 2 * flat + 1}, {"clean": fit})
+    relation = norm_shift(norms, 2 * norms + 1 + 0.1 * torch.sin(37 * norms))
+    chart = shift.norm_shift("Suspect", {"clean": relation}, "output")
     datasets = list(chart.to_dict()["datasets"].values())
-    assert sorted(map(len, datasets)) == [2, shift.MAX_POINTS]
-    low, high = min(datasets, key=len)
-    assert (high["shift"] - low["shift"]) / (high["norm"] - low["norm"]) == pytest.approx(fit.slope)
+    assert sorted(map(len, datasets)) == [4, shift.MAX_POINTS]
+    ends = min(datasets, key=len)
+    for name, fit in (("least squares", relation.fit), ("robust", relation.robust)):
+        low, high = (row for row in ends if row["fitted"] == name)
+        assert (high["shift"] - low["shift"]) / (high["norm"] - low["norm"]) == pytest.approx(fit.slope)
+
+
+def test_outliers_are_drawn_even_where_dots_are_drawn_by_lot():
+    norms = torch.linspace(1, 10, 6000).reshape(6, 1000)
+    shifts = norms + 0.1 * torch.sin(37 * norms)
+    shifts[3, 7] = 100.0
+    drawn = rows(shift.norm_shift("Suspect", {"clean": norm_shift(norms, shifts)}, "output"))
+    assert any(row["shift"] == 100.0 for row in drawn)
 
 
 def test_a_relation_that_cannot_be_fitted_has_no_line():
-    norms = torch.ones(1, 4)
-    chart = shift.norm_shift(
-        "Suspect", {"clean": np.ones(4)}, {"clean": np.arange(4.0)}, {"clean": norm_shift_fit(norms, norms)}
-    )
-    assert len(chart.to_dict()["datasets"]) == 1
+    relation = norm_shift(torch.ones(1, 4), torch.arange(4.0)[None])
+    assert len(shift.norm_shift("Suspect", {"clean": relation}, "output").to_dict()["datasets"]) == 1
+
+
+def test_the_chosen_patch_stands_out_among_the_pictures_own():
+    norms = torch.linspace(1, 10, 12).reshape(2, 6)
+    here = {"clean": (np.arange(6.0), np.arange(6.0))}
+    chart = shift.norm_shift("Suspect", {"clean": norm_shift(norms, norms)}, "input", here, chosen=4)
+    spec = chart.to_dict()
+    ring = spec["datasets"][spec["layer"][-1]["data"]["name"]]
+    assert [(row["token"], row["shift"]) for row in ring] == [(4, 4.0)]
+    assert {p["name"] for p in spec["params"]} == {"dot"}
+    assert "norm of the projector's input ‖h‖" in axis_titles(spec)
+
+
+def test_bands_stay_on_their_axis_and_tell_mean_from_spread():
+    curves = {"clean": band(np.array([[0.2, 0.9], [0.6, 1.0], [0.4, 1.0], [0.4, 1.0], [0.4, 1.0]]))}
+    data = rows(embedding.bands("Energy", curves, 30, "cumulative energy", (0.0, 1.0), share=True))
+    assert [row["mean"] for row in data] == pytest.approx([0.4, 0.98])
+    assert all(0 <= row["below"] <= row["low"] <= row["mean"] <= row["high"] <= row["above"] <= 1 for row in data)
+
+
+def test_agreement_shows_each_projectors_angles_over_those_of_random_directions():
+    reach = Reach("ΔW", torch.eye(3, dtype=torch.float64)[:, :2], np.array([1, 2]))
+    found = Agreement(reach, {"all": np.array([50.0, 10.0])}, *(np.array([0.5, 0.9]) for _ in range(4)))
+    data = rows(embedding.agreement("Drift", {"suspect": found, "control": found}, "all"))
+    angles = [(row["role"], row["components"], row["angle"]) for row in data if "role" in row]
+    assert angles == [("suspect", 1, 50.0), ("suspect", 2, 10.0), ("control", 1, 50.0), ("control", 2, 10.0)]
+    assert {row["label"] for row in data if "median" in row} == {"random direction"}
+
+
+def test_a_ranking_starts_with_the_picture_pushed_farthest():
+    found = ranking(["a", "b"], [torch.tensor([[1.0], [-3.0]])])
+    data = rows(embedding.ranked("Suspect", {"clean": found}, "mean", 3.0))
+    assert [(row["picture"], row["place"], row["shift"]) for row in data] == [("a", 2, 1.0), ("b", 1, 3.0)]
+
+
+def test_universality_has_a_tick_for_every_picture_and_the_mark_of_chance():
+    cosines = {"suspect": {"clean": np.array([0.9, 0.1]), "triggered": np.array([1.0, 0.8])}}
+    data = rows(embedding.universality("One direction?", cosines, ("a", "b"), 0.2))
+    assert [row["cosine"] for row in data if "cosine" in row] == [0.9, 0.1, 1.0, 0.8]
+    assert [row["chance"] for row in data if "chance" in row] == [0.2]
 
 
 def test_rates_keep_their_interval_and_their_colour():
@@ -102,6 +151,13 @@ def test_a_heatmap_has_one_block_a_token_over_the_image():
     ]
     assert spec["layer"][0]["mark"]["type"] == "image"
     assert spec["layer"][1]["encoding"]["color"]["scale"]["domain"] == [0, 5.0]
+
+
+def test_the_patch_that_was_clicked_has_a_frame():
+    spec = overlays.heatmap("Clean", "data:,", np.zeros((2, 3)), 1.0, False, "shift", chosen=4).to_dict()
+    frame = spec["datasets"][spec["layer"][2]["data"]["name"]]
+    assert [(row["row"], row["column"]) for row in frame] == [(2, 2)]
+    assert spec["params"][0]["select"]["fields"] == ["token"]
 
 
 def test_signed_heatmaps_have_zero_in_the_middle_of_an_odd_number_of_colours():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projlens_core.activations.direction import along
-from projlens_core.activations.norm_shift import resample_counts
+from projlens_core.activations.norm_shift import RobustFit, norm_shift, outliers, resample_counts, robust_fit
 from projlens_core.activations.separation import separation
 from projlens_core.activations.shift import (
     analyse,
@@ -16,6 +16,7 @@ from projlens_core.activations.shift import (
     embeddings,
     norm_shift_fit,
     shift_magnitude,
+    token_norms,
 )
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.projector import read_projector
@@ -182,6 +183,96 @@ def test_where_there_is_no_relation_r_is_nan_with_a_reason(norms, shift, why):
     fit = norm_shift_fit(torch.tensor(norms), torch.tensor(shift))
     assert np.isnan([fit.r, fit.low, fit.high, fit.slope]).all()
     assert why in fit.note
+
+
+# the robust line and what lies off it
+
+
+def line(values):
+    return robust_fit(torch.tensor([values[0]]), torch.tensor([values[1]]))
+
+
+def test_robust_slope_is_the_median_over_all_pairs():
+    # slopes of the pairs of (0,0), (1,1), (2,4), (3,3): 1, 2, 1, 3, 1, −1 → median 1; shift − norm: 0, 0, 2, 0 → 0
+    fit = line(([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 4.0, 3.0]))
+    assert (fit.slope, fit.intercept, fit.pairs, fit.resampled) == (1.0, 0.0, 6, "tokens")
+
+
+def test_a_few_wild_tokens_turn_the_least_squares_line_and_not_the_robust_one():
+    norms, shift = noisy(8, 40)
+    wild = torch.where(norms > 62, -500.0, shift)  # about one token in ten
+    assert norm_shift_fit(norms, wild).slope < 0
+    assert robust_fit(norms, wild).slope == pytest.approx(0.3, abs=0.15)
+
+
+def test_robust_interval_holds_the_slope_and_is_determined_by_its_seed():
+    norms, shift = noisy(10, 30)
+    fit = robust_fit(norms, shift, seed=4)
+    assert fit.slope_low < fit.slope < fit.slope_high
+    assert fit.resampled == "images"
+    assert fit == robust_fit(norms, shift, seed=4)
+
+
+def test_robust_slope_from_random_pairs_is_close_to_that_of_all_pairs(monkeypatch):
+    norms, shift = noisy(10, 30)
+    everything = robust_fit(norms, shift)
+    monkeypatch.setattr("projlens_core.activations.norm_shift.PAIRS", 20_000)  # of 44,850
+    some = robust_fit(norms, shift)
+    assert some.pairs == 20_000
+    assert some.slope == pytest.approx(everything.slope, rel=0.02)
+
+
+def test_pairs_of_equal_norm_have_no_slope_and_are_passed_over():
+    fit = line(([1.0, 1.0, 2.0, 3.0], [0.0, 9.0, 1.0, 2.0]))
+    assert fit.pairs == 5
+    assert np.isfinite(fit.slope)
+
+
+def test_where_there_is_no_relation_there_is_no_robust_line_and_no_outlier():
+    norms, shift = torch.ones(1, 3), torch.tensor([[1.0, 2.0, 3.0]])
+    found = norm_shift(norms, shift)
+    assert np.isnan([found.robust.slope, found.robust.intercept]).all()
+    assert "same norm" in found.robust.note
+    assert len(found.outliers.score) == 0
+
+
+def test_outliers_are_named_by_image_and_token_farthest_first_and_stay_in_the_fit():
+    norms, shift = noisy(6, 20)
+    shift[2, 5], shift[4, 1] = 300.0, -900.0
+    found = norm_shift(norms, shift)
+    named = list(zip(found.outliers.image.tolist(), found.outliers.token.tolist(), strict=True))
+    assert named[:2] == [(4, 1), (2, 5)]
+    assert found.outliers.score[0] < 0 < found.outliers.score[1]
+    assert found.fit.n == 120
+
+
+def test_an_outlier_score_counts_robust_standard_deviations():
+    # on the line 0: residuals −1, −1, 1, 1, …; their median magnitude is 1, so 8 is 8 / 1.4826
+    norms = torch.arange(21.0)[None]
+    shift = torch.tensor([[-1.0, 1.0, 1.0, -1.0] * 5 + [8.0]])
+    fit = RobustFit(0.0, 0.0, 0.0, 0.0, 1, "tokens", None)
+    found = outliers(norms, shift, fit)
+    assert (found.token.tolist(), found.score.tolist()) == ([20], [pytest.approx(8 / 1.4826)])
+
+
+def test_tokens_on_a_line_are_no_outliers_for_their_rounding():
+    norms = torch.linspace(1, 2, 50)[None]
+    assert len(norm_shift(norms, 0.1 * norms).outliers.score) == 0
+
+
+# norms of the projector's input
+
+
+def test_input_norms_are_those_of_what_one_embedding_was_made_from():
+    tokens = torch.tensor([[[3.0, 4.0], [0.0, 0.0], [1.0, 2.0], [2.0, 4.0]]])
+    assert token_norms(tokens, 4).tolist() == [[5.0, 0.0, pytest.approx(5**0.5), pytest.approx(20**0.5)]]
+    assert token_norms(tokens, 2).tolist() == [[5.0, 5.0]]  # two neighbours are merged into one
+
+
+def test_shifts_can_be_held_against_either_norm(projectors):
+    found = analyse(*projectors, tokens(), tokens(seed=1)).triggered
+    torch.testing.assert_close(found.norms("input"), tokens(seed=1).norm(dim=-1))
+    torch.testing.assert_close(found.norms("output"), found.base_norms)
 
 
 # separation
