@@ -5,7 +5,9 @@ path, size and change time where hashing gigabytes would cost more than what is 
 the shelves: a function under it could not report progress while it computes.
 """
 
+import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +27,11 @@ from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.paths import ZOO
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import PREFIX, Source, ZooEntry, resolve, zoo_catalogue
+from projlens_core.weights.proof import Proof, prove
+from projlens_core.weights.selection import WEIGHTS
 
 SAMPLES = ZOO / "samples"
+HUB_KEPT = 600  # s
 LARGEST_KEPT = 512  # px; a square of it takes 0.8 MB
 T = TypeVar("T")
 
@@ -56,7 +61,7 @@ class Shelf:
             return key in self._kept
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def shelf(name: str, size: int) -> Shelf:
     """The shelf called `name`, one for the whole process."""
     return Shelf(size)
@@ -79,11 +84,16 @@ def zoo_entry(spec: str) -> ZooEntry | None:
 
 
 def fingerprint(spec: str) -> str:
-    """A hash that changes when a file of the model changes: paths, sizes and times, not gigabytes of content."""
+    """A hash that changes when a file of the model changes: paths, sizes and times, not gigabytes of content.
+
+    What lies on the Hub counts as unchanged for ten minutes, so that not every click asks there.
+    """
     source = resolve(spec)
+    if source.hub is not None:
+        return content_key(source.spec, os.environ.get("HF_ENDPOINT"), int(time.time() // HUB_KEPT))
     folders = {p if p.is_dir() else p.parent for p in (source.weights, source.model) if p is not None}
     try:
-        files = sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".json", ".safetensors"))
+        files = sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".json", *WEIGHTS))
         stats = [(str(p), *_stat(p)) for p in files]
     except OSError as error:
         raise InvalidInput(
@@ -96,6 +106,20 @@ def opened(case: Case, progress: Progress = silent) -> OpenedCase:
     """The case with its projectors read and compared."""
     key = content_key(case, *(fingerprint(spec) for spec in (case.base, case.suspect, case.control) if spec))
     return shelf("cases", 4).get(key, lambda: open_case(case, progress))
+
+
+def proof(case: Case, progress: Progress = silent) -> Proof:
+    """Everything of the suspect but its projector, compared with the base's."""
+    return shelf("proofs", 4).get(_proof_key(case), lambda: prove(case.base, case.suspect, progress))
+
+
+def proved(case: Case) -> bool:
+    """Whether that comparison is at hand."""
+    return _proof_key(case) in shelf("proofs", 4)
+
+
+def _proof_key(case: Case) -> str:
+    return content_key(case.base, case.suspect, fingerprint(case.base), fingerprint(case.suspect))
 
 
 def model_source(case: Case) -> Source:

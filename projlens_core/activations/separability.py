@@ -23,7 +23,10 @@ SAME = 1e-6  # of the largest coordinate: pooled embeddings that differ by less 
 
 @dataclass(frozen=True)
 class Shuffled:
-    """AUROC where a coin says for each pair which of the two is called triggered: what chance gives on these images."""
+    """AUROC where a coin says for each pair which of the two is called triggered: what chance gives on these images.
+
+    Its mean may lie a little below 0.5: coins that lean one way in training lean the other way in the fold left out.
+    """
 
     mean: float
     low: float  # 2.5 % of the shuffles lie below
@@ -116,15 +119,15 @@ def twin_folds(pooled: np.ndarray, seed: int = 0) -> np.ndarray:
     Five folds, or as many as there are different pictures. Raises InvalidInput for fewer than four of them.
     """
     unit = SAME * (np.abs(pooled).max() or 1.0)
-    _, group = np.unique(np.round(pooled / unit), axis=0, return_inverse=True)
-    groups = int(group.max()) + 1 if len(group) else 0
+    _, first, group = np.unique(np.round(pooled / unit), axis=0, return_index=True, return_inverse=True)
+    groups = len(first)
     if groups < MIN_PICTURES:
         raise InvalidInput(
             f"{groups} different picture{'s' if groups != 1 else ''} cannot be cross-validated; give at least "
             f"{MIN_PICTURES}."
         )
-    place = np.random.default_rng(seed).permutation(groups)
-    return place[group] % min(FOLDS, groups)
+    order = first.argsort().argsort()  # groups by first picture, or another projector would have other folds
+    return np.random.default_rng(seed).permutation(groups)[order[group]] % min(FOLDS, groups)
 
 
 def out_of_fold(features: np.ndarray, folds: np.ndarray, signs: np.ndarray) -> np.ndarray:
@@ -148,7 +151,7 @@ def out_of_fold(features: np.ndarray, folds: np.ndarray, signs: np.ndarray) -> n
         weights = np.linalg.solve(gram + ridge * np.eye(len(gram)), labels)
         test = features[:, held].reshape(-1, features.shape[-1]) - centre  # (2k, d)
         scores[:, :, held] = (test @ train.T @ weights).T.reshape(len(signs), 2, -1)
-    return scores
+    return np.round(scores, 9)  # in units of the labels: what differs by a rounding error is in no order
 
 
 def _called(scores: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
