@@ -39,6 +39,8 @@ TEXT = {
 MROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0}}
 QWEN_TOWER = {"depth": 2, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2}
 QWEN_IDS = {"image_token_id": IMAGE_TOKEN, "video_token_id": 4, "vision_start_token_id": 5, "vision_end_token_id": 6}
+SQUARE = {"height": 32, "width": 32}
+AREA = {"shortest_edge": 32 * 32, "longest_edge": 64 * 64}  # px
 PINPOINTS = [[32, 64], [64, 32], [64, 64]]
 
 
@@ -433,6 +435,26 @@ def model(name: str, seed: int = 0) -> hf.PreTrainedModel:
             else:
                 parameter.normal_(1.0, 0.3)  # norms start as ones and biases as zeros, which would hide a mix-up
     return made
+
+
+IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
+    "vipllava": lambda: hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=SQUARE),
+    "paligemma": lambda: hf.SiglipImageProcessor(size=SQUARE),
+    "gemma3": lambda: hf.Gemma3ImageProcessor(size=SQUARE),
+    "qwen2_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
+    "qwen2_5_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
+    "qwen3_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
+    "glm4v": lambda: hf.Glm4vImageProcessor(patch_size=4, merge_size=2, size=AREA),
+    "mistral3": lambda: hf.PixtralImageProcessor(patch_size={"height": 8, "width": 8}, size={"longest_edge": 64}),
+    "internvl": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
+    "aya_vision": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
+    "idefics3": lambda: hf.Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
+    "smolvlm": lambda: hf.SmolVLMImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
+    "llava_next": lambda: hf.LlavaNextImageProcessor(
+        size={"shortest_edge": 32}, crop_size=SQUARE, image_grid_pinpoints=PINPOINTS
+    ),
+    "llava_onevision": lambda: hf.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=PINPOINTS),
+}
 
 
 def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor]:

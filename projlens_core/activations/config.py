@@ -1,17 +1,18 @@
 """The config.json of a suspect, checked before anything is built from it.
 
 What a loader makes of a config is as hostile as the file: sizes that exhaust memory, kernels and adapters fetched
-from elsewhere, classes of its own. Only a plain `llava` of transformers' own parts passes.
+from elsewhere, classes of its own. Only plain models of transformers' own parts pass.
 """
 
 from dataclasses import replace
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import LlavaConfig
+from transformers import CONFIG_MAPPING, LlavaConfig, PreTrainedConfig
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.sources import Source
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
+from projlens_core.weights.families import Family, families
 
 # Vision towers that can be run, by model_type → how many tokens stand before the patches (CLS).
 LEADING_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
@@ -26,6 +27,9 @@ LIMITS = {
     "image_size": 4_096,
     "patch_size": 4_096,
     "num_channels": 64,
+    "depth": 1_000,
+    "embed_dim": 65_536,
+    "num_heads": 4_096,
 }
 # Keys that make a loader fetch or build something other than the plain model, and what they mean.
 REFUSED = {
@@ -36,10 +40,21 @@ REFUSED = {
 
 
 def open_model(source: Source) -> tuple[Checkpoint, LlavaConfig]:
-    """The checkpoint around a projector, headers only, and its checked config.
+    """The checkpoint around a llava's projector, headers only, and its checked config; errors as open_family, and
+    Unsupported for other families.
+    """
+    checkpoint, config, family = open_family(source)
+    if family.name != "llava":
+        raise Unsupported(f"{source.label} is a {family.title} model, expected LLaVA.")
+    return checkpoint, config
 
-    Raises Unsupported for other families, towers and quantised models, InvalidInput for a config that is missing,
-    malformed or beyond bounds, and for a lone projector file, around which there is no model.
+
+def open_family(source: Source) -> tuple[Checkpoint, PreTrainedConfig, Family]:
+    """The checkpoint around a projector, headers only, its checked config and its family.
+
+    Raises Unsupported, with the reason, for families and towers that cannot be run and for quantised models;
+    InvalidInput for a config that is missing, malformed or beyond bounds, and for a lone projector file, around which
+    there is no model.
     """
     if source.model is None:
         raise InvalidInput(
@@ -49,36 +64,40 @@ def open_model(source: Source) -> tuple[Checkpoint, LlavaConfig]:
     if (source.model / "adapter_config.json").exists():
         raise Unsupported(f"{source.label} carries an adapter (adapter_config.json); merge it into the model first.")
     checkpoint = open_checkpoint(replace(source, weights=source.model))
-    return checkpoint, _llava_config(checkpoint)
-
-
-def _llava_config(checkpoint: Checkpoint) -> LlavaConfig:
     raw, label = checkpoint.config or {}, checkpoint.label
-    family = raw.get("model_type")
-    if family != "llava":
-        raise Unsupported(
-            f"{label} is a model of type {str(family)[:80]!r}; only llava can be run so far "
-            "(projectors of other families can be compared by their weights)."
-        )
-    for part in (raw, raw.get("text_config"), raw.get("vision_config")):
+    family = _family(raw.get("model_type"), label)
+    for part in (raw, *(value for value in raw.values() if isinstance(value, dict))):
         for key, meaning in REFUSED.items():
-            if isinstance(part, dict) and part.get(key):
+            if part.get(key):
                 raise Unsupported(f"{label} {meaning} ({key} in its config); give the plain model.")
     try:
-        config = LlavaConfig.from_dict(raw)
+        config = CONFIG_MAPPING[raw["model_type"]].from_dict(raw)
     except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise InvalidInput(f"The config of {label} does not describe a llava model: {reason}") from error
-    for part in (config.text_config, config.vision_config):
+        raise InvalidInput(f"The config of {label} does not describe a {family.name} model: {reason}") from error
+    for part in (config.get_text_config(), getattr(config, "vision_config", None)):
         _check_limits(part, label)
-    _check_features(config, label)
-    return config
+    if family.name == "llava":
+        _check_features(config, label)
+    return checkpoint, config, family
+
+
+def _family(model_type: object, label: str) -> Family:
+    """The family of a model type that transformers loads; Unsupported for all others."""
+    found = [each for each in families().values() if model_type in each.model_types]
+    if not found or model_type not in CONFIG_MAPPING:
+        raise Unsupported(
+            f"{label} is a model of type {str(model_type)[:80]!r}, which transformers does not load, so it is not run "
+            "(its projector may still be compared by its weights)."
+        )
+    return found[0]
 
 
 def _check_limits(part: object, label: str) -> None:
     for key, limit in LIMITS.items():
         value = getattr(part, key, None)
-        if value is not None and not (type(value) is int and 1 <= value <= limit):
+        values = value if isinstance(value, list | tuple) else [value]
+        if value is not None and not all(type(v) is int and 1 <= v <= limit for v in values):
             raise InvalidInput(
                 f"The config of {label} says {key} {value!r}, expected a whole number from 1 to {limit}."
             )

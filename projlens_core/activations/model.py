@@ -2,18 +2,23 @@
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import nn
 from transformers import AutoImageProcessor, BaseImageProcessor, LlavaConfig
 
-from projlens_core.activations.config import LEADING_TOKENS, feature_layers, open_model
+from projlens_core.activations.config import LEADING_TOKENS, feature_layers, open_family
+from projlens_core.activations.layout import WHOLE, TokenMap, centre_crop, one_grid
 from projlens_core.activations.tower import load_tower
 from projlens_core.cache import content_key
 from projlens_core.device import compute_dtype, pick_device
 from projlens_core.errors import InvalidInput
 from projlens_core.sources import Source, resolve
+
+if TYPE_CHECKING:
+    from projlens_core.activations.encoder import FamilyVision
 
 PROBE_SIZE = (640, 426)  # px, not square: preprocessing must turn any image into one size
 MAX_ASPECT = 100  # CLIP scales the short side to size first, which makes a huge image of a long thin one
@@ -44,6 +49,10 @@ class VisionModel:
     def tokens(self) -> int:
         """How many tokens an image has."""
         return self.grid[0] * self.grid[1]
+
+    def layout(self, size: tuple[int, int]) -> TokenMap:
+        """Where the tokens of an image of `size` (width, height, px) come from."""
+        return one_grid(*self.grid, centre_crop(size) if getattr(self.processor, "do_center_crop", False) else WHOLE)
 
     def encode(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """Tokens of the images, float32 on the CPU: (n, tokens, d_vision). One pass of the tower, uncached.
@@ -93,18 +102,25 @@ class VisionModel:
         return content_key(*parts)
 
 
-def load_vision(source: Source | str, device: torch.device | str | None = None) -> VisionModel:
-    """Load the vision tower of a llava model, reading no other tensor, in the device's precision.
+def load_vision(source: Source | str, device: torch.device | str | None = None) -> "VisionModel | FamilyVision":
+    """Load the vision side of a model, reading nothing of its language model, in the device's precision.
 
     `source` may be a checkpoint folder (released or current key layout), a file in one, or zoo:NAME. Raises
     InvalidInput or Unsupported, in one sentence, for everything that cannot be run as it stands.
     """
     source = source if isinstance(source, Source) else resolve(source)
-    checkpoint, config = open_model(source)
+    checkpoint, config, family = open_family(source)
     device = pick_device(str(device) if device else None)
+    if family.name == "llava":
+        processor = _image_processor(source)
+        tower = load_tower(checkpoint, config, compute_dtype(device)).to(device)
+        return VisionModel(tower, processor, config, source.label, device)
+    from projlens_core.activations.encoder import FamilyVision, check_runs, load_without_text  # others need not wait
+
+    check_runs(family, source.label)
     processor = _image_processor(source)
-    tower = load_tower(checkpoint, config, compute_dtype(device)).to(device)
-    return VisionModel(tower, processor, config, source.label, device)
+    model = load_without_text(checkpoint, config, family, compute_dtype(device)).to(device)
+    return FamilyVision(model, processor, family, source.label, device)
 
 
 def _image_processor(source: Source) -> BaseImageProcessor:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from projlens_core.activations.model import VisionModel
 from projlens_core.cache import content_key, open_cache
+from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
 
 CACHE = "tokens"
@@ -27,7 +28,7 @@ def image_tokens(
     """
     images = [image.convert("RGB") for image in images]
     if not images:
-        return torch.empty(0, vision.tokens, vision.d_vision)
+        return torch.empty(0, vision.tokens or 0, vision.d_vision)
     keys = [content_key(vision.key, image.size, image.tobytes()) for image in images]
     found = {key: _load(key, vision) for key in set(keys)}
     missing = {key: image for key, image in zip(keys, images, strict=True) if found[key] is None}  # each once
@@ -41,7 +42,19 @@ def image_tokens(
             _store(key, tokens)
         done += len(batch)
         progress(STAGE, done, len(found))
-    return torch.stack([found[key] for key in keys])
+    return alike([found[key] for key in keys], [image.size for image in images])
+
+
+def alike(tokens: list[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Stack the tokens of several images of these sizes; InvalidInput if there are not equally many for each."""
+    counts = {len(each): size for each, size in zip(tokens, sizes, strict=True)}
+    if len(counts) > 1:
+        (a, first), (b, second) = list(counts.items())[:2]
+        raise InvalidInput(
+            f"An image of {first[0]} × {first[1]} px makes {a} image tokens in this model and one of {second[0]} × "
+            f"{second[1]} px makes {b}; choose a trigger with a resolution, which frames all pictures alike."
+        )
+    return torch.stack(tokens)
 
 
 def _load(key: str, vision: VisionModel) -> torch.Tensor | None:
@@ -53,9 +66,10 @@ def _load(key: str, vision: VisionModel) -> torch.Tensor | None:
     if not isinstance(entry, bytes):
         return None
     digest, data = entry[:_DIGEST], entry[_DIGEST:]
-    if hashlib.sha256(data).digest() != digest or len(data) != 4 * vision.tokens * vision.d_vision:
+    if hashlib.sha256(data).digest() != digest or not data or len(data) % (4 * vision.d_vision):
         return None
-    return torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(vision.tokens, vision.d_vision)
+    tokens = torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(-1, vision.d_vision)
+    return tokens if vision.tokens in (None, len(tokens)) else None
 
 
 def _store(key: str, tokens: torch.Tensor) -> None:

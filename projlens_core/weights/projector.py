@@ -52,6 +52,13 @@ class ProjectorWeights:
         return _first_matrix(self.family.layers, self.tensors).shape[1]
 
     @property
+    def d_token(self) -> int:
+        """Width of one token as it reaches the projector: less than d_in where the projector itself merges tokens."""
+        merges = any(layer.kind == "merge" for layer in self.family.layers)
+        first = next(layer for layer in self.family.layers if layer.tensors()[0])
+        return self.tensors[f"{first.name}.weight"].shape[0] if merges else self.d_in
+
+    @property
     def d_out(self) -> int:
         """Width of one image embedding."""
         last = [layer for layer in self.family.layers if layer.kind in ("linear", "gated_mlp")][-1]

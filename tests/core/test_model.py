@@ -130,8 +130,8 @@ def test_a_lone_projector_file_has_no_tower(folder, tmp_path):
 
 
 def test_other_families_are_unsupported_in_a_sentence(copy):
-    edit(copy, "config.json", lambda c: c.update(model_type="qwen2_vl"))
-    with pytest.raises(Unsupported, match="'qwen2_vl'; only llava can be run"):
+    edit(copy, "config.json", lambda c: c.update(model_type="nonesuch"))
+    with pytest.raises(Unsupported, match="'nonesuch', which transformers does not load"):
         load_vision(str(copy))
 
 

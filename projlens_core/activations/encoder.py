@@ -1,0 +1,185 @@
+"""The vision side of any family that transformers loads: the model without its language model, and its tokens."""
+
+import json
+import math
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoModel,
+    BaseImageProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from projlens_core.activations.layout import TokenMap
+from projlens_core.activations.plans import NO_PLAN, PLANS, Picture, Plan
+from projlens_core.activations.tower import FLOATS
+from projlens_core.cache import content_key
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.weights.checkpoint import Checkpoint
+from projlens_core.weights.families import Family, bare, listed, match
+
+MAX_ASPECT = 100  # a longer and thinner image is scaled to an enormous one, or refused by the processor
+MAX_PIXELS = 2**24  # that one image may be scaled up to
+PROBE_SIZE = (640, 426)  # px
+TOWERS = ("vision_tower.", "vision_model.", "visual.")  # where models keep what runs before the projector
+_TEXT = ("language_model.", "text_model.", "lm_head.")  # and where what runs after it
+SLACK = 1.05  # of parameters that a config may describe beyond those that are stored
+
+
+class FamilyVision:
+    """A model's vision side: images → the tokens its projector's first layer reads.
+
+    key identifies all that decides the tokens, for use in caches. grid and tokens depend on the image here and are
+    None; `layout` says them for an image size. d_vision is the width of one token.
+    """
+
+    grid = None
+    tokens = None
+
+    def __init__(
+        self, model: PreTrainedModel, processor: BaseImageProcessor, family: Family, label: str, device: torch.device
+    ):
+        self.model, self.processor, self.family, self.label, self.device = model, processor, family, label, device
+        self.plan: Plan = PLANS[family.name]
+        found = match(model.state_dict().keys(), model.config.model_type, label, family.name)
+        first = next(layer for layer in family.layers if layer.tensors()[0])
+        stored = found.tensors[f"{first.name}.weight"]
+        self._entrance = model.get_submodule(stored.rpartition(".")[0])
+        self.d_vision: int = model.state_dict()[stored].shape[-1]
+        self._towers = [name for name in model.state_dict() if bare(name).startswith(TOWERS)]
+        _check_sizes(processor, self.plan, label)
+        self.layout(PROBE_SIZE)  # an ordinary image must go through
+        self.key = self._key()
+
+    def layout(self, size: tuple[int, int]) -> TokenMap:
+        """Where the embeddings of an image of `size` (width, height, px) come from."""
+        picture = self._prepared(Image.new("RGB", size))
+        return self.plan.lay_out(picture, self.model, self.processor)
+
+    def encode(self, images: Sequence[Image.Image]) -> list[torch.Tensor]:
+        """Tokens of each image, float32 on the CPU: (tokens, d_vision), merged ones beside each other. Uncached.
+
+        Raises InvalidInput for an image more than a hundred times as long as wide.
+        """
+        return [self._encode(image.convert("RGB")) for image in images]
+
+    def _encode(self, image: Image.Image) -> torch.Tensor:
+        picture = self._prepared(image)
+        inputs = {name: value for name, value in picture.inputs.items() if name not in ("rows", "cols")}
+        inputs = {
+            name: value.to(self.device, self.model.dtype if value.is_floating_point() else None)
+            for name, value in inputs.items()
+            if isinstance(value, torch.Tensor)
+        }
+        seen: list[torch.Tensor] = []
+        hook = self._entrance.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        try:
+            with torch.no_grad():
+                self.model.get_image_features(**inputs)
+        finally:
+            hook.remove()
+        tokens = self.plan.arrange(torch.cat(seen).cpu(), picture, self.model)
+        return tokens.float()
+
+    def _prepared(self, image: Image.Image) -> Picture:
+        if max(image.size) > MAX_ASPECT * min(image.size):
+            raise InvalidInput(
+                f"An image of {image.width} × {image.height} px is too long and thin for a vision tower; crop it."
+            )
+        try:
+            inputs = self.processor(images=[image], return_tensors="pt", **self.plan.options(self.model.config))
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InvalidInput(f"The image processor of {self.label} fails on an image: {reason}") from error
+        return Picture(inputs, image.size)
+
+    def _key(self) -> str:
+        settings = json.dumps(self.processor.to_dict(), sort_keys=True, default=str)
+        parts: list[object] = [self.family.name, type(self.processor).__name__, settings, str(self.model.dtype)]
+        parts.append(self.model.config.vision_config.to_json_string())
+        state = self.model.state_dict()
+        for name in sorted(self._towers):
+            values = state[name].cpu().contiguous().view(torch.uint8).numpy().data
+            parts += [bare(name), tuple(state[name].shape), values]
+        return content_key(*parts)
+
+
+def check_runs(family: Family, label: str) -> None:
+    """Unsupported, with the reason, for a family whose activations this version cannot take."""
+    if reason := family.not_run or NO_PLAN.get(family.name):
+        raise Unsupported(f"{label} is a {family.title} model, which is compared by its weights but not run: {reason}.")
+
+
+def load_without_text(
+    checkpoint: Checkpoint, config: PreTrainedConfig, family: Family, dtype: torch.dtype
+) -> PreTrainedModel:
+    """The model that the config describes, without layers or vocabulary of its language model, on the CPU.
+
+    Only tensors of the vision tower and the projector are read. transformers would fill what is missing with random
+    numbers; here that is InvalidInput, and so are shapes that do not fit, NaN and infinity.
+    """
+    text = config.get_text_config()
+    text.num_hidden_layers, text.vocab_size, text.pad_token_id = 0, 8, None
+    if getattr(text, "layer_types", None) is not None:
+        text.layer_types = []
+    projector = match(checkpoint.names, config.model_type, checkpoint.label, family.name)
+    wanted = {*projector.tensors.values(), *projector.beside.values()}
+    wanted |= {name for name in checkpoint.names if bare(name).startswith(TOWERS)}
+    names = [name for name in checkpoint.names if name in wanted]
+    with torch.device("meta"):
+        sketch = AutoModel.from_config(config, attn_implementation="sdpa")
+    described = sum(p.numel() for p in sketch.parameters())
+    held = sum(math.prod(checkpoint.info(name).shape) for name in names)
+    spare = sum(p.numel() for name, p in sketch.named_parameters() if any(part in name for part in _TEXT))
+    if described - spare > SLACK * held:
+        raise InvalidInput(
+            f"The config of {checkpoint.label} describes a vision tower and projector of {described - spare:,} "
+            f"parameters, but its weights hold {held:,}."
+        )
+    tensors = {name: _read(checkpoint, name, dtype) for name in names}
+    try:
+        model, info = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)].from_pretrained(
+            None,
+            config=config,
+            state_dict=tensors,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+        )
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidInput(f"The vision tower of {checkpoint.label} cannot be loaded: {reason}") from error
+    missing = sorted(name for name in info["missing_keys"] if not any(part in name for part in _TEXT))
+    unknown = sorted(info["unexpected_keys"])
+    if missing or unknown:
+        said = [f"lacks {listed(missing)}"] * bool(missing) + [f"has {listed(unknown)} besides"] * bool(unknown)
+        raise InvalidInput(
+            f"The vision tower of {checkpoint.label} is not the one its config describes: it {' and '.join(said)}."
+        )
+    return model.model.requires_grad_(False).eval()
+
+
+def _read(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor:
+    if checkpoint.info(name).dtype not in FLOATS:
+        raise Unsupported(
+            f"{checkpoint.label} stores {name} as {checkpoint.info(name).dtype}, expected {', '.join(FLOATS)}; "
+            "give the checkpoint before quantisation."
+        )
+    tensor = checkpoint.read(name).to(dtype)
+    if not torch.isfinite(tensor).all():
+        raise InvalidInput(f"{name} of {checkpoint.label} holds NaN or infinity; such a tower cannot be run.")
+    return tensor
+
+
+def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
+    """InvalidInput for preprocessing that would scale an image up beyond all use."""
+    for name in ("size", "crop_size", "max_image_size"):
+        for key, value in dict(getattr(processor, name, None) or {}).items():
+            limit = MAX_PIXELS if plan.pixels else int(MAX_PIXELS**0.5)
+            # the longest of the sides, where pixels are counted, only bounds from above
+            if value is not None and key != "longest_edge" * plan.pixels and not 0 < value <= limit:
+                raise InvalidInput(f"The image processor of {label} has {name} {key} {value}, expected up to {limit}.")

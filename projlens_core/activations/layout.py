@@ -1,0 +1,68 @@
+"""Where each image token lies in the picture it came from: the geometry between pixels and a projector's output."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Box = tuple[float, float, float, float]
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class TokenMap:
+    """The tokens that a projector puts out for one image, in order.
+
+    boxes (T, 4): x0, y0, x1, y1 of the pixels that each token was cut from, as shares of the image's width and height,
+    0 to 1 from the upper left corner; attention lets it know of others too.
+    kinds: "patch" of the image or its crop, "tile" for a patch of one of several enlarged tiles, "thumbnail" for one of
+    the whole image made small beside them. The tokens of tiles and of the thumbnail overlap.
+    grid: (rows, columns) if all tokens are patches of one grid, row by row; None otherwise.
+    """
+
+    boxes: np.ndarray
+    kinds: tuple[str, ...]
+    grid: tuple[int, int] | None
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens there are."""
+        return len(self.kinds)
+
+    def only(self, kinds: Sequence[str]) -> np.ndarray:
+        """Indices of the tokens of these kinds: the layers of a heatmap, one for tiles and one for the thumbnail."""
+        return np.flatnonzero(np.isin(self.kinds, list(kinds)))
+
+
+def boxes(rows: int, columns: int, within: Box = WHOLE) -> np.ndarray:
+    """(rows·columns, 4): the boxes of a grid laid over `within`, row by row."""
+    x0, y0, x1, y1 = within
+    xs, ys = np.linspace(x0, x1, columns + 1), np.linspace(y0, y1, rows + 1)
+    left, top = np.meshgrid(xs[:-1], ys[:-1])
+    right, bottom = np.meshgrid(xs[1:], ys[1:])
+    return np.stack([left, top, right, bottom], axis=-1).reshape(-1, 4)
+
+
+def one_grid(rows: int, columns: int, within: Box = WHOLE) -> TokenMap:
+    """A single grid over the image or its crop."""
+    return TokenMap(boxes(rows, columns, within), ("patch",) * (rows * columns), (rows, columns))
+
+
+def centre_crop(size: tuple[int, int]) -> Box:
+    """The box of the largest central square of an image of `size` (width, height), as CLIP's preprocessing takes it."""
+    width, height = size
+    side = min(size)
+    x, y = (width - side) / 2 / width, (height - side) / 2 / height
+    return x, y, 1 - x, 1 - y
+
+
+def tiles(rows: int, columns: int, side: int, thumbnail: bool) -> TokenMap:
+    """rows × columns tiles that fill the image, row by row, each of side × side tokens; the thumbnail comes last."""
+    if rows == columns == 1 and not thumbnail:
+        return one_grid(side, side)
+    cut = [boxes(side, side, tuple(box)) for box in boxes(rows, columns)]
+    kinds = ("tile",) * (rows * columns * side * side)
+    if thumbnail:
+        cut.append(boxes(side, side))
+        kinds += ("thumbnail",) * (side * side)
+    return TokenMap(np.concatenate(cut), kinds, None)

@@ -1,0 +1,214 @@
+"""How each family lays an image out in tokens: in which order its projector reads them, and what pixels each is of.
+
+A plan is what families.json cannot say: the order in which tokens reach the projector, and the pixels each was cut
+from. Every plan is held against the genuine model in the tests, with an image of which one patch is marked.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel
+from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
+from transformers.models.llava_next.modeling_llava_next import unpad_image
+from transformers.vision_utils import get_vision_window_index
+
+from projlens_core.activations.layout import WHOLE, TokenMap, boxes, centre_crop, one_grid, tiles
+
+Size = tuple[int, int]  # width, height
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image on its way: what the processor made of it, and its size in px."""
+
+    inputs: BatchFeature
+    size: Size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """arrange puts what the projector's first layer was seen to read, (…, d), into the order in which its output lies,
+    with the tokens that are merged into one beside each other: (T_in, d). lay_out says where the output comes from.
+    options are what the family's processor gives its image processor, by the config; pixels says that `size` of the
+    latter counts pixels instead of lengths.
+    """
+
+    arrange: Callable[[torch.Tensor, Picture, PreTrainedModel], torch.Tensor]
+    lay_out: Callable[[Picture, PreTrainedModel, Any], TokenMap]
+    options: Callable[[PreTrainedConfig], dict[str, Any]] = lambda config: {}
+    pixels: bool = False
+
+
+def _as_read(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+    return seen.reshape(-1, seen.shape[-1])
+
+
+# --- one square grid
+
+
+def _square(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    vision = model.config.vision_config
+    side = vision.image_size // vision.patch_size
+    cropped = getattr(processor, "do_center_crop", False)
+    return one_grid(side, side, centre_crop(picture.size) if cropped else WHOLE)
+
+
+def _pooled(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    side = int(model.config.mm_tokens_per_image**0.5)
+    return one_grid(side, side)
+
+
+# --- one grid of the image's own shape, m × m patches merged into a token
+
+
+def _merged(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    _, rows, columns = picture.inputs["image_grid_thw"][0].tolist()
+    merge = model.config.vision_config.spatial_merge_size
+    return one_grid(rows // merge, columns // merge)
+
+
+def _out_of_windows(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+    """Qwen2.5-VL's tower keeps merged units in the order of its attention windows."""
+    tower = model.visual
+    order, _ = get_vision_window_index(
+        picture.inputs["image_grid_thw"],
+        spatial_merge_size=tower.spatial_merge_size,
+        window_size=tower.window_size,
+        patch_size=tower.patch_size,
+    )
+    units = seen.reshape(len(order), -1, seen.shape[-1])  # (units, m², d)
+    return units[torch.argsort(torch.as_tensor(order))].reshape(-1, seen.shape[-1])
+
+
+def _patch_grid(picture: Picture, model: PreTrainedModel) -> tuple[int, int]:
+    height, width = (int(side) for side in picture.inputs["image_sizes"][0])
+    patch = model.config.vision_config.patch_size
+    return height // patch, width // patch
+
+
+def _into_blocks(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+    """Mistral 3 merges after its first norm: patches row by row → the m × m patches of each token together."""
+    merge, d = model.config.spatial_merge_size, seen.shape[-1]
+    rows, columns = (side // merge for side in _patch_grid(picture, model))
+    grid = seen.reshape(rows * merge, columns * merge, d)
+    return grid.reshape(rows, merge, columns, merge, d).transpose(1, 2).reshape(-1, d)
+
+
+def _merged_pixtral(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    merge = model.config.spatial_merge_size
+    return one_grid(*(side // merge for side in _patch_grid(picture, model)))
+
+
+# --- tiles that fill the image, and a thumbnail last
+
+
+def _tiled(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    config = model.config
+    size = config.vision_config.image_size
+    size, patch = (x[0] if isinstance(x, (list, tuple)) else x for x in (size, config.vision_config.patch_size))
+    factor = config.downsample_factor if hasattr(config, "downsample_factor") else round(1 / config.downsample_ratio)
+    canvas = sys.modules[type(processor).__module__].get_optimal_tiled_canvas  # each processor has its own rule
+    columns, rows = canvas(
+        picture.size[::-1],
+        (processor.size["height"], processor.size["width"]),
+        processor.min_patches,
+        processor.max_patches,
+    )
+    return tiles(rows, columns, size // patch // factor, thumbnail=rows * columns > 1)
+
+
+def _split(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    config = model.config
+    rows, columns = (int(picture.inputs[name][0][0]) for name in ("rows", "cols"))
+    side = config.vision_config.image_size // config.vision_config.patch_size // config.scale_factor
+    return tiles(rows, columns, side, thumbnail=True) if rows else one_grid(side, side)
+
+
+# --- the whole image first, then tiles over a padded canvas of which the padding is dropped again
+
+
+def _kept(picture: Picture, model: PreTrainedModel, processor: Any) -> tuple[torch.Tensor, TokenMap]:
+    """Of the tokens of the thumbnail and the tiles, which reach the language model, in its order, and from where."""
+    width, height = picture.size
+    vision = model.config.vision_config
+    side = vision.image_size // vision.patch_size
+    canvas = select_best_resolution((height, width), model.config.image_grid_pinpoints)  # (height, width) px
+    rows, columns = (length // vision.image_size for length in canvas)
+    index = torch.arange(rows * columns * side * side).reshape(rows, columns, side, side)
+    index = index.transpose(1, 2).reshape(1, rows * side, columns * side)  # as the tiles lie beside each other
+    inside = unpad_image(index, (height, width)).flatten()
+    blank = torch.empty(3, height, width, device="meta")
+    scaled_height, scaled_width = get_patch_output_size(blank, canvas, input_data_format="channels_first")
+    left, top = (canvas[1] - scaled_width) // 2, (canvas[0] - scaled_height) // 2
+    over = (
+        -left / scaled_width,
+        -top / scaled_height,
+        (canvas[1] - left) / scaled_width,
+        (canvas[0] - top) / scaled_height,
+    )
+    place = torch.empty(index.numel(), dtype=torch.long)
+    place[index.flatten()] = torch.arange(index.numel())
+    cut = boxes(rows * side, columns * side, over)[place[inside]].clip(0, 1)
+    kept = torch.cat([torch.arange(side * side), side * side + inside])
+    kinds = ("thumbnail",) * (side * side) + ("tile",) * len(inside)
+    return kept, TokenMap(np.concatenate([boxes(side, side), cut]), kinds, None)
+
+
+def _without_padding(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+    return _as_read(seen, picture, model)[_kept(picture, model, None)[0]]
+
+
+def _anyres(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    return _kept(picture, model, processor)[1]
+
+
+def _crops(config: PreTrainedConfig) -> dict[str, Any]:
+    return {"crop_to_patches": True}
+
+
+def _rows_and_columns(config: PreTrainedConfig) -> dict[str, Any]:
+    return {"return_row_col_info": True}
+
+
+def _no_pan_and_scan(config: PreTrainedConfig) -> dict[str, Any]:
+    return {"do_pan_and_scan": False}
+
+
+def _merged_patch(config: PreTrainedConfig) -> dict[str, Any]:
+    return {"patch_size": config.vision_config.patch_size * config.spatial_merge_size}
+
+
+PLANS: dict[str, Plan] = {
+    "vipllava": Plan(_as_read, _square),
+    "paligemma": Plan(_as_read, _square),
+    "gemma3": Plan(_as_read, _pooled, _no_pan_and_scan),
+    "qwen2_vl": Plan(_as_read, _merged, pixels=True),
+    "qwen2_5_vl": Plan(_out_of_windows, _merged, pixels=True),
+    "qwen3_vl": Plan(_as_read, _merged, pixels=True),
+    "glm4v": Plan(_as_read, _merged, pixels=True),
+    "mistral3": Plan(_into_blocks, _merged_pixtral, _merged_patch),
+    "internvl": Plan(_as_read, _tiled, _crops),
+    "aya_vision": Plan(_as_read, _tiled, _crops),
+    "idefics3": Plan(_as_read, _split, _rows_and_columns),
+    "smolvlm": Plan(_as_read, _split, _rows_and_columns),
+    "llava_next": Plan(_without_padding, _anyres),
+    "llava_onevision": Plan(_without_padding, _anyres),
+}
+# Families whose projector could be run, and why their activations are not taken all the same.
+NO_PLAN = {
+    "cohere2_vision": "its image processor needs torchvision, which ProjLens does not install",
+    "gemma3n": "its vision tower comes from timm, which ProjLens does not install",
+    "gemma4": "its projector reads patches pooled by position, whose order this version does not follow",
+    "llama4": "where its image tokens lie is not known to this version",
+    "mllama": "its image tokens reach the language model by cross-attention, not in the text",
+    "ovis2": "where its image tokens lie is not known to this version",
+    "kimi_k25": "where its image tokens lie is not known to this version",
+    "phi4_multimodal": "its separators run through the projector between patches, which this version does not follow",
+    "deepseek_vl": "where its image tokens lie is not known to this version",
+    "janus": "where its image tokens lie is not known to this version",
+    "fuyu": "it has no vision tower: its projector reads raw patches",
+}

@@ -1,0 +1,214 @@
+"""Every family's tokens against the genuine model: what its projector reads, in which order, and from which pixels."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from projlens_core.activations.encoder import FamilyVision
+from projlens_core.activations.layout import centre_crop, one_grid, tiles
+from projlens_core.activations.model import load_vision
+from projlens_core.activations.plans import NO_PLAN, PLANS
+from projlens_core.activations.shift import analyse, embeddings
+from projlens_core.activations.tokens import image_tokens
+from projlens_core.cache import open_cache
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.families import families
+from projlens_core.weights.projector import read_projector
+from tests import pico, pico_families
+
+SIZES = [(64, 64), (64, 32), (50, 61)]  # px: fits the tiles, a row of them, neither
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROJLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        open_cache.cache_clear()
+        yield
+    open_cache.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """{family: (model, folder)}, each made once. Attention is off, so that a token knows of its own pixels only."""
+    kept = {}
+
+    def get(name):
+        if name not in kept:
+            model = pico_families.model(name)
+            for parameter, tensor in model.state_dict().items():
+                if any(part in parameter for part in ("attn.proj.", "out_proj.", "o_proj.", "projection_layer.")):
+                    tensor.zero_()
+            folder = tmp_path_factory.mktemp(name)
+            model.save_pretrained(folder)
+            pico_families.IMAGE_PROCESSORS[name]().save_pretrained(folder)
+            kept[name] = model, folder
+        return kept[name]
+
+    return get
+
+
+def test_every_family_is_planned_or_says_why_not():
+    """llava has a path of its own; the families of RELEASES are not in transformers."""
+    runnable = {name for name in pico_families.MODELS if families()[name].not_run is None}
+    assert runnable == {"llava"} | PLANS.keys() | (NO_PLAN.keys() & pico_families.MODELS.keys())
+    assert PLANS.keys() == pico_families.IMAGE_PROCESSORS.keys()
+
+
+@pytest.mark.support("activations", "exact")
+@pytest.mark.parametrize("name", PLANS)
+def test_embeddings_are_those_of_the_whole_model(name, saved):
+    model, folder = saved(name)
+    vision, weights = load_vision(str(folder)), read_projector(folder)
+    for size in SIZES:
+        image = pico.images(1, size=size)[0]
+        found = embeddings(weights, vision.encode([image])[0][None])[0]
+        inputs = vision._prepared(image).inputs
+        inputs = {n: x for n, x in inputs.items() if isinstance(x, torch.Tensor) and n not in ("rows", "cols")}
+        with torch.no_grad():
+            whole = model.model.get_image_features(**inputs).pooler_output
+        whole = torch.cat([*whole]) if isinstance(whole, (list, tuple)) else whole
+        whole = whole.reshape(-1, whole.shape[-1])
+        if "image_newline" in weights.beside:
+            whole = whole[~(whole == weights.beside["image_newline"]).all(dim=-1)]
+        assert vision.layout(size).tokens == len(found)
+        torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.support("activations", "placed")
+@pytest.mark.parametrize("name", PLANS)
+def test_a_marked_patch_moves_the_tokens_that_are_mapped_to_it(name, saved):
+    vision = load_vision(str(saved(name)[1]))
+    weights = read_projector(saved(name)[1])
+    for size in SIZES:
+        layout = vision.layout(size)
+        scale = np.array([*size, *size])
+        clean = pico.images(1, size=size)[0]
+        before = embeddings(weights, vision.encode([clean])[0][None])[0]
+        for kind in sorted(set(layout.kinds)):
+            own = layout.only([kind])
+            for token in own[[len(own) // 3, -1]]:
+                x0, y0, x1, y1 = layout.boxes[token] * scale
+                inner = [
+                    round(v) for v in (x0 + (x1 - x0) / 4, y0 + (y1 - y0) / 4, x1 - (x1 - x0) / 4, y1 - (y1 - y0) / 4)
+                ]
+                marked = clean.copy()
+                marked.paste(Image.eval(clean.crop(inner), lambda v: 255 - v), inner)
+                after = embeddings(weights, vision.encode([marked])[0][None])[0]
+                moved = (after - before).norm(dim=-1)[own]
+                assert own[int(moved.argmax())] == token
+                boxes = layout.boxes[own] * scale
+                # a resize spreads a pixel by some of its neighbours
+                near = (boxes[:, 0] < x1 + 2) & (boxes[:, 2] > x0 - 2) & (boxes[:, 1] < y1 + 2) & (boxes[:, 3] > y0 - 2)
+                far = moved[torch.from_numpy(~near)]
+                assert not len(far) or float(far.max()) < 0.1 * float(moved.max())
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "internvl", "smolvlm", "llava_next"])
+def test_the_shift_of_a_planted_change_is_found_on_every_shape(name, saved, tmp_path):
+    _, folder = saved(name)
+    vision, base = load_vision(str(folder)), read_projector(folder)
+    last = [n for n, t in base.tensors.items() if t.dim() == 2][-1]
+    left = torch.nn.functional.normalize(torch.ones(base.d_out), dim=0)
+    changed = dict(base.tensors)
+    changed[last] = changed[last] + torch.outer(left, torch.randn(changed[last].shape[1]))
+    found = analyse(base, replace(base, tensors=changed), image_tokens(vision, pico.images(3, size=(64, 64))))
+    assert abs(float(found.direction.vector @ left)) > 0.999
+    assert found.clean.shift.shape == (3, vision.layout((64, 64)).tokens)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_no_tensor_of_the_language_model_is_read(name, saved, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        "projlens_core.activations.config.open_checkpoint", lambda s: opened.append(open_checkpoint(s)) or opened[0]
+    )
+    vision = load_vision(str(saved(name)[1]))
+    checkpoint = opened[0]
+    text = [n for n in checkpoint.names if "lm_head" in n or (".layers." in n and "vis" not in n)]
+    unread = sum(checkpoint.info(n).nbytes for n in text)
+    whole = sum(checkpoint.info(n).nbytes for n in checkpoint.names)
+    header = open_checkpoint(saved(name)[1]).bytes_read
+    assert unread > 0
+    assert checkpoint.bytes_read - header <= whole - unread
+    assert sum(p.numel() for n, p in vision.model.named_parameters() if "language" in n or "text" in n) < 600
+
+
+def test_both_layouts_of_the_same_weights_are_the_same_model(saved, tmp_path):
+    model, folder = saved("qwen2_vl")
+    model.save_pretrained(tmp_path, save_original_format=False)
+    pico_families.IMAGE_PROCESSORS["qwen2_vl"]().save_pretrained(tmp_path)
+    assert load_vision(str(tmp_path)).key == load_vision(str(folder)).key
+
+
+def test_pictures_with_different_numbers_of_tokens_are_one_sentence(saved):
+    vision = load_vision(str(saved("qwen2_vl")[1]))
+    with pytest.raises(InvalidInput, match=r"64 × 64 px makes 256 .* 64 × 32 px makes 128.* trigger with a resolution"):
+        image_tokens(vision, [pico.images(1, size=size)[0] for size in SIZES[:2]])
+
+
+def test_tokens_of_a_family_come_from_the_cache_the_second_time(saved, monkeypatch):
+    vision = load_vision(str(saved("internvl")[1]))
+    images = pico.images(2, seed=5, size=(64, 64))
+    first = image_tokens(vision, images)
+    monkeypatch.setattr(FamilyVision, "encode", lambda self, images: pytest.fail("computed again"))
+    assert torch.equal(image_tokens(load_vision(str(saved("internvl")[1])), images), first)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("mllama", "cross-attention"), ("blip2", "Q-Former"), ("idefics2", "resampler"), ("fuyu", "no vision tower")],
+)
+def test_a_family_whose_tokens_are_not_taken_says_why(name, said, tmp_path):
+    pico_families.model(name).save_pretrained(tmp_path)
+    with pytest.raises(Unsupported, match=f"compared by its weights but not run: .*{said}"):
+        load_vision(str(tmp_path))
+
+
+def edit(folder, name, change):
+    content = json.loads((folder / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "kind", "said"),
+    [
+        ("config.json", lambda c: c["vision_config"].update(depth=10**9), InvalidInput, "num_hidden_layers 1000000000"),
+        ("config.json", lambda c: c["vision_config"].update(depth=900), InvalidInput, "but its weights hold"),
+        ("config.json", lambda c: c["vision_config"].update(depth=1), InvalidInput, "besides"),
+        (
+            "config.json",
+            lambda c: c["vision_config"].update(mlp_ratio=3),
+            InvalidInput,
+            "cannot be loaded|weights hold",
+        ),
+        ("config.json", lambda c: c.update(quantization_config={"quant_method": "x"}), Unsupported, "is quantised"),
+        ("preprocessor_config.json", lambda p: p["size"].update(shortest_edge=10**12), InvalidInput, "expected up to"),
+        ("preprocessor_config.json", lambda p: p.update(merge_size=0), InvalidInput, "fails on an image"),
+    ],
+)
+def test_a_model_that_cannot_be_trusted_is_one_sentence(file, change, kind, said, saved, tmp_path):
+    model, _ = saved("qwen2_vl")
+    model.save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS["qwen2_vl"]().save_pretrained(tmp_path)
+    edit(tmp_path, file, change)
+    with pytest.raises(kind, match=said) as caught:
+        load_vision(str(tmp_path))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_boxes_by_hand():
+    grid = one_grid(1, 2)
+    assert grid.boxes.tolist() == [[0, 0, 0.5, 1], [0.5, 0, 1, 1]]
+    assert centre_crop((200, 100)) == (0.25, 0.0, 0.75, 1.0)
+    two = tiles(2, 1, 1, thumbnail=True)
+    assert two.boxes.tolist() == [[0, 0, 1, 0.5], [0, 0.5, 1, 1], [0, 0, 1, 1]]
+    assert two.kinds == ("tile", "tile", "thumbnail")
+    assert two.only(["tile"]).tolist() == [0, 1]
+    assert tiles(1, 1, 3, thumbnail=False).grid == (3, 3)
