@@ -2,14 +2,22 @@
 
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard import components, pages, resources, state
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.exhibits import case as exhibits
+from projlens_core.exhibits import proof as proofs
 from projlens_core.sources import PREFIX, ZooEntry, resolve
+from projlens_core.weights import upload
+from projlens_core.weights.selection import WEIGHTS
 
-DETAILS = ("What changed", "What was opened", "What was not compared")
+DETAILS = ("What changed", "What was opened", "What was not compared", "The rest of the model")
+FORMS = (
+    "A checkpoint folder; a .safetensors, .bin, .pt, .pth or .gguf file; an adapter's folder; zoo:NAME; or "
+    "hub:OWNER/NAME@REVISION. Or upload weight files (with config.json or adapter_config.json) below."
+)
 
 
 def page() -> None:
@@ -90,14 +98,38 @@ def _own_files(*, expanded: bool) -> None:
     case = state.current_case()
     with st.expander("Open your own files", icon=":material/folder_open:", expanded=expanded):
         with st.form("own", border=False):
-            base = st.text_input(
-                "Base", case.base if case else "", help="A checkpoint folder, a .safetensors file or zoo:NAME."
-            )
-            suspect = st.text_input("Suspect", case.suspect if case else "")
-            control = st.text_input("Control (optional)", (case.control or "") if case else "")
+            named = {
+                role: (st.text_input(label, shown, help=FORMS), _uploader(role, label))
+                for role, label, shown in (
+                    ("base", "Base", case.base if case else ""),
+                    ("suspect", "Suspect", case.suspect if case else ""),
+                    ("control", "Control (optional)", (case.control or "") if case else ""),
+                )
+            }
             pressed = st.form_submit_button("Open", type="primary", width="stretch")
         if pressed:
-            _open(base.strip(), suspect.strip(), control.strip())
+            try:
+                specs = [_kept(files) if files else spec.strip() for spec, files in named.values()]
+            except ProjLensError as error:
+                components.failure(error, "Not opened")
+                return
+            _open(*specs)
+
+
+def _uploader(role: str, label: str) -> list[UploadedFile]:
+    """Files of one model that the browser sends instead of a path."""
+    return st.file_uploader(
+        f"{label}: upload instead",
+        type=[suffix.removeprefix(".") for suffix in (*WEIGHTS, ".json")],
+        accept_multiple_files=True,
+        max_upload_size=upload.MAX_FILE // 2**20,
+        key=f"upload-{role}",
+        label_visibility="collapsed",
+    )
+
+
+def _kept(files: list[UploadedFile]) -> str:
+    return str(upload.store([(file.name, file.getvalue()) for file in files]))
 
 
 def _open(base: str, suspect: str, control: str) -> None:
@@ -153,6 +185,8 @@ def _details(opened: OpenedCase) -> None:
             for warning in weights.warnings:
                 st.text(f"{weights.source}: {warning}")
         st.caption(read.caption)
+    elif view == DETAILS[3]:
+        _rest(opened.case)
     else:
         rows = [{"what": what, "why": why} for what, why in opened.delta.not_compared]
         if rows:
@@ -163,8 +197,24 @@ def _details(opened: OpenedCase) -> None:
             st.text("Everything the projector consists of was compared.")
 
 
+def _rest(case: Case) -> None:
+    """Tower, language model and files, compared on request: all of both models is read for it."""
+    if not resources.proved(case):
+        st.caption(f"{proofs.QUESTION} Reads all of both models once, at the disk's speed; nothing is run.")
+        if not st.button("Compare all the rest", icon=":material/fact_check:"):
+            return
+    try:
+        with components.progress() as progress:
+            found = resources.proof(case, progress)
+    except ProjLensError as error:
+        components.failure(error, "This cannot be compared")
+        return
+    components.exhibit(proofs.proof(found, case), control=False)
+
+
 _FORMATS = {
     "‖Δ‖": "%.4g",
+    "rounding": "%.2g",
     "relative change": "percent",
     "control's": "percent",
     "cosine": "%.5f",

@@ -1,5 +1,7 @@
 """What was opened, and what was changed in it: the first page of a case, from weights alone."""
 
+from dataclasses import asdict
+
 import pandas as pd
 
 from projlens_core.charts import spectrum
@@ -110,6 +112,7 @@ def changes(opened: OpenedCase) -> Table:
                 "tensor": tensor.name,
                 "shape": " × ".join(map(str, tensor.shape)),
                 "‖Δ‖": tensor.frobenius,
+                "rounding": tensor.rounding.frobenius if tensor.rounding else None,
                 "relative change": tensor.relative_change,
                 "control's": control.get(tensor.name),
                 "cosine": tensor.cosine,
@@ -124,6 +127,7 @@ def changes(opened: OpenedCase) -> Table:
         "How to read this: one row a tensor; a relative change far above the control's is where to look.",
         {
             "‖Δ‖": "Frobenius norm of suspect − base",
+            "rounding": "the ‖Δ‖ that storing the values in their types leaves by itself; empty where it is not known",
             "relative change": "‖Δ‖ / ‖base‖",
             "control's": "‖Δ‖ / ‖base‖ of the control",
             "cosine": "between base and suspect as vectors",
@@ -171,6 +175,7 @@ def _data(opened: OpenedCase) -> dict:
         },
         "family": opened.family.name,
         "changed": opened.delta.changed,
+        "rounding": {t.name: asdict(t.rounding) if t.rounding else None for t in opened.delta.tensors},
         "not_compared": [list(pair) for pair in opened.delta.not_compared],
         "settings_changed": [list(change) for change in opened.delta.settings_changed],
         "matrices": {

@@ -57,6 +57,8 @@ def read_header(file: ByteSource) -> dict[str, TensorInfo]:
 
 def dequantised(data: bytearray, kind: str) -> torch.Tensor:
     """The float32 values (n,) of whole blocks of the GGUF type `kind`; Unsupported if the library cannot restore it."""
+    if not data:
+        return torch.empty(0)
     quant = GGMLQuantizationType[kind]
     blocks = np.frombuffer(data, dtype=np.uint8).reshape(-1, GGML_QUANT_SIZES[quant][1])
     try:
@@ -145,9 +147,10 @@ class _Parser:
 
     def _info(self, name: str, shape: tuple[int, ...], quant: GGMLQuantizationType, begin: int) -> TensorInfo:
         block, size = GGML_QUANT_SIZES[quant]
-        if shape and shape[-1] % block:
+        row = shape[-1] if shape else 1
+        if row % block:
             raise InvalidInput(
-                f"Tensor {name[:80]!r} in {self.file.name} has rows of {shape[-1]:,}, which are no whole blocks of "
+                f"Tensor {name[:80]!r} in {self.file.name} has rows of {row:,}, which are no whole blocks of "
                 f"{block} as {quant.name} stores them."
             )
         nbytes = math.prod(shape) // block * size

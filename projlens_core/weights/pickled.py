@@ -11,6 +11,7 @@ import io
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 
@@ -74,7 +75,9 @@ def read_header(file: ByteSource) -> dict[str, TensorInfo]:
 
 def _load(file: ByteSource, stream: io.IOBase, device: str) -> object:
     try:
-        return torch.load(stream, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch remarks about a damaged file is said by the error
+            return torch.load(stream, map_location=device, weights_only=True)
     except _BROKEN as error:
         if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise InvalidInput(

@@ -137,3 +137,31 @@ def test_a_name_with_markup_is_shown_as_it_is(open_page, models, tmp_path):
     assert not app.exception
     assert "<b>*bold*</b> :red[x]" in texts(app)
     assert not any("bold" in element.value for element in app.markdown)
+
+
+def test_an_uploaded_projector_opens_as_the_suspect(open_page, models, tmp_path):
+    file = pico.projector_file(models.suspect, tmp_path / "projector.safetensors")
+    app = open_page(params={"base": str(models.base), "suspect": str(models.base)})
+    app.file_uploader(key="upload-suspect").set_value([("projector.safetensors", file.read_bytes(), "")])
+    app.button[0].click().run()
+    assert not app.exception
+    assert app.query_params["suspect"].endswith("/projector.safetensors")
+    assert titles(app)
+
+
+def test_an_uploaded_pickle_that_asks_for_code_is_one_sentence(open_page, models):
+    app = open_page(params={"base": str(models.base), "suspect": str(models.suspect)})
+    app.file_uploader(key="upload-suspect").set_value([("x.bin", b"cos\nsystem\n(S'false'\ntR.", "")])
+    app.button[0].click().run()
+    assert not app.exception
+    assert "asks its loader to call 'os.system'" in texts(app)
+
+
+def test_the_rest_of_the_model_is_compared_on_request(open_page):
+    app = open_page()
+    app.segmented_control(key="case_view").set_value("The rest of the model").run()
+    next(button for button in app.button if button.label == "Compare all the rest").click().run()
+    assert not app.exception
+    assert [card.label for card in app.metric][-3:] == ["Same", "Changed", "Not compared"]
+    assert app.metric[-2].value.startswith("0 of ")
+    assert "language model" in list(app.dataframe[0].value["part"])

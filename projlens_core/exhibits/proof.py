@@ -1,0 +1,49 @@
+"""What of the suspect equals its base outside the projector: counts by part, and every finding."""
+
+from dataclasses import asdict
+
+import pandas as pd
+
+from projlens_core.evidence.case import Case
+from projlens_core.evidence.exhibit import Exhibit, Metric, Table
+from projlens_core.weights.proof import CHANGED, NOT_COMPARED, SAME, Proof
+
+TITLE = "The rest of the model"
+QUESTION = "Is the projector all that was changed?"
+_ORDER = (CHANGED, NOT_COMPARED, SAME)
+
+
+def proof(found: Proof, case: Case) -> Exhibit:
+    """Headline counts, a table by part, and a table of all findings, what changed first."""
+    rows = sorted(found.findings, key=lambda finding: _ORDER.index(finding.status))
+    total = len(found.findings)
+    counts = [{"part": part} | by_status for part, by_status in found.counts.items()]
+    return Exhibit(
+        key="proof",
+        title=TITLE,
+        question=QUESTION,
+        metrics=tuple(
+            Metric(s.capitalize(), f"{len(found.of(s)):,} of {total:,}") for s in (SAME, CHANGED, NOT_COMPARED)
+        ),
+        tables=(
+            Table(
+                "rest-by-part", pd.DataFrame(counts), "Tensors and files outside the projector, by what they belong to."
+            ),
+            Table(
+                "rest",
+                pd.DataFrame([asdict(finding) for finding in rows], columns=["name", "part", "status", "reason"]),
+                "How to read this: a change outside the projector is one that its spectra do not show.",
+                {"reason": "how it was compared, how far it moved, or why it was not compared"},
+            ),
+        ),
+        data={
+            "settings": case.to_params(),
+            "bytes_read": found.bytes_read,
+            "counts": found.counts,
+            "findings": [asdict(finding) for finding in found.findings],
+        },
+        notes=(
+            f"{found.bytes_read:,} bytes were read for this. "
+            "Same means equal to the base; whether the base is harmless is another question.",
+        ),
+    )
