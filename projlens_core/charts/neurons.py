@@ -65,8 +65,8 @@ def clean_against_triggered(title: str, finding: Finding, colour: str, limit: fl
 
 
 def _band(clean: np.ndarray, width: np.ndarray, limit: float) -> pd.DataFrame:
-    """The diagonal ± the median width of the units in each twentieth of the magnitudes, for the length of the axis."""
-    parts = np.array_split(np.argsort(clean, kind="stable"), min(20, len(clean)))
+    """The diagonal ± the median width of the units in each tenth of the magnitudes, for the length of the axis."""
+    parts = np.array_split(np.argsort(clean, kind="stable"), min(10, len(clean)))
     centres = np.array([0.0, *(np.median(clean[part]) for part in parts), limit])
     widths = np.array([0.0, *(np.median(width[part]) for part in parts), 0.0])
     widths[-1] = widths[-2]
@@ -111,7 +111,7 @@ def distributions(title: str, units: Units, limit: float) -> alt.Chart:
 def ranked(
     title: str, measure: str, unit_numbers: Sequence[int], values: Mapping[str, np.ndarray], chance: np.ndarray
 ) -> alt.LayerChart:
-    """The suspect's leading units as bars, the same units of the other projectors as ticks, chance as a dashed one.
+    """The suspect's leading units as bars, the same units of the other projectors as marks, chance as pale bars behind.
 
     values: {role: figure of each unit}, chance: what the suspect's figure would reach by chance, NaN where unknown;
     all in the order of unit_numbers.
@@ -120,7 +120,7 @@ def ranked(
     frame = pd.concat(
         pd.DataFrame({"unit": order, "projector": role, "value": figures}) for role, figures in values.items()
     )
-    y = alt.Y("unit:N", sort=order, title="hidden unit", axis=alt.Axis(ticks=False, grid=False))
+    y = alt.Y("unit:N", sort=order, title="hidden unit", axis=alt.Axis(ticks=False, grid=False, labelOverlap=False))
     x = alt.X("value:Q", title=measure, axis=alt.Axis(tickCount=5))
     colour = alt.Color("projector:N", scale=PROJECTORS, legend=alt.Legend(**KEY | {"orient": "bottom-right"}))
     tooltip = [
@@ -128,12 +128,12 @@ def ranked(
         alt.Tooltip("projector:N"),
         alt.Tooltip("value:Q", title=measure, format=".4g"),
     ]
-    bars = alt.Chart(frame[frame.projector == "suspect"]).mark_bar(height=9)
-    others = alt.Chart(frame[frame.projector != "suspect"]).mark_tick(thickness=3, height=13)
     limit = (
         alt.Chart(pd.DataFrame({"unit": order, "value": chance}).dropna())
-        .mark_tick(thickness=0, height=13, stroke=palette.NULL, strokeWidth=1.5, strokeDash=[3, 2])
-        .encode(x=x, y=y, tooltip=[alt.Tooltip("value:Q", title="chance reaches", format=".4g")])
+        .mark_bar(height=15, color=palette.NULL, fillOpacity=0.25, stroke=palette.NULL, strokeDash=[3, 2])
+        .encode(x=x, y=y, tooltip=[tooltip[0], alt.Tooltip("value:Q", title="chance reaches", format=".4g")])
     )
+    bars = alt.Chart(frame[frame.projector == "suspect"]).mark_bar(height=7)
+    others = alt.Chart(frame[frame.projector != "suspect"]).mark_tick(thickness=3, height=13)
     layers = [chart.encode(x=x, y=y, color=colour, tooltip=tooltip) for chart in (bars, others)]
-    return finished(alt.layer(*layers, limit), title, 18 * len(order) + 70)
+    return finished(alt.layer(limit, *layers), title, 18 * len(order) + 70)

@@ -23,10 +23,10 @@ RANKINGS: dict[Ranking, tuple[str, str]] = {  # title of the chart, and what its
     "change": ("Largest trigger-activated change", "mean |a_triggered − a_clean|"),
 }
 _CHANCE = {
-    "difference": "the dashed mark is how far halves of the clean pictures differ by chance",
-    "ratio": "the dashed mark is the ratio that halves of the clean pictures reach by chance",
-    "quiescent-active": "the dashed mark is what the unit's clean magnitude may grow to by chance",
-    "change": "the dashed mark is what changing the whole picture does, instead of adding the trigger",
+    "difference": "the pale bar is how far halves of the clean pictures differ by chance",
+    "ratio": "the pale bar is the ratio that halves of the clean pictures reach by chance",
+    "quiescent-active": "the pale bar is what the unit's clean magnitude may grow to by chance",
+    "change": "the pale bar is what another picture does, instead of the trigger",
 }
 COLUMNS = {
     "Neuron_ID": "The unit's row in the layer before the activation function, from 0.",
@@ -76,9 +76,9 @@ def answer(findings: Mapping[str, Finding]) -> str:
     if suspect.switched_on.value == 0:
         verdict = "No unit is switched on by the trigger alone"
     elif more:
-        verdict = "More units are switched on by the trigger than in the projectors beside it"
+        verdict = "The trigger switches on more units than in the projectors beside it"
     else:
-        verdict = "No more units are switched on by the trigger than the intervals beside it allow"
+        verdict = "The trigger switches on no more units than in the projectors beside it"
     own, apart = suspect.switched_on, suspect.distance
     gained = {role: findings[role].gain.moved for role in ("suspect", "control") if role in findings}
     anew = ", ".join(f"{count.value} ({count.low}–{count.high}) in the {role}" for role, count in gained.items())
@@ -122,21 +122,21 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
     units = len(suspect.switches)
     cards = [
         _counted(
-            "Units the trigger switches on",
+            "Switched on",
             suspect.switched_on,
             control and control.switched_on,
             f"Of the {QUIET:.0%} least active on clean pictures, those that the trigger raises beyond chance and at "
             f"least {SWITCHED_ON:g}-fold. In base: {_number(base.switched_on)}.",
         ),
         _counted(
-            "Units with a new response",
+            "Respond anew",
             suspect.gain.moved,
             control and control.gain.moved,
             f"Of {units} units, those in which suspect minus base reacts to the trigger further than halves of the "
             f"clean pictures differ; at most {RATE:.0%} of them are expected to be there by chance.",
         ),
         _counted(
-            "Units that respond at all",
+            "Respond at all",
             suspect.response.moved,
             control and control.response.moved,
             f"Of {units} units, those whose magnitude the trigger moves further than halves of the clean pictures "
@@ -149,7 +149,7 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
             "Distributions apart",
             f"{apart.value:.1%}" if apart else "–",
             f"{theirs.value:.1%}" if theirs else None,
-            f"{apart.low:.1%}–{apart.high:.1%}" if apart else None,
+            f"{100 * apart.low:.1f}–{apart.high:.1%}" if apart else None,
             "Mean distance between the quantiles of clean and of triggered magnitudes over all units, as a share of "
             "the mean magnitude. " + (f"Halves of the clean pictures: up to {apart.chance:.1%}." if apart else ""),
         )
