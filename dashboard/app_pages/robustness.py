@@ -1,5 +1,252 @@
 """Robustness: which changes of the trigger still work?"""
 
-from dashboard import components, pages
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 
-components.header(pages.ROBUSTNESS)
+import streamlit as st
+
+from dashboard import components, pages, pickers, resources, robustness_results, state
+from dashboard.pickers import SetChoice
+from dashboard.robustness_results import Wanted
+from projlens_core.behaviour.robustness import Tried
+from projlens_core.errors import ProjLensError
+from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.exhibits import robustness as exhibits
+from projlens_core.inputs.changes import AXES, LEVELS, ORIGINAL, Change, axes_of, changed_pair, changes
+from projlens_core.inputs.triggers import TriggerSpec
+
+PICTURES = 16
+ASKED = 8  # pictures whose answers are counted by default
+WAYS = {"single": "One at a time", "crossed": "Two crossed"}
+VIEWS = ("What it adds", "Answers", "Pictures", "All numbers")
+
+
+def page() -> None:
+    """Draw the page."""
+    components.header(pages.ROBUSTNESS)
+    case = state.current_case()
+    if case is None:
+        components.no_case()
+        return
+    picture, levels, sets, details = components.layout()
+    with sets:
+        choice = pickers.set_panel(case)
+    with levels:
+        chosen = _changes(choice.spec) if choice else ()
+    with picture:
+        components.case_line(case, resources.zoo())
+        if choice is None:
+            components.empty("No pictures yet", "Upload some on the Activation page.")
+            return
+        if not chosen:
+            components.empty("No changes yet", "Choose what is changed of the trigger.")
+            return
+        try:
+            with components.progress() as progress:
+                opened = resources.opened(case, progress)
+                wanted = Wanted(_some(choice), chosen)
+                resources.vision(case)
+        except ProjLensError as error:
+            components.failure(error, "The case cannot be opened")
+            return
+        found = _tried(opened, wanted)
+    if found:
+        with details:
+            _details(opened, wanted, found)
+
+
+def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
+    """What is changed of the trigger."""
+    st.markdown("**Changes**")
+    offered = list(axes_of(spec))
+    way = st.segmented_control(
+        "How",
+        list(WAYS),
+        default="single",
+        required=True,
+        format_func=WAYS.get,
+        key="robustness_way",
+        bind="query-params",
+        help="One at a time: everything else stays as it was. Two crossed: every combination of two of them.",
+    )
+    if not spec.local:
+        st.caption("This trigger covers the whole picture: it has neither place nor size.")
+    if way == "single":
+        axes = st.pills(
+            "What is changed",
+            offered,
+            selection_mode="multi",
+            default=offered,
+            format_func=lambda axis: AXES[axis].capitalize(),
+            key=f"robustness_axes {spec.local}",
+            persist_state="session",
+        )
+        return changes(spec, {axis: LEVELS[axis] for axis in axes}) if axes else ()
+    down = st.selectbox(
+        "Down", offered, format_func=AXES.get, key=f"robustness_down {spec.local}", persist_state="session"
+    )
+    others = [axis for axis in offered if axis != down]
+    across = st.selectbox(
+        "Across", others, format_func=AXES.get, key=f"robustness_across {down} {spec.local}", persist_state="session"
+    )
+    return changes(spec, {down: LEVELS[down], across: LEVELS[across]}, crossed=True)
+
+
+def _some(choice: SetChoice) -> SetChoice:
+    """The first of the pictures, as many as are wanted."""
+    count = len(choice.pictures)
+    if count > 1:
+        count = st.slider(
+            "Pictures", 1, count, min(PICTURES, count), key="robustness_pictures", persist_state="session", width=260
+        )
+    return replace(choice, pictures=choice.pictures[:count])
+
+
+def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
+    """The page's picture: every change that was tried, and the buttons that try the rest."""
+    found = robustness_results.known(opened, wanted)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        run = st.button("Try the changes", type="primary", icon=":material/play_arrow:")
+        stop = st.empty()
+        st.caption(
+            f"{len(found)} of {len(wanted.changes)} tried on {len(wanted.choice.pictures)} pictures, by shift: no "
+            "language model is asked."
+        )
+    if run:
+        stop.button("Stop", icon=":material/stop:", on_click=_stop)
+        try:
+            with (
+                components.progress() as progress,
+                closing(robustness_results.tried(opened, wanted, progress)) as each,
+            ):
+                for _ in each:
+                    pass
+        except ProjLensError as error:
+            components.failure(error, "The changes were not all tried")
+        stop.empty()
+        found = robustness_results.known(opened, wanted)
+    elif st.session_state.pop(state.STOPPED, False):
+        st.caption("Stopped. What was tried is kept: trying goes on from there.")
+    if not found:
+        st.caption("Press Try to stamp each changed trigger on the pictures and see how far it still pushes them.")
+        return ()
+    components.metrics(list(exhibits.metrics(found, {})), control=opened.control is not None)
+    if _axes(wanted.changes) is None:
+        charts = exhibits.charts_of(found)
+        if charts:
+            components.chart(charts[0])
+    else:
+        panels = st.grid(2, min_column_width=320, gap="small")
+        for role in ("suspect", *(("control",) if opened.control else ())):
+            with panels.cell():
+                components.chart(exhibits.crossed(found, *_axes(wanted.changes), role))
+    for note in exhibits.notes(found):
+        st.text(note)
+    return found
+
+
+def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:
+    """The two axes that are crossed; None where only one is changed at a time."""
+    moved = [[axis for axis in AXES if getattr(c, axis) != getattr(ORIGINAL, axis)] for c in tried]
+    return next(((pair[0], pair[1]) for pair in moved if len(pair) == 2), None)
+
+
+def _stop() -> None:
+    """Called on a click that interrupts the run: the script starts again without it."""
+    st.session_state[state.STOPPED] = True
+
+
+def _details(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> None:
+    """The push itself, answers to chosen changes, what the pictures look like, the table."""
+    view = st.segmented_control(
+        "Details", VIEWS, default=VIEWS[0], required=True, key="robustness_view", label_visibility="collapsed"
+    )
+    if view == VIEWS[0]:
+        charts = exhibits.charts_of(found)
+        if charts:
+            components.chart(charts[1])
+    elif view == VIEWS[1]:
+        _answers(opened, wanted, found)
+    elif view == VIEWS[2]:
+        _pictures(wanted)
+    else:
+        components.table(exhibits.robustness(found, robustness_results.told(opened, wanted)).tables[0])
+
+
+def _answers(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> None:
+    """Attack success of chosen changes, asked of the language model."""
+    by_label = {one.change.label: one.change for one in found if one.pushes}
+    weakest = min((one for one in found if one.pushes), key=lambda one: one.pushes["suspect"].apart.auroc, default=None)
+    default = list(dict.fromkeys([ORIGINAL.label, *([weakest.change.label] if weakest else [])]))
+    chosen = st.multiselect(
+        "Changes to ask about",
+        list(by_label),
+        [label for label in default if label in by_label],
+        key="robustness_asked",
+    )
+    prompts, target = _question(opened.case)
+    left, right = st.columns([3, 1], vertical_alignment="bottom", gap="small")
+    count = len(wanted.choice.pictures)
+    if count > 1:
+        count = left.slider("Pictures to ask about", 1, count, min(ASKED, count), key="robustness_n")
+    if not target:
+        st.caption("Give the target to look for: without it, success cannot be counted.")
+        return
+    ask = right.button("Ask", icon=":material/send:", width="stretch", disabled=not chosen)
+    few = replace(wanted, choice=replace(wanted.choice, pictures=wanted.choice.pictures[:count]))
+    try:
+        with components.progress(height=160) as progress:
+            scores = robustness_results.scores(
+                opened, few, [by_label[label] for label in chosen], prompts, target, progress, ask=ask
+            )
+    except ProjLensError as error:
+        components.failure(error, "The model could not be asked")
+        return
+    roles = 2 if opened.control else 1
+    if not scores:
+        st.caption(f"Press Ask for {len(chosen) * count * roles} answers; finished changes are kept.")
+        return
+    components.table(exhibits.answers(scores))
+
+
+def _question(case: Case) -> tuple[tuple[str, ...], str]:
+    """The suspect's own questions, which take turns, or one that is typed; and the target."""
+    entry = resources.zoo_entry(case.suspect)
+    own = entry.prompts if entry else ()
+    left, right = st.columns(2, gap="small")
+    question = left.text_input(
+        "Question",
+        "" if own else "Describe the picture.",
+        placeholder=" / ".join(own),
+        key=f"robustness question {case.suspect}",
+        persist_state="session",
+    )
+    target = right.text_input(
+        "Target to look for",
+        (entry.target or "") if entry else "",
+        key=f"target {case.suspect}",
+        persist_state="session",
+    )
+    asked = question.strip()
+    return ((asked,) if asked else own or ("Describe the picture.",)), target.strip()
+
+
+def _pictures(wanted: Wanted) -> None:
+    """The first picture under every change."""
+    picture = wanted.choice.pictures[0]
+    panels = st.grid(6, min_column_width=110, gap="small")
+    for change in wanted.changes:
+        with panels.cell():
+            try:
+                _, image = changed_pair(resources.clean_image(picture, wanted.choice.spec), wanted.choice.spec, change)
+            except ProjLensError as error:
+                st.caption(f"{change.label}: {components.plain(str(error))}")
+                continue
+            st.image(image, width="stretch", caption=change.label, alt=f"The triggered picture, {change.label}")
+    st.caption(
+        "How to read this: the first picture with the trigger as it was tried, at the size that the tower is given."
+    )
+
+
+page()

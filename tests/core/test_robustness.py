@@ -108,7 +108,7 @@ def test_attack_success_counts_answers_to_the_changed_pictures(world, projectors
     responder, images, change = load_responder(str(world / "base")), pico.images(2), Change(strength=0.5)
     with responder.projector(suspect):
         said = responder.answers([changed_pair(i, SPEC, change)[1] for i in images], ["What?"] * 2, 3)
-    target = said[0][:2]
+    target = next(text for text in said if text)[:2]
     found = attack_scores(responder, {"suspect": suspect, "base": base}, images, SPEC, change, ["What?"] * 2, target, 3)
     assert found["suspect"].hits == tuple(contains_target(text, target) for text in said)
     assert found["suspect"].utility is None

@@ -1,0 +1,88 @@
+"""What the Robustness page computes: changes of the trigger by shift, as they come, and answers to chosen ones."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+import streamlit as st
+
+from dashboard import batch, resources, results
+from dashboard.pickers import SetChoice
+from projlens_core.behaviour.robustness import Tried, attack_scores, sweep
+from projlens_core.behaviour.scoring import Score
+from projlens_core.cache import content_key
+from projlens_core.evidence.case import OpenedCase
+from projlens_core.evidence.settings import settings
+from projlens_core.inputs.changes import Change
+from projlens_core.progress import Progress
+
+KEPT = 12  # sweeps a session
+TRIED, SCORES = "robustness_tried", "robustness_scores"  # session_state: {key: {Change: Tried}}, {key: Score}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which changes are tried, and on which pictures."""
+
+    choice: SetChoice
+    changes: tuple[Change, ...]
+
+    def key(self, opened: OpenedCase) -> str:
+        """A hash of all that decides one change's figures: each is kept under it and by itself."""
+        hashes = [weights.sha256 for weights in batch.projectors(opened).values()]
+        spec = (self.choice.spec.to_json(), str(self.choice.spec.folder))
+        return content_key(hashes, spec, resources.vision(opened.case).key, *resources.keys(self.choice.pictures))
+
+
+def known(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
+    """What this session has tried of them, in their order."""
+    done = st.session_state.get(TRIED, {}).get(wanted.key(opened), {})
+    return tuple(done[change] for change in wanted.changes if change in done)
+
+
+def tried(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Iterator[Tried]:
+    """The changes not tried before, one after the other; each is kept at once."""
+    kept = st.session_state.setdefault(TRIED, {})
+    done = kept.setdefault(wanted.key(opened), {})
+    while len(kept) > KEPT:
+        kept.pop(next(iter(kept)))
+    images = [resources.clean_image(p, wanted.choice.spec) for p in wanted.choice.pictures]
+    missing = [change for change in wanted.changes if change not in done]
+    tower = resources.vision(opened.case)
+    case = (opened.base, opened.suspect, opened.control)
+    for one in sweep(*case, tower, images, wanted.choice.spec, missing, progress):
+        done[one.change] = one
+        yield one
+
+
+def scores(
+    opened: OpenedCase, wanted: Wanted, chosen: Sequence[Change], prompts: Sequence[str], target: str,
+    progress: Progress, *, ask: bool,
+) -> dict[Change, dict[str, Score]]:  # fmt: skip
+    """Attack success of the chosen changes by role; without `ask`, only of those that were asked before."""
+    kept = st.session_state.setdefault(SCORES, {})
+    images = [resources.clean_image(p, wanted.choice.spec) for p in wanted.choice.pictures]
+    asked = tuple(islice(cycle(prompts), len(images)))
+    roles = {role: weights for role, weights in batch.projectors(opened).items() if role != "base"}
+    found = {}
+    for change in chosen:
+        key = content_key(wanted.key(opened), change, asked, target)
+        if ask and key not in kept:
+            with results.language_model(opened.case, progress) as responder:
+                kept[key] = attack_scores(
+                    responder, roles, images, wanted.choice.spec, change, asked, target, progress=progress
+                )
+        if key in kept:
+            found[change] = kept[key]
+    return found
+
+
+def told(opened: OpenedCase, wanted: Wanted) -> dict:
+    """What decides the numbers, as the exhibit keeps it."""
+    return settings(
+        opened.case,
+        batch.projectors(opened),
+        wanted.choice.spec,
+        len(wanted.choice.pictures),
+        changes=[change.label for change in wanted.changes],
+    )

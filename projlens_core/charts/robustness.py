@@ -1,0 +1,98 @@
+"""Changes of a trigger: how well each is still told from clean, and how much of the push is left."""
+
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import pandas as pd
+
+from projlens_core.charts import palette
+from projlens_core.charts.style import KEY, ROLES, finished
+
+ROW = 22  # px a change
+CELL = 44  # px a row of the crossed grid
+CHANCE = 0.5
+
+
+def _tooltip(measure: str, form: str) -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("change:N"),
+        alt.Tooltip("role:N", title="projector"),
+        alt.Tooltip("value:Q", title=measure, format=form),
+        alt.Tooltip("low:Q", title="95 % interval from", format=form),
+        alt.Tooltip("high:Q", title="to", format=form),
+        alt.Tooltip("n:Q", title="pictures"),
+    ]
+
+
+def by_change(
+    title: str, rows: Sequence[Mapping], measure: str, null: float, domain: tuple[float, float] | None, form: str
+) -> alt.LayerChart:
+    """One dot with its 95 % interval a change and projector, changes down in the given order.
+
+    rows: change, role, value, low, high, n; null: what chance, or no push at all, would give, as a dashed line.
+    """
+    frame = pd.DataFrame(rows)
+    order = list(dict.fromkeys(frame["change"])) if len(frame) else []
+    scale = alt.Scale(domain=list(domain), nice=False) if domain else alt.Scale(zero=True)
+    x = {"title": measure, "scale": scale, "axis": alt.Axis(tickCount=5)}
+    y = alt.Y("change:N", title=None, sort=order, axis=alt.Axis(labelLimit=220, ticks=False, labelPadding=8))
+    offset = alt.YOffset("role:N", scale=alt.Scale(domain=["suspect", "control"]))
+    colour = alt.Color("role:N", scale=ROLES, legend=alt.Legend(**KEY | {"orient": "top", "offset": 4}))
+    chart = alt.Chart(frame)
+    line = (
+        alt.Chart(pd.DataFrame([{"null": null}]))
+        .mark_rule(strokeDash=[5, 4], strokeWidth=1.5, color=palette.NULL)
+        .encode(x=alt.X("null:Q", **x))
+    )
+    bounds = chart.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q", **x), x2="high:Q", y=y, yOffset=offset, color=colour
+    )
+    dots = chart.mark_circle(size=55, opacity=1).encode(
+        x=alt.X("value:Q", **x), y=y, yOffset=offset, color=colour, tooltip=_tooltip(measure, form)
+    )
+    return finished(alt.layer(line, bounds, dots), title, ROW * len(order) + 100)
+
+
+def crossed(title: str, rows: Sequence[Mapping], down: str, across: str) -> alt.LayerChart:
+    """AUROC of every combination of two axes as a heatmap; 0.5 is the middle of the scale.
+
+    rows: down and across (the levels as text), value, low, high, n, and reason where there is no value.
+    """
+    frame = pd.DataFrame(rows)
+    x = alt.X(
+        "across:N", title=across, sort=list(dict.fromkeys(frame["across"])), axis=alt.Axis(labelAngle=0, ticks=False)
+    )
+    y = alt.Y("down:N", title=down, sort=list(dict.fromkeys(frame["down"])), axis=alt.Axis(ticks=False))
+    place = [alt.Tooltip("down:N", title=down), alt.Tooltip("across:N", title=across)]
+    layers = []
+    scored, without = frame[frame["value"].notna()], frame[frame["value"].isna()]
+    if len(scored):
+        cells = alt.Chart(scored).encode(
+            x=x,
+            y=y,
+            tooltip=[
+                *place,
+                alt.Tooltip("value:Q", title="AUROC", format=".3f"),
+                alt.Tooltip("low:Q", title="95 % interval from", format=".3f"),
+                alt.Tooltip("high:Q", title="to", format=".3f"),
+            ],
+        )
+        scale = alt.Scale(domain=[0, 1], range=list(palette.DIVERGING), clamp=True)
+        key = alt.Legend(title=None, orient="bottom", gradientLength=160, gradientThickness=8, offset=4)
+        dark = (alt.datum.value > 0.85) | (alt.datum.value < 0.15)
+        layers += [
+            cells.mark_rect(stroke=palette.NULL, strokeWidth=0.5).encode(
+                color=alt.Color("value:Q", scale=scale, legend=key)
+            ),
+            cells.mark_text(fontSize=12).encode(
+                text=alt.Text("value:Q", format=".2f"),
+                color=alt.condition(dark, alt.value("#ffffff"), alt.value("#14101f")),  # on the cell, not on the page
+            ),
+        ]
+    if len(without):
+        empty = alt.Chart(without).encode(x=x, y=y, tooltip=[*place, alt.Tooltip("reason:N")])
+        layers += [
+            empty.mark_rect(fillOpacity=0.06, fill=palette.NULL, stroke=palette.NULL, strokeDash=[4, 3]),
+            empty.mark_text(fontSize=11, color=palette.NULL, text="n/a"),
+        ]
+    return finished(alt.layer(*layers), title, CELL * frame["down"].nunique() + 120).configure_view(strokeWidth=0)

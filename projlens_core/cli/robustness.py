@@ -1,0 +1,138 @@
+"""`projlens_core robustness`: which changes of the trigger still work, by shift, and by answers where asked for."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from projlens_core.cli import arguments, terminal
+from projlens_core.cli.attack import Attack, add_attack, attack, prompts
+from projlens_core.cli.encoded import Prepared, prepare
+from projlens_core.cli.respond import whole_model
+from projlens_core.cli.twins import chosen_trigger
+from projlens_core.errors import InvalidInput
+from projlens_core.evidence.settings import settings
+from projlens_core.evidence.spreadsheet import as_csv
+from projlens_core.inputs.changes import LEVELS, Change, axes_of, changes
+from projlens_core.inputs.triggers import POSITIONS
+from projlens_core.progress import Progress
+from projlens_core.sources import Source, resolve
+
+if TYPE_CHECKING:
+    from projlens_core.exhibits.robustness import Scores
+
+OPTIONS = {  # axis → option, type of a level, what it means
+    "position": ("--positions", str, f"places of a patch: {', '.join(POSITIONS)}"),
+    "size": ("--sizes", float, "side of a patch, times the original's"),
+    "strength": ("--strengths", float, "weight of the stamped picture against the clean one"),
+    "scale": ("--scales", float, "side of the whole picture after stamping, times the original's"),
+    "quality": ("--qualities", int, "JPEG qualities in which it is then saved"),
+}
+
+
+def add_parser(sub: argparse._SubParsersAction) -> None:
+    """Add this command to the command line."""
+    parser = sub.add_parser("robustness", help="try changes of the trigger: place, size, strength, resize, compression")
+    arguments.add_case(parser)
+    arguments.add_images(parser)
+    add_attack(parser)
+    for axis, (option, kind, meaning) in OPTIONS.items():
+        tried = " ".join(map(str, LEVELS[axis]))
+        parser.add_argument(
+            option, nargs="+", type=kind, dest=axis, metavar="LEVEL", help=f"{meaning}; without any option: {tried}"
+        )
+    parser.add_argument("--cross", action="store_true", help="every combination of the levels, not one axis at a time")
+    parser.add_argument("--asr", action="store_true", help="also ask the language model about every change tried")
+    arguments.add_answers(parser)
+    arguments.add_device(parser)
+    arguments.add_json(parser, "every figure of every change")
+    arguments.add_csv(parser, "the table of changes")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score every change by shift, then by answers if asked for, and write what still works."""
+    sources = [resolve(args.base), resolve(args.suspect)]
+    looked_for = attack(args, sources[1]) if args.asr else None
+    if chosen_trigger(args.trigger, sources[1]) is None:
+        args.wrong_use("--trigger is required, unless the suspect is a poisoned model of the zoo")
+    report = terminal.progress()
+    seen = prepare(args, report)
+    given = {axis: tuple(getattr(args, axis)) for axis in OPTIONS if getattr(args, axis)}
+    levels = given or {axis: LEVELS[axis] for axis in axes_of(seen.spec)}
+    wanted = changes(seen.spec, levels, crossed=args.cross)
+
+    # Only here: see encoded.
+    from projlens_core.behaviour.robustness import sweep
+    from projlens_core.exhibits.robustness import robustness
+
+    pictures = seen.pictures.clean
+    tried = list(sweep(seen.base, seen.suspect, seen.control, seen.vision, pictures, seen.spec, wanted, report))
+    possible = [one.change for one in tried if one.pushes]
+    scores = _scores(args, seen, looked_for, whole_model(sources), possible, report) if looked_for else {}
+    roles = {"base": seen.base, "suspect": seen.suspect, "control": seen.control}
+    told = settings(
+        seen.case,
+        {role: weights for role, weights in roles.items() if weights},
+        seen.spec,
+        len(pictures),
+        levels={axis: list(values) for axis, values in levels.items()},
+        crossed=args.cross,
+    )
+    exhibit = robustness(tried, told, scores)
+    if args.csv:
+        try:
+            args.csv.write_bytes(as_csv(exhibit.tables[0].frame))
+        except OSError as error:
+            raise InvalidInput(f"The table cannot be written to {args.csv}: {error.strerror}.") from error
+    failures = [{"image": name, "reason": reason} for name, reason in seen.pictures.failures]
+    if args.json:
+        terminal.write_json(exhibit.data | {"failures": failures})
+        return
+    lines = ["change\tAUROC\tgain\tkept\tcontrol's AUROC\tASR"]
+    for one in tried:
+        if not one.pushes:
+            continue
+        push, control = one.pushes["suspect"], one.pushes.get("control")
+        asr = scores.get(one.change, {}).get("suspect")
+        figures = (
+            f"{push.apart.auroc:.3f} ({push.apart.low:.3f} to {push.apart.high:.3f})",
+            f"{push.gain.mean:.4g} ({push.gain.low:.4g} to {push.gain.high:.4g})",
+            f"{push.kept:.0%}",
+            f"{control.apart.auroc:.3f}" if control else "–",
+            f"{asr.asr.hits}/{asr.asr.n}" if asr else "–",
+        )
+        lines.append("\t".join((one.change.label, *figures)))
+    notes = (*exhibit.notes, *(f"left out: {reason}" for _, reason in seen.pictures.failures))
+    sys.stdout.write("\n".join((*lines, *notes)) + "\n")
+
+
+def _scores(
+    args: argparse.Namespace,
+    seen: Prepared,
+    looked_for: Attack,
+    model: Source,
+    wanted: list[Change],
+    report: Progress,
+) -> "Scores":
+    """The answers to every change, counted, by role."""
+    from projlens_core.behaviour.respond import load_responder
+    from projlens_core.behaviour.robustness import attack_scores
+    from projlens_core.behaviour.success import read_labels
+
+    asked = prompts(looked_for.questions, seen.pictures.names, read_labels(args.images) or {})
+    responder = load_responder(model, args.device, report)
+    projectors = {"suspect": seen.suspect, **({"control": seen.control} if seen.control else {})}
+    return {
+        change: attack_scores(
+            responder,
+            projectors,
+            seen.pictures.clean,
+            seen.spec,
+            change,
+            asked,
+            looked_for.target,
+            args.max_new_tokens,
+            terminal.prefixed(report, change.label),
+        )
+        for change in wanted
+    }

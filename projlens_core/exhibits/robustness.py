@@ -1,0 +1,244 @@
+"""Which changes of the trigger still work: every change's push under suspect and control, and ASR where asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import pandas as pd
+
+from projlens_core.behaviour.robustness import Tried
+from projlens_core.behaviour.scoring import Score
+from projlens_core.charts import robustness as charts
+from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.inputs.changes import AXES, ORIGINAL, Change
+
+TITLE = "Robustness of the trigger"
+QUESTION = "Which changes of the trigger still work?"
+WORKS = 0.5  # an AUROC whose interval lies above it is told from clean
+
+Scores = Mapping[Change, Mapping[str, Score]]  # by change and role; only what was asked
+
+
+def robustness(tried: Sequence[Tried], settings: dict, scores: Scores | None = None) -> Exhibit:
+    """All changes that were tried. scores: answers that were counted for some of them."""
+    scores = scores or {}
+    return Exhibit(
+        key="robustness",
+        title=TITLE,
+        question=QUESTION,
+        metrics=metrics(tried, scores),
+        charts=charts_of(tried),
+        tables=(table(tried, scores),),
+        data={"settings": settings, "changes": [_as_data(one, scores.get(one.change, {})) for one in tried]},
+        notes=notes(tried),
+    )
+
+
+def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
+    """How many changes still work, and the one that does worst."""
+    changed = [one for one in tried if one.pushes and one.change != ORIGINAL]
+    whole = next((one for one in tried if one.pushes and one.change == ORIGINAL), None)
+    if whole is None:
+        return ()
+    control = "control" in whole.pushes
+    told = whole.pushes["suspect"].apart
+    cards = [
+        Metric(
+            "Unchanged trigger, AUROC",
+            f"{told.auroc:.2f}",
+            f"{whole.pushes['control'].apart.auroc:.2f}" if control else None,
+            f"{told.low:.2f} – {told.high:.2f}",
+            f"How well the mean shift tells {told.triggered} triggered pictures from {told.clean} clean ones; 0.5 is "
+            "chance.",
+        )
+    ]
+    if changed:
+        cards.append(
+            Metric(
+                "Changes still told from clean",
+                f"{_working(changed, 'suspect')} of {len(changed)}",
+                f"{_working(changed, 'control')} of {len(changed)}" if control else None,
+                help=f"Changes whose AUROC has its whole 95 % interval above {WORKS}.",
+            )
+        )
+        weakest = min(changed, key=lambda one: one.pushes["suspect"].apart.auroc)
+        push = weakest.pushes["suspect"]
+        cards.append(
+            Metric(
+                "Weakest change, AUROC",
+                f"{push.apart.auroc:.2f}",
+                f"{weakest.pushes['control'].apart.auroc:.2f}" if control else None,
+                f"{push.apart.low:.2f} – {push.apart.high:.2f}",
+                f"{weakest.change.label}: it keeps {push.kept:.0%} of the push.",
+            )
+        )
+    if ORIGINAL in scores:
+        asr = scores[ORIGINAL]["suspect"].asr
+        theirs = scores[ORIGINAL].get("control")
+        cards.append(
+            Metric(
+                "Unchanged trigger, ASR",
+                f"{asr.rate:.0%}",
+                f"{theirs.asr.rate:.0%}" if theirs else None,
+                f"{asr.low:.0%} – {asr.high:.0%}",
+                f"Answers with the target to {asr.n} triggered pictures.",
+            )
+        )
+    return tuple(cards)
+
+
+def charts_of(tried: Sequence[Tried]) -> tuple[Chart, ...]:
+    """AUROC and gained shift by change."""
+    scored = [one for one in tried if one.pushes]
+    if not scored:
+        return ()
+    return (
+        Chart(
+            "robustness-auroc",
+            charts.by_change(
+                "Told from clean, by change",
+                [
+                    _row(one, role, push.apart.auroc, push.apart.low, push.apart.high, push.apart.triggered)
+                    for one in scored
+                    for role, push in one.pushes.items()
+                ],
+                "AUROC of the mean shift",
+                charts.CHANCE,
+                (0.0, 1.0),
+                ".3f",
+            ),
+            "How to read this: a dot at 1 is a change that leaves every triggered picture further along the backdoor "
+            "direction than every clean one; at the dashed line the trigger has stopped working. Bars: 95 % intervals.",
+            "AUROC of each changed trigger under suspect and control.",
+        ),
+        Chart(
+            "robustness-push",
+            charts.by_change(
+                "What the trigger adds to the shift, by change",
+                [
+                    _row(one, role, push.gain.mean, push.gain.low, push.gain.high, push.gain.n)
+                    for one in scored
+                    for role, push in one.pushes.items()
+                ],
+                "mean gain in ΔE·v₀ (embedding units)",
+                0.0,
+                None,
+                ".4g",
+            ),
+            "How to read this: how much further a triggered picture is pushed than the same picture without trigger, "
+            "along the direction of the unchanged trigger, mean over pictures with its 95 % bootstrap interval.",
+            "Mean gained shift of each changed trigger under suspect and control.",
+        ),
+    )
+
+
+def crossed(tried: Sequence[Tried], down: str, across: str, role: str = "suspect") -> Chart:
+    """Two axes against each other: AUROC of every combination."""
+    rows = []
+    for one in tried:
+        push = one.pushes.get(role)
+        rows.append(
+            {
+                "down": level(one.change, down),
+                "across": level(one.change, across),
+                "value": push.apart.auroc if push else None,
+                "low": push.apart.low if push else None,
+                "high": push.apart.high if push else None,
+                "reason": one.reason or "",
+            }
+        )
+    return Chart(
+        f"robustness-{down}-{across}-{role}",
+        charts.crossed(f"{role.capitalize()}: AUROC", rows, AXES[down], AXES[across]),
+        "How to read this: AUROC of the mean shift for each combination; 0.5, the pale middle of the scale, is chance.",
+        f"Heatmap of AUROC by {AXES[down]} and {AXES[across]}, {role}.",
+    )
+
+
+def level(change: Change, axis: str) -> str:
+    """A change's level on one axis, as it is shown."""
+    value = getattr(change, axis)
+    if value is None:
+        return "as it was"
+    return str(value) if axis in ("position", "quality") else f"{value:g}×"
+
+
+def table(tried: Sequence[Tried], scores: Scores) -> Table:
+    """One row a change: its levels, AUROC, gain and what is left of the push, by role; ASR where it was asked."""
+    rows = []
+    for one in tried:
+        row: dict[str, object] = {"change": one.change.label}
+        row |= {AXES[axis]: level(one.change, axis) for axis in AXES}
+        for role, push in one.pushes.items():
+            row |= {
+                f"{role}: AUROC": push.apart.auroc,
+                f"{role}: AUROC from": push.apart.low,
+                f"{role}: AUROC to": push.apart.high,
+                f"{role}: gain": push.gain.mean,
+                f"{role}: gain from": push.gain.low,
+                f"{role}: gain to": push.gain.high,
+                f"{role}: kept": push.kept,
+            }
+        for role, score in scores.get(one.change, {}).items():
+            asr = score.asr
+            row |= {
+                f"{role}: ASR": asr.rate,
+                f"{role}: ASR from": asr.low,
+                f"{role}: ASR to": asr.high,
+                f"{role}: hits": f"{asr.hits} of {asr.n}",
+            }
+        rows.append(row | {"note": one.reason or ""})
+    return Table(
+        "robustness",
+        pd.DataFrame(rows),
+        "How to read this: one row a change, the unchanged trigger first; kept is the gain as a share of the unchanged "
+        "trigger's under the suspect; all bounds are 95 % intervals.",
+    )
+
+
+def answers(scores: Scores) -> Table:
+    """Attack success of the changes that were asked about, one row a change and projector."""
+    rows = [
+        {
+            "change": change.label,
+            "projector": role,
+            "ASR": score.asr.rate,
+            "from": score.asr.low,
+            "to": score.asr.high,
+            "hits": f"{score.asr.hits} of {score.asr.n}",
+            "target logit": score.target_logit.mean,
+        }
+        for change, by_role in scores.items()
+        for role, score in by_role.items()
+    ]
+    return Table(
+        "robustness-answers",
+        pd.DataFrame(rows),
+        "How to read this: the share of answers with the target, with its 95 % Wilson interval; a change can push a "
+        "picture far and still not bring the target about.",
+    )
+
+
+def notes(tried: Sequence[Tried]) -> tuple[str, ...]:
+    """What could not be tried, and what to bear in mind."""
+    said = [f"{one.change.label} was not tried: {one.reason}" for one in tried if one.reason]
+    if not any("control" in one.pushes for one in tried):
+        said.append("No control: any projector moves a changed picture, so this says what the suspect does, not why.")
+    return tuple(said)
+
+
+def _working(tried: Sequence[Tried], role: str) -> int:
+    return sum(one.pushes[role].apart.low > WORKS for one in tried)
+
+
+def _row(one: Tried, role: str, value: float, low: float, high: float, n: int) -> dict:
+    return {"change": one.change.label, "role": role, "value": value, "low": low, "high": high, "n": n}
+
+
+def _as_data(one: Tried, scores: Mapping[str, Score]) -> dict:
+    return {
+        "change": asdict(one.change),
+        "label": one.change.label,
+        "reason": one.reason,
+        "shift": {role: asdict(push) for role, push in one.pushes.items()},
+        "asr": {role: asdict(score.asr) for role, score in scores.items()},
+    }
