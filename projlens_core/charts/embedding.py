@@ -39,9 +39,9 @@ def bands(
     )
     form = ".1%" if share else ".4g"
     x = alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False))
-    axis = alt.Axis(format="%" if share else "~g", tickCount=4)
+    axis = alt.Axis(format="%", tickCount=4) if share else alt.Axis(tickCount=4)
     y = {"title": measure, "scale": alt.Scale(domain=list(domain), nice=False), "axis": axis}
-    colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY | _key_place(share)))
+    colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY | _key_place(share), symbolOpacity=1))
     whole = alt.Chart(frame)
     spread = whole.mark_area(opacity=0.16).encode(x=x, y=alt.Y("below:Q", **y), y2="above:Q", color=colour)
     interval = whole.mark_area(opacity=0.4).encode(x=x, y=alt.Y("low:Q", **y), y2="high:Q", color=colour)
@@ -112,7 +112,7 @@ def agreement(title: str, by_role: Mapping[str, Agreement], direction: str) -> a
         .encode(
             x=x,
             y=alt.Y("angle:Q", **y),
-            color=alt.Color("role:N", scale=ROLES, legend=alt.Legend(**KEY | {"orient": "bottom-left"})),
+            color=alt.Color("role:N", scale=ROLES, legend=alt.Legend(**KEY | {"orient": "bottom"})),
             tooltip=[
                 alt.Tooltip("role:N", title="projector"),
                 alt.Tooltip("components:Q"),

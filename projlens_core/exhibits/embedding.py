@@ -121,7 +121,7 @@ def agreements(found: Roles) -> tuple[Chart, ...]:
     return tuple(
         Chart(
             f"agreement-{name.replace(' ', '-')}",
-            charts.agreement(f"Drift against {name}", by_role, "all"),
+            charts.agreement(f"Drift against {_of(name)}", by_role, "all"),
             "How to read this: 0° means that the drift direction lies inside what these components of ΔW can write; "
             "the dashed line is a random direction. An earlier layer is followed to first order, through the mean "
             "gate of the later ones, so a large angle does not clear it.",
@@ -176,6 +176,11 @@ def unreached(found: Roles) -> list[str]:
 
 def _few(spectrum: EmbeddingSpectrum) -> Band:
     return band(spectrum.energy[:, :FEW])
+
+
+def _of(name: str) -> str:
+    """A reach as a title says it: by its layer."""
+    return name if name == TOGETHER else f"ΔW of {name.removesuffix('.weight')}"
 
 
 def _angle(found: Agreement) -> float:

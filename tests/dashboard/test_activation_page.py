@@ -5,6 +5,7 @@ from io import BytesIO
 
 import pytest
 from PIL import Image
+from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
 
 from dashboard import state
 from tests import pico
@@ -28,6 +29,25 @@ def header_only(width: int, height: int) -> bytes:
 
 def upload(app, *files: tuple[str, bytes]):
     return app.file_uploader[0].set_value([(name, data, "image/png") for name, data in files]).run()
+
+
+def show(app, view: str):
+    return app.segmented_control(key="activation_view").set_value(view).run()
+
+
+def captions(app) -> str:
+    return "\n".join(element.value for element in app.caption)
+
+
+def specs(app) -> list[dict]:
+    """The specifications of all charts on the page."""
+    return [json.loads(element.proto.spec) for element in app.get("vega_lite_chart")]
+
+
+def data(chart, layer: int):
+    """What is drawn in a layer of a chart."""
+    name = json.loads(chart.proto.spec)["layer"][layer]["data"]["name"]
+    return convert_arrow_bytes_to_pandas_df(next(d.data.data for d in chart.proto.datasets if d.name == name))
 
 
 @pytest.fixture
@@ -86,13 +106,98 @@ def test_every_direction_can_be_looked_along(activation, direction):
     assert len(titles(activation)) == 5  # three heatmaps, two distributions
 
 
-def test_every_detail_opens(activation):
-    activation.segmented_control(key="activation_view").set_value("Norm and shift").run()
+def test_norm_and_shift_stand_on_either_norm_with_both_fits_and_all_outliers(activation):
+    show(activation, "Norm and shift")
     assert titles(activation)[-2].startswith("Suspect: r ")
-    activation.segmented_control(key="activation_view").set_value("All numbers").run()
+    fits, outliers = (element.value for element in activation.dataframe)
+    assert fits.projector.tolist() == ["suspect", "suspect", "control", "control"]
+    assert (fits.tokens == SAMPLES * 16).all()  # none is left out
+    assert fits.outliers.sum() == len(outliers)
+    activation.segmented_control(key="norm_axis").set_value("input").run()
+    assert not activation.exception
+    assert not fits["robust slope"].equals(activation.dataframe[0].value["robust slope"])
+
+
+def test_a_patch_that_was_clicked_tells_its_numbers_and_is_framed_everywhere(activation):
+    assert "Click a patch" in captions(activation)
+    activation.session_state[state.PATCH] = 6
+    activation.run()
+    assert not activation.exception
+    assert any("row 2, column 3" in element.value for element in activation.markdown)
+    assert any(element.value.endswith("of 16") for element in activation.text)
+    maps = activation.get("vega_lite_chart")[:3]
+    assert [data(element, -1).token.tolist() for element in maps] == [[6], [6], [6]]
+    show(activation, "Norm and shift")
+    scatter = activation.get("vega_lite_chart")[-1]
+    assert data(scatter, -1).token.tolist() == [6, 6]  # once clean, once triggered
+
+
+def test_a_patch_of_another_grid_is_no_patch_of_this_picture(activation):
+    activation.session_state[state.PATCH] = 400
+    activation.run()
+    assert not activation.exception
+    assert "Click a patch" in captions(activation)
+
+
+def test_the_table_of_patches_starts_with_the_one_pushed_farthest(activation):
+    show(activation, "Patches")
+    table = activation.dataframe[0].value
+    assert table.place.tolist() == list(range(1, 17))
+    assert table["suspect, triggered"].abs().is_monotonic_decreasing
+    assert set(zip(table.row, table.column, strict=True)) == {(r, c) for r in range(1, 5) for c in range(1, 5)}
+
+
+def test_pictures_are_ranked_by_shift_uploads_among_them(activation):
+    upload(activation, ("mine.png", png()))
+    show(activation, "Pictures ranked")
+    table = activation.dataframe[0].value
+    assert len(table) == SAMPLES + 1
+    assert table[table["from"] == "upload"].picture.tolist() == ["mine.png"]
+    assert table["suspect, triggered: mean"].is_monotonic_decreasing
+    activation.segmented_control(key="ranked_condition").set_value("clean").run()
+    activation.segmented_control(key="ranked_by").set_value("largest").run()
+    assert not activation.exception
+    assert activation.dataframe[0].value["suspect, clean: largest"].is_monotonic_decreasing
+
+
+def test_without_a_known_trigger_pictures_are_ranked_as_they_are(activation):
+    upload(activation, ("suspicious.png", png()))
+    activation.toggle(key="already").set_value(True).run()
+    for view in ("Pictures ranked", "Directions", "Spectrum"):
+        show(activation, view)
+        assert not activation.exception
+    show(activation, "Pictures ranked")
+    assert not any("triggered" in column for column in activation.dataframe[0].value.columns)
+
+
+def test_directions_and_spectrum_stand_beside_the_control_and_chance(activation):
+    show(activation, "Directions")
+    assert titles(activation)[-1] == "One direction for all pictures?"
+    show(activation, "Spectrum")
+    assert titles(activation)[-3:] == [
+        "Suspect: Singular values of ΔE",
+        "Control: Singular values of ΔE",
+        "Drift against ΔW of linear_2",  # the only matrix that was changed
+    ]
+    cards = [metric for metric in activation.metric if metric.label.startswith("Drift to top")]
+    assert cards[0].value == "0°"  # the planted delta is the only cause of the drift
+    assert cards[0].delta.startswith("control ")
+
+
+def test_all_numbers_name_suspect_and_control_and_no_cosine_has_a_sign(activation):
+    show(activation, "All numbers")
     table = activation.dataframe[0].value
     assert list(table.columns) == ["figure", "suspect", "control", "control along suspect's v₀"]
+    cosines = table[table.figure.str.startswith("|cos|")].iloc[0, 1:]
+    assert all(0 <= float(value) <= 1 for value in cosines)
     assert not activation.exception
+
+
+def test_an_upload_of_a_sample_is_framed_once(activation, samples):
+    upload(activation, ("again.png", (samples / "sample-2.png").read_bytes()))
+    assert not activation.exception
+    gallery = next(e for e in activation.get("vega_lite_chart") if '"pick"' in e.proto.spec)
+    assert [len(data(gallery, layer)) for layer in (0, 1)] == [SAMPLES, 1]  # the pictures, and the frame
 
 
 def test_an_upload_becomes_the_picture_on_screen_and_leaves_the_url(activation):
@@ -198,8 +303,7 @@ def test_without_samples_an_upload_is_still_analysed(open_page, samples):
 def _domains(app) -> list[list[float]]:
     """Colour domains of the heatmaps on the page."""
     found = []
-    for element in app.get("vega_lite_chart"):
-        spec = json.loads(element.proto.spec)
+    for spec in specs(app):
         colour = (spec.get("layer") or [{}, {}])[1].get("encoding", {}).get("color", {})
         if "domain" in colour.get("scale", {}) and "mean" in str(spec.get("title")):
             found.append(colour["scale"]["domain"])
