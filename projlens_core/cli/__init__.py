@@ -12,7 +12,9 @@ from projlens_core.cli import (
     lens,
     lowrank,
     neurons,
+    report,
     respond,
+    robustness,
     separability,
     shift,
     trigger,
@@ -21,7 +23,21 @@ from projlens_core.cli import (
 )
 from projlens_core.errors import ProjLensError
 
-COMMANDS = (weights, activations, shift, lens, separability, neurons, respond, asr, lowrank, trigger, zoo)
+COMMANDS = (
+    weights,
+    activations,
+    shift,
+    lens,
+    separability,
+    neurons,
+    respond,
+    asr,
+    lowrank,
+    robustness,
+    report,
+    trigger,
+    zoo,
+)
 
 
 def parser() -> argparse.ArgumentParser:

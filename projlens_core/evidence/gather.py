@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle, islice
 from typing import Literal, Protocol
@@ -21,6 +21,7 @@ from projlens_core.activations.tokens import image_tokens
 from projlens_core.activations.vocabulary import read_vocabulary
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.respond import Responder, load_responder
+from projlens_core.behaviour.robustness import sweep
 from projlens_core.behaviour.scoring import Questions, Scorer, one_truth_each
 from projlens_core.behaviour.success import Outcome, Truth, measure
 from projlens_core.charts.overlays import data_uri
@@ -28,8 +29,9 @@ from projlens_core.errors import Cancelled, InvalidInput, NotFound, ProjLensErro
 from projlens_core.evidence import study
 from projlens_core.evidence.case import Case, OpenedCase, open_case
 from projlens_core.evidence.exhibit import Exhibit
-from projlens_core.evidence.record import Missing
+from projlens_core.evidence.record import Missing, Record, provenance
 from projlens_core.evidence.settings import settings
+from projlens_core.evidence.subject import Subject
 from projlens_core.exhibits import activation as activation_exhibit
 from projlens_core.exhibits import case as case_exhibit
 from projlens_core.exhibits import embedding as embedding_exhibit
@@ -37,37 +39,20 @@ from projlens_core.exhibits import lens as lens_exhibit
 from projlens_core.exhibits import lowrank as lowrank_exhibit
 from projlens_core.exhibits import neurons as neurons_exhibit
 from projlens_core.exhibits import response as response_exhibit
+from projlens_core.exhibits import robustness as robustness_exhibit
 from projlens_core.exhibits import separability as separability_exhibit
-from projlens_core.inputs.images import ImageSet
-from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.exhibits import weights as weights_exhibit
+from projlens_core.inputs.changes import LEVELS, axes_of, changes
 from projlens_core.inputs.twins import Twins, twins
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
+from projlens_core.weights.anatomy import anatomy
 from projlens_core.weights.projector import ProjectorWeights
 
 THUMBNAIL = 64  # px
-RANKS = (0, 1, 2, 3, 5)
 SEED = 0
+OVERLAP = 5  # leading directions of two changes that are held against each other
 Floor = Literal["weights", "activations", "behaviour"]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is analysed, and on what. Without pictures only weights are; without a trigger only clean pictures.
-
-    questions take turns over the pictures; without any, each picture's first in truths is asked. mode is
-    ZooEntry.mode, None if unknown. ranks are those of the low-rank grid.
-    """
-
-    case: Case
-    images: ImageSet | None = None
-    spec: TriggerSpec | None = None
-    target: str | None = None
-    questions: tuple[str, ...] = ()
-    truths: dict[str, tuple[Truth, ...]] | None = None
-    mode: str | None = None
-    ranks: tuple[int, ...] = RANKS
-    max_new_tokens: int = 30
 
 
 class Models(Protocol):
@@ -202,45 +187,65 @@ class Part:
     make: Callable[[Scene], Exhibit]
 
 
-@dataclass(frozen=True)
-class Gathered:
-    """What there is of one part: its exhibit, or why not."""
-
-    exhibit: Exhibit | None
-    missing: Missing | None
-
-
-def gather(
-    subject: Subject, keys: Sequence[str] | None = None, models: Models | None = None, progress: Progress = silent
-) -> Iterator[Gathered]:
+def record_of(
+    subject: Subject,
+    keys: Sequence[str] | None = None,
+    models: Models | None = None,
+    progress: Progress = silent,
+    command: str = "",
+) -> Record:
     """The parts of PARTS that are in `keys` (all by default), in their order; one that fails does not stop the rest.
 
     Raises NotFound for a key that is none, what `open_case` raises where the weights cannot be compared (then nothing
     can be), and Cancelled from progress.
     """
-    chosen = list(PARTS) if keys is None else list(dict.fromkeys(keys))
+    chosen = list(PARTS) if keys is None else list(keys)
     if unknown := [key for key in chosen if key not in PARTS]:
         raise NotFound(f"There is no part {unknown[0]!r}; the parts are {', '.join(PARTS)}.")
-    parts = [part for key, part in PARTS.items() if key in chosen]
+    current = "Case"
 
     def told(stage: str, done: int, total: int) -> None:
         progress(f"{current}: {stage}", done, total)
 
-    current = "Weights"
     scene = Scene(subject, models or Loaded(), told)
-    _ = scene.opened
-    for part in parts:
+    opened = scene.opened
+    exhibits, missing = [], []
+    for key, part in PARTS.items():
+        if key not in chosen:
+            continue
         current = part.title
         try:
-            yield Gathered(part.make(scene), None)
+            exhibits.append(part.make(scene))
         except Cancelled:
             raise
         except ProjLensError as error:
-            yield Gathered(None, Missing(part.title, str(error)))
+            missing.append(Missing(part.title, str(error)))
+    decided = settings(
+        subject.case,
+        scene.projectors,
+        subject.spec,
+        len(subject.images.pictures) if subject.images else 0,
+        target=subject.target,
+        questions=list(subject.questions),
+        max_new_tokens=subject.max_new_tokens,
+        parts=[key for key in PARTS if key in chosen],
+        seed=SEED,
+    )
+    title = f"{opened.suspect.source} against {opened.base.source}"
+    return Record(title, provenance(opened, decided, command), tuple(exhibits), tuple(missing))
 
 
 def _case(scene: Scene) -> Exhibit:
     return case_exhibit.case(scene.opened)
+
+
+def _weights(scene: Scene) -> Exhibit:
+    opened = scene.opened
+    found = {"suspect": anatomy(opened.delta, opened.spectra, opened.edges)}
+    if opened.control_delta is not None:
+        found["control"] = anatomy(opened.control_delta, opened.control_spectra, opened.control_edges)
+    told = settings(scene.subject.case, scene.projectors, overlap=OVERLAP)
+    return weights_exhibit.weights(found, told, weights_exhibit.overlaps(found, OVERLAP))
 
 
 def _activation(scene: Scene) -> Exhibit:
@@ -342,6 +347,17 @@ def _lowrank(scene: Scene) -> Exhibit:
     return lowrank_exhibit.lowrank(grid, told, mode=scene.subject.mode)
 
 
+def _robustness(scene: Scene) -> Exhibit:
+    """By shift alone: answers to every change would take longer than all else."""
+    pictures, spec, opened = scene.attacked.clean, scene.subject.spec, scene.opened
+    levels = {axis: LEVELS[axis] for axis in axes_of(spec)}
+    tried = sweep(
+        opened.base, opened.suspect, opened.control, scene.vision, pictures, spec, changes(spec, levels), scene.progress
+    )
+    told = scene.decided(levels={axis: list(values) for axis, values in levels.items()}, crossed=False)
+    return robustness_exhibit.robustness(list(tried), told)
+
+
 def _one_each(scene: Scene) -> dict[str, tuple[Truth, ...]] | None:
     """One question with a known answer a picture, as the low-rank grid asks them."""
     names = scene.pictures.names
@@ -357,6 +373,7 @@ PARTS = {
     part.key: part
     for part in (
         Part("case", case_exhibit.TITLE, "weights", _case),
+        Part("weights", weights_exhibit.TITLE, "weights", _weights),
         Part("activation", activation_exhibit.TITLE, "activations", _activation),
         Part("embedding", embedding_exhibit.TITLE, "activations", _embedding),
         Part("lens", lens_exhibit.TITLE, "activations", _lens),
@@ -364,12 +381,6 @@ PARTS = {
         Part("separability", separability_exhibit.TITLE, "activations", _separability),
         Part("response", response_exhibit.TITLE, "behaviour", _response),
         Part("lowrank", lowrank_exhibit.TITLE, "behaviour", _lowrank),
+        Part("robustness", robustness_exhibit.TITLE, "activations", _robustness),
     )
 }
-
-
-def first(subject: Subject, n: int | None) -> Subject:
-    """The subject with the first n of its pictures; with all, if n is None."""
-    if n is None or subject.images is None:
-        return subject
-    return replace(subject, images=replace(subject.images, pictures=subject.images.pictures[:n]))

@@ -62,9 +62,19 @@ def provenance(opened: OpenedCase, settings: dict, command: str = "") -> Provena
 
 
 def command_line(command: str, options: Mapping[str, object]) -> str:
-    """`python -m projlens_core COMMAND` with its options, as a shell takes it; options that are None are left out."""
+    """`python -m projlens_core COMMAND` with its options, as a shell takes it.
+
+    An option that is None is left out, one with a tuple repeated, one with a list followed by all of it.
+    """
     words = ["python", "-m", "projlens_core", command]
     for name, value in options.items():
-        if value is not None:
-            words += [f"--{name}", str(value)]
+        match value:
+            case None:
+                continue
+            case tuple():
+                words += [word for one in value for word in (f"--{name}", str(one))]
+            case list():
+                words += [f"--{name}", *map(str, value)]
+            case _:
+                words += [f"--{name}", str(value)]
     return shlex.join(words)

