@@ -21,6 +21,7 @@ class Page:
 
 
 CASE = Page("case", "Case", ":material/fingerprint:", "What was changed in this projector?")
+WEIGHTS = Page("weights", "Weights", ":material/table_chart:", "How is the change of the projector built?")
 ACTIVATION = Page("activation", "Activation", ":material/grid_on:", "Where does the trigger push the image, how far?")
 DIRECTION = Page("direction", "Direction", ":material/explore:", "Which words does the backdoor direction point to?")
 NEURONS = Page("neurons", "Neurons", ":material/hub:", "Are there units that only the trigger switches on?")
@@ -30,12 +31,13 @@ SEPARABILITY = Page(
 RESPONSE = Page("response", "Response", ":material/forum:", "What does the model say, with and without the trigger?")
 LOWRANK = Page("lowrank", "Low-rank lab", ":material/layers:", "How few directions carry the backdoor?")
 ROBUSTNESS = Page("robustness", "Robustness", ":material/tune:", "Which changes of the trigger still work?")
+REPORT = Page("report", "Report", ":material/description:", "What can be handed on?")
 
 SECTIONS: dict[str, tuple[Page, ...]] = {
-    "Weights": (CASE,),
+    "Weights": (CASE, WEIGHTS),
     "Activations": (ACTIVATION, DIRECTION, NEURONS, SEPARABILITY),
     "Behaviour": (RESPONSE, LOWRANK, ROBUSTNESS),
-    "Evidence": (),
+    "Evidence": (REPORT,),
 }
 PAGES = tuple(page for section in SECTIONS.values() for page in section)
 

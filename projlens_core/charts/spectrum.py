@@ -1,4 +1,4 @@
-"""Singular spectra: values and cumulative energy by rank."""
+"""Singular spectra: values and cumulative energy by rank, of one or several changes on one axis."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,20 +8,39 @@ import pandas as pd
 
 from projlens_core.charts import palette
 from projlens_core.charts.style import KEY, ROLES, finished
-from projlens_core.weights.noise import NoiseEdge
+from projlens_core.weights.noise import BulkEdge, NoiseEdge
 from projlens_core.weights.spectrum import Spectrum
+
+_DASHES = ([5, 4], [2, 3])
 
 
 def spectrum(title: str, suspect: Spectrum, control: Spectrum | None, edge: NoiseEdge, top: int) -> alt.LayerChart:
     """The `top` largest singular values of one matrix of ΔW, suspect over control, with the suspect's noise edge."""
-    frame = _by_rank({"suspect": suspect.values, "control": control.values if control else None}, top, "value")
+    curves = {"suspect": suspect.values} | ({"control": control.values} if control else {})
+    return values(title, curves, ROLES, {"noise edge": edge}, top)
+
+
+def energy(title: str, suspect: Spectrum, control: Spectrum | None, top: int) -> alt.Chart:
+    """How much of ‖ΔW‖² the k largest singular values hold together, suspect over control."""
+    curves = {"suspect": suspect.energy} | ({"control": control.energy} if control else {})
+    return shares(title, curves, ROLES, top)
+
+
+def values(
+    title: str,
+    curves: Mapping[str, Sequence[float]],
+    colours: alt.Scale,
+    edges: Mapping[str, NoiseEdge | BulkEdge],
+    top: int,
+) -> alt.LayerChart:
+    """The `top` largest singular values of each curve, by its name on screen, and at most two edges of the suspect."""
     lines = (
-        alt.Chart(frame)
+        alt.Chart(_by_rank(curves, top, "value"))
         .mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
         .encode(
             x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)),
             y=alt.Y("value:Q", title="singular value σₖ", axis=alt.Axis(tickCount=4)),
-            color=alt.Color("role:N", scale=ROLES, legend=alt.Legend(**KEY)),
+            color=alt.Color("role:N", scale=colours, legend=alt.Legend(**KEY)),
             tooltip=[
                 alt.Tooltip("role:N", title="projector"),
                 alt.Tooltip("rank:Q", title="rank k"),
@@ -29,29 +48,24 @@ def spectrum(title: str, suspect: Spectrum, control: Spectrum | None, edge: Nois
             ],
         )
     )
-    null = pd.DataFrame([{"edge": edge.edge, "label": "noise edge", "spikes": edge.spikes}])
-    told = [
-        alt.Tooltip("edge:Q", title="noise edge of the suspect", format=".4g"),
-        alt.Tooltip("spikes:Q", title="spikes"),
-    ]
-    rule = (
-        alt.Chart(null)
-        .mark_rule(strokeDash=[5, 4], strokeWidth=1.5, color=palette.NULL)
-        .encode(y="edge:Q", tooltip=told)
-    )
-    label = (
-        alt.Chart(null)
-        .mark_text(align="left", baseline="top", dx=3, dy=4, color=palette.NULL, fontSize=11)
-        .encode(x=alt.value(0), y="edge:Q", text="label:N", tooltip=told)
-    )
-    return finished(alt.layer(rule, lines, label), title, 262)
+    rules, labels = [], []
+    for (name, edge), dash in zip(edges.items(), _DASHES, strict=False):
+        null = pd.DataFrame([{"edge": edge.edge, "label": name, "spikes": edge.spikes}])
+        told = [
+            alt.Tooltip("edge:Q", title=f"{name} of the suspect", format=".4g"),
+            alt.Tooltip("spikes:Q", title="spikes"),
+        ]
+        rule = alt.Chart(null).mark_rule(strokeDash=dash, strokeWidth=1.5, color=palette.NULL)
+        label = alt.Chart(null).mark_text(align="left", baseline="top", dx=3, dy=4, color=palette.NULL, fontSize=11)
+        rules.append(rule.encode(y="edge:Q", tooltip=told))
+        labels.append(label.encode(x=alt.value(0), y="edge:Q", text="label:N", tooltip=told))
+    return finished(alt.layer(*rules, lines, *labels), title, 262)
 
 
-def energy(title: str, suspect: Spectrum, control: Spectrum | None, top: int) -> alt.Chart:
-    """How much of ‖ΔW‖² the k largest singular values hold together, suspect over control."""
-    frame = _by_rank({"suspect": suspect.energy, "control": control.energy if control else None}, top, "share")
+def shares(title: str, curves: Mapping[str, Sequence[float]], colours: alt.Scale, top: int) -> alt.Chart:
+    """The cumulative energy of each curve, by its name on screen."""
     lines = (
-        alt.Chart(frame)
+        alt.Chart(_by_rank(curves, top, "share"))
         .mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
         .encode(
             x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)),
@@ -61,7 +75,7 @@ def energy(title: str, suspect: Spectrum, control: Spectrum | None, top: int) ->
                 scale=alt.Scale(domain=[0, 1]),
                 axis=alt.Axis(format="%", tickCount=4),
             ),
-            color=alt.Color("role:N", scale=ROLES, legend=None),
+            color=alt.Color("role:N", scale=colours, legend=None),
             tooltip=[
                 alt.Tooltip("role:N", title="projector"),
                 alt.Tooltip("rank:Q", title="largest k values"),
@@ -72,10 +86,9 @@ def energy(title: str, suspect: Spectrum, control: Spectrum | None, top: int) ->
     return finished(lines, title, 232)
 
 
-def _by_rank(curves: Mapping[str, Sequence[float] | None], top: int, column: str) -> pd.DataFrame:
+def _by_rank(curves: Mapping[str, Sequence[float]], top: int, column: str) -> pd.DataFrame:
     """The first `top` values of each curve as rows (role, rank, column)."""
     return pd.concat(
         pd.DataFrame({"role": role, "rank": np.arange(1, len(values[:top]) + 1), column: values[:top]})
         for role, values in curves.items()
-        if values is not None
     )

@@ -7,7 +7,10 @@ import pandas as pd
 from projlens_core.charts import spectrum
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.weights.delta import TensorDelta
+from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.projector import ProjectorWeights
+from projlens_core.weights.spectrum import Spectrum
 
 TITLE = "Case"
 QUESTION = "What was changed in this projector?"
@@ -103,39 +106,43 @@ def charts(opened: OpenedCase) -> tuple[Chart, ...]:
 
 def changes(opened: OpenedCase) -> Table:
     """One row a tensor: how far it moved, and the shape of its spectrum."""
+    tensors = opened.delta.tensors
+    frame = pd.DataFrame([tensor_row(t, opened.spectra.get(t.name), opened.edges.get(t.name)) for t in tensors])
     control = {t.name: t.relative_change for t in opened.control_delta.tensors} if opened.control_delta else {}
-    rows = []
-    for tensor in opened.delta.tensors:
-        found, edge = opened.spectra.get(tensor.name), opened.edges.get(tensor.name)
-        rows.append(
-            {
-                "tensor": tensor.name,
-                "shape": " × ".join(map(str, tensor.shape)),
-                "‖Δ‖": tensor.frobenius,
-                "rounding": tensor.rounding.frobenius if tensor.rounding else None,
-                "relative change": tensor.relative_change,
-                "control's": control.get(tensor.name),
-                "cosine": tensor.cosine,
-                "stable rank": found.stable_rank if found else None,
-                "effective rank": found.effective_rank if found else None,
-                "spikes": edge.spikes if edge else None,
-            }
-        )
+    beside = [control.get(t.name) for t in tensors]
+    frame.insert(frame.columns.get_loc("relative change") + 1, "control's", beside)
     return Table(
         "what-changed",
-        pd.DataFrame(rows),
+        frame,
         "How to read this: one row a tensor; a relative change far above the control's is where to look.",
-        {
-            "‖Δ‖": "Frobenius norm of suspect − base",
-            "rounding": "the ‖Δ‖ that storing the values in their types leaves by itself; empty where it is not known",
-            "relative change": "‖Δ‖ / ‖base‖",
-            "control's": "‖Δ‖ / ‖base‖ of the control",
-            "cosine": "between base and suspect as vectors",
-            "stable rank": "‖Δ‖² / σ₁²",
-            "effective rank": "exp of the entropy of σ/Σσ (Roy & Vetterli)",
-            "spikes": "singular values above the noise edge",
-        },
+        TENSOR_HELP | {"control's": "‖Δ‖ / ‖base‖ of the control"},
     )
+
+
+TENSOR_HELP = {
+    "‖Δ‖": "Frobenius norm of the projector minus base",
+    "rounding": "the ‖Δ‖ that storing the values in their types leaves by itself; empty where it is not known",
+    "relative change": "‖Δ‖ / ‖base‖",
+    "cosine": "between base's tensor and this one as vectors",
+    "stable rank": "‖Δ‖² / σ₁²",
+    "effective rank": "exp of the entropy of σ/Σσ (Roy & Vetterli)",
+    "spikes": "singular values above the noise edge",
+}
+
+
+def tensor_row(tensor: TensorDelta, spectrum: Spectrum | None, edge: NoiseEdge | None) -> dict:
+    """What TENSOR_HELP explains, of one tensor; a tensor that is no matrix has no spectrum."""
+    return {
+        "tensor": tensor.name,
+        "shape": " × ".join(map(str, tensor.shape)),
+        "‖Δ‖": tensor.frobenius,
+        "rounding": tensor.rounding.frobenius if tensor.rounding else None,
+        "relative change": tensor.relative_change,
+        "cosine": tensor.cosine,
+        "stable rank": spectrum.stable_rank if spectrum else None,
+        "effective rank": spectrum.effective_rank if spectrum else None,
+        "spikes": edge.spikes if edge else None,
+    }
 
 
 def files(opened: OpenedCase) -> Table:

@@ -1,0 +1,46 @@
+"""What was computed about the weights of a case and of projectors set beside it, kept by content."""
+
+from collections.abc import Sequence
+
+from dashboard import resources
+from projlens_core.cache import content_key
+from projlens_core.evidence.case import OpenedCase, read_projectors
+from projlens_core.exhibits import weights as exhibits
+from projlens_core.exhibits.weights_tables import Overlaps, labels
+from projlens_core.progress import Progress
+from projlens_core.weights.anatomy import Anatomy, anatomy, dissect
+from projlens_core.weights.delta import compare
+
+KEPT = 6  # of projectors beside the case; 240 MB each for a 7B model
+
+
+def of_case(opened: OpenedCase) -> dict[str, Anatomy]:
+    """Suspect and, if there is one, control, by role; their spectra are the case's."""
+    found = {"suspect": anatomy(opened.delta, opened.spectra, opened.edges)}
+    if opened.control_delta is not None:
+        found["control"] = anatomy(opened.control_delta, opened.control_spectra, opened.control_edges)
+    return found
+
+
+def further(opened: OpenedCase, specs: Sequence[str], progress: Progress) -> dict[str, Anatomy]:
+    """Other projectors against the case's base, by their names on screen; errors as read_projectors and compare."""
+    base = opened.case.base
+    found = []
+    for spec in specs:
+
+        def make(spec: str = spec) -> Anatomy:
+            ours, theirs = read_projectors([base, spec], progress)
+            return dissect(compare(ours, theirs), progress)
+
+        key = content_key(*(resources.fingerprint(s) for s in (base, spec)), base, spec)
+        found.append(resources.shelf("anatomies", KEPT).get(key, make))
+    roles = [role for role, one in (("suspect", opened.delta), ("control", opened.control_delta)) if one is not None]
+    names = labels(roles, [one.delta.suspect.source for one in found])[len(roles) :]
+    return dict(zip(names, found, strict=True))
+
+
+def overlaps(found: dict[str, Anatomy], k: int) -> Overlaps:
+    """The k leading directions of every two changes held against each other."""
+    weights = ((name, one.delta.base.sha256, one.delta.suspect.sha256) for name, one in found.items())
+    key = content_key(k, *weights)
+    return resources.shelf("overlaps", 32).get(key, lambda: exhibits.overlaps(found, k))

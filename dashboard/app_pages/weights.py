@@ -1,0 +1,186 @@
+"""Weights: how is the change of the projector built? Reads weights only; no model is run."""
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard import anatomies, components, pages, resources, state
+from projlens_core.errors import ProjLensError
+from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.exhibits import weights as exhibits
+from projlens_core.exhibits import weights_tables as tables
+from projlens_core.exhibits.case import TOP, symbol
+from projlens_core.exhibits.weights_tables import Found, Overlaps
+from projlens_core.sources import PREFIX
+
+VIEWS = {"spectra": "Spectra", "heatmap": "ΔW itself", "overlap": "Shared directions"}
+MOST_FURTHER = 5  # as many colours as can be told apart
+MOST_SHOWN = 256  # singular values, of the slider
+DIRECTIONS = 8
+MOST_DIRECTIONS = 32
+
+
+def page() -> None:
+    """Draw the page."""
+    components.header(pages.WEIGHTS)
+    case = state.current_case()
+    if case is None:
+        components.no_case()
+        return
+    picture, beside, controls, details = components.layout()
+    with beside:
+        further = _further(case)
+    with picture:
+        components.case_line(case, resources.zoo())
+        try:
+            with components.progress() as progress:
+                opened = resources.opened(case, progress)
+        except ProjLensError as error:
+            components.failure(error, "This case cannot be opened")
+            return
+        if not any(tensor.changed for tensor in opened.delta.matrices):
+            components.empty("No matrix changed", "Base and suspect hold the same matrices, value for value.")
+            return
+        try:
+            with components.progress() as progress:
+                found = anatomies.of_case(opened) | anatomies.further(opened, further, progress)
+        except ProjLensError as error:
+            components.failure(error, "This projector cannot be set beside the case")
+            found = anatomies.of_case(opened)
+        shared = _picture(opened, found, controls)
+    with details:
+        for table in (*([tables.pairs(shared)] if shared else []), tables.tensors(found)):
+            components.table(table)
+
+
+def _further(case: Case) -> list[str]:
+    """Which projectors stand beside the case: of the zoo by name, and one by its path."""
+    st.markdown("**Set beside it**")
+    zoo = resources.zoo()
+    offered = [PREFIX + name for name, entry in zoo.items() if entry.role != "base"]
+    offered = [spec for spec in offered if spec not in (case.suspect, case.control)]
+    chosen = []
+    if case.base.startswith(PREFIX) and offered:
+        chosen = st.multiselect(
+            "Further projectors of the zoo",
+            offered,
+            format_func=lambda spec: components.shown(spec, zoo),
+            max_selections=MOST_FURTHER - 1,
+            key=f"beside {case.suspect}, {case.control}",
+            persist_state="session",
+            placeholder="Choose some",
+        )
+    path = st.text_input(
+        "Another by its path",
+        key="beside by path",
+        persist_state="session",
+        help="A fine-tune of the same base: a checkpoint folder, a weight file, zoo:NAME or hub:OWNER/NAME.",
+    ).strip()
+    return [*chosen, *([path] if path and path not in chosen else [])]
+
+
+def _picture(opened: OpenedCase, found: Found, controls: DeltaGenerator) -> Overlaps | None:
+    """One view of one matrix; what can be set about it goes to `controls`. What changes share, if that is on view."""
+    changed = [tensor.name for tensor in opened.delta.matrices if tensor.changed]
+    numbers = {name: symbol(number) for number, name in enumerate(opened.spectra, 1)}
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        view = st.segmented_control(
+            "View", list(VIEWS), default="spectra", required=True, format_func=VIEWS.get, key="weights_view",
+            bind="query-params",
+        )  # fmt: skip
+        name = st.segmented_control(
+            "Matrix",
+            changed,
+            default=changed[-1],
+            required=True,
+            format_func=lambda name: f"{numbers[name]} ({name})",
+            key=f"matrix of {', '.join(changed)}",
+            persist_state="session",
+        )
+    components.metrics(list(exhibits.metrics(found, name)), control="control" in found)
+    with controls:
+        st.markdown(f"**{VIEWS[view]}**")
+    if view == "overlap":
+        return _overlap(found, name, controls)
+    (_spectra if view == "spectra" else _heatmap)(found, name, controls)
+    return None
+
+
+def _spectra(found: Found, name: str, controls: DeltaGenerator) -> None:
+    """All changes' singular values over both noise edges, and their energy."""
+    most = min(MOST_SHOWN, len(found["suspect"].spectra[name].values))
+    with controls:
+        top = most
+        if most > 2:
+            top = st.slider(
+                "Singular values shown", 2, most, min(TOP, most), key="weights_top", persist_state="session"
+            )
+        for note in exhibits.notes(found):
+            st.caption(components.plain(note))
+    columns = st.grid(2, min_column_width=280, gap="small")
+    for chart in exhibits.spectra(found, name, top):
+        with columns.cell():
+            components.chart(chart)
+
+
+def _heatmap(found: Found, name: str, controls: DeltaGenerator) -> None:
+    """ΔW as an image, the suspect beside one other change on the same scale, whole or a window of it."""
+    rows, columns = next(tensor.shape for tensor in found["suspect"].delta.matrices if tensor.name == name)
+    with controls:
+        measure = st.segmented_control(
+            "A cell shows",
+            list(exhibits.MEASURES),
+            default="rms",
+            required=True,
+            format_func={"rms": "RMS", "largest": "Largest"}.get,
+            key="weights_measure",
+            persist_state="session",
+            help="RMS: the typical entry of the block. Largest: its strongest entry, which may stand alone.",
+        )
+        window = _span("Rows", rows), _span("Columns", columns)
+        others = [who for who in found if who != "suspect"]
+        other = others[0] if others else None
+        if len(others) > 1:
+            other = st.selectbox("Beside the suspect", others, key=f"beside in heatmap {others}")
+    if any(low == high for low, high in window):
+        components.empty("An empty window", "Pull the two ends of the sliders apart.")
+        return
+    shown = {who: one for who, one in found.items() if who in ("suspect", other)}
+    places = st.grid(2, min_column_width=280, gap="small")
+    for chart in exhibits.heatmaps(shown, name, measure, *window):
+        with places.cell():
+            components.chart(chart)
+
+
+def _span(label: str, size: int) -> tuple[int, int]:
+    """From where to where, of `size` rows or columns."""
+    if size == 1:
+        return 0, 1
+    return st.slider(label, 0, size, (0, size), key=f"{label} of {size}", persist_state="session")
+
+
+def _overlap(found: Found, name: str, controls: DeltaGenerator) -> Overlaps | None:
+    """Principal angles of the suspect with every other change, where they write and where they read."""
+    most = min(MOST_DIRECTIONS, min(len(one.spectra[name].values) for one in found.values()) // 2)
+    with controls:
+        k = max(1, most)
+        if most > 1:
+            k = st.slider(
+                "Leading directions", 1, most, min(DIRECTIONS, most), key="weights_directions", persist_state="session"
+            )
+        st.caption(
+            "Directions are the singular vectors of ΔW, strongest first: the left ones lie where it writes, in its "
+            "output, the right ones where it reads, in its input."
+        )
+    shared = anatomies.overlaps(found, k)
+    charts = exhibits.angles(shared, found, name)
+    if not charts:
+        components.empty("Nothing to compare with", "Choose a control on the Case page, or set a projector beside it.")
+        return None
+    columns = st.grid(2, min_column_width=280, gap="small")
+    for chart in charts:
+        with columns.cell():
+            components.chart(chart)
+    return shared
+
+
+page()

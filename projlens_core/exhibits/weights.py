@@ -1,0 +1,201 @@
+"""How the change of a projector is built: spectra over their noise, ΔW itself, and what several changes share."""
+
+from collections.abc import Callable, Mapping
+
+from projlens_core.charts import spectrum
+from projlens_core.charts import weights as charts
+from projlens_core.evidence.exhibit import Chart, Exhibit, Metric
+from projlens_core.exhibits import weights_tables as tables
+from projlens_core.exhibits.case import FEW, TOP, symbol
+from projlens_core.exhibits.weights_tables import Found, Overlaps
+from projlens_core.weights.anatomy import Anatomy
+from projlens_core.weights.blocks import Blocks, blocks
+from projlens_core.weights.overlap import overlap
+
+TITLE = "Weights"
+QUESTION = "How is the change of the projector built?"
+CELLS = 64  # a side of a heatmap; more would be slow to draw and finer than two of them side by side show
+MEASURES = {"largest": "largest |ΔW|", "rms": "root mean square of ΔW"}
+
+
+def weights(found: Found, settings: dict, overlaps: Overlaps, top: int = TOP) -> Exhibit:
+    """Everything about all matrices.
+
+    found: {"suspect": …, "control": … if there is one, then further changes of the same base, by name on screen}.
+    overlaps: see overlaps(). settings says what decides the numbers, as Exhibit.data keeps it.
+    """
+    changed = [name for name in found["suspect"].spectra if _changed(found["suspect"], name)]
+    drawn = []
+    for name in changed:
+        drawn += [*spectra(found, name, top), *heatmaps(_case(found), name, "rms"), *angles(overlaps, found, name)]
+    return Exhibit(
+        key="weights",
+        title=TITLE,
+        question=QUESTION,
+        metrics=tuple(card for name in changed[-1:] for card in metrics(found, name)),
+        charts=tuple(drawn),
+        tables=(tables.tensors(found), tables.pairs(overlaps)),
+        data={"settings": settings} | tables.as_data(found, overlaps),
+        notes=notes(found),
+    )
+
+
+def overlaps(found: Found, k: int, *, exact: bool = False) -> Overlaps:
+    """The k leading directions of every two changes held against each other, for each matrix that both changed.
+
+    Fewer than k where a change has not so many, or where they were more than half of what the matrix has.
+    """
+    result = {}
+    for name in found["suspect"].spectra:
+        shape = next(tensor.shape for tensor in found["suspect"].delta.matrices if tensor.name == name)
+        leading = {who: one.triplets(name, min(k, min(shape) // 2), exact=exact) for who, one in found.items()}
+        there = {who: triplets for who, triplets in leading.items() if triplets is not None}
+        names = list(there)
+        result[name] = {
+            (one, other): overlap(there[one], there[other], min(len(there[one].values), len(there[other].values)))
+            for i, one in enumerate(names)
+            for other in names[i + 1 :]
+        }
+    return result
+
+
+def metrics(found: Found, name: str) -> tuple[Metric, ...]:
+    """What one matrix's spectrum says, beside the control's."""
+    suspect, control = found["suspect"], found.get("control")
+    few = min(FEW, len(suspect.spectra[name].values))
+    delta = symbol(list(suspect.spectra).index(name) + 1)
+
+    def card(label: str, tell: str, text: Callable[[Anatomy], str]) -> Metric:
+        return Metric(label, text(suspect), text(control) if control else None, help=tell)
+
+    return (
+        card(
+            f"Spikes of {delta}",
+            "Singular values above the noise edge: the largest one that the same entries would have in random order.",
+            lambda one: str(one.edges[name].spikes),
+        ),
+        card(
+            f"Stable rank of {delta}",
+            "‖ΔW‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
+            lambda one: f"{one.spectra[name].stable_rank:.1f}",
+        ),
+        card(
+            f"Effective rank of {delta}",
+            "exp of the entropy of σ/Σσ: as many equal directions would be spread as widely. Weak ones count more.",
+            lambda one: f"{one.spectra[name].effective_rank:.0f}",
+        ),
+        card(
+            f"Top {few} hold of {delta}",
+            f"Energy: the share of ‖{delta}‖² that its {few} strongest directions hold together.",
+            lambda one: f"{one.spectra[name].energy[few - 1]:.0%}",
+        ),
+    )
+
+
+def spectra(found: Found, name: str, top: int = TOP) -> tuple[Chart, ...]:
+    """Singular values and cumulative energy of one matrix, all changes on one axis."""
+    suspect, scale = found["suspect"], charts.colours(list(found))
+    number = list(suspect.spectra).index(name) + 1
+    edges, bulk = {"noise edge (shuffled entries)": suspect.edges[name]}, suspect.bulk_edges[name]
+    if bulk and bulk.fits:
+        edges["Marchenko–Pastur edge"] = bulk
+    values = {who: one.spectra[name].values for who, one in found.items()}
+    energy = {who: one.spectra[name].energy for who, one in found.items()}
+    who = ", ".join(found)
+    return (
+        Chart(
+            f"weights-values-{number}",
+            spectrum.values(f"Singular values of {symbol(number)}", values, scale, edges, top),
+            "How to read this: values above the suspect's noise edge are structure, below it noise explains them. A "
+            "backdoor stands out by a few values far above all others and above the control's.",
+            f"Singular values of the change of {name}: {who}; with the noise edge of the suspect.",
+        ),
+        Chart(
+            f"weights-energy-{number}",
+            spectrum.shares(f"Energy of {symbol(number)} in its k largest values", energy, scale, top),
+            "How to read this: the share of ‖ΔW‖² in the k strongest directions; a curve above the control's is a more "
+            "concentrated change.",
+            f"Cumulative energy of the change of {name}: {who}.",
+        ),
+    )
+
+
+def heatmaps(
+    found: Found, name: str, measure: str, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None
+) -> tuple[Chart, ...]:
+    """A window of one matrix's ΔW under each change, on one scale; measure is "largest" or "rms"."""
+    number = list(found["suspect"].spectra).index(name) + 1
+    seen: dict[str, Blocks] = {}
+    for who, one in found.items():
+        tensor = next(tensor for tensor in one.delta.matrices if tensor.name == name)
+        seen[who] = blocks(tensor.delta, rows, columns, CELLS)
+    limit = max(float(getattr(each, measure).max()) for each in seen.values()) or 1.0
+    return tuple(
+        Chart(
+            f"weights-heatmap-{number}-{who}",
+            charts.heatmap(f"{symbol(number)}, {who}", each, getattr(each, measure), limit, MEASURES[measure]),
+            _heatmap_caption(each, measure, seen),
+            f"Heatmap of the change of {name}, {who}: {MEASURES[measure]} of each block.",
+        )
+        for who, each in seen.items()
+    )
+
+
+def _heatmap_caption(found: Blocks, measure: str, seen: Mapping[str, Blocks]) -> str:
+    stands = "one entry" if found.entries == 1 else f"the {MEASURES[measure]} of up to {found.entries:,} entries"
+    scale = " on one scale" if len(seen) > 1 else ""
+    return (
+        f"How to read this: each cell is {stands}{scale}. Bright rows or columns are units that the change singles "
+        f"out; entries in random order would leave every cell near a root mean square of {found.even:.3g}."
+    )
+
+
+def angles(overlaps: Overlaps, found: Found, name: str) -> tuple[Chart, ...]:
+    """The suspect's leading directions of one matrix against every other change's, where they write and read."""
+    with_suspect = {other: pair for (one, other), pair in overlaps.get(name, {}).items() if one == "suspect"}
+    if not with_suspect:
+        return ()
+    most = max(len(pair.left.angles) for pair in with_suspect.values())
+    with_suspect = {other: pair for other, pair in with_suspect.items() if len(pair.left.angles) == most}
+    number, scale = list(found["suspect"].spectra).index(name) + 1, charts.colours(list(found))
+    return tuple(
+        Chart(
+            f"weights-angles-{number}-{side}",
+            charts.angles(
+                f"{symbol(number)}: shared directions where it {verb}",
+                {other: getattr(pair, side) for other, pair in with_suspect.items()},
+                scale,
+            ),
+            f"How to read this: angles between the {most} leading {side} singular directions of the suspect and of "
+            "each other change; 0° is the same direction, and 97.5 % of random subspaces lie in the grey band. What "
+            "the control shares too comes from training on this base, not from a backdoor.",
+            f"Principal angles of the change of {name}, {side} singular directions, suspect with "
+            f"{', '.join(with_suspect)}.",
+        )
+        for side, verb in (("left", "writes"), ("right", "reads"))
+    )
+
+
+def notes(found: Found) -> tuple[str, ...]:
+    """What a reader has to bear in mind: which edge counts and why, what did not change, what has no control."""
+    suspect = found["suspect"]
+    said = []
+    for number, (name, edge) in enumerate(suspect.edges.items(), 1):
+        if _changed(suspect, name):
+            said.append(f"{symbol(number)} ({name}): {tables.edge_sentence(edge, suspect.bulk_edges[name])}")
+    for who, one in found.items():
+        same = [name for name in one.spectra if not _changed(one, name)]
+        if same:
+            said.append(f"{who}: {', '.join(same)} equals the base's, so it has no spectrum and no directions.")
+    if "control" not in found:
+        said.append("No control: an honest fine-tune changes weights in few directions too.")
+    return tuple(said)
+
+
+def _case(found: Found) -> Found:
+    """Suspect and control alone, for pictures that hold few side by side."""
+    return {who: one for who, one in found.items() if who in ("suspect", "control")}
+
+
+def _changed(one: Anatomy, name: str) -> bool:
+    return bool(one.spectra[name].values[0] > 0)

@@ -1,0 +1,158 @@
+"""The numbers behind the Weights page: tables for people, data for scripts."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from projlens_core.evidence.exhibit import Table
+from projlens_core.exhibits.case import FEW, TENSOR_HELP, tensor_row
+from projlens_core.weights.anatomy import Anatomy
+from projlens_core.weights.noise import BulkEdge, NoiseEdge
+from projlens_core.weights.overlap import Overlap, SidedOverlap
+
+Found = Mapping[str, Anatomy]  # "suspect" first, then "control" if there is one, then others by their name on screen
+Overlaps = Mapping[str, Mapping[tuple[str, str], SidedOverlap]]  # by matrix, by the two changes
+
+
+def tensors(found: Found) -> Table:
+    """One row for each tensor of each change."""
+    rows = []
+    for who, one in found.items():
+        for tensor in one.delta.tensors:
+            spectrum, edge = one.spectra.get(tensor.name), one.edges.get(tensor.name)
+            bulk = one.bulk_edges.get(tensor.name)
+            rows.append(
+                {"projector": who}
+                | tensor_row(tensor, spectrum, edge)
+                | {
+                    "σ₁": float(spectrum.values[0]) if spectrum else None,
+                    "noise edge": edge.edge if edge else None,
+                    "MP edge": bulk.edge if bulk and bulk.fits else None,
+                    "spikes (MP)": bulk.spikes if bulk and bulk.fits else None,
+                    f"top {FEW} hold": float(spectrum.energy[:FEW][-1]) if spectrum else None,
+                }
+            )
+    return Table(
+        "weights",
+        pd.DataFrame(rows).sort_values("tensor", kind="stable", ignore_index=True),
+        "How to read this: one row for each tensor of each projector; compare a suspect's with the control's below it.",
+        TENSOR_HELP
+        | {
+            "noise edge": "largest singular value of the same entries in random order",
+            "MP edge": "upper end of the Marchenko–Pastur law fitted to the bulk; empty where no bulk follows it",
+            "spikes (MP)": "singular values above the MP edge",
+            f"top {FEW} hold": f"share of ‖Δ‖² in the {FEW} strongest directions",
+        },
+    )
+
+
+def pairs(overlaps: Overlaps) -> Table:
+    """One row for each matrix, two changes and side."""
+    rows = [
+        {
+            "tensor": name,
+            "projectors": f"{one}, {other}",
+            "side": side,
+            "directions": len(found.angles),
+            "shared": found.shared,
+            "shared by chance": found.chance_shared,
+            "smallest angle °": float(found.angles[0]),
+            "by chance °": float(found.chance_median[0]),
+            "closer than chance": found.closer_than_chance,
+        }
+        for name, by_pair in overlaps.items()
+        for (one, other), pair in by_pair.items()
+        for side, found in (("left (writes)", pair.left), ("right (reads)", pair.right))
+    ]
+    columns = ["tensor", "projectors", "side", "directions", "shared", "shared by chance", "smallest angle °"]
+    return Table(
+        "subspaces",
+        pd.DataFrame(rows, columns=[*columns, "by chance °", "closer than chance"]),
+        "How to read this: one row for each two projectors and side; shared is 1 where both use the same directions.",
+        {
+            "shared": "mean squared cosine of the principal angles",
+            "shared by chance": "the same of random subspaces, k/d",
+            "by chance °": "median smallest angle of random subspaces",
+            "closer than chance": "angles smaller than those of all but 2.5 % of random subspaces",
+        },
+    )
+
+
+def edge_sentence(edge: NoiseEdge, bulk: BulkEdge | None) -> str:
+    """Both edges with their spikes, which one counts, and why."""
+    said = f"{edge.spikes} spikes above {edge.edge:.3g}, the noise edge of its own entries in random order"
+    if edge.method.endswith("not lowered"):
+        said += " (not lowered by what the spikes hold: more than half of the values would be spikes)"
+    if bulk is None:
+        return (
+            f"{said}. No bulk follows the Marchenko–Pastur law, as where training has reached all directions, so its "
+            "edge is not drawn."
+        )
+    if not bulk.fits:
+        return f"{said}. The bulk is {bulk.misfit:.0%} off the Marchenko–Pastur law, so its edge is not drawn."
+    return (
+        f"{said}, which counts because it asks nothing of the entries; {bulk.spikes} above {bulk.edge:.3g}, the "
+        f"Marchenko–Pastur edge fitted to the bulk ({bulk.misfit:.1%} off the law)."
+    )
+
+
+def as_data(found: Found, overlaps: Overlaps) -> dict:
+    """Every figure, JSON-ready; a number that does not exist is null."""
+    return {
+        "projectors": {who: _projector(one) for who, one in found.items()},
+        "overlaps": [
+            {"tensor": name, "projectors": list(who), "left": _overlap(pair.left), "right": _overlap(pair.right)}
+            for name, by_pair in overlaps.items()
+            for who, pair in by_pair.items()
+        ],
+    }
+
+
+def _projector(one: Anatomy) -> list[dict]:
+    entries = []
+    for tensor in one.delta.tensors:
+        entry = {
+            "name": tensor.name,
+            "shape": list(tensor.shape),
+            "frobenius": tensor.frobenius,
+            "relative_change": _finite(tensor.relative_change),
+            "cosine": _finite(tensor.cosine),
+        }
+        if spectrum := one.spectra.get(tensor.name):
+            edge, bulk = one.edges[tensor.name], one.bulk_edges[tensor.name]
+            entry |= {
+                "singular_values": spectrum.values.tolist(),
+                "energy": spectrum.energy.tolist(),
+                "stable_rank": spectrum.stable_rank,
+                "effective_rank": spectrum.effective_rank,
+                "noise_edge": {"edge": edge.edge, "spikes": edge.spikes, "method": edge.method, "seed": edge.seed},
+                "marchenko_pastur": bulk
+                and {"edge": bulk.edge, "spikes": bulk.spikes, "misfit": bulk.misfit, "fits": bulk.fits},
+            }
+        entries.append(entry)
+    return entries
+
+
+def _overlap(found: Overlap) -> dict:
+    return {
+        "angles": found.angles.tolist(),
+        "shared": found.shared,
+        "chance_shared": found.chance_shared,
+        "chance_median": found.chance_median.tolist(),
+        "chance_low": found.chance_low.tolist(),
+        "closer_than_chance": found.closer_than_chance,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def labels(roles: Sequence[str], further: Sequence[str]) -> list[str]:
+    """The names on screen: the roles, then the further ones' own, told apart by a number where two are the same."""
+    names = list(roles)
+    for name in further:
+        alike = sum(known == name or known.startswith(f"{name} (") for known in names)
+        names.append(f"{name} ({alike + 1})" if name in names else name)
+    return names

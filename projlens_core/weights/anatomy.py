@@ -1,0 +1,48 @@
+"""How one change of a projector is built: spectrum and noise edges of each of its matrices."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from projlens_core.progress import Progress, silent
+from projlens_core.weights.delta import Delta
+from projlens_core.weights.noise import BulkEdge, NoiseEdge, bulk_edge, noise_edge
+from projlens_core.weights.spectrum import Spectrum, spectrum
+from projlens_core.weights.triplets import Triplets, leading
+
+_EPS = 2.0**-23  # of float32; what is below max(shape) · _EPS · σ₁ is rounding, as for numpy.linalg.matrix_rank
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A delta with, for each of its matrices by canonical name, its spectrum, the edge of its shuffled entries and that
+    of the Marchenko–Pastur law (None where no bulk follows it)."""
+
+    delta: Delta
+    spectra: dict[str, Spectrum]
+    edges: dict[str, NoiseEdge]
+    bulk_edges: dict[str, BulkEdge | None]
+
+    def triplets(self, name: str, k: int, *, exact: bool = False) -> Triplets | None:
+        """At most k leading triplets of the matrix `name`, without those that rounding makes; None if none is left."""
+        values = self.spectra[name].values
+        tensor = next(tensor for tensor in self.delta.matrices if tensor.name == name)
+        k = min(k, int((values > max(tensor.shape) * _EPS * values[0]).sum()))
+        return leading(tensor.delta, k, exact=exact) if k else None
+
+
+def dissect(delta: Delta, progress: Progress = silent) -> Anatomy:
+    """Take the spectra of all matrices of a delta."""
+    spectra, edges = {}, {}
+    for done, tensor in enumerate(delta.matrices):
+        progress("Singular spectra", done, len(delta.matrices))
+        spectra[tensor.name] = spectrum(tensor.delta)
+        edges[tensor.name] = noise_edge(tensor.delta, known=spectra[tensor.name])
+    progress("Singular spectra", len(delta.matrices), len(delta.matrices))
+    return anatomy(delta, spectra, edges)
+
+
+def anatomy(delta: Delta, spectra: Mapping[str, Spectrum], edges: Mapping[str, NoiseEdge]) -> Anatomy:
+    """The same of spectra and edges that are at hand."""
+    shapes = {tensor.name: tensor.shape for tensor in delta.matrices}
+    bulks = {name: bulk_edge(found.values, shapes[name]) for name, found in spectra.items()}
+    return Anatomy(delta, dict(spectra), dict(edges), bulks)
