@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
@@ -14,7 +15,7 @@ from projlens_core.charts import palette
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
-from projlens_core.evidence.spreadsheet import as_csv
+from projlens_core.evidence.spreadsheet import as_csv, as_parquet
 from projlens_core.progress import Progress
 from projlens_core.sources import PREFIX, ZooEntry
 
@@ -46,6 +47,7 @@ GLOSSARY = {
     "AUROC": "How often a triggered image scores above a clean one: 0.5 is chance, 1 always.",
     "trigger, target": "What an attacker puts on an image, and the text the model then says.",
     "ASR": "Attack success rate: share of triggered images whose answer contains the target.",
+    "exhibit, case bundle": "What one page found, with its charts and tables; and all of a case's, as one file.",
     "clean utility": "Share of questions about clean images answered right.",
 }
 
@@ -120,7 +122,7 @@ def progress(height: int = 420) -> Iterator[Progress]:
 
 def failure(error: ProjLensError, what: str) -> None:
     """What could not be done, and the error's one sentence as it is: it may quote names from files."""
-    with st.container(border=True, gap="xsmall"):
+    with st.container(border=True, gap="xsmall", key=f"failure {what}"):  # the key becomes a class that tests look for
         st.badge(what, icon=":material/error:", color="red")
         st.text(str(error))
 
@@ -162,15 +164,26 @@ def chart(shown: Chart) -> None:
 
 
 def table(shown: Table) -> None:
-    """A table, its sentence, and a button that saves all of it as CSV."""
+    """A table, its sentence, and buttons that save all of it as CSV and as Parquet."""
     columns = {name: st.column_config.Column(help=text) for name, text in shown.help.items()}
     st.dataframe(shown.frame, hide_index=True, column_config=columns)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.caption(shown.caption)
-        st.download_button(
-            "CSV", as_csv(shown.frame), f"{shown.name}.csv", "text/csv", icon=":material/download:", on_click="ignore",
-            type="tertiary", key=f"csv {shown.name}",
-        )  # fmt: skip
+        with st.container(horizontal=True, gap="xxsmall", width="content"):
+            for kind, write, mime in (
+                ("CSV", as_csv, "text/csv"),
+                ("Parquet", as_parquet, "application/vnd.apache.parquet"),
+            ):
+                st.download_button(
+                    kind,
+                    lambda write=write: write(shown.frame),  # only when it is asked for
+                    f"{shown.name}.{kind.lower()}",
+                    mime,
+                    icon=":material/download:",
+                    on_click="ignore",
+                    type="tertiary",
+                    key=f"{kind.lower()} {shown.name}",
+                )
 
 
 def exhibit(shown: Exhibit, *, control: bool) -> None:
@@ -183,6 +196,24 @@ def exhibit(shown: Exhibit, *, control: bool) -> None:
         table(each)
     for note in shown.notes:
         st.text(note)
+
+
+def harmless(shown: Exhibit) -> Exhibit:
+    """An exhibit from elsewhere, its texts for the places that take Markdown: nothing in them is markup any more."""
+    return replace(
+        shown,
+        metrics=tuple(
+            Metric(
+                *(None if text is None else plain(text) for text in (m.label, m.value, m.control, m.interval, m.help))
+            )
+            for m in shown.metrics
+        ),
+        charts=tuple(replace(each, caption=plain(each.caption)) for each in shown.charts),
+        tables=tuple(
+            replace(each, caption=plain(each.caption), help={name: plain(text) for name, text in each.help.items()})
+            for each in shown.tables
+        ),
+    )
 
 
 def answer(text: str | None, target: str) -> None:
