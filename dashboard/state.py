@@ -10,6 +10,7 @@ import streamlit as st
 
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.case import Case
+from projlens_core.evidence.record import Record
 from projlens_core.inputs.images import Picture
 from projlens_core.sources import PREFIX, ZooEntry
 
@@ -21,6 +22,11 @@ REFUSED = "refused"  # [(file name, sentence)] of the last upload
 UPLOAD_ROUND = "upload_round"  # part of the uploader's key: a new number empties it
 BATCH = "batch"  # the last Batch
 STOPPED = "stopped"  # the user stopped the batch
+
+RECORD = "record"  # (case, the Record last made of it)
+STORED = "stored"  # the Record of the bundle that was opened
+BUNDLE_REFUSED = "bundle_refused"  # the sentence that says why the last one was not
+BUNDLE_ROUND = "bundle_round"  # part of its uploader's key
 
 MAX_PIXELS = 200_000_000  # of all uploads of a session together; 600 MB
 PARAMS = ("base", "suspect", "control")  # of a case, in the URL
@@ -134,6 +140,28 @@ def current_picture(samples: tuple[Picture, ...]) -> Picture | None:
     else:
         st.query_params.pop(PICTURE_PARAM, None)  # an upload cannot be reopened from a link
     return chosen
+
+
+def show_stored(record: Record) -> None:
+    """Show a bundle's record in the place of the case's own."""
+    st.session_state[STORED] = record
+    st.session_state[BUNDLE_REFUSED] = None
+    _empty_bundle_uploader()
+
+
+def refuse_stored(reason: str) -> None:
+    """Say why a bundle was not opened; what was shown before stays."""
+    st.session_state[BUNDLE_REFUSED] = reason
+    _empty_bundle_uploader()
+
+
+def close_stored() -> None:
+    """Back to the case."""
+    st.session_state[STORED] = st.session_state[BUNDLE_REFUSED] = None
+
+
+def _empty_bundle_uploader() -> None:
+    st.session_state[BUNDLE_ROUND] = st.session_state.get(BUNDLE_ROUND, 0) + 1
 
 
 def _write_url(case: Case) -> None:

@@ -1,4 +1,6 @@
-"""Tables for a spreadsheet: CSV in which no text is run as a formula."""
+"""Tables as files: CSV in which no text is run as a formula, and Parquet, which keeps types."""
+
+from io import BytesIO
 
 import pandas as pd
 
@@ -8,6 +10,16 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def as_csv(frame: pd.DataFrame) -> bytes:
     """The table as UTF-8 CSV with a byte-order mark; a text that a spreadsheet would run as a formula is quoted."""
     return frame.map(_no_formula).to_csv(index=False).encode("utf-8-sig")
+
+
+def as_parquet(frame: pd.DataFrame) -> bytes:
+    """The table as Parquet; a column that mixes texts with other values is written as text."""
+    mixed = [
+        name for name, values in frame.items() if pd.api.types.infer_dtype(values, skipna=True).startswith("mixed")
+    ]
+    buffer = BytesIO()
+    frame.assign(**{name: frame[name].astype("string") for name in mixed}).to_parquet(buffer, index=False)
+    return buffer.getvalue()
 
 
 def _no_formula(value: object) -> object:

@@ -1,0 +1,200 @@
+"""Report: what can be handed on? All findings as one file, and a bundle that reopens them without weights."""
+
+import streamlit as st
+
+from dashboard import components, pages, pickers, reports, resources, state
+from dashboard.pickers import SetChoice
+from projlens_core.errors import ProjLensError
+from projlens_core.evidence.bundle import MAX_ZIPPED, unpack
+from projlens_core.evidence.case import Case
+from projlens_core.evidence.gather import PARTS
+from projlens_core.evidence.record import Record
+from projlens_core.evidence.subject import Subject
+
+COUNT = 24  # pictures by default
+AT_ONCE = ("weights", "activations")  # floors whose parts are chosen from the start: they run no language model
+FILE = "projlens"
+
+
+def page() -> None:
+    """Draw the page."""
+    components.header(pages.REPORT)
+    case = state.current_case()
+    shown, parts, sets, details = components.layout()
+    with sets:
+        _opener()
+        choice = _pictures(case) if case else None
+    with parts:
+        chosen = _parts()
+    stored = st.session_state.get(state.STORED)
+    with shown:
+        if stored is not None:
+            record = stored
+            _stored_banner(record)
+        elif case is None:
+            components.no_case()
+            return
+        else:
+            components.case_line(case, resources.zoo())
+            record = _generated(case, choice, chosen)
+        if record is None:
+            return
+        _files(record)
+    with details:
+        _exhibits(record, foreign=stored is not None)
+
+
+def _parts() -> list[str]:
+    """Which analyses to do."""
+    st.markdown("**Parts**")
+    return st.pills(
+        "Parts",
+        list(PARTS),
+        selection_mode="multi",
+        default=[key for key, part in PARTS.items() if part.floor in AT_ONCE],
+        format_func=lambda key: PARTS[key].title,
+        key="report_parts",
+        persist_state="session",
+        label_visibility="collapsed",
+        help="Response and the low-rank lab ask the language model about every picture: minutes on a CPU.",
+    )
+
+
+def _pictures(case: Case) -> tuple[SetChoice, int, str, str] | None:
+    """On which pictures, with which trigger, target and question; None without pictures."""
+    choice = pickers.set_panel(case)
+    if choice is None:
+        return None
+    entry = resources.zoo_entry(case.suspect)
+    most = len(choice.pictures)
+    count = st.number_input("How many pictures", 1, most, min(COUNT, most), key="report_count", persist_state="session")
+    target = st.text_input(
+        "Target to look for",
+        (entry.target or "") if entry else "",
+        key=f"report target {case.suspect}",
+        persist_state="session",
+    )
+    question = st.text_input(
+        "Question",
+        key=f"report question {case.suspect}",
+        persist_state="session",
+        placeholder="the suspect's own" if entry and entry.prompts else "the first known of each picture",
+    )
+    return choice, count, target.strip(), question.strip()
+
+
+def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chosen: list[str]) -> Record | None:
+    """The report of this session about this case, made anew when asked for."""
+    wanted = reports.asked(case, *choice) if choice else Subject(case)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=not chosen)
+        st.caption(
+            f"{len(chosen)} parts on {len(wanted.images.pictures) if wanted.images else 0} pictures. What fails is "
+            "left out and said so; what was computed before is taken from the cache."
+        )
+    if pressed:
+        try:
+            with components.progress() as progress:
+                record = reports.recorded(wanted, chosen, progress)
+                reports.files(record, progress)
+        except ProjLensError as error:
+            components.failure(error, "No report")
+            return None
+        st.session_state[state.RECORD] = (case, record)
+    made = st.session_state.get(state.RECORD)
+    if made is None or made[0] != case:
+        components.empty("No report yet", "Choose the parts and press Generate.", ":material/description:")
+        return None
+    return made[1]
+
+
+def _opener() -> None:
+    """The door for bundles from elsewhere."""
+    st.markdown("**Open a bundle**")
+    st.file_uploader(
+        "Open a bundle",
+        ["zip"],
+        key=f"bundle-{st.session_state.get(state.BUNDLE_ROUND, 0)}",
+        on_change=_bundle_given,
+        max_upload_size=MAX_ZIPPED // 2**20,
+        label_visibility="collapsed",
+        help="A case bundle that ProjLens wrote: it is shown without weights, and nothing in it is run.",
+    )
+    if refused := st.session_state.get(state.BUNDLE_REFUSED):
+        with st.container(border=True, gap="xsmall"):
+            st.badge("Not opened", icon=":material/block:", color="red")
+            st.text(refused)
+
+
+def _bundle_given() -> None:
+    file = st.session_state[f"bundle-{st.session_state.get(state.BUNDLE_ROUND, 0)}"]
+    if file is None:
+        return
+    try:
+        state.show_stored(unpack(file.getvalue()))
+    except ProjLensError as error:
+        state.refuse_stored(str(error))
+
+
+def _stored_banner(record: Record) -> None:
+    """That this is no analysis of now: of when, of what, by which version."""
+    told = record.provenance
+    with st.container(border=True, gap="xsmall"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.badge("Stored result", icon=":material/inventory_2:", color="orange")
+            st.button("Close the bundle", icon=":material/close:", type="tertiary", on_click=state.close_stored)
+        st.text(record.title)
+        st.text(
+            f"Of {told.created[:16].replace('T', ' ')} UTC, by ProjLens {told.projlens}. Nothing was computed here."
+        )
+        for role, digest in told.hashes.items():
+            st.text(f"{role}: SHA-256 {digest[:16]}…")
+
+
+def _files(record: Record) -> None:
+    """The two files, and what is in them."""
+    try:
+        with components.progress() as progress:
+            report, bundle = reports.files(record, progress)
+    except ProjLensError as error:
+        components.failure(error, "The files could not be made")
+        return
+    with st.container(horizontal=True):
+        st.download_button(
+            "Report (HTML)", report, f"{FILE}-report.html", "text/html", icon=":material/download:", on_click="ignore"
+        )
+        st.download_button(
+            "Case bundle (ZIP)", bundle, f"{FILE}-case.zip", "application/zip", icon=":material/download:",
+            on_click="ignore",
+        )  # fmt: skip
+    for part in record.missing:
+        st.text(f"{part.part}: not done: {part.reason}")
+    if record.provenance.command:
+        st.code(record.provenance.command, language=None, wrap_lines=True)
+    st.caption(
+        "The report opens in any browser, offline, and prints. The bundle reopens here, without the weights. "
+        "Both hold settings, versions and hashes, and the command that repeats them."
+    )
+
+
+def _exhibits(record: Record, *, foreign: bool) -> None:
+    """One exhibit at a time, as its page shows it."""
+    by_key = {exhibit.key: exhibit for exhibit in record.exhibits}
+    if not by_key:
+        return
+    key = st.segmented_control(
+        "Exhibit",
+        list(by_key),
+        default=next(iter(by_key)),
+        required=True,
+        format_func=lambda key: components.plain(by_key[key].title),
+        label_visibility="collapsed",
+    )
+    exhibit = by_key[key]
+    st.text(exhibit.question)
+    components.exhibit(
+        components.harmless(exhibit) if foreign else exhibit, control="control" in record.provenance.hashes
+    )
+
+
+page()

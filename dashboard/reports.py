@@ -1,0 +1,84 @@
+"""What the Report page computes: the record of a case from what the dashboard has at hand, and its files."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from dashboard import pickers, resources, results
+from dashboard.pickers import SetChoice
+from projlens_core.activations.model import VisionModel
+from projlens_core.behaviour.respond import Responder
+from projlens_core.cache import content_key
+from projlens_core.evidence.bundle import pack
+from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.gather import record_of
+from projlens_core.evidence.record import Record, command_line
+from projlens_core.evidence.report import as_html
+from projlens_core.evidence.subject import Subject, subject
+from projlens_core.inputs.images import ImageSet
+from projlens_core.progress import Progress
+
+
+class Shelved:
+    """The models that the other pages use, too."""
+
+    def opened(self, case: Case, progress: Progress) -> OpenedCase:
+        """See gather.Models."""
+        return resources.opened(case, progress)
+
+    def vision(self, case: Case) -> VisionModel:
+        """See gather.Models."""
+        return resources.vision(case)
+
+    def responder(self, case: Case, progress: Progress) -> AbstractContextManager[Responder]:
+        """See gather.Models."""
+        return results.language_model(case, progress)
+
+
+def asked(case: Case, choice: SetChoice | None, count: int, target: str, question: str) -> Subject:
+    """What the page's controls say; without pictures, the weights alone."""
+    if choice is None:
+        return Subject(case)
+    return subject(
+        case,
+        ImageSet(choice.pictures[:count], ()),
+        resources.truths() or None,
+        trigger=choice.spec,
+        target=target or None,
+        questions=(question,) if question else (),
+    )
+
+
+def recorded(wanted: Subject, parts: Sequence[str], progress: Progress) -> Record:
+    """The record of the parts, with the command that repeats it where one can."""
+    return record_of(wanted, parts, Shelved(), progress, command=_command(wanted, parts))
+
+
+def files(record: Record, progress: Progress) -> tuple[bytes, bytes]:
+    """The report and the bundle of a record; drawn once, whoever asks again."""
+    bundle = pack(record)
+
+    def make() -> bytes:
+        return as_html(record, progress).encode()
+
+    return resources.shelf("reports", 4).get(content_key(bundle), make), bundle
+
+
+def _command(wanted: Subject, parts: Sequence[str]) -> str:
+    """Empty where pictures or the trigger lie in this browser session alone."""
+    own = pickers.own_trigger(wanted.case.suspect)
+    pictures = wanted.images.pictures if wanted.images else ()
+    shipped = pictures == resources.samples()[: len(pictures)]
+    if pictures and not (shipped and own and wanted.spec == own):
+        return ""
+    zoo = resources.zoo_entry(wanted.case.suspect)
+    return command_line(
+        "report",
+        {
+            **wanted.case.to_params(),
+            "n": len(pictures) or None,
+            "target": wanted.target if zoo is None or wanted.target != zoo.target else None,
+            "prompt": wanted.questions if zoo is None or wanted.questions != zoo.prompts else None,
+            "parts": list(parts),
+            "out": "report.html",
+        },
+    )
