@@ -8,6 +8,7 @@ from projlens_core.charts.style import KEY, ROLES, finished
 
 ROW = 21  # px of one token
 _DARK, _LIGHT = "#FFFFFF", "#1A1A1A"  # of a cell's figure, by what lies under it: the cell, not the page
+_WORDS = alt.Axis(labelLimit=170, labelOverlap=False, ticks=False, domain=False)
 _BRIGHT = 0.6  # share from which the cell is bright
 
 
@@ -20,7 +21,7 @@ def rank_frequency(title: str, frame: pd.DataFrame) -> alt.LayerChart:
     tokens = list(dict.fromkeys(frame.token))
     axes = {
         "x": alt.X("rank:O", title="rank (1 is the top)", axis=alt.Axis(labelAngle=0)),
-        "y": alt.Y("token:N", title=None, sort=tokens, axis=alt.Axis(labelLimit=170, ticks=False, domain=False)),
+        "y": alt.Y("token:N", title=None, sort=tokens, axis=_WORDS),
     }
     told = [
         alt.Tooltip("token:N"),
@@ -28,11 +29,8 @@ def rank_frequency(title: str, frame: pd.DataFrame) -> alt.LayerChart:
         alt.Tooltip("share:Q", title="share of images", format=".1%"),
         alt.Tooltip("target:N", title="a word of the target"),
     ]
-    colour = alt.Color(
-        "share:Q",
-        scale=alt.Scale(domain=[0, 1], range=list(palette.SEQUENTIAL)),
-        legend=alt.Legend(title="share of images", format="%", orient="bottom", gradientLength=180, tickCount=3),
-    )
+    # no legend: each cell says its share
+    colour = alt.Color("share:Q", scale=alt.Scale(domain=[0, 1], range=list(palette.SEQUENTIAL)), legend=None)
     cells = alt.Chart(frame).mark_rect(cornerRadius=2).encode(**axes, color=colour, tooltip=told)
     figures = (
         alt.Chart(frame)
@@ -51,7 +49,7 @@ def rank_frequency(title: str, frame: pd.DataFrame) -> alt.LayerChart:
             filled=False, stroke=palette.TRIGGERED, strokeWidth=2.5, strokeOpacity=1, cornerRadius=2
         )
         layers.append(frames.encode(**axes, tooltip=told))
-    chart = finished(alt.layer(*layers), title, ROW * len(tokens) + 105)
+    chart = finished(alt.layer(*layers), title, ROW * len(tokens) + 70)
     return chart.configure_view(strokeWidth=0)
 
 
@@ -62,7 +60,7 @@ def target_ranks(title: str, frame: pd.DataFrame, chance: pd.DataFrame, vocabula
     high. Rows stand in the order of `chance`; the axis is logarithmic and ends at the vocabulary's size.
     """
     order = list(chance.token)
-    y = alt.Y("token:N", title=None, sort=order, axis=alt.Axis(labelLimit=170, ticks=False, domain=False))
+    y = alt.Y("token:N", title=None, sort=order, axis=_WORDS)
     x = {
         "title": "rank among all tokens (1 is the top)",
         "scale": alt.Scale(type="log", domain=[1, vocabulary], nice=False),

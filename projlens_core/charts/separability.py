@@ -10,6 +10,7 @@ from projlens_core.activations.separability import Separability
 from projlens_core.charts import palette
 from projlens_core.charts.style import CONDITIONS, KEY, PROJECTORS, finished
 
+DECISION = "decision value: below 0 taken for clean, above 0 for triggered"
 EMBEDDINGS, NORMS = "embeddings", "norms alone"
 
 
@@ -26,7 +27,8 @@ def aurocs(title: str, found: Mapping[str, Separability]) -> alt.LayerChart:
         chance.append({"row": f"{role}, {EMBEDDINGS}", "low": low, "high": high, "mean": one.chance.mean})
     frame = pd.DataFrame(rows)
     x = {
-        "scale": alt.Scale(domain=[min(0.4, float(frame.low.min())), 1], nice=False),
+        "scale": alt.Scale(domain=[min(0.4, float(frame.low.min()), *(c["low"] for c in chance)), 1], nice=False),
+        "axis": alt.Axis(tickCount=6),
         "title": "AUROC: 0.5 is chance, 1 tells all apart",
     }
     y = alt.Y("row:N", title=None, sort=list(frame.row), axis=alt.Axis(labelLimit=200, ticks=False, labelPadding=10))
@@ -85,7 +87,7 @@ def scores(title: str, found: Mapping[str, Separability], names: tuple[str, ...]
         alt.Chart(frame)
         .mark_circle(size=26, opacity=0.55)
         .encode(
-            x=alt.X("value:Q", title="decision value: below 0 taken for clean, above 0 for triggered"),
+            x=alt.X("value:Q", title=DECISION, axis=alt.Axis(tickCount=8)),
             y=alt.Y(
                 "row:N", title=None, sort=list(dict.fromkeys(frame.row)), axis=alt.Axis(ticks=False, labelPadding=10)
             ),

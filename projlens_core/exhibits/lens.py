@@ -53,7 +53,7 @@ def _metrics(found: Roles, null: Null, targets: Sequence[int], vocabulary: int) 
             own, theirs = getattr(suspect, sign), getattr(control, sign, None)
             cards.append(
                 Metric(
-                    f"Best target word, {symbol}",
+                    f"Best word, {symbol}",
                     f"rank {own.best_target_rank:,}",
                     f"{theirs.best_target_rank:,}" if theirs else None,
                     f"p = {null.p_value(own.best_target_rank):.2g}",
@@ -64,36 +64,39 @@ def _metrics(found: Roles, null: Null, targets: Sequence[int], vocabulary: int) 
         depth = suspect.plus.each.shape[1]
         cards.append(
             Metric(
-                f"Images with one in the top {depth}",
+                f"In top {depth}, ±v₀",
                 " / ".join(f"{_reaching(suspect, sign, depth):.0%}" for sign in SIGNS),
                 " / ".join(f"{_reaching(control, sign, depth):.0%}" for sign in SIGNS) if control else None,
-                f"chance {null.reaching(depth):.1%}",
-                f"Share of images whose own direction has a word of the target among its first {depth}, +v₀ / −v₀. "
-                "Images share much of their direction, so this is no count of independent hits.",
+                help=f"+v₀ / −v₀: share of images whose own direction has a word of the target in its first {depth}; "
+                f"{null.reaching(depth):.1%} of random directions have. Images share much of their direction, so these "
+                "are no independent hits.",
             )
         )
     cards.append(
         Metric(
-            "Nearest word's cosine",
+            "Nearest word",
             f"{suspect.plus.cosines[0]:.2f}",
             f"{control.plus.cosines[0]:.2f}" if control else None,
-            f"chance below {null.nearest_high():.2f}",
+            f"chance {null.nearest_high():.2f}",
             "Largest cosine of +v₀ with a token embedding; chance: what 97.5 % of random directions stay below.",
         )
     )
-    cards.append(
-        Metric(
-            "Images agree",
-            f"{suspect.agreement.mean():.2f}",
-            f"{control.agreement.mean():.2f}" if control else None,
-            help="Mean cosine of each image's own direction with the direction of all images; 1 is the same.",
+    if not targets:
+        cards.append(
+            Metric(
+                "Images agree",
+                f"{suspect.agreement.mean():.2f}",
+                f"{control.agreement.mean():.2f}" if control else None,
+                help="Mean cosine of each image's own direction with the direction of all images; 1 is the same.",
+            )
         )
-    )
     return tuple(cards)
 
 
 def _charts(found: Roles, null: Null, label: Labels, targets: Sequence[int]) -> list[Chart]:
     shown = []
+    depth = found["suspect"].plus.each.shape[1]
+    by_chance = f", and one of the target's in {null.reaching(depth):.1%} of random directions" if targets else ""
     for sign, symbol in SIGNS.items():
         for role, one in found.items():
             frame = _frequency(getattr(one, sign), label, targets)
@@ -104,7 +107,7 @@ def _charts(found: Roles, null: Null, label: Labels, targets: Sequence[int]) -> 
                     charts.rank_frequency(f"{role.capitalize()}: words along {symbol}", frame[frame.token.isin(kept)]),
                     "How to read this: at which rank each word stands, over all images, when the output head reads the "
                     f"image's own direction; the {ROWS} most frequent words, ◆ and a frame for words of the target. "
-                    "Every direction has words on top: what counts is what control and chance do not show.",
+                    f"Every direction has words on top, the control's too{by_chance}.",
                     f"Heatmap of how often each token stands at each rank along {symbol}, {role}.",
                 )
             )
