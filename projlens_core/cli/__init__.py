@@ -5,53 +5,41 @@ Exit code 0: done. 1: failed, one sentence on stderr. 2: wrong use (argparse say
 
 import argparse
 import sys
+from importlib import import_module
 
-from projlens_core.cli import (
-    activations,
-    asr,
-    lens,
-    lowrank,
-    neurons,
-    report,
-    respond,
-    robustness,
-    separability,
-    shift,
-    trigger,
-    weights,
-    zoo,
-)
 from projlens_core.errors import ProjLensError
 
 COMMANDS = (
-    weights,
-    activations,
-    shift,
-    lens,
-    separability,
-    neurons,
-    respond,
-    asr,
-    lowrank,
-    robustness,
-    report,
-    trigger,
-    zoo,
+    "weights",
+    "spectrum",
+    "activations",
+    "shift",
+    "lens",
+    "separability",
+    "neurons",
+    "respond",
+    "asr",
+    "lowrank",
+    "robustness",
+    "report",
+    "trigger",
+    "zoo",
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser with all commands."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser with all commands, or with one: its module alone is imported, as others bring slow libraries."""
     top = argparse.ArgumentParser(prog="projlens_core", description="Find projector backdoors in multimodal LLMs.")
     sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(sub)
+    for name in COMMANDS if only is None else (only,):
+        import_module(f"{__name__}.{name}").add_parser(sub)
     return top
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser(argv[0] if argv and argv[0] in COMMANDS else None).parse_args(argv)
     try:
         args.run(args)
     except ProjLensError as error:

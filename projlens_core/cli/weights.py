@@ -7,7 +7,6 @@ import sys
 from dataclasses import asdict
 
 from projlens_core.cli import arguments
-from projlens_core.cli.terminal import progress
 from projlens_core.evidence.case import Case, OpenedCase, open_case
 from projlens_core.inputs.images import printable
 from projlens_core.weights.delta import Delta, TensorDelta
@@ -29,12 +28,18 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Open the case and write what changed."""
     opened = open_case(Case(args.base, args.suspect, args.control))
-    proof = prove(args.base, args.suspect, progress()) if args.prove else None
+    proof = _proved(args) if args.prove else None
     if args.json:
         text = json.dumps(as_dict(opened) | ({"proof": proof_as_dict(proof)} if proof else {}), allow_nan=False)
     else:
         text = as_table(opened) + (f"\n\n{proof_as_text(proof)}" if proof else "")
     sys.stdout.write(text + "\n")
+
+
+def _proved(args: argparse.Namespace) -> Proof:
+    from projlens_core.cli.terminal import progress  # only here: it brings the library of tables, which takes a second
+
+    return prove(args.base, args.suspect, progress())
 
 
 def as_dict(opened: OpenedCase) -> dict:

@@ -129,7 +129,8 @@ def _law_quantiles(aspect: float) -> np.ndarray:
 
 
 def _shuffled(matrix: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    order = torch.randperm(matrix.numel(), generator=generator)
+    # 32 bits, as an order in 64 would take twice the matrix's own memory.
+    order = torch.randperm(matrix.numel(), generator=generator, dtype=torch.int32)
     return matrix.reshape(-1).index_select(0, order).reshape(matrix.shape)
 
 

@@ -1,11 +1,14 @@
 import json
+import math
+import subprocess
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from projlens_core.cli import main
-from tests import pico
+from tests import pico, seven_b
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +90,45 @@ def test_wrong_use_is_code_two(capsys):
         main(["weights", "--base", "x"])
     assert stopped.value.code == 2
     assert "--suspect" in capsys.readouterr().err
+
+
+def test_the_rest_is_proved_on_request(capsys, folder):
+    code, out, _ = run(capsys, folder, "--prove", "--json")
+    proof = json.loads(out)["proof"]
+    assert code == 0
+    assert {finding["status"] for finding in proof["findings"]} == {"same"}
+    assert proof["counts"]["files"]["same"] >= 3
+    _, out, _ = run(capsys, folder, "--prove")
+    assert "Outside the projector" in out
+
+
+def test_rounding_stands_beside_each_delta(capsys, folder):
+    _, out, _ = run(capsys, folder, "--json")
+    floors = {tensor["name"]: tensor["rounding"] for tensor in json.loads(out)["tensors"]}
+    assert floors["linear_1.weight"]["frobenius"] == 0  # equal: nothing was written anew
+    assert 0 < floors["linear_2.weight"]["frobenius"] < 1e-4
+    assert floors["linear_2.weight"]["cause"] == "suspect's to float32"
+
+
+_CHILD = """
+import json, resource, sys, time
+began = time.perf_counter()
+from projlens_core.cli import main
+code = main(sys.argv[1:])
+print(json.dumps({"seconds": time.perf_counter() - began,
+    "bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+def test_two_models_of_7b_shapes_take_600_mb_and_no_byte_beyond_projector_and_headers(tmp_path):
+    base, suspect = seven_b.pair(tmp_path)
+    command = [sys.executable, "-c", _CHILD, "weights", "--base", str(base), "--suspect", str(suspect), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result, used = json.loads(done.stdout), json.loads(done.stderr)
+    projector = 2 * 2 * sum(math.prod(tensor["shape"]) for tensor in result["tensors"])  # float16, both models
+    assert projector < result["bytes_read"] <= 1.01 * projector
+    assert used["bytes"] < 600e6
+    assert [tensor["spikes"] for tensor in result["tensors"] if "spikes" in tensor] == [5, 5]
+    assert result["tensors"][2]["singular_values"][:5] == pytest.approx(seven_b.SPIKES, rel=0.01)
