@@ -8,7 +8,7 @@ def add_case(
     parser: argparse.ArgumentParser, *, control: bool = True, many: bool = False, suspect_required: bool = True
 ) -> None:
     """--base, --suspect and, with `control`, --control. With `many`, --suspect may be repeated and is a list."""
-    parser.add_argument("--base", required=True, metavar="MODEL", help="folder, weight file, zoo:NAME or hub:OWNER/NAME")
+    parser.add_argument("--base", required=True, metavar="MODEL", help="folder, file, zoo:NAME or hub:OWNER/NAME")
     suspect = {"required": suspect_required, "metavar": "MODEL", "help": "the model under suspicion, named like --base"}
     if many:
         suspect |= {"action": "append", "help": f"{suspect['help']}; several times for several"}
