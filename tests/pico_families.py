@@ -11,10 +11,18 @@ import transformers as hf
 from torch import nn
 from torch.nn import functional as F
 
+from tests import pico
+
 LEAVES = ("weight", "bias")
 D, T = 16, 24  # widths of tower and language model
-VOCABULARY = 101  # of tests.pico's tokenizer
-IMAGE_TOKEN = 3  # "<image>" there
+EXTRA = (
+    "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<start_of_image>", "<end_of_image>", "<img>", "</img>",
+    "<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>", "<row_2_col_1>", "<row_2_col_2>",
+    "[IMG_BREAK]", "[IMG_END]",
+)  # fmt: skip
+FIRST_EXTRA = len(pico.SPECIALS) + len(pico.CHARACTERS)
+VOCABULARY = FIRST_EXTRA + len(EXTRA)
+IMAGE_TOKEN = pico.SPECIALS.index("<image>")
 CLIP = {
     "hidden_size": D,
     "intermediate_size": 32,
@@ -38,7 +46,12 @@ TEXT = {
 }
 MROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0}}
 QWEN_TOWER = {"depth": 2, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2}
-QWEN_IDS = {"image_token_id": IMAGE_TOKEN, "video_token_id": 4, "vision_start_token_id": 5, "vision_end_token_id": 6}
+QWEN_IDS = {
+    "image_token_id": IMAGE_TOKEN,
+    "video_token_id": FIRST_EXTRA,
+    "vision_start_token_id": FIRST_EXTRA + 1,
+    "vision_end_token_id": FIRST_EXTRA + 2,
+}
 SQUARE = {"height": 32, "width": 32}
 AREA = {"shortest_edge": 32 * 32, "longest_edge": 64 * 64}  # px
 PINPOINTS = [[32, 64], [64, 32], [64, 64]]
@@ -131,8 +144,8 @@ def _gemma3() -> hf.PreTrainedModel:
         text_config=hf.Gemma3TextConfig(**TEXT),
         mm_tokens_per_image=4,
         image_token_index=IMAGE_TOKEN,
-        boi_token_index=4,
-        eoi_token_index=5,
+        boi_token_index=FIRST_EXTRA + 3,
+        eoi_token_index=FIRST_EXTRA + 4,
     )
     return hf.Gemma3ForConditionalGeneration(config)
 
@@ -455,6 +468,25 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     ),
     "llava_onevision": lambda: hf.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=PINPOINTS),
 }
+
+
+def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
+    """tests.pico's tokenizer with the tokens that prompts of other families are written with."""
+    made = pico.tokenizer()
+    made.add_special_tokens({"additional_special_tokens": list(EXTRA)})
+    template = pico.CHAT_TEMPLATE
+    if name == "gemma3":
+        template = template.replace("<image>", "<start_of_image>")
+        made = hf.PreTrainedTokenizerFast(
+            tokenizer_object=made.backend_tokenizer,
+            pad_token="<pad>",
+            bos_token="<s>",
+            eos_token="</s>",
+            unk_token="<unk>",
+            extra_special_tokens={"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"},
+        )
+    made.chat_template = None if name == "paligemma" else template
+    return made
 
 
 def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor]:

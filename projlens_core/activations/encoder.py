@@ -26,6 +26,7 @@ MAX_ASPECT = 100  # a longer and thinner image is scaled to an enormous one, or 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
 PROBE_SIZE = (640, 426)  # px
 TOWERS = ("vision_tower.", "vision_model.", "visual.")  # where models keep what runs before the projector
+_NO_INPUTS = ("rows", "cols", "num_patches")  # what processors tell of an image beside what the model reads
 _TEXT = ("language_model.", "text_model.", "lm_head.")  # and where what runs after it
 SLACK = 1.05  # of parameters that a config may describe beyond those that are stored
 
@@ -50,14 +51,15 @@ class FamilyVision:
         stored = found.tensors[f"{first.name}.weight"]
         self._entrance = model.get_submodule(stored.rpartition(".")[0])
         self.d_vision: int = model.state_dict()[stored].shape[-1]
-        self._towers = [name for name in model.state_dict() if bare(name).startswith(TOWERS)]
+        projector = {*found.tensors.values(), *found.beside.values()}
+        self._towers = [n for n in model.state_dict() if bare(n).startswith(TOWERS) and n not in projector]
         _check_sizes(processor, self.plan, label)
         self.layout(PROBE_SIZE)  # an ordinary image must go through
         self.key = self._key()
 
     def layout(self, size: tuple[int, int]) -> TokenMap:
         """Where the embeddings of an image of `size` (width, height, px) come from."""
-        picture = self._prepared(Image.new("RGB", size))
+        picture = self.prepared(Image.new("RGB", size))
         return self.plan.lay_out(picture, self.model, self.processor)
 
     def encode(self, images: Sequence[Image.Image]) -> list[torch.Tensor]:
@@ -68,24 +70,27 @@ class FamilyVision:
         return [self._encode(image.convert("RGB")) for image in images]
 
     def _encode(self, image: Image.Image) -> torch.Tensor:
-        picture = self._prepared(image)
-        inputs = {name: value for name, value in picture.inputs.items() if name not in ("rows", "cols")}
-        inputs = {
-            name: value.to(self.device, self.model.dtype if value.is_floating_point() else None)
-            for name, value in inputs.items()
-            if isinstance(value, torch.Tensor)
-        }
+        picture = self.prepared(image)
         seen: list[torch.Tensor] = []
         hook = self._entrance.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
         try:
             with torch.no_grad():
-                self.model.get_image_features(**inputs)
+                self.model.get_image_features(**self.tensors(picture))
         finally:
             hook.remove()
         tokens = self.plan.arrange(torch.cat(seen).cpu(), picture, self.model)
         return tokens.float()
 
-    def _prepared(self, image: Image.Image) -> Picture:
+    def tensors(self, picture: Picture) -> dict[str, torch.Tensor]:
+        """What the model is given of an image, on its device and in its precision."""
+        return {
+            name: value.to(self.device, self.model.dtype if value.is_floating_point() else None)
+            for name, value in picture.inputs.items()
+            if isinstance(value, torch.Tensor) and name not in _NO_INPUTS
+        }
+
+    def prepared(self, image: Image.Image) -> Picture:
+        """The image as the family's processor makes it; InvalidInput if that fails."""
         if max(image.size) > MAX_ASPECT * min(image.size):
             raise InvalidInput(
                 f"An image of {image.width} × {image.height} px is too long and thin for a vision tower; crop it."

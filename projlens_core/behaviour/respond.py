@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-import jinja2
 import torch
 from PIL import Image
 from transformers import (
@@ -15,11 +14,13 @@ from transformers import (
     GenerationConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedModel,
 )
 
-from projlens_core.activations.config import open_model
+from projlens_core.activations.config import open_family
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.behaviour.chat import chat
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedy
 from projlens_core.cache import content_key
 from projlens_core.device import compute_dtype, pick_device
@@ -30,7 +31,6 @@ from projlens_core.weights.families import listed
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 NEW_TOKENS = 30  # the paper's
-PLAIN_CHAT = "USER: {image}\n{question} ASSISTANT:"  # LLaVA-1.5's, for checkpoints without a chat template
 ATTENTION = "sdpa"  # given, since a config may name a kernel that would be fetched from elsewhere
 # How many more parameters a config may describe than its weights hold: buffers and a tied head, not a larger model.
 SLACK = 1.05
@@ -73,7 +73,7 @@ class Responder:
         self.vision = VisionModel(model.model.vision_tower, processor.image_processor, model.config, label, device)
         self._lock = threading.RLock()
         self._width: int = model.config.text_config.hidden_size
-        self._eos = _eos_tokens(model)
+        self._eos = eos_tokens(model)
         self._pad = processor.tokenizer.pad_token_id if processor.tokenizer.pad_token_id is not None else self._eos[0]
         # generate() fills unset options from here, and the checkpoint's may sample, penalise or force tokens
         model.generation_config = GenerationConfig()
@@ -155,6 +155,24 @@ class Responder:
         """Answers from image embeddings (n, T, d), whichever projector made each: see `answers`."""
         return self._texts(lambda rows: embeddings[rows], prompts, max_new_tokens, batch_size, progress)
 
+    def under_each(
+        self,
+        projectors: Sequence[ProjectorWeights],
+        images: Sequence[Image.Image],
+        prompt: str,
+        max_new_tokens: int,
+        progress: Progress,
+    ) -> list[str]:
+        """Answers to one prompt, image by image under the first projector, then under the next; one batch."""
+        rows = []
+        for weights in projectors:
+            with self.projector(weights):
+                rows.append(self.embeddings(images, progress))
+        stacked = torch.cat(rows)
+        return self.answer_embeddings(
+            stacked, [prompt] * len(stacked), max_new_tokens, batch_size=len(stacked), progress=progress
+        )
+
     def _texts(
         self, embed: Embed, prompts: Sequence[str], max_new_tokens: int, batch_size: int, progress: Progress
     ) -> list[str]:
@@ -170,11 +188,13 @@ class Responder:
         max_new_tokens: int = NEW_TOKENS,
         batch_size: int = 8,
         progress: Progress = silent,
+        images: Sequence[Image.Image] | None = None,
     ) -> list[Reply]:
         """Answers to the prompts, each only until it is settled[i], and the logit of `token` where each begins.
 
         embed gives the image embeddings of some rows, so that only one batch of them need be in memory; the projector
-        in place stays there until all are answered.
+        in place stays there until all are answered. images are the pictures of the rows, which other families need to
+        know how the embeddings lie; LLaVA's lie in one row.
         """
         tokens = self.vision.tokens
         ids = {prompt: self._token_ids(prompt, tokens, max_new_tokens) for prompt in set(prompts)}
@@ -214,7 +234,7 @@ class Responder:
             raise InvalidInput("The question is empty; ask something about the image.")
         if marker in question:
             raise InvalidInput(f"The question holds {marker}, which stands for the image itself; leave it out.")
-        text = self._chat(question, marker)
+        text = chat(question, marker, self.processor, self.label)
         ids: list[int] = self.processor.tokenizer(text.replace(marker, marker * tokens))["input_ids"]
         if ids.count(self.model.config.image_token_id) != tokens:
             raise InvalidInput(
@@ -226,22 +246,11 @@ class Responder:
             raise InvalidInput(f"The question makes a prompt of {len(ids)} tokens, and there is room for {room}.")
         return ids
 
-    def _chat(self, question: str, marker: str) -> str:
-        if self.processor.chat_template is None:
-            return PLAIN_CHAT.format(image=marker, question=question)
-        content = [{"type": "image"}, {"type": "text", "text": question}]
-        try:
-            return self.processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-            )
-        except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
-            raise InvalidInput(f"The chat template of {self.label} fails: {' '.join(str(error).split())}") from error
-
 
 def load_responder(
     source: Source | str, device: torch.device | str | None = None, progress: Progress = silent
 ) -> Responder:
-    """Load a whole llava model from safetensors, none of the checkpoint's code: half precision on a GPU, else float32.
+    """Load a whole model from safetensors, none of the checkpoint's code: half precision on a GPU, else float32.
 
     For zoo:NAME the zoo's checkpoint is put together first, once. Raises InvalidInput or Unsupported, in one
     sentence, if the model cannot be run exactly as its files say, missing tensors included.
@@ -252,16 +261,16 @@ def load_responder(
 
         folder = checkpoint_folder(progress)
         source = Source(source.spec, source.label, folder, folder, None)
-    checkpoint, config = open_model(source)
+    checkpoint, config, family = open_family(source)
+    stored = sum(math.prod(checkpoint.info(name).shape) for name in checkpoint.names)
+    device = pick_device(str(device) if device else None)
+    if family.name != "llava":
+        from projlens_core.behaviour.family import load_family_responder  # only here: llava need not wait for it
+
+        return load_family_responder(source, config, family, stored, device, progress)
     with torch.device("meta"):
         sketch = AutoModelForImageTextToText.from_config(config, attn_implementation=ATTENTION)
-    described = sum(parameter.numel() for parameter in sketch.parameters())
-    held = sum(math.prod(checkpoint.info(name).shape) for name in checkpoint.names)
-    if described > SLACK * held:
-        raise InvalidInput(
-            f"The config of {source.label} describes {described:,} parameters, but its weights hold {held:,}."
-        )
-    device = pick_device(str(device) if device else None)
+    check_described(source.label, sum(parameter.numel() for parameter in sketch.parameters()), stored)
     options = {"trust_remote_code": False, "local_files_only": True}
     progress("Loading the language model", 0, 1)
     try:
@@ -278,11 +287,23 @@ def load_responder(
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InvalidInput(f"{source.label} cannot be loaded: {reason}") from error
-    # transformers would fill what is missing with random numbers
-    if missing := sorted(info["missing_keys"]):
-        raise InvalidInput(f"{source.label} lacks {listed(missing)}; complete the checkpoint.")
+    check_complete(source.label, info)
     progress("Loading the language model", 1, 1)
     return Responder(model.requires_grad_(False).eval().to(device), processor, source.label, device)
+
+
+def check_described(label: str, described: int, stored: int) -> None:
+    """InvalidInput if a config describes more numbers than the weights hold."""
+    if described > SLACK * stored:
+        raise InvalidInput(
+            f"The config of {label} describes {described:,} parameters, but its weights hold {stored:,}."
+        )
+
+
+def check_complete(label: str, info: dict) -> None:
+    """InvalidInput for missing tensors, which transformers would fill with random numbers."""
+    if missing := sorted(info["missing_keys"]):
+        raise InvalidInput(f"{label} lacks {listed(missing)}; complete the checkpoint.")
 
 
 def four_answers(
@@ -295,28 +316,22 @@ def four_answers(
     max_new_tokens: int = NEW_TOKENS,
     progress: Progress = silent,
 ) -> FourAnswers:
-    """Base and suspect, clean and triggered: up to four answers to one prompt, decoded as one batch."""
+    """Base and suspect, clean and triggered: up to four answers to one prompt."""
     images = [clean] if triggered is None else [clean, triggered]
-    rows = []
-    for weights in (base, suspect):
-        if weights is not None:
-            with responder.projector(weights):
-                rows.append(responder.embeddings(images, progress))
-    stacked = torch.cat(rows)
-    said = responder.answer_embeddings(
-        stacked, [prompt] * len(stacked), max_new_tokens, batch_size=len(stacked), progress=progress
+    said = responder.under_each(
+        [weights for weights in (base, suspect) if weights], images, prompt, max_new_tokens, progress
     )
     by_projector = [said[i : i + len(images)] for i in range(0, len(said), len(images))]
     pairs = [(answers[0], answers[1] if triggered is not None else None) for answers in by_projector]
     return FourAnswers(*pairs[0], *(pairs[1] if suspect is not None else (None, None)))
 
 
-def _eos_tokens(model: LlavaForConditionalGeneration) -> list[int]:
+def eos_tokens(model: PreTrainedModel) -> list[int]:
     """The tokens that end an answer, as the checkpoint's generation config or else its text config says."""
     found = model.generation_config.eos_token_id
-    found = model.config.text_config.eos_token_id if found is None else found
+    found = model.config.get_text_config().eos_token_id if found is None else found
     tokens = found if isinstance(found, list) else [found]
-    vocabulary = model.config.text_config.vocab_size
+    vocabulary = model.config.get_text_config().vocab_size
     if not tokens or not all(isinstance(token, int) and 0 <= token < vocabulary for token in tokens):
         raise InvalidInput(f"The model's end-of-text token is {found!r}, expected one or more below {vocabulary}.")
     return tokens

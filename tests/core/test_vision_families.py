@@ -68,8 +68,7 @@ def test_embeddings_are_those_of_the_whole_model(name, saved):
     for size in SIZES:
         image = pico.images(1, size=size)[0]
         found = embeddings(weights, vision.encode([image])[0][None])[0]
-        inputs = vision._prepared(image).inputs
-        inputs = {n: x for n, x in inputs.items() if isinstance(x, torch.Tensor) and n not in ("rows", "cols")}
+        inputs = vision.tensors(vision.prepared(image))
         with torch.no_grad():
             whole = model.model.get_image_features(**inputs).pooler_output
         whole = torch.cat([*whole]) if isinstance(whole, (list, tuple)) else whole

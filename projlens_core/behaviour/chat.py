@@ -1,0 +1,21 @@
+"""A question about one image as a chat, written by the checkpoint's own template."""
+
+import jinja2
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
+
+from projlens_core.errors import InvalidInput
+
+PLAIN_CHAT = "USER: {image}\n{question} ASSISTANT:"  # LLaVA-1.5's, for checkpoints without a chat template
+
+
+def chat(question: str, marker: str, writer: PreTrainedTokenizerBase | ProcessorMixin, label: str) -> str:
+    """The question about one image as the template of a tokenizer or processor writes it, in the library's sandbox."""
+    if writer.chat_template is None:
+        return PLAIN_CHAT.format(image=marker, question=question)
+    content = [{"type": "image"}, {"type": "text", "text": question}]
+    try:
+        return writer.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+    except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
+        raise InvalidInput(f"The chat template of {label} fails: {' '.join(str(error).split())}") from error

@@ -1,0 +1,129 @@
+"""What stands in a prompt where the image goes, family by family: as the library's own processors write it.
+
+They are not used themselves, since many cannot be made without packages for video that ProjLens does not install.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+from projlens_core.activations.layout import TokenMap
+from projlens_core.activations.plans import Picture
+from projlens_core.behaviour.chat import chat
+from projlens_core.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Place:
+    """All that decides how an image is written: how many embeddings it has (newlines included), its layout, and the
+    texts of the tokens that stand for one embedding (soft) and for the whole image in a chat template (marker).
+    """
+
+    embeddings: int
+    picture: Picture
+    layout: TokenMap
+    tokenizer: PreTrainedTokenizerBase
+    soft: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Style:
+    """written: the text that replaces the marker. types: which extra input marks image tokens by 1. whole: the prompt
+    around question and written image, for families without a chat."""
+
+    written: Callable[[Place], str] = lambda place: place.soft * place.embeddings
+    types: str | None = None
+    whole: Callable[[str, str, PreTrainedTokenizerBase], str] | None = None
+
+
+def _internvl(place: Place) -> str:
+    start = getattr(place.tokenizer, "start_image_token", None) or "<img>"
+    end = getattr(place.tokenizer, "end_image_token", None) or "</img>"
+    return f"{start}{place.soft * place.embeddings}{end}"
+
+
+def _idefics(place: Place) -> str:
+    """Each tile behind its row and column, a line for each row, the whole image last."""
+    rows, columns = (int(place.picture.inputs[name][0][0]) for name in ("rows", "cols"))
+    each = place.soft * (place.embeddings // (rows * columns + 1))
+    fake, whole = "<fake_token_around_image>", "<global-img>"
+    if not rows:
+        return f"{fake}{whole}{each}{fake}"
+    lines = [
+        "".join(f"{fake}<row_{row + 1}_col_{column + 1}>{each}" for column in range(columns)) for row in range(rows)
+    ]
+    return "\n".join(lines) + f"\n\n{fake}{whole}{each}{fake}"
+
+
+def _gemma3(place: Place) -> str:
+    return f"\n\n{place.marker}{place.soft * place.embeddings}{place.tokenizer.eoi_token}\n\n"
+
+
+def _mistral3(place: Place) -> str:
+    rows, columns = place.layout.grid
+    return "[IMG_BREAK]".join([place.soft * columns] * rows) + "[IMG_END]"
+
+
+def _paligemma(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    return f"{image}{tokenizer.bos_token}{question}\n"
+
+
+_QWEN = Style(types="mm_token_type_ids")
+STYLES: dict[str, Style] = {
+    "llava_next": Style(),
+    "llava_onevision": Style(),
+    "vipllava": Style(),
+    "paligemma": Style(whole=_paligemma),
+    "gemma3": Style(_gemma3, types="token_type_ids"),
+    "qwen2_vl": _QWEN,
+    "qwen2_5_vl": _QWEN,
+    "qwen3_vl": _QWEN,
+    "glm4v": _QWEN,
+    "internvl": Style(_internvl),
+    "idefics3": Style(_idefics),
+    "smolvlm": Style(_idefics),
+    "mistral3": Style(_mistral3),
+}
+# Families whose activations are taken, and why their answers are not all the same.
+NO_STYLE = {"aya_vision": "its prompt names every tile, which this version does not write"}
+
+
+def texts(family: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """The text of the token that stands for one image embedding, and of the one that stands for an image in a chat."""
+    soft = tokenizer.convert_ids_to_tokens(config.image_token_id)
+    marker = getattr(tokenizer, "boi_token", None) if family == "gemma3" else soft
+    if not isinstance(soft, str) or not isinstance(marker, str):
+        raise InvalidInput(f"The tokenizer has no text for the image token {config.image_token_id} of the config.")
+    return soft, marker
+
+
+def token_ids(family: str, question: str, place: Place, label: str) -> list[int]:
+    """The prompt as token ids, with the image's placeholders in it; InvalidInput for one that cannot be asked."""
+    if not question.strip():
+        raise InvalidInput("The question is empty; ask something about the image.")
+    if taken := next((text for text in (place.marker, place.soft) if text in question), None):
+        raise InvalidInput(f"The question holds {taken}, which stands for the image itself; leave it out.")
+    style = STYLES[family]
+    written = style.written(place)
+    if style.whole:
+        text = style.whole(question, written, place.tokenizer)
+    else:
+        text = chat(question, place.marker, place.tokenizer, label).replace(place.marker, written)
+    ids: list[int] = place.tokenizer(text, add_special_tokens=style.whole is None)["input_ids"]
+    found = ids.count(place.tokenizer.convert_tokens_to_ids(place.soft))
+    if found != place.embeddings:
+        raise InvalidInput(
+            f"The chat template or tokenizer of {label} does not put the image into the prompt once; "
+            f"found {found} places for {place.embeddings} image embeddings."
+        )
+    return ids
+
+
+def types(family: str, ids: torch.Tensor, config: PreTrainedConfig) -> dict[str, Any]:
+    """What the model wants to be told about which tokens are the image: {name: (1, length)} or nothing."""
+    name = STYLES[family].types
+    return {name: (ids == config.image_token_id).long()} if name else {}

@@ -1,0 +1,216 @@
+"""Answers of every family: under a swapped projector they are the suspect's own, loaded whole by transformers."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoTokenizer, LlavaNextProcessor, PaliGemmaProcessor
+from transformers.models.idefics3 import Idefics3Processor
+
+from projlens_core.activations.plans import NO_PLAN, PLANS
+from projlens_core.behaviour.family import FamilyResponder
+from projlens_core.behaviour.prompts import NO_STYLE, STYLES
+from projlens_core.behaviour.respond import four_answers, load_responder
+from projlens_core.cache import open_cache
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.weights.families import match
+from projlens_core.weights.projector import read_projector
+from tests import pico, pico_families
+
+SIZE = (64, 48)
+QUESTION = "What is it?"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROJLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        open_cache.cache_clear()
+        yield
+    open_cache.cache_clear()
+
+
+def save(model, name, folder):
+    model.save_pretrained(folder)
+    pico_families.tokenizer(name).save_pretrained(folder)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """{family: (base, suspect)}: folders that differ in every tensor of the projector and beside it."""
+    kept = {}
+
+    def get(name):
+        if name not in kept:
+            model = pico_families.model(name)
+            base = save(model, name, tmp_path_factory.mktemp(f"{name}-base"))
+            found = match(model.state_dict().keys(), model.config.model_type, name)
+            torch.manual_seed(1)
+            for stored in (found.tensors | found.beside).values():
+                tensor = model.state_dict()[stored]
+                tensor += 0.3 * torch.randn_like(tensor)
+            kept[name] = base, save(model, name, tmp_path_factory.mktemp(f"{name}-suspect"))
+        return kept[name]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def responders(pair):
+    kept = {}
+
+    def get(name):
+        if name not in kept:
+            kept[name] = load_responder(str(pair(name)[0]))
+        return kept[name]
+
+    return get
+
+
+def test_every_family_whose_activations_are_taken_is_asked_or_says_why_not():
+    assert PLANS.keys() == STYLES.keys() | NO_STYLE.keys()
+
+
+@pytest.mark.support("behaviour", "exact")
+@pytest.mark.parametrize("name", STYLES)
+def test_logits_under_a_swapped_projector_are_those_of_the_suspect_loaded_whole(name, pair, responders):
+    base, suspect = pair(name)
+    responder, image = responders(name), pico.images(1, size=SIZE)[0]
+    whole = AutoModelForImageTextToText.from_pretrained(suspect).eval()
+    with torch.no_grad():
+        inputs, _ = responder.inputs(image, QUESTION, 1)
+        expected = whole(**inputs).logits
+        before = responder.model(**inputs).logits
+        with responder.projector(read_projector(suspect)):
+            assert torch.equal(responder.model(**inputs).logits, expected)
+        assert torch.equal(responder.model(**inputs).logits, before)
+    assert not torch.allclose(before, expected, atol=1e-3)
+
+
+@pytest.mark.support("behaviour", "exact")
+@pytest.mark.parametrize("name", STYLES)
+def test_answers_are_those_of_transformers_alone(name, pair, responders):
+    responder, images = responders(name), pico.images(2, size=SIZE)
+    weights = [read_projector(folder) for folder in pair(name)]
+    found = four_answers(responder, *weights, *images, QUESTION, max_new_tokens=6)
+    expected = []
+    for folder in pair(name):
+        whole = AutoModelForImageTextToText.from_pretrained(folder).eval()
+        for image in images:
+            inputs, _ = responder.inputs(image, QUESTION, 6)
+            start = inputs["input_ids"].shape[1]
+            new = whole.generate(**inputs, max_new_tokens=6, do_sample=False, eos_token_id=2, pad_token_id=0)[0, start:]
+            expected.append(responder.processor.tokenizer.decode(new, skip_special_tokens=True).strip())
+    assert [found.base_clean, found.base_triggered, found.suspect_clean, found.suspect_triggered] == expected
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_embeddings_made_elsewhere_give_the_logits_of_their_projector(name, pair, responders):
+    """The linears of the suspect, as embeddings of another projector; newlines and deepstack stay the base's."""
+    responder, image = responders(name), pico.images(1, size=SIZE)[0]
+    weights = read_projector(pair(name)[1])
+    only = replace(weights, beside={})
+    with responder.projector(only):
+        given = responder.embeddings([image])
+        expected = responder.replies(None, [QUESTION], 30, None, 3, images=[image])[0]
+    found = responder.replies(lambda rows: given[rows], [QUESTION], 30, None, 3, images=[image])[0]
+    own = responder.replies(None, [QUESTION], 30, None, 3, images=[image])[0]
+    if name != "qwen3_vl":  # its deepstack features come from the base's mergers, which `only` leaves alone
+        assert own.logit != pytest.approx(expected.logit, abs=1e-4)
+    assert found.logit == pytest.approx(expected.logit, abs=1e-4)
+
+
+def test_prompts_are_those_of_the_librarys_own_processors(responders):
+    """Of those that can be made here; the others need packages for video."""
+    for name, kind, options in (
+        ("llava_next", LlavaNextProcessor, {"patch_size": 8, "vision_feature_select_strategy": "default"}),
+        ("idefics3", Idefics3Processor, {"image_seq_len": 1}),
+        ("paligemma", PaliGemmaProcessor, {}),
+    ):
+        responder, image = responders(name), pico.images(1, size=SIZE)[0]
+        if name == "llava_next":
+            options["num_additional_image_tokens"] = 1
+        if name == "paligemma":
+            responder.processor.image_processor.image_seq_length = 16
+        inputs, _ = responder.inputs(image, QUESTION, 1)
+        if name == "idefics3":
+            options["image_seq_len"] = responder.vision.layout(SIZE).only(["thumbnail"]).size
+        tokenizer = AutoTokenizer.from_pretrained(responder.vision.label) if False else responder.processor.tokenizer
+        processor = kind(image_processor=responder.processor.image_processor, tokenizer=tokenizer, **options)
+        content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
+        text = (
+            f"<image>{QUESTION}"
+            if name == "paligemma"
+            else tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+            )
+        )
+        own = processor(images=[image], text=[text], return_tensors="pt")["input_ids"]
+        assert inputs["input_ids"].tolist() == own.tolist(), name
+
+
+def test_the_old_projector_is_back_after_an_error(pair, responders):
+    responder = responders("qwen2_vl")
+    before = dict(responder.model.named_parameters())
+    with pytest.raises(RuntimeError, match="halted"), responder.projector(read_projector(pair("qwen2_vl")[1])):
+        raise RuntimeError("halted")
+    assert all(value is before[name] for name, value in responder.model.named_parameters())
+
+
+def test_the_whole_model_and_its_tower_alone_share_cached_tokens(pair, responders):
+    from projlens_core.activations.model import load_vision
+
+    assert responders("internvl").vision.key == load_vision(str(pair("internvl")[0])).key
+    assert responders("internvl").vision.key == load_vision(str(pair("internvl")[1])).key
+
+
+def test_a_projector_that_runs_otherwise_is_not_swapped(pair, responders):
+    responder = responders("internvl")
+    weights = read_projector(pair("internvl")[1])
+    with (
+        pytest.raises(Unsupported, match="load the suspect's whole model"),
+        responder.projector(replace(weights, settings=weights.settings | {"act": "gelu"})),
+    ):
+        pass
+    with pytest.raises(InvalidInput, match="does not fit"), responder.projector(read_projector(pair("qwen2_vl")[1])):
+        pass
+
+
+@pytest.mark.parametrize("question", ["  ", "See <image>?", "why " * 900])
+def test_a_question_that_cannot_be_asked_is_one_sentence(question, responders):
+    with pytest.raises(InvalidInput, match="empty|stands for the image|room for"):
+        responders("qwen2_vl").answers(pico.images(1, size=SIZE), [question])
+
+
+def test_a_family_that_is_not_asked_says_why(tmp_path):
+    for name, said in (("aya_vision", "not asked: its prompt names every tile"), ("mllama", NO_PLAN["mllama"])):
+        model = pico_families.model(name)
+        model.save_pretrained(tmp_path / name)
+        with pytest.raises(Unsupported, match=said):
+            load_responder(str(tmp_path / name))
+
+
+def test_missing_tensors_are_not_filled_with_random_numbers(pair, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    save(pico_families.model("smolvlm"), "smolvlm", tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["model.text_model.layers.1.input_layernorm.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InvalidInput, match=r"lacks .*layers\.1\.input_layernorm"):
+        load_responder(str(tmp_path))
+
+
+def test_code_of_the_suspect_is_not_run(pair, tmp_path):
+    save(pico_families.model("smolvlm"), "smolvlm", tmp_path)
+    (tmp_path / "evil.py").write_text("raise SystemExit('ran')")
+    for name in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        content = json.loads((tmp_path / name).read_text())
+        content["auto_map"] = dict.fromkeys(
+            ["AutoConfig", "AutoModel", "AutoImageProcessor", "AutoTokenizer"], "evil.E"
+        )
+        (tmp_path / name).write_text(json.dumps(content))
+    assert isinstance(load_responder(str(tmp_path)), FamilyResponder)
