@@ -81,7 +81,7 @@ def directions(seen: Seen) -> None:
     found = _sample_shifts(seen)
     if found:
         components.chart(embedding.universality(found))
-        components.table(embedding_tables.pictures(found))
+        components.table(embedding_tables.own_directions(found))
 
 
 def spectrum(seen: Seen) -> None:

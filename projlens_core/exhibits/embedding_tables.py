@@ -41,6 +41,19 @@ def pictures(found: Roles) -> Table:
     )
 
 
+def own_directions(found: Roles) -> Table:
+    """One row a picture, the least universal under the suspect first: how closely its own direction follows v₀."""
+    columns: dict[str, object] = {"picture": found["suspect"].conditions["clean"].ranking.names}
+    for role, one in found.items():
+        columns |= {f"{role}, {name}": part.cosines for name, part in one.conditions.items()}
+    frame = pd.DataFrame(columns)
+    return Table(
+        "own-directions",
+        frame.sort_values(frame.columns[len(found["suspect"].conditions)], ignore_index=True),
+        "How to read this: |cos| between a picture's own drift direction and the universal one of each projector.",
+    )
+
+
 def norm_shift(related: Relations, norm: NormAxis) -> Table:
     """The norm–shift relation, least squares beside the robust line."""
     rows = [

@@ -8,7 +8,9 @@ import torch
 
 from projlens_core.activations.agreement import TOGETHER, Reach, agreement, reaches
 from projlens_core.activations.direction import Direction, ShiftSum, drift_direction
-from projlens_core.activations.shift import embeddings
+from projlens_core.activations.set_shift import set_shift
+from projlens_core.activations.shift import analyse, embeddings
+from projlens_core.errors import InvalidInput
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import read_projector
 from tests import pico
@@ -156,3 +158,42 @@ def test_a_drift_from_elsewhere_is_as_far_as_chance(base):
     (found,) = reaches(delta, tokens())
     elsewhere = drift_direction(random(1, pico.D_TEXT, seed=21))
     assert agreement(found, {"all": elsewhere}, shift_of(delta)).angles["all"][0] > 60
+
+
+# all of it over a set, chunk by chunk
+
+
+def test_a_set_taken_apart_chunk_by_chunk_agrees_with_its_analysis_in_one_piece(base):
+    _, planted = outer(pico.D_TEXT, pico.D_TEXT, [5.0, 2.0])
+    delta = changed(base, linear_2=planted)
+    clean, triggered = random(7, pico.TOKENS, pico.D_VISION), random(7, pico.TOKENS, pico.D_VISION, seed=1)
+    sets = {"clean": clean, "triggered": triggered}
+    chunks = {name: lambda tokens=tokens: tokens.split(3) for name, tokens in sets.items()}
+    steps = []
+    found = set_shift(delta, list("abcdefg"), chunks, progress=lambda stage, done, total: steps.append((done, total)))
+    whole = analyse(delta.base, delta.suspect, clean, triggered)
+    torch.testing.assert_close(found.direction.vector, whole.direction.vector, atol=1e-5, rtol=0)
+    for name, part in whole.conditions.items():
+        one = found.conditions[name]
+        torch.testing.assert_close(one.relation.shift, part.shift, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(one.relation.norms, part.base_norms)
+        assert one.ranking.mean == pytest.approx(part.shift.abs().mean(dim=1).numpy(), rel=1e-4)
+        assert one.relation.fit.slope == pytest.approx(part.fit.slope, rel=1e-3)
+        assert one.spectrum.values.shape == (7, pico.TOKENS)
+        assert (one.spectrum.energy[:, 1] > 1 - 1e-6).all()  # the planted rank
+    assert steps[0] == (0, 28)
+    assert steps[-1] == (28, 28)
+    assert steps == sorted(steps)
+
+
+def test_a_set_can_be_held_against_the_norm_of_the_projectors_input(base):
+    _, planted = outer(pico.D_TEXT, pico.D_TEXT, [5.0])
+    tokens = random(2, pico.TOKENS, pico.D_VISION)
+    found = set_shift(changed(base, linear_2=planted), ["a", "b"], {"clean": lambda: [tokens]}, norm="input")
+    torch.testing.assert_close(found.conditions["clean"].relation.norms, tokens.norm(dim=-1))
+    assert found.agreements[0].angles.keys() == {"all", "clean"}
+
+
+def test_a_projector_that_moves_nothing_is_one_sentence(base):
+    with pytest.raises(InvalidInput, match="no drift direction"):
+        set_shift(changed(base), ["a"], {"clean": lambda: [random(1, pico.TOKENS, pico.D_VISION)]})

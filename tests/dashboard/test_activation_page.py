@@ -173,6 +173,7 @@ def test_without_a_known_trigger_pictures_are_ranked_as_they_are(activation):
 def test_directions_and_spectrum_stand_beside_the_control_and_chance(activation):
     show(activation, "Directions")
     assert titles(activation)[-1] == "One direction for all pictures?"
+    assert activation.dataframe[0].value["suspect, triggered"].is_monotonic_increasing
     show(activation, "Spectrum")
     assert titles(activation)[-3:] == [
         "Suspect: Singular values of ΔE",
