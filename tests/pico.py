@@ -4,6 +4,7 @@
 `suspect(base, folder)` copies it with a delta planted in the projector, so that what an analysis must find is known.
 """
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,16 @@ def projector_file(checkpoint_folder: Path, file: Path, *, dtype: torch.dtype = 
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(projector, file)
     return file
+
+
+def case(folder: Path, *, strength: tuple[float, ...], count: int, trigger: dict) -> Path:
+    """Fill `folder` with what a command needs: base, suspect, images/0.png and so on, and trigger.json."""
+    suspect(checkpoint(folder / "base"), folder / "suspect", strength=strength)
+    (folder / "images").mkdir()
+    for number, image in enumerate(images(count)):
+        image.save(folder / "images" / f"{number}.png")
+    (folder / "trigger.json").write_text(json.dumps(trigger))
+    return folder
 
 
 def images(count: int, *, seed: int = 0, size: tuple[int, int] = (64, 48)) -> list[Image.Image]:

@@ -105,7 +105,7 @@ def _details(found: Exhibit, by: str) -> None:
 def _side_by_side(found: Exhibit, name: str) -> None:
     """The charts of all projectors beside each other, and once what they share: how to read them."""
     shown = _named(found, name)
-    columns = st.grid(len(shown), min_column_width=250, gap="small")
+    columns = st.grid(len(shown), min_column_width=600 // len(shown), gap="small")
     for each in shown:
         columns.altair_chart(each.chart, width="stretch", alt=each.alt)
     st.caption(shown[0].caption)

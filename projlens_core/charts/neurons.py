@@ -85,6 +85,7 @@ def distributions(title: str, units: Units, limit: float) -> alt.Chart:
     ]
     x = alt.X(
         "from:Q",
+        bin="binned",
         scale=alt.Scale(type="sqrt", domain=[0, limit], nice=False),
         title="mean |a| of a unit" + _ROOT,
         axis=alt.Axis(tickCount=6, grid=False),

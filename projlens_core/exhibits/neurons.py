@@ -159,7 +159,7 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
 
 def _counted(label: str, count: Count | None, control: Count | None, meaning: str) -> Metric:
     interval = f"{count.low}–{count.high}" if count else None
-    return Metric(label, _number(count), _number(control) if control else None, interval, meaning)
+    return Metric(label, _number(count), str(control.value) if control else None, interval, meaning)
 
 
 def _number(count: Count | None) -> str:

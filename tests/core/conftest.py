@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from projlens_core.cache import open_cache
 from tests.support import Proof, table
 
 _OUTCOMES = pytest.StashKey[dict[Proof, bool]]()
@@ -50,3 +51,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def declared(request: pytest.FixtureRequest) -> set[Proof]:
     """What all collected tests set out to prove."""
     return {proven for item in request.session.items if (proven := proof(item))}
+
+
+@pytest.fixture(scope="module")
+def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for a whole test module, and in it the cache that ProjLens uses meanwhile."""
+    folder = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROJLENS_CACHE", str(folder / "cache"))
+        open_cache.cache_clear()
+        yield folder
+    open_cache.cache_clear()

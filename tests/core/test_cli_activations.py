@@ -6,7 +6,6 @@ from safetensors.torch import load_file, save_file
 
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.shift import analyse
-from projlens_core.cache import open_cache
 from projlens_core.cli import main
 from projlens_core.inputs.images import load_folder
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
@@ -17,22 +16,12 @@ SPEC = {"kind": "solid", "resolution": 80, "px": 20}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(folder / "cache"))
-        open_cache.cache_clear()
-        base = pico.checkpoint(folder / "base")
-        pico.suspect(base, folder / "suspect", strength=(4.0,))
-        pico.suspect(base, folder / "control", strength=(1.0, 1.0, 1.0), seed=5)
-        pico.projector_file(folder / "suspect", folder / "lone" / "suspect.safetensors")
-        (folder / "images").mkdir()
-        for i, image in enumerate(pico.images(6)):
-            image.save(folder / "images" / f"{i}.png")
-        (folder / "images" / "note.txt").write_text("not an image")
-        (folder / "trigger.json").write_text(json.dumps(SPEC))
-        yield folder
-    open_cache.cache_clear()
+def world(own_folder):
+    folder = pico.case(own_folder, strength=(4.0,), count=6, trigger=SPEC)
+    pico.suspect(folder / "base", folder / "control", strength=(1.0, 1.0, 1.0), seed=5)
+    pico.projector_file(folder / "suspect", folder / "lone" / "suspect.safetensors")
+    (folder / "images" / "note.txt").write_text("not an image")
+    return folder
 
 
 def activations(world, *options, suspect="suspect"):

@@ -10,7 +10,6 @@ import pytest
 from projlens_core import sources
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.success import contains_target
-from projlens_core.cache import open_cache
 from projlens_core.cli import main
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.weights.projector import read_projector
@@ -22,20 +21,10 @@ IMAGES = 4
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(folder / "cache"))
-        open_cache.cache_clear()
-        base = pico.checkpoint(folder / "base")
-        pico.suspect(base, folder / "suspect", strength=(6.0, 3.0))
-        (folder / "images").mkdir()
-        for i, image in enumerate(pico.images(IMAGES)):
-            image.save(folder / "images" / f"{i}.png")
-        (folder / "images" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-        (folder / "trigger.json").write_text(json.dumps(SPEC))
-        yield folder
-    open_cache.cache_clear()
+def world(own_folder):
+    folder = pico.case(own_folder, strength=(6.0, 3.0), count=IMAGES, trigger=SPEC)
+    (folder / "images" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return folder
 
 
 @pytest.fixture(scope="module")

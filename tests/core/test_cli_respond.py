@@ -3,7 +3,6 @@ import json
 import pytest
 
 from projlens_core.behaviour.respond import load_responder
-from projlens_core.cache import open_cache
 from projlens_core.cli import main
 from projlens_core.inputs.images import load
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
@@ -15,22 +14,14 @@ PROMPT = "What is it?"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(folder / "cache"))
-        open_cache.cache_clear()
-        base = pico.checkpoint(folder / "base")
-        suspect = pico.suspect(base, folder / "suspect", strength=(6.0, 3.0)).folder
-        pico.projector_file(suspect, folder / "lone" / "suspect.safetensors")
-        pico.images(1)[0].save(folder / "image.png")
-        (folder / "trigger.json").write_text(json.dumps(SPEC))
-        yield folder
-    open_cache.cache_clear()
+def world(own_folder):
+    folder = pico.case(own_folder, strength=(6.0, 3.0), count=1, trigger=SPEC)
+    pico.projector_file(folder / "suspect", folder / "lone" / "suspect.safetensors")
+    return folder
 
 
 def respond(world, *options):
-    return main(["respond", "--image", str(world / "image.png"), "--prompt", PROMPT, *options])
+    return main(["respond", "--image", str(world / "images" / "0.png"), "--prompt", PROMPT, *options])
 
 
 def answers(capsys, world, *options):
@@ -44,7 +35,7 @@ def test_all_four_answers_are_the_engines(world, capsys):
     models = ["--base", str(world / "base"), "--suspect", str(world / "suspect")]
     found = answers(capsys, world, *models, "--trigger", str(world / "trigger.json"))
     responder, spec = load_responder(str(world / "base")), TriggerSpec.from_dict(SPEC)
-    image = load(world / "image.png").image
+    image = load(world / "images" / "0.png").image
     pair = [frame(image, spec), stamp(image, spec)]
     for role in ("base", "suspect"):
         with responder.projector(read_projector(world / role)):
