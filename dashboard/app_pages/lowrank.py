@@ -195,8 +195,10 @@ def _stop() -> None:
 
 def _draw(cards: DeltaGenerator, drawn: DeltaGenerator, opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
     """Headline numbers and heatmaps in place of those before."""
-    with cards.container():
-        components.metrics(list(exhibits.metrics(found.suspect, found.control)), control=opened.control is not None)
+    headlines = exhibits.metrics(found.suspect, found.control)
+    if headlines:
+        with cards.container():
+            components.metrics(list(headlines), control=opened.control is not None)
     entry = resources.zoo_entry(opened.case.suspect)
     mode = entry.mode if entry and entry.target == wanted.target else None
     with drawn.container():

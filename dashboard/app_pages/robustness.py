@@ -13,7 +13,7 @@ from projlens_core.behaviour.robustness import Tried
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.exhibits import robustness as exhibits
-from projlens_core.inputs.changes import AXES, LEVELS, ORIGINAL, Change, axes_of, changed_pair, changes
+from projlens_core.inputs.changes import AXES, LEVELS, ORIGINAL, Change, axes_of, changed, changes
 from projlens_core.inputs.triggers import TriggerSpec
 
 PICTURES = 16
@@ -239,7 +239,7 @@ def _pictures(wanted: Wanted) -> None:
     for change in wanted.changes:
         with panels.cell():
             try:
-                _, image = changed_pair(resources.clean_image(picture, wanted.choice.spec), wanted.choice.spec, change)
+                image = changed(resources.clean_image(picture, wanted.choice.spec), wanted.choice.spec, change)
             except ProjLensError as error:
                 st.caption(f"{change.label}: {components.plain(str(error))}")
                 continue

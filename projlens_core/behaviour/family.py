@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from projlens_core.activations.encoder import FamilyVision, check_runs
+from projlens_core.activations.layout import TokenMap
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, texts, token_ids, types
@@ -199,10 +200,10 @@ class FamilyResponder(Responder):
         with torch.no_grad():
             features = self.model.model.get_image_features(**pixels)
         rows = _rows(features.pooler_output)
+        layout = self.vision.layout(image.size)
         if given is not None:
             newline = getattr(self.model.model, "image_newline", None)
-            features.pooler_output = _refilled(features.pooler_output, given, newline, self.family)
-        layout = self.vision.layout(image.size)
+            features.pooler_output = _refilled(features.pooler_output, given, layout, newline, self.family)
         place = Place(len(rows), picture, layout, self.processor.tokenizer, self._soft, self._marker)
         ids = token_ids(self.family.name, prompt, place, self.label)
         room = self.model.config.get_text_config().max_position_embeddings - max_new_tokens
@@ -305,8 +306,10 @@ def _rows(features: Any) -> torch.Tensor:
     return torch.cat([part.reshape(-1, part.shape[-1]) for part in parts])
 
 
-def _refilled(features: Any, given: torch.Tensor, newline: torch.Tensor | None, family: Family) -> Any:
-    """Features of the same form with `given` in the place of their embeddings; newlines stay."""
+def _refilled(
+    features: Any, given: torch.Tensor, layout: TokenMap, newline: torch.Tensor | None, family: Family
+) -> Any:
+    """Features of the same form with `given`, in the layout's order, in the place of theirs; newlines stay."""
     rows = _rows(features).clone()
     image = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     if newline is not None:
@@ -316,7 +319,8 @@ def _refilled(features: Any, given: torch.Tensor, newline: torch.Tensor | None, 
             f"{family.title} shrinks the embeddings of so large an image after its projector, so they cannot be "
             "exchanged; choose a trigger with a smaller resolution."
         )
-    rows[image] = given.to(rows)
+    places = image.nonzero().flatten()
+    rows[places if layout.order is None else places[torch.from_numpy(layout.order).to(places.device)]] = given.to(rows)
     if isinstance(features, (list, tuple)):
         sizes = [math.prod(part.shape[:-1]) for part in features]
         return type(features)(

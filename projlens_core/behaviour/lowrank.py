@@ -21,7 +21,7 @@ from projlens_core.weights.triplets import Triplets
 
 Mode = Literal["inject", "ablate"]
 Choice = Literal["top", "one", "rest"]
-MODES = {"inject": "Inject into base", "ablate": "Ablate from suspect"}
+MODES = {"inject": "Inject", "ablate": "Ablate"}
 CHOICES = {"top": "components 1 to k", "one": "component k alone", "rest": "components 2 to k"}
 BIASES = ("base", "suspect")
 CARRIES = 0.9  # share of what the suspect's ASR exceeds base's by, from which components are said to carry it

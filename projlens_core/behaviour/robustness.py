@@ -4,8 +4,9 @@ The shift needs no language model: one pass of the tower a picture. The ruler st
 direction that the unchanged trigger has under the suspect.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from PIL import Image
@@ -18,7 +19,7 @@ from projlens_core.behaviour.mean import Mean, mean_of
 from projlens_core.behaviour.respond import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.errors import InvalidInput
-from projlens_core.inputs.changes import ORIGINAL, Change, changed_pair
+from projlens_core.inputs.changes import ORIGINAL, Change, changed, clean_twin
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
@@ -61,11 +62,11 @@ def ruler(
     """The unit vector (d,) on which shifts are read: the suspect's universal drift direction of the unchanged trigger,
     with the sign that makes the trigger's mean gain positive, so that an AUROC above 0.5 means what one expects.
     """
-    clean, triggered = [], []
-    for pair in _batches(tower, images, spec, ORIGINAL, progress):
-        for found, tokens in zip((clean, triggered), pair, strict=True):
-            found += [delta for delta, _ in embedding_shifts(base, suspect, [tokens])]
-    clean, triggered = torch.cat(clean), torch.cat(triggered)  # (n, T, d) each
+    sides = []
+    for make in (clean_twin, changed):
+        chunks = _tokens(tower, (make(image, spec, ORIGINAL) for image in images), progress, len(images))
+        sides.append(torch.cat([delta for delta, _ in embedding_shifts(base, suspect, chunks)]))
+    clean, triggered = sides  # (n, T, d) each
     vector = drift_direction(torch.cat([clean, triggered])).vector
     gain = shift_magnitude(triggered, vector).mean() - shift_magnitude(clean, vector).mean()
     return vector if gain >= 0 else -vector
@@ -91,27 +92,34 @@ def sweep(
     roles = {"suspect": suspect, **({"control": control} if control else {})}
     vector = ruler(base, suspect, tower, images, spec, progress)
     whole: float | None = None
+    clean: dict[tuple, dict[str, torch.Tensor]] = {}
     wanted = list(dict.fromkeys((ORIGINAL, *tried)))
     for number, change in enumerate(wanted, start=1):
         told = _told(progress, f"{change.label}, {number} of {len(wanted)}")
         try:
-            means = _means(base, roles, tower, images, spec, change, vector, told)
+            triggered = (changed(image, spec, change) for image in images)
+            after = _means(base, roles, tower, triggered, vector, told, len(images))
         except InvalidInput as error:
             if change == ORIGINAL:
                 raise
             yield Tried(change, {}, str(error))
             continue
-        gains = {role: mean_of((after - before).numpy()) for role, (before, after) in means.items()}
+        arrived = (change.scale, change.quality)  # all that the clean pictures depend on
+        if arrived not in clean:
+            twins = (clean_twin(image, spec, change) for image in images)
+            clean[arrived] = _means(base, roles, tower, twins, vector, told, len(images))
+        before = clean[arrived]
+        gains = {role: mean_of((after[role] - before[role]).numpy()) for role in roles}
         whole = gains["suspect"].mean if whole is None else whole
         yield Tried(
             change,
             {
                 role: Push(
-                    apart=separation(before, after),
+                    apart=separation(before[role], after[role]),
                     gain=gains[role],
                     kept=gains[role].mean / whole if whole else float("nan"),
                 )
-                for role, (before, after) in means.items()
+                for role in roles
             },
         )
 
@@ -128,7 +136,7 @@ def attack_scores(
     progress: Progress = silent,
 ) -> dict[str, Score]:
     """Attack success of one change by role; kept on disk by content (see Scorer). Clean utility is not asked."""
-    triggered = tuple(changed_pair(image, spec, change)[1] for image in images)
+    triggered = tuple(changed(image, spec, change) for image in images)
     asked = Questions(triggered, triggered, tuple(prompts), (None,) * len(triggered), target, max_new_tokens)
     scorer = Scorer(responder, asked)
     return {role: scorer.score(weights, progress) for role, weights in projectors.items()}
@@ -142,30 +150,25 @@ def _means(
     base: ProjectorWeights,
     roles: dict[str, ProjectorWeights],
     tower: VisionModel,
-    images: Sequence[Image.Image],
-    spec: TriggerSpec,
-    change: Change,
+    images: Iterable[Image.Image],
     vector: torch.Tensor,
     progress: Progress,
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Mean shift of each picture by role: clean (n,) and triggered (n,)."""
-    found: dict[str, list[list[torch.Tensor]]] = {role: [[], []] for role in roles}
-    for pair in _batches(tower, images, spec, change, progress):
+    count: int,
+) -> dict[str, torch.Tensor]:
+    """Mean shift of each picture, (count,), by role."""
+    found: dict[str, list[torch.Tensor]] = {role: [] for role in roles}
+    for tokens in _tokens(tower, images, progress, count):
         for role, weights in roles.items():
-            for values, (delta, _) in zip(found[role], embedding_shifts(base, weights, pair), strict=True):
-                values.append(shift_magnitude(delta, vector).mean(dim=1))  # (batch,)
-    return {role: (torch.cat(before), torch.cat(after)) for role, (before, after) in found.items()}
+            ((delta, _),) = embedding_shifts(base, weights, [tokens])
+            found[role].append(shift_magnitude(delta, vector).mean(dim=1))  # (batch,)
+    return {role: torch.cat(values) for role, values in found.items()}
 
 
-def _batches(
-    tower: VisionModel,
-    images: Sequence[Image.Image],
-    spec: TriggerSpec,
-    change: Change,
-    progress: Progress,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Tokens (batch, T, d_vision) of clean and of triggered pictures. Not kept on disk: each is read once."""
-    for start in range(0, len(images), BATCH):
-        progress(STAGE, start, len(images))
-        pairs = [changed_pair(image, spec, change) for image in images[start : start + BATCH]]
-        yield tower.encode([clean for clean, _ in pairs]), tower.encode([triggered for _, triggered in pairs])
+def _tokens(
+    tower: VisionModel, images: Iterable[Image.Image], progress: Progress, count: int
+) -> Iterator[torch.Tensor]:
+    """Tokens (batch, T, d_vision) of `count` pictures, made as they are needed. Not kept on disk: each is read once."""
+    pictures = iter(images)
+    for start in range(0, count, BATCH):
+        progress(STAGE, start, count)
+        yield tower.encode(list(islice(pictures, BATCH)))

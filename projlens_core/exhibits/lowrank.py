@@ -49,7 +49,9 @@ def lowrank(grid: Grid, settings: dict, control: Grid | None = None, mode: str |
 
 
 def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
-    """Fewest ranks, and the success and utility of the whole suspect and of the best cell beside it."""
+    """Fewest ranks, and the success and utility of the whole suspect and of the best cell; none before any is known."""
+    if not (grid.cells or grid.whole):
+        return ()
     suspect, own = grid.whole.get("suspect"), grid.whole.get("control")
     best = _best(grid)
     theirs = _best(control) if control else None

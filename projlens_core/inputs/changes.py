@@ -96,16 +96,17 @@ def changes(spec: TriggerSpec, levels: Mapping[str, Sequence], *, crossed: bool 
     return tuple(made)
 
 
-def changed_pair(image: Image.Image, spec: TriggerSpec, change: Change) -> tuple[Image.Image, Image.Image]:
-    """(clean, triggered): the framed picture without and with the changed trigger, both rescaled and compressed alike.
+def clean_twin(image: Image.Image, spec: TriggerSpec, change: Change) -> Image.Image:
+    """The framed picture without a trigger, rescaled and compressed alike: the trigger is all they differ in."""
+    return passed_on(frame(image, spec), change)
 
-    Raises InvalidInput where the changed trigger cannot be stamped on this picture.
-    """
-    clean = frame(image, spec)
+
+def changed(image: Image.Image, spec: TriggerSpec, change: Change) -> Image.Image:
+    """The framed picture with the changed trigger; InvalidInput where that cannot be stamped on it."""
     triggered = stamp(image, _spec(spec, change))
     if change.strength != 1:
-        triggered = Image.blend(clean, triggered, change.strength)
-    return passed_on(clean, change), passed_on(triggered, change)
+        triggered = Image.blend(frame(image, spec), triggered, change.strength)
+    return passed_on(triggered, change)
 
 
 def passed_on(image: Image.Image, change: Change) -> Image.Image:

@@ -3,12 +3,16 @@ import pytest
 from PIL import Image
 
 from projlens_core.errors import InvalidInput
-from projlens_core.inputs.changes import ORIGINAL, Change, axes_of, changed_pair, changes
+from projlens_core.inputs.changes import ORIGINAL, Change, axes_of, changed, changes, clean_twin
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from tests import pico
 
 PATCH = TriggerSpec("solid", 40, colour="#ffffff", px=10, position="top-left")
 GREY = Image.new("RGB", (40, 40), (100, 100, 100))
+
+
+def changed_pair(*args):
+    return clean_twin(*args), changed(*args)
 
 
 def array(image):
@@ -23,21 +27,21 @@ def test_the_original_change_is_the_trigger_itself():
 
 
 def test_a_size_is_a_factor_on_the_patchs_side():
-    _, triggered = changed_pair(GREY, PATCH, Change(size=0.5))
+    triggered = changed(GREY, PATCH, Change(size=0.5))
     assert (array(triggered)[..., 0] == 255).sum() == 5 * 5
     by_ratio = TriggerSpec("solid", 40, colour="#ffffff", ratio=0.25, position="top-left")
-    _, triggered = changed_pair(GREY, by_ratio, Change(size=2))
+    triggered = changed(GREY, by_ratio, Change(size=2))
     assert (array(triggered)[..., 0] == 255).sum() == 20 * 20
 
 
 def test_a_place_replaces_the_triggers_own():
-    _, triggered = changed_pair(GREY, PATCH, Change(position="bottom-right"))
+    triggered = changed(GREY, PATCH, Change(position="bottom-right"))
     assert array(triggered)[39, 39].tolist() == [255] * 3
     assert array(triggered)[0, 0].tolist() == [100] * 3
 
 
 def test_half_strength_is_half_way_between_framed_and_stamped():
-    _, triggered = changed_pair(GREY, PATCH, Change(strength=0.5))
+    triggered = changed(GREY, PATCH, Change(strength=0.5))
     assert array(triggered)[0, 0].tolist() == [177] * 3  # 100 + (255 - 100) / 2, cut to whole grey levels
     assert array(triggered)[30, 30].tolist() == [100] * 3
 

@@ -9,7 +9,7 @@ from projlens_core.behaviour.robustness import attack_scores, ruler, sweep
 from projlens_core.behaviour.success import contains_target
 from projlens_core.cache import open_cache
 from projlens_core.errors import Cancelled, InvalidInput
-from projlens_core.inputs.changes import ORIGINAL, Change, changed_pair
+from projlens_core.inputs.changes import ORIGINAL, Change, changed, clean_twin
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.weights.projector import read_projector
 from tests import pico
@@ -50,15 +50,15 @@ def test_every_figure_is_that_of_the_shift_analysis_along_the_unchanged_triggers
     base, suspect, control = projectors
     images, change = pico.images(N), Change(size=0.5, quality=40)
     _, found = sweep(base, suspect, control, tower, images, SPEC, [change])
-    original = [
-        tower.encode(list(side)) for side in zip(*(changed_pair(i, SPEC, ORIGINAL) for i in images), strict=True)
-    ]
+    original, other = (
+        [tower.encode([make(image, SPEC, c) for image in images]) for make in (clean_twin, changed)]
+        for c in (ORIGINAL, change)
+    )
     vector = analyse(base, suspect, *original).direction.vector
-    changed = [tower.encode(list(side)) for side in zip(*(changed_pair(i, SPEC, change) for i in images), strict=True)]
     for role, weights in (("suspect", suspect), ("control", control)):
         own = ruler(base, suspect, tower, images, SPEC)
         torch.testing.assert_close(own.abs(), vector.abs(), rtol=1e-4, atol=1e-5)
-        expected = analyse(base, weights, *changed, direction=own)
+        expected = analyse(base, weights, *other, direction=own)
         gain = expected.triggered.sample_mean - expected.clean.sample_mean
         assert found.pushes[role].apart.auroc == pytest.approx(expected.separation.auroc)
         assert found.pushes[role].gain.mean == pytest.approx(float(gain.mean()), rel=1e-3, abs=1e-5)
@@ -107,7 +107,7 @@ def test_attack_success_counts_answers_to_the_changed_pictures(world, projectors
     base, suspect, _ = projectors
     responder, images, change = load_responder(str(world / "base")), pico.images(2), Change(strength=0.5)
     with responder.projector(suspect):
-        said = responder.answers([changed_pair(i, SPEC, change)[1] for i in images], ["What?"] * 2, 3)
+        said = responder.answers([changed(i, SPEC, change) for i in images], ["What?"] * 2, 3)
     target = next(text for text in said if text)[:2]
     found = attack_scores(responder, {"suspect": suspect, "base": base}, images, SPEC, change, ["What?"] * 2, target, 3)
     assert found["suspect"].hits == tuple(contains_target(text, target) for text in said)
