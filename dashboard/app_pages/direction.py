@@ -8,7 +8,7 @@ import torch
 from dashboard import batch, components, pages, pickers, resources, results, state
 from dashboard.pickers import SetChoice
 from projlens_core.activations.head import LanguageHead, read_head
-from projlens_core.activations.lens import lens, lens_null
+from projlens_core.activations.lens import DEPTH, lens, lens_null
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.vocabulary import Vocabulary, read_vocabulary
 from projlens_core.cache import content_key
@@ -122,7 +122,7 @@ def _reading(case: Case) -> Reading:
 def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, reading: Reading, progress: Progress) -> Exhibit:
     """The exhibit of these pictures and this way of reading, kept by what decides it."""
     projectors = batch.projectors(opened)
-    read = {"centred": reading.centred, "normed": reading.normed}
+    read = {"centred": reading.centred, "normed": reading.normed, "depth": DEPTH}
     told = settings(
         opened.case,
         projectors,

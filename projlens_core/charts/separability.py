@@ -73,7 +73,7 @@ def scores(title: str, found: Mapping[str, Separability], names: tuple[str, ...]
             frames.append(
                 pd.DataFrame(
                     {
-                        "image": names,
+                        "picture": names,
                         "row": f"{role}, {condition}",
                         "projector": role,
                         "condition": condition,

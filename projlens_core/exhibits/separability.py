@@ -11,6 +11,7 @@ from projlens_core.charts import separability as charts
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 
 TITLE = "Separability"
+LEVEL = 0.05
 QUESTION = "Can clean and triggered images be told apart inside?"
 
 
@@ -140,8 +141,7 @@ def _as_data(one: Separability, added: Gain | None) -> dict:
 
 def _notes(found: Mapping[str, Separability], added: Gain, beyond: Gain | None) -> list[str]:
     notes = []
-    base = found["base"]
-    if base.auroc.low > base.chance.high:
+    if found["base"].chance.p <= LEVEL:
         notes.append(
             "Base tells the images apart too: the trigger is plain to the vision tower, so that a high figure of the "
             "suspect says little by itself."
