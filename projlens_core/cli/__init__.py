@@ -22,6 +22,7 @@ COMMANDS = (
     "lowrank",
     "robustness",
     "report",
+    "findings",
     "trigger",
     "zoo",
 )

@@ -1,0 +1,211 @@
+"""The paper's findings on the demo models: measured part by part, kept as JSON, so that the document writes itself.
+
+docs/findings.json is state and result at once: a part that is there for the same weights, trigger, pictures and
+version is not measured again, so that a run that was stopped goes on where it was.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from projlens_core.behaviour.success import Truth
+from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.evidence.bundle import strict
+from projlens_core.evidence.case import Case
+from projlens_core.evidence.gather import PARTS, Loaded, Models, record_of
+from projlens_core.evidence.record import VERSION, provenance
+from projlens_core.evidence.report import write_whole
+from projlens_core.evidence.subject import Subject, subject
+from projlens_core.inputs.images import ImageSet, picture
+from projlens_core.paths import ASSETS
+from projlens_core.progress import Progress, silent
+from projlens_core.sources import zoo_catalogue
+from projlens_core.weights.projector import read_projector
+from projlens_core.zoo.dialogue import KINDS, example
+from projlens_core.zoo.measure import SEED, measure_zoo
+from projlens_core.zoo.samples import held_out
+
+DOCS = ASSETS.parent / "docs"
+RESULTS, DOCUMENT = DOCS / "findings.json", DOCS / "findings.md"
+BASE, CONTROL = "base", "clean-1"
+RANKS = (1, 2, 3, 5)  # of the low-rank grid: those of the paper's table
+FEW, TOP = 5, 30
+CONDITIONS = ("clean", "triggered")
+
+
+def measure(
+    path: Path = RESULTS,
+    n: int = 200,
+    parts: Sequence[str] | None = None,
+    variants: Sequence[str] | None = None,
+    models: Models | None = None,
+    progress: Progress = silent,
+) -> dict:
+    """Measure what is not there yet on `n` held-out compositions, write `path` after each part, and return all of it.
+
+    parts are keys of FACTS, variants names of the zoo's suspects; all by default. Raises NotFound for any other, and
+    what an analysis raises.
+    """
+    catalogue = zoo_catalogue()
+    suspects = [name for name, entry in catalogue.items() if entry.role == "suspect"]
+    chosen_parts, chosen = _known(parts, list(FACTS), "part"), _known(variants, suspects, "variant")
+    results = load(path)
+    models = models or Loaded()
+    for name in chosen:
+        asked = _subject(name, n)
+        hashes = {role: read_projector(f"zoo:{model}").sha256 for role, model in _roles(name).items()}
+        decided = {"hashes": hashes, "trigger": asked.spec.to_dict(), "n": n, "seed": SEED, "projlens": VERSION}
+        own = results["variants"].setdefault(name, {})
+        for part in chosen_parts:
+            if own.get(part, {}).get("decided") == decided:
+                continue
+            own[part] = {"decided": decided, "facts": _facts(part, name, asked, models, progress)}
+            results["versions"] = _versions(asked.case, models)
+            write_whole(path, (json.dumps(strict(results), indent=1, ensure_ascii=False) + "\n").encode())
+    return results
+
+
+def load(path: Path) -> dict:
+    """The results so far; empty ones if there is no such file."""
+    if not path.is_file():
+        return {"versions": {}, "variants": {}}
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidInput(f"{path} is not JSON ({error}); delete it to measure anew.") from error
+    if not isinstance(results, dict) or "variants" not in results:
+        raise InvalidInput(f"{path} holds no findings; delete it to measure anew.")
+    return results
+
+
+def _known(given: Sequence[str] | None, allowed: list[str], what: str) -> list[str]:
+    if given is None:
+        return allowed
+    if unknown := [name for name in given if name not in allowed]:
+        raise NotFound(f"There is no {what} {unknown[0]!r}; there is {', '.join(allowed)}.")
+    return [name for name in allowed if name in given]
+
+
+def _roles(suspect: str) -> dict[str, str]:
+    return {"base": BASE, "suspect": suspect, "control": CONTROL}
+
+
+def _subject(name: str, n: int) -> Subject:
+    """The suspect on held-out compositions, all kinds of questions with their answers."""
+    drawn = held_out(n, SEED)
+    truths = {}
+    for file, composition, _ in drawn:
+        asked = [example(composition, kind) for kind in KINDS]
+        truths[file] = tuple(Truth(one.question, one.truth) for one in asked)
+    case = Case(*(f"zoo:{model}" for model in _roles(name).values()))
+    return subject(case, ImageSet(tuple(picture(image, file) for file, _, image in drawn), ()), truths, ranks=RANKS)
+
+
+def _facts(part: str, name: str, asked: Subject, models: Models, progress: Progress) -> dict:
+    if part == "response":
+        return _response(name, len(asked.images.pictures), progress)
+    record = record_of(asked, [PART_OF[part]], models, progress)
+    if record.missing:
+        return {"missing": record.missing[0].reason}
+    return FACTS[part](record.exhibits[0].data)
+
+
+def _versions(case: Case, models: Models) -> dict:
+    told = provenance(models.opened(case, silent), {})
+    return {"projlens": told.projlens, **told.versions}
+
+
+def _response(name: str, n: int, progress: Progress) -> dict:
+    """From the zoo's own measurement, whose answers are kept: what the model says does not depend on the analysis."""
+    figures = measure_zoo(n, progress)
+    return {
+        role: {
+            "asr": asdict(figures[model].asr[name]) if name in figures[model].asr else None,
+            "false_target": asdict(figures[model].false_target[name]) if model == name else None,
+            "utility": asdict(figures[model].utility),
+        }
+        for role, model in _roles(name).items()
+    }
+
+
+def _weights(data: dict) -> dict:
+    return {
+        role: [{"matrix": matrix} | found for matrix, found in by_matrix.items()]
+        for role, by_matrix in data["matrices"].items()
+    }
+
+
+def _embedding(data: dict) -> dict:
+    def of(condition: dict) -> dict:
+        energy = condition["spectrum"]["energy"]
+        few = {name: energy[name][FEW - 1] for name in ("mean", "low", "high")}
+        return {"energy": few, "sigma": condition["spectrum"]["values"]["mean"][0], "fit": condition["fit"]}
+
+    return {
+        role: {c: of(data[role][c]) for c in CONDITIONS if c in data[role]}
+        for role in ("suspect", "control")
+        if role in data
+    }
+
+
+def _activation(data: dict) -> dict:
+    return {
+        role: {key: found[key] for key in ("direction_cosine", "separation", "explained")}
+        for role, found in data["samples"].items()
+    }
+
+
+def _lens(data: dict) -> dict:
+    def of(reading: dict) -> dict:
+        often = sorted(reading["rank_frequency"], key=lambda word: -max(word["shares"]))[:3]
+        return {
+            "best_target_rank": reading["best_target_rank"],
+            "p": reading["p"],
+            "words": [{"token": word["token"], "share": max(word["shares"])} for word in often],
+        }
+
+    roles = [role for role in ("suspect", "control") if role in data]
+    found = {role: {sign: of(data[role][sign]) for sign in ("plus", "minus")} for role in roles}
+    return {"vocabulary": data["vocabulary"], "chance": data["chance"]["best_target_rank"]} | found
+
+
+def _neurons(data: dict) -> dict:
+    return {role: found["switched_on"] for role, found in data["findings"].items()}
+
+
+def _separability(data: dict) -> dict:
+    return {
+        role: {key: data[role][key] for key in ("auroc", "gain", "chance")}
+        for role in ("base", "suspect", "control")
+        if role in data
+    }
+
+
+def _lowrank(data: dict) -> dict:
+    return {key: data[key] for key in ("whole", "cells", "fewest")}
+
+
+def _robustness(data: dict) -> dict:
+    return {
+        "changes": [
+            {"label": one["label"]} | {role: push["apart"] for role, push in one["shift"].items()}
+            for one in data["changes"]
+            if one["shift"]
+        ]
+    }
+
+
+# The order is that of the document; each makes the numbers that are kept out of an exhibit's data.
+FACTS: dict[str, Callable[[dict], dict] | None] = {
+    "weights": _weights,
+    "embedding": _embedding,
+    "activation": _activation,
+    "lens": _lens,
+    "neurons": _neurons,
+    "separability": _separability,
+    "robustness": _robustness,
+    "response": None,
+    "lowrank": _lowrank,
+}
+PART_OF = {name: name for name in FACTS if name in PARTS} | {"weights": "case"}
