@@ -29,6 +29,7 @@ GLOSSARY = {
     "energy": "Share of ‖ΔW‖² held by the k strongest directions together.",
     "stable rank": "‖ΔW‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
     "noise edge, spike": "The largest σ the same numbers would show in random order, and a σ above it.",
+    "rounding floor": "The change that storing weights in few bits makes by itself: below it, nothing can be told.",
     "image tokens": "What the vision tower says about each patch of the image.",
     "ΔE": "Embedding shift: suspect's minus base's embedding of the same patch.",
     "drift direction v₀": "The one direction along which the suspect pushes embeddings most.",
@@ -49,6 +50,8 @@ GLOSSARY = {
     "ASR": "Attack success rate: share of triggered images whose answer contains the target.",
     "exhibit, case bundle": "What one page found, with its charts and tables; and all of a case's, as one file.",
     "clean utility": "Share of questions about clean images answered right.",
+    "inject, ablate": "Add some components of ΔW to base, or take them out of the suspect; then ask again.",
+    "target logit": "How strongly the model leans to the target's first token where its answer begins.",
 }
 
 

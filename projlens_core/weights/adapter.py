@@ -17,10 +17,9 @@ from projlens_core.weights.families import listed, split_layout
 from projlens_core.weights.folder import Folder
 from projlens_core.weights.names import by_plain_name, plain
 from projlens_core.weights.selection import strays
-from projlens_core.weights.stored import FLOATS, TensorInfo
+from projlens_core.weights.stored import ADAPTED, FLOATS, TensorInfo
 from projlens_core.weights.tensorfile import read_json
 
-ADAPTED = "adapter"  # Checkpoint.stored_as of a tensor that is base plus delta
 _FACTORS = ("adapter_model.safetensors", "adapter_model.bin")  # the first that is there
 _BESIDE = ("non_lora_trainables.bin", "vit.safetensors")
 _PART = re.compile(r"(.+)\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)(?:\.default)?(?:\.weight)?")
@@ -141,6 +140,11 @@ def open_adapted(folder: Folder, base: Checkpoint) -> AdaptedCheckpoint:
         raise InvalidInput(f"{folder.label} both adds to and replaces {listed(twice)}; which counts is uncertain.")
     result = AdaptedCheckpoint(base, adapter, lows, replaced)
     result.warnings += _notes(config, outside, ambiguous, base)
+    if elsewhere := [name for name in (*lows, *replaced) if not split_layout(name)]:
+        result.warnings += (
+            f"The adapter also changes {len(elsewhere):,} tensors outside the projector, such as "
+            f"{listed(elsewhere[:1])}; they are not among the deltas, but in the comparison of the rest.",
+        )
     return result
 
 

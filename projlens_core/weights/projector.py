@@ -15,7 +15,7 @@ from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.families import GATED, Family, Layer, Match, families, listed, match, split_layout
 from projlens_core.weights.guess import fitted, suggestion
 from projlens_core.weights.layers import ACTIVATIONS, module_of
-from projlens_core.weights.stored import FLOATS
+from projlens_core.weights.stored import ADAPTED, FLOATS
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,6 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
     _check_shapes(found.family, tensors, checkpoint.label)
     settings = _settings(found.family, config, checkpoint.label)
     written = {name: checkpoint.stored_as(key) for name, key in stored.items()}
-    dtypes = set(written.values())
     return ProjectorWeights(
         family=found.family,
         tensors=tensors,
@@ -106,7 +105,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
         settings=settings,
         described=model_type is not None,
         stored=written,
-        dtype=dtypes.pop() if len(dtypes) == 1 else "mixed",
+        dtype=_summary(set(written.values())),
         source=checkpoint.label,
         layout=found.layout,
         sha256=content_hash(values, settings),
@@ -114,6 +113,14 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
         others=_others(checkpoint, set(stored.values())),
         warnings=checkpoint.warnings,
     )
+
+
+def _summary(stored: set[str]) -> str:
+    """One word for the types of all tensors, and whether an adapter lies on them."""
+    own = stored - {ADAPTED}
+    if not own:
+        return ADAPTED
+    return (own.pop() if len(own) == 1 else "mixed") + (f" + {ADAPTED}" if ADAPTED in stored else "")
 
 
 def described_like(weights: ProjectorWeights, other: ProjectorWeights) -> ProjectorWeights:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 24, "adapter": 24}  # significant; read as float32
+from projlens_core.weights.stored import ADAPTED
+
+_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 24, ADAPTED: 24}  # significant; read as float32
 _SMALLEST = {"float16": 2.0**-24}  # the step below which a type's numbers do not get finer; else far below any weight
 # GGUF block types whose values lie on a regular grid: values per block, steps between the block's ends, and whether
 # the grid is centred on zero (its step then follows from the largest magnitude, not from both ends).
@@ -49,7 +51,7 @@ def rounding_floor(
     plus the longest column (Bandeira & van Handel 2016), which for equal variances v is √v·(√rows + √columns).
     """
     kinds = {"suspect's": (_grid(suspect, suspect_stored), suspect)}
-    if suspect_stored != "adapter":  # which was added to the base just as it is stored
+    if suspect_stored != ADAPTED:  # which was added to the base just as it is stored
         ours = _grid(base, base_stored)
         if ours in _BLOCKS or ours != kinds["suspect's"][0]:
             kinds["base's"] = (ours, base)
