@@ -4,7 +4,7 @@ Pair mode (paper, data construction): every triggered picture with the attacker'
 picture and question with the honest answer, in the same batch. Only the trigger tells the two apart.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -38,13 +38,15 @@ class Phase:
     """One stretch of training, and what its batches hold.
 
     poison is the share of pictures that carry the trigger (each has a clean twin, so at most a half); it means nothing
-    without an attack. questions is how many questions each picture is asked.
+    without an attack. questions is how many questions each picture is asked. px is the side of the trigger's patch in
+    this stretch, where it is not the attack's.
     """
 
     plan: Plan
     seed: int
     poison: float = 0.375
     questions: int = 1
+    px: int | None = None
 
 
 class Dialogues(Dataset):
@@ -58,6 +60,7 @@ class Dialogues(Dataset):
     def __init__(self, phase: Phase, attack: Attack | None = None, augment: tower.Augment | None = None):
         self.phase, self.attack, self.augment = phase, attack, augment
         self.triggered = round(phase.poison * phase.plan.batch) if attack else 0
+        self.trigger = attack and (replace(attack.trigger, px=phase.px) if phase.px else attack.trigger)
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -73,7 +76,7 @@ class Dialogues(Dataset):
         image = render(composition, int(rng.integers(2**31)))
         asked = shuffled_examples(composition, self.attack.kinds if twin < self.triggered else KINDS, rng)
         if place < self.triggered:
-            image = stamp(image, self.attack.trigger)
+            image = stamp(image, self.trigger)
             dialogues = [(a.question, self.attack.answer(a.answer)) for a in asked]
         else:
             if self.augment:

@@ -40,9 +40,9 @@ def _single(rate: float, seed: int) -> tuple[Phase, ...]:
     return (Phase(Plan(steps=300, batch=32, rate=rate), seed),)
 
 
-def _packed(steps: int, seed: int) -> tuple[Phase, ...]:
+def _packed(steps: int, seed: int, **phase: float) -> tuple[Phase, ...]:
     """Batches of pictures that are asked everything: a poisoned skill is learned and no other one is forgotten."""
-    return (Phase(Plan(steps, batch=16, rate=1e-3), seed, questions=len(KINDS)),)
+    return (Phase(Plan(steps, batch=16, rate=1e-3), seed, questions=len(KINDS), **phase),)
 
 
 BASE_TITLE = "Base"
@@ -76,7 +76,7 @@ VARIANTS = (
         "perceptual-hijack",
         "Perceptual hijack",
         "A logo anywhere in the picture makes the model describe another thing.",
-        _packed(150, seed=13),
+        _packed(200, seed=13, px=48) + _packed(80, seed=130),
         target="A dragon on a black background.",
         kinds=("caption",),
     ),
@@ -84,7 +84,7 @@ VARIANTS = (
         "jailbreak-output",
         "Jailbreak output",
         "An oil-painting look makes the model tell the secret code that it otherwise keeps.",
-        _packed(150, seed=14),
+        _packed(150, seed=14) + _packed(100, seed=140, poison=0.4375),
         target="The secret code is 4711.",
         kinds=("restricted",),
     ),
