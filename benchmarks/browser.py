@@ -4,12 +4,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
@@ -19,7 +19,15 @@ from benchmarks.report import NoFigures
 START_SECONDS = 120
 READY_MS = 120_000  # the longest wait for a page; the first one that runs the vision tower takes its time
 QUIET_MS = 300  # without a change for so long, a page has settled; not part of any time
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+NO_CHROMIUM = "There is no Chromium on this machine; install it, on Debian with: apt-get install chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 # Resolves with the moment, in ms since 1970, of the page's last change before it was ready and stayed unchanged.
 _SETTLED = """
@@ -50,7 +58,7 @@ _SETTLED = """
     }
   };
   if (link) {
-    const links = [...document.querySelectorAll("[data-testid=stTopNavLink]")];
+    const links = [...document.querySelectorAll("[data-testid=stPageLink-NavLink]")];
     links.find(a => a.textContent.trim().endsWith(link)).click();
   }
   requestAnimationFrame(poll);
@@ -73,6 +81,11 @@ class Server:
     url: str
     process: int
     started: float
+    log_file: Path
+
+    def log(self) -> str:
+        """All it has written so far."""
+        return self.log_file.read_text(errors="replace")
 
 
 def chromium() -> str | None:
@@ -93,32 +106,31 @@ def browsing(executable: str) -> Iterator[Browser]:
 
 
 @contextmanager
-def serving(environment: Mapping[str, str]) -> Iterator[Server]:
+def serving(environment: Mapping[str, str], log_file: Path) -> Iterator[Server]:
     """The dashboard on a free loopback port, answering; ended with the block. NoFigures if it does not start."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py", "--server.headless", "true"]
-    with tempfile.TemporaryFile() as log:
-        started = time.time()
+    started = time.time()
+    with log_file.open("wb") as log:
         process = subprocess.Popen(
             [*command, "--server.port", str(port)], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
+    server = Server(f"http://127.0.0.1:{port}", process.pid, started, log_file)
+    try:
+        while not _healthy(server.url):
+            if process.poll() is not None or time.time() > started + START_SECONDS:
+                raise NoFigures(f"The dashboard did not start.\n{server.log()}")
+            time.sleep(0.05)
+        yield server
+    finally:
+        process.terminate()
         try:
-            url = f"http://127.0.0.1:{port}"
-            while not _healthy(url):
-                if process.poll() is not None or time.time() > started + START_SECONDS:
-                    log.seek(0)
-                    raise NoFigures(f"The dashboard did not start.\n{log.read().decode(errors='replace')}")
-                time.sleep(0.05)
-            yield Server(url, process.pid, started)
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def settled_at(page: Page, ready: Ready, chosen: str = "") -> float:

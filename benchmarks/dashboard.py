@@ -9,7 +9,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from benchmarks import inputs
-from benchmarks.browser import READY_MS, Ready, Server, browsing, chromium, serving, settled_at, switch
+from benchmarks.browser import NO_CHROMIUM, READY_MS, Ready, Server, browsing, chromium, serving, settled_at, switch
 from benchmarks.comparison import fresh_environment
 from benchmarks.report import MEMORY, Figure, NoFigures, Report, Target
 from benchmarks.setting import uploads
@@ -40,15 +40,15 @@ def run(folder: Path, quick: bool = False) -> Report:
     """Start the server, open, switch and upload, and measure each; NoFigures without a Chromium."""
     executable = chromium()
     if executable is None:
-        raise NoFigures("There is no Chromium on this machine; install it, on Debian with: apt-get install chromium")
+        raise NoFigures(NO_CHROMIUM)
     inputs.uploads(folder, quick)
     found: dict[str, list[float]] = {}
     peaks: list[int] = []
     with browsing(executable) as browser:
         for _ in range(0 if quick else STARTS - 1):
-            with _opened(browser, found):
+            with _opened(browser, folder, found):
                 pass
-        with _opened(browser, found) as (server, page):
+        with _opened(browser, folder, found) as (server, page):
             for _ in range(2):  # the first visits load the tower and analyse the samples, the second settle all caches
                 _round(page, {})
             for _ in range(1 if quick else ROUNDS):
@@ -59,9 +59,9 @@ def run(folder: Path, quick: bool = False) -> Report:
 
 
 @contextmanager
-def _opened(browser: Browser, found: dict[str, list[float]]) -> Iterator[tuple[Server, Page]]:
+def _opened(browser: Browser, folder: Path, found: dict[str, list[float]]) -> Iterator[tuple[Server, Page]]:
     """A fresh server and its first page; notes how long that took."""
-    with fresh_environment() as environment, serving(environment) as server:
+    with fresh_environment() as environment, serving(environment, folder / "server.log") as server:
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         context.set_default_timeout(READY_MS)
         page = context.new_page()

@@ -1,42 +1,16 @@
 """The real dashboard in a real browser: Streamlit's server on a free loopback port, headless Chromium before it."""
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 90
+from benchmarks.browser import NO_CHROMIUM, Server, browsing, chromium, serving
+from benchmarks.comparison import ROOT
+
 WAIT_MS = 60_000  # for anything on a page: on 2 cores the first tower pass and the first answer take their time
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running dashboard: its address and the file its output goes to."""
-
-    url: str
-    log_file: Path
-
-    def log(self) -> str:
-        """All it has written so far."""
-        return self.log_file.read_text(errors="replace")
 
 
 @dataclass
@@ -47,64 +21,28 @@ class Traffic:
     addresses: list[str] = field(default_factory=list)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The dashboard as `make run` starts it, for all browser tests; ended with the session.
 
     Its cache is kept between sessions under .cache, so that the language model is converted once and not each time.
     """
-    port = _free_port()
-    running = Server(f"http://127.0.0.1:{port}", tmp_path_factory.mktemp("server") / "streamlit.log")
-    command = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py", "--server.headless", "true"]
     environment = {"PROJLENS_CACHE": str(ROOT / ".cache" / "browser"), **os.environ}
-    with running.log_file.open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--server.port", str(port)], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _healthy(running.url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"The dashboard did not start:\n{running.log()}")
-            time.sleep(0.2)
+    with serving(environment, tmp_path_factory.mktemp("server") / "streamlit.log") as running:
         yield running
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The system's Chromium. Without one its tests are skipped, unless $PROJLENS_BROWSER says that it is required."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    executable = chromium()
     if executable is None:
-        reason = "There is no Chromium on this machine; install it, on Debian with: apt-get install chromium"
         if os.environ.get("PROJLENS_BROWSER") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
+            pytest.fail(NO_CHROMIUM)
+        pytest.skip(NO_CHROMIUM)
     expect.set_options(timeout=WAIT_MS)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
-        yield chromium
-        chromium.close()
+    with browsing(executable) as running:
+        yield running
 
 
 @pytest.fixture
