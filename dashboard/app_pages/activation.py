@@ -69,6 +69,7 @@ def page() -> None:
             required=True,
             key="activation_view",
             label_visibility="collapsed",
+            wrap=True,
         )
         names = tuple(p.name for p in resources.samples())
         DETAILS[name](Seen(opened, tower, choice, look, judged, found, names))

@@ -1,5 +1,6 @@
 """The Activation page's picture: heatmaps of one picture's shift, and the numbers of the patch that was clicked."""
 
+import numpy as np
 import streamlit as st
 from PIL import Image, ImageOps
 
@@ -15,8 +16,7 @@ def heatmaps(
     """Shift per patch over the clean and the triggered image under one projector, their difference, one patch."""
     images = {"clean": clean, "triggered": triggered}
     uris = {c: resources.uri(ImageOps.grayscale(image)) for c, image in images.items() if image is not None}
-    columns = found[role].conditions  # the projectors see the same patches
-    chosen = state.current_patch(next(iter(columns.values())).shift.shape[1])
+    chosen = state.current_patch(_map(found[role]).size)
     panels = st.grid(3, min_column_width=170, gap="small")
     for map_ in activation.heatmaps(found, uris, role, signed, chosen):
         key = f"{map_.name} {chosen}"  # a new widget for each choice: the patch clicked last can be clicked again
@@ -51,8 +51,7 @@ def _patch(found: dict[str, Subject], role: str, chosen: int | None) -> None:
     if chosen is None:
         st.caption("Click a patch to read its numbers here and to find it in *Norm and shift* below.")
         return
-    shape = next(m for m in (found[role].triggered, found[role].clean) if m is not None).shape
-    row, column = divmod(chosen, shape[1])
+    row, column = divmod(chosen, _map(found[role]).shape[1])
     facts = numbers.patch(found[role], chosen)
     facts += [
         (f"{other}'s shift", numbers.patch(subject, chosen)[0][1]) for other, subject in found.items() if other != role
@@ -63,3 +62,8 @@ def _patch(found: dict[str, Subject], role: str, chosen: int | None) -> None:
             with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content"):
                 st.caption(what)
                 st.text(said)
+
+
+def _map(subject: Subject) -> np.ndarray:
+    """The triggered or, where there is none, the clean picture's patches (rows, cols)."""
+    return subject.clean if subject.triggered is None else subject.triggered
