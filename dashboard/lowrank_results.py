@@ -1,8 +1,8 @@
 """What the Low-rank lab computes: grids that fill cell by cell, and one picture's answers at every rank."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 
 import streamlit as st
@@ -10,15 +10,15 @@ import streamlit as st
 from dashboard import batch, resources, results
 from dashboard.pickers import SetChoice
 from projlens_core.behaviour.lowrank import Edit, Grid, Step, answers_by_rank, fill
-from projlens_core.behaviour.scoring import Questions, Scorer, one_truth_each
+from projlens_core.behaviour.scoring import Questions, Score, Scorer, one_truth_each
 from projlens_core.cache import content_key
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.settings import settings
 from projlens_core.progress import Progress
 
 SECONDS_AN_ANSWER = 0.3  # of the demo models on 2 cores; replaced by what was measured once a cell is done
-KEPT = 12  # grids a session
-GRIDS, SPEED = "lowrank_grids", "lowrank_speed"  # session_state: {key: Grids}, seconds an answer
+KEPT = 24  # edits a session
+GRIDS, SPEED = "lowrank_grids", "lowrank_speed"  # session_state: {key: Memory}, seconds an answer
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Wanted:
     target: str
     control: bool  # whether the control's ΔW gets a grid too
 
-    @property
-    def empty(self) -> Grid:
-        """The grid before anything is measured."""
-        return Grid(self.edit, self.ranks, self.ranks)
+    def grid(self, cells: Mapping[tuple[int, int], Score], whole: Mapping[str, Score]) -> Grid:
+        """The grid with those of the cells that are in it."""
+        empty = Grid(self.edit, self.ranks, self.ranks, whole=dict(whole))
+        return replace(empty, cells={cell: cells[cell] for cell in empty.wanted if cell in cells})
 
     def questions(self) -> Questions:
         """What each cell is asked."""
@@ -60,10 +60,10 @@ class Wanted:
         return cells + sum(role not in found.suspect.whole for role in batch.projectors(opened))
 
     def key(self, opened: OpenedCase) -> str:
-        """A hash of all that decides the grid."""
+        """A hash of all that decides a cell's score, the cell aside."""
         hashes = [weights.sha256 for weights in batch.projectors(opened).values()]
         spec = (self.choice.spec.to_json(), str(self.choice.spec.folder))
-        asked = (self.edit, self.ranks, self.prompts, self.target, self.control)
+        asked = (self.edit, self.prompts, self.target)
         return content_key(hashes, spec, asked, *resources.keys(self.choice.pictures))
 
 
@@ -75,17 +75,29 @@ class Grids:
     control: Grid | None
 
 
+@dataclass
+class Memory:
+    """All that a session has measured with one edit: cells of any grid, by whose ΔW, and the whole models."""
+
+    suspect: dict[tuple[int, int], Score] = field(default_factory=dict)
+    control: dict[tuple[int, int], Score] = field(default_factory=dict)
+    whole: dict[str, Score] = field(default_factory=dict)
+
+
 def known(opened: OpenedCase, wanted: Wanted) -> Grids:
     """What this session has measured of the grid, perhaps nothing."""
-    none = Grids(wanted.empty, wanted.empty if wanted.control else None)
-    return st.session_state.get(GRIDS, {}).get(wanted.key(opened), none)
+    kept = st.session_state.get(GRIDS, {}).get(wanted.key(opened), Memory())
+    control = wanted.grid(kept.control, kept.whole) if wanted.control else None
+    return Grids(wanted.grid(kept.suspect, kept.whole), control)
 
 
 def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Iterator[Grids]:
     """The grids again after each cell, kept in the session and on disk; the control's after the suspect's."""
     found = known(opened, wanted)
-    kept = st.session_state.setdefault(GRIDS, {})
-    key = wanted.key(opened)
+    memories = st.session_state.setdefault(GRIDS, {})
+    memory = memories.setdefault(wanted.key(opened), Memory())
+    while len(memories) > KEPT:
+        memories.pop(next(iter(memories)))
     with results.language_model(opened.case, progress) as responder:
         scorer = Scorer(responder, wanted.questions())
         for role, delta in (("suspect", opened.delta), ("control", opened.control_delta)):
@@ -95,9 +107,8 @@ def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Iterator[G
             clock = time.monotonic()
             for step, now in enumerate(fill(scorer, delta, grid, batch.projectors(opened), progress)):
                 found = replace(found, **{role: now})
-                kept[key] = found
-                while len(kept) > KEPT:
-                    kept.pop(next(iter(kept)))
+                getattr(memory, role).update(now.cells)
+                memory.whole.update(now.whole)
                 if step:  # the first only brings what was stored
                     st.session_state[SPEED] = (time.monotonic() - clock) / scorer.questions.answers
                 yield found

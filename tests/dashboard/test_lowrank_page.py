@@ -1,7 +1,6 @@
 import pytest
 
 from dashboard import lowrank_results, results, state
-from projlens_core.behaviour.lowrank import Edit
 from projlens_core.errors import InvalidInput
 from tests.dashboard.conftest import texts, titles
 
@@ -23,7 +22,7 @@ def lab(open_page, models):
     return app
 
 
-def grids(app):
+def measured(app):
     (found,) = app.session_state[lowrank_results.GRIDS].values()
     return found
 
@@ -46,10 +45,10 @@ def test_before_it_is_filled_every_cell_waits_and_the_cost_is_told(lab):
 def test_a_filled_grid_is_kept_and_shows_the_whole_models(lab, monkeypatch):
     press(lab, "Fill the grid")
     assert not lab.exception
-    found = grids(lab)
-    assert not found.suspect.missing
-    assert set(found.suspect.whole) == {"base", "suspect", "control"}
-    assert found.suspect.cells[0, 0] == found.suspect.whole["base"]
+    found = measured(lab)
+    assert set(found.suspect) == {(0, 0), (0, 2), (2, 0), (2, 2)}
+    assert set(found.whole) == {"base", "suspect", "control"}
+    assert found.suspect[0, 0] == found.whole["base"]
     assert any("ASR of the whole suspect" in m.label for m in lab.metric)
 
     def fail(*_, **__):
@@ -65,7 +64,7 @@ def test_the_controls_grid_stands_behind_the_switch(lab):
     lab.toggle(key="lowrank_control").set_value(True).run()
     press(lab, "Fill the grid")
     assert not lab.exception
-    assert not grids(lab).control.missing
+    assert len(measured(lab).control) == 4
     lab.segmented_control(key="lowrank_view").set_value("Control's grid").run()
     assert titles(lab)[3:] == [f"Control: {name.lower() if name != 'ASR' else name}" for name in GRIDS]
     lab.segmented_control(key="lowrank_view").set_value("All cells").run()
@@ -102,9 +101,9 @@ def test_a_failure_is_one_sentence_and_finished_cells_are_kept(lab, monkeypatch)
         press(lab, "Fill the grid")
     assert not lab.exception
     assert "The disk is full; make room." in texts(lab)
-    assert len(grids(lab).suspect.cells) == 2
+    assert len(measured(lab).suspect) == 2
     press(lab, "Fill the grid")
-    assert not grids(lab).suspect.missing
+    assert len(measured(lab).suspect) == 4
 
 
 def test_a_stopped_run_says_that_its_cells_are_kept(lab):
@@ -117,4 +116,11 @@ def test_ablation_takes_the_suspects_biases_unless_told_otherwise(lab):
     lab.segmented_control(key="lowrank_mode").set_value("ablate").run()
     assert lab.segmented_control(key="lowrank_biases_ablate").value == "suspect"
     press(lab, "Fill the grid")
-    assert grids(lab).suspect.edit == Edit("ablate", "top", "suspect")
+    found = measured(lab)
+    assert found.suspect[0, 0] == found.whole["suspect"]
+
+
+def test_cells_measured_before_stay_when_the_grid_grows(lab):
+    press(lab, "Fill the grid")
+    lab.multiselect(key="lowrank_ranks").set_value([0, 1, 2]).run()
+    assert any("5 of 9 cells are not measured yet" in c.value for c in lab.caption)
