@@ -162,8 +162,8 @@ def model_folder(source: Source, progress: Progress = silent) -> Source:
         return replace(source, model=checkpoint_folder(progress))
     if source.model is None:
         raise InvalidInput(
-            f"{source.label} is a projector without a language model around it, so there is no output head to read "
-            "directions with; name the checkpoint folder it belongs to as base."
+            f"There is no language model here around {source.label}, so there is no output head to read directions "
+            "with; give the folder of the whole checkpoint as base."
         )
     return source
 

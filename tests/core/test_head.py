@@ -192,3 +192,37 @@ def test_every_family_that_is_named_is_one_that_was_held_against_transformers_or
     plain = {"qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3_vl_text"}
     assert set(CONFIGS) | plain == set(FAMILIES)
     assert all(FAMILIES[name] == FAMILIES["qwen2"] for name in plain)
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer"),
+    [
+        ("model.", ""),  # Qwen2-VL and the original LLaVA
+        ("language_model.model.", "language_model."),  # LLaVA, InternVL, PaliGemma as released
+        ("model.language_model.", ""),  # as transformers 5 saves them
+        ("model.text_model.", ""),  # Idefics3, SmolVLM
+    ],
+)
+def test_the_parts_are_found_in_every_layout_and_other_norms_are_left_alone(tmp_path, inner, outer):
+    tensors = {
+        f"{inner}embed_tokens.weight": drawn(V, D),
+        f"{inner}norm.weight": drawn(D, seed=1),
+        f"{outer}lm_head.weight": drawn(V, D, seed=2),
+        f"{inner}layers.0.input_layernorm.weight": torch.zeros(D),
+        "model.visual.merger.norm.weight": torch.zeros(D),
+        "model.connector.perceiver_resampler.norm.weight": torch.zeros(D),
+    }
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "x", "text_config": {"model_type": "qwen2"}}))
+    found = read_head(tmp_path)
+    assert torch.equal(found.embedding, tensors[f"{inner}embed_tokens.weight"])
+    assert torch.equal(found.gain, tensors[f"{inner}norm.weight"])
+    assert torch.equal(found.unembedding, tensors[f"{outer}lm_head.weight"])
+
+
+@pytest.mark.parametrize("text", ["llama", ["llama"], {"model_type": 7}])
+def test_a_text_config_of_another_form_is_one_sentence(tmp_path, text):
+    save_file({"model.norm.weight": torch.ones(D)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava", "text_config": text}))
+    with pytest.raises((InvalidInput, Unsupported)):
+        read_head(tmp_path)
