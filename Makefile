@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 REQUIREMENTS := requirements.txt requirements-dev.txt requirements-lm.txt constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: setup run test test-all bench lint zoo
+.PHONY: setup run test test-all bench lint zoo findings
 
 setup: $(INSTALLED)
 
@@ -37,3 +37,7 @@ lint: setup
 
 zoo: setup
 	$(BIN)/python -m projlens_core zoo build
+
+# Hours on a CPU at first; what was measured is kept in docs/findings.json, so that it can be stopped at any time.
+findings: setup
+	$(BIN)/python -m projlens_core findings
