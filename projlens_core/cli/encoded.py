@@ -41,7 +41,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Encoded(Prepared):
-    """clean and triggered: tokens (n, T, d_vision) of the pictures, in their order; triggered and spec may be None."""
+    """With the tokens (n, T, d_vision) of the pictures, clean and triggered in their order; triggered may be None."""
 
     clean: torch.Tensor
     triggered: torch.Tensor | None
@@ -75,6 +75,5 @@ def encode(args: argparse.Namespace, report: Progress) -> Encoded:
     seen = prepare(args, report)
     tokens = image_tokens(seen.vision, seen.pictures.clean + (seen.pictures.triggered or []), report)
     n = len(seen.pictures.clean)
-    return Encoded(
-        **vars(seen), clean=tokens[:n], triggered=tokens[n:] if seen.pictures.triggered is not None else None
-    )
+    triggered = None if seen.pictures.triggered is None else tokens[n:]
+    return Encoded(**vars(seen), clean=tokens[:n], triggered=triggered)
