@@ -114,8 +114,8 @@ def _spectra(found: Found, name: str, controls: DeltaGenerator) -> None:
             top = st.slider(
                 "Singular values shown", 2, most, min(TOP, most), key="weights_top", persist_state="session"
             )
-        for note in exhibits.notes(found):
-            st.caption(components.plain(note))
+        one = found["suspect"]
+        st.caption(tables.edge_sentence(one.edges[name], one.bulk_edges[name]))
     columns = st.grid(2, min_column_width=280, gap="small")
     for chart in exhibits.spectra(found, name, top):
         with columns.cell():
@@ -146,9 +146,11 @@ def _heatmap(found: Found, name: str, controls: DeltaGenerator) -> None:
         return
     shown = {who: one for who, one in found.items() if who in ("suspect", other)}
     places = st.grid(2, min_column_width=280, gap="small")
-    for chart in exhibits.heatmaps(shown, name, measure, *window):
+    *maps, legend = exhibits.heatmaps(shown, name, measure, *window)
+    for chart in maps:
         with places.cell():
             components.chart(chart)
+    components.chart(legend)
 
 
 def _span(label: str, size: int) -> tuple[int, int]:

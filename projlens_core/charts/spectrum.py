@@ -11,6 +11,7 @@ from projlens_core.charts.style import KEY, ROLES, finished
 from projlens_core.weights.noise import BulkEdge, NoiseEdge
 from projlens_core.weights.spectrum import Spectrum
 
+HEIGHT = 262  # px
 _DASHES = ([5, 4], [2, 3])
 
 
@@ -59,11 +60,13 @@ def values(
         label = alt.Chart(null).mark_text(align="left", baseline="top", dx=3, dy=4, color=palette.NULL, fontSize=11)
         rules.append(rule.encode(y="edge:Q", tooltip=told))
         labels.append(label.encode(x=alt.value(0), y="edge:Q", text="label:N", tooltip=told))
-    return finished(alt.layer(*rules, lines, *labels), title, 262)
+    return finished(alt.layer(*rules, lines, *labels), title, HEIGHT)
 
 
-def shares(title: str, curves: Mapping[str, Sequence[float]], colours: alt.Scale, top: int) -> alt.Chart:
-    """The cumulative energy of each curve, by its name on screen."""
+def shares(
+    title: str, curves: Mapping[str, Sequence[float]], colours: alt.Scale, top: int, height: int = 232
+) -> alt.Chart:
+    """The cumulative energy of each curve, by its name on screen; `height` in px, everything included."""
     lines = (
         alt.Chart(_by_rank(curves, top, "share"))
         .mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
@@ -83,7 +86,7 @@ def shares(title: str, curves: Mapping[str, Sequence[float]], colours: alt.Scale
             ],
         )
     )
-    return finished(lines, title, 232)
+    return finished(lines, title, height)
 
 
 def _by_rank(curves: Mapping[str, Sequence[float]], top: int, column: str) -> pd.DataFrame:

@@ -44,13 +44,14 @@ def heatmap(title: str, found: Blocks, values: np.ndarray, limit: float, measure
     chart = (
         alt.Chart(frame)
         .transform_calculate(rows=_span("top", "bottom"), columns=_span("left", "right"))
-        .mark_rect(opacity=1)
+        .mark_rect(opacity=1, strokeWidth=1)
         .encode(
             x=alt.X("left:Q", title="column (input)", **place["x"]),
             x2="right:Q",
             y=alt.Y("top:Q", title="row (output)", **place["y"]),
             y2="bottom:Q",
             color=alt.Color("value:Q", scale=colour_scale(limit, signed=False), legend=None),
+            stroke=alt.Stroke("value:Q", scale=colour_scale(limit, signed=False), legend=None),  # or seams show
             tooltip=[
                 alt.Tooltip("rows:N"),
                 alt.Tooltip("columns:N"),
@@ -87,20 +88,21 @@ def angles(title: str, found: Mapping[str, Overlap], scale: alt.Scale) -> alt.La
         .encode(x=x, y=alt.Y("median:Q", **y), tooltip=told)
     )
     label = (
-        alt.Chart(chance.tail(1).assign(label="random subspaces"))
-        .mark_text(align="right", baseline="top", dy=5, color=palette.NULL, fontSize=11)
+        alt.Chart(chance.head(1).assign(label="random subspaces"))
+        .mark_text(align="left", baseline="bottom", dx=4, dy=-3, color=palette.NULL, fontSize=11)
         .encode(x=x, y=alt.Y("median:Q", **y), text="label:N")
     )
     rows = pd.concat(
         pd.DataFrame({"projector": name, "number": numbers, "angle": overlap.angles}) for name, overlap in found.items()
     )
+    key = alt.Legend(**KEY | {"orient": "bottom-right", "values": list(found)})  # where angles are not, as a rule
     lines = (
         alt.Chart(rows)
         .mark_line(point={"size": 30, "filled": True}, strokeWidth=1.8)
         .encode(
             x=x,
             y=alt.Y("angle:Q", **y),
-            color=alt.Color("projector:N", scale=scale, legend=alt.Legend(**KEY | {"orient": "bottom-right"})),
+            color=alt.Color("projector:N", scale=scale, legend=key),
             tooltip=[
                 alt.Tooltip("projector:N", title="suspect with"),
                 alt.Tooltip("number:Q", title="angle"),

@@ -1,8 +1,8 @@
 """How the change of a projector is built: spectra over their noise, ΔW itself, and what several changes share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from projlens_core.charts import spectrum
+from projlens_core.charts import overlays, spectrum
 from projlens_core.charts import weights as charts
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric
 from projlens_core.exhibits import weights_tables as tables
@@ -112,7 +112,7 @@ def spectra(found: Found, name: str, top: int = TOP) -> tuple[Chart, ...]:
         ),
         Chart(
             f"weights-energy-{number}",
-            spectrum.shares(f"Energy of {symbol(number)} in its k largest values", energy, scale, top),
+            spectrum.shares(f"Energy of {symbol(number)} in its k largest values", energy, scale, top, spectrum.HEIGHT),
             "How to read this: the share of ‖ΔW‖² in the k strongest directions; a curve above the control's is a more "
             "concentrated change.",
             f"Cumulative energy of the change of {name}: {who}.",
@@ -123,30 +123,36 @@ def spectra(found: Found, name: str, top: int = TOP) -> tuple[Chart, ...]:
 def heatmaps(
     found: Found, name: str, measure: str, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None
 ) -> tuple[Chart, ...]:
-    """A window of one matrix's ΔW under each change, on one scale; measure is "largest" or "rms"."""
+    """A window of one matrix's ΔW under each change, and last the scale they share; measure is "largest" or "rms"."""
     number = list(found["suspect"].spectra).index(name) + 1
     seen: dict[str, Blocks] = {}
     for who, one in found.items():
         tensor = next(tensor for tensor in one.delta.matrices if tensor.name == name)
         seen[who] = blocks(tensor.delta, rows, columns, CELLS)
     limit = max(float(getattr(each, measure).max()) for each in seen.values()) or 1.0
-    return tuple(
+    drawn = [
         Chart(
             f"weights-heatmap-{number}-{who}",
             charts.heatmap(f"{symbol(number)}, {who}", each, getattr(each, measure), limit, MEASURES[measure]),
-            _heatmap_caption(each, measure, seen),
+            _heatmap_caption(each, measure),
             f"Heatmap of the change of {name}, {who}: {MEASURES[measure]} of each block.",
         )
         for who, each in seen.items()
+    ]
+    legend = Chart(
+        f"weights-heatmap-{number}-scale",
+        overlays.legend(MEASURES[measure], limit, signed=False),
+        "How to read this: the colours of the heatmaps, which share this scale.",
+        "Colour scale of the heatmaps.",
     )
+    return (*drawn, legend)
 
 
-def _heatmap_caption(found: Blocks, measure: str, seen: Mapping[str, Blocks]) -> str:
+def _heatmap_caption(found: Blocks, measure: str) -> str:
     stands = "one entry" if found.entries == 1 else f"the {MEASURES[measure]} of up to {found.entries:,} entries"
-    scale = " on one scale" if len(seen) > 1 else ""
     return (
-        f"How to read this: each cell is {stands}{scale}. Bright rows or columns are units that the change singles "
-        f"out; entries in random order would leave every cell near a root mean square of {found.even:.3g}."
+        f"How to read this: each cell is {stands}. Bright rows or columns are units that the change singles out; "
+        f"entries in random order would leave every cell near a root mean square of {found.even:.3g}."
     )
 
 

@@ -17,11 +17,15 @@ Overlaps = Mapping[str, Mapping[tuple[str, str], SidedOverlap]]  # by matrix, by
 
 def tensors(found: Found) -> Table:
     """One row for each tensor of each change."""
+    names = dict.fromkeys(tensor.name for one in found.values() for tensor in one.delta.tensors)
     rows = []
-    for who, one in found.items():
-        for tensor in one.delta.tensors:
-            spectrum, edge = one.spectra.get(tensor.name), one.edges.get(tensor.name)
-            bulk = one.bulk_edges.get(tensor.name)
+    for name in names:
+        for who, one in found.items():
+            tensor = next((tensor for tensor in one.delta.tensors if tensor.name == name), None)
+            if tensor is None:  # one beside the projector that this model has not; its delta says so
+                continue
+            spectrum, edge = one.spectra.get(name), one.edges.get(name)
+            bulk = one.bulk_edges.get(name)
             rows.append(
                 {"projector": who}
                 | tensor_row(tensor, spectrum, edge)
@@ -35,7 +39,7 @@ def tensors(found: Found) -> Table:
             )
     return Table(
         "weights",
-        pd.DataFrame(rows).sort_values("tensor", kind="stable", ignore_index=True),
+        pd.DataFrame(rows),
         "How to read this: one row for each tensor of each projector; compare a suspect's with the control's below it.",
         TENSOR_HELP
         | {
