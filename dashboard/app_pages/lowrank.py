@@ -202,7 +202,7 @@ def _draw(cards: DeltaGenerator, drawn: DeltaGenerator, opened: OpenedCase, want
     entry = resources.zoo_entry(opened.case.suspect)
     mode = entry.mode if entry and entry.target == wanted.target else None
     with drawn.container():
-        panels = st.grid(3, min_column_width=230, gap="small")
+        panels = st.grid(3, min_column_width=200, gap="small")
         for chart in exhibits.grids(found.suspect, mode):
             with panels.cell():
                 components.chart(chart)
@@ -221,7 +221,7 @@ def _details(opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
         shown = exhibits.lowrank(found.suspect, told, found.control)
         components.table(shown.tables[0])
     else:
-        panels = st.grid(3, min_column_width=230, gap="small")
+        panels = st.grid(3, min_column_width=200, gap="small")
         for chart in exhibits.grids(found.control, role="control"):
             with panels.cell():
                 components.chart(chart)

@@ -13,6 +13,7 @@ from projlens_core.inputs.changes import AXES, ORIGINAL, Change
 
 TITLE = "Robustness of the trigger"
 QUESTION = "Which changes of the trigger still work?"
+AS_GIVEN = ("position", "quality")  # axes whose levels are no factors
 WORKS = 0.5  # an AUROC whose interval lies above it is told from clean
 
 Scores = Mapping[Change, Mapping[str, Score]]  # by change and role; only what was asked
@@ -134,7 +135,7 @@ def charts_of(tried: Sequence[Tried]) -> tuple[Chart, ...]:
 def crossed(tried: Sequence[Tried], down: str, across: str, role: str = "suspect") -> Chart:
     """Two axes against each other: AUROC of every combination."""
     rows = []
-    for one in tried:
+    for one in sorted(tried, key=lambda one: (_place(one.change, down), _place(one.change, across))):
         push = one.pushes.get(role)
         rows.append(
             {
@@ -154,12 +155,17 @@ def crossed(tried: Sequence[Tried], down: str, across: str, role: str = "suspect
     )
 
 
+def _place(change: Change, axis: str) -> float:
+    """Where a level stands among those of its axis: factors by size, the others as they came, the original first."""
+    return getattr(change, axis) if axis not in AS_GIVEN else 0.0
+
+
 def level(change: Change, axis: str) -> str:
     """A change's level on one axis, as it is shown."""
     value = getattr(change, axis)
     if value is None:
         return "as it was"
-    return str(value) if axis in ("position", "quality") else f"{value:g}×"
+    return str(value) if axis in AS_GIVEN else f"{value:g}×"
 
 
 def table(tried: Sequence[Tried], scores: Scores) -> Table:
