@@ -15,11 +15,11 @@ import torch
 
 from projlens_core.errors import InvalidInput, ProjLensError
 from projlens_core.progress import Progress, silent
+from projlens_core.weights.adapter import AdaptedCheckpoint
 from projlens_core.weights.bytesource import ByteSource
-from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
+from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint, open_checkpoint
 from projlens_core.weights.families import listed, split_layout
 from projlens_core.weights.names import by_plain_name, plain
-from projlens_core.weights.selection import WEIGHTS
 from projlens_core.weights.stored import FLOATS, TensorInfo, decode
 from projlens_core.weights.tensorfile import MAX_JSON, read_json
 
@@ -74,9 +74,13 @@ def prove(base: str | Path, suspect: str | Path, progress: Progress = silent) ->
 
     A tensor or file that cannot be read is a finding, "not compared", not an error.
     """
-    ours, theirs = open_checkpoint(base), open_checkpoint(suspect, base=base)
+    theirs = open_checkpoint(suspect, base=base)
+    adapted = isinstance(theirs, AdaptedCheckpoint)
+    ours = theirs.base if adapted else open_checkpoint(base)
     findings = [*_tensors(ours, theirs, progress), *_files(ours, theirs)]
-    return Proof(tuple(findings), ours.bytes_read + theirs.bytes_read)
+    return Proof(
+        tuple(findings), theirs.bytes_read + (0 if adapted else ours.bytes_read)
+    )  # an adapter's has the base's
 
 
 def _tensors(base: Checkpoint, suspect: Checkpoint, progress: Progress) -> Iterator[Finding]:
@@ -196,7 +200,7 @@ def _files(base: Checkpoint, suspect: Checkpoint) -> Iterator[Finding]:
 
 def _told(name: str) -> bool:
     """Whether the file decides what the model sees or says, other than by weights."""
-    return name.endswith(_TEXT) and not name.endswith((".index.json", *WEIGHTS)) and name.lower() != "readme.txt"
+    return name.endswith(_TEXT) and not name.endswith((".index.json", ADAPTER_CONFIG)) and name.lower() != "readme.txt"
 
 
 def _file(ours: ByteSource, theirs: ByteSource) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.evidence.case import read_projectors
 from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.delta import compare
-from projlens_core.weights.proof import CHANGED, prove
+from projlens_core.weights.proof import CHANGED, SAME, prove
 from tests import pico
 
 NAME = "multi_modal_projector.linear_2.weight"
@@ -203,8 +203,10 @@ def test_the_projector_of_a_llava_lora_is_beside_the_factors(base, tmp_path):
     folder = lora(tmp_path / "a", factors("base_model.model.model.layers.0.self_attn.q_proj"))
     torch.save(tensors, folder / "non_lora_trainables.bin")
     assert torch.allclose(moved(base, folder)["linear_2.weight"], delta, atol=1e-6)
-    changed = prove(base, folder).of(CHANGED)
-    assert [finding.reason[:14] for finding in changed if finding.part != "files"] == ["by the adapter"]
+    proof = prove(base, folder)
+    assert [finding.reason[:14] for finding in proof.of(CHANGED)] == ["by the adapter"]
+    assert {finding.reason for finding in proof.of(SAME)} == {"the adapter leaves the base's as it is"}
+    assert proof.bytes_read < (base / "model.safetensors").stat().st_size / 4  # what is the base's own is not read
 
 
 def test_swift_s_vision_file_replaces_tower_and_projector(base, tmp_path):
