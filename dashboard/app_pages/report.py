@@ -22,8 +22,8 @@ def page() -> None:
     case = state.current_case()
     shown, parts, sets, details = components.layout()
     with sets:
-        _opener()
         choice = _pictures(case) if case else None
+        _opener()
     with parts:
         chosen = _parts()
     stored = st.session_state.get(state.STORED)
