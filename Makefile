@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 REQUIREMENTS := requirements.txt requirements-dev.txt requirements-lm.txt constraints.txt
 
 .DEFAULT_GOAL := run
-.PHONY: setup run test test-all bench lint zoo findings
+.PHONY: setup run test test-all bench support lint zoo findings
 
 setup: $(INSTALLED)
 
@@ -30,6 +30,10 @@ test-all: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# The table of families in the docs, from the results of the tests that prove it.
+support: setup
+	SUPPORT_TABLE=docs/support.md $(BIN)/python -m pytest -q -m support tests/core
 
 lint: setup
 	$(BIN)/ruff check .

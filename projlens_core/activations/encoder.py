@@ -1,5 +1,6 @@
 """The vision side of any family that transformers loads: the model without its language model, and its tokens."""
 
+import inspect
 import json
 import math
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from projlens_core.activations.layout import TokenMap
+from projlens_core.activations.layout import TokenMap, in_reading_order
 from projlens_core.activations.plans import NO_PLAN, PLANS, Picture, Plan
 from projlens_core.activations.tower import FLOATS
 from projlens_core.cache import content_key
@@ -26,7 +27,6 @@ MAX_ASPECT = 100  # a longer and thinner image is scaled to an enormous one, or 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
 PROBE_SIZE = (640, 426)  # px
 TOWERS = ("vision_tower.", "vision_model.", "visual.")  # where models keep what runs before the projector
-_NO_INPUTS = ("rows", "cols", "num_patches")  # what processors tell of an image beside what the model reads
 _TEXT = ("language_model.", "text_model.", "lm_head.")  # and where what runs after it
 SLACK = 1.05  # of parameters that a config may describe beyond those that are stored
 
@@ -51,6 +51,7 @@ class FamilyVision:
         stored = found.tensors[f"{first.name}.weight"]
         self._entrance = model.get_submodule(stored.rpartition(".")[0])
         self.d_vision: int = model.state_dict()[stored].shape[-1]
+        self._reads = inspect.signature(model.get_image_features).parameters  # processors tell more than models read
         projector = {*found.tensors.values(), *found.beside.values()}
         self._towers = [n for n in model.state_dict() if bare(n).startswith(TOWERS) and n not in projector]
         _check_sizes(processor, self.plan, label)
@@ -60,10 +61,11 @@ class FamilyVision:
     def layout(self, size: tuple[int, int]) -> TokenMap:
         """Where the embeddings of an image of `size` (width, height, px) come from."""
         picture = self.prepared(Image.new("RGB", size))
-        return self.plan.lay_out(picture, self.model, self.processor)
+        return self._layout(picture)
 
     def encode(self, images: Sequence[Image.Image]) -> list[torch.Tensor]:
-        """Tokens of each image, float32 on the CPU: (tokens, d_vision), merged ones beside each other. Uncached.
+        """Tokens of each image, float32 on the CPU: (tokens, d_vision), merged ones beside each other, those of tiles
+        in reading order. Uncached.
 
         Raises InvalidInput for an image more than a hundred times as long as wide.
         """
@@ -79,14 +81,18 @@ class FamilyVision:
         finally:
             hook.remove()
         tokens = self.plan.arrange(torch.cat(seen).cpu(), picture, self.model)
-        return tokens.float()
+        order = self._layout(picture).order
+        return (tokens if order is None else tokens[torch.from_numpy(order)]).float()
+
+    def _layout(self, picture: Picture) -> TokenMap:
+        return in_reading_order(self.plan.lay_out(picture, self.model, self.processor))
 
     def tensors(self, picture: Picture) -> dict[str, torch.Tensor]:
         """What the model is given of an image, on its device and in its precision."""
         return {
             name: value.to(self.device, self.model.dtype if value.is_floating_point() else None)
             for name, value in picture.inputs.items()
-            if isinstance(value, torch.Tensor) and name not in _NO_INPUTS
+            if isinstance(value, torch.Tensor) and name in self._reads
         }
 
     def prepared(self, image: Image.Image) -> Picture:

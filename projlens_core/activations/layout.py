@@ -17,17 +17,26 @@ class TokenMap:
     0 to 1 from the upper left corner; attention lets it know of others too.
     kinds: "patch" of the image or its crop, "tile" for a patch of one of several enlarged tiles, "thumbnail" for one of
     the whole image made small beside them. The tokens of tiles and of the thumbnail overlap.
-    grid: (rows, columns) if all tokens are patches of one grid, row by row; None otherwise.
+    grid: (rows, columns) of the leading tokens, which lie row by row over the image or its crop; None if none do.
+    order: the place of each token among those of the model, if that has them in another order; None if it has not.
     """
 
     boxes: np.ndarray
     kinds: tuple[str, ...]
     grid: tuple[int, int] | None
+    order: np.ndarray | None = None
 
     @property
     def tokens(self) -> int:
         """How many tokens there are."""
         return len(self.kinds)
+
+    @property
+    def within(self) -> Box:
+        """What the grid covers of the image."""
+        rows, columns = self.grid or (0, 0)
+        first, last = self.boxes[0], self.boxes[rows * columns - 1]
+        return float(first[0]), float(first[1]), float(last[2]), float(last[3])
 
     def only(self, kinds: Sequence[str]) -> np.ndarray:
         """Indices of the tokens of these kinds: the layers of a heatmap, one for tiles and one for the thumbnail."""
@@ -66,3 +75,19 @@ def tiles(rows: int, columns: int, side: int, thumbnail: bool) -> TokenMap:
         cut.append(boxes(side, side))
         kinds += ("thumbnail",) * (side * side)
     return TokenMap(np.concatenate(cut), kinds, None)
+
+
+def in_reading_order(layout: TokenMap) -> TokenMap:
+    """The same tokens, those of all tiles row by row over the whole image, the thumbnail's after them.
+
+    A model has its tiles one after the other; read across them they are one fine grid.
+    """
+    if layout.grid is not None:
+        return layout
+    fine, rest = layout.only(["tile"]), layout.only(["patch", "thumbnail"])
+    corners = layout.boxes[fine].round(6)  # edges shared by two tiles are computed twice
+    fine = fine[np.lexsort((corners[:, 0], corners[:, 1]))]
+    rows, columns = (len(np.unique(corners[:, axis])) for axis in (1, 0))
+    order = np.concatenate([fine, rest])
+    grid = (rows, columns) if rows * columns == len(fine) else None
+    return TokenMap(layout.boxes[order], tuple(layout.kinds[i] for i in order), grid, order)

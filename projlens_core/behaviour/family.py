@@ -172,19 +172,20 @@ class FamilyResponder(Responder):
                 if settled is not None:
                     watches.append(_AfterPrompt(Enough([settled[i]], self._text, max_new_tokens), start))
                 first = FirstLogit(token)
-                with self._features(features):
-                    new = self.model.generate(
-                        **inputs,
-                        generation_config=GenerationConfig(
-                            do_sample=False,
-                            num_beams=1,
-                            max_new_tokens=max_new_tokens,
-                            eos_token_id=self._eos,
-                            pad_token_id=self._pad,
-                        ),
-                        stopping_criteria=watches,
-                        logits_processor=[first],
-                    )
+                del inputs["pixel_values"]  # their features are here
+                new = self.model.generate(
+                    **inputs,
+                    mm_encoder_outputs={"image": features},
+                    generation_config=GenerationConfig(
+                        do_sample=False,
+                        num_beams=1,
+                        max_new_tokens=max_new_tokens,
+                        eos_token_id=self._eos,
+                        pad_token_id=self._pad,
+                    ),
+                    stopping_criteria=watches,
+                    logits_processor=[first],
+                )
                 replies.append(Reply(self._text(new[0, start:].tolist()).strip(), first.values[0]))
                 progress(STAGE, (i + 1) * max_new_tokens, total)
         return replies
@@ -212,16 +213,6 @@ class FamilyResponder(Responder):
         input_ids = torch.tensor([ids], device=self.device)
         asked = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
         return asked | types(self.family.name, input_ids, self.model.config) | pixels, features
-
-    @contextmanager
-    def _features(self, features: Any) -> Iterator[None]:
-        """The model takes these image features, whatever the pixels it is given."""
-        own = self.model.model
-        own.get_image_features = lambda *args, **kwargs: features
-        try:
-            yield
-        finally:
-            del own.get_image_features  # the class's is there again
 
     def _owner(self, name: str) -> tuple[nn.Module, str, str]:
         path, _, leaf = name.rpartition(".")

@@ -184,6 +184,7 @@ def answers_by_rank(
         max_new_tokens,
         len(stacked),
         progress,
+        [clean, triggered] * len(ranks),
     )
     pairs = zip(ranks, replies[::2], replies[1::2], strict=True)
     return tuple(Step(k, before.text, after.text, before.logit, after.logit) for k, before, after in pairs)

@@ -129,6 +129,7 @@ class Scorer:
                 asked.max_new_tokens,
                 BATCH,
                 progress,
+                self._images,
             )
         attacked, checked = replies[: len(asked.triggered)], replies[len(asked.triggered) :]
         score = Score(
@@ -144,8 +145,13 @@ class Scorer:
     @cached_property
     def _tokens(self) -> torch.Tensor:
         """Tokens of triggered and checked clean images (answers, T, d_vision): once for all projectors."""
+        return image_tokens(self.responder.vision, self._images)
+
+    @property
+    def _images(self) -> list[Image.Image]:
+        """The picture of each question, in their order."""
         asked = self.questions
-        return image_tokens(self.responder.vision, [*asked.triggered, *(asked.clean[i] for i, _ in asked.checks)])
+        return [*asked.triggered, *(asked.clean[i] for i, _ in asked.checks)]
 
     @cached_property
     def _settled(self) -> list[Settled]:

@@ -48,8 +48,11 @@ def heatmap(
     signed: bool,
     measure: str,
     chosen: int | None = None,
+    within: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
 ) -> alt.LayerChart:
     """values (rows, cols), one a token, as blocks over the square image, which stays visible beneath.
+
+    within: x0, y0, x1, y1 of what the blocks cover, as shares of the image's sides: models may crop it.
 
     The image had better be grey: its own colours would mix with those that carry the values. The selection "patch"
     holds the token, counted from 0, of the block clicked; `chosen` has a frame around it.
@@ -77,11 +80,13 @@ def heatmap(
             "value": values.ravel().astype(float),
         }
     )
+    left, top, right, bottom = within
+    wide, high = (right - left) / cols, (bottom - top) / rows
     place = {
-        "x": {"expr": f"(datum.column - 1) * {_SIDE} / {cols}"},
-        "x2": {"expr": f"datum.column * {_SIDE} / {cols}"},
-        "y": {"expr": f"(datum.row - 1) * {_SIDE} / {rows}"},
-        "y2": {"expr": f"datum.row * {_SIDE} / {rows}"},
+        "x": {"expr": f"({left} + (datum.column - 1) * {wide}) * {_SIDE}"},
+        "x2": {"expr": f"({left} + datum.column * {wide}) * {_SIDE}"},
+        "y": {"expr": f"({top} + (datum.row - 1) * {high}) * {_SIDE}"},
+        "y2": {"expr": f"({top} + datum.row * {high}) * {_SIDE}"},
     }
     patch = alt.selection_point(name="patch", fields=["token"], on="click", toggle=False, clear=False)
     blocks = (

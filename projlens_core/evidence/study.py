@@ -1,14 +1,17 @@
 """One picture under the projectors of a case, and the samples that it is judged against."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
+from projlens_core.activations.layout import WHOLE, Box, TokenMap
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.errors import Unsupported
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.progress import Progress, silent
 
@@ -28,11 +31,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class Subject:
-    """The picture on screen under one projector: shift per patch, (rows, cols), in embedding units."""
+    """The picture on screen under one projector: shift per patch, (rows, cols), in embedding units.
+
+    within is what the patches cover of the picture: x0, y0, x1, y1 as shares of its sides. A model that also reads a
+    thumbnail of the picture has its tokens in the analysis only, after the patches.
+    """
 
     clean: np.ndarray | None
     triggered: np.ndarray | None
     analysis: ShiftAnalysis
+    within: Box = WHOLE
 
     @property
     def difference(self) -> np.ndarray | None:
@@ -94,6 +102,7 @@ def subject(
     pair = (tokens[:1], tokens[1:]) if len(images) == 2 else (tokens, None)
     if direction == "pair" and pair[1] is None:
         direction = "image"
+    layout = tower.layout(images[0].size)
     found = {}
     for role in ROLES:
         projector = getattr(case, role)
@@ -103,11 +112,9 @@ def subject(
         if direction == "universal" and judged is not None:
             chosen = judged.by_role[role].direction
         analysis = _light(analyse(case.base, projector, *pair, direction=chosen))
-        first = _map(analysis.clean, tower.grid)
-        if len(images) == 2:
-            found[role] = Subject(first, _map(analysis.triggered, tower.grid), analysis)
-        else:
-            found[role] = Subject(first if clean is not None else None, first if clean is None else None, analysis)
+        first = _map(analysis.clean, layout)
+        maps = (first, _map(analysis.triggered, layout)) if len(images) == 2 else (first, None)
+        found[role] = Subject(*(maps if clean is not None else maps[::-1]), analysis, layout.within)
     return found
 
 
@@ -119,5 +126,7 @@ def _light(analysis: ShiftAnalysis) -> ShiftAnalysis:
     )
 
 
-def _map(condition: Condition, grid: tuple[int, int]) -> np.ndarray:
-    return condition.shift[0].reshape(grid).numpy()
+def _map(condition: Condition, layout: TokenMap) -> np.ndarray:
+    if layout.grid is None:
+        raise Unsupported("The image tokens of this model lie on no grid, so there is no map of the picture.")
+    return condition.shift[0, : math.prod(layout.grid)].reshape(layout.grid).numpy()

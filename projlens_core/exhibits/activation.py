@@ -98,14 +98,14 @@ def heatmaps(
             title = f"{condition.capitalize()}, mean {short(values.mean())}"
             alt = f"Heatmap of the shift over the {condition} image, {role}."
             chart = overlays.heatmap(
-                title, images[condition], values, limits.shift, signed, measure(signed), chosen=chosen
+                title, images[condition], values, limits.shift, signed, measure(signed), chosen, subject.within
             )
             drawn.append(Chart(f"shift-{condition}-{role}", chart, HEATMAP, alt))
     difference = _difference(subject, signed)
     if difference is not None:
         title = f"Triggered − clean, mean {with_sign(difference.mean())}"
         chart = overlays.heatmap(
-            title, images["triggered"], difference, limits.difference, True, "difference", chosen=chosen
+            title, images["triggered"], difference, limits.difference, True, "difference", chosen, subject.within
         )
         alt = f"Heatmap of the difference, triggered minus clean, {role}."
         drawn.append(Chart(f"shift-difference-{role}", chart, HEATMAP, alt))

@@ -138,8 +138,8 @@ def patches(found: dict[str, Subject]) -> Table:
                 columns[f"{role}, {condition}"] = values.ravel()
     for condition, part in suspect.conditions.items():
         columns |= {
-            f"‖h‖, {condition}": part.input_norms[0].numpy(),
-            f"‖E_b‖, {condition}": part.base_norms[0].numpy(),
+            f"‖h‖, {condition}": part.input_norms[0, : shown.size].numpy(),
+            f"‖E_b‖, {condition}": part.base_norms[0, : shown.size].numpy(),
         }
     return Table(
         "patches",

@@ -1,8 +1,11 @@
-"""Which test stands for which family's support: `@pytest.mark.support(what, form)` on a test with the parameter `name`.
+"""Which test stands for which family's support: `@pytest.mark.support(what, form)` on a test with the parameter `name`,
+or with the family as a third argument.
 
-`pytest --support FILE` writes the table of what passed; without it the marks only say what the file must hold.
+With SUPPORT_TABLE=FILE in the environment the table of what passed is written there; without it the marks only say
+what the file must hold.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +14,14 @@ import pytest
 from projlens_core.cache import open_cache
 from tests.support import Proof, table
 
+VARIABLE = "SUPPORT_TABLE"
 _OUTCOMES = pytest.StashKey[dict[Proof, bool]]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--support", type=Path, help="write the table of families and what the tests prove of them")
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "support(what, form): proves `what` of the family in the parameter `name`")
+    config.addinivalue_line(
+        "markers", "support(what, form, family): proves `what` of the family in the parameter `name`"
+    )
     config.stash[_OUTCOMES] = {}
 
 
@@ -28,8 +30,9 @@ def proof(item: pytest.Item) -> Proof | None:
     mark = item.get_closest_marker("support")
     if mark is None:
         return None
-    what, form = mark.args
-    return Proof(item.callspec.params["name"], what, form.format(**item.callspec.params))
+    what, form, *family = mark.args
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    return Proof(family[0] if family else given["name"], what, form.format(**given))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -42,9 +45,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if file := session.config.getoption("--support"):
+    if file := os.environ.get(VARIABLE):
         outcomes = session.config.stash[_OUTCOMES]
-        file.write_text(table({proven for proven, passed in outcomes.items() if passed}), encoding="utf-8")
+        Path(file).write_text(table({proven for proven, passed in outcomes.items() if passed}), encoding="utf-8")
 
 
 @pytest.fixture

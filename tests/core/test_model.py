@@ -54,6 +54,7 @@ def edit_tensors(folder, change):
     save_file(tensors, path)
 
 
+@pytest.mark.support("activations", "exact", "llava")
 @pytest.mark.parametrize("layer", [-2, -1, 1, [-2, 1]])
 def test_tokens_are_what_the_projector_reads_in_the_whole_model(tmp_path, layer):
     config = pico.default_config()

@@ -62,6 +62,7 @@ def whole_model_answers(folder, images, questions, new_tokens=30):
     return answers
 
 
+@pytest.mark.support("behaviour", "exact", "llava")
 def test_logits_under_a_swapped_projector_are_those_of_the_suspect_loaded_whole(responder, suspect):
     processor = AutoProcessor.from_pretrained(suspect)
     inputs = processor(images=pico.images(2), text=[chat(processor, "What is it?")] * 2, return_tensors="pt")
@@ -242,7 +243,7 @@ def test_missing_tensors_are_not_filled_with_random_numbers(copy):
         (lambda c: c["text_config"].update(model_type="nonsense"), InvalidInput, "does not describe"),
         (lambda c: c["text_config"].update(intermediate_size=95), InvalidInput, "cannot be loaded"),
         (lambda c: c.update(transformers_weights="other.safetensors"), Unsupported, "weight file of its own"),
-        (lambda c: c.update(model_type="qwen3_vl"), Unsupported, "only llava"),
+        (lambda c: c.update(model_type="nonesuch"), Unsupported, "does not load"),
     ],
 )
 def test_a_config_that_does_not_fit_its_weights_is_one_sentence(copy, change, kind, said):

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoTokenizer, LlavaNextProcessor, PaliGemmaProcessor
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText, LlavaNextProcessor, PaliGemmaProcessor
 from transformers.models.idefics3 import Idefics3Processor
 
+from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.behaviour.family import FamilyResponder
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES
@@ -77,7 +79,7 @@ def test_every_family_whose_activations_are_taken_is_asked_or_says_why_not():
 @pytest.mark.support("behaviour", "exact")
 @pytest.mark.parametrize("name", STYLES)
 def test_logits_under_a_swapped_projector_are_those_of_the_suspect_loaded_whole(name, pair, responders):
-    base, suspect = pair(name)
+    suspect = pair(name)[1]
     responder, image = responders(name), pico.images(1, size=SIZE)[0]
     whole = AutoModelForImageTextToText.from_pretrained(suspect).eval()
     with torch.no_grad():
@@ -137,8 +139,8 @@ def test_prompts_are_those_of_the_librarys_own_processors(responders):
             responder.processor.image_processor.image_seq_length = 16
         inputs, _ = responder.inputs(image, QUESTION, 1)
         if name == "idefics3":
-            options["image_seq_len"] = responder.vision.layout(SIZE).only(["thumbnail"]).size
-        tokenizer = AutoTokenizer.from_pretrained(responder.vision.label) if False else responder.processor.tokenizer
+            options["image_seq_len"] = len(responder.vision.layout(SIZE).only(["thumbnail"]))
+        tokenizer = responder.processor.tokenizer
         processor = kind(image_processor=responder.processor.image_processor, tokenizer=tokenizer, **options)
         content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
         text = (
@@ -161,8 +163,6 @@ def test_the_old_projector_is_back_after_an_error(pair, responders):
 
 
 def test_the_whole_model_and_its_tower_alone_share_cached_tokens(pair, responders):
-    from projlens_core.activations.model import load_vision
-
     assert responders("internvl").vision.key == load_vision(str(pair("internvl")[0])).key
     assert responders("internvl").vision.key == load_vision(str(pair("internvl")[1])).key
 
@@ -181,7 +181,7 @@ def test_a_projector_that_runs_otherwise_is_not_swapped(pair, responders):
 
 @pytest.mark.parametrize("question", ["  ", "See <image>?", "why " * 900])
 def test_a_question_that_cannot_be_asked_is_one_sentence(question, responders):
-    with pytest.raises(InvalidInput, match="empty|stands for the image|room for"):
+    with pytest.raises(InvalidInput, match=r"empty|stands for the image|room for"):
         responders("qwen2_vl").answers(pico.images(1, size=SIZE), [question])
 
 
@@ -194,8 +194,6 @@ def test_a_family_that_is_not_asked_says_why(tmp_path):
 
 
 def test_missing_tensors_are_not_filled_with_random_numbers(pair, tmp_path):
-    from safetensors.torch import load_file, save_file
-
     save(pico_families.model("smolvlm"), "smolvlm", tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     del tensors["model.text_model.layers.1.input_layernorm.weight"]

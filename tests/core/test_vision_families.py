@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from projlens_core.activations.encoder import FamilyVision
-from projlens_core.activations.layout import centre_crop, one_grid, tiles
+from projlens_core.activations.layout import centre_crop, in_reading_order, one_grid, tiles
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.activations.shift import analyse, embeddings
@@ -75,7 +75,9 @@ def test_embeddings_are_those_of_the_whole_model(name, saved):
         whole = whole.reshape(-1, whole.shape[-1])
         if "image_newline" in weights.beside:
             whole = whole[~(whole == weights.beside["image_newline"]).all(dim=-1)]
-        assert vision.layout(size).tokens == len(found)
+        layout = vision.layout(size)
+        assert layout.tokens == len(found)
+        whole = whole if layout.order is None else whole[torch.from_numpy(layout.order)]
         torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-4)
 
 
@@ -200,6 +202,27 @@ def test_a_model_that_cannot_be_trusted_is_one_sentence(file, change, kind, said
     with pytest.raises(kind, match=said) as caught:
         load_vision(str(tmp_path))
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_leading_tokens_form_one_grid_row_by_row(name, saved):
+    vision = load_vision(str(saved(name)[1]))
+    for size in SIZES:
+        layout = vision.layout(size)
+        rows, columns = layout.grid
+        leading = layout.boxes[: rows * columns].reshape(rows, columns, 4)
+        assert (np.diff(leading[:, :, 1], axis=0) > 0).all()
+        assert (np.diff(leading[:, :, 0], axis=1) > 0).all()
+        assert "thumbnail" not in layout.kinds[: rows * columns]
+
+
+def test_tiles_are_read_across():
+    """Two tiles of 2 × 2 beside each other are a grid of 2 × 4, the thumbnail last."""
+    read = in_reading_order(tiles(1, 2, 2, thumbnail=True))
+    assert read.grid == (2, 4)
+    assert read.order.tolist() == [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 10, 11]
+    assert read.kinds == ("tile",) * 8 + ("thumbnail",) * 4
+    assert read.within == (0, 0, 1, 1)
 
 
 def test_boxes_by_hand():
