@@ -89,8 +89,8 @@ def angles(title: str, found: Mapping[str, Overlap], scale: alt.Scale) -> alt.La
     )
     label = (
         alt.Chart(chance.head(1).assign(label="random subspaces"))
-        .mark_text(align="left", baseline="bottom", dx=4, dy=-3, color=palette.NULL, fontSize=11)
-        .encode(x=x, y=alt.Y("median:Q", **y), text="label:N")
+        .mark_text(align="left", baseline="top", dx=4, dy=2, color=palette.NULL, fontSize=11)
+        .encode(x=x, y=alt.Y("low:Q", **y), text="label:N")
     )
     rows = pd.concat(
         pd.DataFrame({"projector": name, "number": numbers, "angle": overlap.angles}) for name, overlap in found.items()
