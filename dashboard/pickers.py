@@ -111,9 +111,9 @@ def trigger_panel(case: Case, picture: Picture) -> Choice | None:
     except ProjLensError as error:
         components.failure(error, "Trigger not applied")
         return None
-    before, after = st.columns(2, gap="xsmall", wrap=False)
-    before.image(clean, width="stretch", caption="clean", alt="The picture without the trigger")
-    after.image(triggered, width="stretch", caption="triggered", alt="The picture with the trigger on it")
+    twins = st.grid(2, min_column_width=80, gap="xsmall")
+    twins.image(clean, width="stretch", caption="clean", alt="The picture without the trigger")
+    twins.image(triggered, width="stretch", caption="triggered", alt="The picture with the trigger on it")
     return Choice(picture, spec)
 
 
