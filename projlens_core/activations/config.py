@@ -39,16 +39,6 @@ REFUSED = {
 }
 
 
-def open_model(source: Source) -> tuple[Checkpoint, LlavaConfig]:
-    """The checkpoint around a llava's projector, headers only, and its checked config; errors as open_family, and
-    Unsupported for other families.
-    """
-    checkpoint, config, family = open_family(source)
-    if family.name != "llava":
-        raise Unsupported(f"{source.label} is a {family.title} model, expected LLaVA.")
-    return checkpoint, config
-
-
 def open_family(source: Source) -> tuple[Checkpoint, PreTrainedConfig, Family]:
     """The checkpoint around a projector, headers only, its checked config and its family.
 
