@@ -15,7 +15,7 @@ from projlens_core.evidence.record import Record, command_line
 from projlens_core.evidence.report import as_html
 from projlens_core.evidence.subject import Subject, subject
 from projlens_core.inputs.images import ImageSet
-from projlens_core.progress import Progress
+from projlens_core.progress import Progress, silent
 
 
 class Shelved:
@@ -53,14 +53,9 @@ def recorded(wanted: Subject, parts: Sequence[str], progress: Progress) -> Recor
     return record_of(wanted, parts, Shelved(), progress, command=_command(wanted, parts))
 
 
-def files(record: Record, progress: Progress) -> tuple[bytes, bytes]:
-    """The report and the bundle of a record; drawn once, whoever asks again."""
-    bundle = pack(record)
-
-    def make() -> bytes:
-        return as_html(record, progress).encode()
-
-    return resources.shelf("reports", 4).get(content_key(bundle), make), bundle
+def html(record: Record, progress: Progress = silent) -> bytes:
+    """The report of a record; drawn once, whoever asks again."""
+    return resources.shelf("reports", 4).get(content_key(pack(record)), lambda: as_html(record, progress).encode())
 
 
 def _command(wanted: Subject, parts: Sequence[str]) -> str:

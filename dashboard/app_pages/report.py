@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import components, pages, pickers, reports, resources, state
 from dashboard.pickers import SetChoice
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.bundle import MAX_ZIPPED, unpack
+from projlens_core.evidence.bundle import MAX_ZIPPED, pack, unpack
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.gather import PARTS
 from projlens_core.evidence.record import Record
@@ -96,7 +96,7 @@ def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chose
         try:
             with components.progress() as progress:
                 record = reports.recorded(wanted, chosen, progress)
-                reports.files(record, progress)
+                reports.html(record, progress)
         except ProjLensError as error:
             components.failure(error, "No report")
             return None
@@ -153,19 +153,15 @@ def _stored_banner(record: Record) -> None:
 
 def _files(record: Record) -> None:
     """The two files, and what is in them."""
-    try:
-        with components.progress() as progress:
-            report, bundle = reports.files(record, progress)
-    except ProjLensError as error:
-        components.failure(error, "The files could not be made")
-        return
     with st.container(horizontal=True):
+        # made when they are asked for: drawing every chart takes seconds, and an opened bundle is mostly only looked at
         st.download_button(
-            "Report (HTML)", report, f"{FILE}-report.html", "text/html", icon=":material/download:", on_click="ignore"
-        )
+            "Report (HTML)", lambda: reports.html(record), f"{FILE}-report.html", "text/html",
+            icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
         st.download_button(
-            "Case bundle (ZIP)", bundle, f"{FILE}-case.zip", "application/zip", icon=":material/download:",
-            on_click="ignore",
+            "Case bundle (ZIP)", lambda: pack(record), f"{FILE}-case.zip", "application/zip",
+            icon=":material/download:", on_click="ignore",
         )  # fmt: skip
     for part in record.missing:
         st.text(f"{part.part}: not done: {part.reason}")

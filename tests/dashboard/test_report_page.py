@@ -47,6 +47,7 @@ def test_a_report_and_a_bundle_are_made_of_the_chosen_parts(report):
     assert [exhibit.key for exhibit in record.exhibits] == ["case", "separability"]
     assert unpack(pack(record)).exhibits[0].key == "case"
     assert "Singular values of ΔW₂" in titles(report)
+    assert reports.html(record).startswith(b"<!doctype html>")
 
 
 def test_a_part_that_fails_is_said_and_the_others_are_there(report):
@@ -114,5 +115,5 @@ def test_the_command_is_left_out_where_pictures_lie_in_the_session_alone(report)
     press(choose(report, "case"), "Generate")
     _, record = report.session_state[state.RECORD]
     assert record.provenance.command == ""  # the trigger is nobody's own
-    with zipfile.ZipFile(io.BytesIO(reports.files(record, lambda *_: None)[1])) as archive:
+    with zipfile.ZipFile(io.BytesIO(pack(record))) as archive:
         assert json.loads(archive.read("manifest.json"))["provenance"]["settings"]["images"] == 6
