@@ -1,5 +1,6 @@
 """Suspect − base per tensor: what changed, what did not, what was not compared."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.rounding import RoundingFloor, rounding_floor
+from projlens_core.weights.stored import PART
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
 def _tensor_delta(name: str, base: torch.Tensor, suspect: torch.Tensor, stored: tuple[str, str]) -> TensorDelta:
     delta = suspect - base
     # Norms accumulate in float64: over 16 million float32 entries a float32 sum loses digits that a small delta needs.
-    b, s, d = (torch.linalg.vector_norm(t, dtype=torch.float64).item() for t in (base, suspect, delta))
+    b, s, d = (_norm(tensor) for tensor in (base, suspect, delta))
     if d == float("inf"):
         raise InvalidInput(f"Base and suspect differ in {name} by more than float32 can hold; one of them is damaged.")
     relative = d / b if b else (float("inf") if d else 0.0)
@@ -86,6 +88,12 @@ def _tensor_delta(name: str, base: torch.Tensor, suspect: torch.Tensor, stored: 
     cosine = max(-1.0, min(1.0, (b * b + s * s - d * d) / (2 * b * s))) if b and s else float("nan")
     floor = rounding_floor(base, suspect, *stored)
     return TensorDelta(name, tuple(delta.shape), delta, d, relative, cosine, not torch.equal(base, suspect), floor)
+
+
+def _norm(tensor: torch.Tensor) -> float:
+    """‖tensor‖ in float64, in parts, so that no copy of the whole is made in it."""
+    parts = tensor.reshape(-1).split(PART)
+    return math.sqrt(sum(torch.linalg.vector_norm(part, dtype=torch.float64).item() ** 2 for part in parts))
 
 
 def _check_same_shapes(base: ProjectorWeights, suspect: ProjectorWeights) -> None:

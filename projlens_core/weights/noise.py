@@ -129,9 +129,10 @@ def _law_quantiles(aspect: float) -> np.ndarray:
 
 
 def _shuffled(matrix: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    # 32 bits, as an order in 64 would take twice the matrix's own memory.
-    order = torch.randperm(matrix.numel(), generator=generator, dtype=torch.int32)
-    return matrix.reshape(-1).index_select(0, order).reshape(matrix.shape)
+    values = matrix.reshape(-1).clone()
+    seed = torch.randint(2**62, (1,), generator=generator).item()
+    np.random.default_rng(seed).shuffle(values.numpy())  # in place: a list of places would take as much memory again
+    return values.reshape(matrix.shape)
 
 
 def _relative_deviation(rows: int, cols: int) -> float:

@@ -15,7 +15,7 @@ from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.families import GATED, Family, Layer, Match, families, listed, match, split_layout
 from projlens_core.weights.guess import fitted, suggestion
 from projlens_core.weights.layers import ACTIVATIONS, module_of
-from projlens_core.weights.stored import ADAPTED, FLOATS
+from projlens_core.weights.stored import ADAPTED, FLOATS, is_finite
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
     values = {name: _read(checkpoint, stored[name]) for name in stored}
     for layer in found.family.layers:
         _to_canonical(layer, values)
-    if bad := [stored[name] for name, tensor in values.items() if not torch.isfinite(tensor).all()]:
+    if bad := [stored[name] for name, tensor in values.items() if not is_finite(tensor)]:
         raise InvalidInput(
             f"{checkpoint.label} has NaN or infinite values in {listed(bad)}; such a projector cannot be analysed."
         )

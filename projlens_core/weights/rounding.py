@@ -22,7 +22,7 @@ _BLOCKS = {
     "Q4_1": (32, 15, False),
     "Q5_1": (32, 31, False),
 }
-_ROWS = 512  # handled at a time, so that the steps of a 4096 × 4096 matrix take 8 MB
+_ROWS = 64  # handled at a time, so that the steps of a 4096 × 4096 matrix take a few MB
 
 
 @dataclass(frozen=True)

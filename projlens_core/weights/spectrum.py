@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from projlens_core.errors import InvalidInput
+from projlens_core.weights.stored import is_finite
 
 _SMALL = 1024  # shorter side up to which torch.linalg.svdvals in float64 is quick, some 0.5 s at most
 
@@ -54,7 +55,7 @@ def finite_matrix(matrix: torch.Tensor) -> torch.Tensor:
     """The matrix on the CPU without gradients; InvalidInput if it is not 2-D, empty or not finite."""
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise InvalidInput(f"A singular spectrum needs a matrix, found shape {tuple(matrix.shape)}.")
-    if not torch.isfinite(matrix).all():
+    if not is_finite(matrix):
         raise InvalidInput("A singular spectrum needs finite values, found NaN or infinity.")
     return matrix.detach().cpu()
 

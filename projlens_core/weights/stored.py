@@ -12,6 +12,7 @@ MAX_HEADER = 100_000_000  # bytes of a header; the limit of safetensors' referen
 MAX_TENSORS = 200_000  # in one file; the largest mixtures of experts have some 100,000
 MAX_TENSOR = 4 * 2**30  # bytes of one tensor read as a whole; the largest projector matrices have 1 % of it
 MAX_DIMENSIONS = 8
+PART = 2**20  # values that are worked on at a time where the whole tensor would need copies of itself
 ADAPTED = "adapter"  # how a tensor is stored that is a base's plus an adapter's delta
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -77,6 +78,11 @@ def decode(info: TensorInfo, data: bytearray) -> torch.Tensor:
         return dequantised(data, info.dtype)
     dtype = getattr(torch, info.dtype)
     return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether no value is NaN or infinite; in parts, as torch.isfinite takes more memory than the tensor."""
+    return all(bool(torch.isfinite(part).all()) for part in tensor.reshape(-1).split(PART))
 
 
 def dtype_name(dtype: torch.dtype) -> str:
