@@ -69,15 +69,19 @@ class Models(Protocol):
 
 
 class Loaded:
-    """Models loaded here, on the device called `device`, each at most once."""
+    """Models loaded here, on the device called `device`; the last case and the one language model are kept."""
 
     def __init__(self, device: str | None = None):
         self._device = device
+        self._opened: OpenedCase | None = None
         self._responder: Responder | None = None
+        self._asked = ""  # the model that it is of
 
     def opened(self, case: Case, progress: Progress) -> OpenedCase:
         """See Models."""
-        return open_case(case, progress)
+        if self._opened is None or self._opened.case != case:
+            self._opened = open_case(case, progress)
+        return self._opened
 
     def vision(self, case: Case) -> VisionModel:
         """See Models."""
@@ -86,8 +90,9 @@ class Loaded:
     @contextmanager
     def responder(self, case: Case, progress: Progress) -> Iterator[Responder]:
         """See Models."""
-        if self._responder is None:
-            self._responder = load_responder(model_source(case), self._device, progress)
+        source = model_source(case)
+        if self._responder is None or self._asked != source.spec:
+            self._responder, self._asked = load_responder(source, self._device, progress), source.spec
         yield self._responder
 
 
