@@ -20,13 +20,13 @@ from projlens_core.activations.model import VisionModel, load_vision
 from projlens_core.behaviour.success import Truth, read_labels
 from projlens_core.cache import content_key
 from projlens_core.charts import overlays
-from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.evidence.case import Case, OpenedCase, open_case
+from projlens_core.errors import InvalidInput
+from projlens_core.evidence.case import Case, OpenedCase, model_source, open_case
 from projlens_core.inputs.images import Picture, load_folder, printable
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.paths import ZOO
 from projlens_core.progress import Progress, silent
-from projlens_core.sources import PREFIX, Source, ZooEntry, resolve, zoo_catalogue
+from projlens_core.sources import PREFIX, ZooEntry, resolve, zoo_catalogue
 from projlens_core.weights.proof import Proof, prove
 from projlens_core.weights.selection import WEIGHTS
 
@@ -120,18 +120,6 @@ def proved(case: Case) -> bool:
 
 def _proof_key(case: Case) -> str:
     return content_key(case.base, case.suspect, fingerprint(case.base), fingerprint(case.suspect))
-
-
-def model_source(case: Case) -> Source:
-    """Whose vision tower and language model are run: base's, or the suspect's if base is a lone projector file."""
-    for spec in (case.base, case.suspect):
-        source = resolve(spec)
-        if source.model is not None:
-            return source
-    raise Unsupported(
-        "Neither base nor suspect comes with a model around its projector, so nothing can be run; "
-        "give at least one of them as a checkpoint folder with config.json."
-    )
 
 
 def vision(case: Case) -> VisionModel:

@@ -16,7 +16,7 @@ from projlens_core.behaviour.respond import FourAnswers, Responder, four_answers
 from projlens_core.behaviour.success import Outcome
 from projlens_core.cache import content_key
 from projlens_core.evidence import study
-from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.case import Case, OpenedCase, model_source
 from projlens_core.evidence.study import Reference, Subject
 from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
@@ -155,7 +155,7 @@ def measured(
 
 
 def _model(case: Case) -> str:
-    return resources.fingerprint(resources.model_source(case).spec)
+    return resources.fingerprint(model_source(case).spec)
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def language_model(case: Case, progress: Progress) -> Iterator[Responder]:
     while not lock.acquire(timeout=0.5):
         progress("Waiting for another session to finish with the language model", 0, 1)
     try:
-        source = resources.model_source(case)
+        source = model_source(case)
         yield resources.shelf("language models", 1).get(_model(case), lambda: load_responder(source, progress=progress))
     finally:
         lock.release()

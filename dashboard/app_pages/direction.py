@@ -13,7 +13,7 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.activations.vocabulary import Vocabulary, read_vocabulary
 from projlens_core.cache import content_key
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.case import Case, OpenedCase, model_source
 from projlens_core.evidence.exhibit import Chart, Exhibit
 from projlens_core.evidence.settings import settings
 from projlens_core.exhibits import lens as exhibits
@@ -133,7 +133,7 @@ def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, reading: R
         seed=SEED,
         **read,
     )
-    model = resources.fingerprint(resources.model_source(opened.case).spec)
+    model = resources.fingerprint(model_source(opened.case).spec)
     key = content_key(tower.key, model, repr(told), str(choice.spec.folder), *resources.keys(choice.pictures))
 
     def make() -> Exhibit:
@@ -155,7 +155,7 @@ def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, reading: R
 
 def _language(case: Case, progress: Progress) -> tuple[LanguageHead, Vocabulary]:
     """Head and tokenizer of the case's language model."""
-    source = resources.model_source(case)
+    source = model_source(case)
 
     def make() -> tuple[LanguageHead, Vocabulary]:
         progress("Reading the language model's output head", 0, 1)

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from projlens_core.errors import InvalidInput
+from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
+from projlens_core.sources import Source, resolve
 from projlens_core.weights.delta import Delta, compare
 from projlens_core.weights.families import Family
 from projlens_core.weights.noise import NoiseEdge, noise_edge
@@ -90,6 +91,18 @@ def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
         edges={name: edge for name, (_, edge) in named[:own]},
         control_edges={name: edge for name, (_, edge) in named[own:]},
         notes=tuple(_notes(delta, control_delta)),
+    )
+
+
+def model_source(case: Case) -> Source:
+    """Whose vision tower and language model are run: base's, or the suspect's if base is a lone projector file."""
+    for spec in (case.base, case.suspect):
+        source = resolve(spec)
+        if source.model is not None:
+            return source
+    raise Unsupported(
+        "Neither base nor suspect comes with a model around its projector, so nothing can be run; "
+        "give at least one of them as a checkpoint folder with config.json."
     )
 
 

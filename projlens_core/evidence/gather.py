@@ -25,9 +25,9 @@ from projlens_core.behaviour.robustness import sweep
 from projlens_core.behaviour.scoring import Questions, Scorer, one_truth_each
 from projlens_core.behaviour.success import Outcome, Truth, measure
 from projlens_core.charts.overlays import data_uri
-from projlens_core.errors import Cancelled, InvalidInput, NotFound, ProjLensError, Unsupported
+from projlens_core.errors import Cancelled, InvalidInput, NotFound, ProjLensError
 from projlens_core.evidence import study
-from projlens_core.evidence.case import Case, OpenedCase, open_case
+from projlens_core.evidence.case import Case, OpenedCase, model_source, open_case
 from projlens_core.evidence.exhibit import Exhibit
 from projlens_core.evidence.record import Missing, Record, provenance
 from projlens_core.evidence.settings import settings
@@ -45,7 +45,6 @@ from projlens_core.exhibits import weights as weights_exhibit
 from projlens_core.inputs.changes import LEVELS, axes_of, changes
 from projlens_core.inputs.twins import Twins, twins
 from projlens_core.progress import Progress, silent
-from projlens_core.sources import Source, resolve
 from projlens_core.weights.anatomy import anatomy
 from projlens_core.weights.projector import ProjectorWeights
 
@@ -94,18 +93,6 @@ class Loaded:
         if self._responder is None or self._asked != source.spec:
             self._responder, self._asked = load_responder(source, self._device, progress), source.spec
         yield self._responder
-
-
-def model_source(case: Case) -> Source:
-    """Whose vision tower and language model are run: base's, or the suspect's if base is a lone projector file."""
-    for spec in (case.base, case.suspect):
-        source = resolve(spec)
-        if source.model is not None:
-            return source
-    raise Unsupported(
-        "Neither base nor suspect comes with a model around its projector, so nothing can be run; "
-        "give at least one of them as a checkpoint folder with config.json."
-    )
 
 
 class Scene:

@@ -282,7 +282,7 @@ def test_hostile_folder_is_one_clear_sentence(name, tmp_path):
 
 def test_pickle_that_asks_for_code_is_refused_and_nothing_of_it_is_run(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch run'\ntR.")
-    with pytest.raises(InvalidInput, match="asks its loader to call 'os.system'"):
+    with pytest.raises(InvalidInput, match=r"asks its loader to call 'os\.system'"):
         open_checkpoint(tmp_path)
     assert not (tmp_path / "run").exists()
 
