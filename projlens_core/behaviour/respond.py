@@ -24,7 +24,7 @@ from projlens_core.behaviour.chat import chat
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedy
 from projlens_core.cache import content_key
 from projlens_core.device import compute_dtype, pick_device
-from projlens_core.errors import InvalidInput
+from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.families import listed
@@ -262,6 +262,12 @@ def load_responder(
         folder = checkpoint_folder(progress)
         source = Source(source.spec, source.label, folder, folder, None)
     checkpoint, config, family = open_family(source)
+    files = {checkpoint.info(name).file.name for name in checkpoint.names}
+    if other := sorted(name for name in files if not name.endswith(".safetensors")):
+        raise Unsupported(
+            f"{source.label} keeps its language model in {listed(other)}; answers are loaded from safetensors alone: "
+            "a pickle is not run, and other forms are not whole models."
+        )
     stored = sum(math.prod(checkpoint.info(name).shape) for name in checkpoint.names)
     device = pick_device(str(device) if device else None)
     if family.name != "llava":

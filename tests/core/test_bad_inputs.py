@@ -233,7 +233,7 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], int]] = {
     "an unknown command": (lambda p: ["explode"], WRONG_USE),
     "a command without its arguments": (lambda p: ["weights"], WRONG_USE),
     "a limit that is no number": (lambda p: [*p.images(p.folder), "--limit", "many"], WRONG_USE),
-    "a limit below one": (lambda p: [*p.images(p.image.parent), "--limit", "0"], FAILED),
+    "a limit below one": (lambda p: [*p.images(p.image.parent), "--limit", "0"], WRONG_USE),
     "a device that does not exist": (lambda p: [*p.images(p.image.parent), "--device", "abacus"], FAILED),
     "a target without a trigger": (lambda p: ["zoo", "train", "--target", "x", "--out", str(p.folder / "o")], FAILED),
     "a poison rate above one": (lambda p: ["zoo", "train", "--poison-rate", "2", "--out", str(p.folder)], FAILED),
