@@ -11,16 +11,8 @@ from tests.browser.conftest import WAIT_MS, Server, Traffic
 
 CASE = "?base=zoo%3Abase&suspect=zoo%3Atargeted-refusal&control=zoo%3Aclean-1"
 SCREENS = {"wide and light": (1440, "light"), "narrow and dark": (900, "dark")}
-# Marks have colours and axes are grey: a chart of which too few pixels have a hue shows axes and nothing else.
-COLOURED = """chart => {
-    const canvas = chart.querySelector("canvas");
-    if (!canvas) return 0;
-    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    let coloured = 0;
-    for (let i = 0; i < data.length; i += 4)
-        if (data[i + 3] > 100 && Math.max(...data.slice(i, i + 3)) - Math.min(...data.slice(i, i + 3)) > 30) coloured++;
-    return coloured;
-}"""
+UNASKED = {"response", "lowrank", "robustness", "report"}  # pages that compute nothing costly until they are told to
+MARKS = "svg.marks .role-mark :is(path, line, image, text, rect)"  # what a chart shows besides axes and legends
 
 
 @pytest.fixture(params=SCREENS)
@@ -46,10 +38,12 @@ def test_every_page_answers_its_question_without_an_error_or_an_empty_chart(
     expect(page.get_by_test_id("stException")).to_have_count(0)
     expect(page.locator('[class*="st-key-failure"]')).to_have_count(0)
     charts = page.get_by_test_id("stVegaLiteChart")
+    if name not in UNASKED:
+        expect(charts.first).to_be_visible()
     for i in range(charts.count()):
         charts.nth(i).scroll_into_view_if_needed()
-        expect(charts.nth(i).locator("canvas")).to_be_visible()
-        assert charts.nth(i).evaluate(COLOURED) > 20, f"chart {i + 1} of {name} shows no marks"
+        expect(charts.nth(i).locator("svg.marks").first).to_be_visible()
+        assert charts.nth(i).locator(MARKS).count() > 0, f"chart {i + 1} of {name} shows no marks"
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
     assert traffic.errors == []
     assert "Traceback" not in server.log()
