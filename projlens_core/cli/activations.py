@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     document |= _summary(analysis) | {"samples": _samples(analysis, pictures.names)}
     if controls:
         document["control"] = {"model": args.control} | _summary(controls[0])
-    document["failures"] = [{"image": name, "reason": reason} for name, reason in pictures.failures]
+    document["failures"] = terminal.left_out(pictures.failures)
     terminal.write_json(document)
 
 

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         document = {role: _as_dict(outcome) for role, outcome in outcomes.items()}
         document |= {"target": looked_for.target, "trigger": looked_for.spec.to_dict()}
         document["max_new_tokens"] = args.max_new_tokens
-        document["failures"] = [{"image": name, "reason": reason} for name, reason in pair.failures]
+        document["failures"] = terminal.left_out(pair.failures)
         terminal.write_json(document)
         return
     for role, outcome in outcomes.items():

@@ -1,12 +1,11 @@
 """`projlens_core lens`: which words the drift direction points to. Of the language model only its head is read."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 import torch
 
-from projlens_core.cli import arguments, terminal
+from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.encoded import Encoded, encode
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.settings import settings
@@ -67,13 +66,7 @@ def run(args: argparse.Namespace) -> None:
         seen.case, seen.projectors, seen.spec, len(seen.pictures.names), target=target, on=on, seed=0, **read
     )
     shown = exhibit(found, null, vocabulary, targets, decided, head.notes)
-    if args.csv:
-        terminal.write_csv(shown.tables[0], args.csv)
-    if args.json:
-        failures = [{"image": name, "reason": reason} for name, reason in seen.pictures.failures]
-        terminal.write_json(shown.data | {"failures": failures})
-    else:
-        sys.stdout.write(_as_text(shown, seen.pictures.failures))
+    exhibited.write(shown, args, seen.pictures.failures, _as_text(shown, seen.pictures.failures))
 
 
 def _tokens(seen: Encoded, on: str | None) -> tuple[torch.Tensor, str]:
@@ -86,7 +79,7 @@ def _tokens(seen: Encoded, on: str | None) -> tuple[torch.Tensor, str]:
     return (seen.triggered if on == "triggered" else torch.cat([seen.clean, seen.triggered])), on
 
 
-def _as_text(shown: "Exhibit", failures: list[tuple[str, str]]) -> str:
+def _as_text(shown: "Exhibit", failures: terminal.Failures) -> str:
     """For each projector and sign the top words with the share of images that have them, and the nearest ones."""
     data, lines = shown.data, []
     for role in ("suspect", "control"):
@@ -103,6 +96,4 @@ def _as_text(shown: "Exhibit", failures: list[tuple[str, str]]) -> str:
                     f"  best target word: rank {one['best_target_rank']:,} of {data['vocabulary']:,}, p {one['p']:.2g} "
                     f"(95 % of random directions {low:,} to {high:,})"
                 )
-    lines += [f"- {note}" for note in shown.notes]
-    lines += [f"left out: {reason}" for _, reason in failures]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + exhibited.ending(shown, failures)) + "\n"

@@ -1,18 +1,15 @@
 """`projlens_core lowrank`: how few components of ΔW carry the backdoor, as a grid of ranks of both matrices."""
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from projlens_core.cli import arguments, terminal
+from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.attack import add_attack, attack, prompts
 from projlens_core.cli.respond import whole_model
 from projlens_core.cli.twins import twins
-from projlens_core.errors import InvalidInput
 from projlens_core.evidence.case import Case, read_projectors
 from projlens_core.evidence.settings import settings
-from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.inputs.images import load_folder
 from projlens_core.progress import Progress
 from projlens_core.sources import resolve
@@ -100,20 +97,9 @@ def run(args: argparse.Namespace) -> None:
         max_new_tokens=args.max_new_tokens,
     )
     exhibit = lowrank(grid, told, control, looked_for.mode)
-    if args.csv:
-        try:
-            args.csv.write_bytes(as_csv(exhibit.tables[0].frame))
-        except OSError as error:
-            raise InvalidInput(f"The table cannot be written to {args.csv}: {error.strerror}.") from error
-    if args.json:
-        failures = [{"image": name, "reason": reason} for name, reason in pair.failures]
-        terminal.write_json(exhibit.data | {"failures": failures})
-        return
-    sys.stdout.write(_as_text(grid))
-    if control is not None:
-        sys.stdout.write(f"\nwith the control's ΔW\n{_cells(control)}")
-    for note in (*exhibit.notes, *(f"left out: {reason}" for _, reason in pair.failures)):
-        sys.stdout.write(f"{note}\n")
+    text = _as_text(grid) + (f"\nwith the control's ΔW\n{_cells(control)}" if control is not None else "")
+    text += "".join(f"{line}\n" for line in exhibited.ending(exhibit, pair.failures))
+    exhibited.write(exhibit, args, pair.failures, text)
 
 
 def _rank(text: str) -> int:

@@ -36,10 +36,12 @@ def run(args: argparse.Namespace) -> None:
     findings = analyse(seen.projectors, seen.clean, seen.triggered, report, SEED)
     told = settings(seen.case, seen.projectors, seen.spec, len(seen.clean), seed=SEED)
     exhibit = neurons(findings, told)
-    exhibited.write(exhibit, args, seen.pictures.failures, *_leading(exhibit))
+    exhibited.write(exhibit, args, seen.pictures.failures, _as_text(exhibit, seen.pictures.failures))
 
 
-def _leading(exhibit: Exhibit) -> list[str]:
-    """The units that head each ranking of the suspect."""
-    rankings = exhibit.data["rankings"]
-    return [f"{by}, leading units: {' '.join(map(str, units[:SHOWN]))}" for by, units in rankings.items()]
+def _as_text(exhibit: Exhibit, failures: terminal.Failures) -> str:
+    """The headline numbers, and the units that head each ranking of the suspect."""
+    lines = [exhibited.headline(card) for card in exhibit.metrics]
+    rankings = exhibit.data["rankings"].items()
+    lines += ["", *(f"{by}, leading units: {' '.join(map(str, units[:SHOWN]))}" for by, units in rankings), ""]
+    return "\n".join(lines + exhibited.ending(exhibit, failures)).rstrip() + "\n"

@@ -1,23 +1,24 @@
 """`projlens_core robustness`: which changes of the trigger still work, by shift, and by answers where asked for."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
-from projlens_core.cli import arguments, terminal
+from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.attack import Attack, add_attack, attack, prompts
 from projlens_core.cli.encoded import Prepared, prepare
 from projlens_core.cli.respond import whole_model
 from projlens_core.cli.twins import chosen_trigger
-from projlens_core.errors import InvalidInput
 from projlens_core.evidence.settings import settings
-from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.inputs.changes import LEVELS, Change, axes_of, changes
 from projlens_core.inputs.triggers import POSITIONS
 from projlens_core.progress import Progress
 from projlens_core.sources import Source, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from projlens_core.behaviour.robustness import Tried
+    from projlens_core.evidence.exhibit import Exhibit
     from projlens_core.exhibits.robustness import Scores
 
 OPTIONS = {  # axis → option, type of a level, what it means
@@ -69,41 +70,16 @@ def run(args: argparse.Namespace) -> None:
     tried = list(sweep(seen.base, seen.suspect, seen.control, seen.vision, pictures, seen.spec, wanted, report))
     possible = [one.change for one in tried if one.pushes]
     scores = _scores(args, seen, looked_for, whole_model(sources), possible, report) if looked_for else {}
-    roles = {"base": seen.base, "suspect": seen.suspect, "control": seen.control}
     told = settings(
         seen.case,
-        {role: weights for role, weights in roles.items() if weights},
+        seen.projectors,
         seen.spec,
         len(pictures),
         levels={axis: list(values) for axis, values in levels.items()},
         crossed=args.cross,
     )
     exhibit = robustness(tried, told, scores)
-    if args.csv:
-        try:
-            args.csv.write_bytes(as_csv(exhibit.tables[0].frame))
-        except OSError as error:
-            raise InvalidInput(f"The table cannot be written to {args.csv}: {error.strerror}.") from error
-    failures = [{"image": name, "reason": reason} for name, reason in seen.pictures.failures]
-    if args.json:
-        terminal.write_json(exhibit.data | {"failures": failures})
-        return
-    lines = ["change\tAUROC\tgain\tkept\tcontrol's AUROC\tASR"]
-    for one in tried:
-        if not one.pushes:
-            continue
-        push, control = one.pushes["suspect"], one.pushes.get("control")
-        asr = scores.get(one.change, {}).get("suspect")
-        figures = (
-            f"{push.apart.auroc:.3f} ({push.apart.low:.3f} to {push.apart.high:.3f})",
-            f"{push.gain.mean:.4g} ({push.gain.low:.4g} to {push.gain.high:.4g})",
-            f"{push.kept:.0%}",
-            f"{control.apart.auroc:.3f}" if control else "–",
-            f"{asr.asr.hits}/{asr.asr.n}" if asr else "–",
-        )
-        lines.append("\t".join((one.change.label, *figures)))
-    notes = (*exhibit.notes, *(f"left out: {reason}" for _, reason in seen.pictures.failures))
-    sys.stdout.write("\n".join((*lines, *notes)) + "\n")
+    exhibited.write(exhibit, args, seen.pictures.failures, _as_text(tried, scores, exhibit, seen.pictures.failures))
 
 
 def _scores(
@@ -121,7 +97,7 @@ def _scores(
 
     asked = prompts(looked_for.questions, seen.pictures.names, read_labels(args.images) or {})
     responder = load_responder(model, args.device, report)
-    projectors = {"suspect": seen.suspect, **({"control": seen.control} if seen.control else {})}
+    projectors = {role: weights for role, weights in seen.projectors.items() if role != "base"}
     return {
         change: attack_scores(
             responder,
@@ -136,3 +112,22 @@ def _scores(
         )
         for change in wanted
     }
+
+
+def _as_text(tried: "Sequence[Tried]", scores: "Scores", exhibit: "Exhibit", failures: terminal.Failures) -> str:
+    """A line for each change that could be tried: told from clean, what it adds, what is left of it, answers."""
+    lines = ["change\tAUROC\tgain\tkept\tcontrol's AUROC\tASR"]
+    for one in tried:
+        if not one.pushes:
+            continue
+        push, control = one.pushes["suspect"], one.pushes.get("control")
+        asr = scores.get(one.change, {}).get("suspect")
+        figures = (
+            f"{push.apart.auroc:.3f} ({push.apart.low:.3f} to {push.apart.high:.3f})",
+            f"{push.gain.mean:.4g} ({push.gain.low:.4g} to {push.gain.high:.4g})",
+            f"{push.kept:.0%}",
+            f"{control.apart.auroc:.3f}" if control else "–",
+            f"{asr.asr.hits}/{asr.asr.n}" if asr else "–",
+        )
+        lines.append("\t".join((one.change.label, *figures)))
+    return "\n".join(lines + exhibited.ending(exhibit, failures)) + "\n"

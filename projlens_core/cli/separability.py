@@ -1,9 +1,8 @@
 """`projlens_core separability`: can clean and triggered images be told apart inside? Runs no language model."""
 
 import argparse
-import sys
 
-from projlens_core.cli import arguments, terminal
+from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.encoded import encode
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.settings import settings
@@ -40,12 +39,6 @@ def run(args: argparse.Namespace) -> None:
         tuple(seen.pictures.names),
         settings(seen.case, seen.projectors, seen.spec, len(seen.pictures.names), seed=0),
     )
-    if args.csv:
-        terminal.write_csv(shown.tables[1], args.csv)
-    if args.json:
-        failures = [{"image": name, "reason": reason} for name, reason in seen.pictures.failures]
-        terminal.write_json(shown.data | {"failures": failures})
-        return
     lines = []
     for role, one in found.items():
         apart, norms = one.auroc, one.norms
@@ -53,6 +46,5 @@ def run(args: argparse.Namespace) -> None:
         lines.append(
             f"  shuffled labels: mean {one.chance.mean:.3f}, 97.5 % {one.chance.high:.3f}; p {one.chance.p:.2g}"
         )
-    lines += [f"- {note}" for note in shown.notes]
-    lines += [f"left out: {reason}" for _, reason in seen.pictures.failures]
-    sys.stdout.write("\n".join(lines) + "\n")
+    text = "\n".join(lines + exhibited.ending(shown, seen.pictures.failures)) + "\n"
+    exhibited.write(shown, args, seen.pictures.failures, text, table=1)

@@ -1,17 +1,14 @@
 """`projlens_core shift`: a set's embedding shift taken apart, and its pictures ranked. Runs no language model."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 
-from projlens_core.cli import arguments, terminal
+from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.encoded import Prepared, prepare
-from projlens_core.errors import InvalidInput
 from projlens_core.evidence.settings import settings
-from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.progress import Progress
 from projlens_core.weights.delta import compare
 
@@ -57,16 +54,7 @@ def run(args: argparse.Namespace) -> None:
     }
     names, decided = seen.pictures.names, {"norm": args.norm, "seed": 0}
     exhibit = embedding(found, settings(seen.case, seen.projectors, seen.spec, len(names), **decided))
-    if args.csv:
-        try:
-            args.csv.write_bytes(as_csv(exhibit.tables[0].frame))
-        except OSError as error:
-            raise InvalidInput(f"The table cannot be written to {args.csv}: {error.strerror}.") from error
-    failures = [{"image": name, "reason": reason} for name, reason in seen.pictures.failures]
-    if args.json:
-        terminal.write_json(exhibit.data | {"failures": failures})
-    else:
-        sys.stdout.write(_as_text(exhibit, failures))
+    exhibited.write(exhibit, args, seen.pictures.failures, _as_text(exhibit, seen.pictures.failures))
 
 
 def _chunks(seen: Prepared, report: Progress) -> "dict[str, Chunks]":
@@ -87,7 +75,7 @@ def _chunks(seen: Prepared, report: Progress) -> "dict[str, Chunks]":
     }
 
 
-def _as_text(exhibit: "Exhibit", failures: list[dict[str, str]]) -> str:
+def _as_text(exhibit: "Exhibit", failures: terminal.Failures) -> str:
     """The headline numbers and the first rows of the tables, as a person reads them."""
     lines = []
     for card in exhibit.metrics:
@@ -99,5 +87,4 @@ def _as_text(exhibit: "Exhibit", failures: list[dict[str, str]]) -> str:
         shown = frame.head(SHOWN)
         more = f", the first {len(shown)} of {len(frame)} pictures" if len(frame) > len(shown) else ""
         lines += ["", f"{name}{more}", shown.to_csv(sep="\t", index=False, float_format="%.4g").rstrip("\n")]
-    lines += ["", *(f"- {note}" for note in exhibit.notes), *(f"left out: {f['reason']}" for f in failures)]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, "", *exhibited.ending(exhibit, failures)]).rstrip() + "\n"

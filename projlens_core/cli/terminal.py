@@ -3,12 +3,15 @@
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.exhibit import Table
 from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.progress import Progress, silent
+
+Failures = Sequence[tuple[str, str]]  # (image, sentence): what was left out
 
 
 def progress() -> Progress:
@@ -40,6 +43,11 @@ def quiet_transformers() -> None:
 def write_json(document: dict) -> None:
     """The document on stdout as one line of strict JSON: NaN and infinity, which it does not have, become null."""
     sys.stdout.write(json.dumps(_strict(document), allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def left_out(failures: Failures) -> list[dict[str, str]]:
+    """The failures as every command's JSON lists them."""
+    return [{"image": name, "reason": reason} for name, reason in failures]
 
 
 def write_csv(table: Table, file: Path) -> None:
