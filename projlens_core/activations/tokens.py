@@ -1,21 +1,17 @@
 """Images → vision-tower tokens: each image through the tower once, ever; later calls read the disk."""
 
-import hashlib
-import sqlite3
 from collections.abc import Sequence
 
-import diskcache
 import torch
 from PIL import Image
 
+from projlens_core import cache
 from projlens_core.activations.model import VisionModel
-from projlens_core.cache import content_key, open_cache
 from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
 
 CACHE = "tokens"
 STAGE = "Reading images with the vision tower"
-_DIGEST = hashlib.sha256().digest_size
 
 
 def image_tokens(
@@ -29,7 +25,7 @@ def image_tokens(
     images = [image.convert("RGB") for image in images]
     if not images:
         return torch.empty(0, vision.tokens or 0, vision.d_vision)
-    keys = [content_key(vision.key, image.size, image.tobytes()) for image in images]
+    keys = [cache.content_key(vision.key, image.size, image.tobytes()) for image in images]
     found = {key: _load(key, vision) for key in set(keys)}
     missing = {key: image for key, image in zip(keys, images, strict=True) if found[key] is None}  # each once
     todo = list(missing.items())
@@ -39,7 +35,7 @@ def image_tokens(
         batch = todo[start : start + batch_size]
         for (key, _), tokens in zip(batch, vision.encode([image for _, image in batch]), strict=True):
             found[key] = tokens
-            _store(key, tokens)
+            cache.store(CACHE, key, tokens.contiguous().numpy().tobytes())
         done += len(batch)
         progress(STAGE, done, len(found))
     return alike([found[key] for key in keys], [image.size for image in images])
@@ -58,24 +54,9 @@ def alike(tokens: list[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> torch
 
 
 def _load(key: str, vision: VisionModel) -> torch.Tensor | None:
-    """The tokens stored under `key`, or None if there are none or they are not what was written."""
-    try:
-        entry = open_cache(CACHE).get(key)
-    except (sqlite3.Error, diskcache.Timeout, OSError):
-        return None
-    if not isinstance(entry, bytes):
-        return None
-    digest, data = entry[:_DIGEST], entry[_DIGEST:]
-    if hashlib.sha256(data).digest() != digest or not data or len(data) % (4 * vision.d_vision):
+    """The tokens stored under `key`, or None if there are none or not as many as an image has."""
+    data = cache.stored(CACHE, key)
+    if not data or len(data) % (4 * vision.d_vision):
         return None
     tokens = torch.frombuffer(bytearray(data), dtype=torch.float32).reshape(-1, vision.d_vision)
     return tokens if vision.tokens in (None, len(tokens)) else None
-
-
-def _store(key: str, tokens: torch.Tensor) -> None:
-    """Keep the tokens as bytes behind their digest; bytes, since other values would be unpickled when read."""
-    data = tokens.contiguous().numpy().tobytes()
-    try:
-        open_cache(CACHE).set(key, hashlib.sha256(data).digest() + data)
-    except (sqlite3.Error, diskcache.Timeout, OSError):
-        return  # a full or read-only disk costs time, not the result

@@ -1,23 +1,20 @@
 """One projector after another on the same questions: each score kept on disk by content, so a run can be taken up."""
 
-import hashlib
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import diskcache
 import torch
 from PIL import Image
 
+from projlens_core import cache
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import Settled
 from projlens_core.behaviour.mean import Mean, mean_of
 from projlens_core.behaviour.respond import NEW_TOKENS, Responder
 from projlens_core.behaviour.success import Rate, Truth, contains_target, is_right, wilson
 from projlens_core.behaviour.verdict import settles_target, settles_truth
-from projlens_core.cache import content_key, open_cache
 from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
@@ -58,7 +55,7 @@ class Questions:
         """Hash of all of it; of clean images only those that are asked about."""
         images = [*self.triggered, *(self.clean[i] for i, _ in self.checks)]
         asked = (self.prompts, self.checks, self.target, self.max_new_tokens)
-        return content_key(asked, *(part for image in images for part in (image.size, image.tobytes())))
+        return cache.content_key(asked, *(part for image in images for part in (image.size, image.tobytes())))
 
     @cached_property
     def checks(self) -> tuple[tuple[int, Truth], ...]:
@@ -161,27 +158,16 @@ class Scorer:
         return [said] * len(self.questions.triggered) + checks
 
     def _key(self, projector: ProjectorWeights) -> str:
-        return content_key("score", self.responder.key, self.questions.key, projector.sha256)
+        return cache.content_key("score", self.responder.key, self.questions.key, projector.sha256)
 
 
 def _load(key: str) -> Score | None:
     """The score stored under `key`; None if there is none or it is damaged."""
-    try:
-        entry = open_cache(CACHE).get(key)
-    except (sqlite3.Error, diskcache.Timeout, OSError):
-        return None
-    if not isinstance(entry, str):
-        return None
-    digest, _, text = entry.partition(" ")
-    if hashlib.sha256(text.encode()).hexdigest() != digest:
+    if (text := cache.stored(CACHE, key)) is None:
         return None
     return Score(**{name: tuple(values) for name, values in json.loads(text).items()})
 
 
 def _store(key: str, score: Score) -> None:
-    """Keep the score as JSON behind its digest: other values than text would be unpickled when read."""
     text = json.dumps({"hits": score.hits, "logits": score.logits, "right": score.right})
-    try:
-        open_cache(CACHE).set(key, f"{hashlib.sha256(text.encode()).hexdigest()} {text}")
-    except (sqlite3.Error, diskcache.Timeout, OSError):
-        return  # a full or read-only disk costs time, not the result
+    cache.store(CACHE, key, text.encode())

@@ -182,7 +182,7 @@ def test_a_damaged_entry_is_measured_anew(scorer, delta, asked):
     before = scorer.score(delta.base)
     store = open_cache("scores")
     (key,) = store
-    store.set(key, store.get(key).replace("false", "true", 1))
+    store.set(key, store.get(key).replace(b"false", b"true", 1))
     assert scorer.stored(delta.base) is None
     assert scorer.score(delta.base) == before
     assert len(asked) == 2
