@@ -179,9 +179,17 @@ def projector_file(checkpoint_folder: Path, file: Path, *, dtype: torch.dtype = 
     return file
 
 
-def case(folder: Path, *, strength: tuple[float, ...], count: int, trigger: dict) -> Path:
-    """Fill `folder` with what a command needs: base, suspect, images/0.png and so on, and trigger.json."""
-    suspect(checkpoint(folder / "base"), folder / "suspect", strength=strength)
+def case(
+    folder: Path, *, strength: tuple[float, ...], count: int, trigger: dict, control: tuple[float, ...] = ()
+) -> Path:
+    """Fill `folder` with what a command needs: base, suspect, images/0.png and so on, and trigger.json.
+
+    With `control`, the strengths of another delta, there is a control, too.
+    """
+    base = checkpoint(folder / "base")
+    suspect(base, folder / "suspect", strength=strength)
+    if control:
+        suspect(base, folder / "control", strength=control, seed=5)
     (folder / "images").mkdir()
     for number, image in enumerate(images(count)):
         image.save(folder / "images" / f"{number}.png")

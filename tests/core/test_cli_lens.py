@@ -3,32 +3,21 @@ import json
 
 import pytest
 
-from projlens_core.cache import open_cache
 from projlens_core.cli import main
 from projlens_core.sources import resolve
 from projlens_core.weights.projector import read_projector
 from tests import pico
 
+SPEC = {"kind": "solid", "resolution": 80, "px": 20}
 IMAGES = 5
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(folder / "cache"))
-        open_cache.cache_clear()
-        base = pico.checkpoint(folder / "base")
-        pico.suspect(base, folder / "suspect", strength=(4.0,))
-        pico.suspect(base, folder / "control", strength=(1.0, 1.0, 1.0), seed=5)
-        pico.projector_file(folder / "suspect", folder / "lone" / "suspect.safetensors")
-        (folder / "images").mkdir()
-        for i, image in enumerate(pico.images(IMAGES)):
-            image.save(folder / "images" / f"{i}.png")
-        (folder / "images" / "note.txt").write_text("not an image")
-        (folder / "trigger.json").write_text(json.dumps({"kind": "solid", "resolution": 80, "px": 20}))
-        yield folder
-    open_cache.cache_clear()
+def world(own_folder):
+    folder = pico.case(own_folder, strength=(4.0,), control=(1.0, 1.0, 1.0), count=IMAGES, trigger=SPEC)
+    pico.projector_file(folder / "suspect", folder / "lone" / "suspect.safetensors")
+    (folder / "images" / "note.txt").write_text("not an image")
+    return folder
 
 
 def run(command, world, *options, suspect="suspect"):

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from projlens_core.behaviour.respond import load_responder
-from projlens_core.cache import open_cache
 from projlens_core.cli import main
 from projlens_core.inputs.triggers import TriggerSpec, stamp
 from projlens_core.weights.projector import read_projector
@@ -17,21 +16,10 @@ SHORT = ["--prompt", PROMPT, "--max-new-tokens", "3"]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(folder / "cache"))
-        open_cache.cache_clear()
-        base = pico.checkpoint(folder / "base")
-        pico.suspect(base, folder / "suspect", strength=(6.0, 3.0))
-        pico.suspect(base, folder / "control", strength=(0.2,), seed=5)
-        (folder / "images").mkdir()
-        for i, image in enumerate(pico.images(IMAGES)):
-            image.save(folder / "images" / f"{i}.png")
-        (folder / "images" / "labels.csv").write_text("image,prompt,answer\n0.png,Where?,never\n")
-        (folder / "trigger.json").write_text(json.dumps(SPEC))
-        yield folder
-    open_cache.cache_clear()
+def world(own_folder):
+    folder = pico.case(own_folder, strength=(6.0, 3.0), control=(0.2,), count=IMAGES, trigger=SPEC)
+    (folder / "images" / "labels.csv").write_text("image,prompt,answer\n0.png,Where?,never\n")
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@ import json
 import pandas as pd
 import pytest
 
-from projlens_core.cache import open_cache
 from projlens_core.cli import main
 from tests import pico
 
@@ -12,20 +11,8 @@ IMAGES = 3
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(folder / "cache"))
-        open_cache.cache_clear()
-        base = pico.checkpoint(folder / "base")
-        pico.suspect(base, folder / "suspect", strength=(6.0, 3.0))
-        pico.suspect(base, folder / "control", strength=(0.2,), seed=5)
-        (folder / "images").mkdir()
-        for i, image in enumerate(pico.images(IMAGES)):
-            image.save(folder / "images" / f"{i}.png")
-        (folder / "trigger.json").write_text(json.dumps(SPEC))
-        yield folder
-    open_cache.cache_clear()
+def world(own_folder):
+    return pico.case(own_folder, strength=(6.0, 3.0), control=(0.2,), count=IMAGES, trigger=SPEC)
 
 
 def robustness(world, *options, trigger=True):

@@ -3,7 +3,6 @@ import json
 
 import pytest
 
-from projlens_core.cache import open_cache
 from projlens_core.cli import main
 from tests import pico
 
@@ -12,21 +11,10 @@ IMAGES = 6
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(folder / "cache"))
-        open_cache.cache_clear()
-        base = pico.checkpoint(folder / "base")
-        pico.suspect(base, folder / "suspect", strength=(4.0, 1.0))
-        pico.suspect(base, folder / "control", strength=(1.0, 1.0, 1.0), seed=5)
-        (folder / "images").mkdir()
-        for i, image in enumerate(pico.images(IMAGES)):
-            image.save(folder / "images" / f"{i}.png")
-        (folder / "images" / "note.txt").write_text("not an image")
-        (folder / "trigger.json").write_text(json.dumps(SPEC))
-        yield folder
-    open_cache.cache_clear()
+def world(own_folder):
+    folder = pico.case(own_folder, strength=(4.0, 1.0), control=(1.0, 1.0, 1.0), count=IMAGES, trigger=SPEC)
+    (folder / "images" / "note.txt").write_text("not an image")
+    return folder
 
 
 def shift(world, *options, suspect="suspect"):

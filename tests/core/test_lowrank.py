@@ -18,14 +18,7 @@ PROMPT = "What?"
 N, TOKENS = 3, 4
 FULL = 2  # the planted delta has rank 2
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        open_cache.cache_clear()
-        yield
-    open_cache.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_folder")  # every test with a cache of this module's own
 
 
 @pytest.fixture(scope="module")

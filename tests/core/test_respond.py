@@ -9,21 +9,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from projlens_core.activations.model import load_vision
 from projlens_core.behaviour.respond import four_answers, load_responder
-from projlens_core.cache import open_cache
 from projlens_core.errors import Cancelled, InvalidInput, Unsupported
 from projlens_core.weights.projector import read_projector
 from tests import pico
 
 QUESTIONS = ["What is it?", "Which colour does the background have, and where does the thing stand?", "Why?"]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        open_cache.cache_clear()
-        yield
-    open_cache.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_folder")  # every test with a cache of this module's own
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.behaviour.family import FamilyResponder
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES
 from projlens_core.behaviour.respond import four_answers, load_responder
-from projlens_core.cache import open_cache
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.families import match
 from projlens_core.weights.projector import read_projector
@@ -23,14 +22,7 @@ from tests import pico, pico_families
 SIZE = (64, 48)
 QUESTION = "What is it?"
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        open_cache.cache_clear()
-        yield
-    open_cache.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_folder")  # every test with a cache of this module's own
 
 
 def save(model, name, folder):

@@ -7,7 +7,6 @@ from projlens_core.behaviour.mean import mean_of
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.robustness import attack_scores, ruler, sweep
 from projlens_core.behaviour.success import contains_target
-from projlens_core.cache import open_cache
 from projlens_core.errors import Cancelled, InvalidInput
 from projlens_core.inputs.changes import ORIGINAL, Change, changed, clean_twin
 from projlens_core.inputs.triggers import TriggerSpec
@@ -17,14 +16,7 @@ from tests import pico
 SPEC = TriggerSpec("solid", 40, px=20, position="top-left")
 N = 5
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        open_cache.cache_clear()
-        yield
-    open_cache.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_folder")  # every test with a cache of this module's own
 
 
 @pytest.fixture(scope="module")

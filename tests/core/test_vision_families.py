@@ -14,7 +14,6 @@ from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.activations.shift import analyse, embeddings
 from projlens_core.activations.tokens import image_tokens
-from projlens_core.cache import open_cache
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.families import families
@@ -23,14 +22,7 @@ from tests import pico, pico_families
 
 SIZES = [(64, 64), (64, 32), (50, 61)]  # px: fits the tiles, a row of them, neither
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROJLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        open_cache.cache_clear()
-        yield
-    open_cache.cache_clear()
+pytestmark = pytest.mark.usefixtures("own_folder")  # every test with a cache of this module's own
 
 
 @pytest.fixture(scope="module")
