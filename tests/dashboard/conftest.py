@@ -92,6 +92,11 @@ def open_page(models):
     return opened
 
 
+def press(app: AppTest, label: str) -> AppTest:
+    """Click the button with this label and let the script run."""
+    return next(button for button in app.button if button.label == label).click().run()
+
+
 def texts(app: AppTest) -> str:
     """All plain text on the page: what names, errors and warnings are written in."""
     return "\n".join(element.value for element in app.text)

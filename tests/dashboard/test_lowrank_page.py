@@ -2,13 +2,9 @@ import pytest
 
 from dashboard import lowrank_results, results, state
 from projlens_core.errors import InvalidInput
-from tests.dashboard.conftest import texts, titles
+from tests.dashboard.conftest import press, texts, titles
 
 GRIDS = ["ASR", "Clean utility", "Target logit"]
-
-
-def press(app, label: str):
-    return next(button for button in app.button if button.label == label).click().run()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from projlens_core.evidence import drawing
 from projlens_core.evidence.bundle import pack, unpack
 from tests.core.test_bundle import some_record
 from tests.core.test_report import HOSTILE, hostile_record
-from tests.dashboard.conftest import texts, titles
+from tests.dashboard.conftest import press, texts, titles
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +21,6 @@ def no_vega(monkeypatch):
 @pytest.fixture
 def report(open_page):
     return open_page("report")
-
-
-def press(app, label: str):
-    return next(button for button in app.button if button.label == label).click().run()
 
 
 def choose(app, *parts: str):

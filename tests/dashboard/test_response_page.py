@@ -2,11 +2,7 @@ import pytest
 
 from dashboard import results, state
 from projlens_core.errors import InvalidInput
-from tests.dashboard.conftest import SAMPLES, texts, titles
-
-
-def press(app, label: str):
-    return next(button for button in app.button if button.label == label).click().run()
+from tests.dashboard.conftest import SAMPLES, press, texts, titles
 
 
 @pytest.fixture

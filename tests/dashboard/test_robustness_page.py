@@ -3,11 +3,7 @@ import pytest
 from dashboard import results, robustness_results
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.changes import LEVELS, ORIGINAL, Change
-from tests.dashboard.conftest import texts, titles
-
-
-def press(app, label: str):
-    return next(button for button in app.button if button.label == label).click().run()
+from tests.dashboard.conftest import press, texts, titles
 
 
 @pytest.fixture
