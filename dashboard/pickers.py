@@ -1,7 +1,7 @@
 """What pages with a picture let one choose: the picture, and the trigger on it."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 from PIL import Image
@@ -47,6 +47,10 @@ class SetChoice:
 
     pictures: tuple[Picture, ...]
     spec: TriggerSpec
+
+    def first(self, count: int) -> "SetChoice":
+        """The first `count` pictures of it."""
+        return replace(self, pictures=self.pictures[:count])
 
 
 def picture_panel() -> Picture | None:
@@ -140,6 +144,13 @@ def set_panel(case: Case) -> SetChoice | None:
     except ProjLensError as error:
         components.failure(error, "Trigger not applied")
         return None
+
+
+def how_many(label: str, most: int, default: int, key: str, *, width: int | Literal["stretch"] = "stretch") -> int:
+    """How many of `most` pictures are to be looked at; of one there is nothing to choose."""
+    if most == 1:
+        return 1
+    return st.slider(label, 1, most, min(default, most), key=key, persist_state="session", width=width)
 
 
 def _trigger(case: Case) -> TriggerSpec:

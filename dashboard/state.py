@@ -21,7 +21,7 @@ UPLOADS = "uploads"  # {content hash: Picture}, newest last
 REFUSED = "refused"  # [(file name, sentence)] of the last upload
 UPLOAD_ROUND = "upload_round"  # part of the uploader's key: a new number empties it
 BATCH = "batch"  # the last Batch
-STOPPED = "stopped"  # the user stopped the batch
+STOPPED = "stopped"  # the user stopped what was running
 
 RECORD = "record"  # (case, the Record last made of it)
 STORED = "stored"  # the Record of the bundle that was opened
@@ -140,6 +140,16 @@ def current_picture(samples: tuple[Picture, ...]) -> Picture | None:
     else:
         st.query_params.pop(PICTURE_PARAM, None)  # an upload cannot be reopened from a link
     return chosen
+
+
+def stop() -> None:
+    """Callback of a click that interrupts what is running: the script starts again without it."""
+    st.session_state[STOPPED] = True
+
+
+def stopped() -> bool:
+    """Whether the script runs because of such a click; true once a click."""
+    return st.session_state.pop(STOPPED, False)
 
 
 def show_stored(record: Record) -> None:

@@ -1,7 +1,6 @@
 """Low-rank lab: how few directions carry the backdoor?"""
 
 from contextlib import closing
-from dataclasses import replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -128,19 +127,14 @@ def _wanted(
 ) -> Wanted:
     """How many pictures and whose ΔW: the bar over the grids."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        count = len(choice.pictures)
-        if count > 1:
-            count = st.slider(
-                "Pictures a cell", 1, count, min(PICTURES, count), key="lowrank_pictures", persist_state="session",
-                width=260,
-            )  # fmt: skip
+        count = pickers.how_many("Pictures a cell", len(choice.pictures), PICTURES, "lowrank_pictures", width=260)
         control = opened.control is not None and st.toggle(
             "Control's grid too",
             key="lowrank_control",
             persist_state="session",
             help="The same edits with the control's ΔW: twice the cells.",
         )
-    return Wanted(edit, ranks, replace(choice, pictures=choice.pictures[:count]), prompts, target, control)
+    return Wanted(edit, ranks, choice.first(count), prompts, target, control)
 
 
 def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
@@ -154,7 +148,7 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
     cards, drawn = st.empty(), st.empty()
     _draw(cards, drawn, opened, wanted, found)
     if run:
-        stop.button("Stop", icon=":material/stop:", on_click=_stop)
+        stop.button("Stop", icon=":material/stop:", on_click=state.stop)
         try:
             with (
                 waiting,
@@ -167,7 +161,7 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
             with waiting:
                 components.failure(error, "The grid was not finished")
         stop.empty()
-    elif st.session_state.pop(state.STOPPED, False):
+    elif state.stopped():
         waiting.caption("Stopped. Finished cells are kept, here and on disk: filling goes on from there.")
     for note in exhibits.notes(found.suspect, found.control):
         st.caption(note)
@@ -186,11 +180,6 @@ def _cost(opened: OpenedCase, wanted: Wanted, found: Grids) -> str:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-def _stop() -> None:
-    """Called on a click that interrupts the run: the script starts again without it."""
-    st.session_state[state.STOPPED] = True
 
 
 def _draw(cards: DeltaGenerator, drawn: DeltaGenerator, opened: OpenedCase, wanted: Wanted, found: Grids) -> None:

@@ -115,11 +115,8 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
     st.subheader("Over many pictures", anchor=False, divider="gray")
     pictures = [*resources.samples(), *state.uploads().values()]
     controls = st.columns([3, 2, 1, 1], vertical_alignment="bottom", gap="small")
-    count = len(pictures)
-    if count > 1:
-        count = controls[0].slider(
-            "Pictures", 1, len(pictures), min(DEFAULT_BATCH, len(pictures)), key="count", persist_state="session"
-        )
+    with controls[0]:
+        count = pickers.how_many("Pictures", len(pictures), DEFAULT_BATCH, "count")
     useful = controls[1].toggle(
         "Clean utility too",
         key="utility",
@@ -132,7 +129,7 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
         return
     if run:
         stop = controls[3].empty()
-        stop.button("Stop", width="stretch", icon=":material/stop:", on_click=_stop)
+        stop.button("Stop", width="stretch", icon=":material/stop:", on_click=state.stop)
         try:
             with components.progress() as progress:
                 st.session_state[state.BATCH] = results.measured(
@@ -141,18 +138,13 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
         except ProjLensError as error:
             components.failure(error, "The batch was not finished")
         stop.empty()
-    elif st.session_state.pop(state.STOPPED, False):
+    elif state.stopped():
         st.caption("Stopped. Projectors that were finished are kept: the same batch goes on from there.")
     result = st.session_state.get(state.BATCH)
     if result is not None and result.case == case:
         _result(result)
     else:
         st.caption(f"Press Run to ask every projector of the case about {count} pictures, clean and triggered.")
-
-
-def _stop() -> None:
-    """Called on a click that interrupts the run: the script starts again without it."""
-    st.session_state[state.STOPPED] = True
 
 
 def _result(result: Batch) -> None:

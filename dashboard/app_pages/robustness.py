@@ -7,7 +7,6 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard import components, pages, pickers, resources, robustness_results, state
-from dashboard.pickers import SetChoice
 from dashboard.robustness_results import Wanted
 from projlens_core.behaviour.robustness import Tried
 from projlens_core.errors import ProjLensError
@@ -45,11 +44,12 @@ def page() -> None:
         try:
             with components.progress() as progress:
                 opened = resources.opened(case, progress)
-                wanted = Wanted(_some(choice), chosen)
                 resources.vision(case)
         except ProjLensError as error:
             components.failure(error, "The case cannot be opened")
             return
+        count = pickers.how_many("Pictures", len(choice.pictures), PICTURES, "robustness_pictures", width=260)
+        wanted = Wanted(choice.first(count), chosen)
         found = _tried(opened, wanted)
     if found:
         with details:
@@ -93,16 +93,6 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
     return changes(spec, {down: LEVELS[down], across: LEVELS[across]}, crossed=True)
 
 
-def _some(choice: SetChoice) -> SetChoice:
-    """The first of the pictures, as many as are wanted."""
-    count = len(choice.pictures)
-    if count > 1:
-        count = st.slider(
-            "Pictures", 1, count, min(PICTURES, count), key="robustness_pictures", persist_state="session", width=260
-        )
-    return replace(choice, pictures=choice.pictures[:count])
-
-
 def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
     """The page's picture: every change that was tried, and the buttons that try the rest."""
     found = robustness_results.known(opened, wanted)
@@ -114,7 +104,7 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
             "language model is asked."
         )
     if run:
-        stop.button("Stop", icon=":material/stop:", on_click=_stop)
+        stop.button("Stop", icon=":material/stop:", on_click=state.stop)
         try:
             with (
                 components.progress() as progress,
@@ -126,7 +116,7 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
             components.failure(error, "The changes were not all tried")
         stop.empty()
         found = robustness_results.known(opened, wanted)
-    elif st.session_state.pop(state.STOPPED, False):
+    elif state.stopped():
         st.caption("Stopped. What was tried is kept: trying goes on from there.")
     if not found:
         st.caption("Press Try to stamp each changed trigger on the pictures and see how far it still pushes them.")
@@ -150,11 +140,6 @@ def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:
     """The two axes that are crossed; None where only one is changed at a time."""
     moved = [[axis for axis in AXES if getattr(c, axis) != getattr(ORIGINAL, axis)] for c in tried]
     return next(((pair[0], pair[1]) for pair in moved if len(pair) == 2), None)
-
-
-def _stop() -> None:
-    """Called on a click that interrupts the run: the script starts again without it."""
-    st.session_state[state.STOPPED] = True
 
 
 def _details(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> None:
@@ -187,14 +172,13 @@ def _answers(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> No
     )
     prompts, target = _question(opened.case)
     left, right = st.columns([3, 1], vertical_alignment="bottom", gap="small")
-    count = len(wanted.choice.pictures)
-    if count > 1:
-        count = left.slider("Pictures to ask about", 1, count, min(ASKED, count), key="robustness_n")
+    with left:
+        count = pickers.how_many("Pictures to ask about", len(wanted.choice.pictures), ASKED, "robustness_n")
     if not target:
         st.caption("Give the target to look for: without it, success cannot be counted.")
         return
     ask = right.button("Ask", icon=":material/send:", width="stretch", disabled=not chosen)
-    few = replace(wanted, choice=replace(wanted.choice, pictures=wanted.choice.pictures[:count]))
+    few = replace(wanted, choice=wanted.choice.first(count))
     try:
         with components.progress(height=160) as progress:
             scores = robustness_results.scores(
