@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
+from projlens_core.weights.anatomy import Anatomy, dissect_all
 from projlens_core.weights.delta import Delta, compare
 from projlens_core.weights.families import Family
-from projlens_core.weights.noise import NoiseEdge, noise_edge
+from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.projector import ProjectorWeights, described_like, read_projector
-from projlens_core.weights.spectrum import Spectrum, spectrum
+from projlens_core.weights.spectrum import Spectrum
 
 _NOTABLE = 0.1  # rounding floor / ‖Δ‖ from which a note says so
 _HALF = {"float16": "11", "bfloat16": "8"}  # significant bits of a stored weight
@@ -41,8 +42,8 @@ class Case:
 class OpenedCase:
     """The weights of a case and what changed in them.
 
-    delta and spectra are suspect − base, control_delta and control_spectra control − base (None and empty without a
-    control). spectra and edges have one entry for each 2-D tensor that was compared, by canonical name.
+    delta is suspect − base, control_delta control − base (None without a control). anatomies: how each of them is
+    built, by role, "suspect" and, if there is one, "control".
     notes: sentences for the user: what was not compared, and what to bear in mind when reading the numbers.
     """
 
@@ -53,11 +54,28 @@ class OpenedCase:
     control: ProjectorWeights | None
     delta: Delta
     control_delta: Delta | None
-    spectra: dict[str, Spectrum]
-    control_spectra: dict[str, Spectrum]
-    edges: dict[str, NoiseEdge]
-    control_edges: dict[str, NoiseEdge]
+    anatomies: dict[str, Anatomy]
     notes: tuple[str, ...]
+
+    @property
+    def spectra(self) -> dict[str, Spectrum]:
+        """Of suspect − base, for each 2-D tensor that was compared, by canonical name."""
+        return self.anatomies["suspect"].spectra
+
+    @property
+    def edges(self) -> dict[str, NoiseEdge]:
+        """Of the same tensors."""
+        return self.anatomies["suspect"].edges
+
+    @property
+    def control_spectra(self) -> dict[str, Spectrum]:
+        """Of control − base; empty without a control."""
+        return self.anatomies["control"].spectra if self.control else {}
+
+    @property
+    def control_edges(self) -> dict[str, NoiseEdge]:
+        """Of the same tensors."""
+        return self.anatomies["control"].edges if self.control else {}
 
 
 def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
@@ -69,15 +87,8 @@ def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
     delta = compare(base, suspect)
     control_delta = compare(base, control) if control else None
 
-    matrices = [tensor for d in (delta, control_delta) if d for tensor in d.matrices]
-    taken: list[tuple[Spectrum, NoiseEdge]] = []
-    for done, tensor in enumerate(matrices):
-        progress("Singular spectra", done, len(matrices))
-        values = spectrum(tensor.delta)
-        taken.append((values, noise_edge(tensor.delta, known=values)))
-    progress("Singular spectra", len(matrices), len(matrices))
-    own = len(delta.matrices)
-    named = list(zip((tensor.name for tensor in matrices), taken, strict=True))
+    deltas = {"suspect": delta} | ({"control": control_delta} if control_delta else {})
+    anatomies = dict(zip(deltas, dissect_all(list(deltas.values()), progress), strict=True))
     return OpenedCase(
         case=case,
         family=base.family,
@@ -86,10 +97,7 @@ def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
         control=control,
         delta=delta,
         control_delta=control_delta,
-        spectra={name: values for name, (values, _) in named[:own]},
-        control_spectra={name: values for name, (values, _) in named[own:]},
-        edges={name: edge for name, (_, edge) in named[:own]},
-        control_edges={name: edge for name, (_, edge) in named[own:]},
+        anatomies=anatomies,
         notes=tuple(_notes(delta, control_delta)),
     )
 

@@ -1,6 +1,6 @@
 """How one change of a projector is built: spectrum and noise edges of each of its matrices."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from projlens_core.progress import Progress, silent
@@ -32,13 +32,23 @@ class Anatomy:
 
 def dissect(delta: Delta, progress: Progress = silent) -> Anatomy:
     """Take the spectra of all matrices of a delta."""
-    spectra, edges = {}, {}
-    for done, tensor in enumerate(delta.matrices):
-        progress("Singular spectra", done, len(delta.matrices))
-        spectra[tensor.name] = spectrum(tensor.delta)
-        edges[tensor.name] = noise_edge(tensor.delta, known=spectra[tensor.name])
-    progress("Singular spectra", len(delta.matrices), len(delta.matrices))
-    return anatomy(delta, spectra, edges)
+    return dissect_all([delta], progress)[0]
+
+
+def dissect_all(deltas: Sequence[Delta], progress: Progress = silent) -> list[Anatomy]:
+    """Dissect several deltas, in their order; progress counts the matrices of all."""
+    total, done = sum(len(delta.matrices) for delta in deltas), 0
+    found = []
+    for delta in deltas:
+        spectra, edges = {}, {}
+        for tensor in delta.matrices:
+            progress("Singular spectra", done, total)
+            spectra[tensor.name] = spectrum(tensor.delta)
+            edges[tensor.name] = noise_edge(tensor.delta, known=spectra[tensor.name])
+            done += 1
+        found.append(anatomy(delta, spectra, edges))
+    progress("Singular spectra", total, total)
+    return found
 
 
 def anatomy(delta: Delta, spectra: Mapping[str, Spectrum], edges: Mapping[str, NoiseEdge]) -> Anatomy:
