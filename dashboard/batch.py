@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 from PIL import Image
 
-from projlens_core.behaviour.respond import Responder
+from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome, Truth, measure
 from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.evidence.spreadsheet import as_csv

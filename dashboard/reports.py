@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dashboard import pickers, resources, results
 from dashboard.pickers import SetChoice
 from projlens_core.activations.model import VisionModel
-from projlens_core.behaviour.respond import Responder
+from projlens_core.behaviour.responder import Responder
 from projlens_core.cache import content_key
 from projlens_core.evidence.bundle import pack
 from projlens_core.evidence.case import Case, OpenedCase

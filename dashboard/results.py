@@ -12,7 +12,8 @@ from dashboard.batch import Batch
 from dashboard.pickers import SetChoice
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import image_tokens
-from projlens_core.behaviour.respond import FourAnswers, Responder, four_answers, load_responder
+from projlens_core.behaviour.respond import FourAnswers, four_answers, load_responder
+from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome
 from projlens_core.cache import content_key
 from projlens_core.evidence import study

@@ -19,3 +19,20 @@ def chat(question: str, marker: str, writer: PreTrainedTokenizerBase | Processor
         )
     except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
         raise InvalidInput(f"The chat template of {label} fails: {' '.join(str(error).split())}") from error
+
+
+def check_question(question: str, *markers: str) -> None:
+    """InvalidInput for a question that is empty or holds a text that stands for the image."""
+    if not question.strip():
+        raise InvalidInput("The question is empty; ask something about the image.")
+    if taken := next((marker for marker in markers if marker in question), None):
+        raise InvalidInput(f"The question holds {taken}, which stands for the image itself; leave it out.")
+
+
+def check_placed(found: int, wanted: int, label: str) -> None:
+    """InvalidInput unless a prompt has as many places for image embeddings as the image has embeddings."""
+    if found != wanted:
+        raise InvalidInput(
+            f"The chat template or tokenizer of {label} does not put the image into the prompt once; "
+            f"found {found} places for {wanted} image embeddings."
+        )

@@ -2,81 +2,41 @@
 are exchanged in place, so that what runs is the suspect itself."""
 
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import nn
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    BaseImageProcessor,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    StoppingCriteria,
-)
+from transformers import PreTrainedModel, StoppingCriteria
 
 from projlens_core.activations.encoder import FamilyVision, check_runs
 from projlens_core.activations.layout import TokenMap
-from projlens_core.activations.tokens import image_tokens
-from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled
+from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, texts, token_ids, types
-from projlens_core.behaviour.respond import (
-    ATTENTION,
-    NEW_TOKENS,
-    Embed,
-    Reply,
-    Responder,
-    check_complete,
-    check_described,
-    eos_tokens,
-)
-from projlens_core.cache import content_key
-from projlens_core.device import compute_dtype
+from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
-from projlens_core.sources import Source
 from projlens_core.weights.families import Family, match
-from projlens_core.weights.projector import ProjectorWeights, as_module, read_projector
-
-
-class Parts(NamedTuple):
-    """What turns a question and an image into the model's inputs."""
-
-    tokenizer: PreTrainedTokenizerBase
-    image_processor: BaseImageProcessor
+from projlens_core.weights.projector import ProjectorWeights, as_module
 
 
 class FamilyResponder(Responder):
     """A whole model that answers one question at a time, greedily, under the projector it holds at the moment."""
 
     def __init__(self, model: PreTrainedModel, parts: Parts, own: ProjectorWeights, label: str, device: torch.device):
-        self.model, self.processor, self.label, self.device = model, parts, label, device
+        vision = FamilyVision(model.model, parts.image_processor, own.family, label, device)
+        super().__init__(model, parts, vision, label, device)
         self.family: Family = own.family
-        self.vision = FamilyVision(model.model, parts.image_processor, own.family, label, device)
-        self._lock = threading.RLock()
         self._held = own
         found = match(model.state_dict().keys(), model.config.model_type, label, own.family.name)
         self._places = found.tensors | found.beside  # {canonical name: parameter}
         self._soft, self._marker = texts(own.family.name, model.config, parts.tokenizer)
-        self._eos = eos_tokens(model)
-        self._pad = parts.tokenizer.pad_token_id if parts.tokenizer.pad_token_id is not None else self._eos[0]
-        # generate() fills unset options from here, and the checkpoint's may sample, penalise or force tokens
-        model.generation_config = GenerationConfig()
 
     @contextmanager
     def projector(self, weights: ProjectorWeights) -> Iterator["FamilyResponder"]:
-        """Answer with this projector inside the block, and with the one before again after it.
-
-        Other threads wait. Raises InvalidInput for a projector that does not fit the model, Unsupported for one whose
-        config runs it otherwise (another activation function).
-        """
+        """See Responder; Unsupported for a projector whose config runs it otherwise (another activation function)."""
         self._check(weights)
         with self._lock:
             before, held = {}, self._held
@@ -93,55 +53,10 @@ class FamilyResponder(Responder):
                     getattr(owner, store)[leaf] = value
                 self._held = held
 
-    @cached_property
-    def key(self) -> str:
-        """What decides the answers beside projector, image and prompt: tower, language model, chat, precision."""
-        tokenizer, config = self.processor.tokenizer, self.model.config
-        parts: list[object] = [self.vision.key, str(self.model.dtype), tokenizer.chat_template, self._eos]
-        parts += [sorted(tokenizer.get_vocab().items()), config.get_text_config().to_json_string()]
-        own = set(self._places.values())
-        for name, tensor in sorted(self.model.state_dict().items()):
-            if name not in own:
-                parts += [name, tuple(tensor.shape), tensor.cpu().contiguous().view(torch.uint8).numpy().data]
-        return content_key(*parts)
-
-    def embeddings(self, images: Sequence[Image.Image], progress: Progress = silent) -> torch.Tensor:
-        """Image embeddings (n, T, d) of the projector in place, newlines and separators left out."""
-        return self.project(image_tokens(self.vision, images, progress))
-
     def project(self, tokens: torch.Tensor) -> torch.Tensor:
-        """The same from what the projector reads: (n, T_in, d_vision) → (n, T, d)."""
+        """See Responder."""
         with torch.no_grad(), self._lock:
             return as_module(self._held, self.device, self.model.dtype)(tokens.to(self.device, self.model.dtype))
-
-    def answers(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        max_new_tokens: int = NEW_TOKENS,
-        batch_size: int = 1,
-        progress: Progress = silent,
-    ) -> list[str]:
-        """One greedy answer for each image and its prompt, from its pixels, one after the other."""
-        if len(images) != len(prompts):
-            raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
-        replies = self.replies(None, prompts, self._pad, None, max_new_tokens, 1, progress, images)
-        return [reply.text for reply in replies]
-
-    def under_each(
-        self,
-        projectors: Sequence[ProjectorWeights],
-        images: Sequence[Image.Image],
-        prompt: str,
-        max_new_tokens: int,
-        progress: Progress,
-    ) -> list[str]:
-        """Answers to one prompt, image by image under the first projector, then under the next."""
-        said = []
-        for weights in projectors:
-            with self.projector(weights):
-                said += self.answers(images, [prompt] * len(images), max_new_tokens, 1, progress)
-        return said
 
     def replies(
         self,
@@ -150,16 +65,11 @@ class FamilyResponder(Responder):
         token: int,
         settled: Sequence[Settled] | None = None,
         max_new_tokens: int = NEW_TOKENS,
-        batch_size: int = 1,
+        batch_size: int = 8,
         progress: Progress = silent,
         images: Sequence[Image.Image] | None = None,
     ) -> list[Reply]:
-        """Answers to the prompts about the images, each only until it is settled[i], and the logit of `token` where
-        each begins.
-
-        embed gives the image embeddings of some rows, whichever projector made them; without it they are those of the
-        projector in place. The images say how the embeddings lie, so they are needed all the same.
-        """
+        """See Responder; one after the other, and the images are always needed: they say how the embeddings lie."""
         if images is None:
             raise Unsupported(f"Answers from embeddings alone: {self.family.title} needs the pictures they are of.")
         replies, total = [], len(prompts) * max_new_tokens
@@ -176,13 +86,7 @@ class FamilyResponder(Responder):
                 new = self.model.generate(
                     **inputs,
                     mm_encoder_outputs={"image": features},
-                    generation_config=GenerationConfig(
-                        do_sample=False,
-                        num_beams=1,
-                        max_new_tokens=max_new_tokens,
-                        eos_token_id=self._eos,
-                        pad_token_id=self._pad,
-                    ),
+                    generation_config=greedily(self._eos, self._pad, max_new_tokens),
                     stopping_criteria=watches,
                     logits_processor=[first],
                 )
@@ -207,12 +111,13 @@ class FamilyResponder(Responder):
             features.pooler_output = _refilled(features.pooler_output, given, layout, newline, self.family)
         place = Place(len(rows), picture, layout, self.processor.tokenizer, self._soft, self._marker)
         ids = token_ids(self.family.name, prompt, place, self.label)
-        room = self.model.config.get_text_config().max_position_embeddings - max_new_tokens
-        if len(ids) > room:
-            raise InvalidInput(f"The question makes a prompt of {len(ids)} tokens, and there is room for {room}.")
+        self._check_room(ids, max_new_tokens)
         input_ids = torch.tensor([ids], device=self.device)
         asked = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
         return asked | types(self.family.name, input_ids, self.model.config) | pixels, features
+
+    def _beside(self, name: str) -> bool:
+        return name not in self._places.values()
 
     def _owner(self, name: str) -> tuple[nn.Module, str, str]:
         path, _, leaf = name.rpartition(".")
@@ -246,41 +151,13 @@ class _AfterPrompt(StoppingCriteria):
         return self.inner(input_ids[:, self.start :], scores, **kwargs)
 
 
-def load_family_responder(
-    source: Source, config: Any, family: Family, stored: int, device: torch.device, progress: Progress
-) -> FamilyResponder:
-    """Load a whole model; errors as respond.load_responder. stored is how many numbers its weights hold."""
-    check_runs(family, source.label)
+def check_asked(family: Family, label: str) -> None:
+    """Unsupported, with the reason, for a family whose answers this version cannot take."""
+    check_runs(family, label)
     if reason := NO_STYLE.get(family.name):
-        raise Unsupported(f"{source.label} is a {family.title} model, which is not asked: {reason}.")
+        raise Unsupported(f"{label} is a {family.title} model, which is not asked: {reason}.")
     if family.name not in STYLES:
-        raise Unsupported(f"{source.label} is a {family.title} model, whose prompts this version does not write.")
-    with torch.device("meta"):
-        sketch = AutoModelForImageTextToText.from_config(config, attn_implementation=ATTENTION)
-    described = sum(parameter.numel() for parameter in sketch.parameters())
-    check_described(source.label, described, stored)
-    options = {"trust_remote_code": False, "local_files_only": True}
-    progress("Loading the language model", 0, 1)
-    try:
-        parts = Parts(
-            AutoTokenizer.from_pretrained(source.model, **options),
-            AutoImageProcessor.from_pretrained(source.model, **options),
-        )
-        model, info = AutoModelForImageTextToText.from_pretrained(
-            source.model,
-            config=config,
-            dtype=compute_dtype(device),
-            use_safetensors=True,
-            attn_implementation=ATTENTION,
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
-        raise InvalidInput(f"{source.label} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
-    check_complete(source.label, info)
-    progress("Loading the language model", 1, 1)
-    own = read_projector(source)
-    return FamilyResponder(model.requires_grad_(False).eval().to(device), parts, own, source.label, device)
+        raise Unsupported(f"{label} is a {family.title} model, whose prompts this version does not write.")
 
 
 def _as_stored(values: torch.Tensor, like: torch.Tensor, name: str, family: Family) -> torch.Tensor:

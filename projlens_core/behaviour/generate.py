@@ -39,13 +39,18 @@ def greedy(
     new = model.generate(
         inputs_embeds=embeds,
         attention_mask=mask,
-        generation_config=GenerationConfig(
-            do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, eos_token_id=eos, pad_token_id=pad
-        ),
+        generation_config=greedily(eos, pad, max_new_tokens),
         stopping_criteria=list(watches),
         logits_processor=[first],
     )
     return new.tolist()
+
+
+def greedily(eos: list[int], pad: int, max_new_tokens: int) -> GenerationConfig:
+    """Always the likeliest token, until one of `eos` or max_new_tokens."""
+    return GenerationConfig(
+        do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, eos_token_id=eos, pad_token_id=pad
+    )
 
 
 class Report(StoppingCriteria):

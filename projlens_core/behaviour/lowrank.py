@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from PIL import Image
 
-from projlens_core.behaviour.respond import NEW_TOKENS, Responder
+from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Score, Scorer
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent

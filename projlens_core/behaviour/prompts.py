@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from projlens_core.activations.layout import TokenMap
 from projlens_core.activations.plans import Picture
-from projlens_core.behaviour.chat import chat
+from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.errors import InvalidInput
 
 
@@ -103,10 +103,7 @@ def texts(family: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerB
 
 def token_ids(family: str, question: str, place: Place, label: str) -> list[int]:
     """The prompt as token ids, with the image's placeholders in it; InvalidInput for one that cannot be asked."""
-    if not question.strip():
-        raise InvalidInput("The question is empty; ask something about the image.")
-    if taken := next((text for text in (place.marker, place.soft) if text in question), None):
-        raise InvalidInput(f"The question holds {taken}, which stands for the image itself; leave it out.")
+    check_question(question, place.marker, place.soft)
     style = STYLES[family]
     written = style.written(place)
     if style.whole:
@@ -114,12 +111,7 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
     else:
         text = chat(question, place.marker, place.tokenizer, label).replace(place.marker, written)
     ids: list[int] = place.tokenizer(text, add_special_tokens=style.whole is None)["input_ids"]
-    found = ids.count(place.tokenizer.convert_tokens_to_ids(place.soft))
-    if found != place.embeddings:
-        raise InvalidInput(
-            f"The chat template or tokenizer of {label} does not put the image into the prompt once; "
-            f"found {found} places for {place.embeddings} image embeddings."
-        )
+    check_placed(ids.count(place.tokenizer.convert_tokens_to_ids(place.soft)), place.embeddings, label)
     return ids
 
 

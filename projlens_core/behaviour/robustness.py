@@ -16,7 +16,7 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.activations.separation import Separation, separation
 from projlens_core.activations.shift import embedding_shifts
 from projlens_core.behaviour.mean import Mean, mean_of
-from projlens_core.behaviour.respond import NEW_TOKENS, Responder
+from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.changes import ORIGINAL, Change, changed, clean_twin

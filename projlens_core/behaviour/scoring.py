@@ -12,7 +12,7 @@ from projlens_core import cache
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import Settled
 from projlens_core.behaviour.mean import Mean, mean_of
-from projlens_core.behaviour.respond import NEW_TOKENS, Responder
+from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.success import Rate, Truth, contains_target, is_right, wilson
 from projlens_core.behaviour.verdict import settles_target, settles_truth
 from projlens_core.errors import InvalidInput

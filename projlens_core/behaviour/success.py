@@ -18,8 +18,7 @@ from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from projlens_core.behaviour.respond import Responder
-
+    from projlens_core.behaviour.responder import Responder
     from projlens_core.weights.projector import ProjectorWeights
 
 LABELS = "labels.csv"

@@ -20,7 +20,8 @@ from projlens_core.activations.shift import embeddings
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.activations.vocabulary import read_vocabulary
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
-from projlens_core.behaviour.respond import Responder, load_responder
+from projlens_core.behaviour.respond import load_responder
+from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.robustness import sweep
 from projlens_core.behaviour.scoring import Questions, Scorer, one_truth_each
 from projlens_core.behaviour.success import Outcome, Truth, measure

@@ -8,7 +8,8 @@ from importlib.metadata import version
 
 from PIL import Image
 
-from projlens_core.behaviour.respond import Responder, load_responder
+from projlens_core.behaviour.respond import load_responder
+from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Rate, contains_target, is_right, wilson
 from projlens_core.cache import content_key, open_cache
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp

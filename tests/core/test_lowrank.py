@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.lowrank import Edit, Editor, Grid, answers_by_rank, fill
-from projlens_core.behaviour.respond import Responder, load_responder
+from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer, one_truth_each
 from projlens_core.behaviour.success import Truth, measure
 from projlens_core.cache import open_cache
@@ -65,13 +66,13 @@ def scorer(responder, questions, tmp_path, monkeypatch):
 def asked(monkeypatch):
     """How many answers were asked of the language model, run by run."""
     runs = []
-    own = Responder.replies
+    own = LlavaResponder.replies
 
     def counted(self, embed, prompts, *rest):
         runs.append(len(prompts))
         return own(self, embed, prompts, *rest)
 
-    monkeypatch.setattr(Responder, "replies", counted)
+    monkeypatch.setattr(LlavaResponder, "replies", counted)
     return runs
 
 

@@ -1,0 +1,128 @@
+"""Answers of llava models: the projectors take turns as a module, and many questions are answered in one batch."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from PIL import Image
+from transformers import LlavaForConditionalGeneration, LlavaProcessor
+
+from projlens_core.activations.model import VisionModel
+from projlens_core.behaviour.chat import chat, check_placed, check_question
+from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedy
+from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Reply, Responder
+from projlens_core.errors import InvalidInput
+from projlens_core.progress import Progress, silent
+from projlens_core.weights.projector import ProjectorWeights, as_module
+
+
+class LlavaResponder(Responder):
+    """A whole llava model that answers in batches; the embeddings of an image lie in one row in its prompt."""
+
+    def __init__(
+        self, model: LlavaForConditionalGeneration, processor: LlavaProcessor, label: str, device: torch.device
+    ):
+        vision = VisionModel(model.model.vision_tower, processor.image_processor, model.config, label, device)
+        super().__init__(model, processor, vision, label, device)
+        self._width: int = model.config.text_config.hidden_size
+
+    @contextmanager
+    def projector(self, weights: ProjectorWeights) -> Iterator["LlavaResponder"]:
+        """See Responder."""
+        found, wanted = (weights.d_in, weights.d_out), (self.vision.d_vision, self._width)
+        if found != wanted:
+            raise InvalidInput(
+                f"The projector of {weights.source} maps {found[0]} to {found[1]}, but {self.label} needs one from "
+                f"{wanted[0]} to {wanted[1]}."
+            )
+        module = as_module(weights, self.device, self.model.dtype)
+        with self._lock:
+            before = self.model.model.multi_modal_projector
+            self.model.model.multi_modal_projector = module
+            try:
+                yield self
+            finally:
+                self.model.model.multi_modal_projector = before
+
+    def project(self, tokens: torch.Tensor) -> torch.Tensor:
+        """See Responder."""
+        with torch.no_grad(), self._lock:
+            return self.model.model.multi_modal_projector(tokens.to(self.device, self.model.dtype))
+
+    def under_each(
+        self,
+        projectors: Sequence[ProjectorWeights],
+        images: Sequence[Image.Image],
+        prompt: str,
+        max_new_tokens: int,
+        progress: Progress,
+    ) -> list[str]:
+        """See Responder; all of them in one batch."""
+        rows = []
+        for weights in projectors:
+            with self.projector(weights):
+                rows.append(self.embeddings(images, progress))
+        stacked = torch.cat(rows)
+        replies = self.replies(
+            lambda rows: stacked[rows],
+            [prompt] * len(stacked),
+            self._pad,
+            max_new_tokens=max_new_tokens,
+            batch_size=len(stacked),
+            progress=progress,
+        )
+        return [reply.text for reply in replies]
+
+    def replies(
+        self,
+        embed: Embed | None,
+        prompts: Sequence[str],
+        token: int,
+        settled: Sequence[Settled] | None = None,
+        max_new_tokens: int = NEW_TOKENS,
+        batch_size: int = 8,
+        progress: Progress = silent,
+        images: Sequence[Image.Image] | None = None,
+    ) -> list[Reply]:
+        """See Responder; images are needed only without embed."""
+        embed = embed or (lambda rows: self.embeddings([images[i] for i in rows]))
+        tokens = self.vision.tokens
+        ids = {prompt: self._token_ids(prompt, tokens, max_new_tokens) for prompt in set(prompts)}
+        # rows of equal length go together: less padding
+        order = sorted(range(len(prompts)), key=lambda i: len(ids[prompts[i]]))
+        replies: list[Reply | None] = [None] * len(prompts)
+        total = len(prompts) * max_new_tokens
+        with self._lock:  # held for the whole run, or another thread could change the projector between two batches
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                watches = [Report(progress, start * max_new_tokens, len(rows), total)]
+                if settled is not None:
+                    watches.append(Enough([settled[i] for i in rows], self._text, max_new_tokens))
+                first = FirstLogit(token)
+                new = greedy(
+                    self.model,
+                    [ids[prompts[i]] for i in rows],
+                    embed(rows),
+                    pad=self._pad,
+                    eos=self._eos,
+                    max_new_tokens=max_new_tokens,
+                    watches=watches,
+                    first=first,
+                )
+                for i, written, logit in zip(rows, new, first.values, strict=True):
+                    replies[i] = Reply(self._text(written).strip(), logit)
+                progress(STAGE, (start + len(rows)) * max_new_tokens, total)
+        return replies
+
+    def _beside(self, name: str) -> bool:
+        return ".multi_modal_projector." not in name and ".vision_tower." not in name
+
+    def _token_ids(self, question: str, tokens: int, max_new_tokens: int) -> list[int]:
+        """The chat prompt as token ids, with `tokens` placeholders where the image goes."""
+        marker = self.processor.image_token
+        check_question(question, marker)
+        text = chat(question, marker, self.processor, self.label)
+        ids: list[int] = self.processor.tokenizer(text.replace(marker, marker * tokens))["input_ids"]
+        check_placed(ids.count(self.model.config.image_token_id), tokens, self.label)
+        self._check_room(ids, max_new_tokens)
+        return ids

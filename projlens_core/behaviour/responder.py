@@ -1,0 +1,180 @@
+"""A whole model that answers questions about images under any projector: what it is for every family."""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from PIL import Image
+from transformers import BaseImageProcessor, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+
+from projlens_core.activations.encoder import FamilyVision
+from projlens_core.activations.model import VisionModel
+from projlens_core.activations.tokens import image_tokens
+from projlens_core.behaviour.generate import Settled
+from projlens_core.cache import content_key
+from projlens_core.errors import InvalidInput
+from projlens_core.progress import Progress, silent
+from projlens_core.weights.projector import ProjectorWeights
+
+NEW_TOKENS = 30  # the paper's
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, or its beginning if it was stopped; and the logit of one token at the first answer position."""
+
+    text: str
+    logit: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What turns a question and an image into a model's inputs, where the library's own processor cannot be made."""
+
+    tokenizer: PreTrainedTokenizerBase
+    image_processor: BaseImageProcessor
+
+    @property
+    def chat_template(self) -> str | None:
+        """The tokenizer's, where a processor has its own."""
+        return self.tokenizer.chat_template
+
+
+Embed = Callable[[list[int]], torch.Tensor]  # numbers of rows → their image embeddings (rows, T, d)
+
+
+class Responder(ABC):
+    """A whole model that answers questions about images, greedily, under the projector it holds at the moment.
+
+    It may be shared between threads: one at a time answers, or holds a projector in place.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin | Parts,
+        vision: VisionModel | FamilyVision,
+        label: str,
+        device: torch.device,
+    ):
+        self.model, self.processor, self.vision, self.label, self.device = model, processor, vision, label, device
+        self._lock = threading.RLock()
+        self._eos = _eos_tokens(model)
+        self._pad = processor.tokenizer.pad_token_id if processor.tokenizer.pad_token_id is not None else self._eos[0]
+        # generate() fills unset options from here, and the checkpoint's may sample, penalise or force tokens
+        model.generation_config = GenerationConfig()
+
+    @abstractmethod
+    def projector(self, weights: ProjectorWeights) -> AbstractContextManager["Responder"]:
+        """Answer with this projector inside the block, and with the one before again after it.
+
+        Other threads wait. Raises InvalidInput for a projector that does not fit tower and language model.
+        """
+
+    @abstractmethod
+    def project(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Image embeddings of the projector in place: (n, T_in, d_vision) of what it reads → (n, T, d)."""
+
+    @abstractmethod
+    def replies(
+        self,
+        embed: Embed | None,
+        prompts: Sequence[str],
+        token: int,
+        settled: Sequence[Settled] | None = None,
+        max_new_tokens: int = NEW_TOKENS,
+        batch_size: int = 8,
+        progress: Progress = silent,
+        images: Sequence[Image.Image] | None = None,
+    ) -> list[Reply]:
+        """Answers to the prompts about the images, each only until it is settled[i], and the logit of `token` where
+        each begins.
+
+        embed gives the image embeddings of some rows, whichever projector made them, so that only one batch of them
+        need be in memory; without it they are those of the projector in place, which stays there until all are
+        answered. progress counts tokens, those of answers that end early included.
+        """
+
+    @abstractmethod
+    def _beside(self, name: str) -> bool:
+        """Whether the tensor of this name decides answers beside the projector and what the vision's key stands for."""
+
+    @cached_property
+    def key(self) -> str:
+        """What decides the answers beside projector, image and prompt: tower, language model, chat, precision."""
+        text_config = self.model.config.get_text_config().to_json_string()
+        parts: list[object] = [self.vision.key, str(self.model.dtype), self.processor.chat_template, self._eos]
+        parts += [sorted(self.processor.tokenizer.get_vocab().items()), text_config]
+        for name, tensor in sorted(self.model.state_dict().items()):
+            if self._beside(name):
+                parts += [name, tuple(tensor.shape), tensor.cpu().contiguous().view(torch.uint8).numpy().data]
+        return content_key(*parts)
+
+    def first_token(self, text: str) -> int:
+        """The token with which an answer begins that says nothing before `text`; InvalidInput if there is none."""
+        ids = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise InvalidInput(f"The text {text!r} makes no token; give one that the model could say.")
+        return ids[0]
+
+    def embeddings(self, images: Sequence[Image.Image], progress: Progress = silent) -> torch.Tensor:
+        """Image embeddings (n, T, d) of the projector in place, without newlines and separators, on the model's device
+        and in its precision.
+        """
+        return self.project(image_tokens(self.vision, images, progress))
+
+    def answers(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        max_new_tokens: int = NEW_TOKENS,
+        batch_size: int = 8,
+        progress: Progress = silent,
+    ) -> list[str]:
+        """One greedy answer for each image and its prompt, the same in any batch as alone, up to rounding.
+
+        progress counts tokens, those of answers that end early included.
+        """
+        if len(images) != len(prompts):
+            raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
+        replies = self.replies(None, prompts, self._pad, None, max_new_tokens, batch_size, progress, images)
+        return [reply.text for reply in replies]
+
+    def under_each(
+        self,
+        projectors: Sequence[ProjectorWeights],
+        images: Sequence[Image.Image],
+        prompt: str,
+        max_new_tokens: int,
+        progress: Progress,
+    ) -> list[str]:
+        """Answers to one prompt, image by image under the first projector, then under the next."""
+        said = []
+        for weights in projectors:
+            with self.projector(weights):
+                said += self.answers(images, [prompt] * len(images), max_new_tokens, progress=progress)
+        return said
+
+    def _text(self, written: list[int]) -> str:
+        return self.processor.tokenizer.decode(written, skip_special_tokens=True)
+
+    def _check_room(self, ids: list[int], max_new_tokens: int) -> None:
+        """InvalidInput for a prompt that leaves no room for an answer."""
+        room = self.model.config.get_text_config().max_position_embeddings - max_new_tokens
+        if len(ids) > room:
+            raise InvalidInput(f"The question makes a prompt of {len(ids)} tokens, and there is room for {room}.")
+
+
+def _eos_tokens(model: PreTrainedModel) -> list[int]:
+    """The tokens that end an answer, as the checkpoint's generation config or else its text config says."""
+    found = model.generation_config.eos_token_id
+    found = model.config.get_text_config().eos_token_id if found is None else found
+    tokens = found if isinstance(found, list) else [found]
+    vocabulary = model.config.get_text_config().vocab_size
+    if not tokens or not all(isinstance(token, int) and 0 <= token < vocabulary for token in tokens):
+        raise InvalidInput(f"The model's end-of-text token is {found!r}, expected one or more below {vocabulary}.")
+    return tokens
