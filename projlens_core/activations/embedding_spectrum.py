@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from projlens_core.activations.bootstrap import LEVELS, MIN_IMAGES, resample_counts
 from projlens_core.activations.direction import Direction
-from projlens_core.activations.norm_shift import LEVELS, MIN_IMAGES, resample_counts
 from projlens_core.errors import InvalidInput
 
 RESAMPLES = 1000

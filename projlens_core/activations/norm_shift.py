@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-MIN_IMAGES = 5  # below it the images are too few to be resampled
-LEVELS = (0.025, 0.975)
+from projlens_core.activations.bootstrap import LEVELS, MIN_IMAGES, resample_counts
+
 PAIRS = 50_000  # of tokens, for a robust slope: its error from drawing pairs is then far below its interval
 OUTLYING = 3.5
 NormAxis = Literal["input", "output"]  # of the projector: ‖h‖ or ‖E_base‖
@@ -155,13 +155,6 @@ def outliers(norms: torch.Tensor, shift: torch.Tensor, fit: RobustFit) -> Outlie
     found = np.flatnonzero(np.abs(score) > OUTLYING)
     found = found[np.argsort(-np.abs(score[found]), kind="stable")]
     return Outliers(found // tokens, found % tokens, score[found])
-
-
-def resample_counts(units: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each unit stands in each bootstrap resample: (resamples, units) float64, each row summing to units."""
-    drawn = np.random.default_rng(seed).integers(0, units, (resamples, units))
-    places = drawn + units * np.arange(resamples)[:, None]  # one bin per resample and unit
-    return np.bincount(places.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)
 
 
 def _flat(norms: torch.Tensor, shift: torch.Tensor) -> tuple[int, int, np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from projlens_core.activations.norm_shift import resample_counts
+from projlens_core.activations.bootstrap import LEVELS, resample_counts
 from projlens_core.activations.separation import Separation, separation
 from projlens_core.errors import InvalidInput
 
@@ -109,7 +109,7 @@ def gain(one: Separability, other: Separability, seed: int = 0) -> Gain:
         return Gain(difference, float("nan"), float("nan"))
     counts = resample_counts(n, RESAMPLES, seed)  # (resamples, n)
     drawn = np.einsum("rt,tc,rc->r", counts, after - before, counts, optimize=True) / n**2
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    low, high = np.quantile(drawn, LEVELS)
     return Gain(difference, float(low), float(high))
 
 

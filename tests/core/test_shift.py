@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from projlens_core.activations.bootstrap import resample_counts
 from projlens_core.activations.direction import along
-from projlens_core.activations.norm_shift import RobustFit, norm_shift, outliers, resample_counts, robust_fit
+from projlens_core.activations.norm_shift import RobustFit, norm_shift, outliers, robust_fit
 from projlens_core.activations.separation import separation
 from projlens_core.activations.shift import (
     analyse,
