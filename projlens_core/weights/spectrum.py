@@ -12,6 +12,7 @@ from projlens_core.errors import InvalidInput
 from projlens_core.weights.stored import is_finite
 
 _SMALL = 1024  # shorter side up to which torch.linalg.svdvals in float64 is quick, some 0.5 s at most
+_ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class Spectrum:
 def spectrum(matrix: torch.Tensor) -> Spectrum:
     """All singular values of a (rows, cols) matrix, exactly; InvalidInput if it is not 2-D, empty or not finite.
 
-    In float64 up to _SMALL, beyond it in float32: at 4096 × 4096 that takes half the time and a quarter of the memory
-    of eigenvalues of a Gram matrix in float64, and is off by 1.5e-6 of σ₁, some ten times what rounding the weights
-    to float32 leaves and a hundredth of what rounding them to 16 bits does.
+    Always in float64, whatever the weights' dtype: up to _SMALL by torch.linalg.svdvals; beyond it as square roots of
+    the eigenvalues of the Gram matrix. Squaring loses half of the digits, and half of float64's leave an error of
+    1e-7 of σ₁ at the very bottom of the spectrum and of 1e-12 where σ is 1 % of σ₁: better than svdvals in float32
+    (1e-6 throughout), which took 19 CPU seconds at 4096 × 4096 where this took 7.
     """
     values = _singular_values(finite_matrix(matrix))
     squares = values**2
@@ -61,10 +63,16 @@ def finite_matrix(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def _singular_values(matrix: torch.Tensor) -> np.ndarray:
-    """All singular values, descending, float64."""
-    if min(matrix.shape) > _SMALL:
-        return torch.linalg.svdvals(matrix.float()).double().numpy()
+    """All singular values, descending, float64. Scaled to entries ≤ 1, as squares may leave the range of floats."""
     scale = max(matrix.max().item(), -matrix.min().item())
     if scale == 0:
         return np.zeros(min(matrix.shape))
-    return torch.linalg.svdvals(matrix.double() / scale).numpy() * scale
+    if min(matrix.shape) <= _SMALL:
+        return torch.linalg.svdvals(matrix.double() / scale).numpy() * scale
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    gram = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64)
+    for rows in tall.split(_ROWS_AT_ONCE):  # the whole matrix in float64 would take as much again as the result
+        part = rows.double() / scale
+        gram.addmm_(part.T, part)
+    squares = torch.linalg.eigvalsh(gram).flip(0).clamp_min(0)  # rounding may leave a zero just below zero
+    return squares.sqrt().numpy() * scale

@@ -54,14 +54,14 @@ def test_large_and_small_matrices_take_the_same_values(shape, monkeypatch):
     exact = torch.linalg.svdvals(matrix.double()).numpy()
     np.testing.assert_allclose(spectrum(matrix).values, exact, rtol=1e-12)
     monkeypatch.setattr(module, "_SMALL", 0)  # force the way of large matrices
-    np.testing.assert_allclose(spectrum(matrix).values, exact, atol=2e-6 * exact[0])
+    np.testing.assert_allclose(spectrum(matrix).values, exact, rtol=1e-9)
 
 
-def test_null_space_of_a_large_matrix_stays_below_what_float32_resolves(monkeypatch):
+def test_null_space_of_a_large_matrix_stays_far_below_float32(monkeypatch):
     monkeypatch.setattr(module, "_SMALL", 0)
     low = (random(48, 3, seed=1) @ random(3, 32, seed=2)).double()
     values = spectrum(low).values
-    assert (values[3:] <= 2e-6 * values[0]).all()
+    assert (values[3:] <= 1e-7 * values[0]).all()
     assert (values >= 0).all()
 
 
