@@ -11,14 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from projlens_core.activations.direction import Direction, ShiftSum
+from projlens_core.activations.direction import Direction, ShiftSum, random_squared_cosines
 from projlens_core.weights.delta import Delta
 from projlens_core.weights.projector import as_module
 from projlens_core.weights.triplets import leading
 
 RANKS = 30  # components of each ΔW that are followed, as many as the paper's spectra show
 SAMPLED_TOKENS = 256  # over which a Jacobian is averaged
-NULL_DRAWS = 10_000
 TOGETHER = "all ΔW together"
 
 
@@ -93,7 +92,7 @@ def agreement(reach: Reach, directions: Mapping[str, Direction], shift: ShiftSum
         angles[name] = _degrees(_summed(cosines**2)[reach.sizes])
     rng = np.random.default_rng(seed)
     # a small angle is a large cosine
-    chance = [_degrees(np.quantile(_random_cosines(rng, m, width), (0.975, 0.5))) for m in reach.sizes]
+    chance = [_degrees(np.quantile(random_squared_cosines(rng, m, width), (0.975, 0.5))) for m in reach.sizes]
     low, median = np.array(chance).T  # (K,) each
     return Agreement(
         reach=reach,
@@ -108,13 +107,6 @@ def agreement(reach: Reach, directions: Mapping[str, Direction], shift: ShiftSum
 def _summed(values: np.ndarray) -> np.ndarray:
     """Sums of the first 0, 1, 2, … values."""
     return np.concatenate([[0.0], np.cumsum(values)])
-
-
-def _random_cosines(rng: np.random.Generator, dimensions: int, width: int) -> np.ndarray:
-    """Squared cosines between random directions in `width` dimensions and any span of `dimensions`."""
-    if dimensions in (0, width):
-        return np.full(1, dimensions / width)
-    return rng.beta(dimensions / 2, (width - dimensions) / 2, NULL_DRAWS)
 
 
 def _degrees(squared_cosines: np.ndarray) -> np.ndarray:

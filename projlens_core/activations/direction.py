@@ -13,6 +13,7 @@ NO_SHIFT = (
     "Base and suspect give the same embedding for every token, so there is no drift direction; "
     "compare two projectors that differ."
 )
+NULL_DRAWS = 10_000  # random directions that stand for chance
 ROWS_AT_ONCE = 8192  # rows upcast to float64 at a time: 256 MB for embeddings of width 4096
 
 
@@ -132,6 +133,13 @@ def direction_cosine(a: Direction | torch.Tensor, b: Direction | torch.Tensor) -
     """
     u, v = (x.vector if isinstance(x, Direction) else x for x in (a, b))
     return float(torch.nn.functional.cosine_similarity(u.double(), v.double(), dim=0))
+
+
+def random_squared_cosines(rng: np.random.Generator, dimensions: int, width: int) -> np.ndarray:
+    """Squared cosines between random directions in `width` dimensions and any span of `dimensions` of them."""
+    if dimensions in (0, width):
+        return np.full(1, dimensions / width)
+    return rng.beta(dimensions / 2, (width - dimensions) / 2, NULL_DRAWS)
 
 
 def _direction(

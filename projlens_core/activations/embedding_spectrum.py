@@ -7,11 +7,10 @@ import numpy as np
 import torch
 
 from projlens_core.activations.bootstrap import LEVELS, MIN_IMAGES, resample_counts
-from projlens_core.activations.direction import Direction
+from projlens_core.activations.direction import Direction, random_squared_cosines
 from projlens_core.errors import InvalidInput
 
 RESAMPLES = 1000
-CHANCE_DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -77,5 +76,5 @@ def own_cosines(spectrum: EmbeddingSpectrum, universal: Direction) -> np.ndarray
 
 def chance_cosine(width: int, seed: int = 0) -> float:
     """|cos| that 97.5 % of random directions in `width` dimensions stay below, whatever they are held against."""
-    squared = np.random.default_rng(seed).beta(0.5, (width - 1) / 2, CHANCE_DRAWS) if width > 1 else np.ones(1)
+    squared = random_squared_cosines(np.random.default_rng(seed), 1, width)
     return float(np.sqrt(np.quantile(squared, LEVELS[1])))
