@@ -6,6 +6,8 @@ chunk, two d × d sums, and for each image its drift direction, its singular val
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import torch
@@ -78,7 +80,7 @@ def set_shift(
                 few.append(tokens[:JACOBIAN_IMAGES])
             own[condition] += [drift_direction(image, "image") for image in delta_e]
             sums[condition].add(delta_e)
-    everything = sum(list(sums.values())[1:], next(iter(sums.values())))
+    everything = reduce(add, sums.values())
     universal = everything.direction("universal")
 
     conditions = {}
