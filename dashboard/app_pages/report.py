@@ -185,6 +185,7 @@ def _exhibits(record: Record, *, foreign: bool) -> None:
         required=True,
         format_func=lambda key: components.plain(by_key[key].title),
         label_visibility="collapsed",
+        wrap=True,
     )
     exhibit = by_key[key]
     st.text(exhibit.question)
