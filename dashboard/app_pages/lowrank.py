@@ -142,8 +142,8 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
     found = lowrank_results.known(opened, wanted)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         run = st.button("Fill the grid", type="primary", icon=":material/play_arrow:")
-        stop = st.empty()
-        st.caption(_cost(opened, wanted, found))
+        stop, cost = st.empty(), st.empty()
+    cost.caption(_cost(opened, wanted, found))
     waiting = st.container()
     cards, drawn = st.empty(), st.empty()
     _draw(cards, drawn, opened, wanted, found)
@@ -156,6 +156,7 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
                 closing(lowrank_results.filled(opened, wanted, progress)) as cells,
             ):
                 for found in cells:
+                    cost.caption(_cost(opened, wanted, found))
                     _draw(cards, drawn, opened, wanted, found)
         except ProjLensError as error:
             with waiting:

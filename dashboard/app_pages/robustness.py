@@ -98,11 +98,8 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
     found = robustness_results.known(opened, wanted)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         run = st.button("Try the changes", type="primary", icon=":material/play_arrow:")
-        stop = st.empty()
-        st.caption(
-            f"{len(found)} of {len(wanted.changes)} tried on {len(wanted.choice.pictures)} pictures, by shift: no "
-            "language model is asked."
-        )
+        stop, count = st.empty(), st.empty()
+    count.caption(_count(wanted, found))
     if run:
         stop.button("Stop", icon=":material/stop:", on_click=state.stop)
         try:
@@ -116,6 +113,7 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
             components.failure(error, "The changes were not all tried")
         stop.empty()
         found = robustness_results.known(opened, wanted)
+        count.caption(_count(wanted, found))
     elif state.stopped():
         st.caption("Stopped. What was tried is kept: trying goes on from there.")
     if not found:
@@ -134,6 +132,14 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
     for note in exhibits.notes(found):
         st.text(note)
     return found
+
+
+def _count(wanted: Wanted, found: Sequence[Tried]) -> str:
+    """How many of the changes were tried, and how."""
+    return (
+        f"{len(found)} of {len(wanted.changes)} tried on {len(wanted.choice.pictures)} pictures, by shift: no "
+        "language model is asked."
+    )
 
 
 def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:

@@ -34,6 +34,8 @@ def test_nothing_is_tried_before_it_is_asked_for(robustness):
 def test_every_change_has_its_figures_beside_the_controls(robustness):
     press(robustness, "Try the changes")
     assert not robustness.exception
+    wanted = 1 + len(LEVELS["quality"])
+    assert any(f"{wanted} of {wanted} tried on 2 pictures" in c.value for c in robustness.caption)
     assert set(tried(robustness)) == {ORIGINAL, *(Change(quality=q) for q in LEVELS["quality"])}
     assert titles(robustness) == ["Told from clean, by change", "What the trigger adds to the shift, by change"]
     assert any("Changes still told from clean" in m.label for m in robustness.metric)
