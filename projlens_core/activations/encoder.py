@@ -17,11 +17,12 @@ from transformers import (
 
 from projlens_core.activations.layout import TokenMap, in_reading_order
 from projlens_core.activations.plans import NO_PLAN, PLANS, Picture, Plan
-from projlens_core.activations.tower import FLOATS
+from projlens_core.activations.tower import check_complete, read_finite
 from projlens_core.cache import content_key
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.checkpoint import Checkpoint
-from projlens_core.weights.families import Family, bare, listed, match
+from projlens_core.weights.families import Family, bare, match
+from projlens_core.weights.stored import FLOATS
 
 MAX_ASPECT = 100  # a longer and thinner image is scaled to an enormous one, or refused by the processor
 MAX_PIXELS = 2**24  # that one image may be scaled up to
@@ -164,13 +165,8 @@ def load_without_text(
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InvalidInput(f"The vision tower of {checkpoint.label} cannot be loaded: {reason}") from error
-    missing = sorted(name for name in info["missing_keys"] if not any(part in name for part in _TEXT))
-    unknown = sorted(info["unexpected_keys"])
-    if missing or unknown:
-        said = [f"lacks {listed(missing)}"] * bool(missing) + [f"has {listed(unknown)} besides"] * bool(unknown)
-        raise InvalidInput(
-            f"The vision tower of {checkpoint.label} is not the one its config describes: it {' and '.join(said)}."
-        )
+    missing = {name for name in info["missing_keys"] if not any(part in name for part in _TEXT)}
+    check_complete(missing, set(info["unexpected_keys"]), checkpoint.label)
     return model.model.requires_grad_(False).eval()
 
 
@@ -180,10 +176,7 @@ def _read(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor
             f"{checkpoint.label} stores {name} as {checkpoint.info(name).dtype}, expected {', '.join(FLOATS)}; "
             "give the checkpoint before quantisation."
         )
-    tensor = checkpoint.read(name).to(dtype)
-    if not torch.isfinite(tensor).all():
-        raise InvalidInput(f"{name} of {checkpoint.label} holds NaN or infinity; such a tower cannot be run.")
-    return tensor
+    return read_finite(checkpoint, name, dtype)
 
 
 def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:

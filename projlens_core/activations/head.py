@@ -15,9 +15,9 @@ from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.families import listed
+from projlens_core.weights.stored import FLOATS, is_finite
 
 ROWS_AT_ONCE = 16_384  # of a table, upcast to float32 at a time: 256 MB at width 4096
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
 # All the places where transformers, old and new, and the original LLaVA keep the text model inside a checkpoint.
 _TEXT = r"(?:model\.)?(?:language_model\.|text_model\.)?(?:model\.)?"
 _NAMES = {
@@ -184,15 +184,15 @@ def _only(checkpoint: Checkpoint, what: str, *, required: bool = True) -> str | 
 
 def _read(checkpoint: Checkpoint, name: str, dimensions: int) -> torch.Tensor:
     info = checkpoint.info(name)
-    if info.dtype not in _FLOATS:
+    if info.dtype not in FLOATS:
         raise Unsupported(
-            f"{checkpoint.label} stores {name} as {info.dtype}, expected {', '.join(_FLOATS)}; "
+            f"{checkpoint.label} stores {name} as {info.dtype}, expected {', '.join(FLOATS)}; "
             "give the checkpoint before quantisation."
         )
     if len(info.shape) != dimensions or 0 in info.shape:
         raise InvalidInput(f"{name} of {checkpoint.label} has shape {info.shape}, expected {dimensions} dimensions.")
     tensor = checkpoint.read(name)
-    if not all(torch.isfinite(rows).all() for rows in tensor.split(ROWS_AT_ONCE)):
+    if not is_finite(tensor):
         raise InvalidInput(f"{name} of {checkpoint.label} holds NaN or infinity; no lens can read with it.")
     return tensor
 

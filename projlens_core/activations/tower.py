@@ -1,5 +1,7 @@
 """Builds a vision tower from a checkpoint that nobody vouches for, reading its tensors and no others."""
 
+from collections.abc import Set
+
 import torch
 from torch import nn
 from transformers import AutoModel, LlavaConfig
@@ -7,8 +9,8 @@ from transformers import AutoModel, LlavaConfig
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import listed
+from projlens_core.weights.stored import FLOATS, is_finite
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
 POSITIONS = "position_ids"  # 0, 1, 2, …: no weight, though old releases store it
 
 
@@ -23,15 +25,9 @@ def load_tower(checkpoint: Checkpoint, config: LlavaConfig, dtype: torch.dtype) 
         tower = AutoModel.from_config(config.vision_config, attn_implementation="sdpa")
     wanted = tower.state_dict()
     stored = _stored_names(checkpoint, nested=any(name.startswith("vision_model.") for name in wanted))
-    missing = sorted(wanted.keys() - stored.keys())
-    unknown = sorted(stored[name] for name in stored.keys() - wanted.keys())
-    if missing or unknown:
-        said = [f"lacks {listed(missing)}"] * bool(missing) + [f"has {listed(unknown)} besides"] * bool(unknown)
-        raise InvalidInput(
-            f"The vision tower of {checkpoint.label} is not the one its config describes: it {' and '.join(said)}."
-        )
+    check_complete(wanted.keys() - stored.keys(), {stored[n] for n in stored.keys() - wanted.keys()}, checkpoint.label)
     _check_shapes(checkpoint, {stored[name]: tuple(tensor.shape) for name, tensor in wanted.items()})
-    tensors = {name: _read(checkpoint, stored[name], dtype) for name in wanted}
+    tensors = {name: read_finite(checkpoint, stored[name], dtype) for name in wanted}
     tower.load_state_dict(tensors, strict=True, assign=True)
     _fill_positions(tower, checkpoint.label)
     return tower.requires_grad_(False).eval()
@@ -74,9 +70,18 @@ def _check_shapes(checkpoint: Checkpoint, wanted: dict[str, tuple[int, ...]]) ->
         )
 
 
-def _read(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor:
+def check_complete(missing: Set[str], unknown: Set[str], label: str) -> None:
+    """InvalidInput if tensors that the config describes are missing, or others are stored that it does not."""
+    said = [f"lacks {listed(sorted(missing))}"] if missing else []
+    said += [f"has {listed(sorted(unknown))} besides"] if unknown else []
+    if said:
+        raise InvalidInput(f"The vision tower of {label} is not the one its config describes: it {' and '.join(said)}.")
+
+
+def read_finite(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor:
+    """One tensor in `dtype`; InvalidInput if it holds NaN or infinity in that."""
     tensor = checkpoint.read(name).to(dtype)
-    if not torch.isfinite(tensor).all():
+    if not is_finite(tensor):
         raise InvalidInput(f"{name} of {checkpoint.label} holds NaN or infinity; such a tower cannot be run.")
     return tensor
 
