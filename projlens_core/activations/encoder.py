@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from projlens_core.activations.layout import TokenMap, in_reading_order
+from projlens_core.activations.model import PROBE_SIZE, check_aspect
 from projlens_core.activations.plans import NO_PLAN, PLANS, Picture, Plan
 from projlens_core.activations.tower import check_complete, read_finite
 from projlens_core.cache import content_key
@@ -24,9 +25,7 @@ from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, bare, match
 from projlens_core.weights.stored import FLOATS
 
-MAX_ASPECT = 100  # a longer and thinner image is scaled to an enormous one, or refused by the processor
 MAX_PIXELS = 2**24  # that one image may be scaled up to
-PROBE_SIZE = (640, 426)  # px
 TOWERS = ("vision_tower.", "vision_model.", "visual.")  # where models keep what runs before the projector
 _TEXT = ("language_model.", "text_model.", "lm_head.")  # and where what runs after it
 SLACK = 1.05  # of parameters that a config may describe beyond those that are stored
@@ -98,10 +97,7 @@ class FamilyVision:
 
     def prepared(self, image: Image.Image) -> Picture:
         """The image as the family's processor makes it; InvalidInput if that fails."""
-        if max(image.size) > MAX_ASPECT * min(image.size):
-            raise InvalidInput(
-                f"An image of {image.width} × {image.height} px is too long and thin for a vision tower; crop it."
-            )
+        check_aspect(image)
         try:
             inputs = self.processor(images=[image], return_tensors="pt", **self.plan.options(self.model.config))
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError, OSError) as error:

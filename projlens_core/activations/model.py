@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from projlens_core.activations.encoder import FamilyVision
 
 PROBE_SIZE = (640, 426)  # px, not square: preprocessing must turn any image into one size
-MAX_ASPECT = 100  # CLIP scales the short side to size first, which makes a huge image of a long thin one
+MAX_ASPECT = 100  # a longer and thinner image is scaled to an enormous one, or refused by the processor
 
 
 class VisionModel:
@@ -69,10 +69,7 @@ class VisionModel:
 
     def _pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
         for image in images:
-            if max(image.size) > MAX_ASPECT * min(image.size):
-                raise InvalidInput(
-                    f"An image of {image.width} × {image.height} px is too long and thin for a vision tower; crop it."
-                )
+            check_aspect(image)
         return self.processor(images=[image.convert("RGB") for image in images], return_tensors="pt")["pixel_values"]
 
     def _check_preprocessing(self) -> None:
@@ -100,6 +97,14 @@ class VisionModel:
         for name, tensor in sorted(self.tower.state_dict().items()):
             parts += [name, tuple(tensor.shape), tensor.cpu().contiguous().view(torch.uint8).numpy().data]
         return content_key(*parts)
+
+
+def check_aspect(image: Image.Image) -> None:
+    """InvalidInput for an image more than a hundred times as long as wide."""
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise InvalidInput(
+            f"An image of {image.width} × {image.height} px is too long and thin for a vision tower; crop it."
+        )
 
 
 def load_vision(source: Source | str, device: torch.device | str | None = None) -> "VisionModel | FamilyVision":
