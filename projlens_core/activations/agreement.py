@@ -14,6 +14,7 @@ import torch
 from projlens_core.activations.direction import Direction, ShiftSum, random_squared_cosines
 from projlens_core.weights.delta import Delta
 from projlens_core.weights.projector import as_module
+from projlens_core.weights.spectrum import numerical_zero
 from projlens_core.weights.triplets import leading
 
 RANKS = 30  # components of each ΔW that are followed, as many as the paper's spectra show
@@ -116,8 +117,7 @@ def _degrees(squared_cosines: np.ndarray) -> np.ndarray:
 def _left_vectors(matrix: torch.Tensor, ranks: int) -> torch.Tensor:
     """The left singular vectors (rows, K) of the strongest components, of which rounding makes none."""
     found = leading(matrix, min(ranks, *matrix.shape))
-    rounding = max(matrix.shape) * torch.finfo(torch.float32).eps * found.values[0]
-    return found.u[:, : int((found.values > rounding).sum())]
+    return found.u[:, : int((found.values > numerical_zero(matrix.shape, float(found.values[0]))).sum())]
 
 
 def _pushed(

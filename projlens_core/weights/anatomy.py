@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from projlens_core.progress import Progress, silent
 from projlens_core.weights.delta import Delta
 from projlens_core.weights.noise import BulkEdge, NoiseEdge, bulk_edge, noise_edge
-from projlens_core.weights.spectrum import Spectrum, spectrum
+from projlens_core.weights.spectrum import Spectrum, numerical_zero, spectrum
 from projlens_core.weights.triplets import Triplets, leading
-
-_EPS = 2.0**-23  # of float32; what is below max(shape) · _EPS · σ₁ is rounding, as for numpy.linalg.matrix_rank
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Anatomy:
         """At most k leading triplets of the matrix `name`, without those that rounding makes; None if none is left."""
         values = self.spectra[name].values
         tensor = next(tensor for tensor in self.delta.matrices if tensor.name == name)
-        k = min(k, int((values > max(tensor.shape) * _EPS * values[0]).sum()))
+        k = min(k, int((values > numerical_zero(tensor.shape, float(values[0]))).sum()))
         return leading(tensor.delta, k, exact=exact) if k else None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from projlens_core.weights.spectrum import Spectrum, finite_matrix, spectrum
+from projlens_core.weights.spectrum import Spectrum, finite_matrix, numerical_zero, spectrum
 
 _LANCZOS_STEPS = 40  # relative error of σ₁ of pure noise, the hardest case, below 1e-4 at 4096 × 4096
 _NULL_ENTRIES = 2**22  # entries to shuffle in all: the larger the matrix, the less its shuffles differ
@@ -77,7 +77,7 @@ def noise_edge(matrix: torch.Tensor, seed: int = 0, known: Spectrum | None = Non
     mean = float(np.mean([_largest(_shuffled(matrix, generator), generator) for _ in range(shuffles)]))
     deviations = 3 * math.sqrt(1 + 1 / shuffles)  # the mean of a few shuffles varies too
     full = mean * (1 + deviations * _relative_deviation(*matrix.shape))
-    rounding = _rounding(matrix.shape, math.sqrt(squares[0]))
+    rounding = numerical_zero(matrix.shape, math.sqrt(squares[0]))
     spikes, edge = 0, full
     while spikes < len(squares) and squares[spikes] > edge**2:
         spikes += 1
@@ -109,7 +109,7 @@ def bulk_edge(values: np.ndarray, shape: tuple[int, int]) -> BulkEdge | None:
             return None
         misfit = float(np.abs(observed - deviation * law).max() / (deviation * top))
         edge = deviation * top * (1 + 3 * _relative_deviation(*shape))
-        edge = max(edge, _rounding(shape, float(values[0])))
+        edge = max(edge, numerical_zero(shape, float(values[0])))
         beyond = int((values > edge).sum())
         if beyond <= spikes:
             return BulkEdge(edge, beyond, deviation, misfit)
@@ -139,11 +139,6 @@ def _relative_deviation(rows: int, cols: int) -> float:
     """Standard deviation of σ₁ of a noise matrix, as a share of σ₁."""
     r, c = math.sqrt(rows), math.sqrt(cols)
     return _TW_DEVIATION * 0.5 * (1 / r + 1 / c) ** (1 / 3) / (r + c)
-
-
-def _rounding(shape: tuple[int, int], largest: float) -> float:
-    """What rounding of float32 entries alone leaves, as numpy.linalg.matrix_rank draws the line."""
-    return max(shape) * float(np.finfo(np.float32).eps) * largest
 
 
 def _largest(matrix: torch.Tensor, generator: torch.Generator) -> float:

@@ -62,6 +62,14 @@ def finite_matrix(matrix: torch.Tensor) -> torch.Tensor:
     return matrix.detach().cpu()
 
 
+def numerical_zero(shape: tuple[int, ...], largest: float) -> float:
+    """The σ that rounding of float32 entries alone leaves in a matrix with σ₁ `largest`.
+
+    As numpy.linalg.matrix_rank draws the line: the longer side times the machine epsilon times σ₁.
+    """
+    return max(shape) * float(np.finfo(np.float32).eps) * largest
+
+
 def _singular_values(matrix: torch.Tensor) -> np.ndarray:
     """All singular values, descending, float64. Scaled to entries ≤ 1, as squares may leave the range of floats."""
     scale = max(matrix.max().item(), -matrix.min().item())
