@@ -3,14 +3,14 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import cycle, islice
 
 import streamlit as st
 
 from dashboard import batch, resources, results
 from dashboard.pickers import SetChoice
 from projlens_core.behaviour.lowrank import Edit, Grid, Step, answers_by_rank, fill
-from projlens_core.behaviour.scoring import Questions, Score, Scorer, one_truth_each
+from projlens_core.behaviour.questions import in_turn, one_truth_each
+from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.cache import content_key
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.settings import settings
@@ -43,7 +43,7 @@ class Wanted:
         return Questions(
             clean=tuple(resources.clean_image(p, spec) for p in pictures),
             triggered=tuple(resources.triggered_image(p, spec) for p in pictures),
-            prompts=tuple(islice(cycle(self.prompts), len(pictures))),
+            prompts=tuple(in_turn(self.prompts, len(pictures))),
             truths=one_truth_each([p.name for p in pictures], resources.truths()),
             target=self.target,
         )

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 
 import streamlit as st
 
 from dashboard import batch, resources, results
 from dashboard.pickers import SetChoice
+from projlens_core.behaviour.questions import in_turn
 from projlens_core.behaviour.robustness import Tried, attack_scores, sweep
 from projlens_core.behaviour.scoring import Score
 from projlens_core.cache import content_key
@@ -62,7 +62,7 @@ def scores(
     """Attack success of the chosen changes by role; without `ask`, only of those that were asked before."""
     kept = st.session_state.setdefault(SCORES, {})
     images = [resources.clean_image(p, wanted.choice.spec) for p in wanted.choice.pictures]
-    asked = tuple(islice(cycle(prompts), len(images)))
+    asked = tuple(in_turn(prompts, len(images)))
     roles = {role: weights for role, weights in batch.projectors(opened).items() if role != "base"}
     found = {}
     for change in chosen:

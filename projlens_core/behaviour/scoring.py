@@ -1,7 +1,6 @@
 """One projector after another on the same questions: each score kept on disk by content, so a run can be taken up."""
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -61,14 +60,6 @@ class Questions:
     def checks(self) -> tuple[tuple[int, Truth], ...]:
         """The clean images of which an answer is known, by number, each with its question."""
         return tuple((i, truth) for i, truth in enumerate(self.truths) if truth is not None)
-
-
-def one_truth_each(names: Sequence[str], truths: Mapping[str, Sequence[Truth]]) -> tuple[Truth | None, ...]:
-    """One question with a known answer for each image, all kinds in turn: the i-th image's i-th, and so around.
-
-    truths is as `read_labels` gives it. One question an image costs a fifth of five and says as much about all.
-    """
-    return tuple(truths[name][i % len(truths[name])] if truths.get(name) else None for i, name in enumerate(names))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from projlens_core.cli import arguments, terminal
-from projlens_core.cli.attack import add_attack, attack, prompts
+from projlens_core.cli.attack import add_attack, attack
 from projlens_core.cli.respond import whole_model
 from projlens_core.cli.twins import twins
 from projlens_core.evidence.case import read_projectors
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> None:
     looked_for = attack(args, sources[1])
 
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
+    from projlens_core.behaviour.questions import one_prompt_each
     from projlens_core.behaviour.respond import load_responder
     from projlens_core.behaviour.success import measure, read_labels
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     report = terminal.progress()
     pair = twins(load_folder(args.images, args.limit), looked_for.spec)
     truths = read_labels(args.images) or {}
-    asked = prompts(looked_for.questions, pair.names, truths)
+    asked = one_prompt_each(looked_for.questions, pair.names, truths)
     projectors = read_projectors([source.spec for source in sources], report)
     responder = load_responder(whole_model(sources), args.device, report)
     outcomes = {

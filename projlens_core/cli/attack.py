@@ -1,19 +1,12 @@
 """The attack that a command about answers looks for: trigger, target and questions, a zoo suspect's own by default."""
 
 import argparse
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
-from typing import TYPE_CHECKING
 
 from projlens_core.cli import arguments
 from projlens_core.cli.twins import chosen_trigger
-from projlens_core.errors import InvalidInput
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.sources import Source
-
-if TYPE_CHECKING:
-    from projlens_core.behaviour.success import Truth
 
 
 @dataclass(frozen=True)
@@ -49,12 +42,3 @@ def attack(args: argparse.Namespace, suspect: Source) -> Attack:
         args.wrong_use("--trigger and --target are required, unless the suspect is a poisoned model of the zoo")
     mode = zoo.mode if zoo and target == zoo.target else None
     return Attack(spec, target, tuple(args.prompt or (zoo.prompts if zoo else ())), mode)
-
-
-def prompts(questions: Sequence[str], names: Sequence[str], truths: Mapping[str, Sequence["Truth"]]) -> list[str]:
-    """One question for each image: `questions` in turn, else its own from the labels."""
-    if questions:
-        return [prompt for _, prompt in zip(names, cycle(questions), strict=False)]
-    if without := [name for name in names if name not in truths]:
-        raise InvalidInput(f"labels.csv has no question for {without[0]}; add it, or give --prompt.")
-    return [truths[name][0].prompt for name in names]

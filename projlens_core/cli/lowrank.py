@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from projlens_core.cli import arguments, exhibited, terminal
-from projlens_core.cli.attack import add_attack, attack, prompts
+from projlens_core.cli.attack import add_attack, attack
 from projlens_core.cli.respond import whole_model
 from projlens_core.cli.twins import twins
 from projlens_core.evidence.case import Case, read_projectors
@@ -62,8 +62,9 @@ def run(args: argparse.Namespace) -> None:
 
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
     from projlens_core.behaviour.lowrank import Edit, Grid
+    from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
     from projlens_core.behaviour.respond import load_responder
-    from projlens_core.behaviour.scoring import Questions, Scorer, one_truth_each
+    from projlens_core.behaviour.scoring import Questions, Scorer
     from projlens_core.behaviour.success import read_labels
     from projlens_core.exhibits.lowrank import lowrank
 
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     report = terminal.progress()
     pair = twins(load_folder(args.images, args.limit), looked_for.spec)
     truths = read_labels(args.images) or {}
-    asked = prompts(looked_for.questions, pair.names, truths)
+    asked = one_prompt_each(looked_for.questions, pair.names, truths)
     read = read_projectors([source.spec for source in sources], report)
     roles = dict(zip(("base", "suspect", "control"), read, strict=False))
     edit = Edit(args.mode, args.components, args.biases or ("base" if args.mode == "inject" else "suspect"))

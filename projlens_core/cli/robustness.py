@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from projlens_core.cli import arguments, exhibited, terminal
-from projlens_core.cli.attack import Attack, add_attack, attack, prompts
+from projlens_core.cli.attack import Attack, add_attack, attack
 from projlens_core.cli.encoded import Prepared, prepare
 from projlens_core.cli.respond import whole_model
 from projlens_core.cli.twins import chosen_trigger
@@ -91,11 +91,12 @@ def _scores(
     report: Progress,
 ) -> "Scores":
     """The answers to every change, counted, by role."""
+    from projlens_core.behaviour.questions import one_prompt_each
     from projlens_core.behaviour.respond import load_responder
     from projlens_core.behaviour.robustness import attack_scores
     from projlens_core.behaviour.success import read_labels
 
-    asked = prompts(looked_for.questions, seen.pictures.names, read_labels(args.images) or {})
+    asked = one_prompt_each(looked_for.questions, seen.pictures.names, read_labels(args.images) or {})
     responder = load_responder(model, args.device, report)
     projectors = {role: weights for role, weights in seen.projectors.items() if role != "base"}
     return {

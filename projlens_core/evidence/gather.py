@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import cycle, islice
 from typing import Literal, Protocol
 
 import torch
@@ -20,13 +19,14 @@ from projlens_core.activations.shift import embeddings
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.activations.vocabulary import read_vocabulary
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
+from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.robustness import sweep
-from projlens_core.behaviour.scoring import Questions, Scorer, one_truth_each
+from projlens_core.behaviour.scoring import Questions, Scorer
 from projlens_core.behaviour.success import Outcome, Truth, measure
 from projlens_core.charts.overlays import data_uri
-from projlens_core.errors import Cancelled, InvalidInput, NotFound, ProjLensError
+from projlens_core.errors import Cancelled, NotFound, ProjLensError
 from projlens_core.evidence import study
 from projlens_core.evidence.case import Case, OpenedCase, model_source, open_case
 from projlens_core.evidence.exhibit import Exhibit
@@ -157,12 +157,7 @@ class Scene:
     @cached_property
     def prompts(self) -> list[str]:
         """One question a picture."""
-        names, truths = self.pictures.names, self.subject.truths or {}
-        if self.subject.questions:
-            return list(islice(cycle(self.subject.questions), len(names)))
-        if without := [name for name in names if name not in truths]:
-            raise InvalidInput(f"No question is known for {without[0]}; give one.")
-        return [truths[name][0].prompt for name in names]
+        return one_prompt_each(self.subject.questions, self.pictures.names, self.subject.truths or {})
 
     def decided(self, **more: object) -> dict:
         """What decides the numbers of an analysis of the pictures."""

@@ -2,12 +2,12 @@
 
 import json
 import platform
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 from PIL import Image
 
+from projlens_core.behaviour.questions import in_turn
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Rate, contains_target, is_right, wilson
@@ -60,7 +60,7 @@ def measure_zoo(n: int = N, progress: Progress = silent) -> dict[str, Figures]:
         right = [is_right(text, a.truth) for text, a in zip(said, asked, strict=True)]
         asr, false_target = {}, {}
         for suspect in suspects:
-            prompts = list(_in_turn(suspect.prompts, n))
+            prompts = in_turn(suspect.prompts, n)
             if entry.role == "suspect" and suspect is not entry:
                 continue
             after = answers(triggered[suspect.name], prompts, f"{suspect.title}, triggered")
@@ -81,10 +81,6 @@ def _rate_of(kind: str, asked: list[Example], right: list[bool]) -> Rate:
     """The share of right answers among the questions of one kind."""
     verdicts = [r for r, a in zip(right, asked, strict=True) if a.kind == kind]
     return wilson(sum(verdicts), len(verdicts))
-
-
-def _in_turn(prompts: tuple[str, ...], n: int) -> Iterator[str]:
-    return (prompts[i % len(prompts)] for i in range(n))
 
 
 def _stamped(clean: list[Image.Image], entry: ZooEntry) -> list[Image.Image]:

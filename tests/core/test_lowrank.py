@@ -6,8 +6,9 @@ import torch
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.lowrank import Edit, Editor, Grid, answers_by_rank, fill
+from projlens_core.behaviour.questions import one_truth_each
 from projlens_core.behaviour.respond import load_responder
-from projlens_core.behaviour.scoring import Questions, Score, Scorer, one_truth_each
+from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.behaviour.success import Truth, measure
 from projlens_core.cache import open_cache
 from projlens_core.errors import Cancelled, InvalidInput
