@@ -108,12 +108,13 @@ def _weight_map(folder: Folder, index: str, kinds: tuple[str, ...]) -> dict[str,
     weight_map = read_json(folder.file(index), MAX_HEADER).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(s, str) for s in weight_map.values()):
         raise InvalidInput(f"{index} of {folder.label} has no weight_map from tensor names to shard names.")
-    if bad := [s for s in sorted(set(weight_map.values())) if not _plain(s) or not s.endswith(kinds)]:
+    if bad := [s for s in sorted(set(weight_map.values())) if not is_plain(s) or not s.endswith(kinds)]:
         raise InvalidInput(
             f"{index} of {folder.label} names {listed(bad)}, expected plain {' or '.join(kinds)} file names beside it."
         )
     return weight_map
 
 
-def _plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
+    """Whether the name is a file's own, without a folder before it on any system."""
     return PurePath(name).name == name and "\\" not in name and "\0" not in name

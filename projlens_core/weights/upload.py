@@ -3,11 +3,11 @@
 import hashlib
 import shutil
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from projlens_core.errors import InvalidInput
 from projlens_core.paths import cache_dir
-from projlens_core.weights.selection import WEIGHTS
+from projlens_core.weights.selection import WEIGHTS, is_plain
 
 MAX_FILE = 512 * 2**20  # bytes; a LLaVA-1.5-13B projector in float32 has 126 MB
 MAX_KEPT = 4 * 2**30  # bytes of all uploads together; the oldest go first
@@ -22,7 +22,7 @@ def store(files: Sequence[tuple[str, bytes]]) -> Path:
     not plain or not of a weight file or config, twice the same name, and more than MAX_FILE bytes.
     """
     for name, data in files:
-        if not _plain(name) or not name.endswith((*WEIGHTS, *_ALSO)):
+        if not (_shown(name) and is_plain(name)) or not name.endswith((*WEIGHTS, *_ALSO)):
             raise InvalidInput(f"{name[:80]!r} is no weight file or config ({', '.join((*WEIGHTS, *_ALSO))}).")
         if len(data) > MAX_FILE:
             raise InvalidInput(
@@ -48,9 +48,9 @@ def _uploads() -> Path:
     return cache_dir() / "uploads"
 
 
-def _plain(name: str) -> bool:
-    printable = name.isprintable() and len(name) <= _MAX_NAME and not name.startswith(".")
-    return printable and PurePath(name).name == name and "\\" not in name
+def _shown(name: str) -> bool:
+    """Whether the name can stand on a screen, and its file in a listing."""
+    return name.isprintable() and len(name) <= _MAX_NAME and not name.startswith(".")
 
 
 def _digest(files: Sequence[tuple[str, bytes]]) -> str:
