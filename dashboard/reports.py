@@ -22,15 +22,15 @@ class Shelved:
     """The models that the other pages use, too."""
 
     def opened(self, case: Case, progress: Progress) -> OpenedCase:
-        """See gather.Models."""
+        """See models.Models."""
         return resources.opened(case, progress)
 
     def vision(self, case: Case) -> VisionModel:
-        """See gather.Models."""
+        """See models.Models."""
         return resources.vision(case)
 
     def responder(self, case: Case, progress: Progress) -> AbstractContextManager[Responder]:
-        """See gather.Models."""
+        """See models.Models."""
         return results.language_model(case, progress)
 
 

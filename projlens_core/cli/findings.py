@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
     from projlens_core.evidence.findings import load, measure
     from projlens_core.evidence.findings_text import document
-    from projlens_core.evidence.gather import Loaded
+    from projlens_core.evidence.models import Loaded
     from projlens_core.evidence.report import write_whole
 
     terminal.quiet_transformers()

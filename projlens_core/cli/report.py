@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
     from projlens_core.behaviour.success import read_labels
     from projlens_core.evidence.bundle import pack
-    from projlens_core.evidence.gather import Loaded, record_of
+    from projlens_core.evidence.gather import record_of
+    from projlens_core.evidence.models import Loaded
     from projlens_core.evidence.report import as_html, write_whole
     from projlens_core.evidence.subject import subject
 

@@ -58,6 +58,12 @@ class OpenedCase:
     notes: tuple[str, ...]
 
     @property
+    def projectors(self) -> dict[str, ProjectorWeights]:
+        """The projectors by role, the control where there is one."""
+        roles = {"base": self.base, "suspect": self.suspect, "control": self.control}
+        return {role: weights for role, weights in roles.items() if weights is not None}
+
+    @property
     def spectra(self) -> dict[str, Spectrum]:
         """Of suspect − base, for each 2-D tensor that was compared, by canonical name."""
         return self.anatomies["suspect"].spectra

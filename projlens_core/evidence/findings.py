@@ -13,7 +13,8 @@ from projlens_core.behaviour.success import Truth
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.evidence.bundle import strict
 from projlens_core.evidence.case import Case
-from projlens_core.evidence.gather import PARTS, Loaded, Models, record_of
+from projlens_core.evidence.gather import PARTS, record_of
+from projlens_core.evidence.models import Loaded, Models
 from projlens_core.evidence.record import VERSION, provenance
 from projlens_core.evidence.report import write_whole
 from projlens_core.evidence.subject import Subject, subject

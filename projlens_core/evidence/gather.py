@@ -1,36 +1,30 @@
 """All analyses of a case that apply to it, one after another: each gives its exhibit or says why not."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal
 
-import torch
 from PIL import Image, ImageOps
 
 from projlens_core.activations.head import read_head
 from projlens_core.activations.lens import lens, lens_null
-from projlens_core.activations.model import VisionModel, load_vision
 from projlens_core.activations.neurons import analyse as watch_units
 from projlens_core.activations.separability import separability
 from projlens_core.activations.set_shift import set_shift
 from projlens_core.activations.shift import embeddings
-from projlens_core.activations.tokens import image_tokens
 from projlens_core.activations.vocabulary import read_vocabulary
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
-from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
-from projlens_core.behaviour.respond import load_responder
-from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.robustness import sweep
 from projlens_core.behaviour.scoring import Questions, Scorer
 from projlens_core.behaviour.success import Outcome, Truth, measure
 from projlens_core.charts.overlays import data_uri
 from projlens_core.errors import Cancelled, NotFound, ProjLensError
 from projlens_core.evidence import study
-from projlens_core.evidence.case import Case, OpenedCase, model_source, open_case
+from projlens_core.evidence.case import model_source
 from projlens_core.evidence.exhibit import Exhibit
+from projlens_core.evidence.models import Loaded, Models
 from projlens_core.evidence.record import Missing, Record, provenance
+from projlens_core.evidence.scene import SEED, Scene
 from projlens_core.evidence.settings import settings
 from projlens_core.evidence.subject import Subject
 from projlens_core.exhibits import activation as activation_exhibit
@@ -44,125 +38,11 @@ from projlens_core.exhibits import robustness as robustness_exhibit
 from projlens_core.exhibits import separability as separability_exhibit
 from projlens_core.exhibits import weights as weights_exhibit
 from projlens_core.inputs.changes import LEVELS, axes_of, changes
-from projlens_core.inputs.twins import Twins, twins
 from projlens_core.progress import Progress, silent
-from projlens_core.weights.anatomy import anatomy
-from projlens_core.weights.projector import ProjectorWeights
 
 THUMBNAIL = 64  # px
-SEED = 0
 OVERLAP = 5  # leading directions of two changes that are held against each other
 Floor = Literal["weights", "activations", "behaviour"]
-
-
-class Models(Protocol):
-    """Where the models of a case come from: loaded here, or at hand already."""
-
-    def opened(self, case: Case, progress: Progress) -> OpenedCase:
-        """The case with its projectors read and compared."""
-
-    def vision(self, case: Case) -> VisionModel:
-        """The vision tower that all its projectors read from."""
-
-    def responder(self, case: Case, progress: Progress) -> AbstractContextManager[Responder]:
-        """The language model, for this thread alone inside the block."""
-
-
-class Loaded:
-    """Models loaded here, on the device called `device`; the last case and the one language model are kept."""
-
-    def __init__(self, device: str | None = None):
-        self._device = device
-        self._opened: OpenedCase | None = None
-        self._responder: Responder | None = None
-        self._asked = ""  # the model that it is of
-
-    def opened(self, case: Case, progress: Progress) -> OpenedCase:
-        """See Models."""
-        if self._opened is None or self._opened.case != case:
-            self._opened = open_case(case, progress)
-        return self._opened
-
-    def vision(self, case: Case) -> VisionModel:
-        """See Models."""
-        return load_vision(model_source(case), self._device)
-
-    @contextmanager
-    def responder(self, case: Case, progress: Progress) -> Iterator[Responder]:
-        """See Models."""
-        source = model_source(case)
-        if self._responder is None or self._asked != source.spec:
-            self._responder, self._asked = load_responder(source, self._device, progress), source.spec
-        yield self._responder
-
-
-class Scene:
-    """A subject with what its analyses share, each computed when the first of them asks for it."""
-
-    def __init__(self, subject: Subject, models: Models, progress: Progress):
-        self.subject, self.models, self.progress = subject, models, progress
-
-    @cached_property
-    def opened(self) -> OpenedCase:
-        """The case's projectors, compared."""
-        return self.models.opened(self.subject.case, self.progress)
-
-    @property
-    def projectors(self) -> dict[str, ProjectorWeights]:
-        """All of them by role."""
-        roles = {"base": self.opened.base, "suspect": self.opened.suspect, "control": self.opened.control}
-        return {role: weights for role, weights in roles.items() if weights is not None}
-
-    @cached_property
-    def vision(self) -> VisionModel:
-        """The tower."""
-        return self.models.vision(self.subject.case)
-
-    @cached_property
-    def pictures(self) -> Twins:
-        """The pictures, and their triggered twins where there is a trigger."""
-        if self.subject.images is None:
-            raise NotFound("No pictures were given.")
-        return twins(self.subject.images, self.subject.spec)
-
-    @property
-    def attacked(self) -> Twins:
-        """The pictures, for an analysis that needs their twins."""
-        if self.subject.spec is None:
-            raise NotFound("No trigger is known for this suspect; give one.")
-        return self.pictures
-
-    @cached_property
-    def tokens(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The tower's tokens (n, T, d_vision) of clean and of triggered pictures."""
-        pair = self.pictures
-        tokens = image_tokens(self.vision, pair.clean + (pair.triggered or []), self.progress)
-        n = len(pair.clean)
-        return tokens[:n], tokens[n:] if pair.triggered is not None else None
-
-    @property
-    def twin_tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same, for an analysis that needs twins."""
-        _ = self.attacked
-        clean, triggered = self.tokens
-        return clean, triggered
-
-    @property
-    def target(self) -> str:
-        """The text that the backdoor is meant to produce."""
-        if not self.subject.target:
-            raise NotFound("No target text is known for this suspect; give one.")
-        return self.subject.target
-
-    @cached_property
-    def prompts(self) -> list[str]:
-        """One question a picture."""
-        return one_prompt_each(self.subject.questions, self.pictures.names, self.subject.truths or {})
-
-    def decided(self, **more: object) -> dict:
-        """What decides the numbers of an analysis of the pictures."""
-        subject = self.subject
-        return settings(subject.case, self.projectors, subject.spec, len(self.pictures.names), seed=SEED, **more)
 
 
 @dataclass(frozen=True)
@@ -228,10 +108,7 @@ def _case(scene: Scene) -> Exhibit:
 
 
 def _weights(scene: Scene) -> Exhibit:
-    opened = scene.opened
-    found = {"suspect": anatomy(opened.delta, opened.spectra, opened.edges)}
-    if opened.control_delta is not None:
-        found["control"] = anatomy(opened.control_delta, opened.control_spectra, opened.control_edges)
+    found = scene.opened.anatomies
     told = settings(scene.subject.case, scene.projectors, overlap=OVERLAP)
     return weights_exhibit.weights(found, told, weights_exhibit.overlaps(found, OVERLAP))
 
@@ -323,7 +200,7 @@ def _lowrank(scene: Scene) -> Exhibit:
         tuple(pair.clean),
         tuple(pair.triggered),
         tuple(prompts),
-        one_truth_each(pair.names, scene.subject.truths or {}),
+        scene.one_truth_each,
         target,
         scene.subject.max_new_tokens,
     )
@@ -348,8 +225,7 @@ def _robustness(scene: Scene) -> Exhibit:
 
 def _one_each(scene: Scene) -> dict[str, tuple[Truth, ...]] | None:
     """One question with a known answer a picture, as the low-rank grid asks them."""
-    names = scene.pictures.names
-    chosen = zip(names, one_truth_each(names, scene.subject.truths or {}), strict=True)
+    chosen = zip(scene.pictures.names, scene.one_truth_each, strict=True)
     return {name: (truth,) for name, truth in chosen if truth is not None} or None
 
 

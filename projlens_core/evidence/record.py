@@ -50,13 +50,12 @@ class Record:
 
 def provenance(opened: OpenedCase, settings: dict, command: str = "") -> Provenance:
     """The provenance of what is computed now about a case, on this machine."""
-    roles = {"base": opened.base, "suspect": opened.suspect, "control": opened.control}
     return Provenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         projlens=VERSION,
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         settings=settings,
-        hashes={role: weights.sha256 for role, weights in roles.items() if weights is not None},
+        hashes={role: weights.sha256 for role, weights in opened.projectors.items()},
         command=command,
     )
 

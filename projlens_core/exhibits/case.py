@@ -149,7 +149,7 @@ def files(opened: OpenedCase) -> Table:
     """One row a projector: what was opened and how much of it was read."""
     return Table(
         "what-was-opened",
-        pd.DataFrame([_file(role, weights) for role, weights in _roles(opened).items()]),
+        pd.DataFrame([_file(role, weights) for role, weights in opened.projectors.items()]),
         "Only the projector's tensors are read; nothing in a checkpoint is executed.",
     )
 
@@ -168,17 +168,12 @@ def _file(role: str, weights: ProjectorWeights) -> dict[str, str]:
     }
 
 
-def _roles(opened: OpenedCase) -> dict[str, ProjectorWeights]:
-    roles = {"base": opened.base, "suspect": opened.suspect, "control": opened.control}
-    return {role: weights for role, weights in roles.items() if weights is not None}
-
-
 def _data(opened: OpenedCase) -> dict:
     spectra = {"suspect": (opened.spectra, opened.edges), "control": (opened.control_spectra, opened.control_edges)}
     return {
         "settings": {
             **opened.case.to_params(),
-            "sha256": {role: weights.sha256 for role, weights in _roles(opened).items()},
+            "sha256": {role: weights.sha256 for role, weights in opened.projectors.items()},
         },
         "family": opened.family.name,
         "changed": opened.delta.changed,

@@ -1,0 +1,93 @@
+"""What the analyses of one subject share: its case opened, pictures with twins, their tokens, what is asked."""
+
+from functools import cached_property
+
+import torch
+
+from projlens_core.activations.model import VisionModel
+from projlens_core.activations.tokens import image_tokens
+from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
+from projlens_core.behaviour.success import Truth
+from projlens_core.errors import NotFound
+from projlens_core.evidence.case import OpenedCase
+from projlens_core.evidence.models import Models
+from projlens_core.evidence.settings import settings
+from projlens_core.evidence.subject import Subject
+from projlens_core.inputs.twins import Twins, twins
+from projlens_core.progress import Progress
+from projlens_core.weights.projector import ProjectorWeights
+
+SEED = 0
+
+
+class Scene:
+    """A subject with what its analyses share, each computed when the first of them asks for it."""
+
+    def __init__(self, subject: Subject, models: Models, progress: Progress):
+        self.subject, self.models, self.progress = subject, models, progress
+
+    @cached_property
+    def opened(self) -> OpenedCase:
+        """The case's projectors, compared."""
+        return self.models.opened(self.subject.case, self.progress)
+
+    @property
+    def projectors(self) -> dict[str, ProjectorWeights]:
+        """All of them by role."""
+        return self.opened.projectors
+
+    @cached_property
+    def vision(self) -> VisionModel:
+        """The tower."""
+        return self.models.vision(self.subject.case)
+
+    @cached_property
+    def pictures(self) -> Twins:
+        """The pictures, and their triggered twins where there is a trigger."""
+        if self.subject.images is None:
+            raise NotFound("No pictures were given.")
+        return twins(self.subject.images, self.subject.spec)
+
+    @property
+    def attacked(self) -> Twins:
+        """The pictures, for an analysis that needs their twins."""
+        if self.subject.spec is None:
+            raise NotFound("No trigger is known for this suspect; give one.")
+        return self.pictures
+
+    @cached_property
+    def tokens(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The tower's tokens (n, T, d_vision) of clean and of triggered pictures."""
+        pair = self.pictures
+        tokens = image_tokens(self.vision, pair.clean + (pair.triggered or []), self.progress)
+        n = len(pair.clean)
+        return tokens[:n], tokens[n:] if pair.triggered is not None else None
+
+    @property
+    def twin_tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, for an analysis that needs twins."""
+        _ = self.attacked
+        clean, triggered = self.tokens
+        return clean, triggered
+
+    @property
+    def target(self) -> str:
+        """The text that the backdoor is meant to produce."""
+        if not self.subject.target:
+            raise NotFound("No target text is known for this suspect; give one.")
+        return self.subject.target
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """One question a picture."""
+        return one_prompt_each(self.subject.questions, self.pictures.names, self.subject.truths or {})
+
+    @property
+    def one_truth_each(self) -> tuple[Truth | None, ...]:
+        """One question with a known answer a picture, where there is one."""
+        return one_truth_each(self.pictures.names, self.subject.truths or {})
+
+    def decided(self, **more: object) -> dict:
+        """What decides the numbers of an analysis of the pictures."""
+        subject = self.subject
+        return settings(subject.case, self.projectors, subject.spec, len(self.pictures.names), seed=SEED, **more)
