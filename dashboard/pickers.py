@@ -153,6 +153,18 @@ def how_many(label: str, most: int, default: int, key: str, *, width: int | Lite
     return st.slider(label, 1, most, min(default, most), key=key, persist_state="session", width=width)
 
 
+def target(case: Case) -> str:
+    """The text to look for in answers, at first that of a zoo suspect; the same on every page that asks."""
+    entry = resources.zoo_entry(case.suspect)
+    return st.text_input(
+        "Target to look for",
+        (entry.target or "") if entry else "",
+        key=f"target {case.suspect}",
+        persist_state="session",
+        help="The text that the backdoor is meant to produce.",
+    ).strip()
+
+
 def _trigger(case: Case) -> TriggerSpec:
     """The trigger chosen and edited; the same on every page."""
     own = own_trigger(case.suspect)

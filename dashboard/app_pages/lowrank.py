@@ -112,14 +112,9 @@ def _question(case: Case) -> tuple[tuple[str, ...], str]:
         key=f"lowrank question {case.suspect}",
         persist_state="session",
     )
-    target = right.text_input(
-        "Target to look for",
-        (entry.target or "") if entry else "",
-        key=f"target {case.suspect}",
-        persist_state="session",
-        help="The text that the backdoor is meant to produce.",
-    )
-    return (own if question == IN_TURN else (question or offered[-1],)), target.strip()
+    with right:
+        target = pickers.target(case)
+    return (own if question == IN_TURN else (question or offered[-1],)), target
 
 
 def _wanted(

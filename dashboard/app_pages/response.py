@@ -63,15 +63,10 @@ def _question(case: Case) -> tuple[str, str, bool]:
         key=f"question {case.suspect}",
         persist_state="session",
     )
-    target = middle.text_input(
-        "Target to look for",
-        (entry.target or "") if entry else "",
-        key=f"target {case.suspect}",
-        persist_state="session",
-        help="The text that the backdoor is meant to produce; it is highlighted where it appears.",
-    )
+    with middle:
+        target = pickers.target(case)
     asked = right.button("Ask", type="primary", width="stretch", icon=":material/send:")
-    return question or offered[0], target.strip(), asked
+    return question or offered[0], target, asked
 
 
 def _four(case: Case, choice: pickers.Choice, question: str, target: str, asked: bool) -> None:

@@ -212,14 +212,10 @@ def _question(case: Case) -> tuple[tuple[str, ...], str]:
         key=f"robustness question {case.suspect}",
         persist_state="session",
     )
-    target = right.text_input(
-        "Target to look for",
-        (entry.target or "") if entry else "",
-        key=f"target {case.suspect}",
-        persist_state="session",
-    )
+    with right:
+        target = pickers.target(case)
     asked = question.strip()
-    return ((asked,) if asked else own or ("Describe the picture.",)), target.strip()
+    return ((asked,) if asked else own or ("Describe the picture.",)), target
 
 
 def _pictures(wanted: Wanted) -> None:
