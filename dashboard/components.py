@@ -145,6 +145,11 @@ def no_case() -> None:
     st.page_link("app_pages/case.py", label="Choose a case", icon=":material/fingerprint:")
 
 
+def no_set() -> None:
+    """What a page about a set of pictures shows while its panel gives none: there it says what is missing."""
+    empty("Nothing to look at yet", "The panel of pictures and trigger says what is missing.")
+
+
 def metrics(cards: list[Metric], control: bool) -> None:
     """Headline numbers side by side; each says how the control fares, or that there is none."""
     grid = st.grid(len(cards), min_column_width=165, gap="xsmall")

@@ -51,7 +51,7 @@ def page() -> None:
     with picture:
         components.case_line(case, resources.zoo())
         if choice is None:
-            components.empty("No pictures yet", "Upload some on the Activation page to read where they are pushed.")
+            components.no_set()
             return
         sign = st.segmented_control(
             "Direction",

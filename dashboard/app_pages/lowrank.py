@@ -38,7 +38,7 @@ def page() -> None:
         components.case_line(case, resources.zoo())
         prompts, target = _question(case)
         if choice is None:
-            components.empty("No pictures yet", "Upload some on the Activation page.")
+            components.no_set()
             return
         if not target:
             components.empty("No target yet", "Give the text to look for: without it, success cannot be counted.")

@@ -45,7 +45,7 @@ def page() -> None:
     with picture:
         components.case_line(case, resources.zoo())
         if choice is None:
-            components.empty("No pictures yet", "Upload some on the Activation page to watch the units on them.")
+            components.no_set()
             return
         try:
             with components.progress() as progress:

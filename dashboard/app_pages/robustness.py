@@ -36,7 +36,7 @@ def page() -> None:
     with picture:
         components.case_line(case, resources.zoo())
         if choice is None:
-            components.empty("No pictures yet", "Upload some on the Activation page.")
+            components.no_set()
             return
         if not chosen:
             components.empty("No changes yet", "Choose what is changed of the trigger.")

@@ -5,13 +5,14 @@ import os
 import pytest
 from PIL import Image
 
-from dashboard import batch, components, resources
+from dashboard import batch, components, pickers, resources
 from dashboard.batch import Batch
 from projlens_core.behaviour.success import Outcome, Row, wilson
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.case import Case
 from projlens_core.exhibits import response
 from tests import pico
+from tests.dashboard.conftest import texts
 
 
 def test_a_shelf_makes_each_value_once_and_gives_up_the_least_recently_used():
@@ -48,6 +49,19 @@ def test_a_folder_that_vanishes_is_one_sentence(models, monkeypatch):
     monkeypatch.setattr(resources, "_stat", gone)
     with pytest.raises(InvalidInput, match=r"cannot be read \(No such file or directory\)"):
         resources.fingerprint(str(models.base))
+
+
+@pytest.mark.parametrize("page", ["direction", "neurons", "separability", "lowrank", "robustness"])
+def test_a_trigger_that_cannot_be_read_is_not_taken_for_missing_pictures(open_page, monkeypatch, page):
+    def broken(suspect):
+        raise InvalidInput("trigger.json is no JSON; mend it.")
+
+    monkeypatch.setattr(pickers, "own_trigger", broken)
+    app = open_page(page)
+    assert not app.exception
+    assert "trigger.json is no JSON; mend it." in texts(app)
+    assert any("Nothing to look at yet" in m.value for m in app.markdown)
+    assert not any("No pictures yet" in m.value for m in app.markdown)
 
 
 def test_an_answer_is_escaped_as_a_whole_and_the_target_is_marked_in_any_case():
