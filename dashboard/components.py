@@ -152,7 +152,7 @@ def no_set() -> None:
 
 def metrics(cards: list[Metric], control: bool) -> None:
     """Headline numbers side by side; each says how the control fares, or that there is none."""
-    grid = st.grid(len(cards), min_column_width=165, gap="xsmall")
+    grid = st.grid(len(cards), min_column_width=165, gap="xxsmall")
     for card in cards:
         beside = f"control {card.control}" if card.control else ("control n/a" if control else "no control")
         grid.metric(

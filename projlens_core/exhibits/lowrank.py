@@ -55,10 +55,11 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
     suspect, own = grid.whole.get("suspect"), grid.whole.get("control")
     best = _best(grid)
     theirs = _best(control) if control else None
-    verb = "bring back" if grid.edit.mode == "inject" else "take away"
+    back = grid.edit.mode == "inject"
+    verb = "bring back" if back else "take away"
     cards = [
         Metric(
-            f"Fewest ranks that {verb} it",
+            "Ranks to bring it back" if back else "Ranks to take it away",
             _place(grid.fewest) if grid.fewest else ("not in this grid" if not grid.missing else "not found yet"),
             _place(control.fewest) if control and control.fewest else None,
             help=f"The smallest k of ΔW₁ × k of ΔW₂, by their sum, whose components {verb} {CARRIES:.0%} of what the "
@@ -67,7 +68,7 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
     ]
     if best:
         place, score = best
-        name = "Highest" if grid.edit.mode == "inject" else "Lowest"
+        name = "Highest" if back else "Lowest"
         cards.append(
             Metric(
                 f"{name} ASR, at {_place(place)}",
@@ -80,7 +81,7 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
     if suspect:
         cards.append(
             Metric(
-                "ASR of the whole suspect",
+                "ASR of whole suspect",
                 f"{suspect.asr.rate:.0%}",
                 f"{own.asr.rate:.0%}" if own else None,
                 _bounds(suspect.asr),

@@ -45,7 +45,7 @@ def test_a_filled_grid_is_kept_and_shows_the_whole_models(lab, monkeypatch):
     assert set(found.suspect) == {(0, 0), (0, 2), (2, 0), (2, 2)}
     assert set(found.whole) == {"base", "suspect", "control"}
     assert found.suspect[0, 0] == found.whole["base"]
-    assert any("ASR of the whole suspect" in m.label for m in lab.metric)
+    assert any("ASR of whole suspect" in m.label for m in lab.metric)
     assert any("All cells are measured" in c.value for c in lab.caption)
 
     def fail(*_, **__):
