@@ -8,7 +8,8 @@ import pytest
 from projlens_core.behaviour.success import wilson
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.evidence import findings
-from projlens_core.evidence.findings_text import SECTIONS, VARIANTS, document
+from projlens_core.evidence.criteria import SECTIONS
+from projlens_core.evidence.findings_text import VARIANTS, document
 from projlens_core.evidence.record import Missing, Record
 from tests.core.test_bundle import some_record
 
