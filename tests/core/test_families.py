@@ -12,7 +12,8 @@ from projlens_core.weights.families import families, match
 from projlens_core.weights.projector import as_module, read_projector
 from projlens_core.weights.spectrum import spectrum
 from tests import pico_families
-from tests.pico_families import MODELS, RELEASES, T
+from tests.pico_families import MODELS, T
+from tests.pico_releases import ALIASES, RELEASES
 
 RUN = [name for name in MODELS if families()[name].not_run is None]
 STRENGTH = (3.0, 1.0)  # singular values of the planted ΔW
@@ -140,9 +141,9 @@ def test_a_planted_delta_is_found_in_a_release_that_transformers_does_not_have(n
 
 
 @pytest.mark.support("weights", "names of its release")
-@pytest.mark.parametrize("name", pico_families.ALIASES)
+@pytest.mark.parametrize("name", ALIASES)
 def test_names_of_original_releases_are_read_as_the_family(name):
-    for names in pico_families.ALIASES[name]:
+    for names in ALIASES[name]:
         found = match([*names, "language_model.layers.0.weight"], None, "it", name)
         assert found.family.mismatch(found.tensors) == ([], [])
         assert len(found.tensors) + len(found.beside) == len(names)
