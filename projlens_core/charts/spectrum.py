@@ -35,19 +35,14 @@ def values(
     top: int,
 ) -> alt.LayerChart:
     """The `top` largest singular values of each curve, by its name on screen, and at most two edges of the suspect."""
-    lines = (
-        alt.Chart(_by_rank(curves, top, "value"))
-        .mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
-        .encode(
-            x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)),
-            y=alt.Y("value:Q", title="singular value σₖ", axis=alt.Axis(tickCount=4)),
-            color=alt.Color("role:N", scale=colours, legend=alt.Legend(**KEY)),
-            tooltip=[
-                alt.Tooltip("role:N", title="projector"),
-                alt.Tooltip("rank:Q", title="rank k"),
-                alt.Tooltip("value:Q", title="σₖ", format=".4g"),
-            ],
-        )
+    lines = _by_rank(curves, top, "value").encode(
+        y=alt.Y("value:Q", title="singular value σₖ", axis=alt.Axis(tickCount=4)),
+        color=alt.Color("role:N", scale=colours, legend=alt.Legend(**KEY)),
+        tooltip=[
+            alt.Tooltip("role:N", title="projector"),
+            alt.Tooltip("rank:Q", title="rank k"),
+            alt.Tooltip("value:Q", title="σₖ", format=".4g"),
+        ],
     )
     rules, labels = [], []
     for (name, edge), dash in zip(edges.items(), _DASHES, strict=False):
@@ -67,31 +62,28 @@ def shares(
     title: str, curves: Mapping[str, Sequence[float]], colours: alt.Scale, top: int, height: int = 232
 ) -> alt.Chart:
     """The cumulative energy of each curve, by its name on screen; `height` in px, everything included."""
-    lines = (
-        alt.Chart(_by_rank(curves, top, "share"))
-        .mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
-        .encode(
-            x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)),
-            y=alt.Y(
-                "share:Q",
-                title="cumulative energy",
-                scale=alt.Scale(domain=[0, 1]),
-                axis=alt.Axis(format="%", tickCount=4),
-            ),
-            color=alt.Color("role:N", scale=colours, legend=None),
-            tooltip=[
-                alt.Tooltip("role:N", title="projector"),
-                alt.Tooltip("rank:Q", title="largest k values"),
-                alt.Tooltip("share:Q", title="share of ‖ΔW‖²", format=".1%"),
-            ],
-        )
+    lines = _by_rank(curves, top, "share").encode(
+        y=alt.Y(
+            "share:Q",
+            title="cumulative energy",
+            scale=alt.Scale(domain=[0, 1]),
+            axis=alt.Axis(format="%", tickCount=4),
+        ),
+        color=alt.Color("role:N", scale=colours, legend=None),
+        tooltip=[
+            alt.Tooltip("role:N", title="projector"),
+            alt.Tooltip("rank:Q", title="largest k values"),
+            alt.Tooltip("share:Q", title="share of ‖ΔW‖²", format=".1%"),
+        ],
     )
     return finished(lines, title, height)
 
 
-def _by_rank(curves: Mapping[str, Sequence[float]], top: int, column: str) -> pd.DataFrame:
-    """The first `top` values of each curve as rows (role, rank, column)."""
-    return pd.concat(
+def _by_rank(curves: Mapping[str, Sequence[float]], top: int, column: str) -> alt.Chart:
+    """Lines of the first `top` values of each curve over their rank, the data as rows (role, rank, column)."""
+    rows = pd.concat(
         pd.DataFrame({"role": role, "rank": np.arange(1, len(values[:top]) + 1), column: values[:top]})
         for role, values in curves.items()
     )
+    lines = alt.Chart(rows).mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
+    return lines.encode(x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)))

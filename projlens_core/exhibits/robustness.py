@@ -1,11 +1,11 @@
 """Which changes of the trigger still work: every change's push under suspect and control, and ASR where asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 import pandas as pd
 
-from projlens_core.behaviour.robustness import Tried
+from projlens_core.behaviour.robustness import Push, Tried
 from projlens_core.behaviour.scoring import Score
 from projlens_core.charts import robustness as charts
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
@@ -89,19 +89,14 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
 
 def charts_of(tried: Sequence[Tried]) -> tuple[Chart, ...]:
     """AUROC and gained shift by change."""
-    scored = [one for one in tried if one.pushes]
-    if not scored:
+    if not any(one.pushes for one in tried):
         return ()
     return (
         Chart(
             "robustness-auroc",
             charts.by_change(
                 "Told from clean, by change",
-                [
-                    _row(one, role, push.apart.auroc, push.apart.low, push.apart.high, push.apart.triggered)
-                    for one in scored
-                    for role, push in one.pushes.items()
-                ],
+                _rows(tried, lambda push: (push.apart.auroc, push.apart.low, push.apart.high, push.apart.triggered)),
                 "AUROC of the mean shift",
                 charts.CHANCE,
                 (0.0, 1.0),
@@ -115,11 +110,7 @@ def charts_of(tried: Sequence[Tried]) -> tuple[Chart, ...]:
             "robustness-push",
             charts.by_change(
                 "What the trigger adds to the shift, by change",
-                [
-                    _row(one, role, push.gain.mean, push.gain.low, push.gain.high, push.gain.n)
-                    for one in scored
-                    for role, push in one.pushes.items()
-                ],
+                _rows(tried, lambda push: (push.gain.mean, push.gain.low, push.gain.high, push.gain.n)),
                 "mean gain in ΔE·v₀ (embedding units)",
                 0.0,
                 None,
@@ -236,8 +227,14 @@ def _working(tried: Sequence[Tried], role: str) -> int:
     return sum(one.pushes[role].apart.low > WORKS for one in tried)
 
 
-def _row(one: Tried, role: str, value: float, low: float, high: float, n: int) -> dict:
-    return {"change": one.change.label, "role": role, "value": value, "low": low, "high": high, "n": n}
+def _rows(tried: Sequence[Tried], figures: Callable[[Push], tuple[float, float, float, int]]) -> list[dict]:
+    """One row a change and role, from a figure of its push: the value, its interval, and of how many pictures."""
+    return [
+        {"change": one.change.label, "role": role}
+        | dict(zip(("value", "low", "high", "n"), figures(push), strict=True))
+        for one in tried
+        for role, push in one.pushes.items()
+    ]
 
 
 def _as_data(one: Tried, scores: Mapping[str, Score]) -> dict:
