@@ -56,6 +56,10 @@ AREA = {"shortest_edge": 32 * 32, "longest_edge": 64 * 64}  # px
 PINPOINTS = [[32, 64], [64, 32], [64, 64]]
 
 
+def _siglip() -> hf.SiglipVisionConfig:
+    return hf.SiglipVisionConfig(**CLIP, vision_use_head=False)
+
+
 def _llava(name: str, **settings: object) -> hf.PreTrainedModel:
     config, model = getattr(hf, f"{name}Config"), getattr(hf, f"{name}ForConditionalGeneration")
     tower, text = hf.CLIPVisionConfig(**CLIP), hf.LlamaConfig(**TEXT)
@@ -63,7 +67,7 @@ def _llava(name: str, **settings: object) -> hf.PreTrainedModel:
 
 
 def _onevision() -> hf.PreTrainedModel:
-    tower, text = hf.SiglipVisionConfig(**CLIP, vision_use_head=False), hf.Qwen2Config(**TEXT)
+    tower, text = _siglip(), hf.Qwen2Config(**TEXT)
     config = hf.LlavaOnevisionConfig(
         vision_config=tower, text_config=text, image_token_index=IMAGE_TOKEN, image_grid_pinpoints=PINPOINTS
     )
@@ -71,7 +75,7 @@ def _onevision() -> hf.PreTrainedModel:
 
 
 def _paligemma() -> hf.PreTrainedModel:
-    tower = hf.SiglipVisionConfig(**CLIP, vision_use_head=False)
+    tower = _siglip()
     text = hf.GemmaConfig(**TEXT)
     config = hf.PaliGemmaConfig(vision_config=tower, text_config=text, projection_dim=T, image_token_index=IMAGE_TOKEN)
     return hf.PaliGemmaForConditionalGeneration(config)
@@ -139,7 +143,7 @@ def _idefics2() -> hf.PreTrainedModel:
 
 def _gemma3() -> hf.PreTrainedModel:
     config = hf.Gemma3Config(
-        vision_config=hf.SiglipVisionConfig(**CLIP, vision_use_head=False),
+        vision_config=_siglip(),
         text_config=hf.Gemma3TextConfig(**TEXT),
         mm_tokens_per_image=4,
         image_token_index=IMAGE_TOKEN,
@@ -249,26 +253,10 @@ def _mllama() -> hf.PreTrainedModel:
     )
 
 
-def _aya() -> hf.PreTrainedModel:
-    config = hf.AyaVisionConfig(
-        vision_config=hf.SiglipVisionConfig(**CLIP, vision_use_head=False),
-        text_config=hf.Cohere2Config(**TEXT),
-        downsample_factor=2,
-        alignment_intermediate_size=40,
-        image_token_index=IMAGE_TOKEN,
-    )
-    return hf.AyaVisionForConditionalGeneration(config)
-
-
-def _cohere2() -> hf.PreTrainedModel:
-    config = hf.Cohere2VisionConfig(
-        vision_config=hf.SiglipVisionConfig(**CLIP, vision_use_head=False),
-        text_config=hf.Cohere2Config(**TEXT),
-        downsample_factor=2,
-        alignment_intermediate_size=40,
-        image_token_id=IMAGE_TOKEN,
-    )
-    return hf.Cohere2VisionForConditionalGeneration(config)
+def _cohere(name: str, **settings: object) -> hf.PreTrainedModel:
+    config, model = getattr(hf, f"{name}Config"), getattr(hf, f"{name}ForConditionalGeneration")
+    text, sizes = hf.Cohere2Config(**TEXT), {"downsample_factor": 2, "alignment_intermediate_size": 40}
+    return model(config(vision_config=_siglip(), text_config=text, **sizes, **settings))
 
 
 def _ovis2() -> hf.PreTrainedModel:
@@ -328,7 +316,7 @@ def _phi4() -> hf.PreTrainedModel:
 
 def _deepseek() -> hf.PreTrainedModel:
     config = hf.DeepseekVLConfig(
-        vision_config=hf.SiglipVisionConfig(**CLIP, vision_use_head=False),
+        vision_config=_siglip(),
         text_config=hf.LlamaConfig(**TEXT),
         image_token_id=IMAGE_TOKEN,
     )
@@ -348,7 +336,7 @@ def _deepseek_hybrid() -> hf.PreTrainedModel:
         "window_size": 2,
     }
     config = hf.DeepseekVLHybridConfig(
-        vision_config=hf.SiglipVisionConfig(**CLIP, vision_use_head=False),
+        vision_config=_siglip(),
         high_res_vision_config=sam,
         text_config=hf.LlamaConfig(**TEXT),
         image_token_id=IMAGE_TOKEN,
@@ -421,8 +409,8 @@ MODELS: dict[str, Callable[[], hf.PreTrainedModel]] = {
     "mistral3": _mistral3,
     "llama4": _llama4,
     "mllama": _mllama,
-    "aya_vision": _aya,
-    "cohere2_vision": _cohere2,
+    "aya_vision": lambda: _cohere("AyaVision", image_token_index=IMAGE_TOKEN),
+    "cohere2_vision": lambda: _cohere("Cohere2Vision", image_token_id=IMAGE_TOKEN),
     "ovis2": _ovis2,
     "kimi_k25": _kimi,
     "glm4v": _glm4v,
