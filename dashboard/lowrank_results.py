@@ -13,7 +13,6 @@ from projlens_core.behaviour.questions import in_turn, one_truth_each
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.cache import content_key
 from projlens_core.evidence.case import OpenedCase
-from projlens_core.evidence.settings import settings
 from projlens_core.progress import Progress
 
 SECONDS_AN_ANSWER = 0.3  # of the demo models on 2 cores; replaced by what was measured once a cell is done
@@ -123,14 +122,8 @@ def seconds(answers: int) -> tuple[float, bool]:
 
 def told(opened: OpenedCase, wanted: Wanted) -> dict:
     """What decides the grid's numbers, as its exhibit keeps it."""
-    return settings(
-        opened.case,
-        batch.projectors(opened),
-        wanted.choice.spec,
-        len(wanted.choice.pictures),
-        target=wanted.target,
-        prompts=list(wanted.prompts),
-        ranks=list(wanted.ranks),
+    return results.told(
+        opened, wanted.choice, target=wanted.target, prompts=list(wanted.prompts), ranks=list(wanted.ranks)
     )
 
 

@@ -18,6 +18,7 @@ from projlens_core.behaviour.success import Outcome
 from projlens_core.cache import content_key
 from projlens_core.evidence import study
 from projlens_core.evidence.case import Case, OpenedCase, model_source
+from projlens_core.evidence.settings import settings
 from projlens_core.evidence.study import Reference, Subject
 from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
@@ -67,6 +68,11 @@ def set_tokens(tower: VisionModel, choice: SetChoice, progress: Progress) -> Set
         triggered.append(resources.triggered_image(picture, choice.spec))
     tokens = image_tokens(tower, clean + triggered, progress)
     return SetTokens(tuple(p.name for p in choice.pictures), tokens[: len(clean)], tokens[len(clean) :])
+
+
+def told(opened: OpenedCase, choice: SetChoice, **more: object) -> dict:
+    """What decides the numbers of an analysis of a set, as its exhibit keeps it; `more`: what it alone is told."""
+    return settings(opened.case, batch.projectors(opened), choice.spec, len(choice.pictures), **more)
 
 
 def subject(

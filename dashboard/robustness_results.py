@@ -12,7 +12,6 @@ from projlens_core.behaviour.robustness import Tried, attack_scores, sweep
 from projlens_core.behaviour.scoring import Score
 from projlens_core.cache import content_key
 from projlens_core.evidence.case import OpenedCase
-from projlens_core.evidence.settings import settings
 from projlens_core.inputs.changes import Change
 from projlens_core.progress import Progress
 
@@ -79,10 +78,4 @@ def scores(
 
 def told(opened: OpenedCase, wanted: Wanted) -> dict:
     """What decides the numbers, as the exhibit keeps it."""
-    return settings(
-        opened.case,
-        batch.projectors(opened),
-        wanted.choice.spec,
-        len(wanted.choice.pictures),
-        changes=[change.label for change in wanted.changes],
-    )
+    return results.told(opened, wanted.choice, changes=[change.label for change in wanted.changes])

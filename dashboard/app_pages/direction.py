@@ -15,7 +15,6 @@ from projlens_core.cache import content_key
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase, model_source
 from projlens_core.evidence.exhibit import Chart, Exhibit
-from projlens_core.evidence.settings import settings
 from projlens_core.exhibits import lens as exhibits
 from projlens_core.progress import Progress
 
@@ -123,16 +122,7 @@ def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, reading: R
     """The exhibit of these pictures and this way of reading, kept by what decides it."""
     projectors = batch.projectors(opened)
     read = {"centred": reading.centred, "normed": reading.normed, "depth": DEPTH}
-    told = settings(
-        opened.case,
-        projectors,
-        choice.spec,
-        len(choice.pictures),
-        target=reading.target,
-        on=reading.on,
-        seed=SEED,
-        **read,
-    )
+    told = results.told(opened, choice, target=reading.target, on=reading.on, seed=SEED, **read)
     model = resources.fingerprint(model_source(opened.case).spec)
     key = content_key(tower.key, model, repr(told), str(choice.spec.folder), *resources.keys(choice.pictures))
 

@@ -11,7 +11,6 @@ from projlens_core.cache import content_key
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.exhibit import Exhibit
-from projlens_core.evidence.settings import settings
 from projlens_core.exhibits import separability as exhibits
 from projlens_core.progress import Progress
 
@@ -67,7 +66,7 @@ def _method() -> None:
 def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, progress: Progress) -> Exhibit:
     """The exhibit of these pictures, kept by what decides it."""
     projectors = batch.projectors(opened)
-    told = settings(opened.case, projectors, choice.spec, len(choice.pictures), seed=SEED)
+    told = results.told(opened, choice, seed=SEED)
     key = content_key(tower.key, repr(told), str(choice.spec.folder), *resources.keys(choice.pictures))
 
     def make() -> Exhibit:
