@@ -70,10 +70,8 @@ def prepare(args: argparse.Namespace, report: Progress) -> Prepared:
 
 def encode(args: argparse.Namespace, report: Progress) -> Encoded:
     """What `prepare` reads, with all tokens of the pictures at once."""
-    from projlens_core.activations.tokens import image_tokens  # only here: see prepare
+    from projlens_core.activations.tokens import twin_tokens  # only here: see prepare
 
     seen = prepare(args, report)
-    tokens = image_tokens(seen.vision, seen.pictures.clean + (seen.pictures.triggered or []), report)
-    n = len(seen.pictures.clean)
-    triggered = None if seen.pictures.triggered is None else tokens[n:]
-    return Encoded(**vars(seen), clean=tokens[:n], triggered=triggered)
+    clean, triggered = twin_tokens(seen.vision, seen.pictures.clean, seen.pictures.triggered, report)
+    return Encoded(**vars(seen), clean=clean, triggered=triggered)

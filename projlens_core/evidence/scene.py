@@ -5,7 +5,7 @@ from functools import cached_property
 import torch
 
 from projlens_core.activations.model import VisionModel
-from projlens_core.activations.tokens import image_tokens
+from projlens_core.activations.tokens import twin_tokens
 from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
 from projlens_core.behaviour.success import Truth
 from projlens_core.errors import NotFound
@@ -58,10 +58,7 @@ class Scene:
     @cached_property
     def tokens(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The tower's tokens (n, T, d_vision) of clean and of triggered pictures."""
-        pair = self.pictures
-        tokens = image_tokens(self.vision, pair.clean + (pair.triggered or []), self.progress)
-        n = len(pair.clean)
-        return tokens[:n], tokens[n:] if pair.triggered is not None else None
+        return twin_tokens(self.vision, self.pictures.clean, self.pictures.triggered, self.progress)
 
     @property
     def twin_tokens(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ from PIL import Image
 from projlens_core.activations.layout import WHOLE, Box, TokenMap
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse
-from projlens_core.activations.tokens import image_tokens
+from projlens_core.activations.tokens import image_tokens, twin_tokens
 from projlens_core.errors import Unsupported
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.progress import Progress, silent
@@ -67,9 +67,7 @@ def reference(
     progress: Progress = silent,
 ) -> Reference:
     """Analyse the samples under suspect and control. "pair" without triggered twins falls back to "image"."""
-    stacked = [*clean, *(triggered or ())]
-    tokens = image_tokens(tower, stacked, progress)  # (n or 2n, T, d_vision)
-    halves = (tokens, None) if triggered is None else (tokens[: len(clean)], tokens[len(clean) :])
+    halves = twin_tokens(tower, clean, triggered, progress)
     if direction == "pair" and triggered is None:
         direction = "image"
     steps = 3 if case.control else 1
