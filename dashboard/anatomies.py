@@ -8,18 +8,10 @@ from projlens_core.evidence.case import OpenedCase, read_projectors
 from projlens_core.exhibits import weights as exhibits
 from projlens_core.exhibits.weights_tables import Overlaps, labels
 from projlens_core.progress import Progress
-from projlens_core.weights.anatomy import Anatomy, anatomy, dissect
+from projlens_core.weights.anatomy import Anatomy, dissect
 from projlens_core.weights.delta import compare
 
 KEPT = 6  # of projectors beside the case; 240 MB each for a 7B model
-
-
-def of_case(opened: OpenedCase) -> dict[str, Anatomy]:
-    """Suspect and, if there is one, control, by role; their spectra are the case's."""
-    found = {"suspect": anatomy(opened.delta, opened.spectra, opened.edges)}
-    if opened.control_delta is not None:
-        found["control"] = anatomy(opened.control_delta, opened.control_spectra, opened.control_edges)
-    return found
 
 
 def further(opened: OpenedCase, specs: Sequence[str], progress: Progress) -> dict[str, Anatomy]:

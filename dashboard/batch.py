@@ -8,7 +8,7 @@ from PIL import Image
 
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome, Truth, measure
-from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.case import Case
 from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.exhibits.response import answers
 from projlens_core.progress import Progress
@@ -25,12 +25,6 @@ class Batch:
     trigger: str  # its title
     triggered: tuple[Image.Image, ...]
     outcomes: dict[str, Outcome]
-
-
-def projectors(opened: OpenedCase) -> dict[str, ProjectorWeights]:
-    """The projectors of a case by role."""
-    roles = {"base": opened.base, "suspect": opened.suspect, "control": opened.control}
-    return {role: weights for role, weights in roles.items() if weights is not None}
 
 
 def run(

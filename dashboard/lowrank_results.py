@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import streamlit as st
 
-from dashboard import batch, resources, results
+from dashboard import resources, results
 from dashboard.pickers import SetChoice
 from projlens_core.behaviour.lowrank import Edit, Grid, Step, answers_by_rank, fill
 from projlens_core.behaviour.questions import in_turn, one_truth_each
@@ -56,11 +56,11 @@ class Wanted:
     def left(self, opened: OpenedCase, found: "Grids") -> int:
         """How many cells and whole models are still to be asked, as far as this session knows."""
         cells = sum(len(grid.missing) for grid in (found.suspect, found.control) if grid)
-        return cells + sum(role not in found.suspect.whole for role in batch.projectors(opened))
+        return cells + sum(role not in found.suspect.whole for role in opened.projectors)
 
     def key(self, opened: OpenedCase) -> str:
         """A hash of all that decides a cell's score, the cell aside."""
-        hashes = [weights.sha256 for weights in batch.projectors(opened).values()]
+        hashes = [weights.sha256 for weights in opened.projectors.values()]
         spec = (self.choice.spec.to_json(), str(self.choice.spec.folder))
         asked = (self.edit, self.prompts, self.target)
         return content_key(hashes, spec, asked, *resources.keys(self.choice.pictures))
@@ -104,7 +104,7 @@ def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Iterator[G
             if grid is None or delta is None:
                 continue
             clock = time.monotonic()
-            for step, now in enumerate(fill(scorer, delta, grid, batch.projectors(opened), progress)):
+            for step, now in enumerate(fill(scorer, delta, grid, opened.projectors, progress)):
                 found = replace(found, **{role: now})
                 getattr(memory, role).update(now.cells)
                 memory.whole.update(now.whole)

@@ -11,7 +11,7 @@ from dashboard import batch, resources
 from dashboard.batch import Batch
 from dashboard.pickers import SetChoice
 from projlens_core.activations.model import VisionModel
-from projlens_core.activations.tokens import image_tokens
+from projlens_core.activations.tokens import twin_tokens
 from projlens_core.behaviour.respond import FourAnswers, four_answers, load_responder
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome
@@ -66,13 +66,12 @@ def set_tokens(tower: VisionModel, choice: SetChoice, progress: Progress) -> Set
         progress("Stamping the trigger", done, len(choice.pictures))
         clean.append(resources.clean_image(picture, choice.spec))
         triggered.append(resources.triggered_image(picture, choice.spec))
-    tokens = image_tokens(tower, clean + triggered, progress)
-    return SetTokens(tuple(p.name for p in choice.pictures), tokens[: len(clean)], tokens[len(clean) :])
+    return SetTokens(tuple(p.name for p in choice.pictures), *twin_tokens(tower, clean, triggered, progress))
 
 
 def told(opened: OpenedCase, choice: SetChoice, **more: object) -> dict:
     """What decides the numbers of an analysis of a set, as its exhibit keeps it; `more`: what it alone is told."""
-    return settings(opened.case, batch.projectors(opened), choice.spec, len(choice.pictures), **more)
+    return settings(opened.case, opened.projectors, choice.spec, len(choice.pictures), **more)
 
 
 def subject(
@@ -97,7 +96,7 @@ def subject(
 
 def reference_key(case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str) -> str:
     """A hash of all that decides what the samples show: projectors, tower, trigger, direction, pictures."""
-    projectors = [weights.sha256 for weights in batch.projectors(case).values()]
+    projectors = [weights.sha256 for weights in case.projectors.values()]
     trigger = (spec.to_json(), str(spec.folder)) if spec else None
     return content_key(tower.key, projectors, trigger, direction, *resources.keys(resources.samples()))
 
@@ -149,7 +148,7 @@ def measured(
     known = resources.truths() if useful else None
     asked = (spec.to_json(), str(spec.folder), question, target, repr(known), *resources.keys(pictures))
     outcomes = {}
-    for role, weights in batch.projectors(opened).items():
+    for role, weights in opened.projectors.items():
 
         def make(role: str = role, weights: ProjectorWeights = weights) -> Outcome:
             with language_model(opened.case, progress) as responder:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import batch, resources, results
+from dashboard import resources, results
 from dashboard.pickers import SetChoice
 from projlens_core.behaviour.questions import in_turn
 from projlens_core.behaviour.robustness import Tried, attack_scores, sweep
@@ -28,7 +28,7 @@ class Wanted:
 
     def key(self, opened: OpenedCase) -> str:
         """A hash of all that decides one change's figures: each is kept under it and by itself."""
-        hashes = [weights.sha256 for weights in batch.projectors(opened).values()]
+        hashes = [weights.sha256 for weights in opened.projectors.values()]
         spec = (self.choice.spec.to_json(), str(self.choice.spec.folder))
         return content_key(hashes, spec, resources.vision(opened.case).key, *resources.keys(self.choice.pictures))
 
@@ -62,7 +62,7 @@ def scores(
     kept = st.session_state.setdefault(SCORES, {})
     images = [resources.clean_image(p, wanted.choice.spec) for p in wanted.choice.pictures]
     asked = tuple(in_turn(prompts, len(images)))
-    roles = {role: weights for role, weights in batch.projectors(opened).items() if role != "base"}
+    roles = {role: weights for role, weights in opened.projectors.items() if role != "base"}
     found = {}
     for change in chosen:
         key = content_key(wanted.key(opened), change, asked, target)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import streamlit as st
 import torch
 
-from dashboard import batch, components, pages, pickers, resources, results, state
+from dashboard import components, pages, pickers, resources, results, state
 from dashboard.pickers import SetChoice
 from projlens_core.activations.head import LanguageHead, read_head
 from projlens_core.activations.lens import DEPTH, lens, lens_null
@@ -120,7 +120,7 @@ def _reading(case: Case) -> Reading:
 
 def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, reading: Reading, progress: Progress) -> Exhibit:
     """The exhibit of these pictures and this way of reading, kept by what decides it."""
-    projectors = batch.projectors(opened)
+    projectors = opened.projectors
     read = {"centred": reading.centred, "normed": reading.normed, "depth": DEPTH}
     told = results.told(opened, choice, target=reading.target, on=reading.on, seed=SEED, **read)
     model = resources.fingerprint(model_source(opened.case).spec)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import batch, components, pages, pickers, resources, results, state
+from dashboard import components, pages, pickers, resources, results, state
 from dashboard.pickers import SetChoice
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.neurons import analyse
@@ -77,7 +77,7 @@ def _ranking() -> str:
 
 def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, progress: Progress) -> Exhibit:
     """The exhibit of these pictures, kept by what decides it."""
-    projectors = batch.projectors(opened)
+    projectors = opened.projectors
     told = results.told(opened, choice, seed=SEED)
     key = content_key(tower.key, repr(told), str(choice.spec.folder), *resources.keys(choice.pictures))
 

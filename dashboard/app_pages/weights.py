@@ -42,10 +42,10 @@ def page() -> None:
             return
         try:
             with components.progress() as progress:
-                found = anatomies.of_case(opened) | anatomies.further(opened, further, progress)
+                found = opened.anatomies | anatomies.further(opened, further, progress)
         except ProjLensError as error:
             components.failure(error, "This projector cannot be set beside the case")
-            found = anatomies.of_case(opened)
+            found = opened.anatomies
         shared = _picture(opened, found, controls)
     with details:
         for table in (*([tables.pairs(shared)] if shared else []), tables.tensors(found)):

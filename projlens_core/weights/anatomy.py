@@ -1,6 +1,6 @@
 """How one change of a projector is built: spectrum and noise edges of each of its matrices."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from projlens_core.progress import Progress, silent
@@ -44,13 +44,8 @@ def dissect_all(deltas: Sequence[Delta], progress: Progress = silent) -> list[An
             spectra[tensor.name] = spectrum(tensor.delta)
             edges[tensor.name] = noise_edge(tensor.delta, known=spectra[tensor.name])
             done += 1
-        found.append(anatomy(delta, spectra, edges))
+        shapes = {tensor.name: tensor.shape for tensor in delta.matrices}
+        bulks = {name: bulk_edge(values.values, shapes[name]) for name, values in spectra.items()}
+        found.append(Anatomy(delta, spectra, edges, bulks))
     progress("Singular spectra", total, total)
     return found
-
-
-def anatomy(delta: Delta, spectra: Mapping[str, Spectrum], edges: Mapping[str, NoiseEdge]) -> Anatomy:
-    """The same of spectra and edges that are at hand."""
-    shapes = {tensor.name: tensor.shape for tensor in delta.matrices}
-    bulks = {name: bulk_edge(found.values, shapes[name]) for name, found in spectra.items()}
-    return Anatomy(delta, dict(spectra), dict(edges), bulks)

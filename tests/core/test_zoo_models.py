@@ -107,7 +107,7 @@ def test_training_one_more_suspect_writes_a_folder_that_opens_and_differs_from_b
     phase = Phase(Plan(steps=2, batch=4, rate=1e-3), seed=1)
     suspect.train_suspect(out, attack, phase, torch.device("cpu"), workers=0)
     assert sorted(p.name for p in out.iterdir()) == [
-        "config.json", "model.safetensors", "trigger.json", "training.json",
+        "config.json", "model.safetensors", "training.json", "trigger.json",
     ]  # fmt: skip
     delta = compare(read_projector("zoo:base"), read_projector(str(out)))
     assert all(tensor.changed for tensor in delta.tensors)
