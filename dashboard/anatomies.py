@@ -25,7 +25,7 @@ def further(opened: OpenedCase, specs: Sequence[str], progress: Progress) -> dic
             return dissect(compare(ours, theirs), progress)
 
         key = content_key(*(resources.fingerprint(s) for s in (base, spec)), base, spec)
-        found.append(resources.shelf("anatomies", KEPT).get(key, make))
+        found.append(resources.shelf("anatomies", KEPT).get(key, make, progress))
     roles = [role for role, one in (("suspect", opened.delta), ("control", opened.control_delta)) if one is not None]
     names = labels(roles, [one.delta.suspect.source for one in found])[len(roles) :]
     return dict(zip(names, found, strict=True))

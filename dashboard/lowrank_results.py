@@ -151,4 +151,4 @@ def steps(
             )
 
     shelf, key = resources.shelf("steps", 64), content_key(hashes, asked)
-    return shelf.get(key, make) if ask or key in shelf else None
+    return shelf.get(key, make, progress) if ask or key in shelf else None

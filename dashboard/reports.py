@@ -55,7 +55,9 @@ def recorded(wanted: Subject, parts: Sequence[str], progress: Progress) -> Recor
 
 def html(record: Record, progress: Progress = silent) -> bytes:
     """The report of a record; drawn once, whoever asks again."""
-    return resources.shelf("reports", 4).get(content_key(pack(record)), lambda: as_html(record, progress).encode())
+    return resources.shelf("reports", 4).get(
+        content_key(pack(record)), lambda: as_html(record, progress).encode(), progress
+    )
 
 
 def _command(wanted: Subject, parts: Sequence[str]) -> str:

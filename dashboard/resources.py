@@ -6,16 +6,14 @@ the shelves: a function under it could not report progress while it computes.
 """
 
 import os
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import streamlit as st
 from PIL import Image
 
+from dashboard.shelf import BYTES, Shelf
 from projlens_core.activations.model import VisionModel, load_vision
 from projlens_core.behaviour.success import Truth, read_labels
 from projlens_core.cache import content_key
@@ -33,44 +31,13 @@ from projlens_core.weights.selection import WEIGHTS
 SAMPLES = ZOO / "samples"
 HUB_KEPT = 600  # s
 LARGEST_KEPT = 512  # px; a square of it takes 0.8 MB
-T = TypeVar("T")
-
-
-class Shelf:
-    """At most `size` values by key, the least recently used given up first; safe between threads."""
-
-    def __init__(self, size: int):
-        self._size, self._kept, self._lock = size, OrderedDict(), threading.Lock()
-
-    def get(self, key: str, make: Callable[[], T]) -> T:
-        """The value under `key`, made now if it is not there; two sessions may make the same one at the same time."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        value = make()  # outside the lock: it may take minutes, and others must be able to read
-        with self._lock:
-            self._kept[key] = value
-            while len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-        return value
-
-    def __contains__(self, key: str) -> bool:
-        """Whether `key` can be had without making it."""
-        with self._lock:
-            return key in self._kept
+PICTURES = 128 * 2**20  # bytes, of images and again of their data URIs
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def shelf(name: str, size: int) -> Shelf:
+def shelf(name: str, size: int, limit: int = BYTES) -> Shelf:
     """The shelf called `name`, one for the whole process."""
-    return Shelf(size)
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def model_lock() -> threading.Lock:
-    """Held by the session that is using the language model, which swaps projectors in place."""
-    return threading.Lock()
+    return Shelf(size, limit)
 
 
 def zoo() -> dict[str, ZooEntry]:
@@ -105,12 +72,12 @@ def fingerprint(spec: str) -> str:
 def opened(case: Case, progress: Progress = silent) -> OpenedCase:
     """The case with its projectors read and compared."""
     key = content_key(case, *(fingerprint(spec) for spec in (case.base, case.suspect, case.control) if spec))
-    return shelf("cases", 4).get(key, lambda: open_case(case, progress))
+    return shelf("cases", 4).get(key, lambda: open_case(case, progress), progress)
 
 
 def proof(case: Case, progress: Progress = silent) -> Proof:
     """Everything of the suspect but its projector, compared with the base's."""
-    return shelf("proofs", 4).get(_proof_key(case), lambda: prove(case.base, case.suspect, progress))
+    return shelf("proofs", 4).get(_proof_key(case), lambda: prove(case.base, case.suspect, progress), progress)
 
 
 def proved(case: Case) -> bool:
@@ -122,10 +89,15 @@ def _proof_key(case: Case) -> str:
     return content_key(case.base, case.suspect, fingerprint(case.base), fingerprint(case.suspect))
 
 
+def model_key(case: Case) -> str:
+    """A hash that changes with the checkpoint that is run for a case, and is the same for all cases that run it."""
+    source = model_source(case)
+    return content_key(fingerprint(str(source.model)), source.family)
+
+
 def vision(case: Case) -> VisionModel:
     """The vision tower that both projectors read from."""
-    source = model_source(case)
-    return shelf("towers", 2).get(fingerprint(source.spec), lambda: load_vision(source))
+    return shelf("towers", 2).get(model_key(case), lambda: load_vision(model_source(case)))
 
 
 def samples() -> tuple[Picture, ...]:
@@ -156,13 +128,13 @@ def _small_kept(what: str, picture: Picture, spec: TriggerSpec | None, make: Cal
     resolution = spec.resolution if spec else None
     if resolution is None or resolution > LARGEST_KEPT:
         return make()
-    return shelf("images", 512).get(content_key(what, resolution, picture.sha256), make)
+    return shelf("images", 512, PICTURES).get(content_key(what, resolution, picture.sha256), make)
 
 
 def uri(image: Image.Image, side: int = overlays.MAX_SIDE) -> str:
     """The image as a data URI of at most `side` px."""
     key = content_key(side, pixels(image))
-    return shelf("uris", 512).get(key, lambda: overlays.data_uri(image, side))
+    return shelf("uris", 512, PICTURES).get(key, lambda: overlays.data_uri(image, side))
 
 
 def pixels(image: Image.Image | None) -> str | None:

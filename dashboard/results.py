@@ -22,8 +22,11 @@ from projlens_core.evidence.settings import settings
 from projlens_core.evidence.study import Reference, Subject
 from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.line import Line
 from projlens_core.progress import Progress
 from projlens_core.weights.projector import ProjectorWeights
+
+LINE = Line("the language model")
 
 
 def sample_reference(
@@ -47,7 +50,7 @@ def sample_reference(
                 triggered.append(resources.triggered_image(picture, spec))
         return study.reference(case, tower, clean, triggered, direction, progress)
 
-    return resources.shelf("references", 12).get(reference_key(case, tower, spec, direction), make)
+    return resources.shelf("references", 12).get(reference_key(case, tower, spec, direction), make, progress)
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def subject(
         judged = sample_reference(case, tower, spec, direction, progress)
         return study.subject(case, tower, clean, triggered, direction, judged, progress)
 
-    return resources.shelf("subjects", 64).get(key, make)
+    return resources.shelf("subjects", 64).get(key, make, progress)
 
 
 def reference_key(case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str) -> str:
@@ -116,7 +119,7 @@ def answers(
     """
     images = [image for image in (clean, triggered) if image is not None]
     asked = (question, *(resources.pixels(image) for image in images))
-    key = content_key(_model(opened.case), opened.base.sha256, opened.suspect.sha256, *asked)
+    key = content_key(resources.model_key(opened.case), opened.base.sha256, opened.suspect.sha256, *asked)
 
     def make() -> FourAnswers:
         with language_model(opened.case, progress) as responder:
@@ -131,7 +134,7 @@ def answers(
             )
 
     kept = resources.shelf("answers", 256)
-    return kept.get(key, make) if ask or key in kept else None
+    return kept.get(key, make, progress) if ask or key in kept else None
 
 
 def measured(
@@ -155,23 +158,15 @@ def measured(
                 return batch.run(responder, role, weights, images, question, target, known, progress)
 
         outcomes[role] = resources.shelf("outcomes", 32).get(
-            content_key(_model(opened.case), weights.sha256, *asked), make
+            content_key(resources.model_key(opened.case), weights.sha256, *asked), make, progress
         )
     return Batch(opened.case, question, target, spec.title, tuple(stamped for _, _, stamped in images), outcomes)
 
 
-def _model(case: Case) -> str:
-    return resources.fingerprint(model_source(case).spec)
-
-
 @contextmanager
 def language_model(case: Case, progress: Progress) -> Iterator[Responder]:
-    """The one loaded language model, for this session alone while it swaps projectors; others see that they wait."""
-    lock = resources.model_lock()
-    while not lock.acquire(timeout=0.5):
-        progress("Waiting for another session to finish with the language model", 0, 1)
-    try:
-        source = model_source(case)
-        yield resources.shelf("language models", 1).get(_model(case), lambda: load_responder(source, progress=progress))
-    finally:
-        lock.release()
+    """The one loaded language model, for this session alone while it swaps projectors; others stand in line."""
+    with LINE.turn(progress):
+        yield resources.shelf("language models", 1).get(
+            resources.model_key(case), lambda: load_responder(model_source(case), progress=progress)
+        )

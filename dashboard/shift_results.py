@@ -52,7 +52,7 @@ def sample_shifts(
             if delta is not None
         }
 
-    return resources.shelf("set shifts", 8).get(results.reference_key(case, tower, spec, UNIVERSAL), make)
+    return resources.shelf("set shifts", 8).get(results.reference_key(case, tower, spec, UNIVERSAL), make, progress)
 
 
 def rankings(
@@ -85,7 +85,7 @@ def rankings(
         return found
 
     key = content_key(results.reference_key(case, tower, spec, UNIVERSAL), *resources.keys(pictures))
-    return resources.shelf("rankings", 8).get(key, make)
+    return resources.shelf("rankings", 8).get(key, make, progress)
 
 
 def _conditions(spec: TriggerSpec | None) -> tuple[str, ...]:

@@ -123,7 +123,7 @@ def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, reading: R
     projectors = opened.projectors
     read = {"centred": reading.centred, "normed": reading.normed, "depth": DEPTH}
     told = results.told(opened, choice, target=reading.target, on=reading.on, seed=SEED, **read)
-    model = resources.fingerprint(model_source(opened.case).spec)
+    model = resources.model_key(opened.case)
     key = content_key(tower.key, model, repr(told), str(choice.spec.folder), *resources.keys(choice.pictures))
 
     def make() -> Exhibit:
@@ -140,7 +140,7 @@ def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, reading: R
         null = lens_null(head, targets, normed=reading.normed, seed=SEED, progress=progress)
         return exhibits.lens(found, null, vocabulary, targets, told, head.notes)
 
-    return resources.shelf("lenses", 16).get(key, make)
+    return resources.shelf("lenses", 16).get(key, make, progress)
 
 
 def _language(case: Case, progress: Progress) -> tuple[LanguageHead, Vocabulary]:
@@ -152,7 +152,7 @@ def _language(case: Case, progress: Progress) -> tuple[LanguageHead, Vocabulary]
         head = read_head(source, progress)
         return head, read_vocabulary(source, head.vocabulary, progress)
 
-    return resources.shelf("language heads", 1).get(resources.fingerprint(source.spec), make)
+    return resources.shelf("language heads", 1).get(resources.model_key(case), make, progress)
 
 
 def _details(found: Exhibit, sign: str) -> None:

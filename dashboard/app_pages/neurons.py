@@ -85,7 +85,7 @@ def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, progress: 
         tokens = results.set_tokens(tower, choice, progress)
         return exhibits.neurons(analyse(projectors, tokens.clean, tokens.triggered, progress, SEED), told)
 
-    return resources.shelf("neurons", 8).get(key, make)
+    return resources.shelf("neurons", 8).get(key, make, progress)
 
 
 def _details(found: Exhibit, by: str) -> None:

@@ -77,7 +77,7 @@ def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, progress: 
             found[role] = separability(embeddings(weights, seen.clean), embeddings(weights, seen.triggered), SEED)
         return exhibits.separability(found, seen.names, told)
 
-    return resources.shelf("separability", 8).get(key, make)
+    return resources.shelf("separability", 8).get(key, make, progress)
 
 
 def _details(found: Exhibit) -> None:

@@ -8,10 +8,12 @@ from PIL import Image
 from projlens_core import cache
 from projlens_core.activations.model import VisionModel
 from projlens_core.errors import InvalidInput
+from projlens_core.line import Line
 from projlens_core.progress import Progress, silent
 
 CACHE = "tokens"
 STAGE = "Reading images with the vision tower"
+LINE = Line("the vision tower")
 
 
 def image_tokens(
@@ -33,7 +35,9 @@ def image_tokens(
     progress(STAGE, done, len(found))
     for start in range(0, len(todo), batch_size):
         batch = todo[start : start + batch_size]
-        for (key, _), tokens in zip(batch, vision.encode([image for _, image in batch]), strict=True):
+        with LINE.turn(progress):  # one batch in memory, however many ask; between two of them it is another's turn
+            encoded = vision.encode([image for _, image in batch])
+        for (key, _), tokens in zip(batch, encoded, strict=True):
             found[key] = tokens
             cache.store(CACHE, key, tokens.contiguous().numpy().tobytes())
         done += len(batch)

@@ -1,4 +1,4 @@
-"""The parts between core and pages: shelves, escaping, tables."""
+"""The parts between core and pages: fingerprints, escaping, tables."""
 
 import os
 
@@ -13,25 +13,6 @@ from projlens_core.evidence.case import Case
 from projlens_core.exhibits import response
 from tests import pico
 from tests.dashboard.conftest import texts
-
-
-def test_a_shelf_makes_each_value_once_and_gives_up_the_least_recently_used():
-    shelf, made = resources.Shelf(2), []
-
-    def get(key):
-        return shelf.get(key, lambda: made.append(key) or key)
-
-    for key in ("a", "b", "a", "c", "a", "b"):
-        assert get(key) == key
-    assert made == ["a", "b", "c", "b"]
-    assert "c" not in shelf
-
-
-def test_a_value_that_could_not_be_made_is_tried_again():
-    shelf = resources.Shelf(1)
-    with pytest.raises(ZeroDivisionError):
-        shelf.get("a", lambda: 1 / 0)
-    assert shelf.get("a", lambda: 1) == 1
 
 
 def test_a_fingerprint_follows_the_file_and_not_the_name(models, tmp_path):
