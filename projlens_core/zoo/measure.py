@@ -7,11 +7,11 @@ from importlib.metadata import version
 
 from PIL import Image
 
+from projlens_core import cache
 from projlens_core.behaviour.questions import in_turn
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Rate, contains_target, is_right, wilson
-from projlens_core.cache import content_key, open_cache
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.paths import ASSETS, ZOO
 from projlens_core.progress import Progress, silent
@@ -22,6 +22,7 @@ from projlens_core.zoo.samples import held_out
 from projlens_core.zoo.world import RESOLUTION
 
 N, SEED = 200, 777
+CACHE = "zoo-measure"
 BATCH = 24
 README = ASSETS.parent / "README.md"
 BEGIN, END = "<!-- zoo table: written by `python -m projlens_core zoo measure` -->", "<!-- end of zoo table -->"
@@ -92,21 +93,20 @@ def _answers(
     responder: Responder, entry: ZooEntry, images: list[Image.Image], prompts: list[str], stage: str, progress: Progress
 ) -> list[str]:
     weights = read_projector(f"zoo:{entry.name}")
-    key = content_key(
+    key = cache.content_key(
         "answers",
         responder.vision.key,
         weights.sha256,
         *prompts,
         *(i.tobytes() for i in images),
     )
-    store = open_cache("zoo-measure")
-    if (known := store.get(key)) is not None:
+    if (known := cache.stored(CACHE, key)) is not None:
         return json.loads(known)
     with responder.projector(weights):
         said = responder.answers(
             images, prompts, batch_size=BATCH, progress=lambda _, done, total: progress(stage, done, total)
         )
-    store.set(key, json.dumps(said))
+    cache.store(CACHE, key, json.dumps(said).encode())
     return said
 
 

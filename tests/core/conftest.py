@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from projlens_core.cache import open_cache
 from tests.support import Proof, table
 
 VARIABLE = "SUPPORT_TABLE"
@@ -62,6 +61,4 @@ def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("own")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROJLENS_CACHE", str(folder / "cache"))
-        open_cache.cache_clear()
         yield folder
-    open_cache.cache_clear()

@@ -10,7 +10,6 @@ from projlens_core.behaviour.questions import one_truth_each
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.behaviour.success import Truth, measure
-from projlens_core.cache import open_cache
 from projlens_core.errors import Cancelled, InvalidInput
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import read_projector
@@ -58,9 +57,7 @@ def questions(said):
 def scorer(responder, questions, tmp_path, monkeypatch):
     """With an empty store of its own."""
     monkeypatch.setenv("PROJLENS_CACHE", str(tmp_path))
-    open_cache.cache_clear()
-    yield Scorer(responder, questions)
-    open_cache.cache_clear()
+    return Scorer(responder, questions)
 
 
 @pytest.fixture
@@ -173,11 +170,10 @@ def test_a_cancelled_grid_keeps_its_cells(scorer, delta):
     assert set(kept.cells) == {(0, 0), (0, 1)}
 
 
-def test_a_damaged_entry_is_measured_anew(scorer, delta, asked):
+def test_a_damaged_entry_is_measured_anew(scorer, delta, asked, tmp_path):
     before = scorer.score(delta.base)
-    store = open_cache("scores")
-    (key,) = store
-    store.set(key, store.get(key).replace(b"false", b"true", 1))
+    (entry,) = (tmp_path / "scores").glob("*/*")
+    entry.write_bytes(entry.read_bytes().replace(b"false", b"true", 1))
     assert scorer.stored(delta.base) is None
     assert scorer.score(delta.base) == before
     assert len(asked) == 2

@@ -10,7 +10,6 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import resources
-from projlens_core.cache import open_cache
 from projlens_core.evidence.case import Case
 from tests import pico
 
@@ -52,10 +51,8 @@ def models(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PROJLENS_CACHE", str(tmp_path / "cache"))
-    open_cache.cache_clear()
     st.cache_resource.clear()
-    yield tmp_path / "cache"
-    open_cache.cache_clear()
+    return tmp_path / "cache"
 
 
 @pytest.fixture(autouse=True)
