@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+import torch
+
 from dashboard import pickers, resources, results
 from dashboard.pickers import SetChoice
 from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.responder import Responder
 from projlens_core.cache import content_key
+from projlens_core.device import pick_device
 from projlens_core.evidence.bundle import pack
 from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.evidence.gather import record_of
@@ -20,6 +23,11 @@ from projlens_core.progress import Progress, silent
 
 class Shelved:
     """The models that the other pages use, too."""
+
+    @property
+    def device(self) -> torch.device:
+        """See models.Models."""
+        return pick_device()
 
     def opened(self, case: Case, progress: Progress) -> OpenedCase:
         """See models.Models."""

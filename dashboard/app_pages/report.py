@@ -8,7 +8,7 @@ from projlens_core.errors import ProjLensError
 from projlens_core.evidence.bundle import MAX_ZIPPED, pack, unpack
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.gather import PARTS
-from projlens_core.evidence.record import Record
+from projlens_core.evidence.record import Record, differences
 from projlens_core.evidence.subject import Subject
 
 COUNT = 24  # pictures by default
@@ -147,8 +147,10 @@ def _stored_banner(record: Record) -> None:
         st.text(
             f"Of {told.created[:16].replace('T', ' ')} UTC, by ProjLens {told.projlens}. Nothing was computed here."
         )
-        for role, digest in told.hashes.items():
-            st.text(f"{role}: SHA-256 {digest[:16]}…")
+        if others := differences(told):
+            st.text(f"Computed with {', '.join(others)}: its numbers are shown as stored, never mixed with new ones.")
+        for what, digest in told.hashes.items():
+            st.text(f"{what}: SHA-256 {digest[:16]}…")
 
 
 def _files(record: Record) -> None:

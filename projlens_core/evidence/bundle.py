@@ -28,7 +28,7 @@ from projlens_core.evidence.record import Missing, Provenance, Record
 from projlens_core.evidence.schema import EXHIBIT, MANIFEST
 from projlens_core.inputs.images import printable
 
-FORMAT, FORMAT_VERSION = "projlens-case", 1
+FORMAT, FORMAT_VERSION = "projlens-case", 2
 MANIFEST_FILE = "manifest.json"
 MAX_FILES = 64
 MAX_ZIPPED = 64 * 2**20  # bytes of the bundle itself
@@ -142,8 +142,8 @@ def _check_format(manifest: object) -> None:
         raise InvalidInput(f"{MANIFEST_FILE} is not that of a case bundle of ProjLens.")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise Unsupported(
-            f"The bundle has format version {str(manifest.get('format_version'))[:20]}, and this ProjLens reads "
-            f"{FORMAT_VERSION} only: results of different versions are not mixed; write the bundle again."
+            f"The bundle has format version {_cut(str(manifest.get('format_version'))[:20])}, and this ProjLens reads "
+            f"{FORMAT_VERSION} only: results of different versions are not mixed; generate it again with this one."
         )
 
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from projlens_core import versions
 from projlens_core.behaviour.success import Truth
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.evidence.bundle import strict
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.gather import PARTS, record_of
 from projlens_core.evidence.models import Loaded, Models
-from projlens_core.evidence.record import VERSION, provenance
 from projlens_core.evidence.report import write_whole
 from projlens_core.evidence.subject import Subject, subject
 from projlens_core.inputs.images import ImageSet, picture
@@ -56,13 +56,19 @@ def measure(
     for name in chosen:
         asked = _subject(name, n)
         hashes = {role: read_projector(f"zoo:{model}").sha256 for role, model in _roles(name).items()}
-        decided = {"hashes": hashes, "trigger": asked.spec.to_dict(), "n": n, "seed": SEED, "projlens": VERSION}
+        decided = {
+            "hashes": hashes,
+            "trigger": asked.spec.to_dict(),
+            "n": n,
+            "seed": SEED,
+            "projlens": versions.PROJLENS,
+        }
         own = results["variants"].setdefault(name, {})
         for part in chosen_parts:
             if own.get(part, {}).get("decided") == decided:
                 continue
             own[part] = {"decided": decided, "facts": _facts(part, name, asked, models, progress)}
-            results["versions"] = _versions(asked.case, models)
+            results["versions"] = {"projlens": versions.PROJLENS, **versions.installed()}
             write_whole(path, (json.dumps(strict(results), indent=1, ensure_ascii=False) + "\n").encode())
     return results
 
@@ -110,11 +116,6 @@ def _facts(part: str, name: str, asked: Subject, models: Models, progress: Progr
     if record.missing:
         return {"missing": record.missing[0].reason}
     return FACTS[part](record.exhibits[0].data)
-
-
-def _versions(case: Case, models: Models) -> dict:
-    told = provenance(models.opened(case, silent), {})
-    return {"projlens": told.projlens, **told.versions}
 
 
 def _response(name: str, n: int, progress: Progress) -> dict:

@@ -100,7 +100,8 @@ def record_of(
         seed=SEED,
     )
     title = f"{opened.suspect.source} against {opened.base.source}"
-    return Record(title, provenance(opened, decided, command), tuple(exhibits), tuple(missing))
+    told = provenance(scene.hashes, decided, scene.models.device, command)
+    return Record(title, told, tuple(exhibits), tuple(missing))
 
 
 def _case(scene: Scene) -> Exhibit:
@@ -175,7 +176,7 @@ def _separability(scene: Scene) -> Exhibit:
 def _response(scene: Scene) -> Exhibit:
     pair, target, prompts = scene.attacked, scene.target, scene.prompts
     outcomes: dict[str, Outcome] = {}
-    with scene.models.responder(scene.subject.case, scene.progress) as responder:
+    with scene.responder() as responder:
         for role, weights in scene.projectors.items():
             outcomes[role] = measure(
                 responder,
@@ -205,7 +206,7 @@ def _lowrank(scene: Scene) -> Exhibit:
         scene.subject.max_new_tokens,
     )
     ranks = scene.subject.ranks
-    with scene.models.responder(scene.subject.case, scene.progress) as responder:
+    with scene.responder() as responder:
         scorer = Scorer(responder, questions)
         *_, grid = fill(scorer, scene.opened.delta, Grid(Edit(), ranks, ranks), scene.projectors, scene.progress)
     told = scene.decided(target=target, prompts=sorted(set(prompts)), max_new_tokens=scene.subject.max_new_tokens)

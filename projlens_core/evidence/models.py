@@ -4,15 +4,22 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+import torch
+
 from projlens_core.activations.model import VisionModel, load_vision
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
+from projlens_core.device import pick_device
 from projlens_core.evidence.case import Case, OpenedCase, model_source, open_case
 from projlens_core.progress import Progress
 
 
 class Models(Protocol):
     """Where the models of a case come from: loaded here, or at hand already."""
+
+    @property
+    def device(self) -> torch.device:
+        """What they run on."""
 
     def opened(self, case: Case, progress: Progress) -> OpenedCase:
         """The case with its projectors read and compared."""
@@ -32,6 +39,11 @@ class Loaded:
         self._opened: OpenedCase | None = None
         self._responder: Responder | None = None
         self._asked = ""  # the model that it is of
+
+    @property
+    def device(self) -> torch.device:
+        """See Models."""
+        return pick_device(self._device)
 
     def opened(self, case: Case, progress: Progress) -> OpenedCase:
         """See Models."""

@@ -5,26 +5,27 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 
-from projlens_core.evidence.case import OpenedCase
+import torch
+
+from projlens_core import versions
 from projlens_core.evidence.exhibit import Exhibit
-
-VERSION = "0.1.0"  # of ProjLens, as in pyproject.toml
-PACKAGES = ("torch", "transformers", "numpy")
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where numbers come from: two records with the same settings, versions and hashes hold the same numbers.
+    """Where numbers come from: two records that agree in all but `created` and `command` hold the same numbers.
 
-    created is an ISO date in UTC. settings are JSON-ready. hashes are SHA-256 of the projectors' content by role.
-    command redoes it, or is empty where no command can (pictures that were uploaded in a browser).
+    created is an ISO date in UTC. settings are JSON-ready and hold the seed. hashes are SHA-256 of contents: of the
+    projectors by role, of the pictures, of vision tower and language model where they were run. command redoes it, or
+    is empty where no command can (pictures that were uploaded in a browser).
     """
 
     created: str
     projlens: str
+    sources: str  # SHA-256 of ProjLens' own code: more changes than the version number says
     versions: dict[str, str]  # of Python and the packages that compute
+    machine: dict[str, str]  # device, threads and instruction set, which decide the last digits
     settings: dict
     hashes: dict[str, str]
     command: str = ""
@@ -48,16 +49,36 @@ class Record:
     missing: tuple[Missing, ...] = field(default=())
 
 
-def provenance(opened: OpenedCase, settings: dict, command: str = "") -> Provenance:
-    """The provenance of what is computed now about a case, on this machine."""
+def provenance(hashes: Mapping[str, str], settings: dict, device: torch.device, command: str = "") -> Provenance:
+    """The provenance of what is computed now, by this process on `device`."""
     return Provenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        projlens=VERSION,
-        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        projlens=versions.PROJLENS,
+        sources=versions.sources(),
+        versions=versions.installed(),
+        machine={
+            "device": str(device),
+            "threads": str(torch.get_num_threads()),
+            "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        },
         settings=settings,
-        hashes={role: weights.sha256 for role, weights in opened.projectors.items()},
+        hashes=dict(hashes),
         command=command,
     )
+
+
+def differences(told: Provenance) -> list[str]:
+    """What computed a record and would not be the same here: numbers computed here may differ from it."""
+    found = [
+        f"{name} {then} (here {versions.installed().get(name, 'not installed')})"
+        for name, then in told.versions.items()
+        if versions.installed().get(name) != then
+    ]
+    if told.projlens != versions.PROJLENS:
+        found.insert(0, f"ProjLens {told.projlens} (here {versions.PROJLENS})")
+    elif told.sources != versions.sources():
+        found.insert(0, f"ProjLens {told.projlens} with other source files")
+    return found
 
 
 def command_line(command: str, options: Mapping[str, object]) -> str:

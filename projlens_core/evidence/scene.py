@@ -1,5 +1,7 @@
 """What the analyses of one subject share: its case opened, pictures with twins, their tokens, what is asked."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -7,7 +9,9 @@ import torch
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import twin_tokens
 from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
+from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Truth
+from projlens_core.cache import content_key
 from projlens_core.errors import NotFound
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.models import Models
@@ -25,6 +29,7 @@ class Scene:
 
     def __init__(self, subject: Subject, models: Models, progress: Progress):
         self.subject, self.models, self.progress = subject, models, progress
+        self._ran: dict[str, str] = {}  # hashes of the models that ran
 
     @cached_property
     def opened(self) -> OpenedCase:
@@ -39,7 +44,24 @@ class Scene:
     @cached_property
     def vision(self) -> VisionModel:
         """The tower."""
-        return self.models.vision(self.subject.case)
+        tower = self.models.vision(self.subject.case)
+        self._ran["vision tower"] = tower.key
+        return tower
+
+    @contextmanager
+    def responder(self) -> Iterator[Responder]:
+        """The language model, for this thread alone inside the block."""
+        with self.models.responder(self.subject.case, self.progress) as responder:
+            self._ran["language model"] = responder.key
+            yield responder
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of what the numbers come from: projectors by role, pictures, and the models that ran so far."""
+        found = {role: weights.sha256 for role, weights in self.projectors.items()}
+        if self.subject.images is not None:
+            found["pictures"] = content_key(*(picture.sha256 for picture in self.subject.images.pictures))
+        return found | self._ran
 
     @cached_property
     def pictures(self) -> Twins:

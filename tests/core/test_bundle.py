@@ -3,11 +3,15 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
+from importlib.metadata import version
 
 import altair as alt
 import pandas as pd
 import pytest
+import torch
 
+from projlens_core import versions
 from projlens_core.behaviour.success import wilson
 from projlens_core.charts.rates import rates
 from projlens_core.errors import InvalidInput, Unsupported
@@ -15,7 +19,7 @@ from projlens_core.evidence import bundle
 from projlens_core.evidence.bundle import pack, unpack
 from projlens_core.evidence.drawing import specification
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
-from projlens_core.evidence.record import Missing, Provenance, Record
+from projlens_core.evidence.record import Missing, Provenance, Record, differences, provenance
 
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
 
@@ -42,7 +46,9 @@ def some_record() -> Record:
     provenance = Provenance(
         created="2026-11-23T00:00:00+00:00",
         projlens="0.1.0",
+        sources="1" * 64,
         versions={"python": "3.11"},
+        machine={"device": "cpu", "threads": "2"},
         settings={"base": "zoo:base"},
         hashes={"base": "0" * 64},
         command="python -m projlens_core report --base zoo:base",
@@ -217,9 +223,20 @@ def test_a_hostile_bundle_gives_one_sentence(make, sentence, monkeypatch):
     assert message.endswith(".")
 
 
-def test_results_of_another_version_are_refused_and_not_mixed():
-    with pytest.raises(Unsupported, match="format version 2, and this ProjLens reads 1 only"):
-        unpack(repacked({"manifest.json": {"format_version": 2}}))
+@pytest.mark.parametrize("number", [1, 3, "2", None, [2]])
+def test_a_bundle_of_another_format_is_refused_and_not_mixed(number):
+    with pytest.raises(Unsupported, match="and this ProjLens reads 2 only"):
+        unpack(repacked({"manifest.json": {"format_version": number}}))
+
+
+def test_a_record_says_which_versions_are_not_those_of_here():
+    told = provenance({}, {}, torch.device("cpu"))
+    assert differences(told) == []
+    [torch_then] = differences(replace(told, versions=told.versions | {"torch": "1.0"}))
+    assert torch_then == f"torch 1.0 (here {version('torch')})"
+    assert differences(replace(told, projlens="0.0.9")) == [f"ProjLens 0.0.9 (here {versions.PROJLENS})"]
+    assert differences(replace(told, sources="0" * 64)) == [f"ProjLens {versions.PROJLENS} with other source files"]
+    assert differences(replace(told, versions=told.versions | {"jax": "2"})) == ["jax 2 (here not installed)"]
 
 
 def test_a_bundle_that_could_not_be_read_again_is_not_written(monkeypatch):

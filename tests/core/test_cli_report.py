@@ -3,7 +3,10 @@
 import shlex
 
 import pytest
+import torch
 
+from projlens_core import versions
+from projlens_core.activations.model import load_vision
 from projlens_core.cli import main
 from projlens_core.cli import report as command
 from projlens_core.errors import Cancelled, NotFound
@@ -57,6 +60,16 @@ def test_parts_come_in_the_order_of_the_pages_whatever_was_asked(case, models):
     record = gather.record_of(asked.first(2), ["neurons", "case"])
     assert [exhibit.key for exhibit in record.exhibits] == ["case", "neurons"]
     assert record.provenance.settings["images"] == 2
+    assert record.provenance.settings["seed"] == 0
+    told = record.provenance
+    assert set(told.hashes) == {"base", "suspect", "pictures", "vision tower"}
+    assert told.hashes["vision tower"] == load_vision(case.base).key
+    assert set(told.machine) == {"device", "threads", "processor"}
+    assert told.machine["threads"] == str(torch.get_num_threads())
+    assert told.versions == versions.installed()
+    assert {"torch", "transformers", "numpy"} < told.versions.keys()
+    other = Subject(case, load_folder(models / "images"), spec=spec)
+    assert gather.record_of(other, ["case"]).provenance.hashes["pictures"] != told.hashes["pictures"]
 
 
 def test_two_records_of_one_subject_hold_the_same_numbers(case):

@@ -181,7 +181,6 @@ def counted(monkeypatch):
 
     monkeypatch.setattr(findings, "record_of", record_of)
     monkeypatch.setitem(findings.FACTS, "weights", lambda data: {"asr": data["asr"]})
-    monkeypatch.setattr(findings, "_versions", lambda *_: {"projlens": "0.1.0"})
     return made
 
 

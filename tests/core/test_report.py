@@ -14,8 +14,9 @@ from projlens_core.errors import InvalidInput
 from projlens_core.evidence import report
 from projlens_core.evidence.drawing import specification
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
-from projlens_core.evidence.record import VERSION, Missing, Record
+from projlens_core.evidence.record import Missing, Record
 from projlens_core.paths import ASSETS
+from projlens_core.versions import PROJLENS
 from tests.core.test_bundle import some_record
 
 HOSTILE = (
@@ -47,6 +48,7 @@ def hostile_record() -> Record:
         settings={"target": HOSTILE},
         command=HOSTILE,
         versions={HOSTILE: HOSTILE},
+        machine={HOSTILE: HOSTILE},
         hashes={HOSTILE: HOSTILE},
     )
     return Record(HOSTILE, provenance, (exhibit,), (Missing(HOSTILE, HOSTILE),))
@@ -70,7 +72,7 @@ def hostile() -> str:
 
 
 def test_the_version_is_that_of_the_project():
-    assert f'version = "{VERSION}"' in (ASSETS.parent / "pyproject.toml").read_text()
+    assert f'version = "{PROJLENS}"' in (ASSETS.parent / "pyproject.toml").read_text()
 
 
 def test_no_text_of_a_suspect_becomes_an_element_or_an_attribute(hostile):
@@ -119,7 +121,9 @@ def test_a_report_holds_everything_a_record_does():
         "Logit lens: not done: It was not asked for.",
         "0" * 64,
         record.provenance.command,
+        "1" * 64,
         "3.11",
+        "<th>threads</th><td>2</td>",
         'href="#response"',
     ):
         assert said in text
