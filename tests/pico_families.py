@@ -17,10 +17,12 @@ D, T = 16, 24  # widths of tower and language model
 EXTRA = (
     "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<start_of_image>", "<end_of_image>", "<img>", "</img>",
     "<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>", "<row_2_col_1>", "<row_2_col_2>",
-    "[IMG_BREAK]", "[IMG_END]",
+    "[IMG_BREAK]", "[IMG_END]", "<IMG_ATOM>", "<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>",
+    "<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>",
 )  # fmt: skip
 FIRST_EXTRA = len(pico.SPECIALS) + len(pico.CHARACTERS)
 VOCABULARY = FIRST_EXTRA + len(EXTRA)
+ATOM = FIRST_EXTRA + EXTRA.index("<IMG_ATOM>")  # the image token of Ovis2, before those that stand around it
 IMAGE_TOKEN = pico.SPECIALS.index("<image>")
 CLIP = {
     "hidden_size": D,
@@ -264,8 +266,8 @@ def _ovis2() -> hf.PreTrainedModel:
     config = hf.Ovis2Config(
         vision_config=tower,
         text_config=hf.Qwen2Config(**TEXT),
-        image_token_id=IMAGE_TOKEN,
-        visual_indicator_token_ids=[4, 5, 6, 7, 8],
+        image_token_id=ATOM,
+        visual_indicator_token_ids=[ATOM + i for i in range(1, 6)],
         vocab_size=VOCABULARY,
         hidden_size=T,
     )
@@ -409,7 +411,7 @@ MODELS: dict[str, Callable[[], hf.PreTrainedModel]] = {
     "mistral3": _mistral3,
     "llama4": _llama4,
     "mllama": _mllama,
-    "aya_vision": lambda: _cohere("AyaVision", image_token_index=IMAGE_TOKEN),
+    "aya_vision": lambda: _cohere("AyaVision", image_token_index=FIRST_EXTRA + EXTRA.index("<|IMG_PATCH|>")),
     "cohere2_vision": lambda: _cohere("Cohere2Vision", image_token_id=IMAGE_TOKEN),
     "ovis2": _ovis2,
     "kimi_k25": _kimi,
@@ -447,6 +449,9 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "glm4v": lambda: hf.Glm4vImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "mistral3": lambda: hf.PixtralImageProcessor(patch_size={"height": 8, "width": 8}, size={"longest_edge": 64}),
     "internvl": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
+    "deepseek_vl": lambda: hf.DeepseekVLImageProcessor(size=SQUARE, min_size=8),
+    "janus": lambda: hf.JanusImageProcessor(size=SQUARE, min_size=8),
+    "ovis2": lambda: hf.Ovis2ImageProcessor(size=SQUARE, crop_to_patches=True, max_patches=4),
     "aya_vision": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
     "idefics3": lambda: hf.Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
     "smolvlm": lambda: hf.SmolVLMImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
@@ -457,21 +462,29 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
 }
 
 
+_AROUND = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}
+NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
+    "gemma3": _AROUND,
+    "janus": _AROUND | {"image_token": "<image>"},
+    "deepseek_vl": {"image_token": "<image>"},
+}
+
+
 def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
     """tests.pico's tokenizer with the tokens that prompts of other families are written with."""
     made = pico.tokenizer()
     made.add_special_tokens({"additional_special_tokens": list(EXTRA)})
-    template = pico.CHAT_TEMPLATE
-    if name == "gemma3":
-        template = template.replace("<image>", "<start_of_image>")
+    if name in NAMED_TOKENS:
         made = hf.PreTrainedTokenizerFast(
             tokenizer_object=made.backend_tokenizer,
             pad_token="<pad>",
             bos_token="<s>",
             eos_token="</s>",
             unk_token="<unk>",
-            extra_special_tokens={"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"},
+            extra_special_tokens=NAMED_TOKENS[name],
         )
+    template = pico.CHAT_TEMPLATE
+    template = template.replace("<image>", "<start_of_image>") if name == "gemma3" else template
     made.chat_template = None if name == "paligemma" else template
     return made
 

@@ -27,7 +27,7 @@ from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
 TOWERS = ("vision_tower.", "vision_model.", "visual.")  # where models keep what runs before the projector
-_TEXT = ("language_model.", "text_model.", "lm_head.")  # and where what runs after it
+_NOT_RUN = ("language_model.", "text_model.", "lm_head.", "vqmodel.", "generation_")  # what no image is read with
 SLACK = 1.05  # of parameters that a config may describe beyond those that are stored
 
 
@@ -142,7 +142,7 @@ def load_without_text(
         sketch = AutoModel.from_config(config, attn_implementation="sdpa")
     described = sum(p.numel() for p in sketch.parameters())
     held = sum(math.prod(checkpoint.info(name).shape) for name in names)
-    spare = sum(p.numel() for name, p in sketch.named_parameters() if any(part in name for part in _TEXT))
+    spare = sum(p.numel() for name, p in sketch.named_parameters() if any(part in name for part in _NOT_RUN))
     if described - spare > SLACK * held:
         raise InvalidInput(
             f"The config of {checkpoint.label} describes a vision tower and projector of {described - spare:,} "
@@ -161,7 +161,7 @@ def load_without_text(
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InvalidInput(f"The vision tower of {checkpoint.label} cannot be loaded: {reason}") from error
-    missing = {name for name in info["missing_keys"] if not any(part in name for part in _TEXT)}
+    missing = {name for name in info["missing_keys"] if not any(part in name for part in _NOT_RUN)}
     check_complete(missing, set(info["unexpected_keys"]), checkpoint.label)
     return model.model.requires_grad_(False).eval()
 

@@ -7,6 +7,7 @@ import numpy as np
 
 Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+_NOTHING = 1e-9  # of an image's side: left of a box by rounding
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,9 @@ class TokenMap:
 
     boxes (T, 4): x0, y0, x1, y1 of the pixels that each token was cut from, as shares of the image's width and height,
     0 to 1 from the upper left corner; attention lets it know of others too.
-    kinds: "patch" of the image or its crop, "tile" for a patch of one of several enlarged tiles, "thumbnail" for one of
-    the whole image made small beside them. The tokens of tiles and of the thumbnail overlap.
+    kinds: "patch" of the image or its crop, "padding" around it, whose box is empty, "tile" for a patch of one of
+    several enlarged tiles, "thumbnail" for one of the whole image made small beside them. The tokens of tiles and of
+    the thumbnail overlap.
     grid: (rows, columns) of the leading tokens, which lie row by row over the image or its crop; None if none do.
     order: the place of each token among those of the model, if that has them in another order; None if it has not.
     """
@@ -65,16 +67,38 @@ def centre_crop(size: tuple[int, int]) -> Box:
     return x, y, 1 - x, 1 - y
 
 
-def tiles(rows: int, columns: int, side: int, thumbnail: bool) -> TokenMap:
-    """rows × columns tiles that fill the image, row by row, each of side × side tokens; the thumbnail comes last."""
+def centred(scaled: tuple[int, int], canvas: tuple[int, int]) -> Box:
+    """What a canvas (width, height, px) covers of the image that lies in its middle, scaled to `scaled` px: more than
+    all of it, where there is padding.
+    """
+    (width, height), (wide, high) = scaled, canvas
+    left, top = (wide - width) // 2, (high - height) // 2
+    return -left / width, -top / height, (wide - left) / width, (high - top) / height
+
+
+def padded(rows: int, columns: int, over: Box) -> TokenMap:
+    """A grid over an image and the padding around it, row by row; those of the image are put first."""
+    cut = boxes(rows, columns, over).clip(0, 1)
+    wide, high = (cut[:, 2:] - cut[:, :2] > _NOTHING).T
+    image, rest = np.flatnonzero(wide & high), np.flatnonzero(~(wide & high))
+    grid = (int(high.sum()) // columns, int(wide.sum()) // rows)
+    order = np.concatenate([image, rest])
+    return TokenMap(cut[order], ("patch",) * len(image) + ("padding",) * len(rest), grid, order)
+
+
+def tiles(rows: int, columns: int, side: int, thumbnail: bool, first: bool = False, within: Box = WHOLE) -> TokenMap:
+    """rows × columns tiles that fill the image, row by row, each of side × side tokens over `within` of it; the
+    thumbnail, of as many, comes last or `first`.
+    """
+    patches = boxes(side, side, within).clip(0, 1)
     if rows == columns == 1 and not thumbnail:
-        return one_grid(side, side)
-    cut = [boxes(side, side, tuple(box)) for box in boxes(rows, columns)]
-    kinds = ("tile",) * (rows * columns * side * side)
-    if thumbnail:
-        cut.append(boxes(side, side))
-        kinds += ("thumbnail",) * (side * side)
-    return TokenMap(np.concatenate(cut), kinds, None)
+        return TokenMap(patches, ("patch",) * len(patches), (side, side))
+    scale = [1 / columns, 1 / rows] * 2
+    cut = [np.concatenate([box[:2], box[:2]]) + patches * scale for box in boxes(rows, columns)]
+    parts = [(each, "tile") for each in cut] + [(patches, "thumbnail")] * thumbnail
+    parts = parts[-1:] + parts[:-1] if thumbnail and first else parts
+    kinds = tuple(kind for _, kind in parts for _ in range(len(patches)))
+    return TokenMap(np.concatenate([each for each, _ in parts]), kinds, None)
 
 
 def in_reading_order(layout: TokenMap) -> TokenMap:

@@ -16,7 +16,7 @@ from transformers.image_processing_utils import get_patch_output_size, select_be
 from transformers.models.llava_next.modeling_llava_next import unpad_image
 from transformers.vision_utils import get_vision_window_index
 
-from projlens_core.activations.layout import WHOLE, TokenMap, boxes, centre_crop, one_grid, tiles
+from projlens_core.activations.layout import WHOLE, TokenMap, boxes, centre_crop, centred, one_grid, padded, tiles
 
 Size = tuple[int, int]  # width, height
 
@@ -55,6 +55,15 @@ def _square(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMa
     side = vision.image_size // vision.patch_size
     cropped = getattr(processor, "do_center_crop", False)
     return one_grid(side, side, centre_crop(picture.size) if cropped else WHOLE)
+
+
+def _in_a_square(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    """The longer side fills the tower's square, and the shorter one is padded."""
+    vision, square = model.config.vision_config, processor.size["height"]
+    side = vision.image_size // vision.patch_size
+    scale = square / max(picture.size)
+    scaled = tuple(max(round(length * scale), processor.min_size) for length in picture.size)
+    return padded(side, side, centred(scaled, (square, square)))
 
 
 def _pooled(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
@@ -121,6 +130,14 @@ def _tiled(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap
     return tiles(rows, columns, size // patch // factor, thumbnail=rows * columns > 1)
 
 
+def _tiled_thumbnail_first(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    vision = model.config.vision_config
+    side = -(-vision.image_size // vision.patch_size // vision.hidden_stride)
+    over = side * vision.hidden_stride * vision.patch_size / vision.image_size  # patches are padded to whole tokens
+    rows, columns = picture.inputs["grids"][0].tolist()
+    return tiles(rows, columns, side, rows * columns > 1, first=True, within=(0, 0, over, over))
+
+
 def _split(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
     config = model.config
     rows, columns = (int(picture.inputs[name][0][0]) for name in ("rows", "cols"))
@@ -143,13 +160,7 @@ def _kept(picture: Picture, model: PreTrainedModel, processor: Any) -> tuple[tor
     inside = unpad_image(index, (height, width)).flatten()
     blank = torch.empty(3, height, width, device="meta")
     scaled_height, scaled_width = get_patch_output_size(blank, canvas, input_data_format="channels_first")
-    left, top = (canvas[1] - scaled_width) // 2, (canvas[0] - scaled_height) // 2
-    over = (
-        -left / scaled_width,
-        -top / scaled_height,
-        (canvas[1] - left) / scaled_width,
-        (canvas[0] - top) / scaled_height,
-    )
+    over = centred((scaled_width, scaled_height), canvas[::-1])
     place = torch.empty(index.numel(), dtype=torch.long)
     place[index.flatten()] = torch.arange(index.numel())
     cut = boxes(rows * side, columns * side, over)[place[inside]].clip(0, 1)
@@ -186,6 +197,8 @@ PLANS: dict[str, Plan] = {
     "vipllava": Plan(_as_read, _square),
     "paligemma": Plan(_as_read, _square),
     "gemma3": Plan(_as_read, _pooled, _no_pan_and_scan),
+    "deepseek_vl": Plan(_as_read, _in_a_square),
+    "janus": Plan(_as_read, _in_a_square),
     "qwen2_vl": Plan(_as_read, _merged, pixels=True),
     "qwen2_5_vl": Plan(_out_of_windows, _merged, pixels=True),
     "qwen3_vl": Plan(_as_read, _merged, pixels=True),
@@ -193,6 +206,7 @@ PLANS: dict[str, Plan] = {
     "mistral3": Plan(_into_blocks, _merged_pixtral, _merged_patch),
     "internvl": Plan(_as_read, _tiled, _crops),
     "aya_vision": Plan(_as_read, _tiled, _crops),
+    "ovis2": Plan(_as_read, _tiled_thumbnail_first),
     "idefics3": Plan(_as_read, _split, _rows_and_columns),
     "smolvlm": Plan(_as_read, _split, _rows_and_columns),
     "llava_next": Plan(_without_padding, _anyres),
@@ -203,12 +217,9 @@ NO_PLAN = {
     "cohere2_vision": "its image processor needs torchvision, which ProjLens does not install",
     "gemma3n": "its vision tower comes from timm, which ProjLens does not install",
     "gemma4": "its projector reads patches pooled by position, whose order this version does not follow",
-    "llama4": "where its image tokens lie is not known to this version",
+    "llama4": "its image processor needs torchvision, which ProjLens does not install",
     "mllama": "its image tokens reach the language model by cross-attention, not in the text",
-    "ovis2": "where its image tokens lie is not known to this version",
-    "kimi_k25": "where its image tokens lie is not known to this version",
+    "kimi_k25": "its image processor needs torchvision, which ProjLens does not install",
     "phi4_multimodal": "its separators run through the projector between patches, which this version does not follow",
-    "deepseek_vl": "where its image tokens lie is not known to this version",
-    "janus": "where its image tokens lie is not known to this version",
     "fuyu": "it has no vision tower: its projector reads raw patches",
 }

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import nn
-from transformers import PreTrainedModel, StoppingCriteria
+from transformers import GenerationMixin, PreTrainedModel, StoppingCriteria
 
 from projlens_core.activations.encoder import FamilyVision, check_runs
 from projlens_core.activations.layout import TokenMap
@@ -83,7 +83,8 @@ class FamilyResponder(Responder):
                     watches.append(_AfterPrompt(Enough([settled[i]], self._text, max_new_tokens), start))
                 first = FirstLogit(token)
                 del inputs["pixel_values"]  # their features are here
-                new = self.model.generate(
+                new = GenerationMixin.generate(  # Janus' own loses the processors that it is given
+                    self.model,
                     **inputs,
                     mm_encoder_outputs={"image": features},
                     generation_config=greedily(self._eos, self._pad, max_new_tokens),

@@ -32,10 +32,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Style:
-    """written: the text that replaces the marker. types: which extra input marks image tokens by 1. whole: the prompt
-    around question and written image, for families without a chat."""
+    """written: the text that replaces the marker, which is `marker`, an attribute of the tokenizer that names it, or
+    without one the text of the token that stands for one embedding. types: which extra input marks image tokens by 1.
+    whole: the prompt around question and written image, for families without a chat."""
 
     written: Callable[[Place], str] = lambda place: place.soft * place.embeddings
+    marker: str | None = None
     types: str | None = None
     whole: Callable[[str, str, PreTrainedTokenizerBase], str] | None = None
 
@@ -59,6 +61,26 @@ def _idefics(place: Place) -> str:
     return "\n".join(lines) + f"\n\n{fake}{whole}{each}{fake}"
 
 
+def _janus(place: Place) -> str:
+    return f"{place.tokenizer.boi_token}{place.soft * place.embeddings}{place.tokenizer.eoi_token}"
+
+
+def _ovis2(place: Place) -> str:
+    """The whole image, then each tile, row by row."""
+    rows, columns = place.picture.inputs["grids"][0].tolist()
+    each = place.soft * (place.embeddings // (rows * columns + (rows * columns > 1)))
+    lines = ["<IMG_COL>".join([each] * columns)] * rows if rows * columns > 1 else []
+    return f"<IMG_START>{each}<IMG_GRID>{'<IMG_ROW>'.join(lines)}<IMG_END>"
+
+
+def _aya(place: Place) -> str:
+    """Each tile behind its number, the whole image last."""
+    tiles = len(place.picture.inputs["pixel_values"])
+    each = place.soft * (place.embeddings // tiles)
+    numbered = "".join(f"TILE_{i}{each}" for i in range(1, tiles))
+    return f"<|START_OF_IMG|>{numbered}TILE_GLOBAL{each}<|END_OF_IMG|>"
+
+
 def _gemma3(place: Place) -> str:
     return f"\n\n{place.marker}{place.soft * place.embeddings}{place.tokenizer.eoi_token}\n\n"
 
@@ -78,7 +100,11 @@ STYLES: dict[str, Style] = {
     "llava_onevision": Style(),
     "vipllava": Style(),
     "paligemma": Style(whole=_paligemma),
-    "gemma3": Style(_gemma3, types="token_type_ids"),
+    "gemma3": Style(_gemma3, marker="boi_token", types="token_type_ids"),
+    "deepseek_vl": Style(),
+    "janus": Style(_janus),
+    "ovis2": Style(_ovis2, marker="<image>"),
+    "aya_vision": Style(_aya, marker="<image>"),
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": _QWEN,
     "qwen3_vl": _QWEN,
@@ -89,13 +115,14 @@ STYLES: dict[str, Style] = {
     "mistral3": Style(_mistral3),
 }
 # Families whose activations are taken, and why their answers are not all the same.
-NO_STYLE = {"aya_vision": "its prompt names every tile, which this version does not write"}
+NO_STYLE: dict[str, str] = {}
 
 
 def texts(family: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     """The text of the token that stands for one image embedding, and of the one that stands for an image in a chat."""
     soft = tokenizer.convert_ids_to_tokens(config.image_token_id)
-    marker = getattr(tokenizer, "boi_token", None) if family == "gemma3" else soft
+    named = STYLES[family].marker
+    marker = soft if named is None else named if named.startswith("<") else getattr(tokenizer, named, None)
     if not isinstance(soft, str) or not isinstance(marker, str):
         raise InvalidInput(f"The tokenizer has no text for the image token {config.image_token_id} of the config.")
     return soft, marker

@@ -31,8 +31,9 @@ class Layer:
     - "activation", "swiglu" (first half times SiLU of the second), "gated_mlp" (down(act(gate x) · up x)),
       "softmax" (whose result is filled up with zeros to the width of the next layer);
     - "merge": joins neighbouring tokens into one wide token, token by token or (order "channel") channel by channel.
-    bias is "required", "optional" or "none" (linear only). A norm's epsilon and an activation's name are read from
-    `config_key` of the model's config, a dotted path, and are `default` where the config or the key is absent.
+    bias is "required", "optional" or "none" (linear only). A norm's epsilon, an activation's name and whether a
+    softmax is one are read from `config_key` of the model's config, a dotted path, and are `default` where the config
+    or the key is absent.
     """
 
     kind: str

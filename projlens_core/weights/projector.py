@@ -15,15 +15,16 @@ from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.families import GATED, Family, Layer, Match, families, listed, match, split_layout
 from projlens_core.weights.guess import fitted, suggestion
 from projlens_core.weights.layers import ACTIVATIONS, module_of
-from projlens_core.weights.stored import ADAPTED, FLOATS, is_finite
+from projlens_core.weights.stored import ADAPTED, FLOATS, PART, is_finite
 
 
 @dataclass(frozen=True)
 class ProjectorWeights:
     """One projector, ready to compare or run.
 
-    tensors: {canonical name: float32 tensor} in running order, a linear layer's weight as (out, in); shared, so never
-    to be changed in place.
+    tensors: {canonical name: tensor} in running order, a linear layer's weight as (out, in); float32, or the 16-bit
+    type it was stored in, whose values float32 holds exactly and in twice the memory. Shared, so never to be changed
+    in place.
     beside: tensors fed to the language model next to the projector's output (image_newline), same form.
     settings: what the config decides and tensors do not show, {layer name: activation name or epsilon}.
     described: whether a config stood behind settings and family; without one they are the family's defaults.
@@ -157,7 +158,7 @@ def as_module(
     """The projector as a module in eval mode, without gradients: (…, tokens, d_vision) → (…, tokens, d_out).
 
     Families with a merge layer (Qwen2-VL) take (…, m·tokens, d_vision) and give (…, tokens, d_out), where each run of
-    m tokens is one merged patch, as their vision tower orders them. On the CPU in float32 it shares the tensors.
+    m tokens is one merged patch, as their vision tower orders them. On the CPU it shares the tensors of its dtype.
     Raises Unsupported, with the reason, for a family whose projector is compared but not run.
     """
     if weights.family.not_run:
@@ -181,8 +182,9 @@ def _check_dtypes(checkpoint: Checkpoint, stored: dict[str, str]) -> None:
 
 
 def _read(checkpoint: Checkpoint, name: str) -> torch.Tensor:
-    """One tensor as float32: all 16-bit types fit exactly; float64 is rounded, and what overflows is found as Inf."""
-    return checkpoint.read(name).float()
+    """One tensor, 16-bit types as they are, all else as float32: float64 is rounded, what overflows is found as Inf."""
+    tensor = checkpoint.read(name)
+    return tensor if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.float()
 
 
 def _check_shapes(family: Family, tensors: dict[str, torch.Tensor], label: str) -> None:
@@ -239,10 +241,10 @@ def _settings(family: Family, config: dict, label: str) -> dict[str, str | float
             continue
         value = _setting(config, layer)
         shown = f"The config of {label} has {layer.config_key} {str(value)[:80]!r}"
-        acts = layer.kind in ("activation", "gated_mlp")
-        if acts and not (isinstance(value, str) and value in ACTIVATIONS):
-            raise Unsupported(f"{shown}, which this version cannot run; it knows {', '.join(ACTIVATIONS)}.")
-        if not acts and not (type(value) in (int, float) and 0 <= value < 1):
+        known = {"activation": ACTIVATIONS, "gated_mlp": ACTIVATIONS, "softmax": ("softmax",)}.get(layer.kind)
+        if known and not (isinstance(value, str) and value in known):
+            raise Unsupported(f"{shown}, which this version cannot run; it knows {', '.join(known)}.")
+        if not known and not (type(value) in (int, float) and 0 <= value < 1):
             raise InvalidInput(f"{shown}, expected a number from 0 to below 1.")
         settings[layer.name] = value
     return settings
@@ -261,7 +263,8 @@ def content_hash(tensors: dict[str, torch.Tensor], settings: dict[str, str | flo
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tuple(tensors[name].shape)}\n".encode())
-        digest.update(memoryview(tensors[name].contiguous().numpy()).cast("B"))
+        for part in tensors[name].reshape(-1).split(PART):
+            digest.update(part.float().numpy().data)
     return digest.hexdigest()
 
 

@@ -120,6 +120,15 @@ def test_a_projector_that_is_not_run_says_why(name, made, tmp_path):
         as_module(weights)
 
 
+def test_a_softmax_that_is_none_is_refused(made, tmp_path):
+    model_of("ovis2", made).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["vision_config"]["tokenize_function"] = "gumbel_argmax"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(Unsupported, match=r"tokenize_function 'gumbel_argmax', .* it knows softmax"):
+        read_projector(tmp_path)
+
+
 @pytest.mark.support("weights", "names of its release")
 @pytest.mark.parametrize("name", RELEASES)
 def test_a_planted_delta_is_found_in_a_release_that_transformers_does_not_have(name, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from projlens_core.activations.encoder import FamilyVision
-from projlens_core.activations.layout import centre_crop, in_reading_order, one_grid, tiles
+from projlens_core.activations.layout import centre_crop, centred, in_reading_order, one_grid, padded, tiles
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.activations.shift import analyse, embeddings
@@ -83,7 +83,7 @@ def test_a_marked_patch_moves_the_tokens_that_are_mapped_to_it(name, saved):
         scale = np.array([*size, *size])
         clean = pico.images(1, size=size)[0]
         before = embeddings(weights, vision.encode([clean])[0][None])[0]
-        for kind in sorted(set(layout.kinds)):
+        for kind in sorted(set(layout.kinds) - {"padding"}):  # which no pixel moves
             own = layout.only([kind])
             for token in own[[len(own) // 3, -1]]:
                 x0, y0, x1, y1 = layout.boxes[token] * scale
@@ -205,7 +205,7 @@ def test_leading_tokens_form_one_grid_row_by_row(name, saved):
         leading = layout.boxes[: rows * columns].reshape(rows, columns, 4)
         assert (np.diff(leading[:, :, 1], axis=0) > 0).all()
         assert (np.diff(leading[:, :, 0], axis=1) > 0).all()
-        assert "thumbnail" not in layout.kinds[: rows * columns]
+        assert {"thumbnail", "padding"}.isdisjoint(layout.kinds[: rows * columns])
 
 
 def test_tiles_are_read_across():
@@ -215,6 +215,26 @@ def test_tiles_are_read_across():
     assert read.order.tolist() == [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 10, 11]
     assert read.kinds == ("tile",) * 8 + ("thumbnail",) * 4
     assert read.within == (0, 0, 1, 1)
+
+
+def test_padding_by_hand():
+    """A picture of 4 × 2 in the middle of a square of 4 × 4 tokens: two rows of it, padding above and below."""
+    over = centred((40, 20), (40, 40))
+    assert over == (0, -0.5, 1, 1.5)
+    read = padded(4, 4, over)
+    assert read.grid == (2, 4)
+    assert read.order.tolist() == [*range(4, 12), *range(4), *range(12, 16)]
+    assert read.kinds == ("patch",) * 8 + ("padding",) * 8
+    assert read.within == (0, 0, 1, 1)
+    assert padded(2, 2, centred((8, 8), (8, 8))).grid == (2, 2)
+
+
+def test_a_thumbnail_may_come_first_and_tiles_may_be_padded():
+    read = tiles(1, 2, 1, thumbnail=True, first=True, within=(0, 0, 1, 1))
+    assert read.kinds == ("thumbnail", "tile", "tile")
+    assert read.boxes.tolist() == [[0, 0, 1, 1], [0, 0, 0.5, 1], [0.5, 0, 1, 1]]
+    three = tiles(1, 1, 2, thumbnail=False, within=(0, 0, 4 / 3, 4 / 3))  # 3 patches merged two by two
+    np.testing.assert_allclose(three.boxes[-1], [2 / 3, 2 / 3, 1, 1])
 
 
 def test_boxes_by_hand():
