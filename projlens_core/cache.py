@@ -1,24 +1,40 @@
 """The disk cache: results by content and version, never by name, so that nothing stale can ever be served.
 
-One file an entry, CACHE/NAME/xx/HASH: a digest, then the data. It is written whole under another name and renamed. So
-processes share a cache without locks, whoever is killed leaves at most a file that nobody reads, an entry that was
-damaged is noticed and made anew, and a folder that cannot be written still serves what it holds.
+It is diskcache's, which several processes share safely. Entries are bytes behind a digest: what was damaged is noticed
+and made anew, and nothing is ever unpickled. A cache that cannot be used costs time, not the result; `trouble` says so.
 """
 
 import hashlib
-import os
-import tempfile
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
+
+import diskcache
 
 from projlens_core import versions
 from projlens_core.paths import cache_dir
 
 SIZE_LIMIT = 4 * 2**30  # bytes of one cache; beyond it, what was stored longest ago goes first
-TRIM_EVERY = 2**26  # bytes stored, on average, between two looks at how large the cache is
-PARTIAL = ".partial-"  # begins the names of files that are being written
 _DIGEST = hashlib.sha256().digest_size
+_UNUSABLE = (sqlite3.Error, diskcache.Timeout, OSError)  # full, read-only, locked for a minute
+_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)  # the last one: without its tables
+_open: dict[Path, diskcache.Cache] = {}
+_opening = threading.Lock()
+T = TypeVar("T")
 _trouble: list[str] = []  # why the last result was not kept; at most one sentence
+
+
+class _BytesOnly(diskcache.Disk):
+    """Refuses to unpickle what somebody put into the database."""
+
+    def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> object:
+        if mode not in (diskcache.core.MODE_RAW, diskcache.core.MODE_BINARY):
+            return None
+        return super().fetch(mode, filename, value, read)
 
 
 def content_key(*parts: object) -> str:
@@ -36,13 +52,15 @@ def stored(name: str, key: str) -> bytes | None:
 
     What another version of ProjLens or of its libraries stored is not found.
     """
-    path = _path(name, key)
+    full = content_key(_version(), name, key)
     try:
-        entry = path.read_bytes()
-    except OSError:
+        entry = _used(name, lambda kept: kept.get(full))
+    except _UNUSABLE:
+        return None
+    if not isinstance(entry, bytes):
         return None
     digest, data = entry[:_DIGEST], entry[_DIGEST:]
-    return data if _digest(path, data) == digest else None
+    return data if _digest(full, data) == digest else None
 
 
 def store(name: str, key: str, data: bytes) -> None:
@@ -50,16 +68,14 @@ def store(name: str, key: str, data: bytes) -> None:
 
     A disk that does not take it costs time later, not the result now: see `trouble`.
     """
-    path = _path(name, key)
+    full = content_key(_version(), name, key)
+    entry = _digest(full, data) + data
     try:
-        _write(path, _digest(path, data) + data)
-        # The entry's own hash decides which stores look at the size: no state to share, no clock, no dice.
-        if int(path.name[:8], 16) / 2**32 < len(data) / TRIM_EVERY:
-            _trim(cache_dir() / name, path)
-    except OSError as error:
+        _used(name, lambda kept: kept.set(full, entry))
+    except _UNUSABLE as error:
         _trouble[:] = [
-            f"Results cannot be kept in {cache_dir()} ({error.strerror or error}), so that they are computed anew each "
-            "time; free space there, make it writable, or set $PROJLENS_CACHE to another folder."
+            f"Results cannot be kept in {cache_dir()} ({getattr(error, 'strerror', None) or error}), so that they are "
+            "computed anew each time; free space there, make it writable, or set $PROJLENS_CACHE to another folder."
         ]
         return
     _trouble.clear()
@@ -70,9 +86,31 @@ def trouble() -> str | None:
     return _trouble[0] if _trouble else None
 
 
-def _path(name: str, key: str) -> Path:
-    hashed = content_key(_version(), name, key)
-    return cache_dir() / name / hashed[:2] / hashed
+def _used(name: str, use: Callable[[diskcache.Cache], T]) -> T:
+    """What `use` makes of the cache; a damaged one is begun anew first, as what it held can be computed."""
+    try:
+        return use(_cache(name))
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) not in _DAMAGED:
+            raise
+        _remove(name)
+        return use(_cache(name))
+
+
+def _cache(name: str) -> diskcache.Cache:
+    folder = cache_dir() / name
+    with _opening:
+        if folder not in _open:
+            _open[folder] = diskcache.Cache(folder, disk=_BytesOnly, size_limit=SIZE_LIMIT)
+        return _open[folder]
+
+
+def _remove(name: str) -> None:
+    folder = cache_dir() / name
+    with _opening:
+        if (damaged := _open.pop(folder, None)) is not None:
+            damaged.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache
@@ -80,37 +118,8 @@ def _version() -> str:
     return content_key(versions.installed(), versions.sources(*versions.COMPUTING))
 
 
-def _digest(path: Path, data: bytes) -> bytes:
+def _digest(key: str, data: bytes) -> bytes:
     """Of the data and of what they are stored under, so that no entry can stand in for another."""
-    digest = hashlib.sha256(path.name.encode())
+    digest = hashlib.sha256(key.encode())
     digest.update(data)
     return digest.digest()
-
-
-def _write(path: Path, entry: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(entry)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
-def _trim(folder: Path, newest: Path) -> None:
-    """Remove what was stored longest ago, unfinished files of killed processes included, until the rest fits."""
-    found = []
-    for path in folder.glob("*/*"):
-        try:
-            found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
-        except FileNotFoundError:
-            continue  # another process was faster
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
-        if total <= SIZE_LIMIT:
-            return
-        if path != newest:
-            path.unlink(missing_ok=True)
-            total -= size

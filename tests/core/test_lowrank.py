@@ -1,5 +1,7 @@
+from contextlib import closing
 from dataclasses import replace
 
+import diskcache
 import pytest
 import torch
 
@@ -172,8 +174,9 @@ def test_a_cancelled_grid_keeps_its_cells(scorer, delta):
 
 def test_a_damaged_entry_is_measured_anew(scorer, delta, asked, tmp_path):
     before = scorer.score(delta.base)
-    (entry,) = (tmp_path / "scores").glob("*/*")
-    entry.write_bytes(entry.read_bytes().replace(b"false", b"true", 1))
+    with closing(diskcache.Cache(tmp_path / "scores")) as store:
+        (key,) = store
+        store[key] = store[key].replace(b"false", b"true", 1)
     assert scorer.stored(delta.base) is None
     assert scorer.score(delta.base) == before
     assert len(asked) == 2
