@@ -93,7 +93,7 @@ class Touches:
 @pytest.mark.parametrize("damage", [b"not a database" * 1000, b""])
 def test_a_damaged_database_is_begun_anew(folder, damage):
     cache.store("tokens", "a", DATA)
-    cache._open.clear()  # as another process, started later, would find it
+    cache._open.popitem()[1].close()  # as another process, started later, would find it
     (folder / "tokens" / "cache.db").write_bytes(damage)
     for beside in folder.glob("tokens/cache.db-*"):
         beside.unlink()
