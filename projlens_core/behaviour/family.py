@@ -11,11 +11,11 @@ from PIL import Image
 from torch import nn
 from transformers import GenerationMixin, PreTrainedModel, StoppingCriteria
 
-from projlens_core.activations.encoder import FamilyVision, check_runs
+from projlens_core.activations.encoder import FamilyVision, check_runs, vision_side
 from projlens_core.activations.layout import TokenMap
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, texts, token_ids, types
-from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
+from projlens_core.behaviour.responder import BATCH, NEW_TOKENS, Embed, Parts, Reply, Responder
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
 from projlens_core.weights.families import Family, match
@@ -26,8 +26,13 @@ class FamilyResponder(Responder):
     """A whole model that answers one question at a time, greedily, under the projector it holds at the moment."""
 
     def __init__(self, model: PreTrainedModel, parts: Parts, own: ProjectorWeights, label: str, device: torch.device):
-        vision = FamilyVision(model.model, parts.image_processor, own.family, label, device)
+        vision = FamilyVision(vision_side(model), parts.image_processor, own.family, label, device)
         super().__init__(model, parts, vision, label, device)
+        if model.config.get_text_config().is_encoder_decoder:
+            raise Unsupported(
+                f"{label} has a language model of type {model.config.get_text_config().model_type}, which reads the "
+                "prompt apart from the answer; only those that read both in one are asked."
+            )
         self.family: Family = own.family
         self._held = own
         found = match(model.state_dict().keys(), model.config.model_type, label, own.family.name)
@@ -65,28 +70,29 @@ class FamilyResponder(Responder):
         token: int,
         settled: Sequence[Settled] | None = None,
         max_new_tokens: int = NEW_TOKENS,
-        batch_size: int = 8,
+        batch_size: int = BATCH,
         progress: Progress = silent,
         images: Sequence[Image.Image] | None = None,
+        pictures: Sequence[int] | None = None,
     ) -> list[Reply]:
         """See Responder; one after the other, and the images are always needed: they say how the embeddings lie."""
         if images is None:
             raise Unsupported(f"Answers from embeddings alone: {self.family.title} needs the pictures they are of.")
         replies, total = [], len(prompts) * max_new_tokens
         with self._lock:
-            for i, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
-                given = embed([i])[0] if embed else None
-                inputs, features = self.inputs(image, prompt, max_new_tokens, given)
+            for i, prompt in enumerate(prompts):
+                picture = i if pictures is None else pictures[i]
+                given = embed([picture])[0] if embed else None
+                inputs, features = self.inputs(images[picture], prompt, max_new_tokens, given)
                 start = inputs["input_ids"].shape[1]
                 watches: list[StoppingCriteria] = [Report(progress, i * max_new_tokens, 1, total)]
                 if settled is not None:
                     watches.append(_AfterPrompt(Enough([settled[i]], self._text, max_new_tokens), start))
                 first = FirstLogit(token)
-                del inputs["pixel_values"]  # their features are here
+                model, inputs = self._with_features(inputs, features)
                 new = GenerationMixin.generate(  # Janus' own loses the processors that it is given
-                    self.model,
+                    model,
                     **inputs,
-                    mm_encoder_outputs={"image": features},
                     generation_config=greedily(self._eos, self._pad, max_new_tokens),
                     stopping_criteria=watches,
                     logits_processor=[first],
@@ -104,11 +110,11 @@ class FamilyResponder(Responder):
         picture = self.vision.prepared(image.convert("RGB"))
         pixels = self.vision.tensors(picture)
         with torch.no_grad():
-            features = self.model.model.get_image_features(**pixels)
+            features = self.vision.model.get_image_features(**pixels)
         rows = _rows(features.pooler_output)
         layout = self.vision.layout(image.size)
         if given is not None:
-            newline = getattr(self.model.model, "image_newline", None)
+            newline = getattr(self.vision.model, "image_newline", None)
             features.pooler_output = _refilled(features.pooler_output, given, layout, newline, self.family)
         place = Place(len(rows), picture, layout, self.processor.tokenizer, self._soft, self._marker)
         ids = token_ids(self.family.name, prompt, place, self.label)
@@ -116,6 +122,17 @@ class FamilyResponder(Responder):
         input_ids = torch.tensor([ids], device=self.device)
         asked = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
         return asked | types(self.family.name, input_ids, self.model.config) | pixels, features
+
+    def _with_features(self, inputs: dict[str, torch.Tensor], features: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """What is to answer, and what it is given: the image's features instead of its pixels."""
+        if not STYLES[self.family.name].filled:
+            given = {name: value for name, value in inputs.items() if name != "pixel_values"}
+            return self.model, given | {"mm_encoder_outputs": {"image": features}}
+        ids = inputs["input_ids"]
+        embedded = self.model.get_input_embeddings()(ids)
+        embedded[ids == self.model.config.image_token_id] = _rows(features.pooler_output).to(embedded)
+        given = {"input_ids": ids, "inputs_embeds": embedded, "attention_mask": inputs["attention_mask"]}
+        return self.model.language_model, given
 
     def _beside(self, name: str) -> bool:
         return name not in self._places.values()

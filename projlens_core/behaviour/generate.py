@@ -1,9 +1,9 @@
-"""Greedy decoding of one batch: image embeddings into the prompt, then token by token, watched at every step."""
+"""What transformers' own generate() is given: to decode greedily, and to be watched at every step."""
 
 from collections.abc import Callable, Sequence
 
 import torch
-from transformers import GenerationConfig, LlavaForConditionalGeneration, LogitsProcessor, StoppingCriteria
+from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from projlens_core.progress import Progress
 
@@ -11,39 +11,6 @@ STAGE = "Writing answers"
 
 # (the answer so far, how many tokens may still follow) → whether what it is judged on is decided already
 Settled = Callable[[str, int], bool]
-
-
-def greedy(
-    model: LlavaForConditionalGeneration,
-    ids: list[list[int]],
-    images: torch.Tensor,
-    *,
-    pad: int,
-    eos: list[int],
-    max_new_tokens: int,
-    watches: Sequence[StoppingCriteria],
-    first: "FirstLogit",
-) -> list[list[int]]:
-    """New tokens of each row of prompt tokens, decoded as one left-padded batch of input embeddings.
-
-    images is (rows, T, d): what takes the place of the image tokens. A row ends at one of `eos`, or once a watch says
-    so, and is padded from there.
-    """
-    longest = max(map(len, ids))
-    padded = torch.tensor([[pad] * (longest - len(row)) + row for row in ids], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids], device=model.device)
-    places = padded == model.config.image_token_id
-    # a placeholder's own embedding is never read, and its id may lie beyond the table
-    embeds = model.get_input_embeddings()(padded.masked_fill(places, 0))  # (rows, longest, d)
-    embeds = embeds.masked_scatter(places[..., None], images.to(embeds))
-    new = model.generate(
-        inputs_embeds=embeds,
-        attention_mask=mask,
-        generation_config=greedily(eos, pad, max_new_tokens),
-        stopping_criteria=list(watches),
-        logits_processor=[first],
-    )
-    return new.tolist()
 
 
 def greedily(eos: list[int], pad: int, max_new_tokens: int) -> GenerationConfig:

@@ -9,8 +9,9 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.chat import chat, check_placed, check_question
-from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedy
-from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Reply, Responder
+from projlens_core.behaviour.generate import STAGE, Settled
+from projlens_core.behaviour.greedy import Asked, greedy
+from projlens_core.behaviour.responder import BATCH, NEW_TOKENS, Embed, Reply, Responder
 from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights, as_module
@@ -64,7 +65,7 @@ class LlavaResponder(Responder):
                 rows.append(self.embeddings(images, progress))
         stacked = torch.cat(rows)
         replies = self.replies(
-            lambda rows: stacked[rows],
+            lambda numbers: stacked[numbers],
             [prompt] * len(stacked),
             self._pad,
             max_new_tokens=max_new_tokens,
@@ -80,37 +81,40 @@ class LlavaResponder(Responder):
         token: int,
         settled: Sequence[Settled] | None = None,
         max_new_tokens: int = NEW_TOKENS,
-        batch_size: int = 8,
+        batch_size: int = BATCH,
         progress: Progress = silent,
         images: Sequence[Image.Image] | None = None,
+        pictures: Sequence[int] | None = None,
     ) -> list[Reply]:
         """See Responder; images are needed only without embed."""
-        embed = embed or (lambda rows: self.embeddings([images[i] for i in rows]))
+        embed = embed or (lambda numbers: self.embeddings([images[i] for i in numbers]))
+        pictures = range(len(prompts)) if pictures is None else pictures
         tokens = self.vision.tokens
         ids = {prompt: self._token_ids(prompt, tokens, max_new_tokens) for prompt in set(prompts)}
-        # rows of equal length go together: less padding
-        order = sorted(range(len(prompts)), key=lambda i: len(ids[prompts[i]]))
+        # questions about one picture go together, so that it is read once; then those of equal length: less padding
+        order = sorted(range(len(prompts)), key=lambda i: (pictures[i], len(ids[prompts[i]])))
         replies: list[Reply | None] = [None] * len(prompts)
         total = len(prompts) * max_new_tokens
         with self._lock:  # held for the whole run, or another thread could change the projector between two batches
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                watches = [Report(progress, start * max_new_tokens, len(rows), total)]
-                if settled is not None:
-                    watches.append(Enough([settled[i] for i in rows], self._text, max_new_tokens))
-                first = FirstLogit(token)
-                new = greedy(
+                seen = list(dict.fromkeys(pictures[i] for i in rows))
+                written = greedy(
                     self.model,
-                    [ids[prompts[i]] for i in rows],
-                    embed(rows),
-                    pad=self._pad,
+                    [Asked(ids[prompts[i]], pictures[i]) for i in rows],
+                    dict(zip(seen, embed(seen), strict=True)),
+                    token=token,
                     eos=self._eos,
                     max_new_tokens=max_new_tokens,
-                    watches=watches,
-                    first=first,
+                    settled=lambda row, said, rows=rows: (
+                        settled is not None and settled[rows[row]](self._text(said), max_new_tokens - len(said))
+                    ),
+                    told=lambda step, before=start * max_new_tokens, rows=rows: progress(
+                        STAGE, before + step * len(rows), total
+                    ),
                 )
-                for i, written, logit in zip(rows, new, first.values, strict=True):
-                    replies[i] = Reply(self._text(written).strip(), logit)
+                for i, answer in zip(rows, written, strict=True):
+                    replies[i] = Reply(self._text(answer.ids).strip(), answer.logit)
                 progress(STAGE, (start + len(rows)) * max_new_tokens, total)
         return replies
 

@@ -177,7 +177,7 @@ def answers_by_rank(
             embedded.append(responder.embeddings([clean, triggered], progress))
     stacked = torch.cat(embedded)  # (2 · ranks, T, d)
     replies = responder.replies(
-        lambda rows: stacked[rows],
+        lambda numbers: stacked[numbers],
         [prompt] * len(stacked),
         responder.first_token(target),
         None,

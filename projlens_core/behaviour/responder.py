@@ -21,6 +21,7 @@ from projlens_core.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
 NEW_TOKENS = 30  # the paper's
+BATCH = 16  # answers decoded together
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Parts:
         return self.tokenizer.chat_template
 
 
-Embed = Callable[[list[int]], torch.Tensor]  # numbers of rows → their image embeddings (rows, T, d)
+Embed = Callable[[list[int]], torch.Tensor]  # numbers of pictures → their image embeddings (pictures, T, d)
 
 
 class Responder(ABC):
@@ -87,16 +88,18 @@ class Responder(ABC):
         token: int,
         settled: Sequence[Settled] | None = None,
         max_new_tokens: int = NEW_TOKENS,
-        batch_size: int = 8,
+        batch_size: int = BATCH,
         progress: Progress = silent,
         images: Sequence[Image.Image] | None = None,
+        pictures: Sequence[int] | None = None,
     ) -> list[Reply]:
         """Answers to the prompts about the images, each only until it is settled[i], and the logit of `token` where
         each begins.
 
-        embed gives the image embeddings of some rows, whichever projector made them, so that only one batch of them
-        need be in memory; without it they are those of the projector in place, which stays there until all are
-        answered. progress counts tokens, those of answers that end early included.
+        prompts[i] is about the picture of number pictures[i], or without them about its own. embed gives the image
+        embeddings of some pictures, whichever projector made them, so that only one batch of them need be in memory;
+        without it they are those of images under the projector in place, which stays there until all are answered.
+        progress counts tokens, those of answers that end early included.
         """
 
     @abstractmethod
@@ -132,16 +135,29 @@ class Responder(ABC):
         images: Sequence[Image.Image],
         prompts: Sequence[str],
         max_new_tokens: int = NEW_TOKENS,
-        batch_size: int = 8,
+        batch_size: int = BATCH,
         progress: Progress = silent,
     ) -> list[str]:
         """One greedy answer for each image and its prompt, the same in any batch as alone, up to rounding.
 
-        progress counts tokens, those of answers that end early included.
+        An image that stands there several times, as the same object, is read once for all its prompts. progress counts
+        tokens, those of answers that end early included.
         """
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
-        replies = self.replies(None, prompts, self._pad, None, max_new_tokens, batch_size, progress, images)
+        distinct = {id(image): image for image in images}
+        numbers = {key: number for number, key in enumerate(distinct)}
+        replies = self.replies(
+            None,
+            prompts,
+            self._pad,
+            None,
+            max_new_tokens,
+            batch_size,
+            progress,
+            list(distinct.values()),
+            [numbers[id(image)] for image in images],
+        )
         return [reply.text for reply in replies]
 
     def under_each(

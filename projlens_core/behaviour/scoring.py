@@ -11,7 +11,7 @@ from projlens_core import cache
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import Settled
 from projlens_core.behaviour.mean import Mean, mean_of
-from projlens_core.behaviour.responder import NEW_TOKENS, Responder
+from projlens_core.behaviour.responder import BATCH, NEW_TOKENS, Responder
 from projlens_core.behaviour.success import Rate, Truth, contains_target, is_right, wilson
 from projlens_core.behaviour.verdict import settles_target, settles_truth
 from projlens_core.errors import InvalidInput
@@ -19,7 +19,6 @@ from projlens_core.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "scores"
-BATCH = 16  # answers decoded together
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Scorer:
         prompts = [*asked.prompts, *(truth.prompt for _, truth in asked.checks)]
         with self.responder.projector(projector) as model:
             replies = model.replies(
-                lambda rows: model.project(tokens[rows]),
+                lambda numbers: model.project(tokens[numbers]),
                 prompts,
                 self._first,
                 settled,

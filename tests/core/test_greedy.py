@@ -1,0 +1,126 @@
+"""Greedy decoding with shared pictures and rows that leave, held against transformers' own generate()."""
+
+import pytest
+import torch
+
+from projlens_core.behaviour.greedy import Asked, greedy
+from projlens_core.behaviour.respond import load_responder
+from tests import pico
+
+NEW = 12
+NEVER = -1  # no token: nothing ends an answer
+PICTURE = [pico.SPECIALS.index("<image>")] * pico.TOKENS
+USER, ASSISTANT = (pico.SPECIALS.index(name) for name in ("<|user|>", "<|assistant|>"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_responder(str(pico.checkpoint(tmp_path_factory.mktemp("greedy") / "base"))).model
+
+
+@pytest.fixture(scope="module")
+def images():
+    torch.manual_seed(0)
+    return {number: torch.randn(pico.TOKENS, pico.D_TEXT) for number in range(4)}
+
+
+@pytest.fixture
+def read(model):
+    """(rows, length) of what the model read, call by call."""
+    seen = []
+    hook = model.model.register_forward_pre_hook(
+        lambda _, args, given: seen.append(
+            tuple((given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]).shape[:2])
+        ),
+        with_kwargs=True,
+    )
+    yield seen
+    hook.remove()
+
+
+def question(seed, length, before=(USER,)):
+    return [
+        *before,
+        *PICTURE,
+        *torch.randint(10, 100, (length,), generator=torch.manual_seed(seed)).tolist(),
+        ASSISTANT,
+    ]
+
+
+BATCH = [
+    Asked(question(1, 3), 0),
+    Asked(question(2, 9), 0),
+    Asked(question(3, 5), 1),
+    Asked(question(4, 1), 2),
+    Asked(question(5, 5), 0),
+    Asked(question(6, 2, before=(USER, 50, 51)), 1),
+]
+
+
+def answered(model, batch, images, eos=NEVER, settled=lambda row, said: False, told=lambda step: None):
+    found = greedy(model, batch, images, token=30, eos=[eos], max_new_tokens=NEW, settled=settled, told=told)
+    return [written.ids for written in found]
+
+
+def generated(model, asked, images, eos=None):
+    """What transformers writes to one prompt alone."""
+    ids = torch.tensor([asked.ids])
+    embeds = model.get_input_embeddings()(ids).masked_scatter((ids == PICTURE[0])[..., None], images[asked.picture])
+    new = model.generate(
+        inputs_embeds=embeds,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=NEW,
+        do_sample=False,
+        eos_token_id=eos,
+        pad_token_id=0,
+    )
+    return new[0].tolist()
+
+
+def test_each_row_is_what_transformers_writes_to_it_alone(model, images):
+    expected = [generated(model, asked, images) for asked in BATCH]
+    assert len({tuple(ids) for ids in expected}) == len(BATCH)  # or the test could not fail
+    assert answered(model, BATCH, images) == expected
+
+
+def test_a_picture_is_read_once_for_all_questions_about_it(model, images, read):
+    answered(model, BATCH, images)
+    before = len(PICTURE) + 3
+    assert read[0] == (4, before)  # three pictures, one of them behind two texts
+    assert read[1] == (len(BATCH), 10)  # the questions alone, padded to the longest
+    assert read[2:] == [(len(BATCH), 1)] * (NEW - 1)
+
+
+def test_a_prompt_that_ends_with_its_image_is_asked_too(model, images):
+    last = Asked([USER, 40, 41, *PICTURE], 3)
+    assert answered(model, [last, BATCH[0]], images) == [generated(model, a, images) for a in (last, BATCH[0])]
+
+
+def test_answers_that_end_leave_the_batch_and_change_nothing_in_the_others(model, images, read):
+    end = generated(model, BATCH[0], images)[2]
+    expected = [generated(model, asked, images, end) for asked in BATCH]
+    assert len(expected[0]) <= 3 < max(map(len, expected))
+    read.clear()
+    assert answered(model, BATCH, images, eos=end) == expected
+    assert sum(rows for rows, length in read[2:]) < len(BATCH) * (len(read) - 2)
+
+
+def test_a_settled_answer_stops_there_and_nothing_is_decoded_for_it_alone(model, images, read):
+    whole = [generated(model, asked, images) for asked in BATCH]
+    heard = []
+    read.clear()
+    found = answered(model, BATCH, images, settled=lambda row, said: len(said) == row + 1, told=heard.append)
+    assert found == [ids[: row + 1] for row, ids in enumerate(whole)]
+    assert heard == [1, 2, 3, 4, 5, 6]
+    assert len(read) == 2 + 5
+
+
+def test_the_logit_is_that_of_the_token_where_the_answer_begins(model, images):
+    found = greedy(
+        model, BATCH[:1], images, token=30, eos=[NEVER], max_new_tokens=1, settled=lambda *_: False, told=lambda _: None
+    )
+    ids = torch.tensor([BATCH[0].ids])
+    with torch.no_grad():
+        embeds = model.get_input_embeddings()(ids).masked_scatter((ids == PICTURE[0])[..., None], images[0])
+        logits = model(inputs_embeds=embeds).logits[0, -1]
+    assert found[0].logit == pytest.approx(logits[30].item(), abs=1e-4)
