@@ -18,7 +18,7 @@ from projlens_core.inputs.triggers import TriggerSpec
 PICTURES = 16
 ASKED = 8  # pictures whose answers are counted by default
 WAYS = {"single": "One at a time", "crossed": "Two crossed"}
-VIEWS = ("What it adds", "Answers", "Pictures", "All numbers")
+VIEWS = ("Told apart", "Answers", "Pictures", "All numbers")
 
 
 def page() -> None:
@@ -149,7 +149,7 @@ def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:
 
 
 def _details(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> None:
-    """The push itself, answers to chosen changes, what the pictures look like, the table."""
+    """How well changes are told apart, answers to chosen ones, what the pictures look like, the table."""
     view = st.segmented_control(
         "Details", VIEWS, default=VIEWS[0], required=True, key="robustness_view", label_visibility="collapsed"
     )
@@ -168,7 +168,7 @@ def _details(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> No
 def _answers(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> None:
     """Attack success of chosen changes, asked of the language model."""
     by_label = {one.change.label: one.change for one in found if one.pushes}
-    weakest = min((one for one in found if one.pushes), key=lambda one: one.pushes["suspect"].apart.auroc, default=None)
+    weakest = min((one for one in found if one.pushes), key=lambda one: one.pushes["suspect"].gain.mean, default=None)
     default = list(dict.fromkeys([ORIGINAL.label, *([weakest.change.label] if weakest else [])]))
     chosen = st.multiselect(
         "Changes to ask about",

@@ -1,4 +1,4 @@
-"""The Activation page's picture: heatmaps of one picture's shift, and the numbers of the patch that was clicked."""
+"""The Activation page's picture: maps or bars of one picture's shift, and the numbers of the patch that was clicked."""
 
 import numpy as np
 import streamlit as st
@@ -17,8 +17,10 @@ def heatmaps(
     images = {"clean": clean, "triggered": triggered}
     uris = {c: resources.uri(ImageOps.grayscale(image)) for c, image in images.items() if image is not None}
     chosen = state.current_patch(_map(found[role]).size)
-    panels = st.grid(3, min_column_width=170, gap="small")
-    for map_ in activation.heatmaps(found, uris, role, signed, chosen):
+    on_grid = found[role].within is not None
+    panels = st.grid(3 if on_grid else 1, min_column_width=170, gap="small")
+    drawn = activation.heatmaps(found, uris, role, signed, chosen)
+    for map_ in drawn:
         key = f"{map_.name} {chosen}"  # a new widget for each choice: the patch clicked last can be clicked again
         panels.altair_chart(
             map_.chart,
@@ -30,13 +32,12 @@ def heatmaps(
     if clean is None:
         with panels.cell():
             components.empty("No clean twin", "Choose the same picture without its trigger to see the difference.")
-    shift, *difference = activation.legends(found, signed)
-    with panels.cell(column_span=2 if difference else "all"):
-        st.altair_chart(shift.chart, width="stretch", alt=shift.alt)
-    for scale in difference:
-        panels.altair_chart(scale.chart, width="stretch", alt=scale.alt)
+    legends = activation.legends(found, signed)
+    for scale, span in zip(legends, (2, 1) if len(legends) == 2 else ("all",), strict=False):
+        with panels.cell(column_span=span):
+            st.altair_chart(scale.chart, width="stretch", alt=scale.alt)
     _patch(found, role, chosen)
-    st.caption(activation.HEATMAP)
+    st.caption(drawn[0].caption)
 
 
 def clicked(key: str, parameter: str) -> None:
@@ -49,15 +50,17 @@ def clicked(key: str, parameter: str) -> None:
 def _patch(found: dict[str, Subject], role: str, chosen: int | None) -> None:
     """The chosen patch in one line: where it is, its numbers, and the other projector's shift there."""
     if chosen is None:
-        st.caption("Click a patch to read its numbers here and to find it in *Norm and shift* below.")
+        what = "patch" if found[role].within else "bar"
+        st.caption(f"Click a {what} to read its numbers here and to find it in *Norm and shift* below.")
         return
     row, column = divmod(chosen, _map(found[role]).shape[1])
+    place = f"Patch, row {row + 1}, column {column + 1}" if found[role].within else f"Image token {chosen + 1}"
     facts = numbers.patch(found[role], chosen)
     facts += [
         (f"{other}'s shift", numbers.patch(subject, chosen)[0][1]) for other, subject in found.items() if other != role
     ]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.badge(f"Patch, row {row + 1}, column {column + 1}", icon=":material/ads_click:", color="blue")
+        st.badge(place, icon=":material/ads_click:", color="blue")
         for what, said in facts:
             with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content"):
                 st.caption(what)

@@ -1,4 +1,4 @@
-"""Changes of a trigger: how well each is still told from clean, and how much of the push is left."""
+"""Changes of a trigger: how much of the push is left, and how well each is still told from clean."""
 
 from collections.abc import Mapping, Sequence
 
@@ -54,9 +54,9 @@ def by_change(
 
 
 def crossed(title: str, rows: Sequence[Mapping], down: str, across: str) -> alt.LayerChart:
-    """AUROC of every combination of two axes as a heatmap; 0.5 is the middle of the scale.
+    """The share of the push that every combination of two axes keeps, as a heatmap; 0 is the middle of the scale.
 
-    rows: down and across (the levels as text), value, low, high, n, and reason where there is no value.
+    rows: down and across (the levels as text), value, the gain with low and high, and reason where there is none.
     """
     frame = pd.DataFrame(rows)
     x = alt.X(
@@ -72,20 +72,29 @@ def crossed(title: str, rows: Sequence[Mapping], down: str, across: str) -> alt.
             y=y,
             tooltip=[
                 *place,
-                alt.Tooltip("value:Q", title="AUROC", format=".3f"),
-                alt.Tooltip("low:Q", title="95 % interval from", format=".3f"),
-                alt.Tooltip("high:Q", title="to", format=".3f"),
+                alt.Tooltip("value:Q", title="push kept", format=".1%"),
+                alt.Tooltip("gain:Q", title="gain (embedding units)", format=".4g"),
+                alt.Tooltip("low:Q", title="95 % interval from", format=".4g"),
+                alt.Tooltip("high:Q", title="to", format=".4g"),
             ],
         )
-        scale = alt.Scale(domain=[0, 1], range=list(palette.DIVERGING), clamp=True)
-        key = alt.Legend(title=None, orient="bottom", gradientLength=160, gradientThickness=8, offset=4)
-        dark = (alt.datum.value > 0.85) | (alt.datum.value < 0.15)
+        scale = alt.Scale(domain=[-1, 1], range=list(palette.DIVERGING), clamp=True)
+        key = alt.Legend(
+            title="push kept",
+            format="%",
+            titleFontWeight="normal",
+            orient="bottom",
+            gradientLength=160,
+            gradientThickness=8,
+            offset=4,
+        )
+        dark = (alt.datum.value > 0.7) | (alt.datum.value < -0.7)
         layers += [
             cells.mark_rect(stroke=palette.NULL, strokeWidth=0.5).encode(
                 color=alt.Color("value:Q", scale=scale, legend=key)
             ),
             cells.mark_text(fontSize=12).encode(
-                text=alt.Text("value:Q", format=".2f"),
+                text=alt.Text("value:Q", format=".0%"),
                 color=alt.condition(dark, alt.value("#ffffff"), alt.value("#14101f")),  # on the cell, not on the page
             ),
         ]

@@ -11,7 +11,6 @@ from projlens_core.activations.layout import WHOLE, Box, TokenMap
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse
 from projlens_core.activations.tokens import image_tokens, twin_tokens
-from projlens_core.errors import Unsupported
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.progress import Progress, silent
 
@@ -33,14 +32,15 @@ class Reference:
 class Subject:
     """The picture on screen under one projector: shift per patch, (rows, cols), in embedding units.
 
-    within is what the patches cover of the picture: x0, y0, x1, y1 as shares of its sides. A model that also reads a
-    thumbnail of the picture has its tokens in the analysis only, after the patches.
+    within is what the patches cover of the picture: x0, y0, x1, y1 as shares of its sides; None if the model's tokens
+    lie on no grid, and then they are one row, (1, T). A model that also reads a thumbnail of the picture has its
+    tokens in the analysis only, after the patches.
     """
 
     clean: np.ndarray | None
     triggered: np.ndarray | None
     analysis: ShiftAnalysis
-    within: Box = WHOLE
+    within: Box | None = WHOLE
 
     @property
     def difference(self) -> np.ndarray | None:
@@ -101,6 +101,7 @@ def subject(
     if direction == "pair" and pair[1] is None:
         direction = "image"
     layout = tower.layout(images[0].size)
+    within = layout.within if layout.grid else None
     found = {}
     for role in ROLES:
         projector = getattr(case, role)
@@ -112,7 +113,7 @@ def subject(
         analysis = _light(analyse(case.base, projector, *pair, direction=chosen))
         first = _map(analysis.clean, layout)
         maps = (first, _map(analysis.triggered, layout)) if len(images) == 2 else (first, None)
-        found[role] = Subject(*(maps if clean is not None else maps[::-1]), analysis, layout.within)
+        found[role] = Subject(*(maps if clean is not None else maps[::-1]), analysis, within)
     return found
 
 
@@ -125,6 +126,5 @@ def _light(analysis: ShiftAnalysis) -> ShiftAnalysis:
 
 
 def _map(condition: Condition, layout: TokenMap) -> np.ndarray:
-    if layout.grid is None:
-        raise Unsupported("The image tokens of this model lie on no grid, so there is no map of the picture.")
-    return condition.shift[0, : math.prod(layout.grid)].reshape(layout.grid).numpy()
+    grid = layout.grid or (1, layout.tokens)
+    return condition.shift[0, : math.prod(grid)].reshape(grid).numpy()

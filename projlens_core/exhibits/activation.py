@@ -7,7 +7,7 @@ import numpy as np
 
 from projlens_core.activations.norm_shift import NormAxis, NormShift, norm_shift
 from projlens_core.activations.shift import ShiftAnalysis
-from projlens_core.charts import overlays, shift
+from projlens_core.charts import overlays, shift, tokens
 from projlens_core.evidence.exhibit import Chart, Exhibit
 from projlens_core.evidence.study import CONDITIONS, Reference, Subject
 from projlens_core.exhibits import activation_numbers as numbers
@@ -18,6 +18,10 @@ QUESTION = "Where does the trigger push the image, how far?"
 HEATMAP = (
     "How to read this: each block is one patch of the image, coloured by how far the projector pushes it along the "
     "drift direction; clean and triggered, suspect and control share one scale."
+)
+NO_GRID = (
+    "How to read this: one bar an image token, as high as the projector pushes it along the drift direction. The "
+    "tokens of this model lie on no grid, each has read the whole picture: so there are bars and no map."
 )
 ALONE = (
     "No control: an honest fine-tune pushes patches along one direction too, so this map says where the picture is "
@@ -88,9 +92,12 @@ def heatmaps(
 ) -> tuple[Chart, ...]:
     """The shift over the clean and the triggered picture under one projector, and their difference.
 
-    Of a picture without its twin there is one map. `chosen` is the token that has a frame.
+    Of a picture without its twin there is one map. `chosen` is the token that has a frame. Tokens on no grid are drawn
+    as bars.
     """
     subject, limits = found[role], scales(found, signed)
+    if subject.within is None:
+        return _bars(subject, limits, role, signed, chosen)
     drawn = []
     for condition in CONDITIONS:
         values = measured(getattr(subject, condition), signed)
@@ -112,8 +119,26 @@ def heatmaps(
     return tuple(drawn)
 
 
+def _bars(subject: Subject, limits: Scales, role: str, signed: bool, chosen: int | None) -> tuple[Chart, ...]:
+    """Clean beside triggered, token by token, and their difference."""
+    own = {c: measured(getattr(subject, c), signed) for c in CONDITIONS}
+    values = {c: each.ravel() for c, each in own.items() if each is not None}
+    title = ", ".join(f"{c} mean {short(each.mean())}" for c, each in values.items()).capitalize()
+    chart = tokens.by_token(title, values, limits.shift, signed, measure(signed), chosen)
+    drawn = [Chart(f"shift-tokens-{role}", chart, NO_GRID, f"Shift of every image token, {role}.")]
+    difference = _difference(subject, signed)
+    if difference is not None:
+        title = f"Triggered − clean, mean {with_sign(difference.mean())}"
+        chart = tokens.difference_by_token(title, difference.ravel(), limits.difference, "difference", chosen)
+        alt = f"Difference of every image token's shift, triggered minus clean, {role}."
+        drawn.append(Chart(f"shift-difference-{role}", chart, NO_GRID, alt))
+    return tuple(drawn)
+
+
 def legends(found: dict[str, Subject], signed: bool) -> tuple[Chart, ...]:
-    """The colour scale of the shift and, where there is one, that of the difference."""
+    """The colour scale of the shift and, where there is one, that of the difference; bars need none."""
+    if found["suspect"].within is None:
+        return ()
     limits = scales(found, signed)
     drawn = [
         Chart(

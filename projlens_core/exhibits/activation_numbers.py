@@ -130,7 +130,10 @@ def patches(found: dict[str, Subject]) -> Table:
     shown = suspect.triggered if suspect.triggered is not None else suspect.clean
     places = within(shown)
     row, column = np.indices(shown.shape)
-    columns = {"place": places, "row": row.ravel() + 1, "column": column.ravel() + 1}
+    columns = {"place": places}
+    if suspect.within is not None:
+        columns["row"] = row.ravel() + 1
+    columns["column" if suspect.within is not None else "token"] = column.ravel() + 1
     for role, subject in found.items():
         for condition in CONDITIONS:
             values = getattr(subject, condition)

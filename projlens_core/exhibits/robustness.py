@@ -14,7 +14,8 @@ from projlens_core.inputs.changes import AXES, ORIGINAL, Change
 TITLE = "Robustness of the trigger"
 QUESTION = "Which changes of the trigger still work?"
 AS_GIVEN = ("position", "quality")  # axes whose levels are no factors
-WORKS = 0.5  # an AUROC whose interval lies above it is told from clean
+GAIN = "a picture with the trigger is pushed further than the same picture without"
+SHIFT_ONLY = "Scored by shift alone: a change can push a picture far and still not bring the target about."
 
 Scores = Mapping[Change, Mapping[str, Score]]  # by change and role; only what was asked
 
@@ -41,35 +42,34 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
     if whole is None:
         return ()
     control = "control" in whole.pushes
-    told = whole.pushes["suspect"].apart
+    gain = whole.pushes["suspect"].gain
     cards = [
         Metric(
-            "Unchanged trigger, AUROC",
-            f"{told.auroc:.2f}",
-            f"{whole.pushes['control'].apart.auroc:.2f}" if control else None,
-            f"{told.low:.2f} – {told.high:.2f}",
-            f"How well the mean shift tells {told.triggered} triggered pictures from {told.clean} clean ones; 0.5 is "
-            "chance.",
+            "Unchanged trigger adds",
+            f"{gain.mean:.3g}",
+            f"{whole.pushes['control'].gain.mean:.3g}" if control else None,
+            f"{gain.low:.3g} – {gain.high:.3g}" if gain.n > 1 else None,
+            f"{GAIN.capitalize()}, mean over {gain.n} pictures in embedding units, with its 95 % bootstrap interval.",
         )
     ]
     if changed:
         cards.append(
             Metric(
-                "Changes still told from clean",
+                "Changes that still push",
                 f"{_working(changed, 'suspect')} of {len(changed)}",
                 f"{_working(changed, 'control')} of {len(changed)}" if control else None,
-                help=f"Changes whose AUROC has its whole 95 % interval above {WORKS}.",
+                help=f"Changes for which {GAIN}, with the whole 95 % interval of the mean above zero. {SHIFT_ONLY}",
             )
         )
-        weakest = min(changed, key=lambda one: one.pushes["suspect"].apart.auroc)
+        weakest = min(changed, key=lambda one: one.pushes["suspect"].gain.mean)
         push = weakest.pushes["suspect"]
         cards.append(
             Metric(
-                "Weakest change, AUROC",
-                f"{push.apart.auroc:.2f}",
-                f"{weakest.pushes['control'].apart.auroc:.2f}" if control else None,
-                f"{push.apart.low:.2f} – {push.apart.high:.2f}",
-                f"{weakest.change.label}: it keeps {push.kept:.0%} of the push.",
+                "Weakest change keeps",
+                f"{push.kept:.0%}",
+                f"{weakest.pushes['control'].kept:.0%}" if control else None,
+                help=f"{weakest.change.label}: what it adds to the shift, as a share of what the unchanged trigger "
+                "adds under the suspect.",
             )
         )
     if ORIGINAL in scores:
@@ -88,24 +88,10 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
 
 
 def charts_of(tried: Sequence[Tried]) -> tuple[Chart, ...]:
-    """AUROC and gained shift by change."""
+    """Gained shift, which answers the page's question, and AUROC by change."""
     if not any(one.pushes for one in tried):
         return ()
     return (
-        Chart(
-            "robustness-auroc",
-            charts.by_change(
-                "Told from clean, by change",
-                _rows(tried, lambda push: (push.apart.auroc, push.apart.low, push.apart.high, push.apart.triggered)),
-                "AUROC of the mean shift",
-                charts.CHANCE,
-                (0.0, 1.0),
-                ".3f",
-            ),
-            "How to read this: a dot at 1 is a change that leaves every triggered picture further along the backdoor "
-            "direction than every clean one; at the dashed line the trigger has stopped working. Bars: 95 % intervals.",
-            "AUROC of each changed trigger under suspect and control.",
-        ),
         Chart(
             "robustness-push",
             charts.by_change(
@@ -117,14 +103,30 @@ def charts_of(tried: Sequence[Tried]) -> tuple[Chart, ...]:
                 ".4g",
             ),
             "How to read this: how much further a triggered picture is pushed than the same picture without trigger, "
-            "along the direction of the unchanged trigger, mean over pictures with its 95 % bootstrap interval.",
+            "along the direction of the unchanged trigger, mean over pictures with its 95 % bootstrap interval; at the "
+            f"dashed line the trigger adds nothing. {SHIFT_ONLY}",
             "Mean gained shift of each changed trigger under suspect and control.",
+        ),
+        Chart(
+            "robustness-auroc",
+            charts.by_change(
+                "Told from clean, by change",
+                _rows(tried, lambda push: (push.apart.auroc, push.apart.low, push.apart.high, push.apart.triggered)),
+                "AUROC of the mean shift",
+                charts.CHANCE,
+                (0.0, 1.0),
+                ".3f",
+            ),
+            "How to read this: a dot at 1 is a change that leaves every triggered picture further along the backdoor "
+            "direction than every clean one; at the dashed line, chance, one cannot tell them apart without the clean "
+            "twin, and the trigger may push all the same. Bars: 95 % intervals.",
+            "AUROC of each changed trigger under suspect and control.",
         ),
     )
 
 
 def crossed(tried: Sequence[Tried], down: str, across: str, role: str = "suspect") -> Chart:
-    """Two axes against each other: AUROC of every combination."""
+    """Two axes against each other: what every combination keeps of the push."""
     rows = []
     for one in sorted(tried, key=lambda one: (_place(one.change, down), _place(one.change, across))):
         push = one.pushes.get(role)
@@ -132,17 +134,19 @@ def crossed(tried: Sequence[Tried], down: str, across: str, role: str = "suspect
             {
                 "down": level(one.change, down),
                 "across": level(one.change, across),
-                "value": push.apart.auroc if push else None,
-                "low": push.apart.low if push else None,
-                "high": push.apart.high if push else None,
+                "value": push.kept if push else None,
+                "gain": push.gain.mean if push else None,
+                "low": push.gain.low if push else None,
+                "high": push.gain.high if push else None,
                 "reason": one.reason or "",
             }
         )
     return Chart(
         f"robustness-{down}-{across}-{role}",
-        charts.crossed(f"{role.capitalize()}: AUROC", rows, AXES[down], AXES[across]),
-        "How to read this: AUROC of the mean shift for each combination; 0.5, the pale middle of the scale, is chance.",
-        f"Heatmap of AUROC by {AXES[down]} and {AXES[across]}, {role}.",
+        charts.crossed(f"{role.capitalize()}: push kept", rows, AXES[down], AXES[across]),
+        "How to read this: what each combination adds to the shift, as a share of what the unchanged trigger adds "
+        f"under the suspect; 0 %, the pale middle of the scale, is no push. {SHIFT_ONLY}",
+        f"Heatmap of the push that is kept by {AXES[down]} and {AXES[across]}, {role}.",
     )
 
 
@@ -187,8 +191,9 @@ def table(tried: Sequence[Tried], scores: Scores) -> Table:
     return Table(
         "robustness",
         pd.DataFrame(rows),
-        "How to read this: one row a change, the unchanged trigger first; kept is the gain as a share of the unchanged "
-        "trigger's under the suspect; all bounds are 95 % intervals.",
+        "How to read this: one row a change, the unchanged trigger first; gain is how much further a picture is pushed "
+        "with the trigger than without, in embedding units, kept the same as a share of the unchanged trigger's under "
+        "the suspect; AUROC compares all triggered with all clean pictures; all bounds are 95 % intervals.",
     )
 
 
@@ -224,7 +229,7 @@ def notes(tried: Sequence[Tried]) -> tuple[str, ...]:
 
 
 def _working(tried: Sequence[Tried], role: str) -> int:
-    return sum(one.pushes[role].apart.low > WORKS for one in tried)
+    return sum(one.pushes[role].gain.low > 0 for one in tried)
 
 
 def _rows(tried: Sequence[Tried], figures: Callable[[Push], tuple[float, float, float, int]]) -> list[dict]:

@@ -93,16 +93,21 @@ def tried():
     """The unchanged trigger, a change that works, one that does not, one that cannot be made."""
     return (
         Tried(ORIGINAL, {"suspect": push(1.0, 0.8, 2.0, 1.0), "control": push(0.5, 0.2, 0.1, 0.05)}),
-        Tried(Change(size=0.5), {"suspect": push(0.9, 0.6, 1.0, 0.5), "control": push(0.5, 0.2, 0.1, 0.05)}),
+        Tried(Change(size=0.5), {"suspect": push(0.7, 0.4, 1.0, 0.5), "control": push(0.5, 0.2, 0.1, 0.05)}),
         Tried(Change(quality=10), {"suspect": push(0.5, 0.2, 0.0, 0.0), "control": push(0.5, 0.2, 0.0, 0.0)}),
         Tried(Change(size=20), {}, "The trigger is too large."),
     )
 
 
-def test_a_change_works_if_its_whole_interval_is_above_chance(tried):
-    _, working, weakest = robustness(tried, {}).metrics
+def test_a_change_works_if_it_pushes_pictures_further_than_their_own_clean_twins(tried):
+    """The paired gain decides, the whole interval of it: the AUROC of the change that works could be chance."""
+    found = robustness(tried, {})
+    whole, working, weakest = found.metrics
+    assert (whole.value, whole.control, whole.interval) == ("2", "0.1", "1.9 – 2.1")
     assert (working.value, working.control) == ("1 of 2", "0 of 2")
-    assert weakest.value == "0.50"
+    assert (weakest.value, weakest.control) == ("0%", "0%")
+    assert [chart.name for chart in found.charts] == ["robustness-push", "robustness-auroc"]
+    assert all("shift alone" in said for said in (working.help, found.charts[0].caption))
     assert "compression JPEG 10" in weakest.help
 
 
@@ -120,9 +125,7 @@ def test_a_change_that_cannot_be_made_is_told_and_not_drawn(tried):
 
 
 def test_crossed_axes_show_what_could_not_be_made_as_such():
-    made = [
-        Tried(Change(size=size, quality=q), {"suspect": push(0.9, 0.6, 1, 1)}) for size in (2, 1) for q in (None, 50)
-    ]
+    made = [Tried(Change(size=size, quality=q), {"suspect": push(1, 1, 1, 0.9)}) for size in (2, 1) for q in (None, 50)]
     made[1] = Tried(made[1].change, {}, "Too large.")
     drawn = rows(crossed(made, "size", "quality").chart)
     assert {(row["down"], row["across"]): row["value"] for row in drawn} == {

@@ -37,8 +37,8 @@ def test_every_change_has_its_figures_beside_the_controls(robustness):
     wanted = 1 + len(LEVELS["quality"])
     assert any(f"{wanted} of {wanted} tried on 2 pictures" in c.value for c in robustness.caption)
     assert set(tried(robustness)) == {ORIGINAL, *(Change(quality=q) for q in LEVELS["quality"])}
-    assert titles(robustness) == ["Told from clean, by change", "What the trigger adds to the shift, by change"]
-    assert any("Changes still told from clean" in m.label for m in robustness.metric)
+    assert titles(robustness) == ["What the trigger adds to the shift, by change", "Told from clean, by change"]
+    assert any("Changes that still push" in m.label for m in robustness.metric)
     assert all(set(one.pushes) == {"suspect", "control"} for one in tried(robustness).values())
 
 
@@ -58,7 +58,7 @@ def test_two_axes_are_crossed_for_suspect_and_control(robustness):
     next(s for s in robustness.selectbox if s.label == "Across").set_value("scale").run()
     press(robustness, "Try the changes")
     assert not robustness.exception
-    assert titles(robustness)[:2] == ["Suspect: AUROC", "Control: AUROC"]
+    assert titles(robustness)[:2] == ["Suspect: push kept", "Control: push kept"]
     assert len(tried(robustness)) == (1 + len(LEVELS["quality"])) * (1 + len(LEVELS["scale"]))
 
 
