@@ -9,14 +9,20 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # `streamlit run dashboard/app.py` puts only this folder on the path
     sys.path.insert(0, str(ROOT))
 
-from dashboard import components, pages, resources, state  # noqa: E402
-from projlens_core.errors import ProjLensError  # noqa: E402
+from dashboard import components, doors, pages, resources, state  # noqa: E402
+from projlens_core import shortage  # noqa: E402
+from projlens_core.errors import ProjLensError, Shortage  # noqa: E402
 
 st.set_page_config(page_title="ProjLens", page_icon=str(ROOT / "assets" / "logo.svg"), layout="wide")
 st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
 page = pages.navigation()
+doors.close()
 try:
     state.sync(resources.zoo())
 except ProjLensError as error:
     components.failure(error, "Incomplete address")
-page.run()
+try:
+    with shortage.named():  # outside of what computes, which says it in its place
+        page.run()
+except Shortage as error:
+    components.failure(error, "Not enough memory or disk")

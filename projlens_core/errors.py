@@ -20,5 +20,9 @@ class Unsupported(ProjLensError, NotImplementedError):
     """Well-formed, but not something this version can analyse; never to be shown as zero or as clean."""
 
 
+class Shortage(ProjLensError):
+    """The machine has too little memory, or too little space on a disk; the message says how to need less."""
+
+
 class Cancelled(ProjLensError):
     """The user stopped a run; finished parts are kept."""

@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import components, pages, pickers, reports, resources, state
 from dashboard.pickers import SetChoice
+from projlens_core import shortage
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.bundle import MAX_ZIPPED, pack, unpack
 from projlens_core.evidence.case import Case
@@ -131,7 +132,8 @@ def _bundle_given() -> None:
     if file is None:
         return
     try:
-        state.show_stored(unpack(file.getvalue()))
+        with shortage.named():
+            state.show_stored(unpack(file.getvalue()))
     except ProjLensError as error:
         state.refuse_stored(str(error))
 

@@ -7,6 +7,7 @@ import argparse
 import sys
 from importlib import import_module
 
+from projlens_core import cache, shortage
 from projlens_core.errors import ProjLensError
 
 COMMANDS = (
@@ -42,11 +43,14 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parser(argv[0] if argv and argv[0] in COMMANDS else None).parse_args(argv)
     try:
-        args.run(args)
+        with shortage.named():
+            args.run(args)
     except ProjLensError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("Stopped; what was finished is kept.\n")
         return 1
+    if trouble := cache.trouble():
+        sys.stderr.write(f"{trouble}\n")
     return 0

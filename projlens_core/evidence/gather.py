@@ -6,6 +6,7 @@ from typing import Literal
 
 from PIL import Image, ImageOps
 
+from projlens_core import shortage
 from projlens_core.activations.head import read_head
 from projlens_core.activations.lens import lens, lens_null
 from projlens_core.activations.neurons import analyse as watch_units
@@ -83,7 +84,8 @@ def record_of(
             continue
         current = part.title
         try:
-            exhibits.append(part.make(scene))
+            with shortage.named():
+                exhibits.append(part.make(scene))
         except Cancelled:
             raise
         except ProjLensError as error:
