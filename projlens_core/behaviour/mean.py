@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from projlens_core.activations.bootstrap import LEVELS, resample_counts
+
 RESAMPLES = 2000
-LEVELS = (0.025, 0.975)
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,5 @@ def mean_of(values: Sequence[float] | np.ndarray, seed: int = 0) -> Mean:
     nan = float("nan")
     if len(x) < 2:
         return Mean(float(x[0]) if len(x) else nan, nan, nan, len(x))
-    drawn = np.random.default_rng(seed).integers(0, len(x), size=(RESAMPLES, len(x)))
-    low, high = np.quantile(x[drawn].mean(axis=1), LEVELS)
+    low, high = np.quantile(resample_counts(len(x), RESAMPLES, seed) @ x / len(x), LEVELS)
     return Mean(float(x.mean()), float(low), float(high), len(x))
