@@ -1,5 +1,6 @@
 """How one change of a projector is built: spectrum and noise edges of each of its matrices."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,8 +39,9 @@ def dissect_all(deltas: Sequence[Delta], progress: Progress = silent) -> list[An
     total, done = sum(len(delta.matrices) for delta in deltas), 0
     found = []
     for delta in deltas:
-        spectra, edges = {}, {}
-        for tensor in delta.matrices:
+        spectra, edges = ({tensor.name: None for tensor in delta.matrices} for _ in range(2))  # in running order
+        # The largest first: what the others leave behind in the heap would add to the most memory that it takes.
+        for tensor in sorted(delta.matrices, key=lambda tensor: math.prod(tensor.shape), reverse=True):
             progress("Singular spectra", done, total)
             spectra[tensor.name] = spectrum(tensor.delta)
             edges[tensor.name] = noise_edge(tensor.delta, known=spectra[tensor.name])

@@ -1,7 +1,7 @@
 """Suspect − base per tensor: what changed, what did not, what was not compared."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 
@@ -15,19 +15,29 @@ from projlens_core.weights.stored import PART
 class TensorDelta:
     """ΔW = suspect − base of one tensor.
 
-    delta: float32, the tensor's shape. frobenius: ‖Δ‖₂ over all entries. relative_change: ‖Δ‖/‖base‖, 0 if both are
-    zero, inf if only the base is. cosine: between base and suspect as vectors, −1 to 1, nan if either is zero.
-    changed: whether any entry differs at all. rounding: what rounding alone would leave, None where that is not known.
+    frobenius: ‖Δ‖₂ over all entries. relative_change: ‖Δ‖/‖base‖, 0 if both are zero, inf if only the base is.
+    cosine: between base and suspect as vectors, −1 to 1, nan if either is zero. changed: whether any entry differs at
+    all. rounding: what rounding alone would leave, None where that is not known.
     """
 
     name: str
     shape: tuple[int, ...]
-    delta: torch.Tensor
     frobenius: float
     relative_change: float
     cosine: float
     changed: bool
     rounding: RoundingFloor | None
+    base: torch.Tensor = field(repr=False)
+    suspect: torch.Tensor = field(repr=False)
+
+    @property
+    def delta(self) -> torch.Tensor:
+        """ΔW itself, float32: taken anew each time, a tenth of a second for 4096 × 4096, as kept it would take more
+        memory than both weights in 16 bits."""
+        delta = torch.empty(self.shape)
+        for part, (base, suspect) in zip(delta.view(-1).split(PART), _parts(self.base, self.suspect), strict=True):
+            torch.sub(suspect, base, out=part)
+        return delta
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Delta:
 def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
     """The difference of two projectors of the same build; InvalidInput, listing every mismatch, if they differ in it.
 
-    Both come as float32; a difference of 16-bit weights is exact in it up to float32 rounding.
+    Differences are taken in float32, which holds every 16-bit weight exactly.
     """
     if base.family.layers != suspect.family.layers:
         raise InvalidInput(
@@ -78,22 +88,28 @@ def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
 
 
 def _tensor_delta(name: str, base: torch.Tensor, suspect: torch.Tensor, stored: tuple[str, str]) -> TensorDelta:
-    delta = suspect - base
     # Norms accumulate in float64: over 16 million float32 entries a float32 sum loses digits that a small delta needs.
-    b, s, d = (_norm(tensor) for tensor in (base, suspect, delta))
+    squares = torch.zeros(3, dtype=torch.float64)
+    changed = False
+    for ours, theirs in _parts(base, suspect):
+        delta = theirs - ours
+        changed = changed or bool(delta.any())
+        norms = [torch.linalg.vector_norm(part, dtype=torch.float64) for part in (ours, theirs, delta)]
+        squares += torch.stack(norms) ** 2
+    b, s, d = squares.sqrt().tolist()
     if d == float("inf"):
         raise InvalidInput(f"Base and suspect differ in {name} by more than float32 can hold; one of them is damaged.")
     relative = d / b if b else (float("inf") if d else 0.0)
     # ‖s − b‖² = s² + b² − 2·s·b·cos; from the norms, so no further pass over the weights.
     cosine = max(-1.0, min(1.0, (b * b + s * s - d * d) / (2 * b * s))) if b and s else float("nan")
     floor = rounding_floor(base, suspect, *stored)
-    return TensorDelta(name, tuple(delta.shape), delta, d, relative, cosine, not torch.equal(base, suspect), floor)
+    return TensorDelta(name, tuple(base.shape), d, relative, cosine, changed, floor, base, suspect)
 
 
-def _norm(tensor: torch.Tensor) -> float:
-    """‖tensor‖ in float64, in parts, so that no copy of the whole is made in it."""
-    parts = tensor.reshape(-1).split(PART)
-    return math.sqrt(sum(torch.linalg.vector_norm(part, dtype=torch.float64).item() ** 2 for part in parts))
+def _parts(base: torch.Tensor, suspect: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Both as float32, a part of them at a time, so that no such copy of the whole is made."""
+    for ours, theirs in zip(base.reshape(-1).split(PART), suspect.reshape(-1).split(PART), strict=True):
+        yield ours.float(), theirs.float()
 
 
 def _check_same_shapes(base: ProjectorWeights, suspect: ProjectorWeights) -> None:

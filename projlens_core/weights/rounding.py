@@ -40,8 +40,8 @@ class RoundingFloor:
 def rounding_floor(
     base: torch.Tensor, suspect: torch.Tensor, base_stored: str, suspect_stored: str
 ) -> RoundingFloor | None:
-    """The floor of suspect − base, float32 tensors of one shape, whose values were written as base_stored and
-    suspect_stored (see ProjectorWeights.stored); None where it is not known, as for types without a regular grid.
+    """The floor of suspect − base, tensors of one shape, whose values were written as base_stored and suspect_stored
+    (see ProjectorWeights.tensors and stored); None where it is not known, as for types without a regular grid.
 
     Counted are the suspect's own rounding, and the base's where it was written in another type or quantised: then both
     may be roundings of one finer original. Where only the suspect's counts, an entry equal to the base's was not
@@ -50,29 +50,30 @@ def rounding_floor(
     The largest singular value of independent entries with variances vᵢⱼ is max √Σⱼvᵢⱼ + max √Σᵢvᵢⱼ, the longest row
     plus the longest column (Bandeira & van Handel 2016), which for equal variances v is √v·(√rows + √columns).
     """
-    kinds = {"suspect's": (_grid(suspect, suspect_stored), suspect)}
+    kinds = {"suspect's": _grid(suspect, suspect_stored)}
     if suspect_stored != ADAPTED:  # which was added to the base just as it is stored
         ours = _grid(base, base_stored)
-        if ours in _BLOCKS or ours != kinds["suspect's"][0]:
-            kinds["base's"] = (ours, base)
-    if not all(_known(kind, values) for kind, values in kinds.values()):
+        if ours in _BLOCKS or ours != kinds["suspect's"]:
+            kinds["base's"] = ours
+    if not all(_known(kind, suspect.shape) for kind in kinds.values()):
         return None
-    rows = suspect.reshape(suspect.shape[0], -1) if suspect.ndim > 1 else suspect.reshape(1, -1)
-    untouched = torch.equal(base, suspect)
-    by_row, by_column = [], torch.zeros(rows.shape[1], dtype=torch.float64)
-    for begin in range(0, len(rows), _ROWS):
-        part = slice(begin, begin + _ROWS)
-        variance = sum(_squared_steps(v.reshape(rows.shape)[part], kind) for kind, v in kinds.values()) / 12
-        if untouched or len(kinds) == 1:
-            variance *= rows[part] != base.reshape(rows.shape)[part]
+    shape = (suspect.shape[0], -1) if suspect.ndim > 1 else (1, -1)
+    by_row, by_column, changed = [], torch.zeros(suspect.reshape(shape).shape[1], dtype=torch.float64), False
+    for old, new in zip(*(tensor.reshape(shape).split(_ROWS) for tensor in (base, suspect)), strict=True):
+        values = {"suspect's": new.float(), "base's": old.float()}
+        variance = sum(_squared_steps(values[role], kind) for role, kind in kinds.items()) / 12
+        moved = values["suspect's"] != values["base's"]
+        changed = changed or bool(moved.any())
+        if len(kinds) == 1:
+            variance *= moved
         by_row.append(variance.sum(1, dtype=torch.float64))
         by_column += variance.sum(0, dtype=torch.float64)
-    row_variance = torch.cat(by_row)
-    matrix = suspect.ndim == 2
+    row_variance, by_column = torch.cat(by_row) * changed, by_column * changed  # equal values carry none
+    matrix = suspect.ndim == 2 and suspect.numel() > 0
     return RoundingFloor(
         frobenius=row_variance.sum().sqrt().item(),
-        sigma=(row_variance.max().sqrt() + by_column.max().sqrt()).item() if matrix and rows.numel() else None,
-        cause=" and ".join(f"{role} to {kind}" for role, (kind, _) in kinds.items()),
+        sigma=(row_variance.max().sqrt() + by_column.max().sqrt()).item() if matrix else None,
+        cause=" and ".join(f"{role} to {kind}" for role, kind in kinds.items()),
         upper="base's" in kinds,
     )
 
@@ -86,8 +87,8 @@ def _grid(values: torch.Tensor, stored: str) -> str:
     return "float16" if torch.equal(values.half().float(), values) else stored
 
 
-def _known(kind: str, values: torch.Tensor) -> bool:
-    return kind in _BITS or (kind in _BLOCKS and values.ndim > 0 and values.shape[-1] % _BLOCKS[kind][0] == 0)
+def _known(kind: str, shape: torch.Size) -> bool:
+    return kind in _BITS or (kind in _BLOCKS and len(shape) > 0 and shape[-1] % _BLOCKS[kind][0] == 0)
 
 
 def _squared_steps(values: torch.Tensor, kind: str) -> torch.Tensor:

@@ -12,7 +12,7 @@ MAX_HEADER = 100_000_000  # bytes of a header; the limit of safetensors' referen
 MAX_TENSORS = 200_000  # in one file; the largest mixtures of experts have some 100,000
 MAX_TENSOR = 4 * 2**30  # bytes of one tensor read as a whole; the largest projector matrices have 1 % of it
 MAX_DIMENSIONS = 8
-PART = 2**20  # values that are worked on at a time where the whole tensor would need copies of itself
+PART = 2**18  # values that are worked on at a time where the whole tensor would need copies of itself
 ADAPTED = "adapter"  # how a tensor is stored that is a base's plus an adapter's delta
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 

@@ -85,7 +85,7 @@ def _changed(
     known: Mapping[str, Triplets] | None,
     exact: bool,
 ) -> ProjectorWeights:
-    matrices = {tensor.name: tensor.delta for tensor in delta.matrices}
+    matrices = {tensor.name: tensor for tensor in delta.matrices}
     if unknown := sorted(ranks.keys() - matrices.keys()):
         raise InvalidInput(f"There is no ΔW named {', '.join(unknown)}; the matrices are {', '.join(matrices)}.")
     lender = {"base": delta.base, "suspect": delta.suspect}.get(biases)
@@ -93,7 +93,7 @@ def _changed(
         raise InvalidInput(f"Biases can be those of the base or the suspect, not of {biases!r}.")
     tensors = {name: (weights if name in matrices else lender).tensors[name] for name in weights.tensors}
     for name, chosen in ranks.items():
-        part = components(matrices[name], chosen, known=(known or {}).get(name), exact=exact)
+        part = components(matrices[name].delta, chosen, known=(known or {}).get(name), exact=exact)
         tensors[name] = tensors[name] + sign * part
     what = ", ".join(f"{name} {_said(chosen)}" for name, chosen in ranks.items()) or "nothing"
     source = f"{weights.source} ({'injected' if sign > 0 else 'ablated'} {what}, biases of the {biases})"
