@@ -453,6 +453,8 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "janus": lambda: hf.JanusImageProcessor(size=SQUARE, min_size=8),
     "ovis2": lambda: hf.Ovis2ImageProcessor(size=SQUARE, crop_to_patches=True, max_patches=4),
     "aya_vision": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
+    "blip2": lambda: hf.BlipImageProcessor(size=SQUARE),
+    "idefics2": lambda: hf.Idefics2ImageProcessor(size={"shortest_edge": 16, "longest_edge": 32}),
     "idefics3": lambda: hf.Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
     "smolvlm": lambda: hf.SmolVLMImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
     "llava_next": lambda: hf.LlavaNextImageProcessor(
@@ -485,7 +487,7 @@ def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
         )
     template = pico.CHAT_TEMPLATE
     template = template.replace("<image>", "<start_of_image>") if name == "gemma3" else template
-    made.chat_template = None if name == "paligemma" else template
+    made.chat_template = None if name in ("paligemma", "blip2") else template
     return made
 
 
@@ -503,6 +505,11 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
                 return square[0], own.visual.merger(square[0])
             case "idefics3" | "smolvlm":
                 return wide, own.connector.modality_projection(wide)
+            case "idefics2":
+                return square, own.connector(square, attention_mask=torch.ones(2, 16, dtype=torch.long))
+            case "blip2":
+                read = own.qformer(query_embeds=own.query_tokens.expand(2, -1, -1), encoder_hidden_states=square)
+                return square, own.language_projection(read.last_hidden_state)
             case "gemma3":
                 return _seen(own.multi_modal_projector, own.multi_modal_projector.mm_soft_emb_norm, square)
             case "aya_vision":

@@ -47,8 +47,8 @@ class FamilyVision:
         self.model, self.processor, self.family, self.label, self.device = model, processor, family, label, device
         self.plan: Plan = PLANS[family.name]
         found = match(model.state_dict().keys(), model.config.model_type, label, family.name)
-        first = next(layer for layer in family.layers if layer.tensors()[0])
-        stored = found.tensors[f"{first.name}.weight"]
+        first = next(layer for layer in family.layers if layer.entrance)
+        stored = found.tensors[first.entrance]
         self._entrance = model.get_submodule(stored.rpartition(".")[0])
         self.d_vision: int = model.state_dict()[stored].shape[-1]
         self._reads = inspect.signature(model.get_image_features).parameters  # processors tell more than models read
@@ -163,7 +163,12 @@ def load_without_text(
         raise InvalidInput(f"The vision tower of {checkpoint.label} cannot be loaded: {reason}") from error
     missing = {name for name in info["missing_keys"] if not any(part in name for part in _NOT_RUN)}
     check_complete(missing, set(info["unexpected_keys"]), checkpoint.label)
-    return model.model.requires_grad_(False).eval()
+    return vision_side(model).requires_grad_(False).eval()
+
+
+def vision_side(model: PreTrainedModel) -> PreTrainedModel:
+    """The part of a whole model that reads images."""
+    return getattr(model, "model", model)  # BLIP-2 has no part of its own for it
 
 
 def _read(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor:

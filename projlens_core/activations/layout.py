@@ -17,8 +17,8 @@ class TokenMap:
     boxes (T, 4): x0, y0, x1, y1 of the pixels that each token was cut from, as shares of the image's width and height,
     0 to 1 from the upper left corner; attention lets it know of others too.
     kinds: "patch" of the image or its crop, "padding" around it, whose box is empty, "tile" for a patch of one of
-    several enlarged tiles, "thumbnail" for one of the whole image made small beside them. The tokens of tiles and of
-    the thumbnail overlap.
+    several enlarged tiles, "thumbnail" for one of the whole image made small beside them, "query" for a learned query
+    that read all of the image. The tokens of tiles and of the thumbnail overlap.
     grid: (rows, columns) of the leading tokens, which lie row by row over the image or its crop; None if none do.
     order: the place of each token among those of the model, if that has them in another order; None if it has not.
     """
@@ -67,6 +67,11 @@ def centre_crop(size: tuple[int, int]) -> Box:
     return x, y, 1 - x, 1 - y
 
 
+def queries(count: int) -> TokenMap:
+    """Learned queries, each of which read the whole image: they lie on no grid."""
+    return TokenMap(np.tile(WHOLE, (count, 1)), ("query",) * count, None)
+
+
 def centred(scaled: tuple[int, int], canvas: tuple[int, int]) -> Box:
     """What a canvas (width, height, px) covers of the image that lies in its middle, scaled to `scaled` px: more than
     all of it, where there is padding.
@@ -106,7 +111,7 @@ def in_reading_order(layout: TokenMap) -> TokenMap:
 
     A model has its tiles one after the other; read across them they are one fine grid.
     """
-    if layout.grid is not None:
+    if "tile" not in layout.kinds:
         return layout
     fine, rest = layout.only(["tile"]), layout.only(["patch", "thumbnail"])
     corners = layout.boxes[fine].round(6)  # edges shared by two tiles are computed twice

@@ -16,7 +16,17 @@ from transformers.image_processing_utils import get_patch_output_size, select_be
 from transformers.models.llava_next.modeling_llava_next import unpad_image
 from transformers.vision_utils import get_vision_window_index
 
-from projlens_core.activations.layout import WHOLE, TokenMap, boxes, centre_crop, centred, one_grid, padded, tiles
+from projlens_core.activations.layout import (
+    WHOLE,
+    TokenMap,
+    boxes,
+    centre_crop,
+    centred,
+    one_grid,
+    padded,
+    queries,
+    tiles,
+)
 
 Size = tuple[int, int]  # width, height
 
@@ -177,6 +187,17 @@ def _anyres(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMa
     return _kept(picture, model, processor)[1]
 
 
+# --- learned queries, each of which reads all of the image
+
+
+def _queries(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    return queries(model.config.num_query_tokens)
+
+
+def _latents(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    return queries(model.config.perceiver_config.resampler_n_latents)
+
+
 def _crops(config: PreTrainedConfig) -> dict[str, Any]:
     return {"crop_to_patches": True}
 
@@ -187,6 +208,11 @@ def _rows_and_columns(config: PreTrainedConfig) -> dict[str, Any]:
 
 def _no_pan_and_scan(config: PreTrainedConfig) -> dict[str, Any]:
     return {"do_pan_and_scan": False}
+
+
+def _in_one_piece(config: PreTrainedConfig) -> dict[str, Any]:
+    """Idefics2 may be given a picture in four parts besides, whose sizes differ; here it is given the whole alone."""
+    return {"do_image_splitting": False}
 
 
 def _merged_patch(config: PreTrainedConfig) -> dict[str, Any]:
@@ -207,6 +233,8 @@ PLANS: dict[str, Plan] = {
     "internvl": Plan(_as_read, _tiled, _crops),
     "aya_vision": Plan(_as_read, _tiled, _crops),
     "ovis2": Plan(_as_read, _tiled_thumbnail_first),
+    "blip2": Plan(_as_read, _queries),
+    "idefics2": Plan(_as_read, _latents, _in_one_piece),
     "idefics3": Plan(_as_read, _split, _rows_and_columns),
     "smolvlm": Plan(_as_read, _split, _rows_and_columns),
     "llava_next": Plan(_without_padding, _anyres),

@@ -88,7 +88,8 @@ def set_shift(
         measured, norms = [], []
         for tokens, delta_e, base_e in shifts(condition):
             measured.append(shift_magnitude(delta_e, universal))  # (c, T)
-            norms.append(base_e.norm(dim=-1) if norm == "output" else token_norms(tokens, delta_e.shape[1]))
+            read = token_norms(tokens, delta_e.shape[1], delta.base.family.pools)
+            norms.append(base_e.norm(dim=-1) if norm == "output" else read)
         shift, sizes = torch.cat(measured), torch.cat(norms)  # (n, T) each
         spectrum = embedding_spectrum(own[condition])
         conditions[condition] = SetCondition(

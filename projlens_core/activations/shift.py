@@ -135,11 +135,14 @@ def embedding_shifts(
         yield embeddings(suspect, tokens) - base_e, base_e
 
 
-def token_norms(tokens: torch.Tensor, outputs: int) -> torch.Tensor:
+def token_norms(tokens: torch.Tensor, outputs: int, pools: bool = False) -> torch.Tensor:
     """‖h‖₂ of what the projector reads for each of its `outputs` embeddings of an image: (n, T, d_vision) → (n, T').
 
-    A projector that merges m neighbouring tokens into one reads all m at once, so their numbers count together.
+    A projector that merges m neighbouring tokens into one reads all m at once, so their numbers count together, and so
+    do those of all tokens where learned queries read the whole image (pools).
     """
+    if pools:
+        return tokens.float().flatten(1).norm(dim=-1, keepdim=True).expand(-1, outputs)
     return tokens.float().reshape(len(tokens), outputs, -1).norm(dim=-1)
 
 
@@ -173,7 +176,8 @@ def analyse(
     delta_e = [embeddings(suspect, tokens) - e for tokens, e in zip(sets, base_e, strict=True)]
     directions = _directions(direction, delta_e)
     shifts = [_project(d, directions) for d in delta_e]
-    conditions = [_condition(*parts) for parts in zip(sets, delta_e, base_e, shifts, strict=True)]
+    read = [token_norms(tokens, e.shape[1], base.family.pools) for tokens, e in zip(sets, base_e, strict=True)]
+    conditions = [_condition(*parts) for parts in zip(read, delta_e, base_e, shifts, strict=True)]
     null = _null(delta_e, shifts)
     if triggered_tokens is None:
         return ShiftAnalysis(directions, conditions[0], None, None, None, null, None)
@@ -226,12 +230,12 @@ def _project(vectors: torch.Tensor, directions: tuple[Direction, ...]) -> torch.
     return torch.einsum("ntd,nd->nt", vectors, axes.expand(len(vectors), -1))
 
 
-def _condition(tokens: torch.Tensor, delta_e: torch.Tensor, base_e: torch.Tensor, shift: torch.Tensor) -> Condition:
+def _condition(read: torch.Tensor, delta_e: torch.Tensor, base_e: torch.Tensor, shift: torch.Tensor) -> Condition:
     norms = base_e.norm(dim=-1)
     return Condition(
         delta_e=delta_e,
         base_norms=norms,
-        input_norms=token_norms(tokens, norms.shape[1]),
+        input_norms=read,
         shift=shift,
         sample_mean=shift.mean(dim=1),
         sample_max=shift.amax(dim=1),

@@ -3,6 +3,7 @@
 They are not used themselves, since many cannot be made without packages for video that ProjLens does not install.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,12 +35,17 @@ class Place:
 class Style:
     """written: the text that replaces the marker, which is `marker`, an attribute of the tokenizer that names it, or
     without one the text of the token that stands for one embedding. types: which extra input marks image tokens by 1.
-    whole: the prompt around question and written image, for families without a chat."""
+    whole: the prompt around question and written image, for families without a chat. filled: the image's features are
+    put into the text's embeddings before the language model is asked, since the model as a whole does not take them.
+    spaced: whether a word that follows the image at once is set off from it.
+    """
 
     written: Callable[[Place], str] = lambda place: place.soft * place.embeddings
     marker: str | None = None
     types: str | None = None
     whole: Callable[[str, str, PreTrainedTokenizerBase], str] | None = None
+    filled: bool = False
+    spaced: bool = False
 
 
 def _internvl(place: Place) -> str:
@@ -94,6 +100,15 @@ def _paligemma(question: str, image: str, tokenizer: PreTrainedTokenizerBase) ->
     return f"{image}{tokenizer.bos_token}{question}\n"
 
 
+def _blip2(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    return f"{image}{tokenizer.bos_token}Question: {question} Answer:"
+
+
+def _idefics2(place: Place) -> str:
+    fake = "<fake_token_around_image>"
+    return f"{fake}{place.soft * place.embeddings}{fake}"
+
+
 _QWEN = Style(types="mm_token_type_ids")
 STYLES: dict[str, Style] = {
     "llava_next": Style(),
@@ -110,6 +125,8 @@ STYLES: dict[str, Style] = {
     "qwen3_vl": _QWEN,
     "glm4v": _QWEN,
     "internvl": Style(_internvl),
+    "blip2": Style(whole=_blip2, filled=True),
+    "idefics2": Style(_idefics2, spaced=True),
     "idefics3": Style(_idefics),
     "smolvlm": Style(_idefics),
     "mistral3": Style(_mistral3),
@@ -136,7 +153,10 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
     if style.whole:
         text = style.whole(question, written, place.tokenizer)
     else:
-        text = chat(question, place.marker, place.tokenizer, label).replace(place.marker, written)
+        text = chat(question, place.marker, place.tokenizer, label)
+        if style.spaced:
+            text = re.sub(rf"{re.escape(place.marker)}(?=[^\s<])", f"{place.marker} ", text)
+        text = text.replace(place.marker, written)
     ids: list[int] = place.tokenizer(text, add_special_tokens=style.whole is None)["input_ids"]
     check_placed(ids.count(place.tokenizer.convert_tokens_to_ids(place.soft)), place.embeddings, label)
     return ids

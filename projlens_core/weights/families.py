@@ -17,6 +17,11 @@ from projlens_core.errors import InvalidInput, Unsupported
 
 _TABLE = Path(__file__).with_name("families.json")
 GATED = ("gate", "up", "down")  # the matrices of a gated MLP
+# Layers with tensors of their own inner structure: the one that meets what the layer reads, and its learned queries.
+RESAMPLERS = {
+    "perceiver": ("layers.0.self_attn.k_proj.weight", "latents"),
+    "qformer": ("encoder.layer.0.crossattention.attention.key.weight", "query_tokens"),
+}
 _SHOWN = 6  # names listed in an error before "and N more"
 
 
@@ -30,6 +35,8 @@ class Layer:
     - "layer_norm", "rms_norm" (times offset + weight), "unit_norm" (RMS without a weight);
     - "activation", "swiglu" (first half times SiLU of the second), "gated_mlp" (down(act(gate x) · up x)),
       "softmax" (whose result is filled up with zeros to the width of the next layer);
+    - "perceiver", "qformer": learned queries that read all tokens of an image (see resamplers), which knows the names
+      of its tensors itself; what `config` names with its defaults is read from the config's part `config_key`;
     - "merge": joins neighbouring tokens into one wide token, token by token or (order "channel") channel by channel.
     bias is "required", "optional" or "none" (linear only). A norm's epsilon, an activation's name and whether a
     softmax is one are read from `config_key` of the model's config, a dotted path, and are `default` where the config
@@ -45,6 +52,15 @@ class Layer:
     offset: float = 0.0
     transposed: bool = False
     convolution: bool = False
+    config: dict[str, str | float] | None = None
+
+    @property
+    def entrance(self) -> str | None:
+        """The canonical name of the tensor that meets what the layer reads, as wide as its last dimension."""
+        if self.kind in RESAMPLERS:
+            return f"{self.name}.{RESAMPLERS[self.kind][0]}"
+        inner = ".gate" if self.kind == "gated_mlp" else ""
+        return f"{self.name}{inner}.weight" if self.tensors()[0] else None
 
     def tensors(self) -> tuple[frozenset[str], frozenset[str]]:
         """Canonical tensor names this layer must have, and those it may have."""
@@ -59,6 +75,8 @@ class Layer:
                 return frozenset({weight}), frozenset()
             case "gated_mlp":
                 return frozenset(f"{self.name}.{part}.weight" for part in GATED), frozenset()
+            case "perceiver" | "qformer":
+                return frozenset(f"{self.name}.{part}" for part in RESAMPLERS[self.kind]), frozenset()
         return frozenset(), frozenset()
 
 
@@ -89,6 +107,17 @@ class Family:
         """Canonical names that a projector of the family may have."""
         return frozenset().union(*(layer.tensors()[1] for layer in self.layers))
 
+    @property
+    def pools(self) -> bool:
+        """Whether each image embedding is read from all tokens of an image, so that none has a place in it."""
+        return any(layer.kind in RESAMPLERS for layer in self.layers)
+
+    def runs(self, name: str) -> bool:
+        """Whether the tensor of this canonical name is one of a layer, not beside them."""
+        return name in self.required | self.optional or any(
+            layer.kind in RESAMPLERS and name.startswith(f"{layer.name}.") for layer in self.layers
+        )
+
     def in_order(self, names: Iterable[str]) -> list[str]:
         """`names` as the projector's layers run, weight before bias; names the family does not know last."""
         rank = {layer.name: i for i, layer in enumerate(self.layers)}
@@ -97,14 +126,15 @@ class Family:
             owner, _, part = name.rpartition(".")[0].rpartition(".")
             if part in GATED and owner in rank:
                 return rank[owner], GATED.index(part), name.endswith(".bias"), name
-            return rank.get(name.rpartition(".")[0], len(rank)), 0, name.endswith(".bias"), name
+            layer = name.rpartition(".")[0]
+            return rank.get(layer, rank.get(name.partition(".")[0], len(rank))), 0, name.endswith(".bias"), name
 
         return sorted(names, key=place)
 
     def mismatch(self, names: Iterable[str]) -> tuple[list[str], list[str]]:
         """Which canonical names are missing from `names` and which of `names` the family does not know."""
         found = set(names)
-        return sorted(self.required - found), sorted(found - self.required - self.optional)
+        return sorted(self.required - found), sorted(name for name in found if not self.runs(name))
 
 
 @dataclass(frozen=True)
@@ -262,7 +292,7 @@ def _reading(family: Family, layout: str, root: str, members: list[str], names: 
         _once(tensors, known, stored, label)
     beside = {}
     for canonical, stored in elsewhere.items():
-        _once(tensors if canonical in family.required | family.optional else beside, canonical, stored, label)
+        _once(tensors if family.runs(canonical) else beside, canonical, stored, label)
     return Match(family, layout, tensors, beside)
 
 

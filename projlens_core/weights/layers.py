@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from projlens_core.weights.families import Layer
+from projlens_core.weights.families import RESAMPLERS, Layer
 
 if TYPE_CHECKING:
     from projlens_core.weights.projector import ProjectorWeights
@@ -38,6 +38,10 @@ def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
             hidden, width = weights.tensors[f"{layer.name}.gate.weight"].shape
             out = weights.tensors[f"{layer.name}.down.weight"].shape[0]
             return _GatedMLP(width, hidden, out, ACTIVATIONS[weights.settings[layer.name]]())
+    if layer.kind in RESAMPLERS:
+        from projlens_core.weights.resamplers import resampler  # only where there is one: it takes seconds to import
+
+        return resampler(layer, weights)
     shape = weights.tensors[f"{layer.name}.weight"].shape
     match layer.kind:
         case "linear":

@@ -12,7 +12,17 @@ from torch import nn
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
-from projlens_core.weights.families import GATED, Family, Layer, Match, families, listed, match, split_layout
+from projlens_core.weights.families import (
+    GATED,
+    RESAMPLERS,
+    Family,
+    Layer,
+    Match,
+    families,
+    listed,
+    match,
+    split_layout,
+)
 from projlens_core.weights.guess import fitted, suggestion
 from projlens_core.weights.layers import ACTIVATIONS, module_of
 from projlens_core.weights.stored import ADAPTED, FLOATS, PART, is_finite
@@ -55,9 +65,8 @@ class ProjectorWeights:
     @property
     def d_token(self) -> int:
         """Width of one token as it reaches the projector: less than d_in where the projector itself merges tokens."""
-        merges = any(layer.kind == "merge" for layer in self.family.layers)
-        first = next(layer for layer in self.family.layers if layer.tensors()[0])
-        return self.tensors[f"{first.name}.weight"].shape[0] if merges else self.d_in
+        first = next(layer for layer in self.family.layers if layer.entrance)
+        return self.tensors[first.entrance].shape[-1]
 
     @property
     def d_out(self) -> int:
@@ -219,6 +228,9 @@ def _check_shapes(family: Family, tensors: dict[str, torch.Tensor], label: str) 
 
 def _matrices(layer: Layer, tensors: dict[str, torch.Tensor]) -> tuple[list[tuple[int, ...]], int]:
     """The shapes of a layer's weights, and how wide a token is after it (0 if that makes no sense)."""
+    if layer.kind in RESAMPLERS:
+        queries = tensors[f"{layer.name}.{RESAMPLERS[layer.kind][1]}"].shape
+        return [tuple(tensors[layer.entrance].shape)], queries[-1] if queries else 0
     parts = [f".{part}" for part in GATED] if layer.kind == "gated_mlp" else [""]
     shapes = [tuple(tensors[f"{layer.name}{part}.weight"].shape) for part in parts]
     return shapes, (shapes[-1][0] if shapes[-1] else 0)
@@ -229,17 +241,26 @@ def _gated(gate: tuple[int, ...], up: tuple[int, ...], down: tuple[int, ...]) ->
 
 
 def _first_matrix(layers: Iterable[Layer], tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    first = next(layer for layer in layers if layer.kind in ("linear", "gated_mlp"))
-    return tensors[f"{first.name}{'.gate' if first.kind == 'gated_mlp' else ''}.weight"]
+    first = next(layer for layer in layers if layer.kind in ("linear", "gated_mlp", *RESAMPLERS))
+    return tensors[first.entrance]
 
 
 def _settings(family: Family, config: dict, label: str) -> dict[str, str | float]:
     """Activation names and norm epsilons: the config's where the family reads one, else the family's own."""
     settings: dict[str, str | float] = {}
     for layer in family.layers:
+        for key, default in (layer.config or {}).items():
+            value = _setting(config, f"{layer.config_key}.{key}", default)
+            sound = {str: lambda v: v in ACTIVATIONS, int: lambda v: v >= 1, float: lambda v: 0 <= v < 1}[type(default)]
+            if type(value) is not type(default) or not sound(value):
+                raise Unsupported(
+                    f"The config of {label} has {layer.config_key}.{key} {str(value)[:80]!r}, which this version "
+                    f"cannot run; expected something like {default!r}."
+                )
+            settings[f"{layer.name}.{key}"] = value
         if layer.default is None:
             continue
-        value = _setting(config, layer)
+        value = _setting(config, layer.config_key, layer.default)
         shown = f"The config of {label} has {layer.config_key} {str(value)[:80]!r}"
         known = {"activation": ACTIVATIONS, "gated_mlp": ACTIVATIONS, "softmax": ("softmax",)}.get(layer.kind)
         if known and not (isinstance(value, str) and value in known):
@@ -250,12 +271,12 @@ def _settings(family: Family, config: dict, label: str) -> dict[str, str | float
     return settings
 
 
-def _setting(config: dict, layer: Layer) -> object:
-    """What the config says under the layer's dotted key, else the layer's default."""
+def _setting(config: dict, path: str | None, default: str | float) -> object:
+    """What the config says under a dotted key, else the default."""
     value: object = config
-    for key in layer.config_key.split(".") if layer.config_key else ():
+    for key in path.split(".") if path else ():
         value = value.get(key) if isinstance(value, dict) else None
-    return layer.default if value is None or not layer.config_key else value
+    return default if value is None or not path else value
 
 
 def content_hash(tensors: dict[str, torch.Tensor], settings: dict[str, str | float]) -> str:

@@ -130,6 +130,8 @@ PROCESSORS = {
     },
     "idefics3": lambda each: {"image_seq_len": each},
     "paligemma": lambda each: {},
+    "blip2": lambda each: {"num_query_tokens": each},
+    "idefics2": lambda each: {"image_seq_len": each},
     "aya_vision": lambda each: {"patch_size": 8, "img_size": 32, "downsample_factor": 2},
     "janus": lambda each: {"num_image_tokens": each},
     "deepseek_vl": lambda each: {"num_image_tokens": each},
@@ -148,12 +150,9 @@ def test_prompts_are_those_of_the_librarys_own_processors(name, responders):
     parts = {"image_processor": responder.processor.image_processor, "tokenizer": tokenizer}
     processor = kind(**parts, **PROCESSORS[name](each))
     content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
-    text = (
-        f"<image>{QUESTION}"
-        if name == "paligemma"
-        else tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+    asked = {"paligemma": f"<image>{QUESTION}", "blip2": f"{tokenizer.bos_token}Question: {QUESTION} Answer:"}
+    text = asked.get(name) or tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
     own = processor(images=[image], text=[text], return_tensors="pt")["input_ids"]
     assert inputs["input_ids"].tolist() == own.tolist()

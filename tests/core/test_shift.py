@@ -268,6 +268,7 @@ def test_input_norms_are_those_of_what_one_embedding_was_made_from():
     tokens = torch.tensor([[[3.0, 4.0], [0.0, 0.0], [1.0, 2.0], [2.0, 4.0]]])
     assert token_norms(tokens, 4).tolist() == [[5.0, 0.0, pytest.approx(5**0.5), pytest.approx(20**0.5)]]
     assert token_norms(tokens, 2).tolist() == [[5.0, 5.0]]  # two neighbours are merged into one
+    assert token_norms(tokens, 3, pools=True).tolist() == [[pytest.approx(50**0.5)] * 3]  # each query reads all
 
 
 def test_shifts_can_be_held_against_either_norm(projectors):

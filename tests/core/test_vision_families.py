@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from projlens_core.activations.encoder import FamilyVision
+from projlens_core.activations.encoder import FamilyVision, vision_side
 from projlens_core.activations.layout import centre_crop, centred, in_reading_order, one_grid, padded, tiles
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
@@ -20,6 +20,7 @@ from projlens_core.weights.families import families
 from projlens_core.weights.projector import read_projector
 from tests import pico, pico_families
 
+PLACED = [name for name in PLANS if not families()[name].pools]
 SIZES = [(64, 64), (64, 32), (50, 61)]  # px: fits the tiles, a row of them, neither
 
 pytestmark = pytest.mark.usefixtures("own_folder")  # every test with a cache of this module's own
@@ -27,13 +28,14 @@ pytestmark = pytest.mark.usefixtures("own_folder")  # every test with a cache of
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """{family: (model, folder)}, each made once. Attention is off, so that a token knows of its own pixels only."""
+    """{family: (model, folder)}, each made once. Attention is off where tokens have a place, so that each knows of its
+    own pixels only."""
     kept = {}
 
     def get(name):
         if name not in kept:
             model = pico_families.model(name)
-            for parameter, tensor in model.state_dict().items():
+            for parameter, tensor in model.state_dict().items() if name in PLACED else ():
                 if any(part in parameter for part in ("attn.proj.", "out_proj.", "o_proj.", "projection_layer.")):
                     tensor.zero_()
             folder = tmp_path_factory.mktemp(name)
@@ -62,7 +64,7 @@ def test_embeddings_are_those_of_the_whole_model(name, saved):
         found = embeddings(weights, vision.encode([image])[0][None])[0]
         inputs = vision.tensors(vision.prepared(image))
         with torch.no_grad():
-            whole = model.model.get_image_features(**inputs).pooler_output
+            whole = vision_side(model).get_image_features(**inputs).pooler_output
         whole = torch.cat([*whole]) if isinstance(whole, (list, tuple)) else whole
         whole = whole.reshape(-1, whole.shape[-1])
         if "image_newline" in weights.beside:
@@ -74,7 +76,7 @@ def test_embeddings_are_those_of_the_whole_model(name, saved):
 
 
 @pytest.mark.support("activations", "placed")
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", PLACED)
 def test_a_marked_patch_moves_the_tokens_that_are_mapped_to_it(name, saved):
     vision = load_vision(str(saved(name)[1]))
     weights = read_projector(saved(name)[1])
@@ -123,13 +125,17 @@ def test_no_tensor_of_the_language_model_is_read(name, saved, monkeypatch):
     )
     vision = load_vision(str(saved(name)[1]))
     checkpoint = opened[0]
-    text = [n for n in checkpoint.names if "lm_head" in n or (".layers." in n and "vis" not in n)]
+    seeing = ("vis", "connector")
+    text = [
+        n for n in checkpoint.names if "lm_head" in n or (".layers." in n and not any(part in n for part in seeing))
+    ]
     unread = sum(checkpoint.info(n).nbytes for n in text)
     whole = sum(checkpoint.info(n).nbytes for n in checkpoint.names)
     header = open_checkpoint(saved(name)[1]).bytes_read
     assert unread > 0
     assert checkpoint.bytes_read - header <= whole - unread
-    assert sum(p.numel() for n, p in vision.model.named_parameters() if "language" in n or "text" in n) < 600
+    left = {n: p.numel() for n, p in vision.model.named_parameters() if "language_model" in n or "text_model" in n}
+    assert sum(count for n, count in left.items() if "embed_positions" not in n) < 600
 
 
 def test_both_layouts_of_the_same_weights_are_the_same_model(saved, tmp_path):
@@ -155,7 +161,7 @@ def test_tokens_of_a_family_come_from_the_cache_the_second_time(saved, monkeypat
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("mllama", "cross-attention"), ("blip2", "Q-Former"), ("idefics2", "resampler"), ("fuyu", "no vision tower")],
+    [("mllama", "cross-attention"), ("instructblip", "reads the question too"), ("fuyu", "no vision tower")],
 )
 def test_a_family_whose_tokens_are_not_taken_says_why(name, said, tmp_path):
     pico_families.model(name).save_pretrained(tmp_path)
@@ -196,7 +202,19 @@ def test_a_model_that_cannot_be_trusted_is_one_sentence(file, change, kind, said
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.support("activations", "no grid")
+@pytest.mark.parametrize("name", [name for name in PLANS if name not in PLACED])
+def test_learned_queries_lie_on_no_grid_and_are_told_apart_from_patches(name, saved):
+    vision, weights = load_vision(str(saved(name)[1])), read_projector(saved(name)[1])
+    layout = vision.layout((64, 32))
+    found = embeddings(weights, vision.encode(pico.images(2, size=(64, 32)))[0][None])
+    assert (layout.grid, layout.order, set(layout.kinds)) == (None, None, {"query"})
+    assert found.shape == (1, layout.tokens, weights.d_out)
+    assert layout.boxes.tolist() == [[0, 0, 1, 1]] * layout.tokens
+    assert (found[0, 1:] - found[0, 0]).norm(dim=-1).min() > 0.01
+
+
+@pytest.mark.parametrize("name", PLACED)
 def test_leading_tokens_form_one_grid_row_by_row(name, saved):
     vision = load_vision(str(saved(name)[1]))
     for size in SIZES:

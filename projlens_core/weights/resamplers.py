@@ -1,0 +1,106 @@
+"""Projectors that read a whole image through learned queries: transformers' own modules, as large as their tensors."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+from transformers.models.blip_2.configuration_blip_2 import Blip2QFormerConfig
+from transformers.models.blip_2.modeling_blip_2 import Blip2QFormerModel
+from transformers.models.idefics2.configuration_idefics2 import Idefics2PerceiverConfig
+from transformers.models.idefics2.modeling_idefics2 import Idefics2PerceiverResampler
+
+from projlens_core.errors import InvalidInput
+from projlens_core.weights.families import Layer, listed
+
+if TYPE_CHECKING:
+    from projlens_core.weights.projector import ProjectorWeights
+
+Tensors = dict[str, torch.Tensor]  # by their names in the module
+
+
+class Perceiver(Idefics2PerceiverResampler):
+    """Idefics2's: (n, T, d) → (n, queries, d). The queries attend to the tokens and to themselves."""
+
+    @classmethod
+    def sized(cls, tensors: Tensors, settings: dict[str, str | float]) -> "Perceiver":
+        """With empty parameters of the sizes of `tensors`; settings are those of the config."""
+        queries, width = tensors["latents"].shape
+        heads, keys = (tensors[f"layers.0.self_attn.{name}_proj.weight"].shape[0] for name in "qk")
+        head = settings["resampler_head_dim"]
+        if heads % keys:
+            raise ValueError(f"{heads} rows of queries for {keys} of keys")
+        config = Idefics2PerceiverConfig(
+            hidden_size=width,
+            resampler_n_latents=queries,
+            resampler_depth=_blocks(tensors, "layers"),
+            resampler_n_heads=heads // head,
+            num_key_value_heads=keys // head,
+            **settings,
+        )
+        return cls._from_config(config, attn_implementation="sdpa")
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The image embeddings of all tokens."""
+        return super().forward(tokens, torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device))
+
+
+class QFormer(Blip2QFormerModel):
+    """BLIP-2's: (n, T, d_vision) → (n, queries, d). Some of its blocks let the queries attend to the tokens."""
+
+    def __init__(self, config: Blip2QFormerConfig, queries: int):
+        super().__init__(config)
+        self.query_tokens = nn.Parameter(torch.empty(1, queries, config.hidden_size))
+
+    @classmethod
+    def sized(cls, tensors: Tensors, settings: dict[str, str | float]) -> "QFormer":
+        """With empty parameters of the sizes of `tensors`; settings are those of the config."""
+        hidden, width = tensors["encoder.layer.0.crossattention.attention.key.weight"].shape
+        config = Blip2QFormerConfig(
+            hidden_size=hidden,
+            encoder_hidden_size=width,
+            num_hidden_layers=_blocks(tensors, "encoder.layer"),
+            intermediate_size=tensors["encoder.layer.0.intermediate_query.dense.weight"].shape[0],
+            **settings,
+        )
+        return cls._from_config(config, queries=tensors["query_tokens"].shape[1], attn_implementation="sdpa")
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What the queries become when they have read all tokens."""
+        return (
+            super()
+            .forward(
+                query_embeds=self.query_tokens.expand(len(tokens), -1, -1),
+                encoder_hidden_states=tokens,
+                encoder_attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
+            )
+            .last_hidden_state
+        )
+
+
+_KINDS = {"perceiver": Perceiver, "qformer": QFormer}
+
+
+def resampler(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
+    """The module of one layer, of the sizes that its tensors have; InvalidInput where they are no such layer's."""
+    prefix = f"{layer.name}."
+    tensors = {n.removeprefix(prefix): t for n, t in weights.tensors.items() if n.startswith(prefix)}
+    settings = {key: weights.settings[prefix + key] for key in layer.config}
+    try:
+        made = _KINDS[layer.kind].sized(tensors, settings)
+    except (ValueError, KeyError, IndexError, ArithmeticError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidInput(f"The tensors of {layer.name} in {weights.source} make no {layer.kind}: {reason}") from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if wrong := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        raise InvalidInput(
+            f"The tensors of {layer.name} in {weights.source} do not fit each other or its config: {listed(wrong)}."
+        )
+    return made
+
+
+def _blocks(tensors: Tensors, module: str) -> int:
+    """How many blocks there are tensors of, whatever numbers they claim."""
+    depth = module.count(".") + 1
+    return len({name.split(".")[depth] for name in tensors if name.startswith(f"{module}.")})
