@@ -5,10 +5,12 @@ path, size and change time where hashing gigabytes would cost more than what is 
 the shelves: a function under it could not report progress while it computes.
 """
 
+import gc
 import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import streamlit as st
 from PIL import Image
@@ -31,6 +33,8 @@ from projlens_core.weights.selection import WEIGHTS
 SAMPLES = ZOO / "samples"
 HUB_KEPT = 600  # s
 LARGEST_KEPT = 512  # px; a square of it takes 0.8 MB
+T = TypeVar("T")
+CASES = 24  # so that twenty sessions do not take them from each other
 PICTURES = 128 * 2**20  # bytes, of images and again of their data URIs
 
 
@@ -72,17 +76,17 @@ def fingerprint(spec: str) -> str:
 def opened(case: Case, progress: Progress = silent) -> OpenedCase:
     """The case with its projectors read and compared."""
     key = content_key(case, *(fingerprint(spec) for spec in (case.base, case.suspect, case.control) if spec))
-    return shelf("cases", 4).get(key, lambda: open_case(case, progress), progress)
+    return shelf("cases", CASES).get(key, lambda: open_case(case, progress), progress)
 
 
 def proof(case: Case, progress: Progress = silent) -> Proof:
     """Everything of the suspect but its projector, compared with the base's."""
-    return shelf("proofs", 4).get(_proof_key(case), lambda: prove(case.base, case.suspect, progress), progress)
+    return shelf("proofs", CASES).get(_proof_key(case), lambda: prove(case.base, case.suspect, progress), progress)
 
 
 def proved(case: Case) -> bool:
     """Whether that comparison is at hand."""
-    return _proof_key(case) in shelf("proofs", 4)
+    return _proof_key(case) in shelf("proofs", CASES)
 
 
 def _proof_key(case: Case) -> str:
@@ -97,7 +101,21 @@ def model_key(case: Case) -> str:
 
 def vision(case: Case) -> VisionModel:
     """The vision tower that both projectors read from."""
-    return shelf("towers", 2).get(model_key(case), lambda: load_vision(model_source(case)))
+    return shelf("towers", 2).get(model_key(case), lambda: lasting(lambda: load_vision(model_source(case))))
+
+
+def lasting(load: Callable[[], T]) -> T:
+    """The model that `load` loads, and all else that is in memory by then, put out of the garbage collector's sight.
+
+    Streamlit collects garbage after each run of a page; to walk a million objects of libraries and models takes it
+    longer than most pages. What an evicted model has left in cycles is given back first.
+    """
+    gc.unfreeze()
+    gc.collect()
+    try:
+        return load()
+    finally:
+        gc.freeze()
 
 
 def samples() -> tuple[Picture, ...]:
@@ -129,6 +147,12 @@ def _small_kept(what: str, picture: Picture, spec: TriggerSpec | None, make: Cal
     if resolution is None or resolution > LARGEST_KEPT:
         return make()
     return shelf("images", 512, PICTURES).get(content_key(what, resolution, picture.sha256), make)
+
+
+def thumbnail(picture: Picture, side: int) -> str:
+    """The picture as a data URI of at most `side` px."""
+    key = content_key(side, picture.sha256)
+    return shelf("uris", 512, PICTURES).get(key, lambda: overlays.data_uri(picture.image, side))
 
 
 def uri(image: Image.Image, side: int = overlays.MAX_SIDE) -> str:

@@ -50,7 +50,9 @@ def sample_reference(
                 triggered.append(resources.triggered_image(picture, spec))
         return study.reference(case, tower, clean, triggered, direction, progress)
 
-    return resources.shelf("references", 12).get(reference_key(case, tower, spec, direction), make, progress)
+    return resources.shelf("references", 2 * resources.CASES).get(
+        reference_key(case, tower, spec, direction), make, progress
+    )
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def subject(
         judged = sample_reference(case, tower, spec, direction, progress)
         return study.subject(case, tower, clean, triggered, direction, judged, progress)
 
-    return resources.shelf("subjects", 64).get(key, make, progress)
+    return resources.shelf("subjects", 512).get(key, make, progress)
 
 
 def reference_key(case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str) -> str:
@@ -168,5 +170,6 @@ def language_model(case: Case, progress: Progress) -> Iterator[Responder]:
     """The one loaded language model, for this session alone while it swaps projectors; others stand in line."""
     with LINE.turn(progress):
         yield resources.shelf("language models", 1).get(
-            resources.model_key(case), lambda: load_responder(model_source(case), progress=progress)
+            resources.model_key(case),
+            lambda: resources.lasting(lambda: load_responder(model_source(case), progress=progress)),
         )

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import is_dataclass
 from typing import TypeVar
@@ -80,24 +80,33 @@ class Shelf:
 def held(value: object) -> int:
     """The bytes of all tensors, arrays, tables, images and texts in a value, in dataclasses and collections too.
 
-    What lies there several times counts each time; what cannot be looked into, a whole model say, counts nothing.
+    What lies there several times counts once; what cannot be looked into, a whole model say, counts nothing.
     """
+    return sum(_held(value, set()))
+
+
+def _held(value: object, seen: set[int]) -> Iterator[int]:
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    parts: Iterable[object] = ()
     match value:
         case torch.Tensor() | np.ndarray():
-            return value.nbytes
+            yield value.nbytes
         case Image.Image():
-            return value.width * value.height * len(value.getbands())
+            yield value.width * value.height * len(value.getbands())
         case pd.DataFrame():
-            return int(value.memory_usage(deep=True).sum())
+            yield int(value.memory_usage(deep=True).sum())
         case str() | bytes():
-            return len(value)
+            yield len(value)
         case Mapping():
-            return sum(map(held, value.values()))
+            parts = value.values()
         case list() | tuple():
-            return sum(map(held, value))
+            parts = value
         case _ if is_dataclass(value) and not isinstance(value, type):
-            return sum(map(held, vars(value).values()))
-    return 0
+            parts = vars(value).values()
+    for part in parts:
+        yield from _held(part, seen)
 
 
 def _awaited(future: Future, progress: Progress) -> object:

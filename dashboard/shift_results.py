@@ -28,7 +28,7 @@ def relations(
 ) -> dict[str, dict[str, NormShift]]:
     """The samples' norm–shift relation under each projector, by role and condition."""
     key = content_key(results.reference_key(case, tower, spec, direction), norm)
-    return resources.shelf("norm relations", 12).get(
+    return resources.shelf("norm relations", 2 * resources.CASES).get(
         key, lambda: {role: activation.relations(analysis, norm) for role, analysis in judged.by_role.items()}
     )
 
@@ -52,7 +52,9 @@ def sample_shifts(
             if delta is not None
         }
 
-    return resources.shelf("set shifts", 8).get(results.reference_key(case, tower, spec, UNIVERSAL), make, progress)
+    return resources.shelf("set shifts", resources.CASES).get(
+        results.reference_key(case, tower, spec, UNIVERSAL), make, progress
+    )
 
 
 def rankings(

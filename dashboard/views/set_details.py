@@ -9,7 +9,6 @@ from dashboard.views.shift_details import pair
 from projlens_core.activations.ranking import By, Ranking
 from projlens_core.activations.set_shift import SetShift
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.exhibits import embedding, embedding_tables
 from projlens_core.inputs.images import Picture
 
@@ -47,7 +46,7 @@ def _table(found: dict[str, dict[str, Ranking]], pictures: tuple[Picture, ...], 
         for name, part in by_condition.items():
             columns |= {f"{role}, {name}: mean": part.mean[order], f"{role}, {name}: largest": part.largest[order]}
     frame = pd.DataFrame(columns)
-    thumbnails = [resources.uri(pictures[i].image, pickers.THUMBNAIL) for i in order]
+    thumbnails = [resources.thumbnail(pictures[i], pickers.THUMBNAIL) for i in order]
     key = f"ranked {condition} {by}"
     st.dataframe(
         frame.assign(look=thumbnails)[["place", "look", *list(frame.columns[1:])]],
@@ -58,15 +57,13 @@ def _table(found: dict[str, dict[str, Ranking]], pictures: tuple[Picture, ...], 
         on_select=lambda: _chosen(key, [pictures[i].sha256 for i in order]),
         selection_mode="single-row",
     )
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.caption(
-            "How to read this: |ΔE·v₀| over a picture's patches along the samples' universal direction, clean and with "
-            "the trigger; an upload that carries a trigger already stands out under clean. Select a row to look at it."
-        )
-        st.download_button(
-            "CSV", as_csv(frame), "pictures-ranked.csv", "text/csv", icon=":material/download:", on_click="ignore",
-            type="tertiary",
-        )  # fmt: skip
+    components.table_files(
+        "pictures-ranked",
+        frame,
+        "How to read this: |ΔE·v₀| over a picture's patches along the samples' universal direction, clean and with "
+        "the trigger, in embedding units; an upload that carries a trigger already stands out under clean. Select a "
+        "row to look at it.",
+    )
 
 
 def _chosen(key: str, keys: list[str]) -> None:

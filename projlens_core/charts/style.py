@@ -1,8 +1,11 @@
 """What all charts share: colours by role and condition, the key inside the plot, title and spacing."""
 
 import altair as alt
+from altair.utils import schemapi
 
 from projlens_core.charts import palette
+
+schemapi.disable_debug_mode()  # each piece would be validated as it is made, and again with the whole when it is drawn
 
 ROLES = alt.Scale(domain=["suspect", "control"], range=[palette.SUSPECT, palette.CONTROL])
 PROJECTORS = alt.Scale(domain=["base", "suspect", "control"], range=[palette.BASE, palette.SUSPECT, palette.CONTROL])
