@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 from torch import nn
-from transformers import AutoImageProcessor, BaseImageProcessor, LlavaConfig
 
-from projlens_core.activations.config import LEADING_TOKENS, feature_layers, open_family
+from projlens_core.activations.around import around
 from projlens_core.activations.layout import WHOLE, TokenMap, centre_crop, one_grid
-from projlens_core.activations.tower import load_tower
 from projlens_core.cache import content_key
 from projlens_core.device import compute_dtype, pick_device
 from projlens_core.errors import InvalidInput
 from projlens_core.sources import Source, resolve
 
+# transformers takes seconds to import, which a page or command that names a tower but loads none need not wait for;
+# so it, and what brings it (config, tower), is imported where a tower is loaded.
 if TYPE_CHECKING:
+    from transformers import BaseImageProcessor, LlavaConfig
+
     from projlens_core.activations.encoder import FamilyVision
 
 PROBE_SIZE = (640, 426)  # px, not square: preprocessing must turn any image into one size
@@ -32,8 +34,10 @@ class VisionModel:
     """
 
     def __init__(
-        self, tower: nn.Module, processor: BaseImageProcessor, config: LlavaConfig, label: str, device: torch.device
+        self, tower: nn.Module, processor: "BaseImageProcessor", config: "LlavaConfig", label: str, device: torch.device
     ):
+        from projlens_core.activations.config import LEADING_TOKENS, feature_layers
+
         self.tower, self.processor, self.label, self.device = tower, processor, label, device
         self.image_size: int = config.vision_config.image_size
         side = self.image_size // config.vision_config.patch_size
@@ -110,10 +114,14 @@ def check_aspect(image: Image.Image) -> None:
 def load_vision(source: Source | str, device: torch.device | str | None = None) -> "VisionModel | FamilyVision":
     """Load the vision side of a model, reading nothing of its language model, in the device's precision.
 
-    `source` may be a checkpoint folder (released or current key layout), a file in one, or zoo:NAME. Raises
-    InvalidInput or Unsupported, in one sentence, for everything that cannot be run as it stands.
+    `source` may be a checkpoint folder (released or current key layout), a file in one, zoo:NAME or hub:OWNER/NAME, of
+    which the tower's bytes are fetched. Raises InvalidInput or Unsupported, in one sentence, for everything that cannot
+    be run as it stands.
     """
-    source = source if isinstance(source, Source) else resolve(source)
+    from projlens_core.activations.config import open_family
+    from projlens_core.activations.tower import load_tower
+
+    source = around(source if isinstance(source, Source) else resolve(source))
     checkpoint, config, family = open_family(source)
     device = pick_device(str(device) if device else None)
     if family.name == "llava":
@@ -128,7 +136,9 @@ def load_vision(source: Source | str, device: torch.device | str | None = None) 
     return FamilyVision(model, processor, family, source.label, device)
 
 
-def _image_processor(source: Source) -> BaseImageProcessor:
+def _image_processor(source: Source) -> "BaseImageProcessor":
+    from transformers import AutoImageProcessor
+
     try:
         return AutoImageProcessor.from_pretrained(source.model, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
