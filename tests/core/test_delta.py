@@ -53,6 +53,22 @@ def test_negated_tensor_has_cosine_minus_one(tmp_path):
     assert compare(projector(tmp_path), suspect).tensors[2].cosine == pytest.approx(-1.0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sixteen_bit_weights_are_kept_as_they_are_and_their_difference_is_that_of_float32(dtype, tmp_path):
+    stored = {name: (tensor * 0.1).to(dtype) for name, tensor in TINY.items()}
+    moved = stored | {"multi_modal_projector.linear_1.weight": (torch.eye(2) / 3).to(dtype)}
+    for name, tensors in (("base", stored), ("suspect", moved), ("wide", {n: t.float() for n, t in moved.items()})):
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    base, suspect, wide = (read_projector(tmp_path / f"{n}.safetensors") for n in ("base", "suspect", "wide"))
+    assert suspect.tensors["linear_1.weight"].dtype == dtype
+    assert suspect.sha256 == wide.sha256
+    ours, other = compare(base, suspect).tensors[0], compare(base, wide).tensors[0]
+    expected = wide.tensors["linear_1.weight"] - base.tensors["linear_1.weight"].float()
+    assert torch.equal(ours.delta, expected)
+    assert torch.equal(other.delta, expected)
+    assert (ours.frobenius, ours.cosine) == (other.frobenius, other.cosine)
+
+
 def test_change_of_one_bit_in_sixteen_million_entries_is_seen(tmp_path):
     base = torch.ones(4096, 4096)
     suspect = base.clone()

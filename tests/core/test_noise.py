@@ -63,6 +63,27 @@ def test_edge_depends_on_the_seed_alone_and_scales_with_the_matrix():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("shape", [(120, 120), (120, 160), (160, 120)])
+def test_entries_too_many_for_one_shuffle_are_shuffled_row_by_row_to_the_same_end(shape, monkeypatch):
+    matrix = spiked(*shape, (90.0,))
+    at_once = noise_edge(matrix)
+    monkeypatch.setattr(module, "_NULL_ENTRIES", 1)
+    shuffled = module._shuffled(matrix, torch.Generator().manual_seed(0))
+    assert torch.equal(shuffled.flatten().sort()[0], matrix.flatten().sort()[0])
+    by_row = noise_edge(matrix)
+    assert by_row.spikes == at_once.spikes
+    assert by_row.edge == pytest.approx(at_once.edge, rel=0.06)
+
+
+def test_a_strong_row_is_dealt_out_over_all_rows(monkeypatch):
+    monkeypatch.setattr(module, "_NULL_ENTRIES", 1)
+    matrix = torch.zeros(64, 64)
+    matrix[5] = 1.0
+    shuffled = module._shuffled(matrix, torch.Generator().manual_seed(0))
+    assert shuffled.sum(dim=1).tolist() == [1.0] * 64
+    assert shuffled.sum(dim=0).max() < 10  # at random places in them
+
+
 def test_zero_matrix_has_no_edge():
     edge = noise_edge(torch.zeros(4, 5))
     assert (edge.edge, edge.spikes) == (0.0, 0)
