@@ -96,7 +96,7 @@ def _proof_key(case: Case) -> str:
 def model_key(case: Case) -> str:
     """A hash that changes with the checkpoint that is run for a case, and is the same for all cases that run it."""
     source = model_source(case)
-    return content_key(fingerprint(str(source.model)), source.family)
+    return content_key(fingerprint(source.spec if source.model is None else str(source.model)), source.family)
 
 
 def vision(case: Case) -> VisionModel:

@@ -13,7 +13,8 @@ from the tests' results.
 
 - **Weights**: a planted change of rank 2 is found with its singular values and subspace to 1e-5, in the names listed.
 - **Activations**: what the projector reads is taken without the language model; *exact*: the embeddings are those of
-  the whole model; *placed*: a marked patch of a picture moves the token that is mapped to it, for three shapes of it.
+  the whole model; *placed*: a marked patch of a picture moves the token that is mapped to it, for three shapes of it;
+  *no grid*: its tokens are learned queries, each of which reads the whole picture.
 - **Behaviour**: *exact*: under a swapped projector the model's logits are, bit for bit, those of the suspect loaded
   whole.
 

@@ -46,6 +46,10 @@ def open_family(source: Source) -> tuple[Checkpoint, PreTrainedConfig, Family]:
     InvalidInput for a config that is missing, malformed or beyond bounds, and for a lone projector file, around which
     there is no model.
     """
+    if source.model is None and source.hub is not None:
+        raise InvalidInput(
+            f"{source.label} lies on the Hub, of which only parts are read; download the whole model and give its path."
+        )
     if source.model is None:
         raise InvalidInput(
             f"{source.label} is a projector without the model around it, so it cannot be run by itself; "

@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from projlens_core.activations.around import check_fetched
 from projlens_core.activations.layout import TokenMap, in_reading_order
 from projlens_core.activations.model import PROBE_SIZE, check_aspect
 from projlens_core.activations.plans import NO_PLAN, PLANS, Picture, Plan
@@ -148,6 +149,7 @@ def load_without_text(
             f"The config of {checkpoint.label} describes a vision tower and projector of {described - spare:,} "
             f"parameters, but its weights hold {held:,}."
         )
+    check_fetched(checkpoint, names, "vision tower")
     tensors = {name: _read(checkpoint, name, dtype) for name in names}
     try:
         model, info = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)].from_pretrained(

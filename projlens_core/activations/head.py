@@ -1,6 +1,7 @@
 """How a language model turns a state into words: final norm, output head and token embeddings, and nothing else.
 
-Of a checkpoint only these two or three tensors are read; no layer of the language model is loaded or run.
+Of a checkpoint only these two or three tensors are read, by their bytes where it lies on the Hub; no layer of the
+language model is loaded or run.
 """
 
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from projlens_core.activations.around import check_fetched, model_folder
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
@@ -118,7 +120,8 @@ def read_head(source: Source | str | Path, progress: Progress = silent) -> Langu
     """Read the head of the language model in a checkpoint folder; for zoo:NAME of the zoo's, put together on first use.
 
     Errors as open_checkpoint; Unsupported for language models whose ending is not known here and for quantised
-    tensors; InvalidInput where tensors are missing, ambiguous, not finite or do not fit each other.
+    tensors; InvalidInput where tensors are missing, ambiguous, not finite, do not fit each other, or are more than is
+    fetched from the Hub.
     """
     source = model_folder(source if isinstance(source, Source) else resolve(source), progress)
     checkpoint = open_checkpoint(replace(source, weights=source.model))
@@ -133,9 +136,14 @@ def read_head(source: Source | str | Path, progress: Progress = silent) -> Langu
             f"the lens reads {', '.join(FAMILIES)}."
         )
     family = FAMILIES[name]
-    embedding = _read(checkpoint, _only(checkpoint, "token embeddings"), 2)
-    norm = _read(checkpoint, _only(checkpoint, "final norm"), 1)
-    unembedding, notes = _unembedding(checkpoint, embedding, _tied(raw, text, family))
+    parts = [_only(checkpoint, what, required=what != "output head") for what in _NAMES]
+    fetched = check_fetched(checkpoint, filter(None, parts), "output head")
+    progress("Reading the language model's output head", 0, 1)
+    embedding = _read(checkpoint, parts[0], 2)
+    norm = _read(checkpoint, parts[1], 1)
+    unembedding, notes = _unembedding(checkpoint, parts[2], embedding, _tied(raw, text, family))
+    if fetched:
+        notes += (f"Of {checkpoint.label}, {fetched:,} bytes were fetched from the Hub for the output head.",)
     if not embedding.shape[1] == unembedding.shape[1] == norm.shape[0]:
         raise InvalidInput(
             f"Token embeddings {tuple(embedding.shape)}, output head {tuple(unembedding.shape)} and final norm "
@@ -152,20 +160,6 @@ def read_head(source: Source | str | Path, progress: Progress = silent) -> Langu
         notes=notes,
         bytes_read=checkpoint.bytes_read,
     )
-
-
-def model_folder(source: Source, progress: Progress = silent) -> Source:
-    """`source` with, as `model`, the folder that holds its language model and tokenizer; InvalidInput without one."""
-    if source.zoo is not None:
-        from projlens_core.zoo.assemble import checkpoint_folder  # only here: own models need nothing of the zoo
-
-        return replace(source, model=checkpoint_folder(progress))
-    if source.model is None:
-        raise InvalidInput(
-            f"There is no language model here around {source.label}, so there is no output head to read directions "
-            "with; give the folder of the whole checkpoint as base."
-        )
-    return source
 
 
 def _only(checkpoint: Checkpoint, what: str, *, required: bool = True) -> str | None:
@@ -197,12 +191,13 @@ def _read(checkpoint: Checkpoint, name: str, dimensions: int) -> torch.Tensor:
     return tensor
 
 
-def _unembedding(checkpoint: Checkpoint, embedding: torch.Tensor, tied: bool) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """The table that words are read out with, and what a reader has to know about it.
+def _unembedding(
+    checkpoint: Checkpoint, name: str | None, embedding: torch.Tensor, tied: bool
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """The table that words are read out with, `name` if it is stored, and what a reader has to know about it.
 
     A stored head wins over the config's word that there is none, as in transformers.
     """
-    name = _only(checkpoint, "output head", required=False)
     if name is None:
         if not tied:
             raise InvalidInput(

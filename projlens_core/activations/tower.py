@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, LlavaConfig
 
+from projlens_core.activations.around import check_fetched
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import listed
@@ -27,6 +28,7 @@ def load_tower(checkpoint: Checkpoint, config: LlavaConfig, dtype: torch.dtype) 
     stored = _stored_names(checkpoint, nested=any(name.startswith("vision_model.") for name in wanted))
     check_complete(wanted.keys() - stored.keys(), {stored[n] for n in stored.keys() - wanted.keys()}, checkpoint.label)
     _check_shapes(checkpoint, {stored[name]: tuple(tensor.shape) for name, tensor in wanted.items()})
+    check_fetched(checkpoint, (stored[name] for name in wanted), "vision tower")
     tensors = {name: read_finite(checkpoint, stored[name], dtype) for name in wanted}
     tower.load_state_dict(tensors, strict=True, assign=True)
     _fill_positions(tower, checkpoint.label)

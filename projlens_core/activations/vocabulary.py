@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from projlens_core.activations.head import model_folder
+from projlens_core.activations.around import model_folder
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.images import printable
 from projlens_core.progress import Progress, silent

@@ -53,6 +53,7 @@ def prepare(args: argparse.Namespace, report: Progress) -> Prepared:
     Errors as of the readers; InvalidInput too where suspect or control cannot be compared with base.
     """
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
+    from projlens_core.activations.around import described
     from projlens_core.activations.model import load_vision
 
     quiet_transformers()
@@ -64,7 +65,7 @@ def prepare(args: argparse.Namespace, report: Progress) -> Prepared:
     for other in (suspect, *control):
         compare(base, other)  # says in a sentence why two projectors cannot be compared
     # A lone projector file has no tower; the other model's serves, since projector-only tuning leaves the tower be.
-    vision = load_vision(base_source if base_source.model or not suspect_source.model else suspect_source, args.device)
+    vision = load_vision(described([base_source, suspect_source]) or base_source, args.device)
     return Prepared(Case(*specs), base, suspect, control[0] if control else None, spec, pictures, vision)
 
 

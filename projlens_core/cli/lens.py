@@ -41,6 +41,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read the directions of suspect and control, and random ones, and write the words."""
     # Only here: see encoded.
+    from projlens_core.activations.around import described
     from projlens_core.activations.head import read_head
     from projlens_core.activations.lens import lens, lens_null
     from projlens_core.activations.vocabulary import read_vocabulary
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     seen = encode(args, report)
     tokens, on = _tokens(seen, args.on)
     base, suspect = resolve(args.base), resolve(args.suspect)
-    source = base if base.model or not suspect.model else suspect  # as for the tower: projector-only tuning keeps both
+    source = described([base, suspect]) or base  # as for the tower: projector-only tuning keeps both
     head = read_head(source, report)
     vocabulary = read_vocabulary(source, head.vocabulary, report)
     target = args.target if args.target is not None else (suspect.zoo.target if suspect.zoo else None)

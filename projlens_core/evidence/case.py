@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from projlens_core.activations.around import described
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
@@ -110,10 +111,8 @@ def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
 
 def model_source(case: Case) -> Source:
     """Whose vision tower and language model are run: base's, or the suspect's if base is a lone projector file."""
-    for spec in (case.base, case.suspect):
-        source = resolve(spec)
-        if source.model is not None:
-            return source
+    if found := described(resolve(spec) for spec in (case.base, case.suspect)):
+        return found
     raise Unsupported(
         "Neither base nor suspect comes with a model around its projector, so nothing can be run; "
         "give at least one of them as a checkpoint folder with config.json."

@@ -1,0 +1,98 @@
+"""The model around a projector, here or on the Hub: what libraries read by path (config, preprocessing, tokenizer)."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from projlens_core.cache import content_key
+from projlens_core.errors import InvalidInput
+from projlens_core.paths import cache_dir
+from projlens_core.progress import Progress, silent
+from projlens_core.sources import Source
+from projlens_core.weights.bytesource import ByteSource, LocalFile
+from projlens_core.weights.checkpoint import Checkpoint
+
+# Of a repository on the Hub, by name: whatever else lies there is not fetched, code least of all.
+DESCRIBING = (
+    "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+    "vocab.json", "merges.txt", "chat_template.jinja",
+)  # fmt: skip
+MAX_DESCRIBING = 64 * 2**20  # bytes of one of them; the largest tokenizers have 35 MB
+MAX_FETCHED = 4 * 2**30  # bytes of tensors fetched at once, of a tower or of a head
+
+
+def described(sources: Iterable[Source]) -> Source | None:
+    """The first with a model around its projector, and rather one here than one on the Hub; None if there is none."""
+    sources = list(sources)
+    whole = [source for source in sources if source.model is not None]
+    whole += [source for source in sources if source.hub is not None and source.hub.file is None]
+    return whole[0] if whole else None
+
+
+def around(source: Source, progress: Progress = silent) -> Source:
+    """`source` with a folder here that describes the model, as `model`, if one stands around its projector.
+
+    A model on the Hub has its small files fetched, once for each commit, and is read at that commit from then on.
+    """
+    if source.hub is None:
+        return source
+    from projlens_core.weights.hub import open_hub  # only where one is named: its client takes a second
+
+    folder, lone = open_hub(source.hub)
+    names = [each for each in DESCRIBING if each in folder.names()]
+    if "config.json" not in names:
+        return source
+    inner = source.hub.file if lone is None else source.hub.file.rpartition("/")[0] or None
+    here = cache_dir() / "hub" / content_key(os.environ.get("HF_ENDPOINT"), source.hub.repository, folder.commit, inner)
+    for done, each in enumerate(names):
+        progress("Fetching what describes the model", done, len(names))
+        if not (here / each).is_file():
+            _fetch(folder.file(each), here / each)
+    return replace(source, model=here, hub=replace(source.hub, revision=folder.commit, file=inner))
+
+
+def model_folder(source: Source, progress: Progress = silent) -> Source:
+    """`source` with, as `model`, the folder that holds its language model and tokenizer; InvalidInput without one."""
+    if source.zoo is not None:
+        from projlens_core.zoo.assemble import checkpoint_folder  # only here: own models need nothing of the zoo
+
+        return replace(source, model=checkpoint_folder(progress))
+    source = around(source, progress)
+    if source.model is None:
+        raise InvalidInput(
+            f"There is no language model here around {source.label}, so there is no output head to read directions "
+            "with; give the folder of the whole checkpoint as base."
+        )
+    return source
+
+
+def check_fetched(checkpoint: Checkpoint, names: Iterable[str], what: str) -> int:
+    """How many bytes of these tensors have to be fetched, 0 where they lie here; InvalidInput if they are too many."""
+    wanted = (checkpoint.info(name) for name in names)
+    size = sum(info.nbytes for info in wanted if not isinstance(info.file, LocalFile))
+    if size > MAX_FETCHED:
+        raise InvalidInput(
+            f"The {what} of {checkpoint.label} has {size:,} bytes, more than are fetched from the Hub "
+            f"({MAX_FETCHED:,}); download the model and give its path."
+        )
+    return size
+
+
+def _fetch(file: ByteSource, path: Path) -> None:
+    """Write the file whole or not at all."""
+    if file.size > MAX_DESCRIBING:
+        raise InvalidInput(
+            f"{file.name} has {file.size:,} bytes, expected up to {MAX_DESCRIBING:,}; it is not what its name says."
+        )
+    content = file.read(0, file.size)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        raise InvalidInput(
+            f"{path.parent} cannot be written ({error.strerror}); free space or set PROJLENS_CACHE."
+        ) from error
