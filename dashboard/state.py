@@ -29,6 +29,7 @@ BUNDLE_REFUSED = "bundle_refused"  # the sentence that says why the last one was
 BUNDLE_ROUND = "bundle_round"  # part of its uploader's key
 
 MAX_PIXELS = 200_000_000  # of all uploads of a session together; 600 MB
+MAX_UPLOADS = 1_000  # pictures of a session
 PARAMS = ("base", "suspect", "control")  # of a case, in the URL
 PICTURE_PARAM = "picture"
 
@@ -92,10 +93,10 @@ def add_uploads(pictures: list[Picture], refused: list[tuple[str, str]]) -> None
     kept = uploads()
     for picture in pictures:
         held = sum(p.image.width * p.image.height for p in kept.values())
-        if held + picture.image.width * picture.image.height > MAX_PIXELS and picture.sha256 not in kept:
-            refused.append(
-                (picture.name, f"Not kept: uploads hold {held:,} of {MAX_PIXELS:,} pixels; clear them first.")
-            )
+        full = len(kept) == MAX_UPLOADS or held + picture.image.width * picture.image.height > MAX_PIXELS
+        if full and picture.sha256 not in kept:
+            told = f"uploads hold {len(kept):,} of {MAX_UPLOADS:,} pictures and {held:,} of {MAX_PIXELS:,} pixels"
+            refused.append((picture.name, f"Not kept: {told}; clear them first."))
             continue
         kept[picture.sha256] = picture
         st.session_state[PICTURE] = picture.sha256

@@ -13,3 +13,8 @@ def cache_dir() -> Path:
     if chosen:
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "projlens"
+
+
+def uploads_dir() -> Path:
+    """The folder in the cache for weight files that a browser sent, each model in a folder named by its content."""
+    return cache_dir() / "uploads"

@@ -1,18 +1,22 @@
-"""What a user may name as a model: a path, `zoo:NAME` for one that ships with ProjLens, or `hub:OWNER/NAME`."""
+"""What a user may name as a model: a path, `zoo:NAME` for one that ships with ProjLens, `hub:OWNER/NAME`, an upload."""
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.paths import ZOO
+from projlens_core.paths import ZOO, uploads_dir
+from projlens_core.roots import admit, admit_all
 
 PREFIX = "zoo:"
 HUB_PREFIX = "hub:"
+UPLOAD_PREFIX = "upload:"
 # hub:OWNER/NAME, then @REVISION (a branch, tag or commit), then :FILE for one file instead of the whole model.
 _HUB = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?")
+_UPLOAD = re.compile(r"upload:[0-9a-f]{16}(/[^/\\.][^/\\]*)?")  # its content's hash, then the file if it is one alone
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def zoo_catalogue() -> dict[str, ZooEntry]:
 
 
 def resolve(spec: str | Path) -> Source:
-    """The Source that `spec` names; NotFound, listing what exists, if there is none.
+    """The Source that `spec` names; NotFound, listing what exists, if there is none; InvalidInput outside the roots.
 
     A path may end in #FAMILY, which says what the file is where its names and config do not.
     """
@@ -98,15 +102,31 @@ def resolve(spec: str | Path) -> Source:
         return Source(spec, entry.title, entry.projector, ZOO / "checkpoint", entry)
     if spec.startswith(HUB_PREFIX):
         return _on_hub(spec)
-    path, family = Path(spec).expanduser(), None
-    if not path.exists() and "#" in spec:
+    path, family = _place(spec), None
+    if path is None and "#" in spec:
         named, _, family = spec.rpartition("#")
-        path = Path(named).expanduser()
-    if not path.exists():
-        raise NotFound(f"{spec!r} does not exist; give a checkpoint folder, a weight file, zoo:NAME or hub:OWNER/NAME.")
+        path = _place(named)
+    if path is None:
+        raise NotFound(
+            f"{spec[:200]!r} does not exist; give a checkpoint folder, a weight file, zoo:NAME or hub:OWNER/NAME."
+        )
     folder = path if path.is_dir() else path.parent
-    model = folder if (folder / "config.json").is_file() else None
+    model = folder if os.path.isfile(folder / "config.json") else None
+    if model is not None:
+        admit_all(model)  # libraries read it, who follow links
     return Source(spec, path.name, path, model, None, family)
+
+
+def _place(name: str) -> Path | None:
+    """Where the name leads, None if nothing is there; InvalidInput, whether or not, if it leads out of the roots."""
+    if _UPLOAD.fullmatch(name):
+        path = uploads_dir() / name.removeprefix(UPLOAD_PREFIX)
+        return path if os.path.exists(path) else None
+    if "\0" in name:
+        return None
+    path = Path(os.path.expanduser(name))
+    admit(path)
+    return path if os.path.exists(path) else None  # Path.exists would raise for a name too long
 
 
 def _on_hub(spec: str) -> Source:

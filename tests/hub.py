@@ -15,7 +15,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub(ThreadingHTTPServer):
     """Serves folder as the repository `owner/model`.
 
-    sent counts the bytes of file contents sent; seen lists (path, Range, Authorization) of each request for content.
+    sent counts the bytes of file contents sent; seen lists (path, Range, Authorization) of each request for content;
+    tokens are the Authorizations of all requests, redirected ones included.
     Faults: cut_after is how many bytes of an answer arrive before the connection is closed, `cuts` times; ranges says
     whether ranges are understood; wrong_range answers another range than asked for; status answers downloads so.
     """
@@ -27,6 +28,7 @@ class Hub(ThreadingHTTPServer):
         self.folder = folder
         self.sent = 0
         self.seen: list[tuple[str, str, str | None]] = []
+        self.tokens: set[str | None] = set()
         self.ranges = True
         self.wrong_range = False
         self.status = 0
@@ -47,6 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.partition("?")[0]
+        self.server.tokens.add(self.headers.get("Authorization"))
         if path.startswith("/api/models/owner/model"):
             self._info()
         elif hit := re.fullmatch(r"/owner/model/resolve/[^/]+/(.+)", path):

@@ -1,6 +1,5 @@
 """Case: what was changed in this projector? Weights only; no model is run."""
 
-import pandas as pd
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
@@ -122,14 +121,14 @@ def _uploader(role: str, label: str) -> list[UploadedFile]:
         f"{label}: upload instead",
         type=[suffix.removeprefix(".") for suffix in (*WEIGHTS, ".json")],
         accept_multiple_files=True,
-        max_upload_size=upload.MAX_FILE // 2**20,
+        max_upload_size=upload.MAX_BYTES // 2**20,
         key=f"upload-{role}",
         label_visibility="collapsed",
     )
 
 
 def _kept(files: list[UploadedFile]) -> str:
-    return str(upload.store([(file.name, file.getvalue()) for file in files]))
+    return upload.store([(file.name, file.getvalue()) for file in files])
 
 
 def _open(base: str, suspect: str, control: str) -> None:
@@ -167,33 +166,35 @@ def _details(opened: OpenedCase) -> None:
     """Tables behind a switch, and the way on."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         view = st.segmented_control(
-            "Details", DETAILS, default=DETAILS[0], required=True, key="case_view", label_visibility="collapsed"
+            "Details",
+            DETAILS,
+            default=DETAILS[0],
+            required=True,
+            key="case_view",
+            label_visibility="collapsed",
+            wrap=True,
         )
         with st.container(horizontal=True, width="content"):
             st.page_link("app_pages/activation.py", label="See where it acts", icon=":material/grid_on:")
             st.page_link("app_pages/response.py", label="Ask the model", icon=":material/forum:")
     if view == DETAILS[0]:
         changes = exhibits.changes(opened)
-        st.dataframe(changes.frame, hide_index=True, column_config=_columns(changes.help))
+        components.table(changes, _FORMATS)
         for name, base, suspect in opened.delta.settings_changed:
             st.text(f"{name} differs in the configs: {base} in the base, {suspect} in the suspect.")
-        st.caption(changes.caption)
     elif view == DETAILS[1]:
-        read = exhibits.files(opened)
-        st.dataframe(read.frame, hide_index=True)
+        components.table(exhibits.files(opened))
         for weights in filter(None, (opened.base, opened.suspect, opened.control)):
             for warning in weights.warnings:
                 st.text(f"{weights.source}: {warning}")
-        st.caption(read.caption)
     elif view == DETAILS[3]:
         _rest(opened.case)
     else:
-        rows = [{"what": what, "why": why} for what, why in opened.delta.not_compared]
-        if rows:
-            st.dataframe(pd.DataFrame(rows), hide_index=True)
+        if opened.delta.not_compared:
+            components.table(exhibits.not_compared(opened))
         for note in opened.notes:
             st.text(note)
-        if not rows and not opened.notes:
+        if not opened.delta.not_compared and not opened.notes:
             st.text("Everything the projector consists of was compared.")
 
 
@@ -221,11 +222,6 @@ _FORMATS = {
     "stable rank": "%.1f",
     "effective rank": "%.1f",
 }
-
-
-def _columns(meaning: dict[str, str]) -> dict:
-    """How numbers of the tensors are written, and what they mean."""
-    return {name: st.column_config.NumberColumn(format=_FORMATS.get(name), help=text) for name, text in meaning.items()}
 
 
 page()

@@ -1,6 +1,7 @@
 """A checkpoint on the Hugging Face Hub: its list of files, and byte ranges of them; nothing is downloaded whole.
 
-The endpoint is $HF_ENDPOINT, the token the one of huggingface_hub; a token never follows a redirect to another host.
+The endpoint is $HF_ENDPOINT, the token the one of huggingface_hub, and none where others can name models (see roots):
+they must not read what only the owner may. A token never follows a redirect to another host.
 """
 
 import os
@@ -22,6 +23,7 @@ from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import build_hf_headers, get_session
 
 from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.roots import roots
 from projlens_core.sources import HubName
 from projlens_core.weights.bytesource import check_range
 from projlens_core.weights.families import listed
@@ -64,7 +66,7 @@ class HubFolder:
 
     def _info(self, name: HubName):
         try:
-            return HfApi(endpoint=self._endpoint).model_info(
+            return HfApi(endpoint=self._endpoint, token=_token()).model_info(
                 name.repository, revision=name.revision, files_metadata=True, timeout=_TIMEOUT
             )
         except GatedRepoError as error:
@@ -119,7 +121,10 @@ class HubFile:
         """The answer to a range request, and how many bytes of it come before the range."""
         self._got = 0
         # A compressed answer has other byte positions than the file.
-        headers = build_hf_headers() | {"Range": f"bytes={begin}-{begin + length - 1}", "Accept-Encoding": "identity"}
+        headers = build_hf_headers(token=_token()) | {
+            "Range": f"bytes={begin}-{begin + length - 1}",
+            "Accept-Encoding": "identity",
+        }
         with get_session().stream(
             "GET", self.url, headers=headers, follow_redirects=True, timeout=_TIMEOUT
         ) as response:
@@ -156,6 +161,11 @@ class HubFile:
             if self._got == len(view):
                 break  # what a server sends beyond the range is not waited for
         return self._got
+
+
+def _token() -> bool | None:
+    """As huggingface_hub takes it: None is the owner's, if there is one, False none."""
+    return None if roots() is None else False
 
 
 def open_hub(name: HubName) -> tuple[Folder, HubFile | None]:

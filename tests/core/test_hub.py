@@ -47,6 +47,15 @@ def test_a_token_does_not_follow_a_redirect_to_another_host(hub):
     assert {token for *_, token in hub.seen} == {None}
 
 
+def test_the_owner_s_token_is_not_lent_to_those_who_reach_a_server(hub, monkeypatch):
+    read_projector(MODEL)
+    assert "Bearer hf_secret" in hub.tokens
+    hub.tokens.clear()
+    monkeypatch.setenv("PROJLENS_ROOTS", "")
+    read_projector(MODEL)
+    assert hub.tokens == {None}
+
+
 def test_a_revision_and_a_single_file_can_be_named(base, hub, tmp_path):
     folder = tmp_path / "repository"
     torch.save({"x": torch.arange(5.0)}, base / "mm_projector.bin")
