@@ -15,7 +15,7 @@ from projlens_core.activations.encoder import FamilyVision, check_runs, vision_s
 from projlens_core.activations.layout import TokenMap
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, texts, token_ids, types
-from projlens_core.behaviour.responder import BATCH, NEW_TOKENS, Embed, Parts, Reply, Responder
+from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
 from projlens_core.weights.families import Family, match
@@ -70,7 +70,7 @@ class FamilyResponder(Responder):
         token: int,
         settled: Sequence[Settled] | None = None,
         max_new_tokens: int = NEW_TOKENS,
-        batch_size: int = BATCH,
+        batch_size: int | None = None,
         progress: Progress = silent,
         images: Sequence[Image.Image] | None = None,
         pictures: Sequence[int] | None = None,

@@ -37,14 +37,18 @@ def greedy(
     max_new_tokens: int,
     settled: Callable[[int, list[int]], bool],
     told: Callable[[int], None],
+    half: bool = False,
 ) -> list[Written]:
     """Always the likeliest token, until one of `eos` or max_new_tokens; each row as it would be alone, up to rounding.
 
     images holds (T, d) by picture number: what takes the place of the placeholders. settled is asked with a row's
     number and its tokens so far whether more of them would be for nothing; told hears after each token how many
-    there are. `token` is the one whose logit is noted.
+    there are. `token` is the one whose logit is noted. half reads the prompts, which is most of the work, in bfloat16
+    on a CPU; logits and new tokens are float32's all the same.
     """
-    logits, mask, cache = _prompted(model, batch, images)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        last, mask, cache = _prompted(model, batch, images)
+    logits = model.lm_head(last)  # (rows, vocabulary)
     first = logits[:, token].float().tolist()
     written: list[list[int]] = [[] for _ in batch]
     rows = list(range(len(batch)))  # that the cache holds
@@ -66,16 +70,15 @@ def greedy(
             cache.batch_select_indices(stay)
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         positions = mask.sum(dim=1, keepdim=True) - 1
-        logits = model(
-            input_ids=chosen[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache
-        ).logits[:, -1]
+        last = _last(model, mask, positions, cache, input_ids=chosen[:, None])
+        logits = model.lm_head(last)
     return [Written(ids, logit) for ids, logit in zip(written, first, strict=True)]
 
 
 def _prompted(
     model: LlavaForConditionalGeneration, batch: Sequence[Asked], images: dict[int, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
-    """Logits (rows, vocabulary) after each prompt, the mask (rows, length) of what the cache holds, and the cache.
+    """Hidden state (rows, d) after each prompt, the mask (rows, length) of what the cache holds, and the cache.
 
     What comes before the question, the picture above all, is most of a prompt, and read once for all rows in which it
     is the same.
@@ -93,23 +96,26 @@ def _prompted(
         tails.append(embeds[end:])
     cache = DynamicCache(config=model.config.get_text_config())
     embeds, mask = _padded(starts)
-    model.model(
-        inputs_embeds=embeds, attention_mask=mask, position_ids=_positions(mask), past_key_values=cache, use_cache=True
-    )
+    _last(model, mask, _positions(mask), cache, inputs_embeds=embeds)
     shared = torch.tensor(of, device=mask.device)
     if len(starts) < len(batch):
         cache.batch_select_indices(shared)
     embeds, asked_mask = _padded(tails)
     mask = torch.cat([mask[shared], asked_mask], dim=1)
-    logits = model(
-        inputs_embeds=embeds,
-        attention_mask=mask,
-        position_ids=_positions(mask)[:, -embeds.shape[1] :],
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
-    return logits, mask, cache
+    last = _last(model, mask, _positions(mask)[:, -embeds.shape[1] :], cache, inputs_embeds=embeds)
+    return last, mask, cache
+
+
+def _last(
+    model: LlavaForConditionalGeneration,
+    mask: torch.Tensor,
+    positions: torch.Tensor,
+    cache: DynamicCache,
+    **given: torch.Tensor,
+) -> torch.Tensor:
+    """The last hidden state (rows, d) of what is given, behind what the cache holds, which then holds that too."""
+    read = model.model(attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, **given)
+    return read.last_hidden_state[:, -1]
 
 
 def _embedded(model: LlavaForConditionalGeneration, asked: Asked, image: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 from PIL import Image
@@ -11,21 +12,39 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.behaviour.generate import STAGE, Settled
 from projlens_core.behaviour.greedy import Asked, greedy
-from projlens_core.behaviour.responder import BATCH, NEW_TOKENS, Embed, Reply, Responder
+from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Reply, Responder
+from projlens_core.cache import content_key
 from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
+FEWEST, MOST = 8, 32  # answers decoded together; beyond, little is gained, and progress would stand still for long
+CACHE_BYTES = 4 * 2**30  # their keys and values may take, if that is enough for the fewest
+
 
 class LlavaResponder(Responder):
-    """A whole llava model that answers in batches; the embeddings of an image lie in one row in its prompt."""
+    """A whole llava model that answers in batches; the embeddings of an image lie in one row in its prompt.
+
+    half: prompts are read in bfloat16 on a CPU too; see load_responder.
+    """
 
     def __init__(
-        self, model: LlavaForConditionalGeneration, processor: LlavaProcessor, label: str, device: torch.device
+        self,
+        model: LlavaForConditionalGeneration,
+        processor: LlavaProcessor,
+        label: str,
+        device: torch.device,
+        half: bool = False,
     ):
         vision = VisionModel(model.model.vision_tower, processor.image_processor, model.config, label, device)
         super().__init__(model, processor, vision, label, device)
         self._width: int = model.config.text_config.hidden_size
+        self.half = half and device.type == "cpu"
+
+    @cached_property
+    def key(self) -> str:
+        """See Responder."""
+        return content_key(super().key, "half") if self.half else super().key
 
     @contextmanager
     def projector(self, weights: ProjectorWeights) -> Iterator["LlavaResponder"]:
@@ -69,7 +88,6 @@ class LlavaResponder(Responder):
             [prompt] * len(stacked),
             self._pad,
             max_new_tokens=max_new_tokens,
-            batch_size=len(stacked),
             progress=progress,
         )
         return [reply.text for reply in replies]
@@ -81,7 +99,7 @@ class LlavaResponder(Responder):
         token: int,
         settled: Sequence[Settled] | None = None,
         max_new_tokens: int = NEW_TOKENS,
-        batch_size: int = BATCH,
+        batch_size: int | None = None,
         progress: Progress = silent,
         images: Sequence[Image.Image] | None = None,
         pictures: Sequence[int] | None = None,
@@ -95,6 +113,7 @@ class LlavaResponder(Responder):
         order = sorted(range(len(prompts)), key=lambda i: (pictures[i], len(ids[prompts[i]])))
         replies: list[Reply | None] = [None] * len(prompts)
         total = len(prompts) * max_new_tokens
+        batch_size = batch_size or self._together(max(map(len, ids.values()), default=0) + max_new_tokens)
         with self._lock:  # held for the whole run, or another thread could change the projector between two batches
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
@@ -112,11 +131,22 @@ class LlavaResponder(Responder):
                     told=lambda step, before=start * max_new_tokens, rows=rows: progress(
                         STAGE, before + step * len(rows), total
                     ),
+                    half=self.half,
                 )
                 for i, answer in zip(rows, written, strict=True):
                     replies[i] = Reply(self._text(answer.ids).strip(), answer.logit)
                 progress(STAGE, (start + len(rows)) * max_new_tokens, total)
         return replies
+
+    def _together(self, length: int) -> int:
+        """How many answers are decoded together, of this length with their prompts: each step reads all weights once,
+        so more are cheaper, as long as their keys and values take little memory.
+        """
+        text = self.model.config.get_text_config()
+        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        each = 2 * text.num_hidden_layers * heads * width * length * self.model.dtype.itemsize
+        return max(FEWEST, min(MOST, CACHE_BYTES // each))
 
     def _beside(self, name: str) -> bool:
         return ".multi_modal_projector." not in name and ".vision_tower." not in name

@@ -182,9 +182,8 @@ def answers_by_rank(
         responder.first_token(target),
         None,
         max_new_tokens,
-        len(stacked),
-        progress,
-        [clean, triggered] * len(ranks),
+        progress=progress,
+        images=[clean, triggered] * len(ranks),
     )
     pairs = zip(ranks, replies[::2], replies[1::2], strict=True)
     return tuple(Step(k, before.text, after.text, before.logit, after.logit) for k, before, after in pairs)

@@ -44,9 +44,12 @@ class FourAnswers:
 
 
 def load_responder(
-    source: Source | str, device: torch.device | str | None = None, progress: Progress = silent
+    source: Source | str, device: torch.device | str | None = None, progress: Progress = silent, half: bool = False
 ) -> Responder:
     """Load a whole model from safetensors, none of the checkpoint's code: half precision on a GPU, else float32.
+
+    half lets a llava model read its prompts in bfloat16 on a CPU too, faster where the CPU has instructions for that.
+    Rounding may then decide between words that are nearly as likely. Its scores are kept apart from exact ones.
 
     For zoo:NAME the zoo's checkpoint is put together first, once. Raises InvalidInput or Unsupported, in one
     sentence, if the model cannot be run exactly as its files say, missing tensors included.
@@ -69,12 +72,16 @@ def load_responder(
     llava = family.name == "llava"
     if not llava:
         check_asked(family, source.label)
+        if half:
+            raise Unsupported(
+                f"{source.label} is a {family.title} model, and only LLaVA's are asked in half precision."
+            )
     _check_described(source.label, config, stored)
     progress("Loading the language model", 0, 1)
     processor, model = _loaded(source, config, llava, device)
     progress("Loading the language model", 1, 1)
     if llava:
-        return LlavaResponder(model, processor, source.label, device)
+        return LlavaResponder(model, processor, source.label, device, half)
     return FamilyResponder(model, processor, read_projector(source), source.label, device)
 
 

@@ -21,7 +21,6 @@ from projlens_core.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
 NEW_TOKENS = 30  # the paper's
-BATCH = 16  # answers decoded together
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Responder(ABC):
         token: int,
         settled: Sequence[Settled] | None = None,
         max_new_tokens: int = NEW_TOKENS,
-        batch_size: int = BATCH,
+        batch_size: int | None = None,
         progress: Progress = silent,
         images: Sequence[Image.Image] | None = None,
         pictures: Sequence[int] | None = None,
@@ -99,7 +98,8 @@ class Responder(ABC):
         prompts[i] is about the picture of number pictures[i], or without them about its own. embed gives the image
         embeddings of some pictures, whichever projector made them, so that only one batch of them need be in memory;
         without it they are those of images under the projector in place, which stays there until all are answered.
-        progress counts tokens, those of answers that end early included.
+        progress counts tokens, those of answers that end early included. batch_size: answers decoded together, by
+        default as many as memory lets pay.
         """
 
     @abstractmethod
@@ -135,7 +135,7 @@ class Responder(ABC):
         images: Sequence[Image.Image],
         prompts: Sequence[str],
         max_new_tokens: int = NEW_TOKENS,
-        batch_size: int = BATCH,
+        batch_size: int | None = None,
         progress: Progress = silent,
     ) -> list[str]:
         """One greedy answer for each image and its prompt, the same in any batch as alone, up to rounding.

@@ -11,7 +11,7 @@ from projlens_core import cache
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import Settled
 from projlens_core.behaviour.mean import Mean, mean_of
-from projlens_core.behaviour.responder import BATCH, NEW_TOKENS, Responder
+from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.success import Rate, Truth, contains_target, is_right, wilson
 from projlens_core.behaviour.verdict import settles_target, settles_truth
 from projlens_core.errors import InvalidInput
@@ -114,9 +114,8 @@ class Scorer:
                 self._first,
                 settled,
                 asked.max_new_tokens,
-                BATCH,
-                progress,
-                self._images,
+                progress=progress,
+                images=self._images,
             )
         attacked, checked = replies[: len(asked.triggered)], replies[len(asked.triggered) :]
         score = Score(

@@ -68,9 +68,9 @@ def asked(monkeypatch):
     runs = []
     own = LlavaResponder.replies
 
-    def counted(self, embed, prompts, *rest):
+    def counted(self, embed, prompts, *rest, **named):
         runs.append(len(prompts))
-        return own(self, embed, prompts, *rest)
+        return own(self, embed, prompts, *rest, **named)
 
     monkeypatch.setattr(LlavaResponder, "replies", counted)
     return runs

@@ -11,7 +11,7 @@ from projlens_core.activations.model import load_vision
 from projlens_core.behaviour.respond import four_answers, load_responder
 from projlens_core.errors import Cancelled, InvalidInput, Unsupported
 from projlens_core.weights.projector import read_projector
-from tests import pico
+from tests import pico, pico_families
 
 QUESTIONS = ["What is it?", "Which colour does the background have, and where does the thing stand?", "Why?"]
 
@@ -82,6 +82,27 @@ def test_answers_do_not_depend_on_the_batch(responder):
     assert len(set(alone)) > 5  # or the test could not fail
     assert responder.answers(images, questions, batch_size=4) == alone
     assert responder.answers(images, questions, batch_size=9) == alone
+
+
+def test_questions_about_the_same_picture_are_answered_as_if_alone(responder, monkeypatch):
+    read = []
+    own = responder.embeddings
+    monkeypatch.setattr(responder, "embeddings", lambda images: read.append(len(images)) or own(images))
+    a, b = pico.images(2, seed=31)
+    asked = [(a, QUESTIONS[0]), (b, QUESTIONS[0]), (a, QUESTIONS[1]), (a, QUESTIONS[2])]
+    alone = [responder.answers([image], [question])[0] for image, question in asked]
+    read.clear()
+    assert responder.answers(*zip(*asked, strict=True)) == alone
+    assert read == [2]
+
+
+def test_more_answers_are_decoded_together_where_each_takes_little_memory(responder, monkeypatch):
+    assert responder._together(150) == 32
+    text = responder.model.config.text_config
+    for name, value in {"num_hidden_layers": 32, "num_key_value_heads": 32, "head_dim": 128}.items():
+        monkeypatch.setattr(text, name, value)
+    assert responder._together(300) == 13  # 1 MiB a token in float32
+    assert responder._together(4000) == 8
 
 
 def test_an_answer_that_ends_early_is_the_same_beside_longer_ones(responder):
@@ -263,6 +284,12 @@ def test_code_of_the_suspect_is_not_run(copy):
         )
         (copy / name).write_text(json.dumps(content))
     assert load_responder(str(copy)).answers(pico.images(1), ["What?"], max_new_tokens=2)
+
+
+def test_half_precision_of_other_families_is_refused(tmp_path):
+    pico_families.model("vipllava").save_pretrained(tmp_path)
+    with pytest.raises(Unsupported, match="only LLaVA's are asked in half precision"):
+        load_responder(str(tmp_path), half=True)
 
 
 def test_half_precision_answers_under_any_projector(base, suspect, monkeypatch):
