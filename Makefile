@@ -3,20 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-REQUIREMENTS := requirements.txt requirements-dev.txt requirements-lm.txt constraints.txt
+LOCKS := requirements.lock requirements-dev.lock requirements-lm.txt requirements-cpu.lock requirements-cuda.lock
+LOCKED := $(BIN)/python -m pip install --no-deps --require-hashes
 
 .DEFAULT_GOAL := run
-.PHONY: setup run test test-all bench support lint zoo findings
+.PHONY: setup run test test-all bench support lint lock zoo findings
 
 setup: $(INSTALLED)
 
-# Renewed whenever a requirement changes; touched last, so that an interrupted installation is taken up again.
-$(INSTALLED): $(REQUIREMENTS)
+# Renewed whenever a lock changes; touched last, so that an interrupted installation is taken up again. PyTorch without
+# CUDA where an index has it (on Linux, PyTorch's own), else as the package index has it.
+$(INSTALLED): $(LOCKS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "ProjLens needs Python 3.11 or newer; name one with: make PYTHON=python3.11 setup" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -r requirements.txt -r requirements-dev.txt
-	$(BIN)/python -m pip install --no-deps -r requirements-lm.txt
+	$(LOCKED) -r requirements.lock -r requirements-dev.lock -r requirements-lm.txt
+	$(LOCKED) -r requirements-cpu.lock || $(LOCKED) -r requirements-cuda.lock
 	touch $@
 
 run: setup
@@ -38,6 +40,19 @@ support: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The locks, from requirements.txt and requirements-dev.txt; what is locked already stays unless that asks for other.
+# Needs uv. The other two are kept by hand: requirements-cpu.lock (PyTorch's own index) and requirements-lm.txt.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock"
+lock:
+	cat requirements.lock requirements-cuda.lock > requirements.all
+	$(COMPILE) requirements.txt -o requirements.all > /dev/null
+	awk '/^#/ { print > "requirements.lock"; print > "requirements-cuda.lock"; next } \
+		/^[a-z]/ { cuda = /^(cuda|nvidia|torch|triton)/ } \
+		{ print > (cuda ? "requirements-cuda.lock" : "requirements.lock") }' requirements.all
+	rm requirements.all
+	$(COMPILE) requirements-dev.txt -c requirements.lock -o requirements-dev.lock > /dev/null
 
 zoo: setup
 	$(BIN)/python -m projlens_core zoo build
