@@ -83,7 +83,8 @@ def test_a_model_on_the_hub_is_not_asked(hub):
 
 def test_a_model_that_lies_here_is_taken_before_one_on_the_hub(base, tmp_path):
     there, here = resolve(MODEL), resolve(str(base))
-    lone = resolve(str(pico.projector_file(base, tmp_path / "lone" / "p.safetensors")))
+    (tmp_path / "p.safetensors").touch()
+    lone = resolve(str(tmp_path / "p.safetensors"))
     file = resolve(f"{MODEL}:mm_projector.bin")
     assert described([there, here]) == here
     assert described([lone, there]) == there
