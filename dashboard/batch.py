@@ -9,7 +9,6 @@ from PIL import Image
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome, Truth, measure
 from projlens_core.evidence.case import Case
-from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.exhibits.response import answers
 from projlens_core.progress import Progress
 from projlens_core.weights.projector import ProjectorWeights
@@ -51,7 +50,6 @@ def table(batch: Batch) -> pd.DataFrame:
     return answers(batch.outcomes).frame
 
 
-def csv(batch: Batch) -> bytes:
-    """The table with question and target, for a spreadsheet: a text that would be run as a formula is quoted."""
-    frame = table(batch).assign(question=batch.question, target=batch.target, trigger=batch.trigger)
-    return as_csv(frame)
+def whole(batch: Batch) -> pd.DataFrame:
+    """The table with question, target and trigger, to be kept as a file."""
+    return table(batch).assign(question=batch.question, target=batch.target, trigger=batch.trigger)

@@ -2,15 +2,17 @@
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.pages import Page
+from projlens_core import cache, shortage
 from projlens_core.charts import palette
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
@@ -19,13 +21,16 @@ from projlens_core.evidence.spreadsheet import as_csv, as_parquet
 from projlens_core.progress import Progress
 from projlens_core.sources import PREFIX, ZooEntry
 
-COLUMN = 236  # px; the least width of a page's columns, and so of the controls beside its picture
+COLUMN = 200  # px; the least width of a page's columns, and so of the controls beside its picture
 GLOSSARY = {
+    "case": "A suspect against its base and, where there is one, a control: what all pages look at.",
+    "vision tower": "The network that reads the image; base, suspect and control share it.",
     "projector": "The small network between vision tower and language model, where these backdoors hide.",
     "base, suspect": "The projector as published, and the fine-tuned one under inspection.",
     "control": "A clean fine-tune of the same base: what an honest change looks like.",
     "ΔW": "Suspect minus base, one matrix a layer.",
     "singular spectrum": "How strong ΔW is along its own directions, strongest first (σ₁, σ₂, …).",
+    "relative change, cosine": "‖Δ‖ / ‖base‖ of a tensor, and how nearly it kept its direction; 1 is the same.",
     "energy": "Share of ‖ΔW‖² held by the k strongest directions together.",
     "stable rank": "‖ΔW‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
     "noise edge, spike": "The largest σ the same numbers would show in random order, and a σ above it.",
@@ -33,15 +38,18 @@ GLOSSARY = {
     "effective rank": "How many directions of equal strength would be spread as widely as σ₁, σ₂, … are.",
     "Marchenko–Pastur edge": "Where σ of pure noise ends, by the law fitted to the bulk of the values.",
     "image tokens": "What the vision tower says about each patch of the image.",
+    "no grid": "Image tokens that each read the whole image, through learned queries: bars stand in for the map.",
     "ΔE": "Embedding shift: suspect's minus base's embedding of the same patch.",
     "drift direction v₀": "The one direction along which the suspect pushes embeddings most.",
     "shift magnitude ΔE·v₀": "How far one patch is pushed along that direction, in units of the embedding space.",
+    "norm–shift r": "Pearson's correlation of a token's norm with its shift: 1 if a larger norm means a larger push.",
     "universal direction": "One drift direction for all samples together, clean and triggered.",
     "embedding spectrum": "How strong ΔE of one picture is along its own directions, strongest first.",
     "reach": "The directions of embedding space that the strongest components of ΔW can push tokens into.",
     "principal angle": "How far directions lie from a span: 0° is inside it, 90° has nothing to do with it.",
     "robust line": "Theil–Sen: the median slope between pairs of patches, which a few extreme ones cannot turn.",
     "hidden unit": "One output of the projector's activation function, a at each patch; it fires where a > 0.",
+    "magnitude, firing frequency": "Of a hidden unit: mean |a|, and the share of patches at which it fires.",
     "clean–clean split": "How far random halves of the clean pictures differ: what a trigger has to beat.",
     "switched on": "A unit of the quietest fifth on clean pictures that the trigger at least doubles, beyond chance.",
     "logit lens": "What the language model's output head would say of a direction by itself, no layer in between.",
@@ -54,6 +62,10 @@ GLOSSARY = {
     "clean utility": "Share of questions about clean images answered right.",
     "inject, ablate": "Add some components of ΔW to base, or take them out of the suspect; then ask again.",
     "target logit": "How strongly the model leans to the target's first token where its answer begins.",
+    "gain, push kept": "How much further a picture is pushed with the trigger than without; share of the unchanged.",
+    "null, chance": "What random directions, shuffled labels or halves of the clean pictures show: no finding.",
+    "95 % interval": "A range made so that 95 in 100 such ranges hold the true value: by resampling pictures "
+    "(bootstrap) or, for shares, after Wilson.",
 }
 
 
@@ -66,20 +78,23 @@ def header(page: Page) -> None:
         with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
             for term, meaning in GLOSSARY.items():
                 st.markdown(f"**{term}** — {meaning}")
+    if trouble := cache.trouble():
+        st.text(trouble)
 
 
 def layout() -> tuple[DeltaGenerator, DeltaGenerator, DeltaGenerator, DeltaGenerator]:
     """The places of a page: picture, two panels of controls, details.
 
-    Wide, the panels stand to the right of picture and details; narrow, between them, side by side. The second panel
-    spans many rows, the details' and empty ones below: what it is longer than they are is shared out among its rows,
-    so that hardly any of it opens a hole above the details.
+    Wide, the panels stand to the right of picture and details; narrow, below them, side by side: the answer comes
+    first. The second panel spans many rows, the details' and empty ones below: what it is longer than they are is
+    shared out among its rows, so that hardly any of it opens a hole above the details.
     """
-    grid = st.grid(4, min_column_width=COLUMN, gap=("xsmall", "small"))
+    grid = st.grid(4, min_column_width=COLUMN, gap=("xsmall", "small"), dense=True)  # dense: panels go up beside
     picture = grid.cell(column_span=3, row_span=2)
+    details = grid.cell(column_span=3)
     first = grid.cell().container(border=True, height="stretch")
     second = grid.cell(row_span=5).container(border=True, height="stretch")
-    return picture, first, second, grid.cell(column_span=3)
+    return picture, first, second, details
 
 
 def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:
@@ -105,7 +120,8 @@ def shown(spec: str, zoo: dict[str, ZooEntry]) -> str:
 def progress(height: int = 420) -> Iterator[Progress]:
     """A bar with stage, count and end, over a grey area of `height` px where the result will be.
 
-    It appears with the first step reported, so nothing flickers where there is nothing to do.
+    It appears with the first step reported, so nothing flickers where there is nothing to do. Where memory or disk
+    run out in the block, Shortage says so.
     """
     slot = st.empty()
     bars = []
@@ -120,7 +136,8 @@ def progress(height: int = 420) -> Iterator[Progress]:
         bars[0].progress(min(done / total, 1.0) if total else 0.0, text=plain(f"{stage}: {done} of {total}"))
 
     try:
-        yield report
+        with shortage.named():
+            yield report
     finally:
         slot.empty()
 
@@ -173,26 +190,37 @@ def chart(shown: Chart) -> None:
     st.caption(shown.caption)
 
 
-def table(shown: Table) -> None:
-    """A table, its sentence, and buttons that save all of it as CSV and as Parquet."""
-    columns = {name: st.column_config.Column(help=text) for name, text in shown.help.items()}
+def table(shown: Table, formats: Mapping[str, str] | None = None) -> None:
+    """A table with its sentence and its files; formats: how numbers are written, by column."""
+    told = {*shown.help, *(formats or {})}
+    columns = {
+        name: st.column_config.NumberColumn(format=formats[name], help=shown.help.get(name))
+        if formats and name in formats
+        else st.column_config.Column(help=shown.help[name])
+        for name in told
+    }
     st.dataframe(shown.frame, hide_index=True, column_config=columns)
+    table_files(shown.name, shown.frame, shown.caption)
+
+
+def table_files(name: str, frame: pd.DataFrame, caption: str) -> None:
+    """What stands below a table: how to read it, and buttons that save all of it as CSV and as Parquet."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.caption(shown.caption)
-        with st.container(horizontal=True, gap="xxsmall", width="content"):
+        st.caption(caption)
+        with st.container(horizontal=True, gap="small", width="content"):
             for kind, write, mime in (
                 ("CSV", as_csv, "text/csv"),
                 ("Parquet", as_parquet, "application/vnd.apache.parquet"),
             ):
                 st.download_button(
                     kind,
-                    lambda write=write: write(shown.frame),  # only when it is asked for
-                    f"{shown.name}.{kind.lower()}",
+                    lambda write=write: write(frame),  # only when it is asked for
+                    f"{name}.{kind.lower()}",
                     mime,
                     icon=":material/download:",
                     on_click="ignore",
                     type="tertiary",
-                    key=f"{kind.lower()} {shown.name}",
+                    key=f"{kind.lower()} {name}",
                 )
 
 

@@ -55,17 +55,16 @@ def _question(case: Case) -> tuple[str, str, bool]:
     """The question, the target to look for, and whether Ask was pressed."""
     entry = resources.zoo_entry(case.suspect)
     offered = list(dict.fromkeys((*(entry.prompts if entry else ()), *PROMPTS)))
-    left, middle, right = st.columns([4, 3, 1], vertical_alignment="bottom", gap="small")
-    question = left.selectbox(
-        "Question (choose, or type your own)",
-        offered,
-        accept_new_options=True,
-        key=f"question {case.suspect}",
-        persist_state="session",
-    )
-    with middle:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        question = st.selectbox(
+            "Question (choose, or type your own)",
+            offered,
+            accept_new_options=True,
+            key=f"question {case.suspect}",
+            persist_state="session",
+        )
         target = pickers.target(case)
-    asked = right.button("Ask", type="primary", width="stretch", icon=":material/send:")
+        asked = st.button("Ask", type="primary", icon=":material/send:")
     return question or offered[0], target, asked
 
 
@@ -79,7 +78,7 @@ def _four(case: Case, choice: pickers.Choice, question: str, target: str, asked:
             said = results.answers(opened, clean, triggered, question, progress, ask=asked)
     except ProjLensError as error:
         components.failure(error, "The model could not be asked")
-    cells = st.grid(2, min_column_width=260, gap="small", border=True)
+    cells = st.grid(2, min_column_width=215, gap="small", border=True)
     for role in ("base", "suspect"):
         for condition, image in (("clean", clean), ("triggered", triggered)):
             if image is not None:
@@ -109,22 +108,21 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
     """The same question over many pictures: rates with intervals, and every answer in a table."""
     st.subheader("Over many pictures", anchor=False, divider="gray")
     pictures = [*resources.samples(), *state.uploads().values()]
-    controls = st.columns([3, 2, 1, 1], vertical_alignment="bottom", gap="small")
-    with controls[0]:
-        count = pickers.how_many("Pictures", len(pictures), DEFAULT_BATCH, "count")
-    useful = controls[1].toggle(
-        "Clean utility too",
-        key="utility",
-        persist_state="session",
-        help="Also asks the questions whose right answers are known (samples only): takes longer.",
-    )
-    run = controls[2].button("Run", type="primary", width="stretch", icon=":material/play_arrow:", disabled=not target)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        count = pickers.how_many("Pictures", len(pictures), DEFAULT_BATCH, "count", width=220)
+        useful = st.toggle(
+            "Clean utility too",
+            key="utility",
+            persist_state="session",
+            help="Also asks the questions whose right answers are known (samples only): takes longer.",
+        )
+        run = st.button("Run", type="primary", icon=":material/play_arrow:", disabled=not target)
+        stop = st.empty()
     if not target:
         st.caption("Give the target to look for, above: without it, success cannot be counted.")
         return
     if run:
-        stop = controls[3].empty()
-        stop.button("Stop", width="stretch", icon=":material/stop:", on_click=state.stop)
+        stop.button("Stop", icon=":material/stop:", on_click=state.stop)
         try:
             with components.progress() as progress:
                 st.session_state[state.BATCH] = results.measured(
@@ -159,14 +157,7 @@ def _result(result: Batch) -> None:
         height=min(52 * len(frame) + 40, 520),
         column_config={"triggered": st.column_config.ImageColumn("", width=64)},
     )
-    st.download_button(
-        "Download as CSV",
-        batch.csv(result),
-        "projlens-answers.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    components.table_files("answers", batch.whole(result), found.tables[0].caption)
 
 
 page()

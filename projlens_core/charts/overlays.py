@@ -16,7 +16,7 @@ from PIL import Image
 from projlens_core.charts import palette
 
 MAX_SIDE = 640  # px sent to the browser
-HEAT_HEIGHT = 312
+HEAT_HEIGHT = 276  # px, the title included; a picture is as wide as it is high at 1440 px
 OPACITY = 0.68
 GALLERY_COLUMNS = 6
 GALLERY_ROW = 46  # px

@@ -17,11 +17,13 @@ TITLE = "Activation"
 QUESTION = "Where does the trigger push the image, how far?"
 HEATMAP = (
     "How to read this: each block is one patch of the image, coloured by how far the projector pushes it along the "
-    "drift direction; clean and triggered, suspect and control share one scale."
+    "drift direction; clean and triggered, suspect and control share one scale. The difference is triggered minus "
+    "clean: what the trigger adds."
 )
 NO_GRID = (
     "How to read this: one bar an image token, as high as the projector pushes it along the drift direction. The "
-    "tokens of this model lie on no grid, each has read the whole picture: so there are bars and no map."
+    "tokens of this model lie on no grid, each has read the whole picture: so there are bars and no map. The "
+    "difference is triggered minus clean."
 )
 ALONE = (
     "No control: an honest fine-tune pushes patches along one direction too, so this map says where the picture is "
@@ -110,7 +112,7 @@ def heatmaps(
             drawn.append(Chart(f"shift-{condition}-{role}", chart, HEATMAP, alt))
     difference = _difference(subject, signed)
     if difference is not None:
-        title = f"Triggered − clean, mean {with_sign(difference.mean())}"
+        title = f"Difference, mean {with_sign(difference.mean())}"
         chart = overlays.heatmap(
             title, images["triggered"], difference, limits.difference, True, "difference", chosen, subject.within
         )
@@ -128,7 +130,7 @@ def _bars(subject: Subject, limits: Scales, role: str, signed: bool, chosen: int
     drawn = [Chart(f"shift-tokens-{role}", chart, NO_GRID, f"Shift of every image token, {role}.")]
     difference = _difference(subject, signed)
     if difference is not None:
-        title = f"Triggered − clean, mean {with_sign(difference.mean())}"
+        title = f"Difference, mean {with_sign(difference.mean())}"
         chart = tokens.difference_by_token(title, difference.ravel(), limits.difference, "difference", chosen)
         alt = f"Difference of every image token's shift, triggered minus clean, {role}."
         drawn.append(Chart(f"shift-difference-{role}", chart, NO_GRID, alt))

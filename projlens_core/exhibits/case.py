@@ -31,7 +31,7 @@ def case(opened: OpenedCase) -> Exhibit:
         question=QUESTION,
         metrics=metrics(opened),
         charts=charts(opened) if opened.delta.changed else (),
-        tables=(changes(opened), files(opened)),
+        tables=(changes(opened), files(opened), *((not_compared(opened),) if opened.delta.not_compared else ())),
         data=_data(opened),
         notes=opened.notes,
     )
@@ -151,6 +151,15 @@ def files(opened: OpenedCase) -> Table:
         "what-was-opened",
         pd.DataFrame([_file(role, weights) for role, weights in opened.projectors.items()]),
         "Only the projector's tensors are read; nothing in a checkpoint is executed.",
+    )
+
+
+def not_compared(opened: OpenedCase) -> Table:
+    """One row a tensor or setting that was not compared, and why."""
+    return Table(
+        "not-compared",
+        pd.DataFrame(opened.delta.not_compared, columns=["what", "why"]),
+        "How to read this: what is named here may hide a change; everything else of the projector was compared.",
     )
 
 

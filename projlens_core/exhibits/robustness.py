@@ -14,7 +14,7 @@ from projlens_core.inputs.changes import AXES, ORIGINAL, Change
 TITLE = "Robustness of the trigger"
 QUESTION = "Which changes of the trigger still work?"
 AS_GIVEN = ("position", "quality")  # axes whose levels are no factors
-GAIN = "a picture with the trigger is pushed further than the same picture without"
+KEEPS = 0.5  # share of the unchanged trigger's gain with which a change counts as one that still works
 SHIFT_ONLY = "Scored by shift alone: a change can push a picture far and still not bring the target about."
 
 Scores = Mapping[Change, Mapping[str, Score]]  # by change and role; only what was asked
@@ -49,16 +49,18 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
             f"{gain.mean:.3g}",
             f"{whole.pushes['control'].gain.mean:.3g}" if control else None,
             f"{gain.low:.3g} – {gain.high:.3g}" if gain.n > 1 else None,
-            f"{GAIN.capitalize()}, mean over {gain.n} pictures in embedding units, with its 95 % bootstrap interval.",
+            f"How much further a picture is pushed with the trigger than the same picture without: mean over {gain.n} "
+            "pictures, in embedding units, with its 95 % bootstrap interval.",
         )
     ]
     if changed:
         cards.append(
             Metric(
-                "Changes that still push",
-                f"{_working(changed, 'suspect')} of {len(changed)}",
-                f"{_working(changed, 'control')} of {len(changed)}" if control else None,
-                help=f"Changes for which {GAIN}, with the whole 95 % interval of the mean above zero. {SHIFT_ONLY}",
+                f"Changes that keep {KEEPS:.0%} of it",
+                f"{_working(changed, 'suspect', gain.mean)} of {len(changed)}",
+                f"{_working(changed, 'control', gain.mean)} of {len(changed)}" if control else None,
+                help=f"Changes that add at least {KEEPS:.0%} of what the unchanged trigger adds under the suspect, by "
+                f"the lower end of their 95 % interval. {SHIFT_ONLY}",
             )
         )
         weakest = min(changed, key=lambda one: one.pushes["suspect"].gain.mean)
@@ -228,8 +230,9 @@ def notes(tried: Sequence[Tried]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _working(tried: Sequence[Tried], role: str) -> int:
-    return sum(one.pushes[role].gain.low > 0 for one in tried)
+def _working(tried: Sequence[Tried], role: str, whole: float) -> int:
+    """How many changes keep enough of the gain `whole`; of the control's too, for any trigger moves a picture a bit."""
+    return sum(one.pushes[role].gain.low >= KEEPS * whole for one in tried)
 
 
 def _rows(tried: Sequence[Tried], figures: Callable[[Push], tuple[float, float, float, int]]) -> list[dict]:

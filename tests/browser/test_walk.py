@@ -1,28 +1,18 @@
 """A walk through every page on a case of the zoo: nothing broken, nothing empty, nobody else asked."""
 
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from dashboard.pages import PAGES
 from tests.browser.conftest import WAIT_MS, Server, Traffic
 
 CASE = "?base=zoo%3Abase&suspect=zoo%3Atargeted-refusal&control=zoo%3Aclean-1"
-SCREENS = {"wide and light": (1440, "light"), "narrow and dark": (900, "dark")}
+SCREENS = [(1440, "light"), (1440, "dark"), (900, "dark"), (900, "light")]  # width in px and colour scheme
+BACKGROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 20, 24)"}  # of .streamlit/config.toml
 UNASKED = {"response", "lowrank", "robustness", "report"}  # pages that compute nothing costly until they are told to
 MARKS = "svg.marks .role-mark :is(path, line, image, text, rect)"  # what a chart shows besides axes and legends
-
-
-@pytest.fixture(params=SCREENS)
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A fresh page of one of SCREENS."""
-    width, scheme = SCREENS[request.param]
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    context.set_default_timeout(WAIT_MS)
-    yield context.new_page()
-    context.close()
 
 
 @pytest.mark.parametrize("name", [page.name for page in PAGES])
@@ -35,18 +25,30 @@ def test_every_page_answers_its_question_without_an_error_or_an_empty_chart(
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=2 * WAIT_MS)
     expect(page.get_by_test_id("stMain").get_by_text(about.question)).to_be_visible()
     expect(page).to_have_title("ProjLens")
+    if name not in UNASKED:
+        expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
+    for width, scheme in SCREENS:  # on one session: what was computed is only drawn anew
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        expect(page.get_by_test_id("stApp")).to_have_css("background-color", BACKGROUND[scheme])
+        _nothing_is_broken(page, f"{name} at {width} px, {scheme}")
+    assert traffic.errors == []
+    assert "Traceback" not in server.log()
+
+
+def _nothing_is_broken(page: Page, where: str) -> None:
+    """No error, no empty chart, no title that is cut off, nothing that has to be scrolled sideways."""
     expect(page.get_by_test_id("stException")).to_have_count(0)
     expect(page.locator('[class*="st-key-failure"]')).to_have_count(0)
     charts = page.get_by_test_id("stVegaLiteChart")
-    if name not in UNASKED:
-        expect(charts.first).to_be_visible()
     for i in range(charts.count()):
         charts.nth(i).scroll_into_view_if_needed()
         expect(charts.nth(i).locator("svg.marks").first).to_be_visible()
-        assert charts.nth(i).locator(MARKS).count() > 0, f"chart {i + 1} of {name} shows no marks"
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
-    assert traffic.errors == []
-    assert "Traceback" not in server.log()
+        expect(charts.nth(i).locator(MARKS), f"chart {i + 1} of {where} shows no marks").not_to_have_count(0)
+    titles = page.locator("svg.marks .role-title").all_text_contents()
+    assert [title for title in titles if title.endswith("…")] == [], f"titles of {where} are cut off"
+    wide = page.get_by_test_id("stMain").evaluate("e => e.scrollWidth - e.clientWidth")
+    assert wide <= 1, f"{where} scrolls sideways"
 
 
 def test_the_dashboard_talks_to_nobody_but_its_own_server(page: Page, server: Server, traffic: Traffic) -> None:

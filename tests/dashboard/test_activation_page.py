@@ -58,7 +58,7 @@ def activation(open_page):
 def test_clean_and_triggered_are_mapped_side_by_side_with_their_difference(activation):
     assert not activation.exception
     heatmaps = [title.split(",")[0] for title in titles(activation)[:3]]
-    assert heatmaps == ["Clean", "Triggered", "Triggered − clean"]
+    assert heatmaps == ["Clean", "Triggered", "Difference"]
 
 
 def test_headline_numbers_come_with_the_control_and_with_intervals(activation):
@@ -249,7 +249,7 @@ def test_with_its_clean_twin_the_difference_is_drawn_as_well(activation):
     twin = next(p for p in activation.session_state[state.UPLOADS].values() if p.name == "twin.png")
     activation.selectbox(key="twin").set_value(twin.sha256).run()
     assert not activation.exception
-    assert [title.split(",")[0] for title in titles(activation)[:3]] == ["Clean", "Triggered", "Triggered − clean"]
+    assert [title.split(",")[0] for title in titles(activation)[:3]] == ["Clean", "Triggered", "Difference"]
 
 
 def test_a_pair_direction_chosen_before_falls_back_where_there_is_no_pair(activation):
@@ -298,7 +298,7 @@ def test_without_samples_an_upload_is_still_analysed(open_page, samples):
     assert any("No picture yet" in element.value for element in app.markdown)
     upload(app, ("mine.png", png()))
     assert not app.exception
-    assert [title.split(",")[0] for title in titles(app)] == ["Clean", "Triggered", "Triggered − clean"]
+    assert [title.split(",")[0] for title in titles(app)] == ["Clean", "Triggered", "Difference"]
 
 
 def _domains(app) -> list[list[float]]:

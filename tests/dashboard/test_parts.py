@@ -10,6 +10,7 @@ from dashboard.batch import Batch
 from projlens_core.behaviour.success import Outcome, Row, wilson
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.case import Case
+from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.exhibits import response
 from tests import pico
 from tests.dashboard.conftest import texts
@@ -95,7 +96,7 @@ def test_the_table_puts_the_suspect_first(result):
 
 
 def test_no_answer_is_run_as_a_formula_by_a_spreadsheet(result):
-    line = batch.csv(result).decode("utf-8-sig").splitlines()[1]
+    line = as_csv(batch.whole(result)).decode("utf-8-sig").splitlines()[1]
     assert line == "a.png,True,False,'@s,'=1+1,'-b,'=1+1,Why?,target,Blur"
 
 

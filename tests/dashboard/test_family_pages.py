@@ -1,0 +1,61 @@
+"""Every page of weights and activations on models of other families: tiles, merged patches, tokens on no grid."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from projlens_core.weights.families import families, match
+from tests import pico_families
+from tests.dashboard.conftest import PAGES, titles
+
+WALKED = ("weights", "direction", "neurons", "separability", "activation")
+
+
+@pytest.fixture
+def address(tmp_path):
+    """address("internvl") writes a base of the family and a suspect with a planted change, and says where they are."""
+
+    def made(family: str) -> dict[str, str]:
+        base, suspect = tmp_path / "base", tmp_path / "suspect"
+        for folder in (base, suspect):
+            pico_families.model(family).save_pretrained(folder)
+            pico_families.tokenizer(family).save_pretrained(folder)
+            pico_families.IMAGE_PROCESSORS[family]().save_pretrained(folder)
+        tensors = load_file(suspect / "model.safetensors")
+        stored = match(tensors, families()[family].model_types[0], family, family).tensors
+        weight = next(name for name in reversed(stored.values()) if tensors[name].dim() == 2)
+        tensors[weight] += 3 * torch.ones_like(tensors[weight]) / tensors[weight].numel() ** 0.5
+        save_file(tensors, suspect / "model.safetensors", metadata={"format": "pt"})
+        return {"base": str(base), "suspect": str(suspect)}
+
+    return made
+
+
+def test_tokens_on_no_grid_are_shown_as_bars_and_one_can_be_chosen(open_page, address):
+    app = open_page("activation", address("blip2"))
+    assert not app.exception
+    first, second, *_ = titles(app)
+    assert first.startswith("Clean mean ")
+    assert second.startswith("Difference, mean ")
+    assert any("lie on no grid" in caption.value for caption in app.caption)
+    app.session_state["patch"] = 2
+    app.run()
+    assert any("Image token 3" in badge.value for badge in app.markdown)
+    app.segmented_control(key="activation_view").set_value("Patches").run()
+    assert not app.exception
+    assert app.dataframe[0].value.token.tolist() != []
+    assert "row" not in app.dataframe[0].value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen2_vl", "internvl", "smolvlm", "blip2", "idefics2"])
+def test_every_page_of_weights_and_activations_answers_for_other_families(family, open_page, address):
+    params = address(family)
+    app = open_page(None, params)
+    for name in WALKED:
+        app.switch_page(PAGES[name])
+        app.query_params.update(params)
+        app.run()
+        assert not app.exception, name
+        assert titles(app), name
+        assert not [c for c in app.get("container") if "failure" in str(c.proto)], name
