@@ -86,7 +86,11 @@ def _pictures(case: Case) -> tuple[SetChoice, int, str, str] | None:
 
 def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chosen: list[str]) -> Record | None:
     """The report of this session about this case, made anew when asked for."""
-    wanted = reports.asked(case, *choice) if choice else Subject(case)
+    try:
+        wanted = reports.asked(case, *choice) if choice else Subject(case)
+    except ProjLensError as error:
+        components.failure(error, "This case cannot be opened")
+        return None
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=not chosen)
         st.caption(

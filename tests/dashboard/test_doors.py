@@ -72,8 +72,9 @@ def test_only_a_loopback_address_counts_as_one_s_own_machine(address, own):
 def test_a_link_to_a_case_on_a_server_that_others_reach_opens_no_path_on_any_page(page, open_page, reachable):
     app = open_page(page)
     assert not app.exception
-    assert f"starting it with {ROOTS}=FOLDER" in texts(app)
     assert not titles(app)
+    if page != "lowrank":  # which asks for a target before it opens anything
+        assert f"starting it with {ROOTS}=FOLDER" in texts(app)
 
 
 def test_on_one_s_own_machine_paths_are_opened(open_page):
@@ -107,7 +108,7 @@ def test_an_upload_is_opened_where_no_path_is(open_page, models, tmp_path, reach
         role: pico.projector_file(folder, tmp_path / role / "projector.safetensors").read_bytes()
         for role, folder in (("base", models.base), ("suspect", models.suspect))
     }
-    app = open_page()
+    app = open_page(params={})
     for role, content in data.items():
         app.file_uploader(key=f"upload-{role}").set_value([("projector.safetensors", content, "")])
     app.button[0].click().run()
