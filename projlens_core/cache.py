@@ -20,8 +20,10 @@ from projlens_core.paths import cache_dir
 
 SIZE_LIMIT = 4 * 2**30  # bytes of one cache; beyond it, what was stored longest ago goes first
 _DIGEST = hashlib.sha256().digest_size
-_UNUSABLE = (sqlite3.Error, diskcache.Timeout, OSError)  # full, read-only, locked for a minute
-_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)  # the last one: without its tables
+_MISREAD = (ValueError, TypeError, LookupError, AttributeError, AssertionError)  # what damaged tables end in
+_UNUSABLE = (sqlite3.Error, diskcache.Timeout, OSError, *_MISREAD)  # full, read-only, locked for a minute
+# ERROR: without its tables. CONSTRAINT: a key that the index does not find, and is there.
+_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT)
 _open: dict[Path, diskcache.Cache] = {}
 _opening = threading.Lock()
 T = TypeVar("T")
@@ -90,8 +92,9 @@ def _used(name: str, use: Callable[[diskcache.Cache], T]) -> T:
     """What `use` makes of the cache; a damaged one is begun anew first, as what it held can be computed."""
     try:
         return use(_cache(name))
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", None) not in _DAMAGED:
+    except (sqlite3.DatabaseError, *_MISREAD) as error:
+        code = getattr(error, "sqlite_errorcode", None)  # None for a text that is not UTF-8
+        if (code is not None and code & 0xFF not in _DAMAGED) or isinstance(error, sqlite3.ProgrammingError):
             raise
         _remove(name)
         return use(_cache(name))
@@ -101,7 +104,8 @@ def _cache(name: str) -> diskcache.Cache:
     folder = cache_dir() / name
     with _opening:
         if folder not in _open:
-            _open[folder] = diskcache.Cache(folder, disk=_BytesOnly, size_limit=SIZE_LIMIT)
+            # no memory map: a file that is cut under one would end the process
+            _open[folder] = diskcache.Cache(folder, disk=_BytesOnly, size_limit=SIZE_LIMIT, sqlite_mmap_size=0)
         return _open[folder]
 
 

@@ -23,7 +23,7 @@ _NO_CARD = (
 _NO_SPACE_LEFT = (
     "There is too little space on the disk for this; free some, or set $PROJLENS_CACHE to a folder on another disk."
 )
-_WORKER_ENDED = (
+WORKER_ENDED = (
     "A process that prepares pictures was ended from outside, as happens where memory runs out; close other programs "
     "and give the same command again: it goes on from what was kept."
 )
@@ -50,7 +50,7 @@ def _sentence(error: BaseException) -> str | None:
         return _sentence_of_memory(error.__cause__)
     if _number(error) in _DISK or any(sign in _said(error) for sign in _NO_DISK):
         return _NO_SPACE_LEFT
-    return _WORKER_ENDED if _said(error).startswith(_ENDED) else _sentence_of_memory(error)
+    return WORKER_ENDED if _said(error).startswith(_ENDED) else _sentence_of_memory(error)
 
 
 def _sentence_of_memory(error: BaseException | None) -> str | None:

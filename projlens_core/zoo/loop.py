@@ -1,7 +1,7 @@
 """One training loop for all that the zoo trains: seeded, resumable, with progress."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from projlens_core.errors import Shortage
 from projlens_core.progress import Progress, silent
+from projlens_core.shortage import WORKER_ENDED
 
 SAVE_INTERVAL = 60.0  # seconds
 STATE = "state.pt"
@@ -57,7 +59,7 @@ def fit(
         rest, plan.batch, num_workers=workers, collate_fn=collate, prefetch_factor=4 if workers else None
     )
     saved_at = time.monotonic()
-    for step, batch in enumerate(batches, start):
+    for step, batch in enumerate(_drawn(batches), start):
         progress(stage, step, plan.steps)
         optimiser.zero_grad(set_to_none=True)
         loss(batch).backward()
@@ -68,6 +70,14 @@ def fit(
             _save(folder, parts, step + 1)
             saved_at = time.monotonic()
     progress(stage, plan.steps, plan.steps)
+
+
+def _drawn(batches: DataLoader) -> Iterator[Any]:
+    """The batches; Shortage where a worker was killed and its connection is what is noticed first."""
+    try:
+        yield from batches
+    except (ConnectionError, EOFError) as error:
+        raise Shortage(WORKER_ENDED) from error
 
 
 def _restore(folder: Path, parts: dict[str, Any]) -> int:

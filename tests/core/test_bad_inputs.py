@@ -1,25 +1,20 @@
 """Bad input through the command line's own door: one sentence and an exit code each, never a traceback.
 
-One table; a case is a name, the arguments it leads to, and the exit code. Uploads in the browser pass the same
-functions and are tried in tests/dashboard and tests/browser.
+One table; a case is a name, the arguments it leads to, and the exit code. tests/dashboard/test_bad_inputs.py gives the
+same files, names and bundles to the pages.
 """
 
 import json
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from projlens_core import cli
-from tests import pico
+from tests import bad_files, pico
 
 FAILED, WRONG_USE = 1, 2
 
@@ -62,7 +57,7 @@ class Place:
         spec = self.file("spec.json", json.dumps({"kind": "solid", "px": 4}))
         return ["trigger", str(spec), str(image), str(self.folder / "out.png")]
 
-    def picture(self, content: bytes, name: str = "bad.png") -> list[str]:
+    def picture(self, name: str, content: bytes) -> list[str]:
         return self.stamped(self.file(name, content))
 
     def ask(self, prompt: str) -> list[str]:
@@ -70,32 +65,6 @@ class Place:
 
     def images(self, folder: Path) -> list[str]:
         return ["activations", "--base", str(self.base), "--suspect", str(self.suspect), "--images", str(folder)]
-
-
-def header(entries: object, data: bytes = b"", length: int | None = None) -> bytes:
-    """A safetensors file with this header; `length` is what it claims of the header's size."""
-    text = json.dumps(entries).encode() if not isinstance(entries, bytes) else entries
-    return struct.pack("<Q", len(text) if length is None else length) + text + data
-
-
-def entry(shape: list[int], offsets: list[int], dtype: str = "F32") -> dict:
-    return {"multi_modal_projector.linear_1.weight": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
-
-
-def png(width: int, height: int) -> bytes:
-    """The signature and header of a PNG that claims to be this large, and nothing else."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    about = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", about) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-
-
-def jpeg(share: float) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(buffer, "JPEG")
-    return buffer.getvalue()[: int(len(buffer.getvalue()) * share)]
 
 
 def linked_out(place: Place) -> list[str]:
@@ -149,27 +118,14 @@ def put(name: str, value: float) -> Callable[[dict[str, torch.Tensor]], None]:
 
 CASES: dict[str, tuple[Callable[[Place], list[str]], int]] = {
     # images
-    "a text named as a picture": (lambda p: p.picture(b"hello"), FAILED),
-    "an empty picture": (lambda p: p.picture(b""), FAILED),
-    "a picture of 30,000 by 30,000": (lambda p: p.picture(png(30_000, 30_000)), FAILED),
-    "a picture of no width": (lambda p: p.picture(png(0, 10)), FAILED),
-    "a picture of 2**31 by 1": (lambda p: p.picture(png(2**31 - 1, 1)), FAILED),
-    "half a PNG": (lambda p: p.picture(p.image.read_bytes()[: p.image.stat().st_size // 2]), FAILED),
-    "half a JPEG": (lambda p: p.picture(jpeg(0.5), "bad.jpg"), FAILED),
-    "the first bytes of a JPEG": (lambda p: p.picture(jpeg(0.02), "bad.jpg"), FAILED),
-    "an SVG": (lambda p: p.picture(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "bad.svg"), FAILED),
-    "a TIFF": (lambda p: p.picture(b"II*\0\x08\0\0\0\0\0", "bad.tif"), FAILED),
-    "a GIF without frames": (lambda p: p.picture(b"GIF89a\x01\0\x01\0\0\0\0;", "bad.gif"), FAILED),
-    "a WebP of nothing": (lambda p: p.picture(b"RIFF\x04\0\0\0WEBP", "bad.webp"), FAILED),
-    "a BMP that lies about its size": (lambda p: p.picture(b"BM" + b"\xff" * 60, "bad.bmp"), FAILED),
+    **{
+        what: (lambda p, name=name, content=content: p.picture(name.replace("/", "_"), content), FAILED)
+        for what, (name, content) in bad_files.PICTURES.items()
+    },
     "a picture that is a folder": (lambda p: p.stamped(p.folder), FAILED),
     "a picture that is not there": (lambda p: p.stamped(p.folder / "none.png"), FAILED),
-    "a bad picture with an Arabic name": (lambda p: p.picture(b"x", "صورة.png"), FAILED),
-    "a bad picture with a Chinese name": (lambda p: p.picture(b"x", "图片 一.png"), FAILED),
-    "a bad picture with a line break in its name": (lambda p: p.picture(b"x", "a\nb.png"), FAILED),
-    "a bad picture with a terminal's escape in its name": (lambda p: p.picture(b"x", "\x1b[31mred.png"), FAILED),
     "a folder without pictures": (lambda p: pictures(p), FAILED),
-    "a folder of bad pictures only": (lambda p: pictures(p, a=b"x", b=png(30_000, 30_000)), FAILED),
+    "a folder of bad pictures only": (lambda p: pictures(p, a=b"x", b=bad_files.png(30_000, 30_000)), FAILED),
     "a folder that is a file": (lambda p: p.images(p.image), FAILED),
     "a folder that is not there": (lambda p: p.images(p.folder / "none"), FAILED),
     # triggers
@@ -194,21 +150,8 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], int]] = {
     # checkpoints
     "a checkpoint that is not there": (lambda p: p.compare(p.folder / "none"), FAILED),
     "a checkpoint that is an empty folder": (lambda p: p.compare(p.folder), FAILED),
-    "a zoo model that does not exist": (lambda p: p.compare("zoo:none"), FAILED),
-    "a zoo model that is a path": (lambda p: p.compare("zoo:../../etc"), FAILED),
-    "an empty file as weights": (lambda p: p.weights(b""), FAILED),
-    "a header of 2**63 bytes": (lambda p: p.weights(header({}, length=2**63)), FAILED),
-    "a header longer than its file": (lambda p: p.weights(header({}, length=1000)), FAILED),
-    "a header that is no JSON": (lambda p: p.weights(header(b"not json")), FAILED),
-    "a header that is a list": (lambda p: p.weights(header([])), FAILED),
-    "a header nested 100,000 deep": (lambda p: p.weights(header(b"[" * 100_000)), FAILED),
-    "10 GB claimed in 1 kB": (lambda p: p.weights(header(entry([50_000, 50_000], [0, 10**10]))), FAILED),
-    "a shape that its bytes do not fill": (lambda p: p.weights(header(entry([8, 8], [0, 4]), b"1234")), FAILED),
-    "offsets that run backwards": (lambda p: p.weights(header(entry([1], [4, 0]), b"1234")), FAILED),
-    "a shape below zero": (lambda p: p.weights(header(entry([-1], [0, 4]), b"1234")), FAILED),
-    "a shape that is true": (lambda p: p.weights(header(entry([True], [0, 4]), b"1234")), FAILED),
-    "a dtype of nothing": (lambda p: p.weights(header(entry([1], [0, 4], "Q99"), b"1234")), FAILED),
-    "a pickle under the name of safetensors": (lambda p: p.weights(b"\x80\x04cos\nsystem\n(S'true'\ntR."), FAILED),
+    **{what: (lambda p, name=name: p.compare(name), FAILED) for what, name in bad_files.MODELS.items()},
+    **{what: (lambda p, content=content: p.weights(content), FAILED) for what, content in bad_files.WEIGHTS.items()},
     "NaN in a weight": (lambda p: p.changed(put("linear_1.weight", float("nan"))), FAILED),
     "infinity in a bias": (lambda p: p.changed(put("linear_2.bias", float("inf"))), FAILED),
     "a projector without its last layer": (lambda p: p.changed(lambda t: t.pop(projector("linear_2.weight"))), FAILED),
@@ -227,7 +170,7 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], int]] = {
     # prompts and arguments
     "an empty prompt": (lambda p: p.ask(""), FAILED),
     "a prompt of spaces": (lambda p: p.ask("  "), FAILED),
-    "a prompt of 100,000 characters": (lambda p: p.ask("why? " * 20_000), FAILED),
+    "a prompt of 100,000 characters": (lambda p: p.ask(bad_files.LONG_QUESTION), FAILED),
     "a prompt that holds the image's placeholder": (lambda p: p.ask("<image> and?"), FAILED),
     "no command": (lambda p: [], WRONG_USE),
     "an unknown command": (lambda p: ["explode"], WRONG_USE),
