@@ -164,8 +164,12 @@ def _gemma4() -> hf.PreTrainedModel:
             num_attention_heads=2,
             num_key_value_heads=2,
             head_dim=8,
+            patch_size=4,
+            pooling_kernel_size=2,
+            position_embedding_size=64,
             standardize=True,
         ),
+        image_token_id=IMAGE_TOKEN,
         text_config=hf.Gemma4TextConfig(
             **TEXT, num_kv_shared_layers=0, hidden_size_per_layer_input=0, layer_types=["full_attention"] * 2
         ),
@@ -443,6 +447,7 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "vipllava": lambda: hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=SQUARE),
     "paligemma": lambda: hf.SiglipImageProcessor(size=SQUARE),
     "gemma3": lambda: hf.Gemma3ImageProcessor(size=SQUARE),
+    "gemma4": lambda: hf.Gemma4ImageProcessor(patch_size=4, pooling_kernel_size=2, max_soft_tokens=70),
     "qwen2_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "qwen2_5_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "qwen3_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
@@ -468,6 +473,7 @@ _AROUND = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}
 NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
     "gemma3": _AROUND,
     "janus": _AROUND | {"image_token": "<image>"},
+    "gemma4": _AROUND,
     "deepseek_vl": {"image_token": "<image>"},
 }
 

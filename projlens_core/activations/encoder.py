@@ -28,7 +28,14 @@ from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
 TOWERS = ("vision_tower.", "vision_model.", "visual.")  # where models keep what runs before the projector
-_NOT_RUN = ("language_model.", "text_model.", "lm_head.", "vqmodel.", "generation_")  # what no image is read with
+_NOT_RUN = (
+    "language_model.",
+    "text_model.",
+    "lm_head.",
+    "vqmodel.",
+    "generation_",
+    "audio",
+)  # what no image is read with
 SLACK = 1.05  # of parameters that a config may describe beyond those that are stored
 
 
@@ -50,10 +57,13 @@ class FamilyVision:
         found = match(model.state_dict().keys(), model.config.model_type, label, family.name)
         first = next(layer for layer in family.layers if layer.entrance)
         stored = found.tensors[first.entrance]
-        self._entrance = model.get_submodule(stored.rpartition(".")[0])
+        path = stored.rpartition(".")[0]
+        # where something without weights stands first, the module around both is what the tokens enter
+        self._entrance = model.get_submodule(path if first is family.layers[0] else path.rpartition(".")[0])
         self.d_vision: int = model.state_dict()[stored].shape[-1]
         self._reads = inspect.signature(model.get_image_features).parameters  # processors tell more than models read
-        projector = {*found.tensors.values(), *found.beside.values()}
+        # what lies beside the projector may still have a part in what reaches it
+        projector = set(found.tensors.values())
         self._towers = [n for n in model.state_dict() if bare(n).startswith(TOWERS) and n not in projector]
         _check_sizes(processor, self.plan, label)
         self.layout(PROBE_SIZE)  # an ordinary image must go through
@@ -75,7 +85,9 @@ class FamilyVision:
     def _encode(self, image: Image.Image) -> torch.Tensor:
         picture = self.prepared(image)
         seen: list[torch.Tensor] = []
-        hook = self._entrance.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        hook = self._entrance.register_forward_pre_hook(
+            lambda _, args, named: seen.append([*args, *named.values()][0]), with_kwargs=True
+        )
         try:
             with torch.no_grad():
                 self.model.get_image_features(**self.tensors(picture))
@@ -135,6 +147,8 @@ def load_without_text(
     text.num_hidden_layers, text.vocab_size, text.pad_token_id = 0, 8, None
     if getattr(text, "layer_types", None) is not None:
         text.layer_types = []
+    if getattr(config, "audio_config", None) is not None:
+        config.audio_config = None
     projector = match(checkpoint.names, config.model_type, checkpoint.label, family.name)
     wanted = {*projector.tensors.values(), *projector.beside.values()}
     wanted |= {name for name in checkpoint.names if bare(name).startswith(TOWERS)}
@@ -190,3 +204,11 @@ def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
             # the longest of the sides, where pixels are counted, only bounds from above
             if value is not None and key != "longest_edge" * plan.pixels and not 0 < value <= limit:
                 raise InvalidInput(f"The image processor of {label} has {name} {key} {value}, expected up to {limit}.")
+    area = getattr(processor, "max_soft_tokens", None)
+    for name in ("pooling_kernel_size", "patch_size") if area is not None else ():
+        side = getattr(processor, name, None)
+        if type(side) is not int or not 0 < side**2 * area <= MAX_PIXELS:
+            raise InvalidInput(
+                f"The image processor of {label} has {name} {side!r}, beyond {MAX_PIXELS} pixels in all."
+            )
+        area *= side**2

@@ -27,6 +27,7 @@ from projlens_core.activations.layout import (
     queries,
     tiles,
 )
+from projlens_core.errors import InvalidInput
 
 Size = tuple[int, int]  # width, height
 
@@ -88,6 +89,16 @@ def _merged(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMa
     _, rows, columns = picture.inputs["image_grid_thw"][0].tolist()
     merge = model.config.vision_config.spatial_merge_size
     return one_grid(rows // merge, columns // merge)
+
+
+def _pooled_by_position(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    kernel = model.config.vision_config.pooling_kernel_size
+    if processor.pooling_kernel_size != kernel:
+        raise InvalidInput(
+            f"The image processor pools {processor.pooling_kernel_size!r} patches a side, the vision tower {kernel}."
+        )
+    columns, rows = (picture.inputs["image_position_ids"][0].amax(dim=0) + 1).tolist()  # padding has −1
+    return one_grid(rows // kernel, columns // kernel)
 
 
 def _out_of_windows(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
@@ -229,6 +240,7 @@ PLANS: dict[str, Plan] = {
     "qwen2_5_vl": Plan(_out_of_windows, _merged, pixels=True),
     "qwen3_vl": Plan(_as_read, _merged, pixels=True),
     "glm4v": Plan(_as_read, _merged, pixels=True),
+    "gemma4": Plan(_as_read, _pooled_by_position),
     "mistral3": Plan(_into_blocks, _merged_pixtral, _merged_patch),
     "internvl": Plan(_as_read, _tiled, _crops),
     "aya_vision": Plan(_as_read, _tiled, _crops),
@@ -244,7 +256,6 @@ PLANS: dict[str, Plan] = {
 NO_PLAN = {
     "cohere2_vision": "its image processor needs torchvision, which ProjLens does not install",
     "gemma3n": "its vision tower comes from timm, which ProjLens does not install",
-    "gemma4": "its projector reads patches pooled by position, whose order this version does not follow",
     "llama4": "its image processor needs torchvision, which ProjLens does not install",
     "mllama": "its image tokens reach the language model by cross-attention, not in the text",
     "kimi_k25": "its image processor needs torchvision, which ProjLens does not install",

@@ -67,7 +67,7 @@ def _idefics(place: Place) -> str:
     return "\n".join(lines) + f"\n\n{fake}{whole}{each}{fake}"
 
 
-def _janus(place: Place) -> str:
+def _between(place: Place) -> str:
     return f"{place.tokenizer.boi_token}{place.soft * place.embeddings}{place.tokenizer.eoi_token}"
 
 
@@ -116,8 +116,9 @@ STYLES: dict[str, Style] = {
     "vipllava": Style(),
     "paligemma": Style(whole=_paligemma),
     "gemma3": Style(_gemma3, marker="boi_token", types="token_type_ids"),
+    "gemma4": Style(_between, types="mm_token_type_ids"),
     "deepseek_vl": Style(),
-    "janus": Style(_janus),
+    "janus": Style(_between),
     "ovis2": Style(_ovis2, marker="<image>"),
     "aya_vision": Style(_aya, marker="<image>"),
     "qwen2_vl": _QWEN,
