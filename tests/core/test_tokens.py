@@ -89,27 +89,6 @@ def test_an_unusable_cache_costs_time_only(vision, cache):
     assert vision.seen == 4
 
 
-CHILD = """
-import sys
-from projlens_core.activations.model import load_vision
-from projlens_core.activations.tokens import image_tokens
-from tests import pico
-tokens = image_tokens(load_vision(sys.argv[1]), pico.images(12), batch_size=1)
-sys.stdout.write(f"{tokens.double().sum().item():.6f} {tuple(tokens.shape)}")
-"""
-
-
-def test_two_processes_share_one_cache(vision, folder):
-    command = [sys.executable, "-c", CHILD, str(folder)]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [child.communicate(timeout=120)[0] for child in children]
-    assert [child.returncode for child in children] == [0, 0]
-    assert said[0] == said[1]
-    found = image_tokens(vision, pico.images(12))
-    assert vision.seen == 0
-    assert said[0] == f"{found.double().sum().item():.6f} (12, 16, 32)"
-
-
 def test_progress_counts_images_up_to_the_end(vision):
     heard = []
     image_tokens(vision, pico.images(5), progress=lambda *step: heard.append(step), batch_size=2)
