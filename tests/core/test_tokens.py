@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from contextlib import closing
 
 import diskcache
