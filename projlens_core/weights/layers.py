@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from projlens_core.weights.families import RESAMPLERS, Layer
+from projlens_core.weights.layer import RESAMPLERS, Layer
 
 if TYPE_CHECKING:
     from projlens_core.weights.projector import ProjectorWeights

@@ -12,18 +12,9 @@ from torch import nn
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
-from projlens_core.weights.families import (
-    GATED,
-    RESAMPLERS,
-    Family,
-    Layer,
-    Match,
-    families,
-    listed,
-    match,
-    split_layout,
-)
+from projlens_core.weights.families import Family, Match, families, listed, match, split_layout
 from projlens_core.weights.guess import fitted, suggestion
+from projlens_core.weights.layer import GATED, RESAMPLERS, Layer
 from projlens_core.weights.layers import ACTIVATIONS, module_of
 from projlens_core.weights.stored import ADAPTED, FLOATS, PART, is_finite
 

@@ -11,7 +11,8 @@ from transformers.models.idefics2.configuration_idefics2 import Idefics2Perceive
 from transformers.models.idefics2.modeling_idefics2 import Idefics2PerceiverResampler
 
 from projlens_core.errors import InvalidInput
-from projlens_core.weights.families import Layer, listed
+from projlens_core.weights.families import listed
+from projlens_core.weights.layer import Layer
 
 if TYPE_CHECKING:
     from projlens_core.weights.projector import ProjectorWeights
