@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,13 +36,21 @@ def store(files: Sequence[tuple[str, bytes]]) -> str:
     digest = _digest(files)
     folder = uploads_dir() / digest
     try:
-        if not folder.is_dir():
+        if not _kept(files, folder):
             _write(files, folder)
         folder.touch()
     except OSError as error:
         raise InvalidInput(f"The upload cannot be kept ({error.strerror}); make room, or give its path.") from error
     _evict(folder)
     return f"{UPLOAD_PREFIX}{digest}" + (f"/{names[0]}" if len(names) == 1 else "")
+
+
+def _kept(files: Sequence[tuple[str, bytes]], folder: Path) -> bool:
+    """Whether the folder holds all of it as it was sent: a disk may have changed it since."""
+    try:
+        return all((folder / name).read_bytes() == data for name, data in files)
+    except FileNotFoundError:
+        return False
 
 
 def _write(files: Sequence[tuple[str, bytes]], folder: Path) -> None:
@@ -53,8 +60,12 @@ def _write(files: Sequence[tuple[str, bytes]], folder: Path) -> None:
         for name, data in files:
             Path(partial, name).write_bytes(data)
         os.chmod(partial, 0o755)
-        with suppress(FileExistsError):  # another session was first
+        try:
             os.rename(partial, folder)
+        except OSError:
+            if not _kept(files, folder):  # else another session was first
+                shutil.rmtree(folder, ignore_errors=True)
+                os.rename(partial, folder)
 
 
 def _shown(name: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from projlens_core import cache as disk
+from projlens_core.weights import upload
 from tests import pico
 from tests.faults import work
 from tests.faults.children import child
@@ -159,3 +160,26 @@ def test_a_corrupted_language_model_is_noticed_and_made_anew(cache, parts):
     with child(cache, work.convert, str(parts)) as third:
         assert third.result() == (("done", folder), 4)
     assert weights.read_bytes() == whole
+
+
+def test_an_upload_that_was_damaged_is_kept_anew_when_it_is_sent_again(cache):
+    files = [("model.safetensors", b"weights"), ("config.json", b"{}")]
+    name = upload.store(files)
+    (kept,) = (cache / "uploads").iterdir()
+    (kept / "model.safetensors").write_bytes(b"Weights")
+    assert upload.store(files) == name
+    assert (kept / "model.safetensors").read_bytes() == b"weights"
+    (kept / "config.json").unlink()
+    assert upload.store(files) == name
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == dict(files)
+    assert list((cache / "uploads").iterdir()) == [kept]
+
+
+def test_two_sessions_that_send_the_same_at_once_both_have_it(cache, monkeypatch):
+    files = [("model.safetensors", b"weights"), ("config.json", b"{}")]
+    first = upload.store(files)
+    answers = iter((False, True))  # not there when the second looks, and there when it has written its own
+    monkeypatch.setattr(upload, "_kept", lambda *_: next(answers))
+    assert upload.store(files) == first
+    (kept,) = (cache / "uploads").iterdir()
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == dict(files)
