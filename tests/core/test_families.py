@@ -129,6 +129,36 @@ def test_a_softmax_that_is_none_is_refused(made, tmp_path):
         read_projector(tmp_path)
 
 
+def _tampered(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("change", "heads", "said"),
+    [
+        (
+            lambda t: t.pop("qformer.encoder.layer.1.output_query.dense.weight"),
+            2,
+            r"do not fit.*layer\.1\.output_query",
+        ),
+        (lambda t: t.update({"qformer.encoder.layer.999999999.x": torch.ones(1)}), 2, "do not fit.*encoder.layer.2"),
+        (lambda t: t.update({"qformer.layernorm.weight": torch.ones(3)}), 2, "do not fit.*'layernorm.weight'"),
+        (lambda t: t, 7, "make no qformer"),
+        (lambda t: t, "2", "num_attention_heads '2', which this version cannot run"),
+    ],
+)
+def test_a_resampler_that_does_not_fit_its_config_is_one_sentence(change, heads, said, made, tmp_path):
+    model_of("blip2", made).save_pretrained(tmp_path)
+    _tampered(tmp_path, change)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["qformer_config"]["num_attention_heads"] = heads
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises((InvalidInput, Unsupported), match=said):
+        as_module(read_projector(tmp_path))
+
+
 @pytest.mark.support("weights", "names of its release")
 @pytest.mark.parametrize("name", RELEASES)
 def test_a_planted_delta_is_found_in_a_release_that_transformers_does_not_have(name, tmp_path):
