@@ -1,0 +1,102 @@
+"""Several sessions on one server: one model for all of them, in turn, and told of their place in line."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dashboard import components, resources, results
+from projlens_core import line
+from projlens_core.evidence.case import Case
+from projlens_core.progress import silent
+from tests import pico
+from tests.dashboard.conftest import press
+
+PATIENCE = 20  # s
+
+
+@pytest.fixture
+def cases(models, tmp_path):
+    """Cases that run one checkpoint, though they name it in different ways."""
+    lone = pico.projector_file(models.base, tmp_path / "projector.safetensors")
+    return [
+        Case(str(models.base), str(models.suspect)),
+        Case(str(models.base), str(models.control)),
+        Case(str(next(models.base.glob("*.safetensors"))), str(models.suspect)),
+        Case(str(lone), str(models.base)),
+    ]
+
+
+def _counted(monkeypatch, module, name):
+    """Count the calls of what loads a model, and make them last."""
+    calls, load = [], getattr(module, name)
+
+    def slow(*args, **kwargs):
+        calls.append(args)
+        threading.Event().wait(0.1)
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, slow)
+    return calls
+
+
+def test_cases_of_one_checkpoint_share_a_tower_however_many_ask_at_once(cases, monkeypatch):
+    calls = _counted(monkeypatch, resources, "load_vision")
+    with ThreadPoolExecutor(8) as pool:
+        towers = list(pool.map(resources.vision, cases * 2))
+    assert len(calls) == 1
+    assert len({id(tower) for tower in towers}) == 1
+
+
+def test_the_language_model_is_loaded_once_and_used_by_one_session_at_a_time(cases, monkeypatch):
+    calls, using, overlaps = _counted(monkeypatch, results, "load_responder"), [], []
+
+    def use(case):
+        with results.language_model(case, silent) as responder:
+            overlaps.extend(using)
+            using.append(case)
+            threading.Event().wait(0.02)
+            using.remove(case)
+            return id(responder)
+
+    with ThreadPoolExecutor(8) as pool:
+        responders = set(pool.map(use, cases * 2))
+    assert len(calls) == len(responders) == 1
+    assert overlaps == []
+
+
+def test_a_page_tells_its_place_in_line_and_is_served_in_its_turn(open_page, monkeypatch):
+    said, taken, told, plain = [], threading.Event(), threading.Event(), components.plain
+    monkeypatch.setattr(line, "TOLD_EVERY", 0.01)
+
+    def hear(text):
+        said.append(text)
+        if "in line" in text:
+            told.set()
+        return plain(text)
+
+    def keep_it_busy():
+        with results.LINE.turn():
+            taken.set()
+            assert told.wait(PATIENCE)
+
+    app = open_page("response")
+    monkeypatch.setattr(components, "plain", hear)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(keep_it_busy)
+        assert taken.wait(PATIENCE)
+        press(app, "Ask")
+        other.result()
+    assert not app.exception
+    assert "Waiting, number 1 in line for the language model; served before you: 0 of 1" in said
+    assert any("How to read this: one question, four answers" in caption.value for caption in app.caption)
+
+
+def test_a_page_that_fails_gives_up_its_place(open_page, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(results, "four_answers", broken)
+    press(open_page("response"), "Ask")
+    with results.LINE.turn(lambda *_: pytest.fail("the place was not given up")):
+        pass

@@ -1,0 +1,23 @@
+"""Twenty sessions at once on the dashboard as users start it; prints the table of what they measured."""
+
+import sys
+
+import pytest
+
+from benchmarks import load
+from benchmarks.comparison import ROOT
+from benchmarks.report import table
+
+PATIENCE = 30  # s; the target is 3 s on a machine that does nothing else
+
+
+@pytest.mark.slow
+def test_twenty_sessions_see_their_own_cases_in_memory_that_does_not_grow(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PROJLENS_CACHE", str(ROOT / ".cache" / "browser"))
+    report = load.run(tmp_path)  # fails as soon as a session is shown what is not its own
+    with capsys.disabled():
+        sys.stdout.write(f"\n{table([report])}\n")
+    figures = {figure.quantity: figure for figure in report.figures}
+    assert figures[load.SWITCHES.format(200)].met
+    assert figures[load.P95].ours < PATIENCE
+    assert "Traceback" not in (tmp_path / load.LOG).read_text()
