@@ -144,7 +144,6 @@ def test_of_two_models_of_7b_shapes_no_byte_is_read_beyond_projector_and_headers
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="900 MB so far: the Gram matrix in float64, and the copy that is decomposed", strict=True)
 def test_two_models_of_7b_shapes_take_600_mb(of_7b_shapes):
     _, used = of_7b_shapes
     assert used["bytes"] < 600e6
