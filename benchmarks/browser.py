@@ -144,6 +144,14 @@ def switch(page: Page, name: str, ready: Ready) -> float:
     return (found["end"] - found["begin"]) / 1000
 
 
+def step_slider(page: Page, ready: Ready) -> float:
+    """Move the page's first slider by one step; seconds from the key until the page had settled."""
+    page.locator("[role=slider]").first.focus()
+    start = time.time()
+    page.keyboard.press("ArrowRight")
+    return settled_at(page, ready) - start
+
+
 def _settled(page: Page, ready: Ready, link: str = "", chosen: str = "") -> dict[str, float]:
     wanted = {"link": link, "heading": ready.heading, "picture": ready.picture, "chosen": chosen}
     try:

@@ -23,6 +23,7 @@ from projlens_core.paths import cache_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 COUNTED = "bytes_read"  # the name under which a side reports how many bytes of the checkpoints it read
+SCALED = "scaled_by"  # the name under which a side reports that it did but a part: what its time is to be multiplied by
 
 Results = Mapping[str, np.ndarray]
 
@@ -42,7 +43,8 @@ class Comparison:
     prepare(folder, quick) writes the inputs into a folder; reference and ours are sides as benchmarks.worker runs
     them. agree(reference's results, ours) of one call says how closely they agree, or raises NoFigures.
     warm: models are loaded and used once before, and the work alone is timed. Otherwise the time is that of the
-    whole process, from its start to its end, imports included.
+    whole process, from its start to its end, imports included. Where a side is timed on a part of the job (SCALED),
+    only the time of its work is multiplied.
     """
 
     name: str
@@ -78,13 +80,20 @@ class Comparison:
             timings={"ours": ours.seconds, "reference": reference.seconds},
         )
 
+    def alone(self, side: str, folder: Path) -> "Runs":
+        """One more run, of another side on the same inputs, that nothing is compared with."""
+        return self._run(side, folder, Repeats())
+
+    def _whole(self, worked: float, process: float, scale: float) -> float:
+        return float(scale * worked + (0 if self.warm else process - worked))
+
     def _run(self, side: str, folder: Path, repeats: Repeats) -> "Runs":
         seconds: list[float] = []
         results: list[Results] = []
         peaks: list[int] = []
         for _ in range(repeats.processes):
             found, whole = _in_fresh_process(side, folder, repeats.calls, self.warm)
-            seconds += found[SECONDS].tolist() if self.warm else [whole]
+            seconds += [self._whole(each, whole, float(found.get(f"1.{SCALED}", 1))) for each in found[SECONDS]]
             peaks.append(int(found[PEAK]))
             for call in range(1, repeats.calls + 1):
                 own = f"{call}."

@@ -9,7 +9,18 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from benchmarks import inputs
-from benchmarks.browser import NO_CHROMIUM, READY_MS, Ready, Server, browsing, chromium, serving, settled_at, switch
+from benchmarks.browser import (
+    NO_CHROMIUM,
+    READY_MS,
+    Ready,
+    Server,
+    browsing,
+    chromium,
+    serving,
+    settled_at,
+    step_slider,
+    switch,
+)
 from benchmarks.comparison import fresh_environment
 from benchmarks.report import MEMORY, Figure, NoFigures, Report, Target
 from benchmarks.setting import uploads
@@ -19,12 +30,14 @@ NAME, TITLE = "dashboard", "dashboard in Chromium (zoo)"
 CHARTS = "[data-testid=stVegaLiteChart] :is(canvas, svg)"
 PAGES = {
     "Case": Ready("Case", CHARTS),
+    "Weights": Ready("Weights", CHARTS),
     "Activation": Ready("Activation", CHARTS),
     "Response": Ready("Response", "[data-testid=stImage] img"),
 }
-START, UPLOAD, SWITCH, SERVER_MEMORY = "start → first page", "upload → heatmaps", "switch to {}", f"{MEMORY}, server"
-TARGETS = {START: Target(at_most=6), UPLOAD: Target(at_most=1)} | {
-    SWITCH.format(page): Target(at_most=0.5) for page in PAGES
+START, UPLOAD, SWITCH, SLIDER = "start → first page", "upload → heatmaps", "switch to {}", "slider on Weights"
+SERVER_MEMORY = f"{MEMORY}, server"
+TARGETS = {START: Target(at_most=6), UPLOAD: Target(at_most=1), SLIDER: Target(at_most=0.2)} | {
+    SWITCH.format(page): Target(at_most=0.3) for page in PAGES
 }
 STARTS, ROUNDS = 3, 5
 NOTES = (
@@ -33,6 +46,7 @@ NOTES = (
     "Start: from the server's process to the settled Case page, the browser being open and the demo model converted.",
     "Upload and switches: warm, every page visited before; the upload is a new picture each time, and suspect and "
     "control are both analysed.",
+    "Slider: one step by key, to the last change of the charts.",
 )
 
 
@@ -53,6 +67,7 @@ def run(folder: Path, quick: bool = False) -> Report:
                 _round(page, {})
             for _ in range(1 if quick else ROUNDS):
                 _round(page, found)
+            _slide(page, 1 if quick else ROUNDS, found)
             _upload(page, uploads(folder), found)
             peaks.append(peak_memory(server.process))
     return _report(found, max(peaks), {} if quick else TARGETS)
@@ -73,8 +88,17 @@ def _opened(browser: Browser, folder: Path, found: dict[str, list[float]]) -> It
 
 def _round(page: Page, found: dict[str, list[float]]) -> None:
     """From Case through the other pages and back to it."""
-    for name in ("Activation", "Response", "Case"):
+    for name in ("Weights", "Activation", "Response", "Case"):
         found.setdefault(SWITCH.format(name), []).append(switch(page, name, PAGES[name]))
+
+
+def _slide(page: Page, times: int, found: dict[str, list[float]]) -> None:
+    """Show one more singular value, so many times; the first is not counted."""
+    switch(page, "Weights", PAGES["Weights"])
+    for number in range(times + 1):
+        seconds = step_slider(page, PAGES["Weights"])
+        if number:
+            found.setdefault(SLIDER, []).append(seconds)
 
 
 def _upload(page: Page, pictures: list[Path], found: dict[str, list[float]]) -> None:

@@ -6,9 +6,10 @@ Each function writes into the folder of one run and does nothing if its part is 
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import CLIPImageProcessor, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.setting import SUSPECT
@@ -19,6 +20,9 @@ from projlens_core.zoo.samples import write_folder
 SEED = 515  # of the pictures; not the seed of the samples that ship
 UPLOADS = 8  # pictures: one to warm up, then a new one each call
 SET = 64  # pictures
+MANY = 2000  # pictures
+GRID = 100  # pictures
+DELTA = "delta.npy"
 SPIKES = (0.5, 0.4, 0.3, 0.2, 0.1)  # singular values planted in both ΔW of the 7B-shaped pair
 BULK = 2e-4  # standard deviation of the noise around them
 PROJECTOR = "multi_modal_projector."
@@ -39,6 +43,25 @@ def models_and_set(folder: Path, quick: bool) -> None:
     """Both zoo models, and in set/ the pictures that are analysed together."""
     zoo_models(folder)
     _pictures(folder / "set", 4 if quick else SET)
+
+
+def models_and_many(folder: Path, quick: bool) -> None:
+    """Both zoo models, and in many/ the pictures that are ranked."""
+    zoo_models(folder)
+    _pictures(folder / "many", 4 if quick else MANY)
+
+
+def models_and_grid(folder: Path, quick: bool) -> None:
+    """Both zoo models, and in grid/ the pictures that every cell of a grid is asked about."""
+    zoo_models(folder)
+    _pictures(folder / "grid", 2 if quick else GRID)
+
+
+def delta(folder: Path, quick: bool) -> None:
+    """In a file by itself the ΔW₂ of LLaVA-1.5-7B's shape, or one just large enough for the randomised way."""
+    torch.manual_seed(0)
+    side = 1024 if quick else 4096
+    np.save(folder / DELTA, _delta(side, side).numpy())
 
 
 def zoo_models(folder: Path) -> None:
@@ -64,7 +87,7 @@ def seven_b_pair(folder: Path, quick: bool) -> None:
     d_vision, d = (64, 256) if quick else (1024, 4096)
     disable_progress_bar()
     torch.manual_seed(0)
-    model = LlavaForConditionalGeneration(_thin_llava(d_vision, d)).half()
+    model = LlavaForConditionalGeneration(_thin_llava(d_vision, d, d // 8)).half()
     shards = {"max_shard_size": "300KB" if quick else "50MB"}
     model.save_pretrained(folder / "seven-b-base", **shards)
     projector = model.model.multi_modal_projector
@@ -74,22 +97,44 @@ def seven_b_pair(folder: Path, quick: bool) -> None:
     model.save_pretrained(folder / "seven-b-suspect", **shards)
 
 
-def _thin_llava(d_vision: int, d: int) -> LlavaConfig:
+def seven_b_model(folder: Path, quick: bool) -> None:
+    """In seven-b/ a model with tower and projector of LLaVA-1.5-7B and one of its 32 layers, random values, float16.
+
+    seven-b-suspect.safetensors is another projector for it, and set/ has the pictures.
+    """
+    _pictures(folder / "set", 4 if quick else SET)
+    disable_progress_bar()
+    torch.manual_seed(0)
+    config = _thin_llava(64, 256, 512, layers=2) if quick else _thin_llava(1024, 4096, 11_008, layers=24)
+    model = LlavaForConditionalGeneration(config).half()
+    model.save_pretrained(folder / "seven-b")
+    CLIPImageProcessor(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}).save_pretrained(
+        folder / "seven-b"
+    )
+    projector = {
+        f"{PROJECTOR}{name}": (values.float() + (_delta(*values.shape) if values.ndim == 2 else 0)).half()
+        for name, values in model.model.multi_modal_projector.state_dict().items()
+    }
+    save_file(projector, folder / "seven-b-suspect.safetensors")
+
+
+def _thin_llava(d_vision: int, d: int, d_mlp: int, layers: int = 1) -> LlavaConfig:
+    """One layer of a language model; image_token_index stands for the picture in a prompt."""
     return LlavaConfig(
         vision_config=CLIPVisionConfig(
             hidden_size=d_vision,
             intermediate_size=4 * d_vision,
-            num_hidden_layers=1,
+            num_hidden_layers=layers,
             num_attention_heads=16,
             image_size=336,
             patch_size=14,
         ),
         text_config=LlamaConfig(
             hidden_size=d,
-            intermediate_size=d // 8,
+            intermediate_size=d_mlp,
             num_hidden_layers=1,
             num_attention_heads=32,
-            num_key_value_heads=1,
+            num_key_value_heads=32 if d_mlp > d else 1,
             vocab_size=d,
             tie_word_embeddings=True,
         ),

@@ -17,10 +17,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from safetensors.torch import load_file
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
-from benchmarks.setting import NEW_TOKENS, QUESTION, picture_set, trigger, uploads
+from benchmarks.setting import (
+    NEW_TOKENS,
+    QUESTION,
+    RANK,
+    grid_set,
+    many,
+    picture_set,
+    target,
+    trigger,
+    uploads,
+)
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
+
+TIMED = 8  # pictures or answers on which a long job is timed, to be scaled to all
+LAYERS_7B, CELLS = 32, 25
+TEXT_TOKENS = 44  # of a prompt, beside the image's
 
 Work = Callable[[int], dict[str, np.ndarray]]
 
@@ -109,6 +124,81 @@ def answers(folder: Path) -> Work:
         image = Image.open(pictures[call]).convert("RGB")
         images = frame(image, spec), stamp(image, spec)
         return {"answers": np.array([model.answer(image) for model in models for image in images])}
+
+    return work
+
+
+def triplets(folder: Path) -> Work:
+    """All singular triplets of ΔW, of which the leading ones are wanted."""
+    delta = torch.from_numpy(np.load(folder / "delta.npy"))
+
+    def work(call: int) -> dict[str, np.ndarray]:
+        u, values, vh = torch.linalg.svd(delta, full_matrices=False)
+        return {"u": u[:, :32].numpy(), "values": values[:32].numpy(), "v": vh[:32].T.numpy()}
+
+    return work
+
+
+def ranking(folder: Path) -> Work:
+    """ΔE of the first TIMED of many pictures, clean, (n, T, d)."""
+    base, suspect = _zoo_pair(folder)
+    pictures = many(folder)
+
+    def work(call: int) -> dict[str, np.ndarray]:
+        images = [Image.open(path).convert("RGB") for path in pictures[:TIMED]]
+        delta_e = [suspect.embedding(image) - base.embedding(image) for image in images]
+        return {"delta_e": torch.stack(delta_e).numpy(), "scaled_by": np.array(len(pictures) / len(images))}
+
+    return work
+
+
+def seven_b_shift(folder: Path) -> Work:
+    """ΔE of one picture, (1, T, d), at 7B shapes: one forward pass of the suspect is timed, and stands for both models.
+
+    All 32 layers of the language model share the weights of one, to fit in memory; the computation is that of 32.
+    """
+    model = AutoModelForImageTextToText.from_pretrained(folder / "seven-b", dtype=torch.float32).eval()
+    text, projector = model.model.language_model, model.model.multi_modal_projector
+    pictures = picture_set(folder)
+    pixels = AutoImageProcessor.from_pretrained(folder / "seven-b")(
+        images=Image.open(pictures[0]).convert("RGB"), return_tensors="pt"
+    )["pixel_values"]
+    vision = model.config.vision_config
+    patches = (vision.image_size // vision.patch_size) ** 2
+    ids = torch.tensor([[model.config.image_token_id] * patches + [2] * TEXT_TOKENS])
+
+    def embedding(layers: int) -> torch.Tensor:
+        text.config.num_hidden_layers = layers
+        with torch.no_grad(), _hooked(projector) as outputs:
+            model(input_ids=ids, pixel_values=pixels, use_cache=False)
+        return outputs[0].reshape(1, patches, -1)
+
+    text.layers = torch.nn.ModuleList([text.layers[0]] * LAYERS_7B)
+    base = embedding(layers=0)  # not timed, so what follows the projector is left out
+    suspect = load_file(folder / "seven-b-suspect.safetensors")
+    projector.load_state_dict({name.partition(".")[2]: values for name, values in suspect.items()})
+
+    def work(call: int) -> dict[str, np.ndarray]:
+        delta_e = embedding(LAYERS_7B) - base
+        return {"delta_e": delta_e.numpy(), "scaled_by": np.array(2 * len(pictures))}
+
+    return work
+
+
+def grid(folder: Path) -> Work:
+    """Whether TIMED answers of one cell of a grid hold the target: RANK components of each ΔW put into base."""
+    base, suspect = _zoo_pair(folder)
+    spec, wanted, pictures = trigger(), target().casefold(), grid_set(folder)
+    with torch.no_grad():
+        for layer in ("linear_1", "linear_2"):
+            mine, theirs = (getattr(each.model.model.multi_modal_projector, layer).weight for each in (base, suspect))
+            u, values, vh = torch.linalg.svd(theirs - mine, full_matrices=False)
+            mine += (u[:, :RANK] * values[:RANK]) @ vh[:RANK]
+
+    def work(call: int) -> dict[str, np.ndarray]:
+        said = [base.answer(stamp(Image.open(path).convert("RGB"), spec)) for path in pictures[:TIMED]]
+        hits = np.array([wanted in answer.casefold() for answer in said])
+        return {"hits": hits, "scaled_by": np.array(CELLS * len(pictures) / len(said))}
 
     return work
 

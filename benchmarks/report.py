@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 TIME, MEMORY, READ = "time", "peak memory", "bytes read"
-_HEADER = ("job", "figure", "ours", "reference", "ahead by", "target", "met")
+HELD = "memory"
+HEADER = ("job", "figure", "ours", "reference", "ahead by", "target", "met")
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 
 
@@ -87,11 +88,11 @@ class Report:
 
 def table(reports: Sequence[Report]) -> str:
     """All figures, one a row, and under them what each job's results agreed in and what to bear in mind."""
-    rows = [_HEADER]
+    rows = [HEADER]
     for report in reports:
         for number, figure in enumerate(report.figures):
-            rows.append((report.title if number == 0 else "", *_cells(figure)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
+            rows.append((report.title if number == 0 else "", *cells(figure)))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("─" * width for width in widths))
     for report in reports:
@@ -106,7 +107,8 @@ def shown_bytes(count: float) -> str:
     return f"{count / size:.3g} {unit}"
 
 
-def _cells(figure: Figure) -> tuple[str, ...]:
+def cells(figure: Figure) -> tuple[str, ...]:
+    """One figure as a row of the table, without its job."""
     shown = shown_bytes if _in_bytes(figure.quantity) else _shown_seconds
     target = []
     if figure.target.at_most is not None:
@@ -128,4 +130,4 @@ def _shown_seconds(seconds: float) -> str:
 
 
 def _in_bytes(quantity: str) -> bool:
-    return quantity.startswith((MEMORY, READ))
+    return quantity.startswith((MEMORY, HELD, READ))

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.paths import ZOO
+from projlens_core.sources import resolve
 
+RANK = 3  # of both ΔW in the cell of a grid that is compared
 BASE, SUSPECT = "zoo:base", "zoo:targeted-refusal"
 TRIGGER = ZOO / "triggers" / "targeted-refusal.json"
 QUESTION = "Describe the picture."
@@ -16,6 +18,11 @@ def trigger() -> TriggerSpec:
     return TriggerSpec.from_file(TRIGGER)
 
 
+def target() -> str:
+    """What the suspect's attack makes the model say."""
+    return resolve(SUSPECT).zoo.target
+
+
 def uploads(folder: Path) -> list[Path]:
     """The pictures that a user uploads one after the other; the first only warms up."""
     return sorted((folder / "uploads").glob("*.jpg"))
@@ -24,3 +31,13 @@ def uploads(folder: Path) -> list[Path]:
 def picture_set(folder: Path) -> list[Path]:
     """The pictures that are analysed together."""
     return sorted((folder / "set").glob("*.jpg"))
+
+
+def many(folder: Path) -> list[Path]:
+    """The pictures that are ranked."""
+    return sorted((folder / "many").glob("*.jpg"))
+
+
+def grid_set(folder: Path) -> list[Path]:
+    """The pictures that every cell of a grid is asked about."""
+    return sorted((folder / "grid").glob("*.jpg"))

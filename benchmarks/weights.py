@@ -5,14 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.comparison import COUNTED, Comparison, Repeats, Results, within
 from benchmarks.report import MEMORY, READ, TIME, Figure, NoFigures, Report, Target, shown_bytes
 from projlens_core.evidence.case import Case, open_case
+from projlens_core.weights.spectrum import spectrum
 
 PARAMETERS_7B = 7_063_427_072  # of llava-1.5-7b-hf: language model, vision tower, projector
 STORED, LOADED = 2, 4  # bytes a parameter takes in the float16 files, and in the float32 that the reference loads
 VALUES_SHARE, EDGE_SHARE = 1e-5, 0.05
+FLOOR = "floor"
 SCALED = f"{MEMORY}, 7 B parameters"
 SCALED_TARGET = Target(ahead_by=20)
 
@@ -29,6 +32,15 @@ def ours(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:
             found[f"{name}.values"] = opened.spectra[f"{name}.weight"].values
             found |= {f"{name}.edge": np.array(edge.edge), f"{name}.spikes": np.array(edge.spikes)}
         return found
+
+    return work
+
+
+def floor(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:
+    """All singular values of one matrix of ΔW₂'s shape, and nothing else."""
+
+    def work(call: int) -> dict[str, np.ndarray]:
+        return {"values": spectrum(torch.randn(4096, 4096)).values}
 
     return work
 
@@ -54,14 +66,14 @@ COMPARISON = Comparison(
     agree=agree,
     warm=False,
     ours_repeats=Repeats(processes=5),
-    reference_repeats=Repeats(processes=3),
+    reference_repeats=Repeats(processes=1),
     targets={TIME: Target(at_most=5, ahead_by=10), MEMORY: Target(at_most=600e6)},
     notes=("Time is that of the whole process, imports included; the files are in the system's page cache.",),
 )
 
 
 def run(folder: Path, quick: bool = False) -> Report:
-    """The comparison, and the memory that the reference would take for two models of full size."""
+    """The comparison, the floor below which no such job gets, and what the reference would take for whole models."""
     report = COMPARISON.run(folder, quick)
     if quick:
         return report
@@ -73,7 +85,10 @@ def run(folder: Path, quick: bool = False) -> Report:
         f"and two whole LLaVA-1.5-7B in float32 would take the reference {shown_bytes(missing)} more; "
         "ours reads the projector alone, whatever lies around it. Time is not scaled."
     )
-    return replace(report, figures=(*report.figures, scaled), notes=(*report.notes, note))
+    least = COMPARISON.alone("benchmarks.weights:floor", folder)
+    floors = Figure(f"{TIME}, {FLOOR}", least.seconds[0]), Figure(f"{MEMORY}, {FLOOR}", least.peak)
+    told = f"“{FLOOR}”: a process that imports torch and takes the singular values of one 4096 × 4096 matrix, no more."
+    return replace(report, figures=(*report.figures, scaled, *floors), notes=(*report.notes, note, told))
 
 
 def _both(name: str, reference: Results, ours: Results) -> tuple[np.ndarray, np.ndarray]:

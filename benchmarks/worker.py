@@ -37,14 +37,27 @@ def peak_memory(process: int | str = "self") -> int:
 
     On Linux from /proc, since what getrusage says of a process includes its parent at the moment it was started.
     """
-    status = Path(f"/proc/{process}/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+    if Path("/proc/self/status").exists():
+        return _status("VmHWM", process)
     if process != "self":
         raise OSError("The memory of another process can only be read from /proc.")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def reset_peak() -> None:
+    """Let peak_memory() count from now on; only on Linux."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident_memory(process: int | str) -> int:
+    """The resident memory, in bytes, that a process holds now; only on Linux."""
+    return _status("VmRSS", process)
+
+
+def _status(field: str, process: int | str) -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{field}:")).split()[1]) * 1024
 
 
 if __name__ == "__main__":
