@@ -76,8 +76,7 @@ def header(page: Page) -> None:
             st.title(page.title, anchor=False)
             st.caption(page.question)
         with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
-            for term, meaning in GLOSSARY.items():
-                st.markdown(f"**{term}** — {meaning}")
+            st.markdown("\n\n".join(f"**{term}** — {meaning}" for term, meaning in GLOSSARY.items()))
     if trouble := cache.trouble():
         st.text(trouble)
 

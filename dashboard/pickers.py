@@ -7,6 +7,7 @@ import streamlit as st
 from PIL import Image
 
 from dashboard import components, resources, state
+from projlens_core import shortage
 from projlens_core.charts import overlays
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
@@ -66,7 +67,7 @@ def picture_panel() -> Picture | None:
                 overlays.gallery(
                     [p.name for p in everything],
                     resources.keys(everything),
-                    [resources.uri(p.image, THUMBNAIL) for p in everything],
+                    [resources.thumbnail(p, THUMBNAIL) for p in everything],
                     chosen.sha256,
                 ),
                 width="stretch",
@@ -259,7 +260,8 @@ def _uploaded(key: str) -> None:
     pictures, refused = [], []
     for file in st.session_state[key]:
         try:
-            pictures.append(decode(file.getvalue(), file.name))
+            with shortage.named():
+                pictures.append(decode(file.getvalue(), file.name))
         except ProjLensError as error:
             refused.append((file.name, str(error)))
     state.add_uploads(pictures, refused)
