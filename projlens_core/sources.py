@@ -112,8 +112,6 @@ def resolve(spec: str | Path) -> Source:
         )
     folder = path if path.is_dir() else path.parent
     model = folder if os.path.isfile(folder / "config.json") else None
-    if model is not None:
-        admit_all(model)  # libraries read it, who follow links
     return Source(spec, path.name, path, model, None, family)
 
 
@@ -126,7 +124,12 @@ def _place(name: str) -> Path | None:
         return None
     path = Path(os.path.expanduser(name))
     admit(path)
-    return path if os.path.exists(path) else None  # Path.exists would raise for a name too long
+    if not os.path.exists(path):  # Path.exists would raise for a name too long
+        return None
+    folder = path if path.is_dir() else path.parent
+    if path == folder or os.path.isfile(folder / "config.json"):
+        admit_all(folder)  # a model: libraries read it, too, and follow links
+    return path
 
 
 def _on_hub(spec: str) -> Source:

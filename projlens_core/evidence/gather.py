@@ -24,6 +24,7 @@ from projlens_core.evidence import study
 from projlens_core.evidence.case import model_source
 from projlens_core.evidence.exhibit import Exhibit
 from projlens_core.evidence.models import Loaded, Models
+from projlens_core.evidence.private import without_home
 from projlens_core.evidence.record import Missing, Record, provenance
 from projlens_core.evidence.scene import SEED, Scene
 from projlens_core.evidence.settings import settings
@@ -103,7 +104,7 @@ def record_of(
     )
     title = f"{opened.suspect.source} against {opened.base.source}"
     told = provenance(scene.hashes, decided, scene.models.device, command)
-    return Record(title, told, tuple(exhibits), tuple(missing))
+    return without_home(Record(title, told, tuple(exhibits), tuple(missing)))
 
 
 def _case(scene: Scene) -> Exhibit:

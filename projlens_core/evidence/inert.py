@@ -1,9 +1,10 @@
 """Is a stored chart inert: does drawing it fetch nothing, follow no link and reach nothing outside itself?
 
 Vega-Lite has few doors to the outside: data by URL, images by URL, links, the renderer's own options carried in
-`usermeta`, controls bound to elements of the page, CSS in colours and cursors, and tooltips, in which a field called
-"image" is drawn as one.
-Data have to be inside; images have to be data URIs; the rest is refused.
+`usermeta`, controls bound to elements of the page, CSS in colours and cursors, tooltips, in which a field called
+"image" is drawn as one, and expressions, a language with functions of its own.
+Data have to be inside; images have to be data URIs; expressions are arithmetic and comparisons over a row's fields and
+the chart's size; the rest is refused.
 """
 
 import re
@@ -16,6 +17,13 @@ _PICTURE = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]*={0,2}")
 _PAINT = re.compile(r"url\s*\(", re.IGNORECASE)  # CSS, in a colour or a cursor
 _REFUSED = ("usermeta", "href", "element", "loader")
 _DRAWN_BY_TOOLTIPS = "image"
+_EXPRESSIONS = ("expr", "calculate", "filter", "test", "labelExpr", "signal", "update")
+_EVENTS = ("on", "clear", "translate", "zoom")  # of a selection: a word, or a selector with expressions in it
+_QUOTED = re.compile(r"'[^'\\]*'|\"[^\"\\]*\"")
+_ARITHMETIC = re.compile(  # possessive (++): a match is tried one way only, however it was written
+    r"(?:datum\.(?!constructor|prototype|__)[A-Za-z]\w*+(?!\s*\()|\b(?:width|height|min|max)\b|\d++(?:e-?\d++)?+"
+    r"|[\s.+\-*/%()<>=!&|?:,])*+"
+)
 
 
 def require_inert(spec: dict) -> None:
@@ -44,6 +52,11 @@ def _check(part: object, depth: int) -> None:
     for key, value in part.items():
         if key in _REFUSED:
             raise _refusal(f"holds {key!r}, which reaches outside of it")
+        texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+        if key in _EXPRESSIONS and not all(_ARITHMETIC.fullmatch(_QUOTED.sub("0", text)) for text in texts):
+            raise _refusal("computes by more than arithmetic")
+        if key in _EVENTS and not all(text.isalpha() for text in texts):
+            raise _refusal("answers to more than a plain event")
         match key:
             case "url":
                 _check_url(value)

@@ -4,12 +4,15 @@ from io import BytesIO
 
 import pandas as pd
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def as_csv(frame: pd.DataFrame) -> bytes:
-    """The table as UTF-8 CSV with a byte-order mark; a text that a spreadsheet would run as a formula is quoted."""
-    return frame.map(_no_formula).to_csv(index=False).encode("utf-8-sig")
+    """The table as UTF-8 CSV with a byte-order mark. A text that a spreadsheet would run as a formula, in a cell or in
+    the head, is given an apostrophe before it, which makes it text there; whoever reads the file by other means finds
+    the values as they are in the Parquet file.
+    """
+    return frame.map(_no_formula).rename(columns=_no_formula).to_csv(index=False).encode("utf-8-sig")
 
 
 def as_parquet(frame: pd.DataFrame) -> bytes:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Protocol
 
 from projlens_core.errors import InvalidInput
-from projlens_core.roots import admit
 from projlens_core.weights.bytesource import ByteSource, LocalFile
 
 
@@ -38,7 +37,6 @@ class LocalFolder:
             raise InvalidInput(f"{name} in {self.path.name!r} is a link to itself.") from error
         if not target.is_relative_to(self._home()):
             raise InvalidInput(f"{name} is a link that leaves {self.path.name!r}; copy the file it means into it.")
-        admit(target)
         if not target.is_file():
             raise InvalidInput(f"{name} in {self.path.name!r} is not a regular file.")
         file = LocalFile(target)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub import HfApi, hf_hub_url
@@ -40,6 +41,7 @@ class HubFolder:
 
     def __init__(self, name: HubName, folder: str = ""):
         self._endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
+        self._host = urlsplit(self._endpoint).hostname  # for messages: an address may hold a password
         info = self._info(name)
         self.commit: str = info.sha or name.revision
         self.label = f"{name.repository}@{self.commit[:12]}"
@@ -60,7 +62,7 @@ class HubFolder:
             raise NotFound(f"{self.label} has no file {name[:80]!r}; it has {listed(self.names())}.")
         sibling = self._files[name]
         if type(sibling.size) is not int or sibling.size < 0:
-            raise InvalidInput(f"{self._endpoint} does not say how large {name} of {self.label} is; download it.")
+            raise InvalidInput(f"{self._host} does not say how large {name} of {self.label} is; download it.")
         url = hf_hub_url(self._repository, self._prefix + name, revision=self.commit, endpoint=self._endpoint)
         return HubFile(url, name, sibling.size, sibling.lfs.sha256 if sibling.lfs else None)
 
@@ -73,7 +75,7 @@ class HubFolder:
             raise NotFound(f"{name.repository} is gated: accept its terms and log in with `hf auth login`.") from error
         except (RepositoryNotFoundError, RevisionNotFoundError) as error:
             raise NotFound(
-                f"{self._endpoint} has no model {name.repository!r} with a revision {name.revision!r} that may be read."
+                f"{self._host} has no model {name.repository!r} with a revision {name.revision!r} that may be read."
             ) from error
         except (
             HfHubHTTPError,
@@ -84,7 +86,7 @@ class HubFolder:
             KeyError,
         ) as error:
             raise InvalidInput(
-                f"{self._endpoint} does not list the files of {name.repository} ({type(error).__name__}); "
+                f"{self._host} does not list the files of {name.repository} ({type(error).__name__}); "
                 "try later, or download the model and give its path."
             ) from error
 

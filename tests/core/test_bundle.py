@@ -135,6 +135,13 @@ HOSTILE_CHARTS = {
     "a tooltip computed": {"mark": {"type": "point", "tooltip": {"expr": "{'image': 'https://example.com'}"}}},
     "a cursor loaded": {"mark": {"type": "point", "cursor": "url(https://example.com/c.png), auto"}},
     "a paint loaded": {"mark": {"type": "point", "fill": "URL (https://example.com/p.svg#a)"}},
+    "a function of the expression language": {"transform": [{"calculate": "toString(datum)", "as": "x"}]},
+    "a method in an expression": {"transform": [{"filter": "datum.constructor('x')"}]},
+    "a field called as a function": {"transform": [{"filter": ["datum.x ('x')"]}]},
+    "a way around the field's name": {"title": {"text": {"expr": "datum['con' + 'structor']"}}},
+    "an expression in an event": {
+        "params": [{"name": "p", "select": {"type": "point", "on": "click[toString(event)]"}}]
+    },
     "another grammar": {"$schema": "https://example.com/vega-lite/v6.json"},
     "nothing of the grammar": {"mark": "rocket"},
     "depth": {"description": [[[]]], "title": json.loads("[" * 60 + "]" * 60)},

@@ -21,7 +21,7 @@ from tests.core.test_bundle import some_record
 
 HOSTILE = (
     '</script><script>document.title="ran"</script><img src=x onerror="document.title=\'ran\'">'
-    "[link](javascript:alert(1)) **bold** ${1} {{ 7*7 }} <!-- --> ]]> \u2028 &lt;"
+    "[link](javascript:alert(1)) **bold** $x^2$ :material/skull: :red[r] ${1} {{ 7*7 }} <!-- --> ]]> \u2028 &lt;"
 )
 
 

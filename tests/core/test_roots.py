@@ -5,8 +5,10 @@ import os
 import pytest
 
 from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.paths import uploads_dir
 from projlens_core.roots import ROOTS
 from projlens_core.sources import resolve
+from projlens_core.weights import upload
 from projlens_core.weights.checkpoint import open_checkpoint
 from tests import pico
 
@@ -108,8 +110,18 @@ def test_where_no_root_is_named_no_path_is_opened_and_the_sentence_says_how_to_a
 
 
 def test_names_that_are_no_paths_are_not_affected(root):
-    assert resolve("zoo:base").zoo is not None
+    assert open_checkpoint("zoo:base").names
     assert resolve("hub:owner/model").hub is not None
+
+
+def test_an_upload_is_opened_though_the_cache_is_no_root(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROJLENS_CACHE", str(tmp_path / "cache"))
+    files = [(name, (root / "inside" / name).read_bytes()) for name in ("model.safetensors", "config.json")]
+    for sent in (files, files[:1]):
+        name = upload.store(sent)
+        assert open_checkpoint(name).names
+        folder = uploads_dir() / name.removeprefix("upload:")
+        assert "does not lie in" in refusal(folder)
 
 
 @pytest.mark.parametrize("name", ["a" * 5_000, "a\0b", "~nobody-of-this-name/x", "a" * 300 + "/b"])

@@ -1,0 +1,40 @@
+"""What a record that is handed on does not tell of the machine it was made on: who its user is."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from projlens_core.evidence.exhibit import Exhibit
+from projlens_core.evidence.record import Record
+
+T = TypeVar("T")
+
+
+def without_home(record: Record) -> Record:
+    """The record with the user's home folder as ~ in settings, command, data, notes and reasons; names open as before.
+
+    Other paths stay as they were typed: without them nobody could tell which files the findings are about.
+    """
+    told = record.provenance
+    return replace(
+        record,
+        provenance=replace(told, settings=_abbreviated(told.settings), command=_abbreviated(told.command)),
+        exhibits=tuple(_exhibit(exhibit) for exhibit in record.exhibits),
+        missing=tuple(replace(part, reason=_abbreviated(part.reason)) for part in record.missing),
+    )
+
+
+def _exhibit(exhibit: Exhibit) -> Exhibit:
+    return replace(exhibit, data=_abbreviated(exhibit.data), notes=_abbreviated(exhibit.notes))
+
+
+def _abbreviated(value: T) -> T:
+    if isinstance(value, str):
+        home = os.path.expanduser("~").rstrip("/")
+        return value.replace(f"{home}/", "~/") if home not in ("", "~") else value
+    if isinstance(value, Mapping):
+        return {key: _abbreviated(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_abbreviated(each) for each in value)
+    return value
