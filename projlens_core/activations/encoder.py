@@ -145,6 +145,8 @@ def load_without_text(
     """
     text = config.get_text_config()
     text.num_hidden_layers, text.vocab_size, text.pad_token_id = 0, 8, None
+    if text.is_encoder_decoder:
+        text.num_decoder_layers = 0
     if getattr(text, "layer_types", None) is not None:
         text.layer_types = []
     if getattr(config, "audio_config", None) is not None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import Blip2ForConditionalGeneration, T5Config
 
 from projlens_core.activations.encoder import FamilyVision, vision_side
 from projlens_core.activations.layout import centre_crop, centred, in_reading_order, one_grid, padded, tiles
@@ -14,6 +15,7 @@ from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.activations.shift import analyse, embeddings
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.behaviour.respond import load_responder
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.families import families
@@ -136,6 +138,21 @@ def test_no_tensor_of_the_language_model_is_read(name, saved, monkeypatch):
     assert checkpoint.bytes_read - header <= whole - unread
     left = {n: p.numel() for n, p in vision.model.named_parameters() if "language_model" in n or "text_model" in n}
     assert sum(count for n, count in left.items() if "embed_positions" not in n) < 600
+
+
+def test_a_language_model_of_encoder_and_decoder_is_left_out_as_a_whole_and_not_asked(tmp_path):
+    """As BLIP-2's with FLAN-T5."""
+    config = pico_families.model("blip2").config
+    text = {"vocab_size": 8, "d_model": pico_families.T, "d_kv": 12, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+    config.text_config, config.use_decoder_only_language_model = T5Config(**text), False
+    Blip2ForConditionalGeneration(config).save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS["blip2"]().save_pretrained(tmp_path)
+    pico_families.tokenizer("blip2").save_pretrained(tmp_path)
+    vision = load_vision(str(tmp_path))
+    assert not [name for name, _ in vision.model.named_parameters() if ".block." in name]
+    assert vision.encode(pico.images(1))[0].shape == (17, pico_families.D)
+    with pytest.raises(Unsupported, match="type t5, which reads the prompt apart from the answer"):
+        load_responder(str(tmp_path))
 
 
 def test_both_layouts_of_the_same_weights_are_the_same_model(saved, tmp_path):
