@@ -12,6 +12,7 @@ from projlens_core.sources import PREFIX, ZooEntry, resolve
 from projlens_core.weights import upload
 from projlens_core.weights.selection import WEIGHTS
 
+PLACE = "folder, file or hub:OWNER/NAME"
 DETAILS = ("What changed", "What was opened", "What was not compared", "The rest of the model")
 FORMS = (
     "A checkpoint folder; a .safetensors, .bin, .pt, .pth or .gguf file; an adapter's folder; zoo:NAME; or "
@@ -25,6 +26,7 @@ def page() -> None:
     components.header(pages.CASE)
     picture, suspects, others, details = components.layout()
     with suspects:
+        _own_files(expanded=not zoo)
         st.markdown("**Suspects that ship with ProjLens**")
         _cards(zoo, "suspect", ":material/bug_report:")
         if not zoo:
@@ -34,7 +36,8 @@ def page() -> None:
             st.markdown("**Controls: honest fine-tunes**")
             _cards(zoo, "control", ":material/verified_user:")
             _control(zoo)
-        _own_files(expanded=not zoo)
+        else:
+            st.caption("No controls are installed here; open a clean fine-tune of your own base as control.")
     case = state.current_case()
     with picture:
         if case is None:
@@ -97,8 +100,9 @@ def _own_files(*, expanded: bool) -> None:
     case = state.current_case()
     with st.expander("Open your own files", icon=":material/folder_open:", expanded=expanded):
         with st.form("own", border=False):
+            st.caption("A path or hub:OWNER/NAME for each, or the files themselves.")
             named = {
-                role: (st.text_input(label, shown, help=FORMS), _uploader(role, label))
+                role: (st.text_input(label, shown, placeholder=PLACE, help=FORMS), _uploader(role, label))
                 for role, label, shown in (
                     ("base", "Base", case.base if case else ""),
                     ("suspect", "Suspect", case.suspect if case else ""),
@@ -152,14 +156,19 @@ def _picture(opened: OpenedCase) -> None:
     if not opened.delta.changed:
         components.empty("Nothing changed", "Base and suspect hold the same projector, value for value.")
         return
-    components.metrics(list(exhibits.metrics(opened)), control=opened.control is not None)
     drawn = exhibits.charts(opened)
-    plots = st.grid(2, min_column_width=280, gap="small")
+    if not drawn:
+        components.empty("No matrix changed", "Only biases, norms or other vectors did: the table says how far.")
+        return
+    components.metrics(list(exhibits.metrics(opened)), control=opened.control is not None)
+    plots = st.grid(min(2, len(drawn) // 2), min_column_width=280, gap="small")
     for values, energy in zip(drawn[::2], drawn[1::2], strict=True):
         with plots.cell():
             for each in (values, energy):
                 st.altair_chart(each.chart, width="stretch", alt=each.alt)
     st.caption(exhibits.READING)
+    if len(drawn) < 2 * len(opened.spectra):
+        st.caption(f"Up to {exhibits.MATRICES} matrices that changed most are drawn; Weights has the others.")
 
 
 def _details(opened: OpenedCase) -> None:

@@ -13,6 +13,7 @@ from projlens_core.exhibits.weights_tables import Found, Overlaps
 from projlens_core.sources import PREFIX
 
 VIEWS = {"spectra": "Spectra", "heatmap": "ΔW itself", "overlap": "Shared directions"}
+MOST_BESIDE = 4  # matrices that one chooses from side by side; more are in a list
 MOST_FURTHER = 5  # as many colours as can be told apart
 MOST_SHOWN = 256  # singular values, of the slider
 DIRECTIONS = 8
@@ -87,15 +88,12 @@ def _picture(opened: OpenedCase, found: Found, controls: DeltaGenerator) -> Over
             "View", list(VIEWS), default="spectra", required=True, format_func=VIEWS.get, key="weights_view",
             bind="query-params",
         )  # fmt: skip
-        name = st.segmented_control(
-            "Matrix",
-            changed,
-            default=changed[-1],
-            required=True,
-            format_func=lambda name: f"{numbers[name]} ({name})",
-            key=f"matrix of {', '.join(changed)}",
-            persist_state="session",
-        )
+        key = f"matrix of {', '.join(changed)}"
+        named = {"format_func": lambda name: f"{numbers[name]} ({name})", "key": key, "persist_state": "session"}
+        if len(changed) <= MOST_BESIDE:
+            name = st.segmented_control("Matrix", changed, default=changed[-1], required=True, **named)
+        else:
+            name = st.selectbox("Matrix", changed, len(changed) - 1, width=360, **named)
     components.metrics(list(exhibits.metrics(found, name)), control="control" in found)
     with controls:
         st.markdown(f"**{VIEWS[view]}**")

@@ -10,7 +10,7 @@ from projlens_core.charts import palette
 from projlens_core.charts.overlays import colour_scale
 from projlens_core.charts.style import CONDITIONS, KEY, finished
 
-HEIGHT = 210  # px
+HEIGHT = 240  # px
 
 
 def by_token(
@@ -25,7 +25,8 @@ def by_token(
         pd.DataFrame({"token": np.arange(len(each)), "condition": condition, "value": each.astype(float)})
         for condition, each in values.items()
     )
-    colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY))
+    above = alt.Legend(**KEY | {"orient": "top", "offset": 4})  # bars may be high anywhere
+    colour = alt.Color("condition:N", scale=CONDITIONS, legend=above)
     return _bars(title, frame, colour, limit, signed, measure, chosen, xOffset=alt.XOffset("condition:N"))
 
 

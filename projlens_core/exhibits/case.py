@@ -14,6 +14,7 @@ from projlens_core.weights.spectrum import Spectrum
 
 TITLE = "Case"
 QUESTION = "What was changed in this projector?"
+MATRICES = 4  # drawn at once
 TOP = 30  # singular values shown, as in the paper's figures
 FEW = 5  # directions that a projector backdoor is said to fit into
 READING = (
@@ -42,19 +43,31 @@ def symbol(number: int) -> str:
     return f"ΔW{str(number).translate(_SUBSCRIPT)}"
 
 
+def matrices(opened: OpenedCase) -> dict[str, int]:
+    """Those that are drawn, in running order, and the number of each among all: all of them, or, of more than MATRICES,
+    those that the suspect changed most for their size. A resampler has a hundred."""
+    numbers = {name: number for number, name in enumerate(opened.spectra, 1)}
+    if len(numbers) <= MATRICES:
+        return numbers
+    changed = sorted((t for t in opened.delta.matrices if t.changed), key=lambda t: t.relative_change, reverse=True)
+    most = {tensor.name for tensor in changed[:MATRICES]}
+    return {name: number for name, number in numbers.items() if name in most}
+
+
 def metrics(opened: OpenedCase) -> tuple[Metric, ...]:
-    """What the spectra say, beside the control's: concentration of each end of the projector, size of the change."""
-    names = list(opened.spectra)
-    if not names:
+    """What the spectra say, beside the control's: concentration of the first and last matrix that are drawn, and how
+    far the last one moved."""
+    drawn = matrices(opened)
+    if not drawn:
         return ()
-    last, delta = names[-1], symbol(len(names))
+    names = list(drawn)
+    last, delta = names[-1], symbol(drawn[names[-1]])
     suspect, control = opened.spectra[last], opened.control_spectra.get(last)
     few = min(FEW, len(suspect.values))
     relative = {t.name: t.relative_change for t in opened.delta.tensors}[last]
     by_control = {t.name: t.relative_change for t in opened.control_delta.tensors} if opened.control_delta else {}
-    ends = {1: names[0], len(names): last}
     return (
-        *(_stable_rank(opened, name, symbol(number)) for number, name in ends.items()),
+        *(_stable_rank(opened, name, symbol(drawn[name])) for name in dict.fromkeys((names[0], last))),
         Metric(
             f"Top {few} hold of {delta}",
             f"{suspect.energy[few - 1]:.0%}",
@@ -81,10 +94,10 @@ def _stable_rank(opened: OpenedCase, name: str, delta: str) -> Metric:
 
 
 def charts(opened: OpenedCase) -> tuple[Chart, ...]:
-    """Singular values and energy of each matrix, in running order: values, energy, values, energy, …"""
+    """Singular values and energy of the `matrices`, in their order: values, energy, values, energy, …"""
     drawn = []
-    for number, (name, suspect) in enumerate(opened.spectra.items(), 1):
-        control, delta = opened.control_spectra.get(name), symbol(number)
+    for name, number in matrices(opened).items():
+        suspect, control, delta = opened.spectra[name], opened.control_spectra.get(name), symbol(number)
         values = spectrum.spectrum(f"Singular values of {delta}", suspect, control, opened.edges[name], TOP)
         energy = spectrum.energy(f"Energy of {delta} in its k largest values", suspect, control, TOP)
         drawn += [
