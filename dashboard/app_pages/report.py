@@ -90,7 +90,7 @@ def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chose
         wanted = reports.asked(case, *choice) if choice else Subject(case)
     except ProjLensError as error:
         components.failure(error, "This case cannot be opened")
-        return None
+        return _made(case)
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=not chosen)
         st.caption(
@@ -106,11 +106,16 @@ def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chose
             components.failure(error, "No report")
             return None
         st.session_state[state.RECORD] = (case, record)
-    made = st.session_state.get(state.RECORD)
-    if made is None or made[0] != case:
+    made = _made(case)
+    if made is None:
         components.empty("No report yet", "Choose the parts and press Generate.", ":material/description:")
-        return None
-    return made[1]
+    return made
+
+
+def _made(case: Case) -> Record | None:
+    """The report that this session made of the case; it stays when the case can no longer be opened."""
+    made = st.session_state.get(state.RECORD)
+    return made[1] if made is not None and made[0] == case else None
 
 
 def _opener() -> None:
