@@ -12,7 +12,9 @@ def as_csv(frame: pd.DataFrame) -> bytes:
     the head, is given an apostrophe before it, which makes it text there; whoever reads the file by other means finds
     the values as they are in the Parquet file.
     """
-    return frame.map(_no_formula).rename(columns=_no_formula).to_csv(index=False).encode("utf-8-sig")
+    # lines end as RFC 4180 has it: then a lone carriage return in a text is quoted, too, and begins no row
+    text = frame.map(_no_formula).rename(columns=_no_formula).to_csv(index=False, lineterminator="\r\n")
+    return text.encode("utf-8-sig")
 
 
 def as_parquet(frame: pd.DataFrame) -> bytes:

@@ -21,9 +21,9 @@ def test_a_text_that_begins_like_a_formula_is_text_in_a_cell_and_in_the_head(tex
 
 
 def test_a_text_cannot_open_a_second_cell_or_row():
-    head, row = cells(pd.DataFrame({"a": ['x","=1'], "b": ["y\n=1,=2"]}))
+    head, row = cells(pd.DataFrame({"a": ['x","=1'], "b": ["y\n=1,=2\r=3"]}))
     assert head == ["a", "b"]
-    assert row == ['x","=1', "y\n=1,=2"]
+    assert row == ['x","=1', "y\n=1,=2\r=3"]
 
 
 def test_numbers_stay_numbers():
