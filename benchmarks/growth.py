@@ -28,7 +28,7 @@ from projlens_core.weights.triplets import leading
 RESOLUTION = 320  # px, of the zoo's pictures
 AT_ONCE = 16  # pictures
 D_VISION, D = 1024, 4096  # LLaVA-1.5-7B
-PICTURES, TOKENS, RANK, SIZE = "pictures (zoo)", "tokens (7B projectors)", "rank k (ΔW₂ of 7B)", "hidden size d of ΔW"
+PICTURES, TOKENS, RANK, SIZE = "pictures (zoo)", "tokens (7B projectors)", "rank k (d = 4096)", "hidden size d of ΔW"
 SIZES = {
     PICTURES: ((4, 8), (16, 32, 64, 128)),
     TOKENS: ((16, 32), (144, 576, 2304, 9216)),
@@ -39,7 +39,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Point:
-    """One size of one job: seconds, and bytes held at most beyond those before it, each with its floor."""
+    """One size of one job: seconds, and the most bytes held beyond those before its inputs, each with its floor."""
 
     axis: str
     size: int
@@ -64,10 +64,11 @@ def measure(quick: bool = False) -> dict:
     jobs = {PICTURES: _pictures, TOKENS: _tokens, RANK: partial(_rank, side=1024 if quick else D), SIZE: _size}
     points = []
     for axis, job in jobs.items():
+        before = resident_memory("self")
         work = job(rates)
         work(SIZES[axis][0][0])  # the first call of a kind loads libraries
         for size in SIZES[axis][0 if quick else 1]:
-            points.append(Point(axis, size, *_measured(work, size)))
+            points.append(Point(axis, size, *_measured(work, size, before)))
     return {"rates": asdict(rates), "points": [asdict(point) for point in points]}
 
 
@@ -75,8 +76,7 @@ Floors = tuple[float, int]  # seconds, bytes
 Work = Callable[[int], Floors]
 
 
-def _measured(work: Work, size: int) -> tuple[float, float, int, int]:
-    before = resident_memory("self")
+def _measured(work: Work, size: int, before: int) -> tuple[float, float, int, int]:
     reset_peak()
     start = time.perf_counter()
     floor_seconds, floor_memory = work(size)
@@ -126,7 +126,7 @@ def _tokens(rates: Rates) -> Work:
     def work(count: int) -> Floors:
         tokens = torch.ones(1, count, D_VISION)
         embeddings(suspect, tokens) - embeddings(base, tokens)
-        return 2 * 2 * base.parameters * count / rates.single, 4 * count * (D_VISION + D)
+        return 2 * 2 * base.parameters * count / rates.single, 4 * (2 * base.parameters + count * (D_VISION + D))
 
     return work
 

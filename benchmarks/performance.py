@@ -48,9 +48,10 @@ def write(found: dict, docs: Path = DOCS) -> None:
             "How to read this: ours over the floor, both axes logarithmic. The floor is what the machine itself sets: "
             "the operations that the job cannot do without at the rate of its matrix product "
             f"({rates['single'] / 1e9:.0f} GFLOP/s in float32, {rates['double'] / 1e9:.0f} in float64), or the bytes "
-            f"to read at the rate of its memory ({rates['copied'] / 1e9:.0f} GB/s); for memory, the arrays that go in "
-            "and come out. Half of the work of a spectrum, making the Gram matrix tridiagonal, multiplies a matrix by "
-            "one vector at a time and so runs at the rate of the memory, not at that of the matrix product.",
+            f"to read at the rate of its memory ({rates['copied'] / 1e9:.0f} GB/s); for memory, beyond that of the "
+            "program itself, the arrays that go in and come out. Half of the work of a spectrum, making the Gram "
+            "matrix tridiagonal, multiplies a matrix by one vector at a time, and so runs at the rate of the memory, "
+            "not at that of the matrix product.",
         ]
     (docs / "performance.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -62,7 +63,7 @@ def chart(points: list[dict]) -> alt.VConcatChart:
     for measure, unit in (("seconds", 1.0), ("memory", 1e6)):
         sides = {"ours": wide[measure], "floor": wide[f"floor_{measure}"]}
         long = pd.concat([wide[["axis", "size"]].assign(value=v / unit, side=side) for side, v in sides.items()])
-        title = "seconds" if measure == "seconds" else "MB beyond what was held before"
+        title = "seconds" if measure == "seconds" else "MB"
         rows.append(alt.hconcat(*(_panel(long[long["axis"] == axis], axis, title) for axis in wide["axis"].unique())))
     return alt.vconcat(*rows).configure(background="white").configure_view(stroke=None)
 
@@ -72,8 +73,10 @@ def _panel(data: pd.DataFrame, axis: str, title: str) -> alt.Chart:
         alt.Chart(data[data["value"] > 0], width=WIDTH, height=HEIGHT)
         .mark_line(point=True)
         .encode(
-            alt.X("size", title=axis).scale(type="log", nice=False).axis(values=sorted(data["size"].unique())),
-            alt.Y("value", title=title).scale(type="log"),
+            alt.X("size", title=axis)
+            .scale(type="log", nice=False)
+            .axis(values=sorted(data["size"].unique()), grid=False),
+            alt.Y("value", title=title).scale(type="log", padding=8).axis(tickCount=4, grid=False),
             alt.Color("side", title=None).scale(domain=["ours", "floor"], range=[OURS, FLOOR]),
             alt.StrokeDash("side", title=None).scale(domain=["ours", "floor"], range=[[1, 0], [4, 3]]),
         )
