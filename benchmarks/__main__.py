@@ -20,7 +20,6 @@ JOBS: dict[str, Callable[[Path, bool], Report]] = {
     "ranking": sets.RANKING.run,
     "grid": grid.COMPARISON.run,
     "heatmaps": activations.HEATMAPS.run,
-    "shifts": activations.SHIFTS.run,
     "answers": behaviour.ANSWERS.run,
     "dashboard": dashboard.run,
     "sessions": load.run,

@@ -1,4 +1,4 @@
-"""Jobs of the Activation page: one uploaded picture as heatmaps, and the shift of many pictures."""
+"""Job of the Activation page: one uploaded picture as heatmaps."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.comparison import Comparison, Repeats, Results, within
 from benchmarks.report import TIME, Target
-from benchmarks.setting import BASE, SUSPECT, picture_set, trigger, uploads
+from benchmarks.setting import BASE, SUSPECT, trigger, uploads
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.shift import ShiftAnalysis, analyse
 from projlens_core.activations.tokens import image_tokens
@@ -21,12 +21,15 @@ SHIFT_SHARE = 1e-4  # ΔE is a difference of two embeddings, and each side sums 
 
 def heatmaps(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:
     """Shift of each patch of one uploaded picture, clean and triggered, along the drift direction of the pair."""
-    return _shift_work(lambda call: [uploads(folder)[call]], "pair")
+    base, suspect = read_projectors([BASE, SUSPECT])
+    tower, spec, pictures = load_vision(BASE), trigger(), uploads(folder)
 
+    def work(call: int) -> dict[str, np.ndarray]:
+        image = decode(pictures[call].read_bytes(), pictures[call].name).image
+        clean, triggered = image_tokens(tower, [make(image, spec) for make in (frame, stamp)]).chunk(2)
+        return _shift(analyse(base, suspect, clean, triggered, "pair"))  # each (1, T, d_vision)
 
-def shifts(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:
-    """Shift of each patch of many pictures, clean and triggered, along one drift direction of all of them."""
-    return _shift_work(lambda call: picture_set(folder), "universal")
+    return work
 
 
 def agree(reference: Results, ours: Results) -> str:
@@ -50,34 +53,6 @@ HEATMAPS = Comparison(
     targets={TIME: Target(at_most=1)},
     notes=("From the file's bytes: decode, frame, stamp, tower, both projectors, direction, shift of every patch.",),
 )
-
-SHIFTS = Comparison(
-    name="shifts",
-    title="shift of 64 pictures (zoo)",
-    prepare="benchmarks.inputs:models_and_set",
-    reference="benchmarks.reference:shifts",
-    ours="benchmarks.activations:shifts",
-    agree=agree,
-    warm=False,
-    ours_repeats=Repeats(processes=3),
-    reference_repeats=Repeats(processes=1),
-    targets={TIME: Target(ahead_by=10)},
-    notes=("Each picture clean and triggered. Time is that of the whole process, imports and models included.",),
-)
-
-
-def _shift_work(pictures: Callable[[int], list[Path]], direction: str) -> Callable[[int], dict[str, np.ndarray]]:
-    """The core's way from files to shifts; `pictures` gives a call's files."""
-    base, suspect = read_projectors([BASE, SUSPECT])
-    tower, spec = load_vision(BASE), trigger()
-
-    def work(call: int) -> dict[str, np.ndarray]:
-        images = [decode(path.read_bytes(), path.name).image for path in pictures(call)]
-        tokens = image_tokens(tower, [make(image, spec) for make in (frame, stamp) for image in images])
-        clean, triggered = tokens.chunk(2)  # (n, T, d_vision) each
-        return _shift(analyse(base, suspect, clean, triggered, direction))
-
-    return work
 
 
 def _shift(analysis: ShiftAnalysis) -> dict[str, np.ndarray]:

@@ -39,12 +39,6 @@ def models_and_uploads(folder: Path, quick: bool) -> None:
     uploads(folder, quick)
 
 
-def models_and_set(folder: Path, quick: bool) -> None:
-    """Both zoo models, and in set/ the pictures that are analysed together."""
-    zoo_models(folder)
-    _pictures(folder / "set", 4 if quick else SET)
-
-
 def models_and_many(folder: Path, quick: bool) -> None:
     """Both zoo models, and in many/ the pictures that are ranked."""
     zoo_models(folder)

@@ -105,17 +105,6 @@ def heatmaps(folder: Path) -> Work:
     return work
 
 
-def shifts(folder: Path) -> Work:
-    """Shift of each patch of many pictures, clean and triggered, along one drift direction of all of them."""
-    models, spec, pictures = _zoo_pair(folder), trigger(), picture_set(folder)
-
-    def work(call: int) -> dict[str, np.ndarray]:
-        pairs = [_pair_shift(models, path, spec) for path in pictures]
-        return _projected(*(torch.stack(deltas) for deltas in zip(*pairs, strict=True)))
-
-    return work
-
-
 def answers(folder: Path) -> Work:
     """What base and suspect say about one uploaded picture, clean and triggered."""
     models, spec, pictures = _zoo_pair(folder), trigger(), uploads(folder)
