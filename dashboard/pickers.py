@@ -11,7 +11,7 @@ from projlens_core import shortage
 from projlens_core.charts import overlays
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
-from projlens_core.inputs.images import MAX_BYTES, Picture, decode
+from projlens_core.inputs.images import MAX_BYTES, Picture, decode, printable
 from projlens_core.inputs.triggers import KINDS, NUMBERS, POSITIONS, PRESETS, TriggerSpec
 
 TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp"]
@@ -263,5 +263,5 @@ def _uploaded(key: str) -> None:
             with shortage.named():
                 pictures.append(decode(file.getvalue(), file.name))
         except ProjLensError as error:
-            refused.append((file.name, str(error)))
+            refused.append((printable(file.name), str(error)))
     state.add_uploads(pictures, refused)
