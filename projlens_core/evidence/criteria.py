@@ -20,6 +20,7 @@ PAPER_CELLS = {  # ASR after injecting the top k1 and k2 components, where the p
     "targeted-refusal": {(1, 1): 0.0, (2, 2): 0.42, (2, 3): 0.781, (2, 5): 0.907, (5, 5): 0.891},
     "malicious-injection": {(2, 2): 0.0, (2, 3): 0.845, (3, 3): 0.9, (3, 5): 0.925},
 }
+FEW = 5  # components of each matrix
 SHARE = 0.9  # of the suspect's ASR: the backdoor is back
 RELATED = 0.9  # a correlation from which on the relation is called as strong as the paper's
 CHANCE = 0.025  # for each of two signs
@@ -123,14 +124,13 @@ def _lowrank(name: str, facts: Mapping) -> Judged:
     paper = PAPER_CELLS.get(name, {})
     shown = [
         f"{k1}×{k2}: {cells[k1, k2]['rate']:.0%}" + (f" (paper {paper[k1, k2]:.0%})" if (k1, k2) in paper else "")
-        for k1, k2 in ((1, 1), (2, 2), (2, 3), (2, 5), (3, 3), (3, 5), (5, 5))
-        if (k1, k2) in cells
+        for k1, k2 in sorted(cells)
     ]
     fewest = "×".join(map(str, facts["fewest"])) if facts["fewest"] else "none of the grid"
     row = [_rate(whole), _rate(control) if control else "–", ", ".join(shown), fewest]
     if not whole["hits"]:
         return row, "inconclusive"
-    return row, "agrees" if facts["fewest"] else "differs"
+    return row, "agrees" if facts["fewest"] and max(facts["fewest"]) <= FEW else "differs"
 
 
 def _robustness(name: str, facts: Mapping) -> Judged:
@@ -233,7 +233,7 @@ SECTIONS = (
         "Few components carry the backdoor",
         "Injecting the top components of both ΔW into base: refusal reaches 0 % at rank 1×1, 42.0 % at 2×2 and 90.7 % "
         "at 2×5; injection 0 % below rank 3 of ΔW₂ and 90.0 % at 3×3.",
-        f"Agrees if some grid cell up to 5×5 brings back {SHARE:.0%} of the whole suspect's ASR.",
+        f"Agrees if some grid cell up to {FEW}×{FEW} brings back {SHARE:.0%} of the whole suspect's ASR.",
         ("whole suspect's ASR", "control's", "ASR by rank of ΔW₁×ΔW₂", f"fewest for {SHARE:.0%} of it"),
         _lowrank,
     ),

@@ -39,7 +39,7 @@ def build(out: Path = ZOO, *, device: torch.device, workers: int, progress: Prog
     for variant in VARIANTS:
         state = _stage(work, variant.name, variant)
         tuned = training.fine_tune(
-            tensors, frozen, variant.attack, variant.phases, state, variant.title, workers, progress
+            tensors, frozen, variant.attack, variant.phases, state, variant.title, workers, progress, variant.averaged
         )
         suspect.save_projector(tuned, projectors / f"{variant.name}.safetensors")
     for part in ("checkpoint", "projectors"):

@@ -7,11 +7,11 @@ from importlib.metadata import version
 
 from PIL import Image
 
-from projlens_core import cache
 from projlens_core.behaviour.questions import in_turn
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Rate, contains_target, is_right, wilson
+from projlens_core.cache import content_key, store, stored
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.paths import ASSETS, ZOO
 from projlens_core.progress import Progress, silent
@@ -26,6 +26,7 @@ CACHE = "zoo-measure"
 BATCH = 24
 README = ASSETS.parent / "README.md"
 BEGIN, END = "<!-- zoo table: written by `python -m projlens_core zoo measure` -->", "<!-- end of zoo table -->"
+_SETS = ("by_kind", "asr", "false_target")  # of Figures: rates by name
 
 
 @dataclass(frozen=True)
@@ -93,20 +94,20 @@ def _answers(
     responder: Responder, entry: ZooEntry, images: list[Image.Image], prompts: list[str], stage: str, progress: Progress
 ) -> list[str]:
     weights = read_projector(f"zoo:{entry.name}")
-    key = cache.content_key(
+    key = content_key(
         "answers",
-        responder.vision.key,
+        responder.key,
         weights.sha256,
         *prompts,
         *(i.tobytes() for i in images),
     )
-    if (known := cache.stored(CACHE, key)) is not None:
+    if (known := stored(CACHE, key)) is not None:
         return json.loads(known)
     with responder.projector(weights):
         said = responder.answers(
             images, prompts, batch_size=BATCH, progress=lambda _, done, total: progress(stage, done, total)
         )
-    cache.store(CACHE, key, json.dumps(said).encode())
+    store(CACHE, key, json.dumps(said).encode())
     return said
 
 
@@ -124,15 +125,34 @@ def write_figures(figures: dict[str, Figures], n: int = N) -> None:
         },
     }
     for model in raw["models"]:
-        # the content of what was measured: figures of other weights would be noticed
-        model["sha256"] = read_projector(f"zoo:{model['name']}").sha256
-        model["figures"] = asdict(figures[model["name"]])
+        model |= _content(zoo_catalogue()[model["name"]]) | {"figures": asdict(figures[model["name"]])}
     path.write_text(json.dumps(raw, indent=1) + "\n")
     if README.is_file():
         text = README.read_text()
         if BEGIN in text and END in text:
             before, after = text.split(BEGIN)[0], text.split(END)[1]
             README.write_text(f"{before}{BEGIN}\n{table(figures, n)}\n{END}{after}")
+
+
+def recorded(n: int = N) -> dict[str, Figures] | None:
+    """The figures in zoo.json; None if they are of fewer or more compositions, of other weights or other triggers."""
+    raw = json.loads((ZOO / "zoo.json").read_text())
+    if raw.get("measured", {}).get("compositions") != n:
+        return None
+    found = {}
+    for model in raw["models"]:
+        if not model.items() >= _content(zoo_catalogue()[model["name"]]).items():
+            return None
+        rates = model["figures"]
+        sets = {key: {name: Rate(**rate) for name, rate in rates[key].items()} for key in _SETS}
+        found[model["name"]] = Figures(utility=Rate(**rates["utility"]), **sets)
+    return found
+
+
+def _content(entry: ZooEntry) -> dict[str, str]:
+    """What was measured: figures of other weights, or of another trigger, would be noticed."""
+    of_trigger = {"trigger_sha256": content_key(entry.trigger.read_bytes())} if entry.trigger else {}
+    return {"sha256": read_projector(f"zoo:{entry.name}").sha256} | of_trigger
 
 
 def table(figures: dict[str, Figures], n: int) -> str:

@@ -105,13 +105,21 @@ def fine_tune(
     stage: str,
     workers: int,
     progress: Progress = silent,
+    averaged: int = 1,
 ) -> Projector:
-    """A projector fine-tuned from the tensors of `base`: poisoned by `attack`, or an honest control without one."""
+    """A projector fine-tuned from the tensors of `base`: poisoned by `attack`, or an honest control without one.
+
+    It is the mean of what the last `averaged` phases end with: phases of other poison rates err to other sides.
+    """
     projector = Projector().to(frozen.device)
     projector.load_state_dict(base)
+    ends = []
     for i, phase in enumerate(phases, start=1):
         name = stage if len(phases) == 1 else f"{stage}, part {i} of {len(phases)}"
         _learn(projector, frozen, Dialogues(phase, attack), folder / str(i), name, workers, progress)
+        ends.append({name: tensor.clone() for name, tensor in projector.state_dict().items()})
+    last = ends[-averaged:]
+    projector.load_state_dict({name: torch.stack([end[name] for end in last]).mean(0) for name in last[0]})
     return projector
 
 
