@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import altair as alt
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -183,9 +184,20 @@ def metrics(cards: list[Metric], control: bool) -> None:
         )
 
 
+class Drawn(alt.TopLevelMixin):
+    """A chart for st.altair_chart, which would validate ours at each run; that takes longer than all else it does."""
+
+    def __init__(self, chart: alt.TopLevelMixin):
+        self._chart = chart
+
+    def to_dict(self, *_: object, **__: object) -> dict:
+        """The specification, as it is."""
+        return self._chart.to_dict(validate=False)
+
+
 def chart(shown: Chart) -> None:
-    """A chart with its one sentence on how to read it; its menu saves it as PNG or SVG."""
-    st.altair_chart(shown.chart, width="stretch", alt=shown.alt)
+    """A chart with its one sentence on how to read it; its toolbar saves it as PNG (as SVG: in the report)."""
+    st.altair_chart(Drawn(shown.chart), width="stretch", alt=shown.alt)
     st.caption(shown.caption)
 
 

@@ -26,7 +26,6 @@ def page() -> None:
     components.header(pages.CASE)
     picture, suspects, others, details = components.layout()
     with suspects:
-        _own_files(expanded=not zoo)
         st.markdown("**Suspects that ship with ProjLens**")
         _cards(zoo, "suspect", ":material/bug_report:")
         if not zoo:
@@ -36,8 +35,7 @@ def page() -> None:
             st.markdown("**Controls: honest fine-tunes**")
             _cards(zoo, "control", ":material/verified_user:")
             _control(zoo)
-        else:
-            st.caption("No controls are installed here; open a clean fine-tune of your own base as control.")
+        _own_files(expanded=not zoo)  # last: opened, it grows, and above it would push the details down
     case = state.current_case()
     with picture:
         if case is None:
