@@ -64,11 +64,13 @@ def picture_panel() -> Picture | None:
     if chosen:
         with st.container(height=GALLERY_HEIGHT, border=False):
             st.altair_chart(
-                overlays.gallery(
-                    [p.name for p in everything],
-                    resources.keys(everything),
-                    [resources.thumbnail(p, THUMBNAIL) for p in everything],
-                    chosen.sha256,
+                components.Drawn(
+                    overlays.gallery(
+                        [p.name for p in everything],
+                        resources.keys(everything),
+                        [resources.thumbnail(p, THUMBNAIL) for p in everything],
+                        chosen.sha256,
+                    )
                 ),
                 width="stretch",
                 key="gallery",

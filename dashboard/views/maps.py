@@ -23,7 +23,7 @@ def heatmaps(
     for map_ in drawn:
         key = f"{map_.name} {chosen}"  # a new widget for each choice: the patch clicked last can be clicked again
         panels.altair_chart(
-            map_.chart,
+            components.Drawn(map_.chart),
             width="stretch",
             key=key,
             on_select=lambda key=key: clicked(key, "patch"),
@@ -35,7 +35,7 @@ def heatmaps(
     legends = activation.legends(found, signed)
     for scale, span in zip(legends, (2, 1) if len(legends) == 2 else ("all",), strict=False):
         with panels.cell(column_span=span):
-            st.altair_chart(scale.chart, width="stretch", alt=scale.alt)
+            st.altair_chart(components.Drawn(scale.chart), width="stretch", alt=scale.alt)
     _patch(found, role, chosen)
     st.caption(drawn[0].caption)
 
