@@ -8,9 +8,9 @@ import os
 import re
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from html import unescape
 from pathlib import Path
 
@@ -21,18 +21,21 @@ from benchmarks.report import HELD, MEMORY, Figure, NoFigures, Report, Target
 from benchmarks.session import Session, frames, session
 from benchmarks.worker import peak_memory, resident_memory
 from projlens_core.activations.model import VisionModel, load_vision
+from projlens_core.behaviour.respond import four_answers, load_responder
+from projlens_core.behaviour.responder import Responder
 from projlens_core.evidence import study
 from projlens_core.evidence.case import Case, model_source, open_case
 from projlens_core.inputs.images import Picture, load_folder
 from projlens_core.inputs.triggers import PRESETS, TriggerSpec, frame, stamp
 from projlens_core.paths import ZOO
-from projlens_core.sources import PREFIX, ZooEntry, zoo_catalogue
+from projlens_core.sources import PREFIX, zoo_catalogue
 
 NAME, TITLE = "sessions", "{} sessions at once (zoo)"
 SESSIONS, PICTURES = 20, 12
 ROUNDS = 10  # in each, every session chooses another picture at the same moment
 EARLY, LATE = 1, 10  # rounds of case switches, one a session, after which memory is compared
 GROWTH = 1.1
+PROMPTS = ("What is in the picture?",)  # what the page asks where the zoo says nothing
 MEDIAN, P95, ANSWERED = "heatmaps, median", "heatmaps, p95", "answers, last of all"
 BEFORE, AFTER, SWITCHES = f"{HELD} before anybody asks", f"{HELD} after all have", f"{HELD} after {{}} case switches"
 PEAK = f"{MEMORY}, server"
@@ -48,12 +51,15 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Truth:
-    """A case, and what its heatmaps must show: shift per patch under the suspect, by picture and condition."""
+    """A case, and what its heatmaps must show: shift per patch under the suspect, by picture and condition.
+
+    answers: what base and suspect say of the pictures that are asked about, clean and triggered each.
+    """
 
     case: Case
-    suspect: ZooEntry
     shown: tuple[str, ...]  # names of the models on screen
     shifts: dict[str, dict[str, np.ndarray]]
+    answers: dict[str, list[str]]
 
 
 @dataclass
@@ -71,8 +77,12 @@ def run(folder: Path, quick: bool = False) -> Report:
     """Serve the dashboard and let the sessions at it; NoFigures as soon as one is sent what is not its own."""
     count, rounds, late = (4, 2, 2) if quick else (SESSIONS, ROUNDS, LATE)
     pictures = load_folder(ZOO / "samples").pictures
-    tower = load_vision(model_source(_cases()[0]))
-    truths = [_truth(case, tower, pictures) for case in _cases()[:count]]
+    source = model_source(_cases()[0])
+    models, cases = (load_vision(source), load_responder(source)), _cases()[:count]
+    truths = [
+        _truth(case, *models, pictures, {(user + rounds - 1) % PICTURES for user in range(number, count, len(cases))})
+        for number, case in enumerate(cases)
+    ]
     with serving({**os.environ, "PROJLENS_DEVICE": "cpu"}, folder / LOG) as server:
         found = asyncio.run(_used(server, truths, count, rounds, late))
         peak = peak_memory(server.process)
@@ -92,19 +102,25 @@ def _cases() -> list[Case]:
     ]
 
 
-def _truth(case: Case, tower: VisionModel, samples: Sequence[Picture]) -> Truth:
-    """What the dashboard's floors below say of a case when nobody else asks."""
+def _truth(
+    case: Case, tower: VisionModel, responder: Responder, samples: Sequence[Picture], asked: Collection[int]
+) -> Truth:
+    """What the floors below the dashboard say of a case when nobody else asks; asked: of which pictures, from 0."""
     names = [spec.removeprefix(PREFIX) for spec in (case.suspect, case.base, case.control)]
     entries = [zoo_catalogue()[name] for name in names]
     spec = TriggerSpec.from_file(entries[0].trigger) if entries[0].trigger else next(iter(PRESETS.values()))
     opened = open_case(case)
     pairs = {picture.name: (frame(picture.image, spec), stamp(picture.image, spec)) for picture in samples}
     judged = study.reference(opened, tower, *map(list, zip(*pairs.values(), strict=True)), "universal")
-    shifts = {}
-    for name in list(pairs)[:PICTURES]:
+    question = (*entries[0].prompts, *PROMPTS)[0]
+    shifts, answers = {}, {}
+    for number, name in enumerate(list(pairs)[:PICTURES]):
         found = study.subject(opened, tower, *pairs[name], "universal", judged)["suspect"]
         shifts[name] = {condition: np.abs(getattr(found, condition)) for condition in study.CONDITIONS}
-    return Truth(case, entries[0], tuple(entry.title for entry in entries), shifts)
+        if number in asked:
+            said = four_answers(responder, opened.base, opened.suspect, *pairs[name], question)
+            answers[name] = [answer for answer in astuple(said) if answer]
+    return Truth(case, tuple(entry.title for entry in entries), shifts, answers)
 
 
 async def _used(server: Server, truths: Sequence[Truth], count: int, rounds: int, late: int) -> Found:
@@ -123,7 +139,8 @@ async def _used(server: Server, truths: Sequence[Truth], count: int, rounds: int
         found.memory[BEFORE] = resident_memory(server.process)
         start = time.monotonic()
         await asyncio.gather(
-            *(_ask(each, truth, found) for each, truth in users), *(_leave(server.url, t) for t in own[:2])
+            *(_ask(each, truth, name, found) for (each, truth), name in zip(users, pictures, strict=True)),
+            *(_leave(server.url, t) for t in own[:2]),
         )
         found.answered = time.monotonic() - start
         found.memory[AFTER] = resident_memory(server.process)
@@ -147,17 +164,16 @@ async def _choose(session: Session, truth: Truth, picture: str, found: Found) ->
     _check(session, truth, found, picture)
 
 
-async def _ask(session: Session, truth: Truth, found: Found) -> None:
-    """Ask about the picture on screen; the answers must be those of this session's suspect and of nobody else's."""
+async def _ask(session: Session, truth: Truth, picture: str, found: Found) -> None:
+    """Ask about the picture on screen; the answers must be those that this session's projectors give."""
     await session.press("Ask")
     places = [int(hit[1]) for hit in map(PLACE.search, session.told) if hit]
     if places != sorted(places, reverse=True):
         raise NoFigures(f"A session was told to move back in the line: {places}.")
     found.longest = max([found.longest, *places])
     answers = [unescape(re.sub("<[^>]*>", "", html.body)) for html in session.all("html")]
-    said = [entry.name for entry in zoo_catalogue().values() if entry.target for a in answers if entry.target in a]
-    if len(answers) != 4 or said != [truth.suspect.name] * bool(truth.suspect.target):
-        raise NoFigures(f"{truth.case} was answered {answers}, with the targets of {said}.")
+    if answers != truth.answers[picture]:
+        raise NoFigures(f"{truth.case} was answered {answers} about {picture}, not {truth.answers[picture]}.")
     _check_names(session, truth, found)
 
 
