@@ -100,4 +100,4 @@ MODELS: dict[str, str] = {
     "a device": "/dev/zero",
 }
 
-LONG_QUESTION = "why? " * 20_000  # 100,000 characters
+LONG_QUESTION = "why?!" * 20_000  # 100,000 characters
