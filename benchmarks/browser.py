@@ -146,7 +146,7 @@ def switch(page: Page, name: str, ready: Ready) -> float:
 
 def step_slider(page: Page, ready: Ready) -> float:
     """Move the page's first slider by one step; seconds from the key until the page had settled."""
-    page.locator("[role=slider]").first.focus()
+    page.get_by_role("slider").first.focus()
     start = time.time()
     page.keyboard.press("ArrowRight")
     return settled_at(page, ready) - start

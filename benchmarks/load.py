@@ -199,8 +199,9 @@ def _check(session: Session, truth: Truth, found: Found, picture: str = "") -> N
     maps = [frames(chart) for chart in session.all("vega_lite_chart") if chart.alt.startswith("Heatmap of the shift")]
     for data, (condition, own) in zip(maps, truth.shifts[shown].items(), strict=True):
         values = next(each for each in data if "value" in each and len(each))["value"].to_numpy()
-        if np.abs(values - own.ravel()).max() > SAME * own.max():
-            raise NoFigures(f"The {condition} heatmap of {shown} in {truth.case} is not its own.")
+        off = np.abs(values - own.ravel()).max() / own.max()
+        if off > SAME:
+            raise NoFigures(f"The {condition} heatmap of {shown} in {truth.case} is not its own, but off by {off:.1%}.")
 
 
 def _check_names(session: Session, truth: Truth, found: Found) -> None:

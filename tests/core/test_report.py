@@ -29,9 +29,13 @@ def hostile_record() -> Record:
     """A record in which every text that a suspect may have written is an attack."""
     frame = pd.DataFrame({"x": [1.0], "label": [HOSTILE]})
     chart = (
-        alt.Chart(frame, title=HOSTILE)
-        .mark_text()
-        .encode(x=alt.X("x:Q", title=HOSTILE), text="label:N", tooltip=alt.Tooltip("label:N", title=HOSTILE))
+        alt.Chart(frame, title=alt.TitleParams(HOSTILE, limit=300))  # a title wider than the page leaves no plot
+        .mark_text(limit=300)
+        .encode(
+            x=alt.X("x:Q", axis=alt.Axis(title=HOSTILE, titleLimit=300)),
+            text="label:N",
+            tooltip=alt.Tooltip("label:N", title=HOSTILE),
+        )
     )
     exhibit = Exhibit(
         key="response",
