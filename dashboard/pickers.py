@@ -172,7 +172,7 @@ def _trigger(case: Case) -> TriggerSpec:
     """The trigger chosen and edited; the same on every page."""
     own = own_trigger(case.suspect)
     names = [OWN, *PRESETS] if own else list(PRESETS)
-    name = st.selectbox("Trigger", names, key="trigger", bind="query-params", label_visibility="collapsed")
+    name = st.selectbox("Trigger", names, key=state.TRIGGER, bind="query-params", label_visibility="collapsed")
     spec = own if name == OWN else PRESETS[name]
     with st.expander("Parameters", icon=":material/tune:"):
         return _edited(spec, f"{case.suspect if name == OWN else ''} {name}")

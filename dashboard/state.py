@@ -32,6 +32,7 @@ MAX_PIXELS = 200_000_000  # of all uploads of a session together; 600 MB
 MAX_UPLOADS = 1_000  # pictures of a session
 PARAMS = ("base", "suspect", "control")  # of a case, in the URL
 PICTURE_PARAM = "picture"
+TRIGGER = "trigger"  # the picker's key, and its name in the URL
 
 
 def sync(zoo: Mapping[str, ZooEntry]) -> None:
@@ -43,7 +44,7 @@ def sync(zoo: Mapping[str, ZooEntry]) -> None:
     wrong = None
     if not params.keys().isdisjoint(PARAMS):
         try:
-            st.session_state[CASE] = Case.from_params(params)
+            _put(Case.from_params(params))
         except InvalidInput as error:
             wrong = error
     if CASE not in st.session_state:
@@ -64,7 +65,9 @@ def current_case() -> Case | None:
 
 def choose_case(case: Case) -> None:
     """Make `case` the one on screen, here and in the URL."""
-    st.session_state[CASE] = case
+    if case.suspect != getattr(current_case(), "suspect", None):
+        st.query_params.pop(TRIGGER, None)
+    _put(case)
     _write_url(case)
 
 
@@ -173,6 +176,13 @@ def close_stored() -> None:
 
 def _empty_bundle_uploader() -> None:
     st.session_state[BUNDLE_ROUND] = st.session_state.get(BUNDLE_ROUND, 0) + 1
+
+
+def _put(case: Case) -> None:
+    """Take up a case. Another suspect starts with its own trigger: what was chosen before was chosen for another."""
+    if case.suspect != getattr(current_case(), "suspect", None):
+        st.session_state.pop(TRIGGER, None)
+    st.session_state[CASE] = case
 
 
 def _write_url(case: Case) -> None:

@@ -63,3 +63,13 @@ def test_a_case_in_the_session_survives_a_change_of_page(open_page):
     assert not app.exception
     assert app.session_state[state.CASE].suspect == PREFIX + SUSPECTS[1]
     assert app.selectbox(key="trigger").value == "The suspect's own trigger"
+
+
+def test_another_suspect_starts_with_its_own_trigger_and_not_with_that_of_the_former_case(open_page):
+    app = open_page("activation", {"base": "zoo:base", "suspect": PREFIX + CONTROLS[0]})
+    assert app.selectbox(key="trigger").value == "Solid patch, centre"
+    app.query_params["suspect"] = PREFIX + SUSPECTS[1]
+    app.run()
+    assert not app.exception
+    assert app.session_state[state.CASE].suspect == PREFIX + SUSPECTS[1]
+    assert app.selectbox(key="trigger").value == "The suspect's own trigger"
