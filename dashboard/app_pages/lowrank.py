@@ -235,9 +235,8 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
     except ProjLensError as error:
         components.failure(error, "The model could not be asked")
     if found is None:
-        st.caption(
-            f"Press Ask to have the model answer “{components.plain(prompt)}” with each k of the grid, in both ΔW at once."
-        )
+        plain = components.plain(prompt)
+        st.caption(f"Press Ask to have the model answer “{plain}” with each k of the grid, in both ΔW at once.")
         return
     k = wanted.ranks[-1]
     if len(wanted.ranks) > 1:

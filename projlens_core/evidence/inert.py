@@ -15,6 +15,7 @@ MAX_DEPTH = 40
 _SCHEMA = re.compile(r"https://vega\.github\.io/schema/vega-lite/v\d+(\.\d+)*\.json")
 _PICTURE = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]*={0,2}")
 _PAINT = re.compile(r"url\s*\(", re.IGNORECASE)  # CSS, in a colour or a cursor
+_LINE_ENDS = re.compile("[\u2028\u2029]")
 _REFUSED = ("usermeta", "href", "element", "loader")
 _DRAWN_BY_TOOLTIPS = "image"
 _EXPRESSIONS = ("expr", "calculate", "filter", "test", "labelExpr", "signal", "update")
@@ -47,6 +48,8 @@ def _check(part: object, depth: int) -> None:
             _check(item, depth + 1)
     if isinstance(part, str) and _PAINT.search(part):
         raise _refusal("loads something to paint with")
+    if isinstance(part, str) and _LINE_ENDS.search(part):
+        raise _refusal("has a title with a Unicode line separator, which ends the expression made of it")
     if not isinstance(part, dict):
         return
     for key, value in part.items():

@@ -28,13 +28,14 @@ HOSTILE = (
 def hostile_record() -> Record:
     """A record in which every text that a suspect may have written is an attack."""
     frame = pd.DataFrame({"x": [1.0], "label": [HOSTILE]})
+    title = HOSTILE.replace("\u2028", "")  # Vega's expressions end there: such a chart is refused
     chart = (
-        alt.Chart(frame, title=alt.TitleParams(HOSTILE, limit=300))  # a title wider than the page leaves no plot
+        alt.Chart(frame, title=alt.TitleParams(title, limit=300))  # a title wider than the page leaves no plot
         .mark_text(limit=300)
         .encode(
-            x=alt.X("x:Q", axis=alt.Axis(title=HOSTILE, titleLimit=300)),
+            x=alt.X("x:Q", axis=alt.Axis(title=title, titleLimit=300)),
             text="label:N",
-            tooltip=alt.Tooltip("label:N", title=HOSTILE),
+            tooltip=alt.Tooltip("label:N", title=title),
         )
     )
     exhibit = Exhibit(
