@@ -53,9 +53,9 @@ class Comparison:
     reference: str
     ours: str
     agree: Callable[[Results, Results], str]
-    warm: bool
-    ours_repeats: Repeats
-    reference_repeats: Repeats
+    warm: bool = False
+    ours_repeats: Repeats = Repeats()
+    reference_repeats: Repeats = Repeats()
     targets: Mapping[str, Target] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

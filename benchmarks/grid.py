@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.comparison import SCALED, Comparison, Repeats, Results
+from benchmarks.comparison import SCALED, Comparison, Results
 from benchmarks.report import TIME, NoFigures, Target
 from benchmarks.setting import BASE, NEW_TOKENS, QUESTION, RANK, SUSPECT, grid_set, target, trigger
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
@@ -52,9 +52,6 @@ COMPARISON = Comparison(
     reference="benchmarks.reference:grid",
     ours="benchmarks.grid:ours",
     agree=agree,
-    warm=False,
-    ours_repeats=Repeats(),
-    reference_repeats=Repeats(),
     targets={TIME: Target(ahead_by=5)},
     notes=(
         f"Ours is timed on {len(TIMED)} cells and scaled to {CELLS}; the reference on a few answers of one cell, the "

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.comparison import SCALED, Comparison, Repeats, Results, within
+from benchmarks.comparison import SCALED, Comparison, Results, within
 from benchmarks.inputs import SET
 from benchmarks.report import MEMORY, TIME, Figure, Report, Target
 from benchmarks.setting import BASE, SUSPECT, many, picture_set
@@ -51,9 +51,6 @@ RANKING = Comparison(
     reference="benchmarks.reference:ranking",
     ours="benchmarks.sets:ranking",
     agree=agree,
-    warm=False,
-    ours_repeats=Repeats(),
-    reference_repeats=Repeats(),
     targets={TIME: Target(ahead_by=10), MEMORY: Target(at_most=1e9)},
     notes=("The reference is timed on its first pictures and scaled to all; the shift is along our direction there.",),
 )
@@ -65,9 +62,6 @@ SEVEN_B = Comparison(
     reference="benchmarks.reference:seven_b_shift",
     ours="benchmarks.sets:seven_b",
     agree=agree,
-    warm=False,
-    ours_repeats=Repeats(),
-    reference_repeats=Repeats(),
     targets={TIME: Target(ahead_by=10)},
     notes=(
         f"Tower and projectors of the true shapes, random values. Ours is timed on {SOME} pictures and scaled to "

@@ -48,7 +48,6 @@ COMPARISON = Comparison(
     agree=agree,
     warm=True,
     ours_repeats=Repeats(calls=5),
-    reference_repeats=Repeats(calls=1),
     targets={TIME: Target(at_most=0.5, ahead_by=20)},
     notes=("ΔW is in memory on both sides; the error of each triplet is measured by its residual.",),
 )

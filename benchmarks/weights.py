@@ -64,9 +64,7 @@ COMPARISON = Comparison(
     reference="benchmarks.reference:weights",
     ours="benchmarks.weights:ours",
     agree=agree,
-    warm=False,
     ours_repeats=Repeats(processes=3),
-    reference_repeats=Repeats(processes=1),
     targets={TIME: Target(at_most=5, ahead_by=10), MEMORY: Target(at_most=600e6)},
     notes=("Time is that of the whole process, imports included; the files are in the system's page cache.",),
 )
