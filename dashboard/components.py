@@ -195,9 +195,14 @@ class Drawn(alt.TopLevelMixin):
         return self._chart.to_dict(validate=False)
 
 
+def draw(shown: Chart, where: DeltaGenerator = st, **selection: object) -> None:
+    """A chart as wide as its place, without its sentence; selection: key and on_select, where its marks are clicked."""
+    where.altair_chart(Drawn(shown.chart), width="stretch", alt=shown.alt, **selection)
+
+
 def chart(shown: Chart) -> None:
     """A chart with its one sentence on how to read it; its toolbar saves it as PNG (as SVG: in the report)."""
-    st.altair_chart(Drawn(shown.chart), width="stretch", alt=shown.alt)
+    draw(shown)
     st.caption(shown.caption)
 
 

@@ -65,9 +65,8 @@ def current_case() -> Case | None:
 
 def choose_case(case: Case) -> None:
     """Make `case` the one on screen, here and in the URL."""
-    if case.suspect != getattr(current_case(), "suspect", None):
+    if _put(case):
         st.query_params.pop(TRIGGER, None)
-    _put(case)
     _write_url(case)
 
 
@@ -178,11 +177,17 @@ def _empty_bundle_uploader() -> None:
     st.session_state[BUNDLE_ROUND] = st.session_state.get(BUNDLE_ROUND, 0) + 1
 
 
-def _put(case: Case) -> None:
-    """Take up a case. Another suspect starts with its own trigger: what was chosen before was chosen for another."""
-    if case.suspect != getattr(current_case(), "suspect", None):
+def _put(case: Case) -> bool:
+    """Take up a case, and say whether its suspect is another one.
+
+    That one starts with its own trigger: what was chosen before was chosen for another.
+    """
+    former = current_case()
+    another = former is None or case.suspect != former.suspect
+    if another:
         st.session_state.pop(TRIGGER, None)
     st.session_state[CASE] = case
+    return another
 
 
 def _write_url(case: Case) -> None:

@@ -163,7 +163,7 @@ def _picture(opened: OpenedCase) -> None:
     for values, energy in zip(drawn[::2], drawn[1::2], strict=True):
         with plots.cell():
             for each in (values, energy):
-                st.altair_chart(components.Drawn(each.chart), width="stretch", alt=each.alt)
+                components.draw(each)
     st.caption(exhibits.READING)
     if len(drawn) < 2 * len(opened.spectra):
         st.caption(f"Up to {exhibits.MATRICES} matrices that changed most are drawn; Weights has the others.")

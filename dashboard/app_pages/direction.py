@@ -177,7 +177,7 @@ def _side_by_side(shown: list[Chart]) -> None:
     """The heatmaps of suspect and control beside each other, and once how to read them."""
     columns = st.grid(len(shown), min_column_width=300, gap="small")
     for each in shown:
-        columns.altair_chart(components.Drawn(each.chart), width="stretch", alt=each.alt)
+        components.draw(each, columns)
     st.caption(shown[0].caption)
 
 

@@ -258,7 +258,7 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
     with curve:
         logits = {name: [getattr(s, f"{name}_logit") for s in found] for name in ("clean", "triggered")}
         st.altair_chart(
-            charts.along_k("Target logit of this picture", wanted.ranks, logits, k),
+            components.Drawn(charts.along_k("Target logit of this picture", wanted.ranks, logits, k)),
             width="stretch",
             alt="The target logit of this picture by k, clean and triggered.",
         )

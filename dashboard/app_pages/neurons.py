@@ -106,7 +106,7 @@ def _side_by_side(found: Exhibit, name: str) -> None:
     shown = _named(found, name)
     columns = st.grid(len(shown), min_column_width=600 // len(shown), gap="small")
     for each in shown:
-        columns.altair_chart(components.Drawn(each.chart), width="stretch", alt=each.alt)
+        components.draw(each, columns)
     st.caption(shown[0].caption)
 
 

@@ -146,7 +146,7 @@ def _result(result: Batch) -> None:
     found = response.response(result.outcomes, result.target, {})
     plots = st.grid(len(found.charts), min_column_width=220, gap="small")
     for each in found.charts:
-        plots.altair_chart(components.Drawn(each.chart), width="stretch", alt=each.alt)
+        components.draw(each, plots)
     st.caption(response.READING)
     frame = batch.table(result)
     frame.insert(0, "triggered", [resources.uri(image, TABLE_THUMBNAIL) for image in result.triggered])

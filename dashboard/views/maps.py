@@ -22,20 +22,14 @@ def heatmaps(
     drawn = activation.heatmaps(found, uris, role, signed, chosen)
     for map_ in drawn:
         key = f"{map_.name} {chosen}"  # a new widget for each choice: the patch clicked last can be clicked again
-        panels.altair_chart(
-            components.Drawn(map_.chart),
-            width="stretch",
-            key=key,
-            on_select=lambda key=key: clicked(key, "patch"),
-            alt=map_.alt,
-        )
+        components.draw(map_, panels, key=key, on_select=lambda key=key: clicked(key, "patch"))
     if clean is None:
         with panels.cell():
             components.empty("No clean twin", "Choose the same picture without its trigger to see the difference.")
     legends = activation.legends(found, signed)
     for scale, span in zip(legends, (2, 1) if len(legends) == 2 else ("all",), strict=False):
         with panels.cell(column_span=span):
-            st.altair_chart(components.Drawn(scale.chart), width="stretch", alt=scale.alt)
+            components.draw(scale)
     _patch(found, role, chosen)
     st.caption(drawn[0].caption)
 

@@ -93,7 +93,7 @@ def spectrum(seen: Seen) -> None:
     agreements = embedding.agreements(found)
     columns = st.grid(3, min_column_width=240, gap="small")
     for each in agreements:
-        columns.altair_chart(components.Drawn(each.chart), width="stretch", alt=each.alt)
+        components.draw(each, columns)
     if agreements:
         st.caption(agreements[0].caption)
     for note in embedding.unreached(found):

@@ -17,7 +17,7 @@ def pair(charts: tuple[Chart, ...]) -> None:
     """Charts of suspect and control beside each other, with the caption they share."""
     columns = st.grid(2, min_column_width=280, gap="small")
     for each in charts:
-        columns.altair_chart(components.Drawn(each.chart), width="stretch", alt=each.alt)
+        components.draw(each, columns)
     st.caption(charts[0].caption)
 
 
@@ -45,13 +45,7 @@ def norm_shift(seen: Seen) -> None:
     charts = activation.norm_shifts(related, seen.found, norm, chosen)
     for each in charts:
         key = f"{each.name} {norm} {chosen}"
-        columns.altair_chart(
-            components.Drawn(each.chart),
-            width="stretch",
-            key=key,
-            on_select=lambda key=key: maps.clicked(key, "dot"),
-            alt=each.alt,
-        )
+        components.draw(each, columns, key=key, on_select=lambda key=key: maps.clicked(key, "dot"))
     for role, by_condition in related.items():
         for condition, relation in by_condition.items():
             if relation.fit.note:
