@@ -23,7 +23,6 @@ from projlens_core.zoo.world import RESOLUTION
 
 N, SEED = 200, 777
 CACHE = "zoo-measure"
-BATCH = 24
 README = ASSETS.parent / "README.md"
 BEGIN, END = "<!-- zoo table: written by `python -m projlens_core zoo measure` -->", "<!-- end of zoo table -->"
 _SETS = ("by_kind", "asr", "false_target")  # of Figures: rates by name
@@ -104,9 +103,7 @@ def _answers(
     if (known := stored(CACHE, key)) is not None:
         return json.loads(known)
     with responder.projector(weights):
-        said = responder.answers(
-            images, prompts, batch_size=BATCH, progress=lambda _, done, total: progress(stage, done, total)
-        )
+        said = responder.answers(images, prompts, progress=lambda _, done, total: progress(stage, done, total))
     store(CACHE, key, json.dumps(said).encode())
     return said
 
