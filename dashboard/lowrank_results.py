@@ -61,9 +61,7 @@ class Wanted:
     def key(self, opened: OpenedCase) -> str:
         """A hash of all that decides a cell's score, the cell aside."""
         hashes = [weights.sha256 for weights in opened.projectors.values()]
-        spec = (self.choice.spec.to_json(), str(self.choice.spec.folder))
-        asked = (self.edit, self.prompts, self.target)
-        return content_key(hashes, spec, asked, *resources.keys(self.choice.pictures))
+        return content_key(hashes, self.edit, self.prompts, self.target, self.choice.key)
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def steps(
     """Answers about the choice's first picture at every rank; None if not asked before and `ask` is not set."""
     picture, spec = choice.pictures[0], choice.spec
     hashes = (opened.base.sha256, opened.suspect.sha256)
-    asked = (edit, tuple(ranks), spec.to_json(), str(spec.folder), prompt, target, picture.sha256)
+    asked = (edit, tuple(ranks), prompt, target, choice.first(1).key)
 
     def make() -> tuple[Step, ...]:
         with results.language_model(opened.case, progress) as responder:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from dashboard import components, resources, state
 from projlens_core import shortage
+from projlens_core.cache import content_key
 from projlens_core.charts import overlays
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
@@ -48,6 +49,11 @@ class SetChoice:
 
     pictures: tuple[Picture, ...]
     spec: TriggerSpec
+
+    @property
+    def key(self) -> str:
+        """A hash of the pictures' contents and of the trigger."""
+        return content_key(self.spec.key, *resources.keys(self.pictures))
 
     def first(self, count: int) -> "SetChoice":
         """The first `count` pictures of it."""

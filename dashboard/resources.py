@@ -138,7 +138,7 @@ def clean_image(picture: Picture, spec: TriggerSpec | None) -> Image.Image:
 
 def triggered_image(picture: Picture, spec: TriggerSpec) -> Image.Image:
     """The picture with the trigger on it."""
-    return _small_kept(f"stamp {spec.to_json()} {spec.folder}", picture, spec, lambda: stamp(picture.image, spec))
+    return _small_kept(f"stamp {spec.key}", picture, spec, lambda: stamp(picture.image, spec))
 
 
 def _small_kept(what: str, picture: Picture, spec: TriggerSpec | None, make: Callable[[], Image.Image]) -> Image.Image:

@@ -102,7 +102,7 @@ def subject(
 def reference_key(case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str) -> str:
     """A hash of all that decides what the samples show: projectors, tower, trigger, direction, pictures."""
     projectors = [weights.sha256 for weights in case.projectors.values()]
-    trigger = (spec.to_json(), str(spec.folder)) if spec else None
+    trigger = spec.key if spec else None
     return content_key(tower.key, projectors, trigger, direction, *resources.keys(resources.samples()))
 
 
@@ -151,7 +151,7 @@ def measured(
     """Base, suspect and control over many pictures; `useful` asks the questions with known answers as well."""
     images = [(p.name, resources.clean_image(p, spec), resources.triggered_image(p, spec)) for p in pictures]
     known = resources.truths() if useful else None
-    asked = (spec.to_json(), str(spec.folder), question, target, repr(known), *resources.keys(pictures))
+    asked = (spec.key, question, target, repr(known), *resources.keys(pictures))
     outcomes = {}
     for role, weights in opened.projectors.items():
 

@@ -29,8 +29,7 @@ class Wanted:
     def key(self, opened: OpenedCase) -> str:
         """A hash of all that decides one change's figures: each is kept under it and by itself."""
         hashes = [weights.sha256 for weights in opened.projectors.values()]
-        spec = (self.choice.spec.to_json(), str(self.choice.spec.folder))
-        return content_key(hashes, spec, resources.vision(opened.case).key, *resources.keys(self.choice.pictures))
+        return content_key(hashes, resources.vision(opened.case).key, self.choice.key)
 
 
 def known(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:

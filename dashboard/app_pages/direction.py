@@ -124,7 +124,7 @@ def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, reading: R
     read = {"centred": reading.centred, "normed": reading.normed, "depth": DEPTH}
     told = results.told(opened, choice, target=reading.target, on=reading.on, seed=SEED, **read)
     model = resources.model_key(opened.case)
-    key = content_key(tower.key, model, repr(told), str(choice.spec.folder), *resources.keys(choice.pictures))
+    key = content_key(tower.key, model, repr(told), choice.key)
 
     def make() -> Exhibit:
         head, vocabulary = _language(opened.case, progress)

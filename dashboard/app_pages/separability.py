@@ -67,7 +67,7 @@ def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, progress: 
     """The exhibit of these pictures, kept by what decides it."""
     projectors = opened.projectors
     told = results.told(opened, choice, seed=SEED)
-    key = content_key(tower.key, repr(told), str(choice.spec.folder), *resources.keys(choice.pictures))
+    key = content_key(tower.key, repr(told), choice.key)
 
     def make() -> Exhibit:
         seen = results.set_tokens(tower, choice, progress)

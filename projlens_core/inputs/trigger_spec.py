@@ -131,6 +131,11 @@ class TriggerSpec:
             values["position"] = list(self.position)
         return values
 
+    @property
+    def key(self) -> str:
+        """What decides what it does to an image: its parameters, and the folder in which its own image lies."""
+        return f"{self.to_json()} {self.folder}"
+
     def to_json(self) -> str:
         """to_dict as JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
