@@ -6,6 +6,7 @@ from pathlib import Path
 
 from projlens_core.cli import arguments, terminal
 from projlens_core.paths import ASSETS
+from projlens_core.whole import write_whole
 
 DOCS = ASSETS.parent / "docs"
 
@@ -29,7 +30,6 @@ def run(args: argparse.Namespace) -> None:
     from projlens_core.evidence.findings import load, measure
     from projlens_core.evidence.findings_text import document
     from projlens_core.evidence.models import Loaded
-    from projlens_core.evidence.report import write_whole
 
     terminal.quiet_transformers()
     if args.text_only:

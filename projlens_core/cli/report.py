@@ -10,6 +10,7 @@ from projlens_core.evidence.case import Case
 from projlens_core.inputs.images import load_folder
 from projlens_core.paths import ZOO
 from projlens_core.sources import resolve
+from projlens_core.whole import write_whole
 
 SAMPLES = ZOO / "samples"
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from projlens_core.evidence.bundle import pack
     from projlens_core.evidence.gather import record_of
     from projlens_core.evidence.models import Loaded
-    from projlens_core.evidence.report import as_html, write_whole
+    from projlens_core.evidence.report import as_html
     from projlens_core.evidence.subject import subject
 
     for path in (args.out, args.bundle):  # before an hour of work

@@ -1,14 +1,14 @@
 """`projlens_core trigger SPEC.json IN OUT`: stamp a trigger on an image."""
 
 import argparse
-import os
+import io
 import sys
-import tempfile
 from pathlib import Path
 
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs import images
 from projlens_core.inputs.triggers import TriggerSpec, stamp
+from projlens_core.whole import write_whole
 
 # Extension → how Pillow writes it. JPEG without chroma subsampling, so that a small coloured patch keeps its colour.
 _WRITERS = {
@@ -37,14 +37,7 @@ def run(args: argparse.Namespace) -> None:
         raise InvalidInput(f"{images.printable(str(out))} {found}; give a file ending in {', '.join(_WRITERS)}.")
     spec = TriggerSpec.from_file(args.spec)
     stamped = stamp(images.load(args.source).image, spec)
-    # Written beside and moved into place: a full disk or Ctrl-C never leaves half an image under the wanted name.
-    try:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".projlens-") as folder:
-            whole = Path(folder) / "image"
-            stamped.save(whole, **writer)
-            os.replace(whole, out)
-    except OSError as error:
-        raise InvalidInput(
-            f"{images.printable(str(out))} cannot be written ({error.strerror}); choose a folder that you may write to."
-        ) from error
+    encoded = io.BytesIO()
+    stamped.save(encoded, **writer)
+    write_whole(out, encoded.getvalue(), "choose a folder that you may write to")
     sys.stdout.write(f"{images.printable(str(out))}: {spec.title}, {stamped.width} × {stamped.height} px\n")

@@ -16,13 +16,13 @@ from projlens_core.evidence.bundle import strict
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.gather import PARTS, record_of
 from projlens_core.evidence.models import Loaded, Models
-from projlens_core.evidence.report import write_whole
 from projlens_core.evidence.subject import Subject, subject
 from projlens_core.inputs.images import ImageSet, picture
 from projlens_core.paths import ASSETS
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import zoo_catalogue
 from projlens_core.weights.projector import read_projector
+from projlens_core.whole import write_whole
 from projlens_core.zoo.dialogue import KINDS, example
 from projlens_core.zoo.measure import SEED, measure_zoo, recorded
 from projlens_core.zoo.samples import held_out

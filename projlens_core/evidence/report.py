@@ -9,8 +9,6 @@ import base64
 import hashlib
 import html
 import json
-import os
-import tempfile
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,13 +18,11 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from projlens_core.errors import InvalidInput
 from projlens_core.evidence import drawing
 from projlens_core.evidence.bundle import strict
 from projlens_core.evidence.exhibit import Chart, Table
 from projlens_core.evidence.record import Record
 from projlens_core.evidence.spreadsheet import as_csv
-from projlens_core.inputs.images import printable
 from projlens_core.progress import Progress, silent
 
 WIDE, HALF = 1010, 490  # px, of a chart that has the row to itself, and of one of two
@@ -100,28 +96,6 @@ def as_html(record: Record, progress: Progress = silent) -> str:
         js=Markup(js),
         css=Markup(css),
     )
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write the file in one step: whoever looks sees the old one or the new one whole, also after a crash.
-
-    InvalidInput, in one sentence, if the folder does not exist or the disk does not take it.
-    """
-    name = printable(str(path))
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise InvalidInput(f"{name} cannot be written ({error.strerror}); choose another place.") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp leaves it to its owner alone
-        os.replace(temporary, path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise InvalidInput(f"{name} cannot be written ({error.strerror}); choose another place.") from error
 
 
 def _drawn(name: str, chart: Chart, width: int) -> _Drawn:

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from projlens_core.evidence import report
+from projlens_core.whole import write_whole
 from tests.browser.conftest import Traffic
 from tests.core.test_bundle import some_record
 from tests.core.test_report import HOSTILE, hostile_record
@@ -15,8 +16,8 @@ from tests.core.test_report import HOSTILE, hostile_record
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reports")
-    report.write_whole(folder / "plain.html", report.as_html(some_record()).encode())
-    report.write_whole(folder / "hostile.html", report.as_html(hostile_record()).encode())
+    write_whole(folder / "plain.html", report.as_html(some_record()).encode())
+    write_whole(folder / "hostile.html", report.as_html(hostile_record()).encode())
     return folder
 
 

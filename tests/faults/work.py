@@ -18,11 +18,11 @@ from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.behaviour.success import Truth
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.report import write_whole
 from projlens_core.inputs.images import load
 from projlens_core.progress import Progress, silent
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import read_projector
+from projlens_core.whole import write_whole
 from projlens_core.zoo import assemble, loop
 from projlens_core.zoo.loop import Plan, fit
 from tests import pico
