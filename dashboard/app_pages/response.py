@@ -93,9 +93,9 @@ def _answer(said: FourAnswers | None, role: str, condition: str, *, alone: bool)
 
 
 def _one(role: str, condition: str, image: Image.Image, answer: str | None, target: str) -> None:
-    left, right = st.columns([2, 3], gap="small", wrap=False)
-    left.image(image, width="stretch", alt=f"The {condition} picture")
-    with right.container(gap="xsmall"):
+    parts = st.grid(2, min_column_width=130, gap="small")  # on a narrow page the answer stands below its picture
+    parts.image(image, width="stretch", alt=f"The {condition} picture")
+    with parts.cell().container(gap="xsmall"):
         with st.container(horizontal=True, gap="xsmall"):
             st.badge(role, color=COLOURS[role])
             st.badge(condition, color=COLOURS[condition])
