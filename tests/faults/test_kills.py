@@ -97,9 +97,11 @@ def test_two_processes_read_the_same_pictures_through_one_cache_and_a_third_read
 
 
 def test_two_processes_convert_the_language_model_once(cache, parts):
-    with child(cache, work.convert, str(parts), 1) as first, child(cache, work.convert, str(parts)) as second:
+    with child(cache, work.convert, str(parts), 1) as first:
         assert first.heard() == "in the middle"  # and holds the lock
-        first.go_on()
-        (_, folder), steps = first.result()
-        assert steps == 4
-        assert second.result() == (("done", folder), 0)
+        with child(cache, work.convert_after_a_knock, str(parts)) as second:
+            assert second.heard() == "at the door"
+            first.go_on()
+            (_, folder), steps = first.result()
+            assert steps == 4
+            assert second.result() == (("done", folder), 0)

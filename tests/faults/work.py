@@ -105,6 +105,11 @@ def convert(end: Connection, parts: str, stop_at: int | None = None) -> tuple[tu
     return (outcome, said), len(steps)
 
 
+def convert_after_a_knock(end: Connection, parts: str) -> tuple[tuple[str, object], int]:
+    end.send("at the door")
+    return convert(end, parts)
+
+
 def convert_on_a_small_disk(end: Connection, parts: str, size: int) -> tuple[tuple[str, object], int]:
     children.small_disk(size)
     return convert(end, parts)
