@@ -29,12 +29,16 @@ FLAGS = [
     "--disable-sync",
 ]
 
-# Resolves with the moment, in ms since 1970, of the page's last change before it was ready and stayed unchanged.
+# Resolves with the moment, in ms since 1970, of the page's last change before it was ready and stayed unchanged. What
+# lies inside of a canvas is never drawn: tables keep a copy for screen readers there, filled in by a timer.
 _SETTLED = """
 ({link, heading, picture, chosen, quiet, limit}) => new Promise((resolve, reject) => {
   const begin = performance.now();
   let changed = begin;
-  const watcher = new MutationObserver(() => { changed = performance.now(); });
+  const element = node => node.nodeType === 1 ? node : node.parentElement;
+  const seen = change => !element(change.target)?.closest("canvas")
+    || change.type === "attributes" && change.target.tagName === "CANVAS";
+  const watcher = new MutationObserver(changes => { if (changes.some(seen)) changed = performance.now(); });
   watcher.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
   const shown = element => element.tagName === "IMG" ? element.complete && element.naturalWidth > 0 : true;
   const ready = () => {

@@ -42,7 +42,7 @@ TARGETS = {START: Target(at_most=6), UPLOAD: Target(at_most=1), SLIDER: Target(a
 STARTS, ROUNDS = 3, 5
 NOTES = (
     "A page has settled when its heading stands, its charts or pictures are drawn, the script is idle and nothing "
-    "changes any more; times end with the last change.",
+    "on screen changes any more; times end with the last change.",
     "Start: from the server's process to the settled Case page, the browser being open and the demo model converted.",
     "Upload and switches: warm, every page visited before; the upload is a new picture each time, and suspect and "
     "control are both analysed.",

@@ -15,6 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard.pages import Page
 from projlens_core import cache, shortage
 from projlens_core.charts import palette
+from projlens_core.charts.form import Filled
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
@@ -191,7 +192,9 @@ class Drawn(alt.TopLevelMixin):
         self._chart = chart
 
     def to_dict(self, *_: object, **__: object) -> dict:
-        """The specification, as it is."""
+        """The specification, as it is; the data of one that names them as tables, which travel faster than rows."""
+        if isinstance(self._chart, Filled):
+            return {**self._chart.unfilled(), "datasets": dict(self._chart.frames)}
         return self._chart.to_dict(validate=False)
 
 

@@ -6,6 +6,7 @@ the browser evaluates again whenever the page reflows.
 
 import base64
 from collections.abc import Sequence
+from functools import cache
 from io import BytesIO
 
 import altair as alt
@@ -14,6 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from projlens_core.charts import palette
+from projlens_core.charts.form import Filled, Hole, form, named
 
 MAX_SIDE = 640  # px sent to the browser
 HEAT_HEIGHT = 276  # px, the title included; a picture is as wide as it is high at 1440 px
@@ -49,7 +51,7 @@ def heatmap(
     measure: str,
     chosen: int | None = None,
     within: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
-) -> alt.LayerChart:
+) -> Filled:
     """values (rows, cols), one a token, as blocks over the square image, which stays visible beneath.
 
     within: x0, y0, x1, y1 of what the blocks cover, as shares of the image's sides: models may crop it.
@@ -58,8 +60,36 @@ def heatmap(
     holds the token, counted from 0, of the block clicked; `chosen` has a frame around it.
     """
     rows, cols = values.shape
+    row, col = np.indices(values.shape)
+    blocks = pd.DataFrame(
+        {
+            "token": np.arange(values.size),
+            "row": row.ravel() + 1,
+            "column": col.ravel() + 1,
+            "value": values.ravel().astype(float),
+        }
+    )
+    left, top, right, bottom = within
+    wide, high = (right - left) / cols, (bottom - top) / rows
+    return Filled(
+        _heatmap_form(),
+        {"picture": pd.DataFrame([{"url": image_uri}]), "blocks": blocks, "chosen": blocks[blocks.token == chosen]},
+        {
+            "title": title,
+            "measure": measure,
+            "colours": colour_scale(limit, signed).to_dict(),
+            "left": f"({left} + (datum.column - 1) * {wide}) * {_SIDE}",
+            "right": f"({left} + datum.column * {wide}) * {_SIDE}",
+            "top": f"({top} + (datum.row - 1) * {high}) * {_SIDE}",
+            "bottom": f"({top} + datum.row * {high}) * {_SIDE}",
+        },
+    )
+
+
+@cache
+def _heatmap_form() -> dict:
     picture = (
-        alt.Chart(pd.DataFrame([{"url": image_uri}]))
+        named("picture")
         .mark_image(
             x={"expr": "0"},
             y={"expr": "0"},
@@ -71,78 +101,66 @@ def heatmap(
         )
         .encode(url="url:N")
     )
-    row, col = np.indices(values.shape)
-    frame = pd.DataFrame(
-        {
-            "token": np.arange(values.size),
-            "row": row.ravel() + 1,
-            "column": col.ravel() + 1,
-            "value": values.ravel().astype(float),
-        }
-    )
-    left, top, right, bottom = within
-    wide, high = (right - left) / cols, (bottom - top) / rows
-    place = {
-        "x": {"expr": f"({left} + (datum.column - 1) * {wide}) * {_SIDE}"},
-        "x2": {"expr": f"({left} + datum.column * {wide}) * {_SIDE}"},
-        "y": {"expr": f"({top} + (datum.row - 1) * {high}) * {_SIDE}"},
-        "y2": {"expr": f"({top} + datum.row * {high}) * {_SIDE}"},
-    }
+    place = {at: {"expr": Hole(side)} for at, side in (("x", "left"), ("x2", "right"), ("y", "top"), ("y2", "bottom"))}
     patch = alt.selection_point(name="patch", fields=["token"], on="click", toggle=False, clear=False)
     blocks = (
-        alt.Chart(frame)
+        named("blocks")
         .mark_rect(opacity=OPACITY, cursor="pointer", **place)
         .encode(
-            color=alt.Color("value:Q", scale=colour_scale(limit, signed), legend=None),
+            color=alt.Color("value:Q", scale=Hole("colours"), legend=None),
             tooltip=[
                 alt.Tooltip("row:Q", title="patch row"),
                 alt.Tooltip("column:Q", title="patch column"),
-                alt.Tooltip("value:Q", title=measure, format=".4g"),
+                alt.Tooltip("value:Q", title=Hole("measure"), format=".4g"),
             ],
         )
         .add_params(patch)
     )
-    marked = alt.Chart(frame[frame.token == chosen]).mark_rect(
-        filled=False, stroke=palette.CHOSEN, strokeWidth=2.5, opacity=1, **place
-    )
-    return (
+    marked = named("chosen").mark_rect(filled=False, stroke=palette.CHOSEN, strokeWidth=2.5, opacity=1, **place)
+    return form(
         alt.layer(picture, blocks, marked)
-        .properties(title=alt.Title(title, anchor="start", offset=8), height=HEAT_HEIGHT, padding=_TIGHT)
+        .properties(title=alt.Title(Hole("title"), anchor="start", offset=8), height=HEAT_HEIGHT, padding=_TIGHT)
         .configure_view(strokeWidth=0)
     )
 
 
-def legend(title: str, limit: float, signed: bool) -> alt.Chart:
+def legend(title: str, limit: float, signed: bool) -> Filled:
     """The colour scale of one or several heatmaps as a bar of its own, with its unit."""
     low = -limit if signed else 0.0
     edges = np.linspace(low, limit, 61)
     reach = np.append(edges[2:], limit)  # each bar ends beneath the next, so that no seam shows
-    frame = pd.DataFrame({"from": edges[:-1], "to": reach, "value": (edges[:-1] + edges[1:]) / 2})
-    return (
-        alt.Chart(frame)
+    bars = pd.DataFrame({"from": edges[:-1], "to": reach, "value": (edges[:-1] + edges[1:]) / 2})
+    colours = colour_scale(limit, signed).to_dict()
+    return Filled(_legend_form(), {"bars": bars}, {"title": title, "domain": [low, limit], "colours": colours})
+
+
+@cache
+def _legend_form() -> dict:
+    return form(
+        named("bars")
         .mark_rect(opacity=1)
         .encode(
             x=alt.X(
                 "from:Q",
-                title=title,
-                scale=alt.Scale(domain=[low, limit], nice=False),
+                title=Hole("title"),
+                scale=alt.Scale(domain=Hole("domain"), nice=False),
                 axis=alt.Axis(
                     tickCount=5, grid=False, domain=False, labelPadding=3, titlePadding=5, titleFontWeight="normal"
                 ),
             ),
             x2="to:Q",
-            color=alt.Color("value:Q", scale=colour_scale(limit, signed), legend=None),
-            tooltip=[alt.Tooltip("value:Q", title=title, format=".3g")],
+            color=alt.Color("value:Q", scale=Hole("colours"), legend=None),
+            tooltip=[alt.Tooltip("value:Q", title=Hole("title"), format=".3g")],
         )
         .properties(height=54, padding=_TIGHT | {"left": 4, "right": 12})
         .configure_view(strokeWidth=0)
     )
 
 
-def gallery(names: Sequence[str], keys: Sequence[str], uris: Sequence[str], chosen: str | None) -> alt.LayerChart:
+def gallery(names: Sequence[str], keys: Sequence[str], uris: Sequence[str], chosen: str | None) -> Filled:
     """Thumbnails to click on: the selection "pick" holds the key of the one clicked; `chosen` has a frame around it."""
     index = np.arange(len(keys))
-    frame = pd.DataFrame(
+    pictures = pd.DataFrame(
         {
             "name": list(names),
             "key": list(keys),
@@ -152,11 +170,18 @@ def gallery(names: Sequence[str], keys: Sequence[str], uris: Sequence[str], chos
             "chosen": [key == chosen for key in keys],
         }
     )
+    height = GALLERY_ROW * -(-len(keys) // GALLERY_COLUMNS)
+    framed = pictures.loc[pictures.chosen, ["key", "column", "row"]]
+    return Filled(_gallery_form(), {"pictures": pictures, "framed": framed}, {"height": height})
+
+
+@cache
+def _gallery_form() -> dict:
     step = f"min(width / {GALLERY_COLUMNS}, {GALLERY_ROW})"
     centre = {"x": {"expr": f"(datum.column + 0.5) * {step}"}, "y": {"expr": f"(datum.row + 0.5) * {step}"}}
     pick = alt.selection_point(name="pick", fields=["key"], on="click", toggle=False, clear=False)
     pictures = (
-        alt.Chart(frame)
+        named("pictures")
         .mark_image(
             **centre,
             width={"expr": f"{step} - 5"},
@@ -169,7 +194,7 @@ def gallery(names: Sequence[str], keys: Sequence[str], uris: Sequence[str], chos
         .encode(url="url:N", tooltip=alt.Tooltip("name:N", title="picture"))
         .add_params(pick)
     )
-    frames = alt.Chart(frame[frame.chosen]).mark_square(
+    frames = named("framed").mark_square(
         **centre,
         size={"expr": f"({step} - 4) * ({step} - 4)"},
         filled=False,
@@ -177,5 +202,5 @@ def gallery(names: Sequence[str], keys: Sequence[str], uris: Sequence[str], chos
         strokeWidth=3,
         opacity=1,
     )
-    height = GALLERY_ROW * -(-len(keys) // GALLERY_COLUMNS)
-    return alt.layer(pictures, frames).properties(height=height, padding=_TIGHT).configure_view(strokeWidth=0)
+    drawn = alt.layer(pictures, frames).properties(padding=_TIGHT).configure_view(strokeWidth=0)
+    return form(drawn) | {"height": Hole("height")}

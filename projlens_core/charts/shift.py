@@ -1,6 +1,7 @@
 """How far patches are pushed: the distribution of shifts, and shift against norm."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import altair as alt
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 
 from projlens_core.activations.norm_shift import NormAxis, NormShift
 from projlens_core.charts import palette
+from projlens_core.charts.form import Filled, Hole, form, named
 from projlens_core.charts.style import CONDITIONS, KEY, finished
 
 MAX_POINTS = 2000  # a condition; more points hide each other and slow the browser, and the fit uses all tokens anyway
@@ -18,22 +20,38 @@ _LINES = alt.Legend(title=None, orient="bottom-right", offset=0, symbolType="str
 
 def distribution(
     title: str, shifts: Mapping[str, np.ndarray], marks: Mapping[str, float], domain: tuple[float, float], measure: str
-) -> alt.LayerChart:
+) -> Filled:
     """How far all patches are pushed by one projector, clean and triggered over each other.
 
     shifts: {condition: values}; marks: {condition: mean shift of the picture on screen}; domain: of the shift axis,
     which the charts of several projectors share.
     """
     edges = np.linspace(*domain, BINS + 1)
-    rows = [
-        {"condition": condition, "from": low, "to": high, "share": share}
+    bars = pd.concat(
+        pd.DataFrame(
+            {
+                "condition": condition,
+                "from": edges[:-1],
+                "to": edges[1:],
+                "share": np.histogram(values, edges)[0] / len(values),
+            }
+        )
         for condition, values in shifts.items()
-        for low, high, share in zip(edges[:-1], edges[1:], np.histogram(values, edges)[0] / len(values), strict=True)
-    ]
-    x = {"scale": alt.Scale(domain=list(domain), nice=False), "title": f"{measure} (embedding units)"}
+    )
+    here = pd.DataFrame({"condition": list(marks), "mean": list(marks.values())})
+    return Filled(
+        _distribution_form(),
+        {"bars": bars, "here": here},
+        {"title": title, "domain": list(domain), "axis": f"{measure} (embedding units)"},
+    )
+
+
+@cache
+def _distribution_form() -> dict:
+    x = {"scale": alt.Scale(domain=Hole("domain"), nice=False), "title": Hole("axis")}
     colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY))
-    layers = [
-        alt.Chart(pd.DataFrame(rows))
+    bars = (
+        named("bars")
         .mark_bar(opacity=0.55, binSpacing=0)
         .encode(
             x=alt.X("from:Q", bin="binned", axis=alt.Axis(tickCount=6, grid=False), **x),
@@ -53,19 +71,17 @@ def distribution(
                 alt.Tooltip("share:Q", title="share of patches", format=".1%"),
             ],
         )
-    ]
-    if marks:
-        here = pd.DataFrame([{"condition": condition, "mean": mean} for condition, mean in marks.items()])
-        layers.append(
-            alt.Chart(here)
-            .mark_rule(strokeWidth=2)
-            .encode(
-                x=alt.X("mean:Q", **x),
-                color=colour,
-                tooltip=[alt.Tooltip("condition:N"), alt.Tooltip("mean:Q", title="this picture's mean", format=".4g")],
-            )
+    )
+    means = (
+        named("here")
+        .mark_rule(strokeWidth=2)
+        .encode(
+            x=alt.X("mean:Q", **x),
+            color=colour,
+            tooltip=[alt.Tooltip("condition:N"), alt.Tooltip("mean:Q", title="this picture's mean", format=".4g")],
         )
-    return finished(alt.layer(*layers), title, 260)
+    )
+    return form(finished(alt.layer(bars, means), Hole("title"), 260))
 
 
 def norm_shift(

@@ -1,12 +1,14 @@
 """Singular spectra: values and cumulative energy by rank, of one or several changes on one axis."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from projlens_core.charts import palette
+from projlens_core.charts.form import Filled, Hole, form, named
 from projlens_core.charts.style import KEY, ROLES, finished
 from projlens_core.weights.noise import BulkEdge, NoiseEdge
 from projlens_core.weights.spectrum import Spectrum
@@ -15,13 +17,13 @@ HEIGHT = 262  # px
 _DASHES = ([5, 4], [2, 3])
 
 
-def spectrum(title: str, suspect: Spectrum, control: Spectrum | None, edge: NoiseEdge, top: int) -> alt.LayerChart:
+def spectrum(title: str, suspect: Spectrum, control: Spectrum | None, edge: NoiseEdge, top: int) -> Filled:
     """The `top` largest singular values of one matrix of ΔW, suspect over control, with the suspect's noise edge."""
     curves = {"suspect": suspect.values} | ({"control": control.values} if control else {})
     return values(title, curves, ROLES, {"noise edge": edge}, top)
 
 
-def energy(title: str, suspect: Spectrum, control: Spectrum | None, top: int) -> alt.Chart:
+def energy(title: str, suspect: Spectrum, control: Spectrum | None, top: int) -> Filled:
     """How much of ‖ΔW‖² the k largest singular values hold together, suspect over control."""
     curves = {"suspect": suspect.energy} | ({"control": control.energy} if control else {})
     return shares(title, curves, ROLES, top)
@@ -33,11 +35,21 @@ def values(
     colours: alt.Scale,
     edges: Mapping[str, NoiseEdge | BulkEdge],
     top: int,
-) -> alt.LayerChart:
+) -> Filled:
     """The `top` largest singular values of each curve, by its name on screen, and at most two edges of the suspect."""
-    lines = _by_rank(curves, top, "value").encode(
+    drawn = list(zip(edges.items(), _DASHES, strict=False))
+    data = {"curves": _by_rank(curves, top, "value")}
+    for number, ((name, edge), _) in enumerate(drawn):
+        data[f"edge {number}"] = pd.DataFrame([{"edge": edge.edge, "label": name, "spikes": edge.spikes}])
+    told = {f"told {number}": f"{name} of the suspect" for number, ((name, _), _) in enumerate(drawn)}
+    return Filled(_values_form(len(drawn)), data, {"title": title, "colours": colours.to_dict(), **told})
+
+
+@cache
+def _values_form(edges: int) -> dict:
+    lines = _lines().encode(
         y=alt.Y("value:Q", title="singular value σₖ", axis=alt.Axis(tickCount=4)),
-        color=alt.Color("role:N", scale=colours, legend=alt.Legend(**KEY)),
+        color=alt.Color("role:N", scale=Hole("colours"), legend=alt.Legend(**KEY)),
         tooltip=[
             alt.Tooltip("role:N", title="projector"),
             alt.Tooltip("rank:Q", title="rank k"),
@@ -45,45 +57,55 @@ def values(
         ],
     )
     rules, labels = [], []
-    for (name, edge), dash in zip(edges.items(), _DASHES, strict=False):
-        null = pd.DataFrame([{"edge": edge.edge, "label": name, "spikes": edge.spikes}])
+    for number, dash in enumerate(_DASHES[:edges]):
+        null = named(f"edge {number}")
         told = [
-            alt.Tooltip("edge:Q", title=f"{name} of the suspect", format=".4g"),
+            alt.Tooltip("edge:Q", title=Hole(f"told {number}"), format=".4g"),
             alt.Tooltip("spikes:Q", title="spikes"),
         ]
-        rule = alt.Chart(null).mark_rule(strokeDash=dash, strokeWidth=1.5, color=palette.NULL)
-        label = alt.Chart(null).mark_text(align="left", baseline="top", dx=3, dy=4, color=palette.NULL, fontSize=11)
+        rule = null.mark_rule(strokeDash=dash, strokeWidth=1.5, color=palette.NULL)
+        label = null.mark_text(align="left", baseline="top", dx=3, dy=4, color=palette.NULL, fontSize=11)
         rules.append(rule.encode(y="edge:Q", tooltip=told))
         labels.append(label.encode(x=alt.value(0), y="edge:Q", text="label:N", tooltip=told))
-    return finished(alt.layer(*rules, lines, *labels), title, HEIGHT)
+    return form(finished(alt.layer(*rules, lines, *labels), Hole("title"), HEIGHT))
 
 
 def shares(
     title: str, curves: Mapping[str, Sequence[float]], colours: alt.Scale, top: int, height: int = 232
-) -> alt.Chart:
+) -> Filled:
     """The cumulative energy of each curve, by its name on screen; `height` in px, everything included."""
-    lines = _by_rank(curves, top, "share").encode(
+    filling = {"title": title, "colours": colours.to_dict(), "height": height}
+    return Filled(_shares_form(), {"curves": _by_rank(curves, top, "share")}, filling)
+
+
+@cache
+def _shares_form() -> dict:
+    lines = _lines().encode(
         y=alt.Y(
             "share:Q",
             title="cumulative energy",
             scale=alt.Scale(domain=[0, 1]),
             axis=alt.Axis(format="%", tickCount=4),
         ),
-        color=alt.Color("role:N", scale=colours, legend=None),
+        color=alt.Color("role:N", scale=Hole("colours"), legend=None),
         tooltip=[
             alt.Tooltip("role:N", title="projector"),
             alt.Tooltip("rank:Q", title="largest k values"),
             alt.Tooltip("share:Q", title="share of ‖ΔW‖²", format=".1%"),
         ],
     )
-    return finished(lines, title, height)
+    return form(finished(lines, Hole("title"), HEIGHT)) | {"height": Hole("height")}
 
 
-def _by_rank(curves: Mapping[str, Sequence[float]], top: int, column: str) -> alt.Chart:
-    """Lines of the first `top` values of each curve over their rank, the data as rows (role, rank, column)."""
-    rows = pd.concat(
+def _lines() -> alt.Chart:
+    """Lines of the curves over their rank."""
+    lines = named("curves").mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
+    return lines.encode(x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)))
+
+
+def _by_rank(curves: Mapping[str, Sequence[float]], top: int, column: str) -> pd.DataFrame:
+    """The first `top` values of each curve as rows (role, rank, column)."""
+    return pd.concat(
         pd.DataFrame({"role": role, "rank": np.arange(1, len(values[:top]) + 1), column: values[:top]})
         for role, values in curves.items()
     )
-    lines = alt.Chart(rows).mark_line(point={"size": 26, "filled": True}, strokeWidth=1.8)
-    return lines.encode(x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)))

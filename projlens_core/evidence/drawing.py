@@ -8,6 +8,8 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from projlens_core.charts.form import Filled
+
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])  # the grammar that altair writes
 _NESTED = ("layer", "hconcat", "vconcat", "concat")
 _INK = "currentColor"  # the colour of the text around the chart, whichever theme and on paper
@@ -43,7 +45,7 @@ def specification(chart: alt.TopLevelMixin) -> dict:
     The data are put in by hand: altair's own switch for that is global, and the dashboard's threads move it as well.
     Encodings must therefore name their types ("value:Q"). Not validated: rows one by one take longer than all else.
     """
-    return chart.to_dict() if isinstance(chart, StoredChart) else _inlined(chart).to_dict(validate=False)
+    return chart.to_dict() if isinstance(chart, StoredChart | Filled) else _inlined(chart).to_dict(validate=False)
 
 
 def _inlined(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:

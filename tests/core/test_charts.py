@@ -3,7 +3,9 @@
 import base64
 from io import BytesIO
 
+import altair as alt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +16,7 @@ from projlens_core.activations.norm_shift import norm_shift
 from projlens_core.activations.ranking import ranking
 from projlens_core.behaviour.success import wilson
 from projlens_core.charts import embedding, overlays, palette, rates, shift, spectrum
+from projlens_core.charts.form import Filled, Hole, form, named
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.spectrum import Spectrum
 from tests import pico
@@ -137,6 +140,26 @@ def test_rates_keep_their_interval_and_their_colour():
     assert data[0]["high"] == pytest.approx(0.2775, abs=1e-4)
     colours = chart["layer"][0]["encoding"]["color"]["scale"]
     assert dict(zip(colours["domain"], colours["range"], strict=True))["suspect"] == palette.SUSPECT
+
+
+def test_charts_that_are_filled_are_what_the_grammar_allows():
+    values, shifts = np.arange(6.0).reshape(2, 3), {"clean": np.array([0.0, 1.0]), "triggered": np.array([1.0, 3.0])}
+    for chart in (
+        overlays.heatmap("Clean", "data:,", values, 5.0, signed=True, measure="shift", chosen=4),
+        overlays.legend("shift", 5.0, signed=False),
+        overlays.gallery(["a", "b"], ["1", "2"], ["data:,", "data:,"], chosen=None),
+        shift.distribution("Suspect", shifts, {}, (0.0, 3.0), "shift"),
+        spectrum.spectrum("ΔW₁", some_spectrum([3, 2, 1]), None, EDGE, top=2),
+        spectrum.energy("Energy", some_spectrum([2, 1]), None, top=30),
+    ):
+        alt.Chart.from_dict(chart.to_dict())  # raises SchemaValidationError
+        assert chart.unfilled() == {k: v for k, v in chart.to_dict().items() if k != "datasets"}
+
+
+def test_a_hole_that_nothing_fills_is_an_error_not_a_blank():
+    drawn = form(named("rows").mark_point().encode(x=alt.X("x:Q", title=Hole("axis"))))
+    with pytest.raises(KeyError, match="axis"):
+        Filled(drawn, {"rows": pd.DataFrame({"x": [1.0]})}, {}).to_dict()
 
 
 def test_a_heatmap_has_one_block_a_token_over_the_image():
