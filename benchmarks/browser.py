@@ -58,14 +58,14 @@ _SETTLED = """
       watcher.disconnect();
       reject(new Error(`${heading} was not ready within ${limit} ms`));
     } else {
-      requestAnimationFrame(poll);
+      setTimeout(poll, 20);
     }
   };
   if (link) {
     const links = [...document.querySelectorAll("[data-testid=stPageLink-NavLink]")];
     links.find(a => a.textContent.trim().endsWith(link)).click();
   }
-  requestAnimationFrame(poll);
+  setTimeout(poll, 20);
 })
 """
 

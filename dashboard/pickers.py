@@ -74,7 +74,7 @@ def picture_panel() -> Picture | None:
                     overlays.gallery(
                         [p.name for p in everything],
                         resources.keys(everything),
-                        [resources.thumbnail(p, THUMBNAIL) for p in everything],
+                        resources.thumbnails(everything, THUMBNAIL),
                         chosen.sha256,
                     )
                 ),

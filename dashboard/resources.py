@@ -8,7 +8,7 @@ the shelves: a function under it could not report progress while it computes.
 import gc
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -122,7 +122,7 @@ def samples() -> tuple[Picture, ...]:
     """The sample pictures that ship with ProjLens; empty where the zoo was not installed."""
     if not SAMPLES.is_dir():
         return ()
-    key = content_key(*(_stat(p) for p in sorted(SAMPLES.iterdir())))
+    key = content_key(str(SAMPLES), _stat(SAMPLES))  # changes as files come and go; they do not change themselves
     return shelf("samples", 1).get(key, lambda: load_folder(SAMPLES).pictures)
 
 
@@ -149,16 +149,19 @@ def _small_kept(what: str, picture: Picture, spec: TriggerSpec | None, make: Cal
     return shelf("images", 512, PICTURES).get(content_key(what, resolution, picture.sha256), make)
 
 
-def thumbnail(picture: Picture, side: int) -> str:
-    """The picture as a data URI of at most `side` px."""
-    key = content_key(side, picture.sha256)
-    return shelf("uris", 512, PICTURES).get(key, lambda: overlays.data_uri(picture.image, side))
+def thumbnails(pictures: Iterable[Picture], side: int) -> list[str]:
+    """The pictures as data URIs of at most `side` px."""
+    uris = _uris()
+    return [uris.get(f"{p.sha256} {side}", lambda p=p: overlays.data_uri(p.image, side)) for p in pictures]
 
 
 def uri(image: Image.Image, side: int = overlays.MAX_SIDE) -> str:
     """The image as a data URI of at most `side` px."""
-    key = content_key(side, pixels(image))
-    return shelf("uris", 512, PICTURES).get(key, lambda: overlays.data_uri(image, side))
+    return _uris().get(content_key(side, pixels(image)), lambda: overlays.data_uri(image, side))
+
+
+def _uris() -> Shelf:
+    return shelf("uris", 512, PICTURES)
 
 
 def pixels(image: Image.Image | None) -> str | None:

@@ -46,7 +46,7 @@ def _table(found: dict[str, dict[str, Ranking]], pictures: tuple[Picture, ...], 
         for name, part in by_condition.items():
             columns |= {f"{role}, {name}: mean": part.mean[order], f"{role}, {name}: largest": part.largest[order]}
     frame = pd.DataFrame(columns)
-    thumbnails = [resources.thumbnail(pictures[i], pickers.THUMBNAIL) for i in order]
+    thumbnails = resources.thumbnails((pictures[i] for i in order), pickers.THUMBNAIL)
     key = f"ranked {condition} {by}"
     st.dataframe(
         frame.assign(look=thumbnails)[["place", "look", *list(frame.columns[1:])]],

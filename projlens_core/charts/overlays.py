@@ -77,7 +77,7 @@ def heatmap(
         {
             "title": title,
             "measure": measure,
-            "colours": colour_scale(limit, signed).to_dict(),
+            "colours": colour_scale(limit, signed).to_dict(validate=False),
             "left": f"({left} + (datum.column - 1) * {wide}) * {_SIDE}",
             "right": f"({left} + datum.column * {wide}) * {_SIDE}",
             "top": f"({top} + (datum.row - 1) * {high}) * {_SIDE}",
@@ -130,7 +130,7 @@ def legend(title: str, limit: float, signed: bool) -> Filled:
     edges = np.linspace(low, limit, 61)
     reach = np.append(edges[2:], limit)  # each bar ends beneath the next, so that no seam shows
     bars = pd.DataFrame({"from": edges[:-1], "to": reach, "value": (edges[:-1] + edges[1:]) / 2})
-    colours = colour_scale(limit, signed).to_dict()
+    colours = colour_scale(limit, signed).to_dict(validate=False)
     return Filled(_legend_form(), {"bars": bars}, {"title": title, "domain": [low, limit], "colours": colours})
 
 

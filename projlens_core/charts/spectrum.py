@@ -42,7 +42,7 @@ def values(
     for number, ((name, edge), _) in enumerate(drawn):
         data[f"edge {number}"] = pd.DataFrame([{"edge": edge.edge, "label": name, "spikes": edge.spikes}])
     told = {f"told {number}": f"{name} of the suspect" for number, ((name, _), _) in enumerate(drawn)}
-    return Filled(_values_form(len(drawn)), data, {"title": title, "colours": colours.to_dict(), **told})
+    return Filled(_values_form(len(drawn)), data, {"title": title, "colours": colours.to_dict(validate=False), **told})
 
 
 @cache
@@ -74,7 +74,7 @@ def shares(
     title: str, curves: Mapping[str, Sequence[float]], colours: alt.Scale, top: int, height: int = 232
 ) -> Filled:
     """The cumulative energy of each curve, by its name on screen; `height` in px, everything included."""
-    filling = {"title": title, "colours": colours.to_dict(), "height": height}
+    filling = {"title": title, "colours": colours.to_dict(validate=False), "height": height}
     return Filled(_shares_form(), {"curves": _by_rank(curves, top, "share")}, filling)
 
 
