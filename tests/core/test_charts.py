@@ -5,7 +5,7 @@ from io import BytesIO
 
 import altair as alt
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -159,7 +159,7 @@ def test_charts_that_are_filled_are_what_the_grammar_allows():
 def test_a_hole_that_nothing_fills_is_an_error_not_a_blank():
     drawn = form(named("rows").mark_point().encode(x=alt.X("x:Q", title=Hole("axis"))))
     with pytest.raises(KeyError, match="axis"):
-        Filled(drawn, {"rows": pd.DataFrame({"x": [1.0]})}, {}).to_dict()
+        Filled(drawn, {"rows": pa.table({"x": [1.0]})}, {}).to_dict()
 
 
 def test_a_heatmap_has_one_block_a_token_over_the_image():
