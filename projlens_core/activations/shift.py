@@ -152,8 +152,11 @@ def analyse(
     clean_tokens: torch.Tensor,
     triggered_tokens: torch.Tensor | None = None,
     direction: Kind | torch.Tensor | Direction | Sequence[Direction] = "universal",
+    base_e: Sequence[torch.Tensor] | None = None,
 ) -> ShiftAnalysis:
     """Analyse n images' tokens (n, T, d_vision) and, optionally, those of their triggered twins, in the same order.
+
+    base_e: the embeddings that base makes of each, where they are at hand.
 
     direction chooses what shifts are projected on:
     - "universal": one drift direction of all ΔE in the set, clean and triggered stacked;
@@ -172,7 +175,7 @@ def analyse(
             f"{base.source} makes embeddings {base.d_out} wide and {suspect.source} {suspect.d_out}; "
             "only projectors of one shape can be compared."
         )
-    base_e = [embeddings(base, tokens) for tokens in sets]
+    base_e = base_e or [embeddings(base, tokens) for tokens in sets]
     delta_e = [embeddings(suspect, tokens) - e for tokens, e in zip(sets, base_e, strict=True)]
     directions = _directions(direction, delta_e)
     shifts = [_project(d, directions) for d in delta_e]

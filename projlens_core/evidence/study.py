@@ -9,7 +9,7 @@ from PIL import Image
 
 from projlens_core.activations.layout import WHOLE, Box, TokenMap
 from projlens_core.activations.model import VisionModel
-from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse
+from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse, embeddings
 from projlens_core.activations.tokens import image_tokens, twin_tokens
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.progress import Progress, silent
@@ -72,13 +72,14 @@ def reference(
         direction = "image"
     steps = 3 if case.control else 1
     progress("Comparing the projectors on the samples", 0, steps)
-    by_role = {"suspect": _light(analyse(case.base, case.suspect, *halves, direction=direction))}
+    base_e = [embeddings(case.base, tokens) for tokens in halves if tokens is not None]
+    by_role = {"suspect": _light(analyse(case.base, case.suspect, *halves, direction, base_e))}
     along = None
     if case.control is not None:
         progress("Comparing the projectors on the samples", 1, steps)
-        by_role["control"] = _light(analyse(case.base, case.control, *halves, direction=direction))
+        by_role["control"] = _light(analyse(case.base, case.control, *halves, direction, base_e))
         progress("Comparing the projectors on the samples", 2, steps)
-        along = _light(analyse(case.base, case.control, *halves, direction=by_role["suspect"].directions))
+        along = _light(analyse(case.base, case.control, *halves, by_role["suspect"].directions, base_e))
     return Reference(by_role, along, len(clean))
 
 
@@ -102,6 +103,7 @@ def subject(
         direction = "image"
     layout = tower.layout(images[0].size)
     within = layout.within if layout.grid else None
+    base_e = [embeddings(case.base, part) for part in pair if part is not None]
     found = {}
     for role in ROLES:
         projector = getattr(case, role)
@@ -110,7 +112,7 @@ def subject(
         chosen: str | Direction = direction
         if direction == "universal" and judged is not None:
             chosen = judged.by_role[role].direction
-        analysis = _light(analyse(case.base, projector, *pair, direction=chosen))
+        analysis = _light(analyse(case.base, projector, *pair, chosen, base_e))
         first = _map(analysis.clean, layout)
         maps = (first, _map(analysis.triggered, layout)) if len(images) == 2 else (first, None)
         found[role] = Subject(*(maps if clean is not None else maps[::-1]), analysis, within)

@@ -45,12 +45,19 @@ def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
     shape = weights.tensors[f"{layer.name}.weight"].shape
     match layer.kind:
         case "linear":
-            return nn.Linear(shape[1], shape[0], bias=f"{layer.name}.bias" in weights.tensors)
+            return _Linear(shape[1], shape[0], bias=f"{layer.name}.bias" in weights.tensors)
         case "layer_norm":
             return nn.LayerNorm(shape[0], eps=weights.settings[layer.name])
         case "rms_norm":
             return _OffsetRMSNorm(shape[0], weights.settings[layer.name], layer.offset)
     raise ValueError(f"families.json has a layer of kind {layer.kind!r}")
+
+
+class _Linear(nn.Linear):
+    """A linear layer whose weights are loaded, so that none are drawn before: that took longer than a small picture."""
+
+    def reset_parameters(self) -> None:
+        """Leave them."""
 
 
 class _Merge(nn.Module):
@@ -107,8 +114,8 @@ class _GatedMLP(nn.Module):
 
     def __init__(self, width: int, hidden: int, out: int, act: nn.Module):
         super().__init__()
-        self.gate, self.up = (nn.Linear(width, hidden, bias=False) for _ in range(2))
-        self.down = nn.Linear(hidden, out, bias=False)
+        self.gate, self.up = (_Linear(width, hidden, bias=False) for _ in range(2))
+        self.down = _Linear(hidden, out, bias=False)
         self.act = act
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
