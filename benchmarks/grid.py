@@ -1,12 +1,13 @@
 """Job of the Low-rank lab: how often the attack succeeds in each cell of a joint grid of ranks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.comparison import SCALED, Comparison, Results
-from benchmarks.report import TIME, NoFigures, Target
+from benchmarks.report import TIME, Figure, NoFigures, Report, Target
 from benchmarks.setting import BASE, NEW_TOKENS, QUESTION, RANK, SUSPECT, grid_set, target, trigger
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.respond import load_responder
@@ -16,14 +17,25 @@ from projlens_core.inputs.images import load
 from projlens_core.inputs.triggers import frame, stamp
 from projlens_core.weights.delta import compare
 
+HALF = f"{TIME}, prompts in half precision"
+SAME = 0.99  # of the verdicts, in half precision
 CELLS = 25  # of a 5 × 5 grid
 TIMED = (1, RANK, 10)  # ranks of ΔW₂ that stand for all cells: the attack fails, holds, holds
 
 
 def ours(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:
     """Whether each picture's answer holds the target, for a row of cells."""
+    return _side(folder, half=False)
+
+
+def half(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:
+    """The same as `lowrank --half` does it."""
+    return _side(folder, half=True)
+
+
+def _side(folder: Path, half: bool) -> Callable[[int], dict[str, np.ndarray]]:
     base, suspect = read_projectors([BASE, SUSPECT])
-    spec, responder = trigger(), load_responder(BASE)
+    spec, responder = trigger(), load_responder(BASE, half=half)
     pictures = [load(path).image for path in grid_set(folder)]
 
     def work(call: int) -> dict[str, np.ndarray]:
@@ -31,7 +43,8 @@ def ours(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:
         nothing = (None,) * len(pictures)
         asked = Questions(clean, triggered, (QUESTION,) * len(pictures), nothing, target(), NEW_TOKENS)
         *_, full = fill(Scorer(responder, asked), compare(base, suspect), Grid(Edit(), (RANK,), TIMED))
-        return {"hits": np.array(full.cells[RANK, RANK].hits), SCALED: np.array(CELLS / len(TIMED))}
+        verdicts = np.array([full.cells[RANK, rank].hits for rank in TIMED])  # (cells, pictures)
+        return {"hits": verdicts[TIMED.index(RANK)], "verdicts": verdicts, SCALED: np.array(CELLS / len(TIMED))}
 
     return work
 
@@ -43,6 +56,14 @@ def agree(reference: Results, ours: Results) -> str:
     if not np.array_equal(theirs, own):
         raise NoFigures(f"The reference's verdicts are {theirs.tolist()}, ours {own.tolist()}.")
     return f"The verdicts about {len(theirs)} answers of one cell are the same."
+
+
+def agree_in_half(exact: Results, ours: Results) -> str:
+    """All verdicts of the cells that were timed."""
+    same = float(np.mean(exact["verdicts"] == ours["verdicts"]))
+    if same < SAME:
+        raise NoFigures(f"In half precision {same:.1%} of the verdicts are those of float32, fewer than {SAME:.0%}.")
+    return f"“{HALF}”, as `lowrank --half` asks: {same:.1%} of {ours['verdicts'].size} verdicts are those of float32."
 
 
 COMPARISON = Comparison(
@@ -58,3 +79,14 @@ COMPARISON = Comparison(
         "edit of its weights not counted, and scaled to all.",
     ),
 )
+IN_HALF = replace(COMPARISON, reference="benchmarks.grid:ours", ours="benchmarks.grid:half", agree=agree_in_half)
+
+
+def run(folder: Path, quick: bool = False) -> Report:
+    """The comparison, and ours in half precision against the same reference."""
+    report = COMPARISON.run(folder, quick)
+    faster = IN_HALF.run(folder, quick)
+    exact, own = (next(f for f in each.figures if f.quantity == TIME) for each in (report, faster))
+    target = Target() if quick else COMPARISON.targets[TIME]
+    figures = (report.figures[0], Figure(HALF, own.ours, exact.reference, target), *report.figures[1:])
+    return replace(report, figures=figures, notes=(*report.notes, faster.agreement))

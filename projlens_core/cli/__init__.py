@@ -7,7 +7,7 @@ import argparse
 import sys
 from importlib import import_module
 
-from projlens_core import cache, shortage
+from projlens_core import allocator, cache, shortage
 from projlens_core.errors import ProjLensError
 
 COMMANDS = (
@@ -40,6 +40,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    allocator.give_back()
     argv = sys.argv[1:] if argv is None else argv
     args = parser(argv[0] if argv and argv[0] in COMMANDS else None).parse_args(argv)
     try:

