@@ -22,7 +22,7 @@ def main(side: str, inputs: str, calls: str, warm: str, out: str) -> None:
     The function gets the folder of inputs, loads what a running program would have loaded, and returns the work:
     a function from the number of a call, from 1 on, to arrays by name. If `warm`, call 0 comes first and is not kept.
     """
-    allocator.give_back()  # as the command line does, on both sides
+    allocator.give_back_large()  # as the command line does, on both sides
     work = pkgutil.resolve_name(side)(Path(inputs))
     if warm == "warm":
         work(0)

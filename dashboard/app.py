@@ -13,7 +13,7 @@ from dashboard import components, doors, pages, resources, state  # noqa: E402
 from projlens_core import allocator, shortage  # noqa: E402
 from projlens_core.errors import ProjLensError, Shortage  # noqa: E402
 
-allocator.give_back()
+allocator.give_back_large()
 st.set_page_config(page_title="ProjLens", page_icon=str(ROOT / "assets" / "logo.svg"), layout="wide")
 st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
 page = pages.navigation()

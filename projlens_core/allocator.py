@@ -8,17 +8,28 @@ again: ranking 2,000 pictures in the memory of 32 held 1.2 GB in the end, and ho
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 
 LARGE = 4 * 2**20  # bytes from which a block is mapped by itself, and so returned alone; smaller would cost time
 SPARE = 64 * 2**20  # bytes free at the end of the heap that stay for what comes next
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
-def give_back() -> None:
+def give_back_large() -> None:
     """Fix both limits for this process; nothing where the system's allocator is not glibc's, or the user tuned it."""
-    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = None if any(name.startswith("MALLOC_") for name in os.environ) else _glibc("mallopt")
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, LARGE)
         mallopt(_M_TRIM_THRESHOLD, SPARE)
+
+
+def give_back_spare() -> None:
+    """Return all that is free by now, before something that takes as much memory as it may."""
+    trim = _glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """The function of that name; None where the system's allocator is another one."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from projlens_core import allocator
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.stored import is_finite
 
@@ -49,6 +50,7 @@ def spectrum(matrix: torch.Tensor) -> Spectrum:
     elif min(matrix.shape) <= _SMALL:
         values = torch.linalg.svdvals(matrix.double() / scale).numpy() * scale
     else:
+        allocator.give_back_spare()  # what the comparison of 7B weights left in the heap is a tenth of all there is
         gram = _gram(matrix, scale)
         del matrix  # if the caller holds on to it no longer, its memory is free for the copy that is decomposed
         squares = torch.linalg.eigvalsh(gram, UPLO="L").flip(0).clamp_min(0)  # rounding may leave a zero below zero

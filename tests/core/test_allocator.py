@@ -16,7 +16,7 @@ class Info(ctypes.Structure):
 mallinfo = ctypes.CDLL(None).mallinfo2
 mallinfo.restype = Info
 if sys.argv[1] == "ours":
-    allocator.give_back()
+    allocator.give_back_large()
 first = np.ones(20 * 2**20, dtype=np.uint8)
 del first  # what teaches glibc to keep such blocks
 before = mallinfo().hblks  # that are mapped by themselves
