@@ -14,6 +14,7 @@ from projlens_core.weights.noise import BulkEdge, NoiseEdge
 from projlens_core.weights.spectrum import Spectrum
 
 HEIGHT = 262  # px
+_LOW = 0.1  # of the axis
 _DASHES = ([5, 4], [2, 3])
 
 
@@ -41,8 +42,13 @@ def values(
     data = {"curves": _by_rank(curves, top, "value")}
     for number, ((name, edge), _) in enumerate(drawn):
         data[f"edge {number}"] = pa.table({"edge": [edge.edge], "label": [name], "spikes": [edge.spikes]})
-    told = {f"told {number}": f"{name} of the suspect" for number, ((name, _), _) in enumerate(drawn)}
-    return Filled(_values_form(len(drawn)), data, {"title": title, "colours": colours.to_dict(validate=False), **told})
+    filling = {"title": title, "colours": colours.to_dict(validate=False)}
+    highest = max((max(curve[:top], default=0) for curve in curves.values()), default=0)
+    for number, ((name, edge), _) in enumerate(drawn):
+        low = edge.edge < _LOW * highest  # below such a line its name would lie on the axis's numbers
+        filling |= {f"told {number}": f"{name} of the suspect"}
+        filling |= {f"baseline {number}": "bottom" if low else "top", f"dy {number}": -4 if low else 4}
+    return Filled(_values_form(len(drawn)), data, filling)
 
 
 @cache
@@ -64,7 +70,8 @@ def _values_form(edges: int) -> dict:
             alt.Tooltip("spikes:Q", title="spikes"),
         ]
         rule = null.mark_rule(strokeDash=dash, strokeWidth=1.5, color=palette.NULL)
-        label = null.mark_text(align="left", baseline="top", dx=3, dy=4, color=palette.NULL, fontSize=11)
+        place = {"baseline": Hole(f"baseline {number}"), "dy": Hole(f"dy {number}")}
+        label = null.mark_text(align="left", dx=3, color=palette.NULL, fontSize=11, **place)
         rules.append(rule.encode(y="edge:Q", tooltip=told))
         labels.append(label.encode(x=alt.value(0), y="edge:Q", text="label:N", tooltip=told))
     return form(finished(alt.layer(*rules, lines, *labels), Hole("title"), HEIGHT))

@@ -53,6 +53,12 @@ def test_a_spectrum_shows_the_first_values_of_both_projectors_and_the_noise_edge
     assert axis_titles(chart.to_dict()) >= {"rank k", "singular value σₖ"}
 
 
+@pytest.mark.parametrize(("first", "baseline"), [(3, "top"), (9, "bottom")])
+def test_the_name_of_a_noise_edge_next_to_zero_stands_above_it_clear_of_the_axis(first, baseline):
+    chart = spectrum.spectrum("ΔW₁", some_spectrum([first, 2, 1]), None, EDGE, top=3).to_dict()
+    assert next(layer["mark"]["baseline"] for layer in chart["layer"] if layer["mark"]["type"] == "text") == baseline
+
+
 def test_energy_is_drawn_from_zero_to_all_of_it():
     chart = spectrum.energy("Energy", some_spectrum([2, 1]), None, top=30).to_dict()
     assert chart["encoding"]["y"]["scale"]["domain"] == [0, 1]
