@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from benchmarks.worker import peak_memory, reset_peak, resident_memory
+from projlens_core import allocator
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.shift import embeddings
 from projlens_core.evidence.case import read_projectors
@@ -63,7 +64,10 @@ def measure(quick: bool = False) -> dict:
     rates = _rates(256 if quick else 2048)
     jobs = {PICTURES: _pictures, TOKENS: _tokens, RANK: partial(_rank, side=1024 if quick else D), SIZE: _size}
     points = []
+    allocator.give_back_large()
     for axis, job in jobs.items():
+        work = None  # what the job before was given must not count as there already
+        allocator.give_back_spare()
         before = resident_memory("self")
         work = job(rates)
         work(SIZES[axis][0][0])  # the first call of a kind loads libraries
@@ -77,6 +81,7 @@ Work = Callable[[int], Floors]
 
 
 def _measured(work: Work, size: int, before: int) -> tuple[float, float, int, int]:
+    allocator.give_back_spare()
     reset_peak()
     start = time.perf_counter()
     floor_seconds, floor_memory = work(size)

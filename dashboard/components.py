@@ -218,7 +218,7 @@ def table(shown: Table, formats: Mapping[str, str] | None = None) -> None:
         else st.column_config.Column(help=shown.help[name])
         for name in told
     }
-    st.dataframe(shown.frame, hide_index=True, column_config=columns)
+    st.dataframe(shown.frame, hide_index=True, column_config=columns, placeholder="–")
     table_files(shown.name, shown.frame, shown.caption)
 
 
