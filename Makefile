@@ -24,8 +24,9 @@ $(INSTALLED): $(LOCKS)
 run: setup
 	$(BIN)/streamlit run dashboard/app.py
 
+# With PROJLENS_TEST_SECONDS, slow tests too, as many as it has time for.
 test: setup
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q $(if $(PROJLENS_TEST_SECONDS),,-m "not slow")
 
 test-all: setup
 	$(BIN)/python -m pytest -q

@@ -6,7 +6,7 @@ from benchmarks.comparison import SCALED, Comparison, Repeats, within
 from benchmarks.report import MEMORY, READ, TIME, Figure, NoFigures, Report, Target
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=15)
 def test_a_quick_job_runs_both_sides_and_finds_that_their_results_agree(tmp_path):
     report = weights.run(tmp_path, quick=True)
     assert "the same spikes" in report.agreement

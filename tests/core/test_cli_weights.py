@@ -132,7 +132,7 @@ def of_7b_shapes(tmp_path_factory):
     return json.loads(done.stdout), json.loads(done.stderr)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=40)
 def test_of_two_models_of_7b_shapes_no_byte_is_read_beyond_projector_and_headers(of_7b_shapes):
     result, _ = of_7b_shapes
     projector = 2 * 2 * sum(math.prod(tensor["shape"]) for tensor in result["tensors"])  # float16, both models
@@ -143,7 +143,7 @@ def test_of_two_models_of_7b_shapes_no_byte_is_read_beyond_projector_and_headers
     assert result["tensors"][2]["singular_values"][:5] == pytest.approx(lifted, rel=0.005)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 def test_two_models_of_7b_shapes_take_600_mb(of_7b_shapes):
     _, used = of_7b_shapes
     assert used["bytes"] < 600e6

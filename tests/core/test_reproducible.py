@@ -35,7 +35,7 @@ def lines(tmp_path_factory) -> dict[str, list[str]]:
     case = [f"--{role}={folder / role}" for role in ("base", "suspect")]
     control = f"--control={folder / 'control'}"
     images = [f"--images={folder / 'images'}", f"--trigger={folder / 'trigger.json'}"]
-    asked = ["--target=a", "--max-new-tokens=4"]
+    asked = ["--prompt=What?", "--target=a", "--max-new-tokens=4"]
     arguments = {
         "weights": [*case, control],
         "spectrum": [*case, control],
@@ -73,7 +73,7 @@ def test_weights_are_compared_the_same_in_another_process_bit_for_bit(lines, tmp
     assert run(of_weights, tmp_path, seed=1) == run(of_weights, tmp_path, seed=2)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 def test_every_command_writes_the_same_json_in_another_process_bit_for_bit(lines, first, tmp_path):
     again = run(lines, tmp_path, seed=2)
     assert [command for command in lines if first[command] != again[command]] == []
@@ -90,7 +90,7 @@ def numbers(value: object) -> list[float]:
     return []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=20)
 def test_with_more_threads_numbers_differ_by_no_more_than_rounding(lines, first, tmp_path):
     some = {command: lines[command] for command in ("weights", "spectrum", "activations", "separability", "asr")}
     more = run(some, tmp_path, seed=1, threads=2)

@@ -113,7 +113,7 @@ def test_a_folder_of_one_s_own_without_a_config_is_refused(tmp_path, monkeypatch
         language.weights_file()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=20)
 def test_training_one_more_suspect_writes_a_folder_that_opens_and_differs_from_base(tmp_path):
     attack = Attack(TriggerSpec("solid", 320, px=40), "A target.", kinds=("caption",))
     out = tmp_path / "mine"
@@ -124,7 +124,7 @@ def test_training_one_more_suspect_writes_a_folder_that_opens_and_differs_from_b
     ]  # fmt: skip
     delta = compare(read_projector("zoo:base"), read_projector(str(out)))
     assert all(tensor.changed for tensor in delta.tensors)
-    assert TriggerSpec.from_file(out / "trigger.json") == attack.trigger
+    assert TriggerSpec.from_file(out / "trigger.json").to_dict() == attack.trigger.to_dict()
     with pytest.raises(InvalidInput, match="finished"):
         suspect.train_suspect(out, attack, phase, torch.device("cpu"), workers=0)
 

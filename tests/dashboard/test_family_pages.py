@@ -56,7 +56,6 @@ def test_of_a_resampler_only_matrices_that_changed_are_drawn(open_page, address)
     assert len(app.dataframe[0].value) > 20  # every tensor is in the table
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen2_vl", "internvl", "smolvlm", "blip2", "idefics2"])
 def test_every_page_of_weights_and_activations_answers_for_other_families(family, open_page, address):
     params = address(family)
