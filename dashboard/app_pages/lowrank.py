@@ -14,7 +14,7 @@ from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.exhibits import lowrank as exhibits
 
-RANKS = (0, 1, 2, 3)
+RANKS = (1, 3, 5, 16)  # on the demo models from no success to all of it
 MOST_RANK = 16
 MOST_RANKS = 8  # a grid's side
 PICTURES = 10
