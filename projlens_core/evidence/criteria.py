@@ -130,7 +130,10 @@ def _lowrank(name: str, facts: Mapping) -> Judged:
     row = [_rate(whole), _rate(control) if control else "–", ", ".join(shown), fewest]
     if not whole["hits"]:
         return row, "inconclusive"
-    return row, "agrees" if facts["fewest"] and max(facts["fewest"]) <= FEW else "differs"
+    if facts["fewest"] and max(facts["fewest"]) <= FEW:
+        return row, "agrees"
+    within_reach = any(asr["high"] >= SHARE * whole["rate"] for cell, asr in cells.items() if max(cell) <= FEW)
+    return row, "inconclusive" if within_reach else "differs"
 
 
 def _robustness(name: str, facts: Mapping) -> Judged:
@@ -233,7 +236,8 @@ SECTIONS = (
         "Few components carry the backdoor",
         "Injecting the top components of both ΔW into base: refusal reaches 0 % at rank 1×1, 42.0 % at 2×2 and 90.7 % "
         "at 2×5; injection 0 % below rank 3 of ΔW₂ and 90.0 % at 3×3.",
-        f"Agrees if some grid cell up to {FEW}×{FEW} brings back {SHARE:.0%} of the whole suspect's ASR.",
+        f"Agrees if some grid cell up to {FEW}×{FEW} brings back {SHARE:.0%} of the whole suspect's ASR; differs if "
+        "not even the interval of one reaches that.",
         ("whole suspect's ASR", "control's", "ASR by rank of ΔW₁×ΔW₂", f"fewest for {SHARE:.0%} of it"),
         _lowrank,
     ),

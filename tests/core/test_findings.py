@@ -101,7 +101,7 @@ def unlike_the_paper() -> dict:
     facts["lens"]["suspect"]["plus"] = reading(0.001)
     facts["neurons"]["suspect"] = units(40, 30, 50)
     facts["separability"]["base"]["auroc"] = apart(0.9)
-    facts["lowrank"]["fewest"] = None
+    facts["lowrank"] |= {"cells": [{"k1": 2, "k2": 5, "asr": rate(90)}], "fewest": None}
     return facts
 
 
@@ -137,10 +137,13 @@ def test_an_interval_across_the_criterion_is_inconclusive():
     facts = like_the_paper()
     facts["embedding"]["suspect"] = role(0.95, 0.9)
     facts["activation"]["suspect"]["separation"] = apart(0.63)
+    facts["lowrank"] |= {"cells": [{"k1": 5, "k2": 5, "asr": rate(176)}, {"k1": 5, "k2": 30, "asr": rate(200)}]}
+    facts["lowrank"]["fewest"] = [5, 30]
     verdicts = summary(document(results(facts)))
     assert verdicts["The embedding shift needs five directions"] == "inconclusive"
     assert verdicts["The shift grows with the norm"] == "inconclusive"
     assert verdicts["The trigger pushes further along it"] == "inconclusive"
+    assert verdicts["Few components carry the backdoor"] == "inconclusive"
 
 
 def test_our_figure_stands_beside_the_papers():
