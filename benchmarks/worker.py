@@ -23,6 +23,8 @@ def main(side: str, inputs: str, calls: str, warm: str, out: str) -> None:
     a function from the number of a call, from 1 on, to arrays by name. If `warm`, call 0 comes first and is not kept.
     """
     allocator.give_back_large()  # as the command line does, on both sides
+    if "weights" in side:
+        allocator.wait_asleep()  # as the command of that name does
     work = pkgutil.resolve_name(side)(Path(inputs))
     if warm == "warm":
         work(0)

@@ -107,8 +107,8 @@ def vision(case: Case) -> VisionModel:
 def lasting(load: Callable[[], T]) -> T:
     """The model that `load` loads, and all else that is in memory by then, put out of the garbage collector's sight.
 
-    Streamlit collects garbage after each run of a page; to walk a million objects of libraries and models takes it
-    longer than most pages. What an evicted model has left in cycles is given back first.
+    To walk a million objects of libraries and models whenever garbage is due takes longer than most pages. What an
+    evicted model has left in cycles is given back first.
     """
     gc.unfreeze()
     gc.collect()

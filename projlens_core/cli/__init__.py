@@ -42,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     allocator.give_back_large()
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["weights"]:
+        allocator.wait_asleep()
     args = parser(argv[0] if argv and argv[0] in COMMANDS else None).parse_args(argv)
     try:
         with shortage.named():
