@@ -15,6 +15,7 @@ from projlens_core.activations.direction import drift_direction, shift_magnitude
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.separation import Separation, separation
 from projlens_core.activations.shift import embedding_shifts
+from projlens_core.activations.tokens import alike
 from projlens_core.behaviour.mean import Mean, mean_of
 from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
@@ -171,4 +172,5 @@ def _tokens(
     pictures = iter(images)
     for start in range(0, count, BATCH):
         progress(STAGE, start, count)
-        yield tower.encode(list(islice(pictures, BATCH)))
+        batch = list(islice(pictures, BATCH))
+        yield alike(list(tower.encode(batch)), [image.size for image in batch])  # some towers give a list

@@ -73,6 +73,14 @@ def test_a_change_that_cannot_be_stamped_says_why_and_the_rest_goes_on(projector
     assert "80 px wide but the image only 40" in tried[1].reason
 
 
+def test_towers_that_give_a_list_of_pictures_are_swept_alike(projectors, tower, monkeypatch):
+    base, suspect, _ = projectors
+    wanted = (base, suspect, None, tower, pico.images(3), SPEC, [Change(quality=50)])
+    stacked, encode = list(sweep(*wanted)), tower.encode
+    monkeypatch.setattr(tower, "encode", lambda images: list(encode(images)))  # as those of other families do
+    assert list(sweep(*wanted)) == stacked
+
+
 def test_nothing_to_try_it_on_is_one_sentence(projectors, tower):
     base, suspect, _ = projectors
     with pytest.raises(InvalidInput, match="no image"):
