@@ -64,10 +64,17 @@ class Comparison:
 
         quick takes small inputs, once, and judges no target.
         """
+        return self.report(*self.sides(folder, quick), quick)
+
+    def sides(self, folder: Path, quick: bool = False) -> tuple["Runs", "Runs"]:
+        """Prepare the inputs in `folder` and run ours and the reference."""
         pkgutil.resolve_name(self.prepare)(folder, quick)
         once = Repeats()
         ours = self._run(self.ours, folder, once if quick else self.ours_repeats)
-        reference = self._run(self.reference, folder, once if quick else self.reference_repeats)
+        return ours, self._run(self.reference, folder, once if quick else self.reference_repeats)
+
+    def report(self, ours: "Runs", reference: "Runs", quick: bool = False) -> Report:
+        """What both sides took, once their results agree; NoFigures if they do not."""
         targets = {} if quick else self.targets
         # the side that is called more often has nothing to compare its last calls with
         agreements = [self.agree(theirs, own) for theirs, own in zip(reference.results, ours.results, strict=False)]
@@ -81,7 +88,7 @@ class Comparison:
         )
 
     def alone(self, side: str, folder: Path) -> "Runs":
-        """One more run, of another side on the same inputs, that nothing is compared with."""
+        """One more run, of another side on the same inputs."""
         return self._run(side, folder, Repeats())
 
     def _whole(self, worked: float, process: float, scale: float) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.comparison import SCALED, Comparison, Results
-from benchmarks.report import TIME, Figure, NoFigures, Report, Target
+from benchmarks.report import TIME, NoFigures, Report, Target
 from benchmarks.setting import BASE, NEW_TOKENS, QUESTION, RANK, SUSPECT, grid_set, target, trigger
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.respond import load_responder
@@ -79,14 +79,14 @@ COMPARISON = Comparison(
         "edit of its weights not counted, and scaled to all.",
     ),
 )
-IN_HALF = replace(COMPARISON, reference="benchmarks.grid:ours", ours="benchmarks.grid:half", agree=agree_in_half)
 
 
 def run(folder: Path, quick: bool = False) -> Report:
     """The comparison, and ours in half precision against the same reference."""
-    report = COMPARISON.run(folder, quick)
-    faster = IN_HALF.run(folder, quick)
-    exact, own = (next(f for f in each.figures if f.quantity == TIME) for each in (report, faster))
-    target = Target() if quick else COMPARISON.targets[TIME]
-    figures = (report.figures[0], Figure(HALF, own.ours, exact.reference, target), *report.figures[1:])
-    return replace(report, figures=figures, notes=(*report.notes, faster.agreement))
+    ours, reference = COMPARISON.sides(folder, quick)
+    report = COMPARISON.report(ours, reference, quick)
+    faster = COMPARISON.alone("benchmarks.grid:half", folder)
+    agreement = agree_in_half(ours.results[0], faster.results[0])
+    time, *others = report.figures
+    figures = (time, replace(time, quantity=HALF, ours=faster.seconds[0]), *others)
+    return replace(report, figures=figures, notes=(*report.notes, agreement))
