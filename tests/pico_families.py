@@ -367,7 +367,10 @@ def _janus() -> hf.PreTrainedModel:
 def _minicpm() -> hf.PreTrainedModel:
     module = hf.models.minicpmv4_6
     config = module.MiniCPMV4_6Config(
-        vision_config=CLIP | {"insert_layer_id": 0}, text_config=hf.Qwen2Config(**TEXT), image_token_id=IMAGE_TOKEN
+        vision_config=CLIP | {"patch_size": 4},
+        text_config=hf.Qwen2Config(**TEXT),
+        image_token_id=IMAGE_TOKEN,
+        insert_layer_id=0,
     )
     return module.MiniCPMV4_6ForConditionalGeneration(config)
 
@@ -462,6 +465,9 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "idefics2": lambda: hf.Idefics2ImageProcessor(size={"shortest_edge": 16, "longest_edge": 32}),
     "idefics3": lambda: hf.Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
     "smolvlm": lambda: hf.SmolVLMImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
+    "minicpmv4_6": lambda: hf.models.minicpmv4_6.MiniCPMV4_6ImageProcessorPil(
+        max_slice_nums=4, scale_resolution=32, patch_size=4
+    ),
     "llava_next": lambda: hf.LlavaNextImageProcessor(
         size={"shortest_edge": 32}, crop_size=SQUARE, image_grid_pinpoints=PINPOINTS
     ),
@@ -475,6 +481,16 @@ NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
     "janus": _AROUND | {"image_token": "<image>"},
     "gemma4": _AROUND,
     "deepseek_vl": {"image_token": "<image>"},
+    "minicpmv4_6": {
+        "image_token": "<image>",
+        "video_token": "<|video_pad|>",
+        "image_start_token": "<img>",
+        "image_end_token": "</img>",
+        "slice_start_token": "<row_1_col_1>",
+        "slice_end_token": "<row_1_col_2>",
+        "image_id_start_token": "<row_2_col_1>",
+        "image_id_end_token": "<row_2_col_2>",
+    },
 }
 
 
@@ -543,6 +559,8 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
             case "phi4_multimodal":
                 embed = own.embed_tokens_extend.image_embed
                 return square, embed.img_projection_down(F.gelu(embed.img_projection_up(square)))
+            case "minicpmv4_6":
+                return wide[0], own.merger.mlp[0](wide[0])
             case "deepseek_vl" | "janus":
                 return square, own.aligner(square)
             case "fuyu":

@@ -64,7 +64,9 @@ class FamilyVision:
         self._reads = inspect.signature(model.get_image_features).parameters  # processors tell more than models read
         # what lies beside the projector may still have a part in what reaches it
         projector = set(found.tensors.values())
-        self._towers = [n for n in model.state_dict() if bare(n).startswith(TOWERS) and n not in projector]
+        upstream = {stored for name, stored in found.beside.items() if family.is_upstream(name)}
+        towers = {name for name in model.state_dict() if bare(name).startswith(TOWERS)}
+        self._towers = (towers | upstream) - projector
         _check_sizes(processor, self.plan, label)
         self.layout(PROBE_SIZE)  # an ordinary image must go through
         self.key = self._key()
@@ -206,6 +208,14 @@ def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
             # the longest of the sides, where pixels are counted, only bounds from above
             if value is not None and key != "longest_edge" * plan.pixels and not 0 < value <= limit:
                 raise InvalidInput(f"The image processor of {label} has {name} {key} {value}, expected up to {limit}.")
+    side = getattr(processor, "scale_resolution", None)
+    if side is not None:
+        given = side, processor.patch_size, processor.max_slice_nums
+        if any(type(v) is not int or v < 1 for v in given) or max(side, 4 * given[1]) ** 2 * given[2] > MAX_PIXELS:
+            raise InvalidInput(
+                f"The image processor of {label} has scale_resolution {side!r}, patch_size {given[1]!r} and "
+                f"max_slice_nums {given[2]!r}, beyond {MAX_PIXELS} pixels in all."
+            )
     area = getattr(processor, "max_soft_tokens", None)
     for name in ("pooling_kernel_size", "patch_size") if area is not None else ():
         side = getattr(processor, name, None)

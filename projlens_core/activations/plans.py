@@ -166,6 +166,27 @@ def _split(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap
     return tiles(rows, columns, side, thumbnail=True) if rows else one_grid(side, side)
 
 
+def _sliced(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    """The whole image first, then its slices row by row, all of the image's own shape."""
+    config = model.config
+    ours = config.vision_config.patch_size, config.downsample_mode, config.merger_times
+    theirs = processor.patch_size, processor.downsample_mode, 1
+    if ours != theirs:
+        raise InvalidInput(
+            f"The image processor cuts patches of {theirs[0]!r} px for {theirs[1]!r} and one merger; the config says "
+            f"{ours[0]!r} px, {ours[1]!r} and {ours[2]!r}."
+        )
+    merge = 2 if config.downsample_mode == "4x" else 4
+    first, *slices = (picture.inputs["target_sizes"] // merge).tolist()
+    thumbnail = boxes(*first)
+    if not slices:
+        return one_grid(*first)
+    places = boxes(*picture.inputs["grids"][0])
+    cut = [boxes(*size, within) for size, within in zip(slices, places.tolist(), strict=True)]
+    kinds = ("thumbnail",) * len(thumbnail) + ("tile",) * sum(map(len, cut))
+    return TokenMap(np.concatenate([thumbnail, *cut]), kinds, None)
+
+
 # --- the whole image first, then tiles over a padded canvas of which the padding is dropped again
 
 
@@ -245,6 +266,7 @@ PLANS: dict[str, Plan] = {
     "internvl": Plan(_as_read, _tiled, _crops),
     "aya_vision": Plan(_as_read, _tiled, _crops),
     "ovis2": Plan(_as_read, _tiled_thumbnail_first),
+    "minicpmv4_6": Plan(_as_read, _sliced),
     "blip2": Plan(_as_read, _queries),
     "idefics2": Plan(_as_read, _latents, _in_one_piece),
     "idefics3": Plan(_as_read, _split, _rows_and_columns),

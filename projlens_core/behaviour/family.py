@@ -1,6 +1,7 @@
 """Answers of any family that transformers loads, under any projector: one whole model, whose projector's parameters
 are exchanged in place, so that what runs is the suspect itself."""
 
+import inspect
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,15 @@ from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, texts, toke
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
+from projlens_core.weights.delta import check_same_input
 from projlens_core.weights.families import Family, match
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 
 class FamilyResponder(Responder):
     """A whole model that answers one question at a time, greedily, under the projector it holds at the moment."""
+
+    reads_again = True
 
     def __init__(self, model: PreTrainedModel, parts: Parts, own: ProjectorWeights, label: str, device: torch.device):
         vision = FamilyVision(vision_side(model), parts.image_processor, own.family, label, device)
@@ -34,9 +38,10 @@ class FamilyResponder(Responder):
                 "prompt apart from the answer; only those that read both in one are asked."
             )
         self.family: Family = own.family
-        self._held = own
+        self._own = self._held = own
         found = match(model.state_dict().keys(), model.config.model_type, label, own.family.name)
         self._places = found.tensors | found.beside  # {canonical name: parameter}
+        self._reads = inspect.signature(model.forward).parameters  # MiniCPM-V tells its tokens apart since 4.7
         self._soft, self._marker = texts(own.family.name, model.config, parts.tokenizer)
 
     @contextmanager
@@ -57,6 +62,11 @@ class FamilyResponder(Responder):
                 for owner, store, leaf, value in before.values():
                     getattr(owner, store)[leaf] = value
                 self._held = held
+
+    def embeddings(self, images: Sequence[Image.Image], progress: Progress = silent) -> torch.Tensor:
+        """See Responder; Unsupported for a projector that reads other tokens than this model's own tower gives."""
+        check_same_input(self._own, self._held)
+        return super().embeddings(images, progress)
 
     def project(self, tokens: torch.Tensor) -> torch.Tensor:
         """See Responder."""
@@ -121,7 +131,9 @@ class FamilyResponder(Responder):
         self._check_room(ids, max_new_tokens)
         input_ids = torch.tensor([ids], device=self.device)
         asked = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
-        return asked | types(self.family.name, input_ids, self.model.config) | pixels, features
+        kinds = types(self.family.name, input_ids, self.model.config)
+        asked |= {name: value for name, value in kinds.items() if name in self._reads}
+        return asked | pixels, features
 
     def _with_features(self, inputs: dict[str, torch.Tensor], features: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
         """What is to answer, and what it is given: the image's features instead of its pixels."""

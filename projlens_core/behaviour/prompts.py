@@ -96,6 +96,26 @@ def _mistral3(place: Place) -> str:
     return "[IMG_BREAK]".join([place.soft * columns] * rows) + "[IMG_END]"
 
 
+def _minicpm(place: Place) -> str:
+    """The whole image behind its number, then each slice, a line for each row."""
+    rows, columns = place.picture.inputs["grids"][0]
+    whole = len(place.layout.only(["patch", "thumbnail"]))
+    each = place.soft * ((place.embeddings - whole) // max(rows * columns, 1))
+    image, end, cut, closed, number, counted = (
+        getattr(place.tokenizer, f"{name}_token", None) or text
+        for name, text in (
+            ("image_start", "<image>"),
+            ("image_end", "</image>"),
+            ("slice_start", "<slice>"),
+            ("slice_end", "</slice>"),
+            ("image_id_start", "<image_id>"),
+            ("image_id_end", "</image_id>"),
+        )
+    )
+    lines = [f"{cut}{each}{closed}" * columns] * rows
+    return f"{number}0{counted}{image}{place.soft * whole}{end}" + "\n".join(lines)
+
+
 def _paligemma(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
     return f"{image}{tokenizer.bos_token}{question}\n"
 
@@ -120,6 +140,7 @@ STYLES: dict[str, Style] = {
     "deepseek_vl": Style(),
     "janus": Style(_between),
     "ovis2": Style(_ovis2, marker="<image>"),
+    "minicpmv4_6": Style(_minicpm, types="mm_token_type_ids"),
     "aya_vision": Style(_aya, marker="<image>"),
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": _QWEN,

@@ -53,6 +53,8 @@ class Responder(ABC):
     It may be shared between threads: one at a time answers, or holds a projector in place.
     """
 
+    reads_again = False  # whether each answer runs the tower anew, so that nothing is saved by tokens taken before
+
     def __init__(
         self,
         model: PreTrainedModel,

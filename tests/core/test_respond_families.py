@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
@@ -14,8 +15,9 @@ from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.behaviour.family import FamilyResponder
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES
 from projlens_core.behaviour.respond import four_answers, load_responder
+from projlens_core.behaviour.scoring import Questions, Scorer
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.weights.families import match
+from projlens_core.weights.families import families, match
 from projlens_core.weights.projector import read_projector
 from tests import pico, pico_families
 
@@ -119,6 +121,46 @@ def test_embeddings_made_elsewhere_give_the_logits_of_their_projector(name, pair
     if name != "qwen3_vl":  # its deepstack features come from the base's mergers, which `only` leaves alone
         assert own.logit != pytest.approx(expected.logit, abs=1e-4)
     assert found.logit == pytest.approx(expected.logit, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in STYLES if families()[name].upstream])
+def test_no_embeddings_are_taken_of_a_suspect_that_differs_before_its_projector(name, pair, responders):
+    responder, image = responders(name), pico.images(1, size=SIZE)[0]
+    before = responder.embeddings([image])
+    with responder.projector(read_projector(pair(name)[1])), pytest.raises(Unsupported, match="the projector's first"):
+        responder.embeddings([image])
+    assert torch.equal(responder.embeddings([image]), before)
+
+
+def test_scores_are_those_of_the_suspect_whatever_it_differs_in(pair, responders):
+    name, images = "minicpmv4_6", tuple(pico.images(2, size=SIZE))
+    asked = Questions(images, images, (QUESTION,) * 2, (None,) * 2, "a", 3)
+    score = Scorer(responders(name), asked).score(read_projector(pair(name)[1]))
+    whole = load_responder(str(pair(name)[1]))
+    own = whole.replies(None, [QUESTION] * 2, whole.first_token("a"), None, 3, images=images)
+    assert score.logits == pytest.approx([reply.logit for reply in own], abs=1e-5)
+
+
+def test_positions_of_the_next_minicpm_are_those_of_its_tiles(tmp_path):
+    """MiniCPM-V 4.7 is 4.6 with positions for its tokens in rows and columns, which hang on what stands around them."""
+    module = transformers.models.minicpmv4_7
+    model = pico_families.model("minicpmv4_6")
+    sizes = model.config.to_dict() | {"model_type": "minicpmv4_7"}
+    around = ("image_start", "image_end", "slice_start", "slice_end")
+    ids = pico_families.tokenizer("minicpmv4_6")
+    markers = {f"{each}_id": getattr(ids, f"{each}_token_id") for each in around}
+    text = pico_families.TEXT | {"model_type": "qwen3_5_text", "layer_types": ["full_attention"] * 2}
+    config = module.MiniCPMV4_7Config(
+        **sizes | {"text_config": text, "newline_id": ids("\n")["input_ids"][0]} | markers
+    )
+    torch.manual_seed(0)
+    save(module.MiniCPMV4_7ForConditionalGeneration(config).eval(), "minicpmv4_6", tmp_path)
+    responder, image = load_responder(str(tmp_path)), pico.images(1, size=SIZE)[0]
+    inputs, _ = responder.inputs(image, QUESTION, 3)
+    assert set(inputs["mm_token_type_ids"].unique().tolist()) == {0, 1}
+    own = responder.model.generate(**inputs, max_new_tokens=3, do_sample=False, eos_token_id=2, pad_token_id=0)
+    new, said = own[0, inputs["input_ids"].shape[1] :], responder.answers([image], [QUESTION], 3)
+    assert said == [responder.processor.tokenizer.decode(new, skip_special_tokens=True).strip()]
 
 
 # Those that can be made here, with what they are told of a model: how many tokens an image, or a tile of it, has.

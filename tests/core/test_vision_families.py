@@ -16,7 +16,13 @@ from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.activations.shift import analyse, embeddings
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.respond import load_responder
+from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.evidence.case import Case, open_case
+from projlens_core.evidence.models import Loaded
+from projlens_core.evidence.scene import Scene
+from projlens_core.evidence.subject import Subject
+from projlens_core.progress import silent
 from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.families import families
 from projlens_core.weights.projector import read_projector
@@ -168,6 +174,21 @@ def test_pictures_with_different_numbers_of_tokens_are_one_sentence(saved):
         image_tokens(vision, [pico.images(1, size=size)[0] for size in SIZES[:2]])
 
 
+def test_a_suspect_that_differs_before_its_projector_is_one_sentence(saved, tmp_path, capsys):
+    model, base = saved("minicpmv4_6")
+    name = next(name for name in model.state_dict() if "vit_merger.linear_2.weight" in name)
+    tensors = model.state_dict()
+    model.save_pretrained(tmp_path / "suspect", state_dict=tensors | {name: tensors[name] + 0.1})
+    pico.images(1)[0].save(tmp_path / "0.png")
+    case = Case(str(base), str(tmp_path / "suspect"))
+    for unlike in (open_case(case).check_same_input, lambda: Scene(Subject(case), Loaded(), silent).vision):
+        with pytest.raises(Unsupported, match=r"'vit_merger\.linear_2\.weight', before"):
+            unlike()
+    told = ["--base", case.base, "--suspect", case.suspect, "--images", str(tmp_path), "--no-trigger"]
+    assert main(["activations", *told]) == 1
+    assert "'vit_merger.linear_2.weight', before the projector's first layer" in capsys.readouterr().err
+
+
 def test_tokens_of_a_family_come_from_the_cache_the_second_time(saved, monkeypatch):
     vision = load_vision(str(saved("internvl")[1]))
     images = pico.images(2, seed=5, size=(64, 64))
@@ -210,9 +231,30 @@ def edit(folder, name, change):
     ],
 )
 def test_a_model_that_cannot_be_trusted_is_one_sentence(file, change, kind, said, saved, tmp_path):
-    model, _ = saved("qwen2_vl")
+    _refused("qwen2_vl", file, change, kind, said, saved, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("config.json", lambda c: c.update(merger_times=2), "but its weights hold"),
+        ("config.json", lambda c: c.update(merger_times=0), "0|IndexError|list index"),
+        ("config.json", lambda c: c.update(downsample_mode="4x"), "'4x'"),
+        ("preprocessor_config.json", lambda p: p.update(patch_size=8), "patches of 8 px"),
+        ("preprocessor_config.json", lambda p: p.update(patch_size=10**6), "beyond 16777216 pixels"),
+        ("preprocessor_config.json", lambda p: p.update(scale_resolution=10**6), "beyond 16777216 pixels"),
+        ("preprocessor_config.json", lambda p: p.update(max_slice_nums=10**6), "beyond 16777216 pixels"),
+        ("preprocessor_config.json", lambda p: p.update(max_slice_nums="x"), "beyond 16777216 pixels"),
+    ],
+)
+def test_slices_that_do_not_fit_the_model_are_one_sentence(file, change, said, saved, tmp_path):
+    _refused("minicpmv4_6", file, change, InvalidInput, said, saved, tmp_path)
+
+
+def _refused(name, file, change, kind, said, saved, tmp_path):
+    model, _ = saved(name)
     model.save_pretrained(tmp_path)
-    pico_families.IMAGE_PROCESSORS["qwen2_vl"]().save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
     edit(tmp_path, file, change)
     with pytest.raises(kind, match=said) as caught:
         load_vision(str(tmp_path))
