@@ -458,6 +458,9 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "mistral3": lambda: hf.PixtralImageProcessor(patch_size={"height": 8, "width": 8}, size={"longest_edge": 64}),
     "internvl": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
     "deepseek_vl": lambda: hf.DeepseekVLImageProcessor(size=SQUARE, min_size=8),
+    "deepseek_vl_hybrid": lambda: hf.DeepseekVLHybridImageProcessor(
+        size=SQUARE, high_res_size={"height": 64, "width": 64}, min_size=8
+    ),
     "janus": lambda: hf.JanusImageProcessor(size=SQUARE, min_size=8),
     "ovis2": lambda: hf.Ovis2ImageProcessor(size=SQUARE, crop_to_patches=True, max_patches=4),
     "aya_vision": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
@@ -481,6 +484,7 @@ NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
     "janus": _AROUND | {"image_token": "<image>"},
     "gemma4": _AROUND,
     "deepseek_vl": {"image_token": "<image>"},
+    "deepseek_vl_hybrid": {"image_token": "<image>"},
     "minicpmv4_6": {
         "image_token": "<image>",
         "video_token": "<|video_pad|>",
@@ -561,6 +565,9 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
                 return square, embed.img_projection_down(F.gelu(embed.img_projection_up(square)))
             case "minicpmv4_6":
                 return wide[0], own.merger.mlp[0](wide[0])
+            case "deepseek_vl_hybrid":
+                high = torch.randn(2, 16, 32)
+                return torch.cat([high, square], dim=-1), own.aligner(square, high)
             case "deepseek_vl" | "janus":
                 return square, own.aligner(square)
             case "fuyu":

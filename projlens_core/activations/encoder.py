@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -27,7 +28,12 @@ from projlens_core.weights.families import Family, bare, match
 from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
-TOWERS = ("vision_tower.", "vision_model.", "visual.")  # where models keep what runs before the projector
+TOWERS = (
+    "vision_tower.",
+    "vision_model.",
+    "visual.",
+    "high_res_vision_",
+)  # where models keep what runs before the projector
 _NOT_RUN = (
     "language_model.",
     "text_model.",
@@ -55,12 +61,12 @@ class FamilyVision:
         self.model, self.processor, self.family, self.label, self.device = model, processor, family, label, device
         self.plan: Plan = PLANS[family.name]
         found = match(model.state_dict().keys(), model.config.model_type, label, family.name)
-        first = next(layer for layer in family.layers if layer.entrance)
-        stored = found.tensors[first.entrance]
-        path = stored.rpartition(".")[0]
-        # where something without weights stands first, the module around both is what the tokens enter
-        self._entrance = model.get_submodule(path if first is family.layers[0] else path.rpartition(".")[0])
-        self.d_vision: int = model.state_dict()[stored].shape[-1]
+        stored = [found.tensors[name] for name in family.entrances]
+        paths = [name.rpartition(".")[0] for name in stored]
+        if not family.layers[0].entrance:  # the module around both is what the tokens enter
+            paths = [path.rpartition(".")[0] for path in paths]
+        self._entrances = [model.get_submodule(path) for path in paths]
+        self.d_vision: int = sum(model.state_dict()[name].shape[-1] for name in stored)
         self._reads = inspect.signature(model.get_image_features).parameters  # processors tell more than models read
         # what lies beside the projector may still have a part in what reaches it
         projector = set(found.tensors.values())
@@ -86,18 +92,31 @@ class FamilyVision:
 
     def _encode(self, image: Image.Image) -> torch.Tensor:
         picture = self.prepared(image)
-        seen: list[torch.Tensor] = []
-        hook = self._entrance.register_forward_pre_hook(
-            lambda _, args, named: seen.append([*args, *named.values()][0]), with_kwargs=True
-        )
+        seen: list[list[torch.Tensor]] = [[] for _ in self._entrances]
+        hooks = [
+            module.register_forward_pre_hook(
+                lambda _, args, named, read=read: read.append([*args, *named.values()][0]), with_kwargs=True
+            )
+            for module, read in zip(self._entrances, seen, strict=True)
+        ]
         try:
-            with torch.no_grad():
-                self.model.get_image_features(**self.tensors(picture))
+            self.features(picture)
         finally:
-            hook.remove()
-        tokens = self.plan.arrange(torch.cat(seen).cpu(), picture, self.model)
+            for hook in hooks:
+                hook.remove()
+        joined = torch.cat([torch.cat(read) for read in seen], dim=-1)
+        tokens = self.plan.arrange(joined.cpu(), picture, self.model)
         order = self._layout(picture).order
         return (tokens if order is None else tokens[torch.from_numpy(order)]).float()
+
+    def features(self, picture: Picture) -> Any:
+        """What the model makes of an image for its language model; InvalidInput if image and model do not fit."""
+        try:
+            with torch.no_grad():
+                return self.model.get_image_features(**self.tensors(picture))
+        except (ValueError, TypeError, IndexError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InvalidInput(f"The vision tower of {self.label} fails on an image: {reason}") from error
 
     def _layout(self, picture: Picture) -> TokenMap:
         return in_reading_order(self.plan.lay_out(picture, self.model, self.processor))
@@ -123,7 +142,8 @@ class FamilyVision:
     def _key(self) -> str:
         settings = json.dumps(self.processor.to_dict(), sort_keys=True, default=str)
         parts: list[object] = [self.family.name, type(self.processor).__name__, settings, str(self.model.dtype)]
-        parts.append(self.model.config.vision_config.to_json_string())
+        towers = [getattr(self.model.config, name, None) for name in ("vision_config", "high_res_vision_config")]
+        parts += [tower.to_json_string() for tower in towers if tower is not None]
         state = self.model.state_dict()
         for name in sorted(self._towers):
             values = state[name].cpu().contiguous().view(torch.uint8).numpy().data
@@ -202,7 +222,7 @@ def _read(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor
 
 def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
     """InvalidInput for preprocessing that would scale an image up beyond all use."""
-    for name in ("size", "crop_size", "max_image_size"):
+    for name in ("size", "crop_size", "max_image_size", "high_res_size"):
         for key, value in dict(getattr(processor, name, None) or {}).items():
             limit = MAX_PIXELS if plan.pixels else int(MAX_PIXELS**0.5)
             # the longest of the sides, where pixels are counted, only bounds from above

@@ -70,7 +70,8 @@ def _square(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMa
 
 def _in_a_square(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
     """The longer side fills the tower's square, and the shorter one is padded."""
-    vision, square = model.config.vision_config, processor.size["height"]
+    vision = model.config.vision_config
+    square = (getattr(processor, "high_res_size", None) or processor.size)["height"]
     side = vision.image_size // vision.patch_size
     scale = square / max(picture.size)
     scaled = tuple(max(round(length * scale), processor.min_size) for length in picture.size)
@@ -256,6 +257,7 @@ PLANS: dict[str, Plan] = {
     "paligemma": Plan(_as_read, _square),
     "gemma3": Plan(_as_read, _pooled, _no_pan_and_scan),
     "deepseek_vl": Plan(_as_read, _in_a_square),
+    "deepseek_vl_hybrid": Plan(_as_read, _in_a_square),
     "janus": Plan(_as_read, _in_a_square),
     "qwen2_vl": Plan(_as_read, _merged, pixels=True),
     "qwen2_5_vl": Plan(_out_of_windows, _merged, pixels=True),

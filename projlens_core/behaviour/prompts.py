@@ -138,6 +138,7 @@ STYLES: dict[str, Style] = {
     "gemma3": Style(_gemma3, marker="boi_token", types="token_type_ids"),
     "gemma4": Style(_between, types="mm_token_type_ids"),
     "deepseek_vl": Style(),
+    "deepseek_vl_hybrid": Style(),
     "janus": Style(_between),
     "ovis2": Style(_ovis2, marker="<image>"),
     "minicpmv4_6": Style(_minicpm, types="mm_token_type_ids"),

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from projlens_core.errors import InvalidInput, Unsupported
@@ -48,6 +49,13 @@ class Family:
     def optional(self) -> frozenset[str]:
         """Canonical names that a projector of the family may have."""
         return frozenset().union(*(layer.tensors()[1] for layer in self.layers))
+
+    @property
+    def entrances(self) -> tuple[str, ...]:
+        """The tensors that meet what the projector reads: the first layer's, or those of all that share a token."""
+        layers = [layer for layer in self.layers if layer.entrance]
+        sharing = list(takewhile(lambda layer: layer.part, layers))
+        return tuple(layer.entrance for layer in sharing or layers[:1])
 
     @property
     def pools(self) -> bool:

@@ -16,7 +16,8 @@ class Layer:
 
     kind is one of
     - "linear"; convolution: stored as the kernel of a convolution whose stride is its size, which is a linear layer on
-      the merged patches; transposed: stored as (in, out);
+      the merged patches; transposed: stored as (in, out); part: reads only the "first" or the "last" numbers of a
+      token, as many as it is wide, and leaves the others as they are, so that two such layers share a token;
     - "layer_norm", "rms_norm" (times offset + weight), "unit_norm" (RMS without a weight);
     - "activation", "swiglu" (first half times SiLU of the second), "gated_mlp" (down(act(gate x) · up x)),
       "softmax" (whose result is filled up with zeros to the width of the next layer);
@@ -37,6 +38,7 @@ class Layer:
     offset: float = 0.0
     transposed: bool = False
     convolution: bool = False
+    part: str | None = None
     config: dict[str, str | float] | None = None
 
     @property

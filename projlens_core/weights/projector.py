@@ -50,14 +50,15 @@ class ProjectorWeights:
 
     @property
     def d_in(self) -> int:
-        """Width of one token as the projector's first linear layer reads it."""
+        """Width of one token as the projector's first linear layer, or those that share it, read it."""
+        if len(self.family.entrances) > 1:
+            return self.d_token
         return _first_matrix(self.family.layers, self.tensors).shape[1]
 
     @property
     def d_token(self) -> int:
         """Width of one token as it reaches the projector: less than d_in where the projector itself merges tokens."""
-        first = next(layer for layer in self.family.layers if layer.entrance)
-        return self.tensors[first.entrance].shape[-1]
+        return sum(self.tensors[name].shape[-1] for name in self.family.entrances)
 
     @property
     def d_out(self) -> int:
@@ -200,7 +201,7 @@ def _check_shapes(family: Family, tensors: dict[str, torch.Tensor], label: str) 
             width //= 2
         if not layer.tensors()[0]:
             continue
-        before = 0 if family.not_run else width
+        before = 0 if family.not_run or layer.part else width
         matrices, width_after = _matrices(layer, tensors)
         sound = all(len(shape) == (1 if "norm" in layer.kind else 2) and 0 not in shape for shape in matrices)
         if sound:
@@ -212,6 +213,9 @@ def _check_shapes(family: Family, tensors: dict[str, torch.Tensor], label: str) 
             shown = f" with bias {tuple(bias.shape)}" if bias is not None else ""
             shapes = " and ".join(map(str, matrices))
             wrong.append(f"{layer.name} {shapes}{shown}" + (f" after width {before}" if before else ""))
+        if layer.part and sound:  # the rest of the token stays beside what the layer makes of its part
+            shared = [tensors[name] for name in family.entrances]
+            width_after += (width or sum(tensor.shape[-1] for tensor in shared if tensor.dim())) - matrices[0][-1]
         width, joins, fills = width_after, False, False
     if wrong:
         raise InvalidInput(f"The projector tensors of {label} do not fit each other: {'; '.join(wrong)}.")

@@ -1,16 +1,19 @@
 """Every family in families.json against the genuine model of transformers, made tiny."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from projlens_core.activations.agreement import reaches
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.delta import compare
 from projlens_core.weights.families import families, match
 from projlens_core.weights.projector import as_module, read_projector
 from projlens_core.weights.spectrum import spectrum
+from projlens_core.weights.subspace import inject
 from tests import pico_families
 from tests.pico_families import MODELS, T
 from tests.pico_releases import ALIASES, RELEASES
@@ -118,6 +121,29 @@ def test_a_projector_that_is_not_run_says_why(name, made, tmp_path):
     assert weights.d_in > 0 < weights.d_out
     with pytest.raises(Unsupported, match="cannot be run: it"):
         as_module(weights)
+
+
+@pytest.mark.parametrize("name", ["high.weight", "low.weight"])
+def test_each_of_two_layers_that_share_a_token_is_followed_by_itself(name, made, tmp_path):
+    model_of("deepseek_vl_hybrid", made).save_pretrained(tmp_path)
+    base = read_projector(tmp_path)
+    left, right, _ = planted(base.tensors[name])
+    changed = base.tensors[name] + 1e-3 * torch.outer(left[:, 0], right[:, 0])
+    delta = compare(base, replace(base, tensors=base.tensors | {name: changed}))
+    torch.testing.assert_close(inject(delta, {name: min(changed.shape)}).tensors[name], changed)
+    token = torch.randn(1, 1, base.d_token)
+    moved = (as_module(delta.suspect)(token) - as_module(base)(token)).flatten()
+    (reach,) = reaches(delta, token)
+    assert reach.name == name
+    assert abs(float(torch.cosine_similarity(reach.axes[:, 0], moved.double(), dim=0))) > 0.999
+
+
+def test_two_layers_that_share_a_token_must_make_what_the_next_one_reads(made, tmp_path):
+    model_of("deepseek_vl_hybrid", made).save_pretrained(tmp_path)
+    cut = {"model.aligner.vision_proj.weight": torch.ones(5, 16), "model.aligner.vision_proj.bias": torch.ones(5)}
+    _tampered(tmp_path, lambda tensors: tensors.update(cut))
+    with pytest.raises(InvalidInput, match=r"do not fit each other: linear \(24, 24\) .* after width 17"):
+        read_projector(tmp_path)
 
 
 def test_a_softmax_that_is_none_is_refused(made, tmp_path):

@@ -177,6 +177,7 @@ PROCESSORS = {
     "aya_vision": lambda each: {"patch_size": 8, "img_size": 32, "downsample_factor": 2},
     "janus": lambda each: {"num_image_tokens": each},
     "deepseek_vl": lambda each: {"num_image_tokens": each},
+    "deepseek_vl_hybrid": lambda each: {"num_image_tokens": each},
     "ovis2": lambda each: {"image_seq_length": each},
 }
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 from transformers import Blip2ForConditionalGeneration, T5Config
 
 from projlens_core.activations.encoder import FamilyVision, vision_side
@@ -46,6 +47,11 @@ def saved(tmp_path_factory):
             for parameter, tensor in model.state_dict().items() if name in PLACED else ():
                 if any(part in parameter for part in ("attn.proj.", "out_proj.", "o_proj.", "projection_layer.")):
                     tensor.zero_()
+                if (
+                    tensor.dim() == 4 and "high_res_vision_" in parameter
+                ):  # convolutions keep the middle of their kernel
+                    side = tensor.shape[-1] // 2
+                    tensor *= F.pad(torch.ones(1, 1), (side,) * 4) if side == 1 else 1
             folder = tmp_path_factory.mktemp(name)
             model.save_pretrained(folder)
             pico_families.IMAGE_PROCESSORS[name]().save_pretrained(folder)
@@ -249,6 +255,22 @@ def test_a_model_that_cannot_be_trusted_is_one_sentence(file, change, kind, said
 )
 def test_slices_that_do_not_fit_the_model_are_one_sentence(file, change, said, saved, tmp_path):
     _refused("minicpmv4_6", file, change, InvalidInput, said, saved, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("paligemma", {"size": {"height": 64, "width": 64}}),
+        ("deepseek_vl_hybrid", {"high_res_size": {"height": 32, "width": 32}}),
+    ],
+)
+def test_pictures_of_another_size_than_the_tower_reads_are_one_sentence(name, size, saved, tmp_path):
+    saved(name)[0].save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
+    edit(tmp_path, "preprocessor_config.json", lambda p: p.update(size))
+    with pytest.raises(InvalidInput, match=r"vision tower of .* fails on an image: ") as caught:
+        load_vision(str(tmp_path)).encode(pico.images(1))
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def _refused(name, file, change, kind, said, saved, tmp_path):
