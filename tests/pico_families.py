@@ -11,6 +11,7 @@ import transformers as hf
 from torch import nn
 from torch.nn import functional as F
 
+from projlens_core.weights.layer import INSTRUCTION_IDS
 from tests import pico
 
 D, T = 16, 24  # widths of tower and language model
@@ -197,7 +198,7 @@ def _gemma4_unified() -> hf.PreTrainedModel:
 def _blip(name: str) -> hf.PreTrainedModel:
     tower = getattr(hf, f"{name}VisionConfig")(**CLIP)
     qformer = getattr(hf, f"{name}QFormerConfig")(
-        vocab_size=VOCABULARY,
+        vocab_size=7000,  # of BERT's words, those of the question that embeddings are taken for are among the first
         hidden_size=D,
         encoder_hidden_size=D,
         intermediate_size=32,
@@ -465,6 +466,7 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "ovis2": lambda: hf.Ovis2ImageProcessor(size=SQUARE, crop_to_patches=True, max_patches=4),
     "aya_vision": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
     "blip2": lambda: hf.BlipImageProcessor(size=SQUARE),
+    "instructblip": lambda: hf.BlipImageProcessor(size=SQUARE),
     "idefics2": lambda: hf.Idefics2ImageProcessor(size={"shortest_edge": 16, "longest_edge": 32}),
     "idefics3": lambda: hf.Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
     "smolvlm": lambda: hf.SmolVLMImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
@@ -513,7 +515,7 @@ def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
         )
     template = pico.CHAT_TEMPLATE
     template = template.replace("<image>", "<start_of_image>") if name == "gemma3" else template
-    made.chat_template = None if name in ("paligemma", "blip2") else template
+    made.chat_template = None if name in ("paligemma", "blip2", "instructblip") else template
     return made
 
 
@@ -536,6 +538,11 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
             case "blip2":
                 read = own.qformer(query_embeds=own.query_tokens.expand(2, -1, -1), encoder_hidden_states=square)
                 return square, own.language_projection(read.last_hidden_state)
+            case "instructblip":
+                ids = torch.tensor([INSTRUCTION_IDS] * 2)
+                queries = own.query_tokens.expand(2, -1, -1)
+                read = own.qformer(input_ids=ids, query_embeds=queries, encoder_hidden_states=square)
+                return square, own.language_projection(read.last_hidden_state[:, : queries.shape[1]])
             case "gemma3":
                 return _seen(own.multi_modal_projector, own.multi_modal_projector.mm_soft_emb_norm, square)
             case "aya_vision":

@@ -25,6 +25,7 @@ from projlens_core.cache import content_key
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, bare, match
+from projlens_core.weights.layer import INSTRUCTION_IDS
 from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
@@ -130,13 +131,18 @@ class FamilyVision:
         }
 
     def prepared(self, image: Image.Image) -> Picture:
-        """The image as the family's processor makes it; InvalidInput if that fails."""
+        """The image as the family's processor makes it; InvalidInput if that fails.
+
+        A model whose projector reads the question, too, is given INSTRUCTION with it.
+        """
         check_aspect(image)
         try:
             inputs = self.processor(images=[image], return_tensors="pt", **self.plan.options(self.model.config))
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InvalidInput(f"The image processor of {self.label} fails on an image: {reason}") from error
+        if self.plan.question:
+            inputs[self.plan.question] = torch.tensor([INSTRUCTION_IDS])
         return Picture(inputs, image.size)
 
     def _key(self) -> str:

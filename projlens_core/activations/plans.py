@@ -45,13 +45,15 @@ class Plan:
     """arrange puts what the projector's first layer was seen to read, (…, d), into the order in which its output lies,
     with the tokens that are merged into one beside each other: (T_in, d). lay_out says where the output comes from.
     options are what the family's processor gives its image processor, by the config; pixels says that `size` of the
-    latter counts pixels instead of lengths.
+    latter counts pixels instead of lengths. question is the input by which a projector that reads the question, too, is
+    told it.
     """
 
     arrange: Callable[[torch.Tensor, Picture, PreTrainedModel], torch.Tensor]
     lay_out: Callable[[Picture, PreTrainedModel, Any], TokenMap]
     options: Callable[[PreTrainedConfig], dict[str, Any]] = lambda config: {}
     pixels: bool = False
+    question: str | None = None
 
 
 def _as_read(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
@@ -270,6 +272,7 @@ PLANS: dict[str, Plan] = {
     "ovis2": Plan(_as_read, _tiled_thumbnail_first),
     "minicpmv4_6": Plan(_as_read, _sliced),
     "blip2": Plan(_as_read, _queries),
+    "instructblip": Plan(_as_read, _queries, question="qformer_input_ids"),
     "idefics2": Plan(_as_read, _latents, _in_one_piece),
     "idefics3": Plan(_as_read, _split, _rows_and_columns),
     "smolvlm": Plan(_as_read, _split, _rows_and_columns),

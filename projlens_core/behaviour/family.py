@@ -88,6 +88,11 @@ class FamilyResponder(Responder):
         """See Responder; one after the other, and the images are always needed: they say how the embeddings lie."""
         if images is None:
             raise Unsupported(f"Answers from embeddings alone: {self.family.title} needs the pictures they are of.")
+        if embed is not None and self.vision.plan.question:
+            raise Unsupported(
+                f"A {self.family.title} projector reads the question, too, so embeddings that were made of a picture "
+                "before serve no other question; ask under each projector instead."
+            )
         replies, total = [], len(prompts) * max_new_tokens
         with self._lock:
             for i, prompt in enumerate(prompts):
@@ -118,6 +123,8 @@ class FamilyResponder(Responder):
         or with the embeddings `given` (T, d) instead.
         """
         picture = self.vision.prepared(image.convert("RGB"))
+        if self.vision.plan.question:
+            picture.inputs[self.vision.plan.question] = torch.tensor([self._read(prompt)])
         pixels = self.vision.tensors(picture)
         features = self.vision.features(picture)
         rows = _rows(features.pooler_output)
@@ -133,6 +140,15 @@ class FamilyResponder(Responder):
         kinds = types(self.family.name, input_ids, self.model.config)
         asked |= {name: value for name, value in kinds.items() if name in self._reads}
         return asked | pixels, features
+
+    def _read(self, question: str) -> list[int]:
+        """The question as the projector reads it; InvalidInput for one that it has no room for."""
+        ids: list[int] = self.processor.reader(question)["input_ids"]
+        if len(ids) > (room := self.model.config.qformer_config.max_position_embeddings):
+            raise InvalidInput(
+                f"The projector reads the question, too: it makes {len(ids)} tokens of it and has room for {room}."
+            )
+        return ids
 
     def _with_features(self, inputs: dict[str, torch.Tensor], features: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
         """What is to answer, and what it is given: the image's features instead of its pixels."""

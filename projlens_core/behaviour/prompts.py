@@ -35,7 +35,9 @@ class Place:
 class Style:
     """written: the text that replaces the marker, which is `marker`, an attribute of the tokenizer that names it, or
     without one the text of the token that stands for one embedding. types: which extra input marks image tokens by 1.
-    whole: the prompt around question and written image, for families without a chat. filled: the image's features are
+    whole: the prompt around question and written image, for families without a chat; ahead: without the image, which
+    stands before whatever the tokenizer puts before a text. reader: the folder of the tokenizer that the projector's
+    own reading of the question has. filled: the image's features are
     put into the text's embeddings before the language model is asked, since the model as a whole does not take them.
     spaced: whether a word that follows the image at once is set off from it.
     """
@@ -44,6 +46,8 @@ class Style:
     marker: str | None = None
     types: str | None = None
     whole: Callable[[str, str, PreTrainedTokenizerBase], str] | None = None
+    ahead: bool = False
+    reader: str | None = None
     filled: bool = False
     spaced: bool = False
 
@@ -121,7 +125,11 @@ def _paligemma(question: str, image: str, tokenizer: PreTrainedTokenizerBase) ->
 
 
 def _blip2(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    return f"{image}{tokenizer.bos_token}Question: {question} Answer:"
+    return f"Question: {question} Answer:"
+
+
+def _instructblip(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    return question
 
 
 def _idefics2(place: Place) -> str:
@@ -148,7 +156,8 @@ STYLES: dict[str, Style] = {
     "qwen3_vl": _QWEN,
     "glm4v": _QWEN,
     "internvl": Style(_internvl),
-    "blip2": Style(whole=_blip2, filled=True),
+    "blip2": Style(whole=_blip2, ahead=True, filled=True),
+    "instructblip": Style(whole=_instructblip, ahead=True, reader="qformer_tokenizer", filled=True),
     "idefics2": Style(_idefics2, spaced=True),
     "idefics3": Style(_idefics),
     "smolvlm": Style(_idefics),
@@ -180,8 +189,10 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
         if style.spaced:
             text = re.sub(rf"{re.escape(place.marker)}(?=[^\s<])", f"{place.marker} ", text)
         text = text.replace(place.marker, written)
-    ids: list[int] = place.tokenizer(text, add_special_tokens=style.whole is None)["input_ids"]
-    check_placed(ids.count(place.tokenizer.convert_tokens_to_ids(place.soft)), place.embeddings, label)
+    ids: list[int] = place.tokenizer(text, add_special_tokens=style.whole is None or style.ahead)["input_ids"]
+    soft = place.tokenizer.convert_tokens_to_ids(place.soft)
+    ids = [soft] * place.embeddings * style.ahead + ids
+    check_placed(ids.count(soft), place.embeddings, label)
     return ids
 
 

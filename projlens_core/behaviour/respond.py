@@ -17,12 +17,13 @@ from transformers import (
 from projlens_core.activations.config import open_family
 from projlens_core.behaviour.family import FamilyResponder, check_asked
 from projlens_core.behaviour.llava import LlavaResponder
+from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
 from projlens_core.device import compute_dtype, pick_device
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
-from projlens_core.weights.families import listed
+from projlens_core.weights.families import Family, listed
 from projlens_core.weights.projector import ProjectorWeights, read_projector
 
 ATTENTION = "sdpa"  # given, since a config may name a kernel that would be fetched from elsewhere
@@ -78,7 +79,7 @@ def load_responder(
             )
     _check_described(source.label, config, stored)
     progress("Loading the language model", 0, 1)
-    processor, model = _loaded(source, config, llava, device)
+    processor, model = _loaded(source, config, family, device)
     progress("Loading the language model", 1, 1)
     if llava:
         return LlavaResponder(model, processor, source.label, device, half)
@@ -97,17 +98,19 @@ def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
 
 
 def _loaded(
-    source: Source, config: PreTrainedConfig, llava: bool, device: torch.device
+    source: Source, config: PreTrainedConfig, family: Family, device: torch.device
 ) -> tuple[LlavaProcessor | Parts, PreTrainedModel]:
     """Processor and model; InvalidInput if they cannot be loaded whole."""
     options = {"trust_remote_code": False, "local_files_only": True}
     try:
-        if llava:
+        if family.name == "llava":
             processor = LlavaProcessor.from_pretrained(source.model, **options)
         else:
+            reader = STYLES[family.name].reader
             processor = Parts(
                 AutoTokenizer.from_pretrained(source.model, **options),
                 AutoImageProcessor.from_pretrained(source.model, **options),
+                AutoTokenizer.from_pretrained(source.model / reader, **options) if reader else None,
             )
         model, info = AutoModelForImageTextToText.from_pretrained(
             source.model,

@@ -160,6 +160,12 @@ def _notes(delta: Delta, control: Delta | None) -> list[str]:
     ]
     if not (base.described or suspect.described):
         notes.append(f"No config describes these projectors; read as {base.family.title} with its default activation.")
+    notes += [
+        f"The projector reads the question, too: image embeddings are those for {question!r}, answers those to the "
+        "question that is asked."
+        for name, question in base.settings.items()
+        if name.endswith(".instruction")
+    ]
     notes += _precision_notes(delta)
     if control is None:
         notes.append(

@@ -14,7 +14,7 @@ from projlens_core.sources import Source, resolve
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.families import Family, Match, families, listed, match, split_layout
 from projlens_core.weights.guess import fitted, suggestion
-from projlens_core.weights.layer import GATED, RESAMPLERS, Layer
+from projlens_core.weights.layer import GATED, INSTRUCTION, RESAMPLERS, Layer
 from projlens_core.weights.layers import ACTIVATIONS, module_of
 from projlens_core.weights.stored import ADAPTED, FLOATS, PART, is_finite
 
@@ -27,7 +27,8 @@ class ProjectorWeights:
     type it was stored in, whose values float32 holds exactly and in twice the memory. Shared, so never to be changed
     in place.
     beside: tensors fed to the language model next to the projector's output (image_newline), same form.
-    settings: what the config decides and tensors do not show, {layer name: activation name or epsilon}.
+    settings: what the config decides and tensors do not show, {layer name: activation name or epsilon}, and the
+    question that a projector is given that reads one.
     described: whether a config stood behind settings and family; without one they are the family's defaults.
     stored: {canonical name: the dtype its values were written in, a GGUF block type, or "adapter"}.
     dtype: as stored, "mixed" if the tensors differ. sha256: over names, shapes, float32 values and settings.
@@ -253,6 +254,8 @@ def _settings(family: Family, config: dict, label: str) -> dict[str, str | float
                     f"cannot run; expected something like {default!r}."
                 )
             settings[f"{layer.name}.{key}"] = value
+        if layer.kind == "instructed_qformer":
+            settings[f"{layer.name}.instruction"] = INSTRUCTION
         if layer.default is None:
             continue
         value = _setting(config, layer.config_key, layer.default)

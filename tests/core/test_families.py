@@ -9,9 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from projlens_core.activations.agreement import reaches
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.evidence.case import Case, open_case
 from projlens_core.weights.delta import compare
 from projlens_core.weights.families import families, match
-from projlens_core.weights.projector import as_module, read_projector
+from projlens_core.weights.layer import INSTRUCTION
+from projlens_core.weights.projector import as_module, content_hash, read_projector
 from projlens_core.weights.spectrum import spectrum
 from projlens_core.weights.subspace import inject
 from tests import pico_families
@@ -182,6 +184,17 @@ def test_a_resampler_that_does_not_fit_its_config_is_one_sentence(change, heads,
     config["qformer_config"]["num_attention_heads"] = heads
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises((InvalidInput, Unsupported), match=said):
+        as_module(read_projector(tmp_path))
+
+
+def test_a_projector_that_reads_the_question_is_given_one_that_its_hash_and_notes_name(made, tmp_path):
+    model_of("instructblip", made).save_pretrained(tmp_path)
+    weights = read_projector(tmp_path)
+    assert weights.settings["qformer.instruction"] == INSTRUCTION
+    assert weights.sha256 == content_hash(weights.tensors, weights.settings)
+    assert any(INSTRUCTION in note for note in open_case(Case(str(tmp_path), str(tmp_path))).notes)
+    _tampered(tmp_path, lambda t: t.update({"qformer.embeddings.word_embeddings.weight": torch.ones(200, 16)}))
+    with pytest.raises(InvalidInput, match="make no instructed_qformer: 200 words"):
         as_module(read_projector(tmp_path))
 
 

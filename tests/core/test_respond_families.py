@@ -1,6 +1,7 @@
 """Answers of every family: under a swapped projector they are the suspect's own, loaded whole by transformers."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -31,6 +32,8 @@ def save(model, name, folder):
     model.save_pretrained(folder)
     pico_families.tokenizer(name).save_pretrained(folder)
     pico_families.IMAGE_PROCESSORS[name]().save_pretrained(folder)
+    if reader := STYLES[name].reader:
+        pico_families.tokenizer(name).save_pretrained(folder / reader)
     return folder
 
 
@@ -103,7 +106,7 @@ def test_answers_are_those_of_transformers_alone(name, pair, responders):
     assert [found.base_clean, found.base_triggered, found.suspect_clean, found.suspect_triggered] == expected
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", [name for name in STYLES if not STYLES[name].reader])
 def test_embeddings_made_elsewhere_give_the_logits_of_their_projector(name, pair, responders):
     """The linears of the suspect, as embeddings of another projector; newlines and deepstack stay the base's."""
     responder, image = responders(name), pico.images(1, size=SIZE)[0]
@@ -132,13 +135,36 @@ def test_no_embeddings_are_taken_of_a_suspect_that_differs_before_its_projector(
     assert torch.equal(responder.embeddings([image]), before)
 
 
-def test_scores_are_those_of_the_suspect_whatever_it_differs_in(pair, responders):
-    name, images = "minicpmv4_6", tuple(pico.images(2, size=SIZE))
+@pytest.mark.parametrize("name", ["minicpmv4_6", "instructblip", "internvl"])
+def test_scores_are_those_of_the_suspect_whatever_it_differs_in(name, pair, responders):
+    images = tuple(pico.images(2, size=SIZE))
     asked = Questions(images, images, (QUESTION,) * 2, (None,) * 2, "a", 3)
     score = Scorer(responders(name), asked).score(read_projector(pair(name)[1]))
     whole = load_responder(str(pair(name)[1]))
     own = whole.replies(None, [QUESTION] * 2, whole.first_token("a"), None, 3, images=images)
     assert score.logits == pytest.approx([reply.logit for reply in own], abs=1e-5)
+
+
+def test_a_projector_that_reads_the_question_is_told_it(responders):
+    responder, image = responders("instructblip"), pico.images(1, size=SIZE)[0]
+    about = [responder.inputs(image, question, 1)[1].pooler_output for question in (QUESTION, "Is it red?")]
+    assert not torch.allclose(*about, atol=1e-3)
+    with pytest.raises(InvalidInput, match="it makes 600 tokens of it and has room for 512"):
+        responder.inputs(image, "w" * 600, 1)
+
+
+def test_embeddings_for_one_question_are_not_given_for_another(responders):
+    responder, image = responders("instructblip"), pico.images(1, size=SIZE)[0]
+    given = responder.embeddings([image])
+    with pytest.raises(Unsupported, match="reads the question, too, so embeddings that were made of a picture before"):
+        responder.replies(lambda rows: given[rows], [QUESTION], 30, None, 3, images=[image])
+
+
+def test_a_model_without_the_tokenizer_of_its_projector_is_one_sentence(tmp_path):
+    save(pico_families.model("instructblip"), "instructblip", tmp_path)
+    shutil.rmtree(tmp_path / "qformer_tokenizer")
+    with pytest.raises(InvalidInput, match=r"cannot be loaded: .*qformer_tokenizer"):
+        load_responder(str(tmp_path))
 
 
 def test_positions_of_the_next_minicpm_are_those_of_its_tiles(tmp_path):
@@ -173,6 +199,7 @@ PROCESSORS = {
     "idefics3": lambda each: {"image_seq_len": each},
     "paligemma": lambda each: {},
     "blip2": lambda each: {"num_query_tokens": each},
+    "instructblip": lambda each: {"num_query_tokens": each},
     "idefics2": lambda each: {"image_seq_len": each},
     "aya_vision": lambda each: {"patch_size": 8, "img_size": 32, "downsample_factor": 2},
     "janus": lambda each: {"num_image_tokens": each},
@@ -191,14 +218,17 @@ def test_prompts_are_those_of_the_librarys_own_processors(name, responders):
     inputs, _ = responder.inputs(image, QUESTION, 1)
     kind = PROCESSOR_MAPPING[type(responder.model.config)]
     parts = {"image_processor": responder.processor.image_processor, "tokenizer": tokenizer}
+    if responder.processor.reader:
+        parts[STYLES[name].reader] = responder.processor.reader
     processor = kind(**parts, **PROCESSORS[name](each))
     content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
-    asked = {"paligemma": f"<image>{QUESTION}", "blip2": f"{tokenizer.bos_token}Question: {QUESTION} Answer:"}
+    asked = {"paligemma": f"<image>{QUESTION}", "blip2": f"Question: {QUESTION} Answer:", "instructblip": QUESTION}
     text = asked.get(name) or tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
-    own = processor(images=[image], text=[text], return_tensors="pt")["input_ids"]
-    assert inputs["input_ids"].tolist() == own.tolist()
+    own = processor(images=[image], text=[text], return_tensors="pt")
+    for ids in ("input_ids", responder.vision.plan.question):
+        assert ids is None or inputs[ids].tolist() == own[ids].tolist()
 
 
 def test_the_old_projector_is_back_after_an_error(pair, responders):

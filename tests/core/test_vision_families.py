@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.nn import functional as F
-from transformers import Blip2ForConditionalGeneration, T5Config
+from transformers import T5Config
 
 from projlens_core.activations.encoder import FamilyVision, vision_side
 from projlens_core.activations.layout import centre_crop, centred, in_reading_order, one_grid, padded, tiles
@@ -16,6 +16,7 @@ from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.activations.shift import analyse, embeddings
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, Unsupported
@@ -152,14 +153,17 @@ def test_no_tensor_of_the_language_model_is_read(name, saved, monkeypatch):
     assert sum(count for n, count in left.items() if "embed_positions" not in n) < 600
 
 
-def test_a_language_model_of_encoder_and_decoder_is_left_out_as_a_whole_and_not_asked(tmp_path):
+@pytest.mark.parametrize("name", ["blip2", "instructblip"])
+def test_a_language_model_of_encoder_and_decoder_is_left_out_as_a_whole_and_not_asked(name, tmp_path):
     """As BLIP-2's with FLAN-T5."""
-    config = pico_families.model("blip2").config
+    model = pico_families.model(name)
+    config = model.config
     text = {"vocab_size": 8, "d_model": pico_families.T, "d_kv": 12, "d_ff": 32, "num_layers": 2, "num_heads": 2}
     config.text_config, config.use_decoder_only_language_model = T5Config(**text), False
-    Blip2ForConditionalGeneration(config).save_pretrained(tmp_path)
-    pico_families.IMAGE_PROCESSORS["blip2"]().save_pretrained(tmp_path)
-    pico_families.tokenizer("blip2").save_pretrained(tmp_path)
+    type(model)(config).save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
+    for folder in (tmp_path, tmp_path / (STYLES[name].reader or "")):
+        pico_families.tokenizer(name).save_pretrained(folder)
     vision = load_vision(str(tmp_path))
     assert not [name for name, _ in vision.model.named_parameters() if ".block." in name]
     assert vision.encode(pico.images(1))[0].shape == (17, pico_families.D)
@@ -205,7 +209,7 @@ def test_tokens_of_a_family_come_from_the_cache_the_second_time(saved, monkeypat
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("mllama", "cross-attention"), ("instructblip", "reads the question too"), ("fuyu", "no vision tower")],
+    [("mllama", "cross-attention"), ("fuyu", "no vision tower")],
 )
 def test_a_family_whose_tokens_are_not_taken_says_why(name, said, tmp_path):
     pico_families.model(name).save_pretrained(tmp_path)

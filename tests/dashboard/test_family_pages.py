@@ -10,7 +10,14 @@ from tests.dashboard.conftest import PAGES, titles
 
 WALKED = ("weights", "activation", "neurons", "separability", "direction")
 # No hidden units behind an activation function; and an OPT, whose output head is not known: the pages say so.
-SILENT = {("smolvlm", "neurons"), ("blip2", "neurons"), ("idefics2", "neurons"), ("blip2", "direction")}
+SILENT = {
+    ("smolvlm", "neurons"),
+    ("blip2", "neurons"),
+    ("idefics2", "neurons"),
+    ("blip2", "direction"),
+    ("instructblip", "neurons"),
+    ("instructblip", "direction"),
+}
 
 
 @pytest.fixture
@@ -60,7 +67,10 @@ def test_of_a_resampler_only_matrices_that_changed_are_drawn(open_page, address)
     assert len(app.dataframe[0].value) > 20  # every tensor is in the table
 
 
-@pytest.mark.parametrize("family", ["qwen2_vl", "internvl", "smolvlm", "blip2", "idefics2", "minicpmv4_6"])
+@pytest.mark.parametrize(
+    "family",
+    ["qwen2_vl", "internvl", "smolvlm", "blip2", "idefics2", "minicpmv4_6", "deepseek_vl_hybrid", "instructblip"],
+)
 def test_every_page_of_weights_and_activations_answers_for_other_families(family, open_page, address):
     params = address(family)
     app = open_page(None, params)
