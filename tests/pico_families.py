@@ -195,7 +195,8 @@ def _gemma4_unified() -> hf.PreTrainedModel:
     return hf.Gemma4UnifiedForConditionalGeneration(config)
 
 
-def _blip(name: str) -> hf.PreTrainedModel:
+def blip(name: str) -> hf.PreTrainedModel:
+    """BLIP-2, InstructBLIP or InstructBLIP for videos."""
     tower = getattr(hf, f"{name}VisionConfig")(**CLIP)
     qformer = getattr(hf, f"{name}QFormerConfig")(
         vocab_size=7000,  # of BERT's words, those of the question that embeddings are taken for are among the first
@@ -414,8 +415,8 @@ MODELS: dict[str, Callable[[], hf.PreTrainedModel]] = {
     "gemma3": _gemma3,
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4_unified,
-    "blip2": lambda: _blip("Blip2"),
-    "instructblip": lambda: _blip("InstructBlip"),
+    "blip2": lambda: blip("Blip2"),
+    "instructblip": lambda: blip("InstructBlip"),
     "mistral3": _mistral3,
     "llama4": _llama4,
     "mllama": _mllama,

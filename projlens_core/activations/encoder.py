@@ -60,6 +60,8 @@ class FamilyVision:
         self, model: PreTrainedModel, processor: BaseImageProcessor, family: Family, label: str, device: torch.device
     ):
         self.model, self.processor, self.family, self.label, self.device = model, processor, family, label, device
+        if not hasattr(model, "get_image_features"):
+            raise Unsupported(f"{label} is a model of type {model.config.model_type!r}, which reads videos alone.")
         self.plan: Plan = PLANS[family.name]
         found = match(model.state_dict().keys(), model.config.model_type, label, family.name)
         stored = [found.tensors[name] for name in family.entrances]

@@ -217,6 +217,13 @@ def test_a_family_whose_tokens_are_not_taken_says_why(name, said, tmp_path):
         load_vision(str(tmp_path))
 
 
+def test_a_model_of_videos_says_so(tmp_path):
+    pico_families.blip("InstructBlipVideo").save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS["instructblip"]().save_pretrained(tmp_path)
+    with pytest.raises(Unsupported, match="type 'instructblipvideo', which reads videos alone"):
+        load_vision(str(tmp_path))
+
+
 def edit(folder, name, change):
     content = json.loads((folder / name).read_text())
     change(content)
