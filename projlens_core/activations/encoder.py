@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -27,6 +28,7 @@ from projlens_core.weights.families import Family, bare, match
 from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
+MIN_TILE = 128  # px, for which a smaller tile counts: all arrangements of tiles are tried
 TOWERS = ("vision_tower.", "vision_model.", "visual.")  # where models keep what runs before the projector
 _NOT_RUN = (
     "language_model.",
@@ -90,12 +92,19 @@ class FamilyVision:
         )
         try:
             with torch.no_grad():
-                self.model.get_image_features(**self.tensors(picture))
+                self.features(self.tensors(picture))
         finally:
             hook.remove()
         tokens = self.plan.arrange(torch.cat(seen).cpu(), picture, self.model)
         order = self._layout(picture).order
         return (tokens if order is None else tokens[torch.from_numpy(order)]).float()
+
+    def features(self, tensors: dict[str, torch.Tensor]) -> Any:
+        """What the model makes of an image; `pooler_output` holds its embeddings, of one tensor or of several."""
+        found = self.model.get_image_features(**tensors)
+        if found.get("pooler_output") is None:  # Llama 4 projects where it puts the image into the text
+            found.pooler_output = self.model.multi_modal_projector(found.last_hidden_state)
+        return found
 
     def _layout(self, picture: Picture) -> TokenMap:
         return in_reading_order(self.plan.lay_out(picture, self.model, self.processor))
@@ -206,6 +215,12 @@ def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
             # the longest of the sides, where pixels are counted, only bounds from above
             if value is not None and key != "longest_edge" * plan.pixels and not 0 < value <= limit:
                 raise InvalidInput(f"The image processor of {label} has {name} {key} {value}, expected up to {limit}.")
+    # of tiles; where it is patches that a picture is made smaller to, sizes have no height
+    most, side = getattr(processor, "max_patches", None), dict(getattr(processor, "size", None) or {}).get("height")
+    if None not in (most, side) and not (type(most) is int and 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS):
+        raise InvalidInput(
+            f"The image processor of {label} has max_patches {most!r}, expected up to {MAX_PIXELS} pixels in all."
+        )
     area = getattr(processor, "max_soft_tokens", None)
     for name in ("pooling_kernel_size", "patch_size") if area is not None else ():
         side = getattr(processor, name, None)

@@ -110,7 +110,7 @@ class FamilyResponder(Responder):
         picture = self.vision.prepared(image.convert("RGB"))
         pixels = self.vision.tensors(picture)
         with torch.no_grad():
-            features = self.vision.model.get_image_features(**pixels)
+            features = self.vision.features(pixels)
         rows = _rows(features.pooler_output)
         layout = self.vision.layout(image.size)
         if given is not None:

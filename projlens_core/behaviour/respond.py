@@ -5,16 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    LlavaProcessor,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoModelForImageTextToText, AutoTokenizer, LlavaProcessor, PreTrainedConfig, PreTrainedModel
 
 from projlens_core.activations.config import open_family
+from projlens_core.activations.image_processors import load_image_processor
 from projlens_core.behaviour.family import FamilyResponder, check_asked
 from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
@@ -78,7 +72,7 @@ def load_responder(
             )
     _check_described(source.label, config, stored)
     progress("Loading the language model", 0, 1)
-    processor, model = _loaded(source, config, llava, device)
+    processor, model = _loaded(source, config, family.name, device)
     progress("Loading the language model", 1, 1)
     if llava:
         return LlavaResponder(model, processor, source.label, device, half)
@@ -97,18 +91,17 @@ def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
 
 
 def _loaded(
-    source: Source, config: PreTrainedConfig, llava: bool, device: torch.device
+    source: Source, config: PreTrainedConfig, family: str, device: torch.device
 ) -> tuple[LlavaProcessor | Parts, PreTrainedModel]:
     """Processor and model; InvalidInput if they cannot be loaded whole."""
     options = {"trust_remote_code": False, "local_files_only": True}
     try:
-        if llava:
+        images = load_image_processor(source, family)
+        if family == "llava":
             processor = LlavaProcessor.from_pretrained(source.model, **options)
+            processor.image_processor = images
         else:
-            processor = Parts(
-                AutoTokenizer.from_pretrained(source.model, **options),
-                AutoImageProcessor.from_pretrained(source.model, **options),
-            )
+            processor = Parts(AutoTokenizer.from_pretrained(source.model, **options), images)
         model, info = AutoModelForImageTextToText.from_pretrained(
             source.model,
             config=config,
