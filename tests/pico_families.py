@@ -11,6 +11,7 @@ import transformers as hf
 from torch import nn
 from torch.nn import functional as F
 
+from projlens_core.activations.image_processors import PROCESSORS
 from projlens_core.weights.layer import INSTRUCTION_IDS
 from tests import pico
 
@@ -19,7 +20,8 @@ EXTRA = (
     "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<start_of_image>", "<end_of_image>", "<img>", "</img>",
     "<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>", "<row_2_col_1>", "<row_2_col_2>",
     "[IMG_BREAK]", "[IMG_END]", "<IMG_ATOM>", "<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>",
-    "<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>",
+    "<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_LINE_BREAK|>",
+    "<|image|>", "<|patch|>", "<|image_start|>", "<|image_end|>", "<|tile_x_separator|>", "<|tile_y_separator|>",
 )  # fmt: skip
 FIRST_EXTRA = len(pico.SPECIALS) + len(pico.CHARACTERS)
 VOCABULARY = FIRST_EXTRA + len(EXTRA)
@@ -238,7 +240,9 @@ def _llama4() -> hf.PreTrainedModel:
         pixel_shuffle_ratio=0.5,
     )
     text = hf.Llama4TextConfig(**TEXT, intermediate_size_mlp=32, num_local_experts=2)
-    config = hf.Llama4Config(vision_config=tower, text_config=text, image_token_index=IMAGE_TOKEN)
+    config = hf.Llama4Config(
+        vision_config=tower, text_config=text, image_token_index=FIRST_EXTRA + EXTRA.index("<|patch|>")
+    )
     return hf.Llama4ForConditionalGeneration(config)
 
 
@@ -457,6 +461,7 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "qwen2_5_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "qwen3_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "glm4v": lambda: hf.Glm4vImageProcessor(patch_size=4, merge_size=2, size=AREA),
+    "kimi_k25": lambda: PROCESSORS["kimi_k25"](patch_size=4, size={"max_height": 16, "max_width": 16}),
     "mistral3": lambda: hf.PixtralImageProcessor(patch_size={"height": 8, "width": 8}, size={"longest_edge": 64}),
     "internvl": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
     "deepseek_vl": lambda: hf.DeepseekVLImageProcessor(size=SQUARE, min_size=8),
@@ -466,6 +471,8 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "janus": lambda: hf.JanusImageProcessor(size=SQUARE, min_size=8),
     "ovis2": lambda: hf.Ovis2ImageProcessor(size=SQUARE, crop_to_patches=True, max_patches=4),
     "aya_vision": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
+    "cohere2_vision": lambda: PROCESSORS["cohere2_vision"](size=SQUARE, max_patches=4, patch_size=2),
+    "llama4": lambda: PROCESSORS["llama4"](size=SQUARE, max_patches=4),
     "blip2": lambda: hf.BlipImageProcessor(size=SQUARE),
     "instructblip": lambda: hf.BlipImageProcessor(size=SQUARE),
     "idefics2": lambda: hf.Idefics2ImageProcessor(size={"shortest_edge": 16, "longest_edge": 32}),
@@ -498,6 +505,13 @@ NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
         "image_id_start_token": "<row_2_col_1>",
         "image_id_end_token": "<row_2_col_2>",
     },
+    "kimi_k25": {"image_token": "<image>"},
+    "cohere2_vision": {
+        "boi_token": "<|START_OF_IMG|>",
+        "eoi_token": "<|END_OF_IMG|>",
+        "image_token": "<image>",
+        "img_line_break_token": "<|IMG_LINE_BREAK|>",
+    },
 }
 
 
@@ -515,7 +529,7 @@ def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
             extra_special_tokens=NAMED_TOKENS[name],
         )
     template = pico.CHAT_TEMPLATE
-    template = template.replace("<image>", "<start_of_image>") if name == "gemma3" else template
+    template = template.replace("<image>", {"gemma3": "<start_of_image>", "llama4": "<|image|>"}.get(name, "<image>"))
     made.chat_template = None if name in ("paligemma", "blip2", "instructblip") else template
     return made
 

@@ -29,12 +29,8 @@ from projlens_core.weights.layer import INSTRUCTION_IDS
 from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
-TOWERS = (
-    "vision_tower.",
-    "vision_model.",
-    "visual.",
-    "high_res_vision_",
-)  # where models keep what runs before the projector
+MIN_TILE = 128  # px, for which a smaller tile counts: all arrangements of tiles are tried
+TOWERS = ("vision_tower.", "vision_model.", "visual.", "high_res_vision_")  # where models keep what runs first
 _NOT_RUN = (
     "language_model.",
     "text_model.",
@@ -113,13 +109,19 @@ class FamilyVision:
         return (tokens if order is None else tokens[torch.from_numpy(order)]).float()
 
     def features(self, picture: Picture) -> Any:
-        """What the model makes of an image for its language model; InvalidInput if image and model do not fit."""
+        """What the model makes of an image; `pooler_output` holds its embeddings, of one tensor or of several.
+
+        InvalidInput if image and model do not fit.
+        """
         try:
             with torch.no_grad():
-                return self.model.get_image_features(**self.tensors(picture))
+                found = self.model.get_image_features(**self.tensors(picture))
+                if found.get("pooler_output") is None:  # Llama 4 projects where it puts the image into the text
+                    found.pooler_output = self.model.multi_modal_projector(found.last_hidden_state)
         except (ValueError, TypeError, IndexError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InvalidInput(f"The vision tower of {self.label} fails on an image: {reason}") from error
+        return found
 
     def _layout(self, picture: Picture) -> TokenMap:
         return in_reading_order(self.plan.lay_out(picture, self.model, self.processor))
@@ -244,6 +246,12 @@ def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
                 f"The image processor of {label} has scale_resolution {side!r}, patch_size {given[1]!r} and "
                 f"max_slice_nums {given[2]!r}, beyond {MAX_PIXELS} pixels in all."
             )
+    # of tiles; where it is patches that a picture is made smaller to, sizes have no height
+    most, side = getattr(processor, "max_patches", None), dict(getattr(processor, "size", None) or {}).get("height")
+    if None not in (most, side) and not (type(most) is int and 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS):
+        raise InvalidInput(
+            f"The image processor of {label} has max_patches {most!r}, expected up to {MAX_PIXELS} pixels in all."
+        )
     area = getattr(processor, "max_soft_tokens", None)
     for name in ("pooling_kernel_size", "patch_size") if area is not None else ():
         side = getattr(processor, name, None)

@@ -106,14 +106,26 @@ def tiles(rows: int, columns: int, side: int, thumbnail: bool, first: bool = Fal
     return TokenMap(np.concatenate([each for each, _ in parts]), kinds, None)
 
 
+def tiles_with_padding(rows: int, columns: int, side: int, over: Box) -> TokenMap:
+    """rows × columns tiles of side × side tokens over an image in their upper left corner and the padding around it,
+    and a thumbnail of it last; one tile alone has none.
+    """
+    if rows == columns == 1:
+        return padded(side, side, over)
+    cut = np.concatenate([boxes(side, side, box) for box in boxes(rows, columns, over)]).clip(0, 1)
+    kinds = ["tile" if min(box[2:] - box[:2]) > _NOTHING else "padding" for box in cut]
+    whole = boxes(side, side)
+    return TokenMap(np.concatenate([cut, whole]), (*kinds, *("thumbnail",) * len(whole)), None)
+
+
 def in_reading_order(layout: TokenMap) -> TokenMap:
-    """The same tokens, those of all tiles row by row over the whole image, the thumbnail's after them.
+    """The same tokens, those of all tiles row by row over the whole image, the thumbnail's and padding after them.
 
     A model has its tiles one after the other; read across them they are one fine grid.
     """
     if "tile" not in layout.kinds:
         return layout
-    fine, rest = layout.only(["tile"]), layout.only(["patch", "thumbnail"])
+    fine, rest = layout.only(["tile"]), layout.only(["thumbnail", "padding"])
     corners = layout.boxes[fine].round(6)  # edges shared by two tiles are computed twice
     fine = fine[np.lexsort((corners[:, 0], corners[:, 1]))]
     rows, columns = (len(np.unique(corners[:, axis])) for axis in (1, 0))

@@ -18,6 +18,7 @@ from transformers.vision_utils import get_vision_window_index
 
 from projlens_core.activations.layout import (
     WHOLE,
+    Box,
     TokenMap,
     boxes,
     centre_crop,
@@ -26,6 +27,7 @@ from projlens_core.activations.layout import (
     padded,
     queries,
     tiles,
+    tiles_with_padding,
 )
 from projlens_core.errors import InvalidInput
 
@@ -136,6 +138,25 @@ def _merged_pixtral(picture: Picture, model: PreTrainedModel, processor: Any) ->
     return one_grid(*(side // merge for side in _patch_grid(picture, model)))
 
 
+def _merged_padded(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    """The image in the upper left corner of its grid, which ends with the tokens that hold its edges."""
+    merge, patch = model.config.vision_config.merge_kernel_size, model.config.vision_config.patch_size
+    if list(merge) != [processor.merge_size] * 2 or patch != processor.patch_size:
+        raise InvalidInput(
+            f"The image processor merges {processor.merge_size!r} patches of {processor.patch_size!r} px a side, the "
+            f"vision tower {merge} of {patch}."
+        )
+    rows, columns = (length // processor.merge_size for length in picture.inputs["image_grid_thw"][0, 1:].tolist())
+    over = _corner(picture, rows, columns, processor.merge_size * patch)
+    return TokenMap(boxes(rows, columns, over).clip(0, 1), ("patch",) * (rows * columns), (rows, columns))
+
+
+def _corner(picture: Picture, rows: int, columns: int, side: int) -> Box:
+    """What rows × columns squares of `side` px cover of the image that lies in their upper left corner."""
+    height, width = picture.inputs["scaled"][0].tolist()
+    return 0, 0, columns * side / width, rows * side / height
+
+
 # --- tiles that fill the image, and a thumbnail last
 
 
@@ -160,6 +181,13 @@ def _tiled_thumbnail_first(picture: Picture, model: PreTrainedModel, processor: 
     over = side * vision.hidden_stride * vision.patch_size / vision.image_size  # patches are padded to whole tokens
     rows, columns = picture.inputs["grids"][0].tolist()
     return tiles(rows, columns, side, rows * columns > 1, first=True, within=(0, 0, over, over))
+
+
+def _tiled_padded(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    vision, (rows, columns) = model.config.vision_config, picture.inputs["aspect_ratios"][0].tolist()
+    side = round(vision.image_size // vision.patch_size * vision.pixel_shuffle_ratio)
+    over = _corner(picture, rows, columns, picture.inputs["pixel_values"].shape[-1])
+    return tiles_with_padding(rows, columns, side, over)
 
 
 def _split(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
@@ -266,9 +294,12 @@ PLANS: dict[str, Plan] = {
     "qwen3_vl": Plan(_as_read, _merged, pixels=True),
     "glm4v": Plan(_as_read, _merged, pixels=True),
     "gemma4": Plan(_as_read, _pooled_by_position),
+    "kimi_k25": Plan(_as_read, _merged_padded),
     "mistral3": Plan(_into_blocks, _merged_pixtral, _merged_patch),
     "internvl": Plan(_as_read, _tiled, _crops),
     "aya_vision": Plan(_as_read, _tiled, _crops),
+    "cohere2_vision": Plan(_as_read, _tiled, _crops),
+    "llama4": Plan(_as_read, _tiled_padded),
     "ovis2": Plan(_as_read, _tiled_thumbnail_first),
     "minicpmv4_6": Plan(_as_read, _sliced),
     "blip2": Plan(_as_read, _queries),
@@ -281,11 +312,9 @@ PLANS: dict[str, Plan] = {
 }
 # Families whose projector could be run, and why their activations are not taken all the same.
 NO_PLAN = {
-    "cohere2_vision": "its image processor needs torchvision, which ProjLens does not install",
-    "gemma3n": "its vision tower comes from timm, which ProjLens does not install",
-    "llama4": "its image processor needs torchvision, which ProjLens does not install",
+    "gemma3n": "its vision tower comes from timm, which needs torchvision, whose build for Linux does not load beside "
+    "PyTorch without CUDA",
     "mllama": "its image tokens reach the language model by cross-attention, not in the text",
-    "kimi_k25": "its image processor needs torchvision, which ProjLens does not install",
     "phi4_multimodal": "its separators run through the projector between patches, which this version does not follow",
     "fuyu": "it has no vision tower: its projector reads raw patches",
 }

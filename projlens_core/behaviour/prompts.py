@@ -91,6 +91,21 @@ def _aya(place: Place) -> str:
     return f"<|START_OF_IMG|>{numbered}TILE_GLOBAL{each}<|END_OF_IMG|>"
 
 
+def _command_a(place: Place) -> str:
+    """Each tile on a line of its own, the whole image last."""
+    tiles = len(place.picture.inputs["pixel_values"])
+    each = f"{place.soft * (place.embeddings // tiles)}{place.tokenizer.img_line_break_token}"
+    return f"{place.tokenizer.boi_token}{each * tiles}{place.tokenizer.eoi_token}"
+
+
+def _llama4(place: Place) -> str:
+    """The tiles row by row, then the whole image behind the token that stands for it in a chat."""
+    rows, columns = place.picture.inputs["aspect_ratios"][0].tolist()
+    each = place.soft * (place.embeddings // len(place.picture.inputs["pixel_values"]))
+    row = "<|tile_x_separator|>".join([each] * columns) + "<|tile_y_separator|>"
+    return f"<|image_start|>{row * rows * (rows * columns > 1)}{place.marker}{each}<|image_end|>"
+
+
 def _gemma3(place: Place) -> str:
     return f"\n\n{place.marker}{place.soft * place.embeddings}{place.tokenizer.eoi_token}\n\n"
 
@@ -151,6 +166,9 @@ STYLES: dict[str, Style] = {
     "ovis2": Style(_ovis2, marker="<image>"),
     "minicpmv4_6": Style(_minicpm, types="mm_token_type_ids"),
     "aya_vision": Style(_aya, marker="<image>"),
+    "cohere2_vision": Style(_command_a),
+    "llama4": Style(_llama4, marker="<|image|>", filled=True),
+    "kimi_k25": Style(),
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": _QWEN,
     "qwen3_vl": _QWEN,

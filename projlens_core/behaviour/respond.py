@@ -5,16 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from transformers import (
-    AutoImageProcessor,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    LlavaProcessor,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoModelForImageTextToText, AutoTokenizer, LlavaProcessor, PreTrainedConfig, PreTrainedModel
 
 from projlens_core.activations.config import open_family
+from projlens_core.activations.image_processors import load_image_processor
 from projlens_core.behaviour.family import FamilyResponder, check_asked
 from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.prompts import STYLES
@@ -103,13 +97,15 @@ def _loaded(
     """Processor and model; InvalidInput if they cannot be loaded whole."""
     options = {"trust_remote_code": False, "local_files_only": True}
     try:
+        images = load_image_processor(source, family.name)
         if family.name == "llava":
             processor = LlavaProcessor.from_pretrained(source.model, **options)
+            processor.image_processor = images
         else:
             reader = STYLES[family.name].reader
             processor = Parts(
                 AutoTokenizer.from_pretrained(source.model, **options),
-                AutoImageProcessor.from_pretrained(source.model, **options),
+                images,
                 AutoTokenizer.from_pretrained(source.model / reader, **options) if reader else None,
             )
         model, info = AutoModelForImageTextToText.from_pretrained(
