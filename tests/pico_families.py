@@ -185,12 +185,13 @@ def _gemma4_unified() -> hf.PreTrainedModel:
     config = hf.Gemma4UnifiedConfig(
         vision_config=hf.Gemma4UnifiedVisionConfig(
             mm_embed_dim=D,
-            mm_posemb_size=8,
+            mm_posemb_size=32,
             output_proj_dims=D,
             patch_size=2,
             pooling_kernel_size=2,
             model_patch_size=4,
         ),
+        image_token_id=IMAGE_TOKEN,
         text_config=hf.Gemma4UnifiedTextConfig(**TEXT, num_kv_shared_layers=0, layer_types=["full_attention"] * 2),
         audio_config=None,
     )
@@ -457,6 +458,7 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "paligemma": lambda: hf.SiglipImageProcessor(size=SQUARE),
     "gemma3": lambda: hf.Gemma3ImageProcessor(size=SQUARE),
     "gemma4": lambda: hf.Gemma4ImageProcessor(patch_size=4, pooling_kernel_size=2, max_soft_tokens=70),
+    "gemma4_unified": lambda: PROCESSORS["gemma4_unified"](patch_size=2, pooling_kernel_size=2, max_soft_tokens=70),
     "qwen2_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "qwen2_5_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "qwen3_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
@@ -493,6 +495,7 @@ NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
     "gemma3": _AROUND,
     "janus": _AROUND | {"image_token": "<image>"},
     "gemma4": _AROUND,
+    "gemma4_unified": _AROUND,
     "deepseek_vl": {"image_token": "<image>"},
     "deepseek_vl_hybrid": {"image_token": "<image>"},
     "minicpmv4_6": {
@@ -566,6 +569,8 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
                 return _seen(own.multi_modal_projector, own.multi_modal_projector.linear_1, square)
             case "gemma4":
                 return square, own.embed_vision(square)
+            case "gemma4_unified":
+                return square, own.embed_vision.multimodal_embedder(square)
             case "mistral3":
                 blocks = square[0].reshape(2, 2, 2, 2, D).transpose(1, 2).reshape(16, D)
                 return blocks, own.multi_modal_projector(square[0], torch.tensor([[32, 32]]))

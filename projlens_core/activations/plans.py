@@ -106,6 +106,16 @@ def _pooled_by_position(picture: Picture, model: PreTrainedModel, processor: Any
     return one_grid(rows // kernel, columns // kernel)
 
 
+def _without_room(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+    """Gemma 4 unified reads as many patches of every picture, of which those without a place are none."""
+    return seen[(picture.inputs["image_position_ids"] >= 0).all(dim=-1)]
+
+
+def _by_position(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    columns, rows = (picture.inputs["image_position_ids"][0].amax(dim=0) + 1).tolist()
+    return one_grid(rows, columns)
+
+
 def _out_of_windows(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
     """Qwen2.5-VL's tower keeps merged units in the order of its attention windows."""
     tower = model.visual
@@ -294,6 +304,7 @@ PLANS: dict[str, Plan] = {
     "qwen3_vl": Plan(_as_read, _merged, pixels=True),
     "glm4v": Plan(_as_read, _merged, pixels=True),
     "gemma4": Plan(_as_read, _pooled_by_position),
+    "gemma4_unified": Plan(_without_room, _by_position),
     "kimi_k25": Plan(_as_read, _merged_padded),
     "mistral3": Plan(_into_blocks, _merged_pixtral, _merged_patch),
     "internvl": Plan(_as_read, _tiled, _crops),

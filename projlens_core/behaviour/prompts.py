@@ -160,6 +160,7 @@ STYLES: dict[str, Style] = {
     "paligemma": Style(whole=_paligemma),
     "gemma3": Style(_gemma3, marker="boi_token", types="token_type_ids"),
     "gemma4": Style(_between, types="mm_token_type_ids"),
+    "gemma4_unified": Style(_between, types="mm_token_type_ids"),
     "deepseek_vl": Style(),
     "deepseek_vl_hybrid": Style(),
     "janus": Style(_between),
