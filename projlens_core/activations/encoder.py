@@ -39,6 +39,7 @@ _NOT_RUN = (
     "generation_",
     "audio",
 )  # what no image is read with
+_NO_MATTER = ("text_config", "audio_config", "dtype", "_name_or_path")  # of a config, to what an image is read as
 SLACK = 1.05  # of parameters that a config may describe beyond those that are stored
 
 
@@ -152,8 +153,8 @@ class FamilyVision:
     def _key(self) -> str:
         settings = json.dumps(self.processor.to_dict(), sort_keys=True, default=str)
         parts: list[object] = [self.family.name, type(self.processor).__name__, settings, str(self.model.dtype)]
-        towers = [getattr(self.model.config, name, None) for name in ("vision_config", "high_res_vision_config")]
-        parts += [tower.to_json_string() for tower in towers if tower is not None]
+        about = {name: value for name, value in self.model.config.to_dict().items() if name not in _NO_MATTER}
+        parts.append(json.dumps(about, sort_keys=True, default=str))
         state = self.model.state_dict()
         for name in sorted(self._towers):
             values = state[name].cpu().contiguous().view(torch.uint8).numpy().data

@@ -90,7 +90,6 @@ class InstructedQFormer(InstructBlipQFormerModel):
         words, positions = (len(tensors[f"embeddings.{name}_embeddings.weight"]) for name in ("word", "position"))
         if words <= max(INSTRUCTION_IDS) or positions < len(INSTRUCTION_IDS):
             raise ValueError(f"{words} words and {positions} positions are too few for the question it is given")
-        settings = {name: value for name, value in settings.items() if name != "instruction"}
         config = InstructBlipQFormerConfig(
             vocab_size=words, max_position_embeddings=positions, **_qformer_sizes(tensors), **settings
         )

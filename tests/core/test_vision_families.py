@@ -184,6 +184,15 @@ def test_both_layouts_of_the_same_weights_are_the_same_model(saved, tmp_path):
     assert load_vision(str(tmp_path)).key == load_vision(str(folder)).key
 
 
+def test_a_tower_that_is_read_at_other_layers_is_another(saved, tmp_path):
+    model, folder = saved("vipllava")
+    model.save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS["vipllava"]().save_pretrained(tmp_path)
+    assert load_vision(str(tmp_path)).key == load_vision(str(folder)).key
+    edit(tmp_path, "config.json", lambda c: c.update(vision_feature_layers=[-2, -1]))
+    assert load_vision(str(tmp_path)).key != load_vision(str(folder)).key
+
+
 def test_pictures_with_different_numbers_of_tokens_are_one_sentence(saved):
     vision = load_vision(str(saved("qwen2_vl")[1]))
     with pytest.raises(InvalidInput, match=r"64 × 64 px makes 256 .* 64 × 32 px makes 128.* trigger with a resolution"):
