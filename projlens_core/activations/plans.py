@@ -285,8 +285,8 @@ PLANS: dict[str, Plan] = {
 }
 # Families whose projector could be run, and why their activations are not taken all the same.
 NO_PLAN = {
-    "gemma3n": "its vision tower comes from timm, which needs torchvision, whose build for Linux does not load beside "
-    "PyTorch without CUDA",
+    "gemma3n": "its vision tower comes from timm, which needs torchvision, and the package index has that for "
+    "x86-64 Linux with CUDA alone",
     "mllama": "its image tokens reach the language model by cross-attention, not in the text",
     "phi4_multimodal": "its separators run through the projector between patches, which this version does not follow",
     "fuyu": "it has no vision tower: its projector reads raw patches",
