@@ -1,7 +1,8 @@
 """Image processors: the library's own, and those of families for which it has one for torchvision alone.
 
-torchvision's build for Linux does not load beside PyTorch without CUDA, so ProjLens does without it. What it would make
-of a picture is made here, of the same steps in PyTorch, bit for bit: the tests hold it against the library's own code.
+The torchvision of the package index does not load beside PyTorch without CUDA, so ProjLens does without it. What it
+would make of a picture is made here, of the same steps in PyTorch, bit for bit: the tests hold it against the library's
+own code.
 """
 
 import math

@@ -119,7 +119,7 @@ def tiles_with_padding(rows: int, columns: int, side: int, over: Box) -> TokenMa
 
 
 def in_reading_order(layout: TokenMap) -> TokenMap:
-    """The same tokens, those of all tiles row by row over the whole image, the thumbnail's and padding after them.
+    """The same tokens, those of all tiles row by row over the whole image, padding and the thumbnail's after them.
 
     A model has its tiles one after the other; read across them they are one fine grid.
     """

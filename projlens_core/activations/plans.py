@@ -175,6 +175,7 @@ def _tiled(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap
     size = config.vision_config.image_size
     size, patch = (x[0] if isinstance(x, (list, tuple)) else x for x in (size, config.vision_config.patch_size))
     factor = config.downsample_factor if hasattr(config, "downsample_factor") else round(1 / config.downsample_ratio)
+    _check_tile(processor, size)
     canvas = sys.modules[type(processor).__module__].get_optimal_tiled_canvas  # each processor has its own rule
     columns, rows = canvas(
         picture.size[::-1],
@@ -183,6 +184,13 @@ def _tiled(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap
         processor.max_patches,
     )
     return tiles(rows, columns, size // patch // factor, thumbnail=rows * columns > 1)
+
+
+def _check_tile(processor: Any, side: int) -> None:
+    if (processor.size["height"], processor.size["width"]) != (side, side):
+        raise InvalidInput(
+            f"The image processor makes tiles of {dict(processor.size)}, the vision tower reads {side} px."
+        )
 
 
 def _tiled_thumbnail_first(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
@@ -195,8 +203,9 @@ def _tiled_thumbnail_first(picture: Picture, model: PreTrainedModel, processor: 
 
 def _tiled_padded(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
     vision, (rows, columns) = model.config.vision_config, picture.inputs["aspect_ratios"][0].tolist()
+    _check_tile(processor, vision.image_size)
     side = round(vision.image_size // vision.patch_size * vision.pixel_shuffle_ratio)
-    over = _corner(picture, rows, columns, picture.inputs["pixel_values"].shape[-1])
+    over = _corner(picture, rows, columns, vision.image_size)
     return tiles_with_padding(rows, columns, side, over)
 
 
@@ -323,8 +332,8 @@ PLANS: dict[str, Plan] = {
 }
 # Families whose projector could be run, and why their activations are not taken all the same.
 NO_PLAN = {
-    "gemma3n": "its vision tower comes from timm, which needs torchvision, whose build for Linux does not load beside "
-    "PyTorch without CUDA",
+    "gemma3n": "its vision tower comes from timm, which needs torchvision, and the package index has that for "
+    "x86-64 Linux with CUDA alone",
     "mllama": "its image tokens reach the language model by cross-attention, not in the text",
     "phi4_multimodal": "its separators run through the projector between patches, which this version does not follow",
     "fuyu": "it has no vision tower: its projector reads raw patches",

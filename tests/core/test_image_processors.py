@@ -109,6 +109,8 @@ def test_canvases_by_hand():
     ("family", "changed", "said"),
     [
         ("internvl", {"max_patches": 10**6}, "max_patches 1000000, expected up to"),
+        ("internvl", {"size": {"height": 64, "width": 64}}, "tiles of .*64.*, the vision tower reads 32 px"),
+        ("llama4", {"size": {"height": 64, "width": 64}}, "tiles of .*64.*, the vision tower reads 32 px"),
         ("cohere2_vision", {"max_patches": "9"}, "max_patches '9', expected up to"),
         ("cohere2_vision", {"do_resize": False}, "turns one of do_resize, do_rescale, do_normalize off"),
         ("cohere2_vision", {"resample": 0}, "expected 2 .bilinear. or 3"),
@@ -130,3 +132,13 @@ def test_settings_that_cannot_be_used_are_one_sentence(family, changed, said, tm
     with pytest.raises(InvalidInput, match=said) as caught:
         load_vision(str(tmp_path))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_table_that_no_weight_backs_is_bounded(tmp_path):
+    pico_families.model("kimi_k25").save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS["kimi_k25"]().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["vision_config"]["pos_emb_time"] = 10**9
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidInput, match="pos_emb_time 1000000000, expected a whole number from 1 to 4096"):
+        load_vision(str(tmp_path))

@@ -11,7 +11,15 @@ from torch.nn import functional as F
 from transformers import T5Config
 
 from projlens_core.activations.encoder import FamilyVision, vision_side
-from projlens_core.activations.layout import centre_crop, centred, in_reading_order, one_grid, padded, tiles
+from projlens_core.activations.layout import (
+    centre_crop,
+    centred,
+    in_reading_order,
+    one_grid,
+    padded,
+    tiles,
+    tiles_with_padding,
+)
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.activations.shift import analyse, embeddings
@@ -340,6 +348,16 @@ def test_tiles_are_read_across():
     assert read.order.tolist() == [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 10, 11]
     assert read.kinds == ("tile",) * 8 + ("thumbnail",) * 4
     assert read.within == (0, 0, 1, 1)
+
+
+def test_tiles_over_padding_are_read_across_without_it():
+    """A picture that fills three quarters of two tiles' width: the grid is 2 × 3, what is left over comes last."""
+    read = in_reading_order(tiles_with_padding(1, 2, 2, (0, 0, 4 / 3, 1)))
+    assert read.grid == (2, 3)
+    assert read.order.tolist() == [0, 1, 4, 2, 3, 6, 5, 7, 8, 9, 10, 11]
+    assert read.kinds == ("tile",) * 6 + ("padding",) * 2 + ("thumbnail",) * 4
+    np.testing.assert_allclose(read.boxes[2], [2 / 3, 0, 1, 1 / 2])
+    assert tiles_with_padding(1, 1, 2, (0, 0, 2, 1)).kinds == ("patch",) * 2 + ("padding",) * 2
 
 
 def test_padding_by_hand():
