@@ -22,6 +22,7 @@ EXTRA = (
     "[IMG_BREAK]", "[IMG_END]", "<IMG_ATOM>", "<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>",
     "<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_LINE_BREAK|>",
     "<|image|>", "<|patch|>", "<|image_start|>", "<|image_end|>", "<|tile_x_separator|>", "<|tile_y_separator|>",
+    "<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>", "<im_end>",
 )  # fmt: skip
 FIRST_EXTRA = len(pico.SPECIALS) + len(pico.CHARACTERS)
 VOCABULARY = FIRST_EXTRA + len(EXTRA)
@@ -393,8 +394,13 @@ def _molmo() -> hf.PreTrainedModel:
         "text_hidden_size": T,
         "vision_feature_layer": [-1, -2],
     }
-    tower = CLIP | {"num_key_value_heads": 2, "head_dim": 8, "image_size": [32, 32], "patch_size": 8}
-    config = module.Molmo2Config(vision_config=tower, adapter_config=adapter, text_config=TEXT)
+    tower = CLIP | {"num_key_value_heads": 2, "head_dim": 8, "image_size": [28, 28], "patch_size": 4}
+    config = module.Molmo2Config(
+        vision_config=tower,
+        adapter_config=adapter,
+        text_config=TEXT,
+        image_patch_id=FIRST_EXTRA + EXTRA.index("<im_patch>"),
+    )
     return module.Molmo2ForConditionalGeneration(config)
 
 
@@ -475,6 +481,9 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "aya_vision": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
     "cohere2_vision": lambda: PROCESSORS["cohere2_vision"](size=SQUARE, max_patches=4, patch_size=2),
     "llama4": lambda: PROCESSORS["llama4"](size=SQUARE, max_patches=4),
+    "molmo": lambda: PROCESSORS["molmo"](
+        size={"height": 28, "width": 28}, patch_size=4, max_crops=4, overlap_margins=[1, 1]
+    ),
     "blip2": lambda: hf.BlipImageProcessor(size=SQUARE),
     "instructblip": lambda: hf.BlipImageProcessor(size=SQUARE),
     "idefics2": lambda: hf.Idefics2ImageProcessor(size={"shortest_edge": 16, "longest_edge": 32}),
@@ -532,7 +541,8 @@ def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
             extra_special_tokens=NAMED_TOKENS[name],
         )
     template = pico.CHAT_TEMPLATE
-    template = template.replace("<image>", {"gemma3": "<start_of_image>", "llama4": "<|image|>"}.get(name, "<image>"))
+    markers = {"gemma3": "<start_of_image>", "llama4": "<|image|>", "molmo": "<|image|>"}
+    template = template.replace("<image>", markers.get(name, "<image>"))
     made.chat_template = None if name in ("paligemma", "blip2", "instructblip") else template
     return made
 
@@ -571,6 +581,14 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
                 return square, own.embed_vision(square)
             case "gemma4_unified":
                 return square, own.embed_vision.multimodal_embedder(square)
+            case "molmo":
+                windows = torch.randn(5, 4, 2 * D)
+                windows[0, 2:] = 0  # padding
+                windows[1, 0] = 0
+                own = own.multi_modal_projector
+                index = torch.arange(20).reshape(5, 4)
+                index[0, 2:] = index[1, 0] = -1
+                return windows.flatten(0, 1), own(windows, index).last_hidden_state
             case "mistral3":
                 blocks = square[0].reshape(2, 2, 2, 2, D).transpose(1, 2).reshape(16, D)
                 return blocks, own.multi_modal_projector(square[0], torch.tensor([[32, 32]]))

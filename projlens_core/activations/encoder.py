@@ -30,7 +30,8 @@ from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
 MIN_TILE = 128  # px, for which a smaller tile counts: all arrangements of tiles are tried
-TOWERS = ("vision_tower.", "vision_model.", "visual.", "high_res_vision_")  # where models keep what runs first
+# where models keep what runs first
+TOWERS = ("vision_tower.", "vision_model.", "visual.", "high_res_vision_", "vision_backbone.image_vit.")
 _NOT_RUN = (
     "language_model.",
     "text_model.",
@@ -107,7 +108,9 @@ class FamilyVision:
         joined = torch.cat([torch.cat(read) for read in seen], dim=-1)
         tokens = self.plan.arrange(joined.cpu(), picture, self.model)
         order = self._layout(picture).order
-        return (tokens if order is None else tokens[torch.from_numpy(order)]).float()
+        if order is not None:  # of what the projector puts out, each of as many tokens
+            tokens = tokens.unflatten(0, (len(order), -1))[torch.from_numpy(order)].flatten(0, 1)
+        return tokens.float()
 
     def features(self, picture: Picture) -> Any:
         """What the model makes of an image; `pooler_output` holds its embeddings, of one tensor or of several.
@@ -180,6 +183,8 @@ def load_without_text(
     text.num_hidden_layers, text.vocab_size, text.pad_token_id = 0, 8, None
     if text.is_encoder_decoder:
         text.num_decoder_layers = 0
+    if getattr(text, "additional_vocab_size", None) is not None:
+        text.additional_vocab_size = 0
     if getattr(text, "layer_types", None) is not None:
         text.layer_types = []
     if getattr(config, "audio_config", None) is not None:
@@ -248,10 +253,12 @@ def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
                 f"max_slice_nums {given[2]!r}, beyond {MAX_PIXELS} pixels in all."
             )
     # of tiles; where it is patches that a picture is made smaller to, sizes have no height
-    most, side = getattr(processor, "max_patches", None), dict(getattr(processor, "size", None) or {}).get("height")
+    limits = (getattr(processor, name, None) for name in ("max_patches", "max_crops"))
+    most = next((limit for limit in limits if limit is not None), None)
+    side = dict(getattr(processor, "size", None) or {}).get("height")
     if None not in (most, side) and not (type(most) is int and 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS):
         raise InvalidInput(
-            f"The image processor of {label} has max_patches {most!r}, expected up to {MAX_PIXELS} pixels in all."
+            f"The image processor of {label} has up to {most!r} tiles, expected up to {MAX_PIXELS} pixels in all."
         )
     area = getattr(processor, "max_soft_tokens", None)
     for name in ("pooling_kernel_size", "patch_size") if area is not None else ():

@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor, BaseImageProcessor, BatchFeature
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, SizeDict
 from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size
+from transformers.models.molmo2.image_processing_molmo2 import Molmo2ImageProcessor as Librarys
 from transformers.processing_utils import ImagesKwargs
 
 from projlens_core.sources import Source
@@ -46,6 +47,9 @@ class Settings(ImagesKwargs, total=False):
     resize_to_max_canvas: bool
     patch_size: int
     merge_size: int
+    max_crops: int
+    overlap_margins: list[int]
+    pooling_size: list[int]
     max_soft_tokens: int
     pooling_kernel_size: int
 
@@ -59,6 +63,7 @@ class _Processor(PilBackend):
     valid_kwargs = Settings
     do_resize = do_rescale = do_normalize = do_convert_rgb = True
     steps = ("do_resize", "do_rescale", "do_normalize")  # that cannot be left out
+    joined: tuple[str, ...] = ("pixel_values",)  # one after the other
     resample = Resampling.BICUBIC
     image_mean, image_std = HALF, HALF
 
@@ -67,7 +72,7 @@ class _Processor(PilBackend):
             raise ValueError(f"its config turns one of {', '.join(self.steps)} off")
         made = [self._one(torch.from_numpy(np.ascontiguousarray(image)), settings) for image in images]
         data = {name: [each[name] for each in made] for name in made[0]}
-        data["pixel_values"] = torch.cat(data["pixel_values"])
+        data |= {name: torch.cat(data[name]) for name in self.joined}
         return BatchFeature(data, tensor_type=return_tensors)
 
     def _one(self, image: torch.Tensor, settings: dict[str, Any]) -> dict[str, Any]:
@@ -241,9 +246,46 @@ class Gemma4UnifiedImageProcessor(_Processor):
         }
 
 
+# --- Molmo 2: the whole picture, then overlapping crops, patches of which are pooled across their borders
+
+
+class Molmo2ImageProcessor(_Processor):
+    """Molmo 2's, under the library's name and of its own steps, which are told here how to resize and normalise."""
+
+    resample = Resampling.BILINEAR
+    size = SizeDict(height=378, width=378)
+    max_crops, overlap_margins, patch_size, pooling_size = 8, [4, 4], 14, [2, 2]
+    joined = ("pixel_values", "image_token_pooling")
+    _build_overlapping_crops = Librarys._build_overlapping_crops
+    _made = Librarys._image_batch_to_patches_and_grids
+
+    def _one(self, image: torch.Tensor, settings: dict[str, Any]) -> dict[str, Any]:
+        told = ("max_crops", "overlap_margins", "resample", "do_rescale", "rescale_factor", "do_normalize")
+        given = {name: settings[name] for name in (*told, "image_mean", "image_std")}
+        crop, patch, margins = settings["size"].height, settings["patch_size"], settings["overlap_margins"]
+        if list(settings["pooling_size"]) != [2, 2] or patch < 1 or min(margins) < 0 or sum(margins) * patch >= crop:
+            raise ValueError("windows of 2 × 2 patches, and margins that leave something of a crop, are expected")
+        sizes = {"crop_size": crop, "image_patch_size": patch, "image_pooling_h": 2, "image_pooling_w": 2}
+        grid, patches, pooling = self._made(image[None], **given, **sizes)
+        names = ("image_grids", "pixel_values", "image_token_pooling", "image_num_crops")
+        return dict(zip(names, (grid[0], patches[0], pooling[0], patches.shape[1]), strict=True))
+
+    def resize(self, image: torch.Tensor, size: SizeDict, resample: int, antialias: bool) -> torch.Tensor:
+        """As torchvision does."""
+        mode = {Resampling.BILINEAR: "bilinear", Resampling.BICUBIC: "bicubic"}[resample]
+        return F.interpolate(image, (size.height, size.width), mode=mode, antialias=antialias)
+
+    def rescale_and_normalize(
+        self, image: torch.Tensor, rescale: bool, factor: float, normalize: bool, mean: Any, std: Any
+    ) -> torch.Tensor:
+        """As torchvision does."""
+        return self._normalised(image, {"rescale_factor": factor, "image_mean": mean, "image_std": std})
+
+
 PROCESSORS: dict[str, type[_Processor]] = {
     "cohere2_vision": Cohere2VisionImageProcessor,
     "llama4": Llama4ImageProcessor,
     "kimi_k25": Kimi_K25ImageProcessor,
     "gemma4_unified": Gemma4UnifiedImageProcessor,
+    "molmo": Molmo2ImageProcessor,
 }

@@ -14,6 +14,7 @@ import torch
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel
 from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
 from transformers.models.llava_next.modeling_llava_next import unpad_image
+from transformers.models.molmo2.image_processing_molmo2 import compute_crop_geometry
 from transformers.vision_utils import get_vision_window_index
 
 from projlens_core.activations.layout import (
@@ -237,6 +238,21 @@ def _sliced(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMa
     return TokenMap(np.concatenate([thumbnail, *cut]), kinds, None)
 
 
+def _in_windows(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    """The whole image first, then all of its crops as one fine grid, windows of 2 × 2 patches over the border of each
+    canvas, too."""
+    side, patch = processor.size["height"], processor.patch_size
+    geometry = processor.max_crops, processor.overlap_margins, side, patch
+    canvases = (side, side), compute_crop_geometry(*picture.size[::-1], *geometry)[2:]  # (height, width) px
+    grids = picture.inputs["image_grids"].reshape(2, 2).tolist()  # (rows, columns)
+    cut = [
+        boxes(rows, columns, centred((wide // patch, high // patch), (2 * columns, 2 * rows))).clip(0, 1)
+        for (rows, columns), (high, wide) in zip(grids, canvases, strict=True)
+    ]
+    kinds = ("thumbnail",) * len(cut[0]) + ("tile",) * len(cut[1])
+    return TokenMap(np.concatenate(cut), kinds, None)
+
+
 # --- the whole image first, then tiles over a padded canvas of which the padding is dropped again
 
 
@@ -322,6 +338,7 @@ PLANS: dict[str, Plan] = {
     "llama4": Plan(_as_read, _tiled_padded),
     "ovis2": Plan(_as_read, _tiled_thumbnail_first),
     "minicpmv4_6": Plan(_as_read, _sliced),
+    "molmo": Plan(_as_read, _in_windows),
     "blip2": Plan(_as_read, _queries),
     "instructblip": Plan(_as_read, _queries, question="qformer_input_ids"),
     "idefics2": Plan(_as_read, _latents, _in_one_piece),

@@ -132,12 +132,13 @@ class FamilyResponder(Responder):
         if given is not None:
             newline = getattr(self.vision.model, "image_newline", None)
             features.pooler_output = _refilled(features.pooler_output, given, layout, newline, self.family)
-        place = Place(len(rows), picture, layout, self.processor.tokenizer, self._soft, self._marker)
+        parts, written = self.processor, (self._soft, self._marker, self.processor.settings)
+        place = Place(len(rows), picture, layout, parts.tokenizer, *written)
         ids = token_ids(self.family.name, prompt, place, self.label)
         self._check_room(ids, max_new_tokens)
         input_ids = torch.tensor([ids], device=self.device)
         asked = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
-        kinds = types(self.family.name, input_ids, self.model.config)
+        kinds = types(self.family.name, input_ids, self.model.config, self.processor.tokenizer)
         asked |= {name: value for name, value in kinds.items() if name in self._reads}
         return asked | pixels, features
 

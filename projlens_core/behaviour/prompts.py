@@ -19,8 +19,9 @@ from projlens_core.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Place:
-    """All that decides how an image is written: how many embeddings it has (newlines included), its layout, and the
-    texts of the tokens that stand for one embedding (soft) and for the whole image in a chat template (marker).
+    """All that decides how an image is written: how many embeddings it has (newlines included), its layout, the texts
+    of the tokens that stand for one embedding (soft) and for the whole image in a chat template (marker), and what the
+    library's own processor is told (settings).
     """
 
     embeddings: int
@@ -29,12 +30,14 @@ class Place:
     tokenizer: PreTrainedTokenizerBase
     soft: str
     marker: str
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Style:
     """written: the text that replaces the marker, which is `marker`, an attribute of the tokenizer that names it, or
-    without one the text of the token that stands for one embedding. types: which extra input marks image tokens by 1.
+    without one the text of the token that stands for one embedding. types: which extra input marks image tokens by 1,
+    and those in `counted`. begins: whether the prompt begins with the sign for that, or else for the end of a text.
     whole: the prompt around question and written image, for families without a chat; ahead: without the image, which
     stands before whatever the tokenizer puts before a text. reader: the folder of the tokenizer that the projector's
     own reading of the question has. filled: the image's features are
@@ -45,6 +48,8 @@ class Style:
     written: Callable[[Place], str] = lambda place: place.soft * place.embeddings
     marker: str | None = None
     types: str | None = None
+    counted: tuple[str, ...] = ()
+    begins: bool = False
     whole: Callable[[str, str, PreTrainedTokenizerBase], str] | None = None
     ahead: bool = False
     reader: str | None = None
@@ -115,6 +120,22 @@ def _mistral3(place: Place) -> str:
     return "[IMG_BREAK]".join([place.soft * columns] * rows) + "[IMG_END]"
 
 
+_MOLMO = ("<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>", "<im_end>")
+
+
+def _molmo(place: Place) -> str:
+    """The whole image, then its crops as one, each row behind a sign where the library's processor is told so."""
+    low_rows, low_columns, rows, columns = place.picture.inputs["image_grids"][0].tolist()
+    signs = place.settings.get("image_use_col_tokens", True)
+    few = place.settings.get("use_single_crop_col_tokens")
+    low, high = (
+        f"{place.soft * wide}{'<im_col>' * sign}" * tall
+        for tall, wide, sign in ((low_rows, low_columns, signs if few is None else few), (rows, columns, signs))
+    )
+    start = "<low_res_im_start>" if place.settings.get("use_single_crop_start_token", True) else "<im_start>"
+    return f"{start}{low}<im_end><im_start>{high}<im_end>"
+
+
 def _minicpm(place: Place) -> str:
     """The whole image behind its number, then each slice, a line for each row."""
     rows, columns = place.picture.inputs["grids"][0]
@@ -165,6 +186,7 @@ STYLES: dict[str, Style] = {
     "deepseek_vl_hybrid": Style(),
     "janus": Style(_between),
     "ovis2": Style(_ovis2, marker="<image>"),
+    "molmo": Style(_molmo, marker="<|image|>", types="mm_token_type_ids", counted=_MOLMO, begins=True),
     "minicpmv4_6": Style(_minicpm, types="mm_token_type_ids"),
     "aya_vision": Style(_aya, marker="<image>"),
     "cohere2_vision": Style(_command_a),
@@ -208,6 +230,8 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
         if style.spaced:
             text = re.sub(rf"{re.escape(place.marker)}(?=[^\s<])", f"{place.marker} ", text)
         text = text.replace(place.marker, written)
+        first = (place.tokenizer.bos_token or place.tokenizer.eos_token or "") if style.begins else ""
+        text = text if text.startswith(first) else first + text
     ids: list[int] = place.tokenizer(text, add_special_tokens=style.whole is None or style.ahead)["input_ids"]
     soft = place.tokenizer.convert_tokens_to_ids(place.soft)
     ids = [soft] * place.embeddings * style.ahead + ids
@@ -215,7 +239,10 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
     return ids
 
 
-def types(family: str, ids: torch.Tensor, config: PreTrainedConfig) -> dict[str, Any]:
+def types(
+    family: str, ids: torch.Tensor, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Any]:
     """What the model wants to be told about which tokens are the image: {name: (1, length)} or nothing."""
-    name = STYLES[family].types
-    return {name: (ids == config.image_token_id).long()} if name else {}
+    style = STYLES[family]
+    counted = [config.image_token_id, *tokenizer.convert_tokens_to_ids(list(style.counted))]
+    return {style.types: torch.isin(ids, torch.tensor(counted, device=ids.device)).long()} if style.types else {}

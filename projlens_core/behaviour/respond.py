@@ -1,5 +1,6 @@
 """What a model answers: loaded whole, one in memory, and the projectors take turns in it."""
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -102,11 +103,12 @@ def _loaded(
             processor = LlavaProcessor.from_pretrained(source.model, **options)
             processor.image_processor = images
         else:
-            reader = STYLES[family.name].reader
+            reader, told = STYLES[family.name].reader, source.model / "processor_config.json"
             processor = Parts(
                 AutoTokenizer.from_pretrained(source.model, **options),
                 images,
                 AutoTokenizer.from_pretrained(source.model / reader, **options) if reader else None,
+                dict(json.loads(told.read_text(encoding="utf-8"))) if told.is_file() else {},
             )
         model, info = AutoModelForImageTextToText.from_pretrained(
             source.model,

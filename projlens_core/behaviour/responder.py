@@ -4,8 +4,9 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from PIL import Image
@@ -35,12 +36,14 @@ class Reply:
 class Parts:
     """What turns a question and an image into a model's inputs, where the library's own processor cannot be made.
 
-    reader: what turns the question into what a projector reads of it, if it reads any.
+    reader: what turns the question into what a projector reads of it, if it reads any. settings: what the checkpoint
+    tells the library's processor.
     """
 
     tokenizer: PreTrainedTokenizerBase
     image_processor: BaseImageProcessor
     reader: PreTrainedTokenizerBase | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def chat_template(self) -> str | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 GATED = ("gate", "up", "down")  # the matrices of a gated MLP
+ATTENTION = ("k", "q", "v", "o")  # of a pooling; the first two read the tokens
 # Layers with tensors of their own inner structure: the one that meets what the layer reads, and its learned queries.
 RESAMPLERS = {
     "perceiver": ("layers.0.self_attn.k_proj.weight", "latents"),
@@ -29,6 +30,8 @@ class Layer:
     - "perceiver", "qformer", "instructed_qformer" (which reads a question, too): learned queries that read all tokens
       of an image (see resamplers), which knows the names of its tensors itself; what `config` names with its defaults
       is read from the config's part `config_key`;
+    - "pooling": attention of the mean of each `window` of neighbouring tokens to them, of heads as wide as the config's
+      `config_key` says; a token of zeros is padding;
     - "merge": joins neighbouring tokens into one wide token, token by token or (order "channel") channel by channel.
     bias is "required", "optional" or "none" (linear only). A norm's epsilon, an activation's name and whether a
     softmax is one are read from `config_key` of the model's config, a dotted path, and are `default` where the config
@@ -45,6 +48,7 @@ class Layer:
     transposed: bool = False
     convolution: bool = False
     part: str | None = None
+    window: int = 1
     config: dict[str, str | float] | None = None
 
     @property
@@ -52,7 +56,7 @@ class Layer:
         """The canonical name of the tensor that meets what the layer reads, as wide as its last dimension."""
         if self.kind in RESAMPLERS:
             return f"{self.name}.{RESAMPLERS[self.kind][0]}"
-        inner = ".gate" if self.kind == "gated_mlp" else ""
+        inner = {"gated_mlp": ".gate", "pooling": ".k"}.get(self.kind, "")
         return f"{self.name}{inner}.weight" if self.tensors()[0] else None
 
     def tensors(self) -> tuple[frozenset[str], frozenset[str]]:
@@ -68,6 +72,9 @@ class Layer:
                 return frozenset({weight}), frozenset()
             case "gated_mlp":
                 return frozenset(f"{self.name}.{part}.weight" for part in GATED), frozenset()
+            case "pooling":
+                weights, biases = ({f"{self.name}.{part}.{leaf}" for part in ATTENTION} for leaf in ("weight", "bias"))
+                return frozenset(weights), frozenset(biases)
             case kind if kind in RESAMPLERS:
                 return frozenset(f"{self.name}.{part}" for part in RESAMPLERS[self.kind]), frozenset()
         return frozenset(), frozenset()

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from projlens_core.weights.layer import RESAMPLERS, Layer
+from projlens_core.errors import InvalidInput
+from projlens_core.weights.layer import ATTENTION, RESAMPLERS, Layer
 
 if TYPE_CHECKING:
     from projlens_core.weights.projector import ProjectorWeights
@@ -38,6 +39,15 @@ def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
             hidden, width = weights.tensors[f"{layer.name}.gate.weight"].shape
             out = weights.tensors[f"{layer.name}.down.weight"].shape[0]
             return _GatedMLP(width, hidden, out, ACTIVATIONS[weights.settings[layer.name]]())
+        case "pooling":
+            shapes = {part: weights.tensors[f"{layer.name}.{part}.weight"].shape for part in ATTENTION}
+            biased, head = f"{layer.name}.q.bias" in weights.tensors, weights.settings[f"{layer.name}.head_dim"]
+            if shapes["q"][0] % head or shapes["k"][0] % head or shapes["q"][0] % shapes["k"][0]:
+                raise InvalidInput(
+                    f"The {layer.name} of {weights.source} has {shapes['q'][0]} rows of queries and {shapes['k'][0]} "
+                    f"of keys, which do not make heads of {head}."
+                )
+            return _Pooling(shapes, biased, head, layer.window)
     if layer.kind in RESAMPLERS:
         from projlens_core.weights.resamplers import resampler  # only where there is one: it takes seconds to import
 
@@ -135,6 +145,30 @@ class _GatedMLP(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.down(self.act(self.gate(x)) * self.up(x))
+
+
+class _Pooling(nn.Module):
+    """What the mean of each window of m neighbouring tokens reads of them by attention: (…, m·n, d) → (…, n, d_out).
+
+    A token of zeros is padding, which neither counts in the mean nor is read.
+    """
+
+    def __init__(self, shapes: dict[str, tuple[int, int]], biased: bool, head: int, window: int):
+        super().__init__()
+        self.k, self.q, self.v, self.o = (_Linear(*shapes[part][::-1], bias=biased) for part in ATTENTION)
+        self.head, self.window = head, window
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.unflatten(-2, (-1, self.window))  # (…, n, m, d)
+        real = (x != 0).any(dim=-1)  # (…, n, m)
+        mean = x.sum(dim=-2, keepdim=True) / real.sum(dim=-1).clamp(min=1)[..., None, None]
+        q, k, v = (
+            layer(read).unflatten(-1, (-1, self.head)).transpose(-2, -3)  # (…, n, heads, 1 or m, head)
+            for layer, read in ((self.q, mean), (self.k, x), (self.v, x))
+        )
+        k, v = (each.repeat_interleave(q.shape[-3] // each.shape[-3], dim=-3) for each in (k, v))
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=real[..., None, None, :])
+        return self.o(read.transpose(-2, -3).flatten(-2)).squeeze(-2)
 
 
 class _FilledSoftmax(nn.Module):

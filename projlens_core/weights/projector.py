@@ -14,7 +14,7 @@ from projlens_core.sources import Source, resolve
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.families import Family, Match, families, listed, match, split_layout
 from projlens_core.weights.guess import fitted, suggestion
-from projlens_core.weights.layer import GATED, INSTRUCTION, RESAMPLERS, Layer
+from projlens_core.weights.layer import ATTENTION, GATED, INSTRUCTION, RESAMPLERS, Layer
 from projlens_core.weights.layers import ACTIVATIONS, module_of
 from projlens_core.weights.stored import ADAPTED, FLOATS, PART, is_finite
 
@@ -209,6 +209,7 @@ def _check_shapes(family: Family, tensors: dict[str, torch.Tensor], label: str) 
             given = matrices[0][-1]
             sound = not before or given == before or (joins and given % before == 0) or (fills and given >= before)
             sound = sound and (layer.kind != "gated_mlp" or _gated(*matrices))
+            sound = sound and (layer.kind != "pooling" or _pooled(layer, tensors))
         bias = tensors.get(f"{layer.name}.bias")
         if not sound or (bias is not None and tuple(bias.shape) != matrices[0][:1]):
             shown = f" with bias {tuple(bias.shape)}" if bias is not None else ""
@@ -227,7 +228,7 @@ def _matrices(layer: Layer, tensors: dict[str, torch.Tensor]) -> tuple[list[tupl
     if layer.kind in RESAMPLERS:
         queries = tensors[f"{layer.name}.{RESAMPLERS[layer.kind][1]}"].shape
         return [tuple(tensors[layer.entrance].shape)], queries[-1] if queries else 0
-    parts = [f".{part}" for part in GATED] if layer.kind == "gated_mlp" else [""]
+    parts = [f".{part}" for part in {"gated_mlp": GATED, "pooling": ATTENTION}.get(layer.kind, ())] or [""]
     shapes = [tuple(tensors[f"{layer.name}{part}.weight"].shape) for part in parts]
     return shapes, (shapes[-1][0] if shapes[-1] else 0)
 
@@ -236,8 +237,16 @@ def _gated(gate: tuple[int, ...], up: tuple[int, ...], down: tuple[int, ...]) ->
     return gate == up and down[1] == gate[0]
 
 
+def _pooled(layer: Layer, tensors: dict[str, torch.Tensor]) -> bool:
+    """Whether the matrices of a pooling read and write what the others do, all or none of them with a bias."""
+    k, q, v, o = (tuple(tensors[f"{layer.name}.{part}.weight"].shape) for part in ATTENTION)
+    biases = [tensors.get(f"{layer.name}.{part}.bias") for part in ATTENTION]
+    written = [None if bias is None else tuple(bias.shape) for bias in biases]
+    return k == v and q[1] == k[1] and o[1] == q[0] and written in ([None] * 4, [each[:1] for each in (k, q, v, o)])
+
+
 def _first_matrix(layers: Iterable[Layer], tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    first = next(layer for layer in layers if layer.kind in ("linear", "gated_mlp", *RESAMPLERS))
+    first = next(layer for layer in layers if layer.kind in ("linear", "gated_mlp", "pooling", *RESAMPLERS))
     return tensors[first.entrance]
 
 

@@ -148,6 +148,26 @@ def test_two_layers_that_share_a_token_must_make_what_the_next_one_reads(made, t
         read_projector(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"), [("wk.weight", (8, 32)), ("wq.weight", (16, 30)), ("wo.weight", (16, 8)), ("wv.bias", (8,))]
+)
+def test_a_pooling_whose_matrices_do_not_fit_is_one_sentence(name, shape, made, tmp_path):
+    model_of("molmo", made).save_pretrained(tmp_path)
+    cut = {f"model.vision_backbone.image_pooling_2d.{name}": torch.ones(shape)}
+    _tampered(tmp_path, lambda tensors: tensors.update(cut))
+    with pytest.raises(InvalidInput, match="do not fit each other: pooling"):
+        read_projector(tmp_path)
+
+
+def test_heads_of_a_pooling_that_do_not_fit_are_one_sentence(made, tmp_path):
+    model_of("molmo", made).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["adapter_config"]["head_dim"] = 5
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidInput, match="heads of 5"):
+        as_module(read_projector(tmp_path))
+
+
 def test_a_softmax_that_is_none_is_refused(made, tmp_path):
     model_of("ovis2", made).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

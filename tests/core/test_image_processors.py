@@ -30,6 +30,7 @@ GIVEN = {
     "cohere2_vision": [{}, {"size": TILES, "max_patches": 4}, {"size": TILES, "crop_to_patches": False}],
     "llama4": [{}, {"size": TILES, "max_patches": 5}, {"size": TILES, "max_patches": 4, "resize_to_max_canvas": True}],
     "gemma4_unified": [{}, {"patch_size": 4, "pooling_kernel_size": 2, "max_soft_tokens": 70}, {"do_normalize": True}],
+    "molmo": [{}, {"size": {"height": 28, "width": 28}, "patch_size": 4, "max_crops": 4, "overlap_margins": [1, 1]}],
     "kimi_k25": [{}, {"patch_size": 4, "size": {"max_height": 10, "max_width": 10}}, {"max_patches": 64}],
 }
 
@@ -38,7 +39,7 @@ def _resize(image, size, interpolation, antialias):
     if image.shape[-2:] == tuple(size):
         return image
     batch, mode = image if image.dim() == 4 else image[None], MODES.get(interpolation, interpolation)
-    return F.interpolate(batch, size, mode=mode, antialias=True).reshape(*image.shape[:-2], *size)
+    return F.interpolate(batch, size, mode=mode, antialias=antialias).reshape(*image.shape[:-2], *size)
 
 
 def _pad(image, padding, fill, padding_mode="constant"):
@@ -50,6 +51,11 @@ def _pad(image, padding, fill, padding_mode="constant"):
 def _normalize(image, mean, std, inplace=False):
     mean, std = (torch.as_tensor(each, dtype=image.dtype).view(-1, 1, 1) for each in (mean, std))
     return (image - mean) / std
+
+
+def _module(family):
+    name = {"molmo": "molmo2"}.get(family, family)
+    return f"transformers.models.{name}.image_processing_{name}"
 
 
 @pytest.fixture
@@ -65,13 +71,13 @@ def librarys_own(monkeypatch):
     monkeypatch.setattr(image_processing_backends, "pil_torch_interpolation_mapping", MODES)
 
     def get(family):
-        name = f"transformers.models.{family}.image_processing_{family}"
+        name = _module(family)
         monkeypatch.delitem(sys.modules, name, raising=False)
         return getattr(importlib.import_module(name), PROCESSORS[family].__name__)
 
     yield get
     for family in PROCESSORS:
-        sys.modules.pop(f"transformers.models.{family}.image_processing_{family}", None)
+        sys.modules.pop(_module(family), None)
 
 
 @pytest.mark.parametrize("family", PROCESSORS)
@@ -108,17 +114,21 @@ def test_canvases_by_hand():
 @pytest.mark.parametrize(
     ("family", "changed", "said"),
     [
-        ("internvl", {"max_patches": 10**6}, "max_patches 1000000, expected up to"),
+        ("internvl", {"max_patches": 10**6}, "up to 1000000 tiles, expected up to"),
         ("internvl", {"size": {"height": 64, "width": 64}}, "tiles of .*64.*, the vision tower reads 32 px"),
         ("llama4", {"size": {"height": 64, "width": 64}}, "tiles of .*64.*, the vision tower reads 32 px"),
-        ("cohere2_vision", {"max_patches": "9"}, "max_patches '9', expected up to"),
+        ("cohere2_vision", {"max_patches": "9"}, "up to '9' tiles, expected up to"),
         ("cohere2_vision", {"do_resize": False}, "turns one of do_resize, do_rescale, do_normalize off"),
         ("cohere2_vision", {"resample": 0}, "expected 2 .bilinear. or 3"),
-        ("llama4", {"max_patches": 0}, "max_patches 0, expected up to"),
+        ("llama4", {"max_patches": 0}, "up to 0 tiles, expected up to"),
         ("llama4", {"size": {"height": 32, "width": 16}}, "tiles must be square"),
         ("gemma4_unified", {"patch_size": 10**9}, "patch_size 1000000000, beyond"),
         ("gemma4_unified", {"max_soft_tokens": 0}, "max_soft_tokens|fails on an image|pixels in all"),
         ("gemma4_unified", {"pooling_kernel_size": 0}, "pooling_kernel_size 0, beyond"),
+        ("molmo", {"max_crops": 10**6}, "up to 1000000 tiles, expected up to"),
+        ("molmo", {"pooling_size": [10**6, 2]}, "windows of 2 × 2 patches"),
+        ("molmo", {"overlap_margins": [-(10**9), 0]}, "margins that leave something of a crop"),
+        ("molmo", {"patch_size": 0}, "windows of 2 × 2 patches"),
         ("kimi_k25", {"patch_size": 10**9}, "patches of 1000000000 px"),
         ("kimi_k25", {"merge_size": 4}, "merges 4 patches of 4 px a side, the vision tower"),
         ("kimi_k25", {"max_patches": 0}, "up to 0 in all"),

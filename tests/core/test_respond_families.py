@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.models.molmo2.processing_molmo2 import Molmo2Processor
 
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
@@ -232,6 +234,27 @@ def test_prompts_are_those_of_the_librarys_own_processors(name, responders):
     own = processor(images=[image], text=[text], return_tensors="pt")
     for ids in ("input_ids", responder.vision.plan.question):
         assert ids is None or inputs[ids].tolist() == own[ids].tolist()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"image_use_col_tokens": False}, {"use_single_crop_col_tokens": False, "use_single_crop_start_token": False}],
+)
+def test_molmos_pictures_are_written_as_the_library_writes_them(told, responders):
+    """Its processor cannot be made here, but what it writes for a picture can be asked of it."""
+    usual = {"image_use_col_tokens": True, "use_single_crop_col_tokens": None, "use_single_crop_start_token": True}
+    responder, image = responders("molmo"), pico.images(1, size=SIZE)[0]
+    tokenizer = responder.processor.tokenizer
+    picture = responder.vision.prepared(image)
+    own = Molmo2Processor.replace_image_token(SimpleNamespace(**usual | told), picture.inputs, 0)
+    whole = replace(responder.processor, settings=told)
+    responder.processor, before = whole, responder.processor
+    inputs, _ = responder.inputs(image, QUESTION, 1)
+    responder.processor = before
+    text = f"{tokenizer.bos_token}<|user|>{own}{QUESTION}<|assistant|>"
+    assert inputs["input_ids"][0].tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
+    written = len(tokenizer(own, add_special_tokens=False)["input_ids"])
+    assert int(inputs["mm_token_type_ids"].sum()) == written
 
 
 def test_the_old_projector_is_back_after_an_error(pair, responders):
