@@ -210,7 +210,7 @@ NO_STYLE: dict[str, str] = {}
 
 def texts(family: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     """The text of the token that stands for one image embedding, and of the one that stands for an image in a chat."""
-    soft = tokenizer.convert_ids_to_tokens(config.image_token_id)
+    soft = None if config.image_token_id is None else tokenizer.convert_ids_to_tokens(config.image_token_id)
     named = STYLES[family].marker
     marker = soft if named is None else named if named.startswith("<") else getattr(tokenizer, named, None)
     if not isinstance(soft, str) or not isinstance(marker, str):
