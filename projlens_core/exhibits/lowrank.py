@@ -72,7 +72,7 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
         name = "Highest" if back else "Lowest"
         cards.append(
             Metric(
-                f"{name} ASR, at {grid.said(place)}",
+                f"{name} ASR, at k = {grid.said(place)}",
                 f"{score.asr.rate:.0%}",
                 f"{theirs[1].asr.rate:.0%}" if theirs else None,
                 _bounds(score.asr),
@@ -92,7 +92,7 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
     if best and best[1].utility:
         cards.append(
             Metric(
-                f"Utility at {grid.said(best[0])}",
+                f"Utility at k = {grid.said(best[0])}",
                 f"{best[1].utility.rate:.0%}",
                 f"{own.utility.rate:.0%}" if own and own.utility else None,
                 _bounds(best[1].utility),

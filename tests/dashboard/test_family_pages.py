@@ -11,7 +11,7 @@ from tests import pico_families
 from tests.dashboard.conftest import PAGES, press, texts, titles
 
 WALKED = ("weights", "activation", "neurons", "separability", "direction")
-# What cannot be shown, and the pages and the report say so: no hidden units behind an activation function; an OPT, whose
+# What cannot be shown, as pages and report say: no hidden units behind an activation function; an OPT, whose
 # output head is not known; four latents, which have no fifth rank.
 MISSING = {"smolvlm": ["Neurons"], "idefics2": ["Neurons", "Low-rank lab"]}
 SILENT = {("smolvlm", "neurons"), ("blip2", "neurons"), ("idefics2", "neurons"), ("blip2", "direction")}
