@@ -255,7 +255,6 @@ def _mllama() -> hf.PreTrainedModel:
         patch_size=8,
         vision_output_dim=2 * D,
         intermediate_layers_indices=[0],
-        supported_aspect_ratios=[[1, 1], [1, 2]],
     )
     text = hf.models.mllama.MllamaTextConfig(**TEXT, cross_attention_layers=[1])
     return hf.MllamaForConditionalGeneration(
@@ -473,6 +472,7 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
         size={"shortest_edge": 32}, crop_size=SQUARE, image_grid_pinpoints=PINPOINTS
     ),
     "llava_onevision": lambda: hf.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=PINPOINTS),
+    "mllama": lambda: hf.MllamaImageProcessor(size=SQUARE),
 }
 
 
@@ -482,6 +482,7 @@ NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
     "janus": _AROUND | {"image_token": "<image>"},
     "gemma4": _AROUND,
     "deepseek_vl": {"image_token": "<image>"},
+    "mllama": {"image_token": "<image>"},
     "kimi_k25": {"image_token": "<image>"},
     "cohere2_vision": {
         "boi_token": "<|START_OF_IMG|>",
@@ -507,6 +508,7 @@ def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
         )
     template = pico.CHAT_TEMPLATE
     template = template.replace("<image>", {"gemma3": "<start_of_image>", "llama4": "<|image|>"}.get(name, "<image>"))
+    template = f"<s>{template}" if name == "mllama" else template
     made.chat_template = None if name in ("paligemma", "blip2") else template
     return made
 
@@ -565,6 +567,30 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
         projector = own.multi_modal_projector
         tokens = torch.randn(2, 4, next(p for p in projector.parameters() if p.dim() == 2).shape[1])
         return tokens, projector(tokens)
+
+
+def image_embeddings(name: str, model: hf.PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What the genuine model makes of one image: (T, d), newlines included."""
+    with torch.no_grad():
+        if name == "mllama":
+            text = {"input_ids": torch.tensor([[IMAGE_TOKEN, 1]])}
+            features = _given(model.model.language_model, model, text | inputs)["cross_attention_states"]
+            features = features[: int(inputs["aspect_ratio_mask"].sum())]
+        elif name == "llama4":
+            features = model.multi_modal_projector(model.get_image_features(**inputs).last_hidden_state)
+        else:
+            features = getattr(model, "model", model).get_image_features(**inputs).pooler_output
+    features = torch.cat([*features]) if isinstance(features, (list, tuple)) else features
+    return features.reshape(-1, features.shape[-1])
+
+
+def _given(module: nn.Module, model: nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What `module` is given when `model` is."""
+    seen = []
+    hook = module.register_forward_pre_hook(lambda _, args, named: seen.append(named), with_kwargs=True)
+    model(**inputs)
+    hook.remove()
+    return seen[0]
 
 
 def _seen(module: nn.Module, inner: nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

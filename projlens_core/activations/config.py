@@ -30,6 +30,8 @@ LIMITS = {
     "depth": 1_000,
     "embed_dim": 65_536,
     "num_heads": 4_096,
+    "num_global_layers": 1_000,
+    "max_num_tiles": 128,
     "pos_emb_time": 4_096,  # Kimi's: a table that is computed, so that no weight says how long it is
 }
 # Keys that make a loader fetch or build something other than the plain model, and what they mean.

@@ -22,7 +22,7 @@ from projlens_core.activations.model import PROBE_SIZE, check_aspect
 from projlens_core.activations.plans import NO_PLAN, PLANS, Picture, Plan
 from projlens_core.activations.tower import check_complete, read_finite
 from projlens_core.cache import content_key
-from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.errors import InvalidInput, Unsupported, told
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, bare, match
 from projlens_core.weights.stored import FLOATS
@@ -63,7 +63,8 @@ class FamilyVision:
         # where something without weights stands first, the module around both is what the tokens enter
         self._entrance = model.get_submodule(path if first is family.layers[0] else path.rpartition(".")[0])
         self.d_vision: int = model.state_dict()[stored].shape[-1]
-        self._reads = inspect.signature(model.get_image_features).parameters  # processors tell more than models read
+        self._read = self.plan.reads(model)
+        self._reads = inspect.signature(self._read).parameters  # processors tell more than models read
         # what lies beside the projector may still have a part in what reaches it
         projector = set(found.tensors.values())
         self._towers = [n for n in model.state_dict() if bare(n).startswith(TOWERS) and n not in projector]
@@ -91,20 +92,13 @@ class FamilyVision:
             lambda _, args, named: seen.append([*args, *named.values()][0]), with_kwargs=True
         )
         try:
-            with torch.no_grad():
-                self.features(self.tensors(picture))
+            self.features(self.tensors(picture))
         finally:
             hook.remove()
         tokens = self.plan.arrange(torch.cat(seen).cpu(), picture, self.model)
+        tokens = tokens if self.plan.own is None else tokens[self.plan.own(picture, self.model)]
         order = self._layout(picture).order
         return (tokens if order is None else tokens[torch.from_numpy(order)]).float()
-
-    def features(self, tensors: dict[str, torch.Tensor]) -> Any:
-        """What the model makes of an image; `pooler_output` holds its embeddings, of one tensor or of several."""
-        found = self.model.get_image_features(**tensors)
-        if found.get("pooler_output") is None:  # Llama 4 projects where it puts the image into the text
-            found.pooler_output = self.model.multi_modal_projector(found.last_hidden_state)
-        return found
 
     def _layout(self, picture: Picture) -> TokenMap:
         return in_reading_order(self.plan.lay_out(picture, self.model, self.processor))
@@ -117,14 +111,18 @@ class FamilyVision:
             if isinstance(value, torch.Tensor) and name in self._reads
         }
 
+    def features(self, pixels: dict[str, torch.Tensor]) -> Any:
+        """What the model makes of the tensors of an image: its embeddings, and what stands between them, are the
+        pooler_output. InvalidInput if tower and preprocessing do not fit each other.
+        """
+        with told(f"The vision tower of {self.label} fails on an image"), torch.no_grad():
+            return self._read(**pixels)
+
     def prepared(self, image: Image.Image) -> Picture:
         """The image as the family's processor makes it; InvalidInput if that fails."""
         check_aspect(image)
-        try:
+        with told(f"The image processor of {self.label} fails on an image"):
             inputs = self.processor(images=[image], return_tensors="pt", **self.plan.options(self.model.config))
-        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InvalidInput(f"The image processor of {self.label} fails on an image: {reason}") from error
         return Picture(inputs, image.size)
 
     def _key(self) -> str:
@@ -164,7 +162,8 @@ def load_without_text(
     wanted = {*projector.tensors.values(), *projector.beside.values()}
     wanted |= {name for name in checkpoint.names if bare(name).startswith(TOWERS)}
     names = [name for name in checkpoint.names if name in wanted]
-    with torch.device("meta"):
+    failed = f"The vision tower of {checkpoint.label} cannot be loaded"
+    with told(failed), torch.device("meta"):
         sketch = AutoModel.from_config(config, attn_implementation="sdpa")
     described = sum(p.numel() for p in sketch.parameters())
     held = sum(math.prod(checkpoint.info(name).shape) for name in names)
@@ -176,7 +175,7 @@ def load_without_text(
         )
     check_fetched(checkpoint, names, "vision tower")
     tensors = {name: _read(checkpoint, name, dtype) for name in names}
-    try:
+    with told(failed):
         model, info = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)].from_pretrained(
             None,
             config=config,
@@ -185,9 +184,6 @@ def load_without_text(
             attn_implementation="sdpa",
             output_loading_info=True,
         )
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidInput(f"The vision tower of {checkpoint.label} cannot be loaded: {reason}") from error
     missing = {name for name in info["missing_keys"] if not any(part in name for part in _NOT_RUN)}
     check_complete(missing, set(info["unexpected_keys"]), checkpoint.label)
     return vision_side(model).requires_grad_(False).eval()
@@ -216,11 +212,13 @@ def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
             if value is not None and key != "longest_edge" * plan.pixels and not 0 < value <= limit:
                 raise InvalidInput(f"The image processor of {label} has {name} {key} {value}, expected up to {limit}.")
     # of tiles; where it is patches that a picture is made smaller to, sizes have no height
-    most, side = getattr(processor, "max_patches", None), dict(getattr(processor, "size", None) or {}).get("height")
-    if None not in (most, side) and not (type(most) is int and 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS):
-        raise InvalidInput(
-            f"The image processor of {label} has max_patches {most!r}, expected up to {MAX_PIXELS} pixels in all."
-        )
+    side = dict(getattr(processor, "size", None) or {}).get("height")
+    for name in ("max_patches", "max_image_tiles"):
+        most = getattr(processor, name, None)
+        if None not in (most, side) and not (type(most) is int and 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS):
+            raise InvalidInput(
+                f"The image processor of {label} has {name} {most!r}, expected up to {MAX_PIXELS} pixels in all."
+            )
     area = getattr(processor, "max_soft_tokens", None)
     for name in ("pooling_kernel_size", "patch_size") if area is not None else ():
         side = getattr(processor, name, None)

@@ -37,7 +37,8 @@ class Style:
     without one the text of the token that stands for one embedding. types: which extra input marks image tokens by 1.
     whole: the prompt around question and written image, for families without a chat. filled: the image's features are
     put into the text's embeddings before the language model is asked, since the model as a whole does not take them.
-    spaced: whether a word that follows the image at once is set off from it.
+    spaced: whether a word that follows the image at once is set off from it. crossed: the image has one place in the
+    text, whatever the number of its embeddings, which the language model reads apart from it by cross-attention.
     """
 
     written: Callable[[Place], str] = lambda place: place.soft * place.embeddings
@@ -46,6 +47,7 @@ class Style:
     whole: Callable[[str, str, PreTrainedTokenizerBase], str] | None = None
     filled: bool = False
     spaced: bool = False
+    crossed: bool = False
 
 
 def _internvl(place: Place) -> str:
@@ -149,6 +151,7 @@ STYLES: dict[str, Style] = {
     "idefics3": Style(_idefics),
     "smolvlm": Style(_idefics),
     "mistral3": Style(_mistral3),
+    "mllama": Style(lambda place: place.soft, crossed=True),
 }
 # Families whose activations are taken, and why their answers are not all the same.
 NO_STYLE: dict[str, str] = {}
@@ -170,18 +173,25 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
     style = STYLES[family]
     written = style.written(place)
     if style.whole:
-        text = style.whole(question, written, place.tokenizer)
+        text, begun = style.whole(question, written, place.tokenizer), True
     else:
         text = chat(question, place.marker, place.tokenizer, label)
         if style.spaced:
             text = re.sub(rf"{re.escape(place.marker)}(?=[^\s<])", f"{place.marker} ", text)
         text = text.replace(place.marker, written)
-    ids: list[int] = place.tokenizer(text, add_special_tokens=style.whole is None)["input_ids"]
-    check_placed(ids.count(place.tokenizer.convert_tokens_to_ids(place.soft)), place.embeddings, label)
+        begun = place.tokenizer.bos_token is not None and text.startswith(place.tokenizer.bos_token)
+    ids: list[int] = place.tokenizer(text, add_special_tokens=not begun)["input_ids"]
+    wanted = 1 if style.crossed else place.embeddings
+    check_placed(ids.count(place.tokenizer.convert_tokens_to_ids(place.soft)), wanted, label)
     return ids
 
 
-def types(family: str, ids: torch.Tensor, config: PreTrainedConfig) -> dict[str, Any]:
-    """What the model wants to be told about which tokens are the image: {name: (1, length)} or nothing."""
-    name = STYLES[family].types
-    return {name: (ids == config.image_token_id).long()} if name else {}
+def types(family: str, ids: torch.Tensor, config: PreTrainedConfig, picture: Picture) -> dict[str, Any]:
+    """What the model wants to be told about which tokens are the image, {name: (1, length)}, or see it and which tiles
+    of it, {name: (1, length, 1, tiles)}; or nothing.
+    """
+    style, image = STYLES[family], ids == config.image_token_id
+    if style.crossed:
+        after = image.long().cumsum(dim=1)[:, :, None, None]
+        return {"cross_attention_mask": after * picture.inputs["aspect_ratio_mask"][:, None].to(ids.device)}
+    return {style.types: image.long()} if style.types else {}

@@ -13,7 +13,7 @@ from projlens_core.behaviour.family import FamilyResponder, check_asked
 from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
 from projlens_core.device import compute_dtype, pick_device
-from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.errors import InvalidInput, Unsupported, told
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.families import listed
@@ -81,7 +81,7 @@ def load_responder(
 
 def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
     """InvalidInput if a config describes more numbers than the weights hold."""
-    with torch.device("meta"):
+    with told(f"{label} cannot be loaded"), torch.device("meta"):
         sketch = AutoModelForImageTextToText.from_config(config, attn_implementation=ATTENTION)
     described = sum(parameter.numel() for parameter in sketch.parameters())
     if described > SLACK * stored:
@@ -95,7 +95,7 @@ def _loaded(
 ) -> tuple[LlavaProcessor | Parts, PreTrainedModel]:
     """Processor and model; InvalidInput if they cannot be loaded whole."""
     options = {"trust_remote_code": False, "local_files_only": True}
-    try:
+    with told(f"{source.label} cannot be loaded"):
         images = load_image_processor(source, family)
         if family == "llava":
             processor = LlavaProcessor.from_pretrained(source.model, **options)
@@ -111,9 +111,6 @@ def _loaded(
             output_loading_info=True,
             **options,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidInput(f"{source.label} cannot be loaded: {reason}") from error
     if missing := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
         raise InvalidInput(f"{source.label} lacks {listed(missing)}; complete the checkpoint.")
     return processor, model.requires_grad_(False).eval().to(device)

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForImageTextToText
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from projlens_core.activations.model import load_vision
-from projlens_core.activations.plans import NO_PLAN, PLANS
+from projlens_core.activations.plans import PLANS
 from projlens_core.behaviour.family import FamilyResponder
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES
 from projlens_core.behaviour.respond import four_answers, load_responder
@@ -64,6 +65,11 @@ def responders(pair):
     return get
 
 
+def loaded(folder):
+    """By transformers alone; what could be trained is multiplied otherwise (folded or not), to another last bit."""
+    return AutoModelForImageTextToText.from_pretrained(folder).eval().requires_grad_(False)
+
+
 def test_every_family_whose_activations_are_taken_is_asked_or_says_why_not():
     assert PLANS.keys() == STYLES.keys() | NO_STYLE.keys()
 
@@ -73,8 +79,7 @@ def test_every_family_whose_activations_are_taken_is_asked_or_says_why_not():
 def test_logits_under_a_swapped_projector_are_those_of_the_suspect_loaded_whole(name, pair, responders):
     suspect = pair(name)[1]
     responder, image = responders(name), pico.images(1, size=SIZE)[0]
-    # what could be trained is multiplied otherwise (folded or not), to another last bit
-    whole = AutoModelForImageTextToText.from_pretrained(suspect).eval().requires_grad_(False)
+    whole = loaded(suspect)
     with torch.no_grad():
         inputs, _ = responder.inputs(image, QUESTION, 1)
         expected = whole(**inputs).logits
@@ -93,7 +98,7 @@ def test_answers_are_those_of_transformers_alone(name, pair, responders):
     found = four_answers(responder, *weights, *images, QUESTION, max_new_tokens=6)
     expected = []
     for folder in pair(name):
-        whole = AutoModelForImageTextToText.from_pretrained(folder).eval()
+        whole = loaded(folder)
         for image in images:
             inputs, _ = responder.inputs(image, QUESTION, 6)
             start = inputs["input_ids"].shape[1]
@@ -139,6 +144,7 @@ PROCESSORS = {
     "janus": lambda each: {"num_image_tokens": each},
     "deepseek_vl": lambda each: {"num_image_tokens": each},
     "ovis2": lambda each: {"image_seq_length": each},
+    "mllama": lambda each: {},
 }
 
 
@@ -157,8 +163,22 @@ def test_prompts_are_those_of_the_librarys_own_processors(name, responders):
     text = asked.get(name) or tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
-    own = processor(images=[image], text=[text], return_tensors="pt")["input_ids"]
-    assert inputs["input_ids"].tolist() == own.tolist()
+    own = processor(images=[image], text=[text], return_tensors="pt")
+    assert inputs["input_ids"].tolist() == own["input_ids"].tolist()
+    assert "cross_attention_mask" not in own or torch.equal(inputs["cross_attention_mask"], own["cross_attention_mask"])
+
+
+def test_a_prompt_begins_once(pair):
+    """Where the chat template has written how texts begin, the tokenizer does not write it again."""
+    responder = load_responder(str(pair("mllama")[0]))
+    tokenizer = responder.processor.tokenizer
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    assert tokenizer("x")["input_ids"][0] == 1
+    inputs, _ = responder.inputs(pico.images(1, size=SIZE)[0], QUESTION, 1)
+    assert inputs["input_ids"][0].tolist().count(1) == 1
+    tokenizer.chat_template = pico.CHAT_TEMPLATE
+    inputs, _ = responder.inputs(pico.images(1, size=SIZE)[0], QUESTION, 1)
+    assert inputs["input_ids"][0].tolist().count(1) == 1
 
 
 def test_the_old_projector_is_back_after_an_error(pair, responders):
@@ -193,8 +213,8 @@ def test_a_question_that_cannot_be_asked_is_one_sentence(question, responders):
 
 
 def test_a_family_that_is_not_asked_says_why(tmp_path):
-    pico_families.model("mllama").save_pretrained(tmp_path)
-    with pytest.raises(Unsupported, match=NO_PLAN["mllama"]):
+    pico_families.model("instructblip").save_pretrained(tmp_path)
+    with pytest.raises(Unsupported, match="reads the question too"):
         load_responder(str(tmp_path))
 
 

@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 from transformers import Blip2ForConditionalGeneration, T5Config
 
-from projlens_core.activations.encoder import FamilyVision, vision_side
+from projlens_core.activations.encoder import FamilyVision
 from projlens_core.activations.layout import (
     centre_crop,
     centred,
     in_reading_order,
     one_grid,
     padded,
+    tiled_canvas,
     tiles,
     tiles_with_padding,
 )
@@ -73,14 +74,7 @@ def test_embeddings_are_those_of_the_whole_model(name, saved):
     for size in SIZES:
         image = pico.images(1, size=size)[0]
         found = embeddings(weights, vision.encode([image])[0][None])[0]
-        inputs = vision.tensors(vision.prepared(image))
-        with torch.no_grad():
-            whole = vision_side(model).get_image_features(**inputs)
-            if name == "llama4":  # which projects them in its forward pass
-                whole.pooler_output = model.multi_modal_projector(whole.last_hidden_state)
-            whole = whole.pooler_output
-        whole = torch.cat([*whole]) if isinstance(whole, (list, tuple)) else whole
-        whole = whole.reshape(-1, whole.shape[-1])
+        whole = pico_families.image_embeddings(name, model, vision.tensors(vision.prepared(image)))
         if "image_newline" in weights.beside:
             whole = whole[~(whole == weights.beside["image_newline"]).all(dim=-1)]
         layout = vision.layout(size)
@@ -99,7 +93,7 @@ def test_a_marked_patch_moves_the_tokens_that_are_mapped_to_it(name, saved):
         scale = np.array([*size, *size])
         clean = pico.images(1, size=size)[0]
         before = embeddings(weights, vision.encode([clean])[0][None])[0]
-        for kind in sorted(set(layout.kinds) - {"padding"}):  # which no pixel moves
+        for kind in sorted(set(layout.kinds) - {"padding", "query"}):  # which no pixel moves, nor those of others
             own = layout.only([kind])
             for token in own[[len(own) // 3, -1]]:
                 x0, y0, x1, y1 = layout.boxes[token] * scale
@@ -192,7 +186,9 @@ def test_tokens_of_a_family_come_from_the_cache_the_second_time(saved, monkeypat
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("mllama", "cross-attention"), ("instructblip", "reads the question too"), ("fuyu", "no vision tower")],
+    [
+        ("instructblip", "reads the question too"),
+    ],
 )
 def test_a_family_whose_tokens_are_not_taken_says_why(name, said, tmp_path):
     pico_families.model(name).save_pretrained(tmp_path)
@@ -230,6 +226,28 @@ def test_a_model_that_cannot_be_trusted_is_one_sentence(file, change, kind, said
     edit(tmp_path, file, change)
     with pytest.raises(kind, match=said) as caught:
         load_vision(str(tmp_path))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "change", "said"),
+    [
+        ("mllama", "config.json", lambda c: c["vision_config"].update(num_global_layers=10**9), "num_global_layers"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(max_num_tiles=10**9), "max_num_tiles"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(image_size=48), "weights hold|tower reads"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(patch_size=[8, 8]), "cannot be loaded"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(intermediate_layers_indices=[7]), "fails on an"),
+        ("mllama", "preprocessor_config.json", lambda p: p.update(max_image_tiles=10**9), "expected up to"),
+        ("mllama", "preprocessor_config.json", lambda p: p.update(max_image_tiles=5), "up to 5 tiles of 32 px"),
+        ("mllama", "preprocessor_config.json", lambda p: p.update(size={"height": 16, "width": 16}), "tiles of 16 px"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_one_sentence(name, file, change, said, saved, tmp_path):
+    saved(name)[0].save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
+    edit(tmp_path, file, change)
+    with pytest.raises(InvalidInput, match=said) as caught:
+        load_vision(str(tmp_path)).encode(pico.images(1))
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -286,6 +304,18 @@ def test_padding_by_hand():
     assert read.kinds == ("patch",) * 8 + ("padding",) * 8
     assert read.within == (0, 0, 1, 1)
     assert padded(2, 2, centred((8, 8), (8, 8))).grid == (2, 2)
+
+
+def test_a_canvas_by_hand():
+    """A picture of 3 × 2 tokens in the corner of two tiles of 2 × 2: class tokens at 0 and 5, a column of padding."""
+    read = tiled_canvas(1, 2, 2, over=(0, 0, 4 / 3, 1))
+    assert read.grid == (2, 3)
+    assert read.order.tolist() == [1, 2, 6, 3, 4, 8, 7, 9, 0, 5]
+    assert read.kinds == ("tile",) * 6 + ("padding",) * 2 + ("query",) * 2
+    np.testing.assert_allclose(read.boxes[2], [2 / 3, 0, 1, 0.5])
+    assert read.boxes[-1].tolist() == [0, 0, 1, 1]
+    assert in_reading_order(read) is read
+    assert tiled_canvas(1, 1, 2, (0, 0, 1, 1)).kinds == ("patch",) * 4 + ("query",)
 
 
 def test_a_thumbnail_may_come_first_and_tiles_may_be_padded():
