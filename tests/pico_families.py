@@ -19,7 +19,7 @@ EXTRA = (
     "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<start_of_image>", "<end_of_image>", "<img>", "</img>",
     "<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>", "<row_2_col_1>", "<row_2_col_2>",
     "[IMG_BREAK]", "[IMG_END]", "<IMG_ATOM>", "<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>",
-    "<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_LINE_BREAK|>",
+    "<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_LINE_BREAK|>", "|NEWLINE|", "<0x04>",
     "<|image|>", "<|patch|>", "<|image_start|>", "<|image_end|>", "<|tile_x_separator|>", "<|tile_y_separator|>",
 )  # fmt: skip
 FIRST_EXTRA = len(pico.SPECIALS) + len(pico.CHARACTERS)
@@ -394,7 +394,7 @@ def _molmo() -> hf.PreTrainedModel:
 def _fuyu() -> hf.PreTrainedModel:
     text = {"model_type": "persimmon"} | TEXT
     sizes = {k: v for k, v in TEXT.items() if k not in ("num_key_value_heads", "head_dim")}
-    return hf.FuyuForCausalLM(hf.FuyuConfig(text_config=text, patch_size=2, **sizes))
+    return hf.FuyuForCausalLM(hf.FuyuConfig(text_config=text, patch_size=8, image_token_id=IMAGE_TOKEN, **sizes))
 
 
 MODELS: dict[str, Callable[[], hf.PreTrainedModel]] = {
@@ -473,6 +473,7 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     ),
     "llava_onevision": lambda: hf.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=PINPOINTS),
     "mllama": lambda: hf.MllamaImageProcessor(size=SQUARE),
+    "fuyu": lambda: hf.FuyuImageProcessor(size={"height": 64, "width": 64}, patch_size={"height": 8, "width": 8}),
 }
 
 
@@ -509,7 +510,7 @@ def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
     template = pico.CHAT_TEMPLATE
     template = template.replace("<image>", {"gemma3": "<start_of_image>", "llama4": "<|image|>"}.get(name, "<image>"))
     template = f"<s>{template}" if name == "mllama" else template
-    made.chat_template = None if name in ("paligemma", "blip2") else template
+    made.chat_template = None if name in ("paligemma", "blip2", "fuyu") else template
     return made
 
 
@@ -562,7 +563,7 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
             case "deepseek_vl" | "janus":
                 return square, own.aligner(square)
             case "fuyu":
-                patches = torch.randn(2, 4, 12)
+                patches = torch.randn(2, 4, 3 * 8 * 8)
                 return patches, own.vision_embed_tokens(patches)
         projector = own.multi_modal_projector
         tokens = torch.randn(2, 4, next(p for p in projector.parameters() if p.dim() == 2).shape[1])
@@ -576,6 +577,8 @@ def image_embeddings(name: str, model: hf.PreTrainedModel, inputs: dict[str, tor
             text = {"input_ids": torch.tensor([[IMAGE_TOKEN, 1]])}
             features = _given(model.model.language_model, model, text | inputs)["cross_attention_states"]
             features = features[: int(inputs["aspect_ratio_mask"].sum())]
+        elif name == "fuyu":
+            features = model.model.get_image_features(**inputs).last_hidden_state
         elif name == "llama4":
             features = model.multi_modal_projector(model.get_image_features(**inputs).last_hidden_state)
         else:

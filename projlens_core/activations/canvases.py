@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedModel
+from torch import nn
+from transformers import BatchFeature, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from projlens_core.activations.layout import Box, TokenMap, tiled_canvas
+from projlens_core.activations.layout import Box, TokenMap, padded, tiled_canvas
 from projlens_core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -23,14 +24,42 @@ def corner(picture: "Picture", rows: int, columns: int, side: int) -> Box:
     return 0, 0, columns * side / width, rows * side / height
 
 
+# --- patches of the image itself, which no tower reads before the projector
+
+
+def _cut_grid(inputs: BatchFeature, processor: Any) -> tuple[int, int, Box]:
+    """Rows and columns of the patches that hold some of the image, in the corner of a canvas, and what they cover."""
+    height, width = (int(inputs[f"image_unpadded_{sides}"][0][0]) for sides in ("heights", "widths"))
+    high, wide = processor.patch_size["height"], processor.patch_size["width"]
+    rows, columns = -(-height // high), -(-width // wide)
+    return rows, columns, (0.0, 0.0, columns * wide / width, rows * high / height)
+
+
+def cut(inputs: BatchFeature, processor: Any) -> BatchFeature:
+    """Fuyu's patches, (1, T, pixels of one) as pixel_values, which its own processor cuts."""
+    rows, columns, _ = _cut_grid(inputs, processor)
+    high, wide = processor.patch_size["height"], processor.patch_size["width"]
+    canvas = inputs["images"].flatten(0, -4)[0]  # (channels, height, width)
+    patches = canvas.unfold(1, high, high).unfold(2, wide, wide)[:, :rows, :columns]  # (c, rows, columns, high, wide)
+    inputs["pixel_values"] = patches.permute(1, 2, 3, 4, 0).reshape(1, rows * columns, len(canvas) * high * wide)
+    return inputs
+
+
 def last_states(model: PreTrainedModel) -> Callable[..., Any]:
-    """Llama 4 projects its last states where it puts them into the text."""
+    """Fuyu's are the embeddings; Llama 4 projects its own where it puts them into the text."""
+    project = getattr(model, "multi_modal_projector", nn.Identity())
 
     def read(pixel_values: torch.Tensor) -> Any:
-        states = model.get_image_features(pixel_values).last_hidden_state
-        return BaseModelOutputWithPooling(pooler_output=model.multi_modal_projector(states))
+        return BaseModelOutputWithPooling(
+            pooler_output=project(model.get_image_features(pixel_values).last_hidden_state)
+        )
 
     return read
+
+
+def raw(picture: "Picture", model: PreTrainedModel, processor: Any) -> TokenMap:
+    """Where those patches lie."""
+    return padded(*_cut_grid(picture.inputs, processor))
 
 
 # --- tiles of a padded canvas, each with a class token, and empty tiles up to a fixed number of them

@@ -72,7 +72,7 @@ def open_family(source: Source) -> tuple[Checkpoint, PreTrainedConfig, Family]:
     except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InvalidInput(f"The config of {label} does not describe a {family.name} model: {reason}") from error
-    for part in (config.get_text_config(), getattr(config, "vision_config", None)):
+    for part in (config, config.get_text_config(), getattr(config, "vision_config", None)):
         _check_limits(part, label)
     if family.name == "llava":
         _check_features(config, label)

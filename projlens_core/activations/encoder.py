@@ -122,13 +122,14 @@ class FamilyVision:
         """The image as the family's processor makes it; InvalidInput if that fails."""
         check_aspect(image)
         with told(f"The image processor of {self.label} fails on an image"):
-            inputs = self.processor(images=[image], return_tensors="pt", **self.plan.options(self.model.config))
+            made = self.processor(images=[image], return_tensors="pt", **self.plan.options(self.model.config))
+            inputs = self.plan.finish(made, self.processor)
         return Picture(inputs, image.size)
 
     def _key(self) -> str:
         settings = json.dumps(self.processor.to_dict(), sort_keys=True, default=str)
         parts: list[object] = [self.family.name, type(self.processor).__name__, settings, str(self.model.dtype)]
-        parts.append(self.model.config.vision_config.to_json_string())
+        parts += [self.model.config.vision_config.to_json_string()] if self._towers else []
         state = self.model.state_dict()
         for name in sorted(self._towers):
             values = state[name].cpu().contiguous().view(torch.uint8).numpy().data

@@ -20,9 +20,11 @@ from transformers.vision_utils import get_vision_window_index
 from projlens_core.activations.canvases import (
     corner,
     cross_attended,
+    cut,
     filled_tiles,
     in_a_corner,
     last_states,
+    raw,
 )
 from projlens_core.activations.layout import (
     WHOLE,
@@ -56,7 +58,8 @@ class Plan:
     options are what the family's processor gives its image processor, by the config; pixels says that `size` of the
     latter counts pixels instead of lengths. reads is the function of the model that makes an image's embeddings, the
     pooler_output of its result. own says which of what the projector reads and puts out is of the image, by its place,
-    where not all of it is: not tiles that the image leaves empty.
+    where not all of it is: not tiles that the image leaves empty. finish is what the family's processor
+    does with what its image processor made.
     """
 
     arrange: Callable[[torch.Tensor, Picture, PreTrainedModel], torch.Tensor]
@@ -65,6 +68,7 @@ class Plan:
     pixels: bool = False
     reads: Callable[[PreTrainedModel], Callable[..., Any]] = attrgetter("get_image_features")
     own: Callable[[Picture, PreTrainedModel], torch.Tensor] | None = None
+    finish: Callable[[BatchFeature, Any], BatchFeature] = lambda inputs, processor: inputs
 
 
 def _as_read(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
@@ -297,11 +301,11 @@ PLANS: dict[str, Plan] = {
     "llava_next": Plan(_without_padding, _anyres),
     "llava_onevision": Plan(_without_padding, _anyres),
     "mllama": Plan(_as_read, in_a_corner, reads=cross_attended, own=filled_tiles),
+    "fuyu": Plan(_as_read, raw, reads=last_states, finish=cut),
 }
 # Families whose projector could be run, and why their activations are not taken all the same.
 NO_PLAN = {
     "gemma3n": "its vision tower comes from timm, which needs torchvision, and the package index has that for "
     "x86-64 Linux with CUDA alone",
     "phi4_multimodal": "its separators run through the projector between patches, which this version does not follow",
-    "fuyu": "it has no vision tower: its projector reads raw patches",
 }

@@ -143,7 +143,8 @@ class FamilyResponder(Responder):
         embedded = self.model.get_input_embeddings()(ids)
         embedded[ids == self.model.config.image_token_id] = _rows(features.pooler_output).to(embedded)
         given = {"input_ids": ids, "inputs_embeds": embedded, "attention_mask": inputs["attention_mask"]}
-        return self.model.language_model, given
+        language = getattr(self.model, "language_model", None)
+        return language if isinstance(language, GenerationMixin) else self.model, given
 
     def _crossed(self, inputs: dict[str, torch.Tensor], features: torch.Tensor) -> dict[str, Any]:
         """All but the last token of the prompt read already, since generate() would give features at every step."""

@@ -35,16 +35,17 @@ class Place:
 class Style:
     """written: the text that replaces the marker, which is `marker`, an attribute of the tokenizer that names it, or
     without one the text of the token that stands for one embedding. types: which extra input marks image tokens by 1.
-    whole: the prompt around question and written image, for families without a chat. filled: the image's features are
-    put into the text's embeddings before the language model is asked, since the model as a whole does not take them.
-    spaced: whether a word that follows the image at once is set off from it. crossed: the image has one place in the
-    text, whatever the number of its embeddings, which the language model reads apart from it by cross-attention.
+    whole: the prompt around question and written image, which begins it, for families without a chat: in one piece or
+    in several that become tokens one by one. filled: the image's features are put into the text's embeddings before the
+    language model is asked, since the model as a whole does not take them. spaced: whether a word that follows the
+    image at once is set off from it. crossed: the image has one place in the text, whatever the number of its
+    embeddings, which the language model reads apart from it by cross-attention.
     """
 
     written: Callable[[Place], str] = lambda place: place.soft * place.embeddings
     marker: str | None = None
     types: str | None = None
-    whole: Callable[[str, str, PreTrainedTokenizerBase], str] | None = None
+    whole: Callable[[str, str, PreTrainedTokenizerBase], tuple[str, ...]] | None = None
     filled: bool = False
     spaced: bool = False
     crossed: bool = False
@@ -113,12 +114,21 @@ def _mistral3(place: Place) -> str:
     return "[IMG_BREAK]".join([place.soft * columns] * rows) + "[IMG_END]"
 
 
-def _paligemma(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    return f"{image}{tokenizer.bos_token}{question}\n"
+def _paligemma(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str]:
+    return (f"{image}{tokenizer.bos_token}{question}\n",)
 
 
-def _blip2(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    return f"{image}{tokenizer.bos_token}Question: {question} Answer:"
+def _blip2(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str]:
+    return (f"{image}{tokenizer.bos_token}Question: {question} Answer:",)
+
+
+def _rows(place: Place) -> str:
+    rows, columns = place.layout.grid
+    return f"{place.soft * columns}|NEWLINE|" * rows
+
+
+def _fuyu(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    return f"{image}<s>", f"{question}<0x04>"
 
 
 def _idefics2(place: Place) -> str:
@@ -152,6 +162,7 @@ STYLES: dict[str, Style] = {
     "smolvlm": Style(_idefics),
     "mistral3": Style(_mistral3),
     "mllama": Style(lambda place: place.soft, crossed=True),
+    "fuyu": Style(_rows, whole=_fuyu, filled=True),
 }
 # Families whose activations are taken, and why their answers are not all the same.
 NO_STYLE: dict[str, str] = {}
@@ -172,17 +183,19 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
     check_question(question, place.marker, place.soft)
     style = STYLES[family]
     written = style.written(place)
+    soft: int = place.tokenizer.convert_tokens_to_ids(place.soft)
     if style.whole:
-        text, begun = style.whole(question, written, place.tokenizer), True
+        pieces = style.whole(question, written, place.tokenizer)
+        ids = [each for piece in pieces for each in place.tokenizer(piece, add_special_tokens=False)["input_ids"]]
+        ids = ids[ids.index(soft) if soft in ids else 0 :]  # some tokenizers begin every text with a space
     else:
         text = chat(question, place.marker, place.tokenizer, label)
         if style.spaced:
             text = re.sub(rf"{re.escape(place.marker)}(?=[^\s<])", f"{place.marker} ", text)
         text = text.replace(place.marker, written)
         begun = place.tokenizer.bos_token is not None and text.startswith(place.tokenizer.bos_token)
-    ids: list[int] = place.tokenizer(text, add_special_tokens=not begun)["input_ids"]
-    wanted = 1 if style.crossed else place.embeddings
-    check_placed(ids.count(place.tokenizer.convert_tokens_to_ids(place.soft)), wanted, label)
+        ids = place.tokenizer(text, add_special_tokens=not begun)["input_ids"]
+    check_placed(ids.count(soft), 1 if style.crossed else place.embeddings, label)
     return ids
 
 

@@ -168,6 +168,15 @@ def test_prompts_are_those_of_the_librarys_own_processors(name, responders):
     assert "cross_attention_mask" not in own or torch.equal(inputs["cross_attention_mask"], own["cross_attention_mask"])
 
 
+def test_raw_patches_are_written_row_by_row_and_a_space_before_them_is_left_out(pair):
+    """By hand, since the library's own processor needs packages that are not there."""
+    responder = load_responder(str(pair("fuyu")[0]))
+    tokenizer = responder.processor.tokenizer
+    tokenizer.backend_tokenizer.pre_tokenizer.add_prefix_space = True
+    inputs, _ = responder.inputs(pico.images(1, size=(20, 16))[0], "Why?", 1)
+    assert tokenizer.decode(inputs["input_ids"][0]) == f"{'<image><image><image>|NEWLINE|' * 2}<s> Why?<0x04>"
+
+
 def test_a_prompt_begins_once(pair):
     """Where the chat template has written how texts begin, the tokenizer does not write it again."""
     responder = load_responder(str(pair("mllama")[0]))

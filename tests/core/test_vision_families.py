@@ -112,6 +112,14 @@ def test_a_marked_patch_moves_the_tokens_that_are_mapped_to_it(name, saved):
                 assert not len(far) or float(far.max()) < 0.1 * float(moved.max())
 
 
+def test_raw_patches_are_those_that_the_library_cuts(saved):
+    vision = load_vision(str(saved("fuyu")[1]))
+    image = pico.images(1, size=(50, 61))[0]
+    canvas = vision.processor(images=[image], return_tensors="np")["images"][0][0]
+    expected = vision.processor.patchify_image(canvas[:, :64, :56])
+    assert vision.encode([image])[0].tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize("name", ["qwen2_vl", "internvl", "smolvlm", "llava_next"])
 def test_the_shift_of_a_planted_change_is_found_on_every_shape(name, saved, tmp_path):
     _, folder = saved(name)
@@ -240,6 +248,11 @@ def test_a_model_that_cannot_be_trusted_is_one_sentence(file, change, kind, said
         ("mllama", "preprocessor_config.json", lambda p: p.update(max_image_tiles=10**9), "expected up to"),
         ("mllama", "preprocessor_config.json", lambda p: p.update(max_image_tiles=5), "up to 5 tiles of 32 px"),
         ("mllama", "preprocessor_config.json", lambda p: p.update(size={"height": 16, "width": 16}), "tiles of 16 px"),
+        ("fuyu", "config.json", lambda c: c.update(patch_size=10**9), "patch_size 1000000000"),
+        ("fuyu", "config.json", lambda c: c.update(patch_size=4), "cannot be loaded"),
+        ("fuyu", "preprocessor_config.json", lambda p: p["patch_size"].update(width=4), "fails on an image"),
+        ("fuyu", "preprocessor_config.json", lambda p: p["patch_size"].update(width=0), "fails on an image"),
+        ("fuyu", "preprocessor_config.json", lambda p: p.update(do_pad=False), "fails on an image"),
     ],
 )
 def test_parts_that_do_not_fit_each_other_are_one_sentence(name, file, change, said, saved, tmp_path):
