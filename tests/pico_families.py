@@ -4,6 +4,7 @@
 tests.pico_releases.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -308,7 +309,7 @@ def _glm4v() -> hf.PreTrainedModel:
 
 
 def _phi4() -> hf.PreTrainedModel:
-    tower = CLIP | {"crop_size": 32, "num_hidden_layers": 3}
+    tower = CLIP | {"crop_size": 32, "num_hidden_layers": 3, "image_token_id": IMAGE_TOKEN}
     audio = {
         "hidden_size": D,
         "intermediate_size": 32,
@@ -473,6 +474,7 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     ),
     "llava_onevision": lambda: hf.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=PINPOINTS),
     "mllama": lambda: hf.MllamaImageProcessor(size=SQUARE),
+    "phi4_multimodal": lambda: PROCESSORS["phi4_multimodal"](size=SQUARE, patch_size=8, dynamic_hd=4),
     "fuyu": lambda: hf.FuyuImageProcessor(size={"height": 64, "width": 64}, patch_size={"height": 8, "width": 8}),
 }
 
@@ -577,6 +579,8 @@ def image_embeddings(name: str, model: hf.PreTrainedModel, inputs: dict[str, tor
             text = {"input_ids": torch.tensor([[IMAGE_TOKEN, 1]])}
             features = _given(model.model.language_model, model, text | inputs)["cross_attention_states"]
             features = features[: int(inputs["aspect_ratio_mask"].sum())]
+        elif name == "phi4_multimodal":
+            features = _phi4_embeddings(model, inputs)
         elif name == "fuyu":
             features = model.model.get_image_features(**inputs).last_hidden_state
         elif name == "llama4":
@@ -585,6 +589,20 @@ def image_embeddings(name: str, model: hf.PreTrainedModel, inputs: dict[str, tor
             features = getattr(model, "model", model).get_image_features(**inputs).pooler_output
     features = torch.cat([*features]) if isinstance(features, (list, tuple)) else features
     return features.reshape(-1, features.shape[-1])
+
+
+def _phi4_embeddings(model: hf.PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What its projector puts out, less what it makes of the two separators."""
+    embed = model.model.embed_tokens_extend.image_embed
+    seen = []
+    hook = embed.img_projection_down.register_forward_hook(lambda *called: seen.append(called[2][0]))
+    with contextlib.suppress(IndexError, RuntimeError):  # too few places in the text, which it finds only then
+        model(input_ids=torch.tensor([[IMAGE_TOKEN, 1]]), **inputs)
+    hook.remove()
+    for separator in (embed.global_img_feature_extensor, embed.sub_img_feature_extensor):
+        own = embed.img_projection_down(F.gelu(embed.img_projection_up(separator.flatten())))
+        seen.append(seen[-1][~torch.isclose(seen[-1], own, atol=1e-5).all(dim=-1)])
+    return seen[-1]
 
 
 def _given(module: nn.Module, model: nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

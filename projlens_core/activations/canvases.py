@@ -3,19 +3,23 @@ their image embeddings, which of those are of the image, and where they come fro
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
-from transformers import BatchFeature, PreTrainedModel
+from torch.nn import functional as F
+from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from projlens_core.activations.layout import Box, TokenMap, padded, tiled_canvas
+from projlens_core.activations.layout import Box, TokenMap, boxes, padded, tiled_canvas
 from projlens_core.errors import InvalidInput
 
 if TYPE_CHECKING:
     from projlens_core.activations.plans import Picture
+
+Tensors = Mapping[str, torch.Tensor]
 
 
 def corner(picture: "Picture", rows: int, columns: int, side: int) -> Box:
@@ -94,3 +98,56 @@ def in_a_corner(picture: "Picture", model: PreTrainedModel, processor: Any) -> T
     height, width = rules.get_image_size_fit_to_canvas(*picture.size[::-1], rows * size, columns * size, size)
     over = (0.0, 0.0, columns * size / width, rows * size / height)
     return tiled_canvas(rows, columns, size // vision.patch_size, over)
+
+
+# --- crops of a padded canvas, then the canvas made small, a separator behind each row and between the two
+
+
+def _on_canvas(inputs: Tensors, vision: PreTrainedConfig) -> torch.Tensor:
+    """Which tokens of the canvas (rows, columns) hold some of the image."""
+    side = vision.crop_size // vision.patch_size // 2
+    rows, columns = (int(length) // vision.crop_size for length in inputs["image_sizes"][0])
+    crops = inputs["image_attention_mask"][0, 1:, ::2, ::2].bool()  # (crops, side, side)
+    return crops.reshape(rows, columns, side, side).transpose(1, 2).reshape(rows * side, columns * side)
+
+
+def no_separators(inputs: Tensors, vision: PreTrainedConfig) -> torch.Tensor:
+    """Which of what the projector reads is of the image: (length,)."""
+    kept, side = _on_canvas(inputs, vision), vision.crop_size // vision.patch_size // 2
+    parts = (int(kept[:, 0].sum()), int(kept[0].sum())), (side, side)
+    crops, whole = (F.pad(torch.ones(part, dtype=torch.bool), (0, 1)).flatten() for part in parts)
+    return torch.cat([crops, torch.zeros(1, dtype=torch.bool), whole])
+
+
+def between_separators(picture: "Picture", model: PreTrainedModel) -> torch.Tensor:
+    """Which of what Phi-4's projector reads is of the image, by its place."""
+    return no_separators(picture.inputs, model.config.vision_config).nonzero().flatten()
+
+
+def put_into_text(model: PreTrainedModel) -> Callable[..., Any]:
+    """Phi-4 makes its image embeddings where it puts them into the text: here into one that is all image."""
+
+    def read(image_pixel_values: torch.Tensor, image_sizes: torch.Tensor, image_attention_mask: torch.Tensor) -> Any:
+        inputs = {"image_sizes": image_sizes, "image_attention_mask": image_attention_mask}
+        vision, embed = model.config.vision_config, model.embed_tokens_extend.image_embed
+        ids = torch.full((1, len(no_separators(inputs, vision))), vision.image_token_id, device=model.device)
+        text = torch.zeros(*ids.shape, model.config.hidden_size, device=model.device, dtype=model.dtype)
+        return BaseModelOutputWithPooling(pooler_output=embed(ids, text, image_pixel_values, **inputs))
+
+    return read
+
+
+def cropped(picture: "Picture", model: PreTrainedModel, processor: Any) -> TokenMap:
+    """Where the tokens of Phi-4's crops, and of the whole behind them, come from."""
+    vision, crop = model.config.vision_config, processor.size["height"]
+    if (crop, processor.patch_size) != (vision.crop_size, vision.patch_size) or crop % (2 * vision.patch_size):
+        raise InvalidInput(
+            f"The image processor cuts crops of {crop} px into patches of {processor.patch_size!r} px, the vision "
+            f"tower reads {vision.crop_size} and {vision.patch_size}, an even number of patches a side."
+        )
+    kept, side = _on_canvas(picture.inputs, vision), crop // vision.patch_size // 2
+    over = corner(picture, *kept.shape, 2 * vision.patch_size)
+    crops = boxes(*kept.shape, over)[kept.flatten().numpy()].clip(0, 1)
+    whole = boxes(side, side, over).clip(0, 1)
+    kinds = ("tile",) * len(crops) + tuple("thumbnail" if (box[:2] < box[2:]).all() else "padding" for box in whole)
+    return TokenMap(np.concatenate([crops, whole]), kinds, (int(kept[:, 0].sum()), int(kept[0].sum())))

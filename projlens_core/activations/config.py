@@ -7,7 +7,14 @@ from elsewhere, classes of its own. Only plain models of transformers' own parts
 from dataclasses import replace
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, LlavaConfig, PreTrainedConfig
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    LlavaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.sources import Source
@@ -25,6 +32,7 @@ LIMITS = {
     "num_key_value_heads": 4_096,
     "vocab_size": 10_000_000,
     "image_size": 4_096,
+    "crop_size": 4_096,
     "patch_size": 4_096,
     "num_channels": 64,
     "depth": 1_000,
@@ -77,6 +85,12 @@ def open_family(source: Source) -> tuple[Checkpoint, PreTrainedConfig, Family]:
     if family.name == "llava":
         _check_features(config, label)
     return checkpoint, config, family
+
+
+def whole_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """transformers' class of the whole model, language model and head included."""
+    known = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING  # Phi-4 is not
+    return (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if known else MODEL_FOR_CAUSAL_LM_MAPPING)[type(config)]
 
 
 def _family(model_type: object, label: str) -> Family:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from PIL import Image
 from transformers import (
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoModel,
     BaseImageProcessor,
     PreTrainedConfig,
@@ -17,6 +16,7 @@ from transformers import (
 )
 
 from projlens_core.activations.around import check_fetched
+from projlens_core.activations.config import whole_class
 from projlens_core.activations.layout import TokenMap, in_reading_order
 from projlens_core.activations.model import PROBE_SIZE, check_aspect
 from projlens_core.activations.plans import NO_PLAN, PLANS, Picture, Plan
@@ -29,7 +29,8 @@ from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
 MIN_TILE = 128  # px, for which a smaller tile counts: all arrangements of tiles are tried
-TOWERS = ("vision_tower.", "vision_model.", "visual.")  # where models keep what runs before the projector
+# where models keep what runs before the projector
+TOWERS = ("vision_tower.", "vision_model.", "visual.", "embed_tokens_extend.image_embed.img_processor.")
 _NOT_RUN = (
     "language_model.",
     "text_model.",
@@ -37,7 +38,16 @@ _NOT_RUN = (
     "vqmodel.",
     "generation_",
     "audio",
-)  # what no image is read with
+)  # what no image is read with, anywhere in a name
+_TEXT = ("embed_tokens.", "norm.")  # the same, where a name begins with it
+# Phi-4's audio encoder, which cannot be left out, as small as it can be made
+_SILENT = {
+    "num_blocks": 0,
+    "hidden_size": 8,
+    "num_attention_heads": 1,
+    "nemo_conv_channels": 8,
+    "ext_pw_out_channel": 8,
+}
 SLACK = 1.05  # of parameters that a config may describe beyond those that are stored
 
 
@@ -157,8 +167,9 @@ def load_without_text(
         text.num_decoder_layers = 0
     if getattr(text, "layer_types", None) is not None:
         text.layer_types = []
-    if getattr(config, "audio_config", None) is not None:
-        config.audio_config = None
+    audio = getattr(config, "audio_config", None)
+    if audio is not None:
+        config.audio_config = type(audio)(**_SILENT) if hasattr(audio, "num_blocks") else None
     projector = match(checkpoint.names, config.model_type, checkpoint.label, family.name)
     wanted = {*projector.tensors.values(), *projector.beside.values()}
     wanted |= {name for name in checkpoint.names if bare(name).startswith(TOWERS)}
@@ -168,7 +179,7 @@ def load_without_text(
         sketch = AutoModel.from_config(config, attn_implementation="sdpa")
     described = sum(p.numel() for p in sketch.parameters())
     held = sum(math.prod(checkpoint.info(name).shape) for name in names)
-    spare = sum(p.numel() for name, p in sketch.named_parameters() if any(part in name for part in _NOT_RUN))
+    spare = sum(p.numel() for name, p in sketch.named_parameters() if _unread(name))
     if described - spare > SLACK * held:
         raise InvalidInput(
             f"The config of {checkpoint.label} describes a vision tower and projector of {described - spare:,} "
@@ -177,7 +188,7 @@ def load_without_text(
     check_fetched(checkpoint, names, "vision tower")
     tensors = {name: _read(checkpoint, name, dtype) for name in names}
     with told(failed):
-        model, info = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)].from_pretrained(
+        model, info = whole_class(config).from_pretrained(
             None,
             config=config,
             state_dict=tensors,
@@ -185,9 +196,13 @@ def load_without_text(
             attn_implementation="sdpa",
             output_loading_info=True,
         )
-    missing = {name for name in info["missing_keys"] if not any(part in name for part in _NOT_RUN)}
+    missing = {name for name in info["missing_keys"] if not _unread(name)}
     check_complete(missing, set(info["unexpected_keys"]), checkpoint.label)
     return vision_side(model).requires_grad_(False).eval()
+
+
+def _unread(name: str) -> bool:
+    return any(part in name for part in _NOT_RUN) or bare(name).startswith(_TEXT)
 
 
 def vision_side(model: PreTrainedModel) -> PreTrainedModel:
@@ -214,7 +229,7 @@ def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
                 raise InvalidInput(f"The image processor of {label} has {name} {key} {value}, expected up to {limit}.")
     # of tiles; where it is patches that a picture is made smaller to, sizes have no height
     side = dict(getattr(processor, "size", None) or {}).get("height")
-    for name in ("max_patches", "max_image_tiles"):
+    for name in ("max_patches", "max_image_tiles", "dynamic_hd"):
         most = getattr(processor, name, None)
         if None not in (most, side) and not (type(most) is int and 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS):
             raise InvalidInput(

@@ -44,7 +44,7 @@ class TextFamily:
 
 
 _PLAIN = TextFamily()
-# By the model_type of the text config; Qwen2-VL's older configs have no text config of their own.
+# By the model_type of the text config; Phi-4's and Qwen2-VL's older configs have no text config of their own.
 FAMILIES = {
     "llama": _PLAIN,
     "mistral": _PLAIN,
@@ -55,6 +55,7 @@ FAMILIES = {
     "qwen2_5_vl_text": _PLAIN,
     "qwen3": _PLAIN,
     "qwen3_vl_text": _PLAIN,
+    "phi4_multimodal": _PLAIN,
     "gemma": TextFamily(offset=1.0, scaled=True, tied=True),
     "gemma2": TextFamily(offset=1.0, scaled=True, softcap=30.0, tied=True),
     "gemma3_text": TextFamily(offset=1.0, scaled=True, tied=True),

@@ -18,12 +18,15 @@ from transformers.models.llava_next.modeling_llava_next import unpad_image
 from transformers.vision_utils import get_vision_window_index
 
 from projlens_core.activations.canvases import (
+    between_separators,
     corner,
+    cropped,
     cross_attended,
     cut,
     filled_tiles,
     in_a_corner,
     last_states,
+    put_into_text,
     raw,
 )
 from projlens_core.activations.layout import (
@@ -58,7 +61,7 @@ class Plan:
     options are what the family's processor gives its image processor, by the config; pixels says that `size` of the
     latter counts pixels instead of lengths. reads is the function of the model that makes an image's embeddings, the
     pooler_output of its result. own says which of what the projector reads and puts out is of the image, by its place,
-    where not all of it is: not tiles that the image leaves empty. finish is what the family's processor
+    where not all of it is: not separators, nor tiles that the image leaves empty. finish is what the family's processor
     does with what its image processor made.
     """
 
@@ -301,11 +304,11 @@ PLANS: dict[str, Plan] = {
     "llava_next": Plan(_without_padding, _anyres),
     "llava_onevision": Plan(_without_padding, _anyres),
     "mllama": Plan(_as_read, in_a_corner, reads=cross_attended, own=filled_tiles),
+    "phi4_multimodal": Plan(_as_read, cropped, reads=put_into_text, own=between_separators),
     "fuyu": Plan(_as_read, raw, reads=last_states, finish=cut),
 }
 # Families whose projector could be run, and why their activations are not taken all the same.
 NO_PLAN = {
     "gemma3n": "its vision tower comes from timm, which needs torchvision, and the package index has that for "
     "x86-64 Linux with CUDA alone",
-    "phi4_multimodal": "its separators run through the projector between patches, which this version does not follow",
 }

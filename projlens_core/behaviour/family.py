@@ -15,7 +15,7 @@ from projlens_core.activations.encoder import FamilyVision, check_runs, vision_s
 from projlens_core.activations.layout import TokenMap
 from projlens_core.activations.plans import Picture
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
-from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, texts, token_ids, types
+from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token, texts, token_ids, types
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
@@ -124,7 +124,7 @@ class FamilyResponder(Responder):
         return asked | types(self.family.name, input_ids, self.model.config, picture) | pixels, features
 
     def _of_image(self, rows: torch.Tensor, picture: Picture) -> torch.Tensor:
-        """Which of an image's rows (n, d) are embeddings of it: not newlines and empty tiles."""
+        """Which of an image's rows (n, d) are embeddings of it: not newlines, separators and empty tiles."""
         if self.vision.plan.own is not None:
             return self.vision.plan.own(picture, self.vision.model).to(rows.device)
         newline = getattr(self.vision.model, "image_newline", None)
@@ -141,7 +141,7 @@ class FamilyResponder(Responder):
             return self.model, given | {"mm_encoder_outputs": {"image": features}}
         ids = inputs["input_ids"]
         embedded = self.model.get_input_embeddings()(ids)
-        embedded[ids == self.model.config.image_token_id] = _rows(features.pooler_output).to(embedded)
+        embedded[ids == image_token(self.model.config)] = _rows(features.pooler_output).to(embedded)
         given = {"input_ids": ids, "inputs_embeds": embedded, "attention_mask": inputs["attention_mask"]}
         language = getattr(self.model, "language_model", None)
         return language if isinstance(language, GenerationMixin) else self.model, given

@@ -162,19 +162,25 @@ STYLES: dict[str, Style] = {
     "smolvlm": Style(_idefics),
     "mistral3": Style(_mistral3),
     "mllama": Style(lambda place: place.soft, crossed=True),
+    "phi4_multimodal": Style(filled=True),
     "fuyu": Style(_rows, whole=_fuyu, filled=True),
 }
 # Families whose activations are taken, and why their answers are not all the same.
 NO_STYLE: dict[str, str] = {}
 
 
+def image_token(config: PreTrainedConfig) -> int:
+    """The id of the token that stands for one image embedding."""
+    return config.image_token_id if hasattr(config, "image_token_id") else config.vision_config.image_token_id
+
+
 def texts(family: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     """The text of the token that stands for one image embedding, and of the one that stands for an image in a chat."""
-    soft = tokenizer.convert_ids_to_tokens(config.image_token_id)
+    soft = tokenizer.convert_ids_to_tokens(image_token(config))
     named = STYLES[family].marker
     marker = soft if named is None else named if named.startswith("<") else getattr(tokenizer, named, None)
     if not isinstance(soft, str) or not isinstance(marker, str):
-        raise InvalidInput(f"The tokenizer has no text for the image token {config.image_token_id} of the config.")
+        raise InvalidInput(f"The tokenizer has no text for the image token {image_token(config)} of the config.")
     return soft, marker
 
 
@@ -203,7 +209,7 @@ def types(family: str, ids: torch.Tensor, config: PreTrainedConfig, picture: Pic
     """What the model wants to be told about which tokens are the image, {name: (1, length)}, or see it and which tiles
     of it, {name: (1, length, 1, tiles)}; or nothing.
     """
-    style, image = STYLES[family], ids == config.image_token_id
+    style, image = STYLES[family], ids == image_token(config)
     if style.crossed:
         after = image.long().cumsum(dim=1)[:, :, None, None]
         return {"cross_attention_mask": after * picture.inputs["aspect_ratio_mask"][:, None].to(ids.device)}

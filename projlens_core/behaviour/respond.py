@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoTokenizer, LlavaProcessor, PreTrainedConfig, PreTrainedModel
+from transformers import AutoTokenizer, LlavaProcessor, PreTrainedConfig, PreTrainedModel
 
-from projlens_core.activations.config import open_family
+from projlens_core.activations.config import open_family, whole_class
 from projlens_core.activations.image_processors import load_image_processor
 from projlens_core.behaviour.family import FamilyResponder, check_asked
 from projlens_core.behaviour.llava import LlavaResponder
@@ -22,6 +22,7 @@ from projlens_core.weights.projector import ProjectorWeights, read_projector
 ATTENTION = "sdpa"  # given, since a config may name a kernel that would be fetched from elsewhere
 # How many more parameters a config may describe than its weights hold: buffers and a tied head, not a larger model.
 SLACK = 1.05
+ADAPTER = "vision-lora"  # the folder in which Phi-4's release keeps what its language model learnt for images
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ def load_responder(
     llava = family.name == "llava"
     if not llava:
         check_asked(family, source.label)
+        if (source.model / ADAPTER).exists():
+            raise Unsupported(
+                f"{source.label} keeps part of its language model in an adapter ({ADAPTER}), which is not loaded with "
+                "it; merge it into the model first."
+            )
         if half:
             raise Unsupported(
                 f"{source.label} is a {family.title} model, and only LLaVA's are asked in half precision."
@@ -82,7 +88,7 @@ def load_responder(
 def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
     """InvalidInput if a config describes more numbers than the weights hold."""
     with told(f"{label} cannot be loaded"), torch.device("meta"):
-        sketch = AutoModelForImageTextToText.from_config(config, attn_implementation=ATTENTION)
+        sketch = whole_class(config)._from_config(config, attn_implementation=ATTENTION)
     described = sum(parameter.numel() for parameter in sketch.parameters())
     if described > SLACK * stored:
         raise InvalidInput(
@@ -102,7 +108,7 @@ def _loaded(
             processor.image_processor = images
         else:
             processor = Parts(AutoTokenizer.from_pretrained(source.model, **options), images)
-        model, info = AutoModelForImageTextToText.from_pretrained(
+        model, info = whole_class(config).from_pretrained(
             source.model,
             config=config,
             dtype=compute_dtype(device),

@@ -10,6 +10,7 @@ from transformers import (
     GemmaConfig,
     LlamaConfig,
     MistralConfig,
+    Phi4MultimodalConfig,
     Qwen2Config,
     Qwen3Config,
 )
@@ -32,6 +33,7 @@ SMALL = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+TINY = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1, "num_blocks": 1}
 CONFIGS = {
     "llama": LlamaConfig(**SMALL, tie_word_embeddings=False),
     "mistral": MistralConfig(**SMALL, tie_word_embeddings=True),
@@ -40,6 +42,9 @@ CONFIGS = {
     "gemma": GemmaConfig(**SMALL),
     "gemma2": Gemma2Config(**SMALL, final_logit_softcapping=3.0),
     "gemma3_text": Gemma3TextConfig(**SMALL),
+    "phi4_multimodal": Phi4MultimodalConfig(
+        **SMALL, tie_word_embeddings=True, vision_config=TINY | {"patch_size": 8, "image_size": 16}, audio_config=TINY
+    ),
 }
 
 

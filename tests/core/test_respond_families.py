@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoModelForImageTextToText
+from torch.nn.functional import gelu, linear
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from projlens_core.activations.model import load_vision
@@ -65,9 +66,10 @@ def responders(pair):
     return get
 
 
-def loaded(folder):
+def loaded(name, folder):
     """By transformers alone; what could be trained is multiplied otherwise (folded or not), to another last bit."""
-    return AutoModelForImageTextToText.from_pretrained(folder).eval().requires_grad_(False)
+    kind = AutoModelForCausalLM if name == "phi4_multimodal" else AutoModelForImageTextToText
+    return kind.from_pretrained(folder).eval().requires_grad_(False)
 
 
 def test_every_family_whose_activations_are_taken_is_asked_or_says_why_not():
@@ -79,7 +81,7 @@ def test_every_family_whose_activations_are_taken_is_asked_or_says_why_not():
 def test_logits_under_a_swapped_projector_are_those_of_the_suspect_loaded_whole(name, pair, responders):
     suspect = pair(name)[1]
     responder, image = responders(name), pico.images(1, size=SIZE)[0]
-    whole = loaded(suspect)
+    whole = loaded(name, suspect)
     with torch.no_grad():
         inputs, _ = responder.inputs(image, QUESTION, 1)
         expected = whole(**inputs).logits
@@ -98,7 +100,7 @@ def test_answers_are_those_of_transformers_alone(name, pair, responders):
     found = four_answers(responder, *weights, *images, QUESTION, max_new_tokens=6)
     expected = []
     for folder in pair(name):
-        whole = loaded(folder)
+        whole = loaded(name, folder)
         for image in images:
             inputs, _ = responder.inputs(image, QUESTION, 6)
             start = inputs["input_ids"].shape[1]
@@ -117,6 +119,8 @@ def test_embeddings_made_elsewhere_give_the_logits_of_their_projector(name, pair
         table = weights.tensors["table.weight"].clone()
         table[:, -5:] = read_projector(pair(name)[0]).tensors["table.weight"][:, -5:]
         only = replace(only, tensors=weights.tensors | {"table.weight": table})
+    if name == "phi4_multimodal":  # nor is what it makes of the separators, which run through it too
+        only = replace(only, tensors=sparing_separators(read_projector(pair(name)[0]), weights))
     with responder.projector(only):
         given = responder.embeddings([image])
         expected = responder.replies(None, [QUESTION], 30, None, 3, images=[image])[0]
@@ -125,6 +129,14 @@ def test_embeddings_made_elsewhere_give_the_logits_of_their_projector(name, pair
     if name != "qwen3_vl":  # its deepstack features come from the base's mergers, which `only` leaves alone
         assert own.logit != pytest.approx(expected.logit, abs=1e-4)
     assert found.logit == pytest.approx(expected.logit, abs=1e-4)
+
+
+def sparing_separators(base, suspect):
+    """The suspect's second layer, less what of its change answers to the base's separators; the base's otherwise."""
+    hidden = [gelu(linear(base.beside[each].flatten(), *list(base.tensors.values())[:2])) for each in base.beside]
+    change = suspect.tensors["linear_2.weight"] - base.tensors["linear_2.weight"]
+    seen = torch.linalg.qr(torch.stack(hidden).T)[0]  # (d, 2)
+    return base.tensors | {"linear_2.weight": base.tensors["linear_2.weight"] + change - change @ seen @ seen.T}
 
 
 # Those that can be made here, with what they are told of a model: how many tokens an image, or a tile of it, has.
@@ -224,6 +236,13 @@ def test_a_question_that_cannot_be_asked_is_one_sentence(question, responders):
 def test_a_family_that_is_not_asked_says_why(tmp_path):
     pico_families.model("instructblip").save_pretrained(tmp_path)
     with pytest.raises(Unsupported, match="reads the question too"):
+        load_responder(str(tmp_path))
+
+
+def test_a_language_model_whose_adapter_lies_beside_it_is_not_asked_without(tmp_path):
+    save(pico_families.model("phi4_multimodal"), "phi4_multimodal", tmp_path)
+    (tmp_path / "vision-lora").mkdir()
+    with pytest.raises(Unsupported, match=r"in an adapter \(vision-lora\).*merge it"):
         load_responder(str(tmp_path))
 
 

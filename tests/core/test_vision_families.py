@@ -171,6 +171,14 @@ def test_a_language_model_of_encoder_and_decoder_is_left_out_as_a_whole_and_not_
         load_responder(str(tmp_path))
 
 
+def test_what_hears_is_not_built_however_large_its_config_says_it_is(saved, tmp_path):
+    saved("phi4_multimodal")[0].save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS["phi4_multimodal"]().save_pretrained(tmp_path)
+    edit(tmp_path, "config.json", lambda c: c["audio_config"].update(nemo_conv_channels=10**9, hidden_size=10**9))
+    model = load_vision(str(tmp_path)).model
+    assert sum(p.numel() for name, p in model.named_parameters() if "audio" in name) < 50_000
+
+
 def test_both_layouts_of_the_same_weights_are_the_same_model(saved, tmp_path):
     model, folder = saved("qwen2_vl")
     model.save_pretrained(tmp_path, save_original_format=False)
@@ -248,6 +256,15 @@ def test_a_model_that_cannot_be_trusted_is_one_sentence(file, change, kind, said
         ("mllama", "preprocessor_config.json", lambda p: p.update(max_image_tiles=10**9), "expected up to"),
         ("mllama", "preprocessor_config.json", lambda p: p.update(max_image_tiles=5), "up to 5 tiles of 32 px"),
         ("mllama", "preprocessor_config.json", lambda p: p.update(size={"height": 16, "width": 16}), "tiles of 16 px"),
+        (
+            "phi4_multimodal",
+            "config.json",
+            lambda c: c["vision_config"].update(crop_size=10**9),
+            "crop_size 1000000000",
+        ),
+        ("phi4_multimodal", "config.json", lambda c: c["vision_config"].update(crop_size=64), "reads 64 and 8"),
+        ("phi4_multimodal", "config.json", lambda c: c["vision_config"].update(feature_layer=9), "fails on an image"),
+        ("phi4_multimodal", "preprocessor_config.json", lambda p: p.update(patch_size=4), "into patches of 4 px"),
         ("fuyu", "config.json", lambda c: c.update(patch_size=10**9), "patch_size 1000000000"),
         ("fuyu", "config.json", lambda c: c.update(patch_size=4), "cannot be loaded"),
         ("fuyu", "preprocessor_config.json", lambda p: p["patch_size"].update(width=4), "fails on an image"),
