@@ -495,6 +495,11 @@ NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
     },
 }
 
+ONE_TEXT = (  # as Phi-4's release writes a chat: content is no list
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
 
 def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
     """tests.pico's tokenizer with the tokens that prompts of other families are written with."""
@@ -511,7 +516,7 @@ def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
         )
     template = pico.CHAT_TEMPLATE
     template = template.replace("<image>", {"gemma3": "<start_of_image>", "llama4": "<|image|>"}.get(name, "<image>"))
-    template = f"<s>{template}" if name == "mllama" else template
+    template = {"mllama": f"<s>{template}", "phi4_multimodal": ONE_TEXT}.get(name, template)
     made.chat_template = None if name in ("paligemma", "blip2", "fuyu") else template
     return made
 

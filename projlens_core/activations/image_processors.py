@@ -250,10 +250,11 @@ class Phi4MultimodalImageProcessor(_Processor):
         image = F.pad(image, (0, canvas[1] - scaled[1], 0, canvas[0] - scaled[0]), value=255)
         image = self._normalised(image, settings)
         side = crop // patch
+        rows, columns = (
+            side * count - (full - own) // patch for count, full, own in zip(grid, canvas, scaled, strict=True)
+        )
         seen = torch.zeros(1, *(side * count for count in grid))
-        seen[
-            :, : seen.shape[1] - (canvas[0] - scaled[0]) // patch, : seen.shape[2] - (canvas[1] - scaled[1]) // patch
-        ] = 1
+        seen[:, :rows, :columns] = 1  # patches that are not all padding
         whole = _resized(image, (crop, crop), settings, antialias=False)
         return {
             "image_pixel_values": torch.cat([whole[None], _cut(image, *grid)]),

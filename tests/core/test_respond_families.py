@@ -202,6 +202,22 @@ def test_a_prompt_begins_once(pair):
     assert inputs["input_ids"][0].tolist().count(1) == 1
 
 
+def test_a_template_that_takes_one_text_is_given_one(responders):
+    responder = responders("phi4_multimodal")
+    inputs, _ = responder.inputs(pico.images(1, size=(32, 32))[0], "Why?", 1)
+    rows = 2 * 3 + 1 + 2 * 3  # two rows of two tokens and a separator, one more, and the whole again
+    assert (
+        responder.processor.tokenizer.decode(inputs["input_ids"][0]) == f"<|user|>{'<image>' * rows}Why?<|assistant|>"
+    )
+
+
+def test_a_template_that_fails_is_one_sentence(pair):
+    responder = load_responder(str(pair("phi4_multimodal")[0]))
+    responder.processor.tokenizer.chat_template = "{{ messages[0]['content'] + 1 }}"
+    with pytest.raises(InvalidInput, match=r"chat template of .* fails"):
+        responder.inputs(pico.images(1, size=SIZE)[0], QUESTION, 1)
+
+
 def test_the_old_projector_is_back_after_an_error(pair, responders):
     responder = responders("qwen2_vl")
     before = dict(responder.model.named_parameters())
