@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from projlens_core.activations.image_processors import PROCESSORS
+from projlens_core.weights.layer import INSTRUCTION_IDS
 from tests import pico
 
 D, T = 16, 24  # widths of tower and language model
@@ -185,22 +186,24 @@ def _gemma4_unified() -> hf.PreTrainedModel:
     config = hf.Gemma4UnifiedConfig(
         vision_config=hf.Gemma4UnifiedVisionConfig(
             mm_embed_dim=D,
-            mm_posemb_size=8,
+            mm_posemb_size=32,
             output_proj_dims=D,
             patch_size=2,
             pooling_kernel_size=2,
             model_patch_size=4,
         ),
+        image_token_id=IMAGE_TOKEN,
         text_config=hf.Gemma4UnifiedTextConfig(**TEXT, num_kv_shared_layers=0, layer_types=["full_attention"] * 2),
         audio_config=None,
     )
     return hf.Gemma4UnifiedForConditionalGeneration(config)
 
 
-def _blip(name: str) -> hf.PreTrainedModel:
+def blip(name: str) -> hf.PreTrainedModel:
+    """BLIP-2, InstructBLIP or InstructBLIP for videos."""
     tower = getattr(hf, f"{name}VisionConfig")(**CLIP)
     qformer = getattr(hf, f"{name}QFormerConfig")(
-        vocab_size=VOCABULARY,
+        vocab_size=7000,  # of BERT's words, those of the question that embeddings are taken for are among the first
         hidden_size=D,
         encoder_hidden_size=D,
         intermediate_size=32,
@@ -371,7 +374,10 @@ def _janus() -> hf.PreTrainedModel:
 def _minicpm() -> hf.PreTrainedModel:
     module = hf.models.minicpmv4_6
     config = module.MiniCPMV4_6Config(
-        vision_config=CLIP | {"insert_layer_id": 0}, text_config=hf.Qwen2Config(**TEXT), image_token_id=IMAGE_TOKEN
+        vision_config=CLIP | {"patch_size": 4},
+        text_config=hf.Qwen2Config(**TEXT),
+        image_token_id=IMAGE_TOKEN,
+        insert_layer_id=0,
     )
     return module.MiniCPMV4_6ForConditionalGeneration(config)
 
@@ -414,8 +420,8 @@ MODELS: dict[str, Callable[[], hf.PreTrainedModel]] = {
     "gemma3": _gemma3,
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4_unified,
-    "blip2": lambda: _blip("Blip2"),
-    "instructblip": lambda: _blip("InstructBlip"),
+    "blip2": lambda: blip("Blip2"),
+    "instructblip": lambda: blip("InstructBlip"),
     "mistral3": _mistral3,
     "llama4": _llama4,
     "mllama": _mllama,
@@ -452,6 +458,7 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "paligemma": lambda: hf.SiglipImageProcessor(size=SQUARE),
     "gemma3": lambda: hf.Gemma3ImageProcessor(size=SQUARE),
     "gemma4": lambda: hf.Gemma4ImageProcessor(patch_size=4, pooling_kernel_size=2, max_soft_tokens=70),
+    "gemma4_unified": lambda: PROCESSORS["gemma4_unified"](patch_size=2, pooling_kernel_size=2, max_soft_tokens=70),
     "qwen2_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "qwen2_5_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "qwen3_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
@@ -460,15 +467,22 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "mistral3": lambda: hf.PixtralImageProcessor(patch_size={"height": 8, "width": 8}, size={"longest_edge": 64}),
     "internvl": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
     "deepseek_vl": lambda: hf.DeepseekVLImageProcessor(size=SQUARE, min_size=8),
+    "deepseek_vl_hybrid": lambda: hf.DeepseekVLHybridImageProcessor(
+        size=SQUARE, high_res_size={"height": 64, "width": 64}, min_size=8
+    ),
     "janus": lambda: hf.JanusImageProcessor(size=SQUARE, min_size=8),
     "ovis2": lambda: hf.Ovis2ImageProcessor(size=SQUARE, crop_to_patches=True, max_patches=4),
     "aya_vision": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
     "cohere2_vision": lambda: PROCESSORS["cohere2_vision"](size=SQUARE, max_patches=4, patch_size=2),
     "llama4": lambda: PROCESSORS["llama4"](size=SQUARE, max_patches=4),
     "blip2": lambda: hf.BlipImageProcessor(size=SQUARE),
+    "instructblip": lambda: hf.BlipImageProcessor(size=SQUARE),
     "idefics2": lambda: hf.Idefics2ImageProcessor(size={"shortest_edge": 16, "longest_edge": 32}),
     "idefics3": lambda: hf.Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
     "smolvlm": lambda: hf.SmolVLMImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
+    "minicpmv4_6": lambda: hf.models.minicpmv4_6.MiniCPMV4_6ImageProcessorPil(
+        max_slice_nums=4, scale_resolution=32, patch_size=4
+    ),
     "llava_next": lambda: hf.LlavaNextImageProcessor(
         size={"shortest_edge": 32}, crop_size=SQUARE, image_grid_pinpoints=PINPOINTS
     ),
@@ -484,8 +498,20 @@ NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
     "gemma3": _AROUND,
     "janus": _AROUND | {"image_token": "<image>"},
     "gemma4": _AROUND,
+    "gemma4_unified": _AROUND,
     "deepseek_vl": {"image_token": "<image>"},
     "mllama": {"image_token": "<image>"},
+    "deepseek_vl_hybrid": {"image_token": "<image>"},
+    "minicpmv4_6": {
+        "image_token": "<image>",
+        "video_token": "<|video_pad|>",
+        "image_start_token": "<img>",
+        "image_end_token": "</img>",
+        "slice_start_token": "<row_1_col_1>",
+        "slice_end_token": "<row_1_col_2>",
+        "image_id_start_token": "<row_2_col_1>",
+        "image_id_end_token": "<row_2_col_2>",
+    },
     "kimi_k25": {"image_token": "<image>"},
     "cohere2_vision": {
         "boi_token": "<|START_OF_IMG|>",
@@ -517,7 +543,7 @@ def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
     template = pico.CHAT_TEMPLATE
     template = template.replace("<image>", {"gemma3": "<start_of_image>", "llama4": "<|image|>"}.get(name, "<image>"))
     template = {"mllama": f"<s>{template}", "phi4_multimodal": ONE_TEXT}.get(name, template)
-    made.chat_template = None if name in ("paligemma", "blip2", "fuyu") else template
+    made.chat_template = None if name in ("paligemma", "blip2", "instructblip", "fuyu") else template
     return made
 
 
@@ -540,6 +566,11 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
             case "blip2":
                 read = own.qformer(query_embeds=own.query_tokens.expand(2, -1, -1), encoder_hidden_states=square)
                 return square, own.language_projection(read.last_hidden_state)
+            case "instructblip":
+                ids = torch.tensor([INSTRUCTION_IDS] * 2)
+                queries = own.query_tokens.expand(2, -1, -1)
+                read = own.qformer(input_ids=ids, query_embeds=queries, encoder_hidden_states=square)
+                return square, own.language_projection(read.last_hidden_state[:, : queries.shape[1]])
             case "gemma3":
                 return _seen(own.multi_modal_projector, own.multi_modal_projector.mm_soft_emb_norm, square)
             case "aya_vision":
@@ -548,6 +579,8 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
                 return _seen(own.multi_modal_projector, own.multi_modal_projector.linear_1, square)
             case "gemma4":
                 return square, own.embed_vision(square)
+            case "gemma4_unified":
+                return square, own.embed_vision.multimodal_embedder(square)
             case "mistral3":
                 blocks = square[0].reshape(2, 2, 2, 2, D).transpose(1, 2).reshape(16, D)
                 return blocks, own.multi_modal_projector(square[0], torch.tensor([[32, 32]]))
@@ -567,6 +600,11 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
             case "phi4_multimodal":
                 embed = own.embed_tokens_extend.image_embed
                 return square, embed.img_projection_down(F.gelu(embed.img_projection_up(square)))
+            case "minicpmv4_6":
+                return wide[0], own.merger.mlp[0](wide[0])
+            case "deepseek_vl_hybrid":
+                high = torch.randn(2, 16, 32)
+                return torch.cat([high, square], dim=-1), own.aligner(square, high)
             case "deepseek_vl" | "janus":
                 return square, own.aligner(square)
             case "fuyu":

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import AutoImageProcessor, BaseImageProcessor, BatchFeature
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, SizeDict
+from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size
 from transformers.processing_utils import ImagesKwargs
 
 from projlens_core.sources import Source
@@ -46,6 +47,8 @@ class Settings(ImagesKwargs, total=False):
     patch_size: int
     merge_size: int
     dynamic_hd: int
+    max_soft_tokens: int
+    pooling_kernel_size: int
 
 
 class _Processor(PilBackend):
@@ -56,12 +59,13 @@ class _Processor(PilBackend):
 
     valid_kwargs = Settings
     do_resize = do_rescale = do_normalize = do_convert_rgb = True
+    steps = ("do_resize", "do_rescale", "do_normalize")  # that cannot be left out
     resample = Resampling.BICUBIC
     image_mean, image_std = HALF, HALF
 
     def _preprocess(self, images: list[np.ndarray], return_tensors: str | None, **settings: Any) -> BatchFeature:
-        if not all(settings[step] for step in ("do_resize", "do_rescale", "do_normalize")):
-            raise ValueError("images are always resized, rescaled and normalised, but its config turns that off")
+        if not all(settings[step] for step in self.steps):
+            raise ValueError(f"its config turns one of {', '.join(self.steps)} off")
         made = [self._one(torch.from_numpy(np.ascontiguousarray(image)), settings) for image in images]
         data = {name: [each[name] for each in made] for name in made[0]}
         if "pixel_values" in data:
@@ -264,9 +268,39 @@ class Phi4MultimodalImageProcessor(_Processor):
         }
 
 
+# --- Gemma 4 unified: patches of the picture in its own shape, of which there is a given number at most
+
+
+class Gemma4UnifiedImageProcessor(_Processor):
+    """Gemma 4 unified's, under the library's name."""
+
+    do_normalize, steps = False, ("do_resize", "do_rescale")
+    image_mean, image_std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    patch_size, max_soft_tokens, pooling_kernel_size = 16, 280, 3
+
+    def _validate_preprocess_kwargs(self, **settings: Any) -> None:
+        super()._validate_preprocess_kwargs(**settings | {"do_resize": False})  # which would ask for a size
+
+    def _one(self, image: torch.Tensor, settings: dict[str, Any]) -> dict[str, Any]:
+        patch, kernel, most = (settings[name] for name in ("patch_size", "pooling_kernel_size", "max_soft_tokens"))
+        target = get_aspect_ratio_preserving_size(*image.shape[1:], patch, most * kernel**2, kernel)
+        image = _resized(image, target, settings)
+        scaled = self._normalised(image, settings) if settings["do_normalize"] else image * settings["rescale_factor"]
+        rows, columns = (length // (patch * kernel) for length in target)
+        patches = _cut(scaled, rows, columns).movedim(1, -1).flatten(1)  # (patches, side · side · 3)
+        places = torch.stack(torch.meshgrid(torch.arange(columns), torch.arange(rows), indexing="xy"), dim=-1)
+        room = (0, 0, 0, most - len(patches))
+        return {
+            "pixel_values": F.pad(patches, room)[None],
+            "image_position_ids": F.pad(places.reshape(-1, 2), room, value=-1),
+            "num_soft_tokens_per_image": len(patches),
+        }
+
+
 PROCESSORS: dict[str, type[_Processor]] = {
     "cohere2_vision": Cohere2VisionImageProcessor,
     "llama4": Llama4ImageProcessor,
     "kimi_k25": Kimi_K25ImageProcessor,
     "phi4_multimodal": Phi4MultimodalImageProcessor,
+    "gemma4_unified": Gemma4UnifiedImageProcessor,
 }

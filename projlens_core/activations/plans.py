@@ -7,7 +7,6 @@ from. Every plan is held against the genuine model in the tests, with an image o
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -60,18 +59,22 @@ class Plan:
     with the tokens that are merged into one beside each other: (T_in, d). lay_out says where the output comes from.
     options are what the family's processor gives its image processor, by the config; pixels says that `size` of the
     latter counts pixels instead of lengths. reads is the function of the model that makes an image's embeddings, the
-    pooler_output of its result. own says which of what the projector reads and puts out is of the image, by its place,
-    where not all of it is: not separators, nor tiles that the image leaves empty. finish is what the family's processor
-    does with what its image processor made.
+    pooler_output of its result; None if it has none. own says which of what the projector reads and puts out is of the
+    image, by its place, where not all of it is: not separators, nor tiles that the image leaves empty. finish is what
+    the family's processor does with what its image processor made. question is the input by which a projector that
+    reads the question, too, is told it.
     """
 
     arrange: Callable[[torch.Tensor, Picture, PreTrainedModel], torch.Tensor]
     lay_out: Callable[[Picture, PreTrainedModel, Any], TokenMap]
     options: Callable[[PreTrainedConfig], dict[str, Any]] = lambda config: {}
     pixels: bool = False
-    reads: Callable[[PreTrainedModel], Callable[..., Any]] = attrgetter("get_image_features")
+    reads: Callable[[PreTrainedModel], Callable[..., Any] | None] = lambda model: getattr(
+        model, "get_image_features", None
+    )
     own: Callable[[Picture, PreTrainedModel], torch.Tensor] | None = None
     finish: Callable[[BatchFeature, Any], BatchFeature] = lambda inputs, processor: inputs
+    question: str | None = None
 
 
 def _as_read(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
@@ -90,7 +93,8 @@ def _square(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMa
 
 def _in_a_square(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
     """The longer side fills the tower's square, and the shorter one is padded."""
-    vision, square = model.config.vision_config, processor.size["height"]
+    vision = model.config.vision_config
+    square = (getattr(processor, "high_res_size", None) or processor.size)["height"]
     side = vision.image_size // vision.patch_size
     scale = square / max(picture.size)
     scaled = tuple(max(round(length * scale), processor.min_size) for length in picture.size)
@@ -119,6 +123,16 @@ def _pooled_by_position(picture: Picture, model: PreTrainedModel, processor: Any
         )
     columns, rows = (picture.inputs["image_position_ids"][0].amax(dim=0) + 1).tolist()  # padding has −1
     return one_grid(rows // kernel, columns // kernel)
+
+
+def _without_room(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+    """Gemma 4 unified reads as many patches of every picture, of which those without a place are none."""
+    return seen[(picture.inputs["image_position_ids"] >= 0).all(dim=-1)]
+
+
+def _by_position(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    columns, rows = (picture.inputs["image_position_ids"][0].amax(dim=0) + 1).tolist()
+    return one_grid(rows, columns)
 
 
 def _out_of_windows(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
@@ -215,6 +229,27 @@ def _split(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap
     return tiles(rows, columns, side, thumbnail=True) if rows else one_grid(side, side)
 
 
+def _sliced(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    """The whole image first, then its slices row by row, all of the image's own shape."""
+    config = model.config
+    ours = config.vision_config.patch_size, config.downsample_mode, config.merger_times
+    theirs = processor.patch_size, processor.downsample_mode, 1
+    if ours != theirs:
+        raise InvalidInput(
+            f"The image processor cuts patches of {theirs[0]!r} px for {theirs[1]!r} and one merger; the config says "
+            f"{ours[0]!r} px, {ours[1]!r} and {ours[2]!r}."
+        )
+    merge = 2 if config.downsample_mode == "4x" else 4
+    first, *slices = (picture.inputs["target_sizes"] // merge).tolist()
+    thumbnail = boxes(*first)
+    if not slices:
+        return one_grid(*first)
+    places = boxes(*picture.inputs["grids"][0])
+    cut = [boxes(*size, within) for size, within in zip(slices, places.tolist(), strict=True)]
+    kinds = ("thumbnail",) * len(thumbnail) + ("tile",) * sum(map(len, cut))
+    return TokenMap(np.concatenate([thumbnail, *cut]), kinds, None)
+
+
 # --- the whole image first, then tiles over a padded canvas of which the padding is dropped again
 
 
@@ -284,12 +319,14 @@ PLANS: dict[str, Plan] = {
     "paligemma": Plan(_as_read, _square),
     "gemma3": Plan(_as_read, _pooled, _no_pan_and_scan),
     "deepseek_vl": Plan(_as_read, _in_a_square),
+    "deepseek_vl_hybrid": Plan(_as_read, _in_a_square),
     "janus": Plan(_as_read, _in_a_square),
     "qwen2_vl": Plan(_as_read, _merged, pixels=True),
     "qwen2_5_vl": Plan(_out_of_windows, _merged, pixels=True),
     "qwen3_vl": Plan(_as_read, _merged, pixels=True),
     "glm4v": Plan(_as_read, _merged, pixels=True),
     "gemma4": Plan(_as_read, _pooled_by_position),
+    "gemma4_unified": Plan(_without_room, _by_position),
     "kimi_k25": Plan(_as_read, _merged_padded),
     "mistral3": Plan(_into_blocks, _merged_pixtral, _merged_patch),
     "internvl": Plan(_as_read, _tiled, _crops),
@@ -297,7 +334,9 @@ PLANS: dict[str, Plan] = {
     "cohere2_vision": Plan(_as_read, _tiled, _crops),
     "llama4": Plan(_as_read, _tiled_padded, reads=last_states),
     "ovis2": Plan(_as_read, _tiled_thumbnail_first),
+    "minicpmv4_6": Plan(_as_read, _sliced),
     "blip2": Plan(_as_read, _queries),
+    "instructblip": Plan(_as_read, _queries, question="qformer_input_ids"),
     "idefics2": Plan(_as_read, _latents, _in_one_piece),
     "idefics3": Plan(_as_read, _split, _rows_and_columns),
     "smolvlm": Plan(_as_read, _split, _rows_and_columns),

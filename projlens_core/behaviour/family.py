@@ -1,6 +1,7 @@
 """Answers of any family that transformers loads, under any projector: one whole model, whose projector's parameters
 are exchanged in place, so that what runs is the suspect itself."""
 
+import inspect
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +20,15 @@ from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
+from projlens_core.weights.delta import check_same_input
 from projlens_core.weights.families import Family, match
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 
 class FamilyResponder(Responder):
     """A whole model that answers one question at a time, greedily, under the projector it holds at the moment."""
+
+    reads_again = True
 
     def __init__(self, model: PreTrainedModel, parts: Parts, own: ProjectorWeights, label: str, device: torch.device):
         vision = FamilyVision(vision_side(model), parts.image_processor, own.family, label, device)
@@ -35,9 +39,10 @@ class FamilyResponder(Responder):
                 "prompt apart from the answer; only those that read both in one are asked."
             )
         self.family: Family = own.family
-        self._held = own
+        self._own = self._held = own
         found = match(model.state_dict().keys(), model.config.model_type, label, own.family.name)
         self._places = found.tensors | found.beside  # {canonical name: parameter}
+        self._reads = inspect.signature(model.forward).parameters  # MiniCPM-V tells its tokens apart since 4.7
         self._soft, self._marker = texts(own.family.name, model.config, parts.tokenizer)
 
     @contextmanager
@@ -59,6 +64,11 @@ class FamilyResponder(Responder):
                     getattr(owner, store)[leaf] = value
                 self._held = held
 
+    def embeddings(self, images: Sequence[Image.Image], progress: Progress = silent) -> torch.Tensor:
+        """See Responder; Unsupported for a projector that reads other tokens than this model's own tower gives."""
+        check_same_input(self._own, self._held)
+        return super().embeddings(images, progress)
+
     def project(self, tokens: torch.Tensor) -> torch.Tensor:
         """See Responder."""
         with torch.no_grad(), self._lock:
@@ -79,6 +89,11 @@ class FamilyResponder(Responder):
         """See Responder; one after the other, and the images are always needed: they say how the embeddings lie."""
         if images is None:
             raise Unsupported(f"Answers from embeddings alone: {self.family.title} needs the pictures they are of.")
+        if embed is not None and self.vision.plan.question:
+            raise Unsupported(
+                f"A {self.family.title} projector reads the question, too, so embeddings that were made of a picture "
+                "before serve no other question; ask under each projector instead."
+            )
         replies, total = [], len(prompts) * max_new_tokens
         with self._lock:
             for i, prompt in enumerate(prompts):
@@ -109,8 +124,10 @@ class FamilyResponder(Responder):
         or with the embeddings `given` (T, d) instead.
         """
         picture = self.vision.prepared(image.convert("RGB"))
+        if self.vision.plan.question:
+            picture.inputs[self.vision.plan.question] = torch.tensor([self._read(prompt)])
         pixels = self.vision.tensors(picture)
-        features = self.vision.features(pixels)
+        features = self.vision.features(picture)
         rows = _rows(features.pooler_output)
         layout = self.vision.layout(image.size)
         if given is not None:
@@ -121,7 +138,9 @@ class FamilyResponder(Responder):
         self._check_room(ids, max_new_tokens)
         input_ids = torch.tensor([ids], device=self.device)
         asked = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
-        return asked | types(self.family.name, input_ids, self.model.config, picture) | pixels, features
+        kinds = types(self.family.name, input_ids, self.model.config, picture)
+        asked |= {name: value for name, value in kinds.items() if name in self._reads}
+        return asked | pixels, features
 
     def _of_image(self, rows: torch.Tensor, picture: Picture) -> torch.Tensor:
         """Which of an image's rows (n, d) are embeddings of it: not newlines, separators and empty tiles."""
@@ -131,6 +150,15 @@ class FamilyResponder(Responder):
         if newline is None:
             return torch.arange(len(rows), device=rows.device)
         return (rows != newline).any(dim=-1).nonzero().flatten()
+
+    def _read(self, question: str) -> list[int]:
+        """The question as the projector reads it; InvalidInput for one that it has no room for."""
+        ids: list[int] = self.processor.reader(question)["input_ids"]
+        if len(ids) > (room := self.model.config.qformer_config.max_position_embeddings):
+            raise InvalidInput(
+                f"The projector reads the question, too: it makes {len(ids)} tokens of it and has room for {room}."
+            )
+        return ids
 
     def _with_features(self, inputs: dict[str, torch.Tensor], features: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
         """What is to answer, and what it is given: the image's features instead of its pixels."""

@@ -11,12 +11,13 @@ from projlens_core.activations.config import open_family, whole_class
 from projlens_core.activations.image_processors import load_image_processor
 from projlens_core.behaviour.family import FamilyResponder, check_asked
 from projlens_core.behaviour.llava import LlavaResponder
+from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
 from projlens_core.device import compute_dtype, pick_device
 from projlens_core.errors import InvalidInput, Unsupported, told
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
-from projlens_core.weights.families import listed
+from projlens_core.weights.families import Family, listed
 from projlens_core.weights.projector import ProjectorWeights, read_projector
 
 ATTENTION = "sdpa"  # given, since a config may name a kernel that would be fetched from elsewhere
@@ -78,7 +79,7 @@ def load_responder(
             )
     _check_described(source.label, config, stored)
     progress("Loading the language model", 0, 1)
-    processor, model = _loaded(source, config, family.name, device)
+    processor, model = _loaded(source, config, family, device)
     progress("Loading the language model", 1, 1)
     if llava:
         return LlavaResponder(model, processor, source.label, device, half)
@@ -97,17 +98,22 @@ def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
 
 
 def _loaded(
-    source: Source, config: PreTrainedConfig, family: str, device: torch.device
+    source: Source, config: PreTrainedConfig, family: Family, device: torch.device
 ) -> tuple[LlavaProcessor | Parts, PreTrainedModel]:
     """Processor and model; InvalidInput if they cannot be loaded whole."""
     options = {"trust_remote_code": False, "local_files_only": True}
     with told(f"{source.label} cannot be loaded"):
-        images = load_image_processor(source, family)
-        if family == "llava":
+        images = load_image_processor(source, family.name)
+        if family.name == "llava":
             processor = LlavaProcessor.from_pretrained(source.model, **options)
             processor.image_processor = images
         else:
-            processor = Parts(AutoTokenizer.from_pretrained(source.model, **options), images)
+            reader = STYLES[family.name].reader
+            processor = Parts(
+                AutoTokenizer.from_pretrained(source.model, **options),
+                images,
+                AutoTokenizer.from_pretrained(source.model / reader, **options) if reader else None,
+            )
         model, info = whole_class(config).from_pretrained(
             source.model,
             config=config,

@@ -26,10 +26,12 @@ from projlens_core.sources import Source
 from tests import pico, pico_families
 
 SIZES = [(64, 64), (64, 32), (50, 61), (12, 200), (640, 426), (301, 299)]  # px: width, height
+MODES = {2: "bilinear", 3: "bicubic"}  # by Pillow's numbers
 TILES = {"height": 32, "width": 32}
 GIVEN = {
     "cohere2_vision": [{}, {"size": TILES, "max_patches": 4}, {"size": TILES, "crop_to_patches": False}],
     "llama4": [{}, {"size": TILES, "max_patches": 5}, {"size": TILES, "max_patches": 4, "resize_to_max_canvas": True}],
+    "gemma4_unified": [{}, {"patch_size": 4, "pooling_kernel_size": 2, "max_soft_tokens": 70}, {"do_normalize": True}],
     "kimi_k25": [{}, {"patch_size": 4, "size": {"max_height": 10, "max_width": 10}}, {"max_patches": 64}],
     "phi4_multimodal": [{}, {"size": TILES, "patch_size": 8, "dynamic_hd": 7}, {"size": TILES, "patch_size": 8}],
 }
@@ -38,8 +40,8 @@ GIVEN = {
 def _resize(image, size, interpolation="bilinear", antialias=True):
     if image.shape[-2:] == tuple(size):
         return image
-    batch = image.reshape(-1, *image.shape[-3:])
-    return F.interpolate(batch, size, mode=interpolation, antialias=antialias).reshape(*image.shape[:-2], *size)
+    batch, mode = image.reshape(-1, *image.shape[-3:]), MODES.get(interpolation, interpolation)
+    return F.interpolate(batch, size, mode=mode, antialias=antialias).reshape(*image.shape[:-2], *size)
 
 
 def _pad(image, padding, fill, padding_mode="constant"):
@@ -63,8 +65,7 @@ def librarys_own(monkeypatch):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     sys.modules["torchvision.transforms.v2"].functional = functional
     monkeypatch.setattr(image_processing_backends, "tvF", functional, raising=False)
-    modes = {2: "bilinear", 3: "bicubic"}
-    monkeypatch.setattr(image_processing_backends, "pil_torch_interpolation_mapping", modes)
+    monkeypatch.setattr(image_processing_backends, "pil_torch_interpolation_mapping", MODES)
 
     def get(family):
         name = f"transformers.models.{family}.image_processing_{family}"
@@ -126,10 +127,13 @@ def test_canvases_by_hand():
         ("internvl", {"size": {"height": 64, "width": 64}}, "tiles of .*64.*, the vision tower reads 32 px"),
         ("llama4", {"size": {"height": 64, "width": 64}}, "tiles of .*64.*, the vision tower reads 32 px"),
         ("cohere2_vision", {"max_patches": "9"}, "max_patches '9', expected up to"),
-        ("cohere2_vision", {"do_resize": False}, "its config turns that off"),
+        ("cohere2_vision", {"do_resize": False}, "turns one of do_resize, do_rescale, do_normalize off"),
         ("cohere2_vision", {"resample": 0}, "expected 2 .bilinear. or 3"),
         ("llama4", {"max_patches": 0}, "max_patches 0, expected up to"),
         ("llama4", {"size": {"height": 32, "width": 16}}, "tiles must be square"),
+        ("gemma4_unified", {"patch_size": 10**9}, "patch_size 1000000000, beyond"),
+        ("gemma4_unified", {"max_soft_tokens": 0}, "max_soft_tokens|fails on an image|pixels in all"),
+        ("gemma4_unified", {"pooling_kernel_size": 0}, "pooling_kernel_size 0, beyond"),
         ("kimi_k25", {"patch_size": 10**9}, "patches of 1000000000 px"),
         ("kimi_k25", {"merge_size": 4}, "merges 4 patches of 4 px a side, the vision tower"),
         ("kimi_k25", {"max_patches": 0}, "up to 0 in all"),

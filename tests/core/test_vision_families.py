@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import Blip2ForConditionalGeneration, T5Config
+from torch.nn import functional as F
+from transformers import T5Config
 
 from projlens_core.activations.encoder import FamilyVision
 from projlens_core.activations.layout import (
@@ -24,8 +25,15 @@ from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.activations.shift import analyse, embeddings
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.respond import load_responder
+from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.evidence.case import Case, open_case
+from projlens_core.evidence.models import Loaded
+from projlens_core.evidence.scene import Scene
+from projlens_core.evidence.subject import Subject
+from projlens_core.progress import silent
 from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.families import families
 from projlens_core.weights.projector import read_projector
@@ -50,6 +58,11 @@ def saved(tmp_path_factory):
             for parameter, tensor in model.state_dict().items() if name in PLACED else ():
                 if any(part in parameter for part in attention):
                     tensor.zero_()
+                if (
+                    tensor.dim() == 4 and "high_res_vision_" in parameter
+                ):  # convolutions keep the middle of their kernel
+                    side = tensor.shape[-1] // 2
+                    tensor *= F.pad(torch.ones(1, 1), (side,) * 4) if side == 1 else 1
             folder = tmp_path_factory.mktemp(name)
             model.save_pretrained(folder)
             pico_families.IMAGE_PROCESSORS[name]().save_pretrained(folder)
@@ -156,14 +169,17 @@ def test_no_tensor_of_the_language_model_is_read(name, saved, monkeypatch):
     assert sum(count for n, count in left.items() if "embed_positions" not in n) < 600
 
 
-def test_a_language_model_of_encoder_and_decoder_is_left_out_as_a_whole_and_not_asked(tmp_path):
+@pytest.mark.parametrize("name", ["blip2", "instructblip"])
+def test_a_language_model_of_encoder_and_decoder_is_left_out_as_a_whole_and_not_asked(name, tmp_path):
     """As BLIP-2's with FLAN-T5."""
-    config = pico_families.model("blip2").config
+    model = pico_families.model(name)
+    config = model.config
     text = {"vocab_size": 8, "d_model": pico_families.T, "d_kv": 12, "d_ff": 32, "num_layers": 2, "num_heads": 2}
     config.text_config, config.use_decoder_only_language_model = T5Config(**text), False
-    Blip2ForConditionalGeneration(config).save_pretrained(tmp_path)
-    pico_families.IMAGE_PROCESSORS["blip2"]().save_pretrained(tmp_path)
-    pico_families.tokenizer("blip2").save_pretrained(tmp_path)
+    type(model)(config).save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
+    for folder in (tmp_path, tmp_path / (STYLES[name].reader or "")):
+        pico_families.tokenizer(name).save_pretrained(folder)
     vision = load_vision(str(tmp_path))
     assert not [name for name, _ in vision.model.named_parameters() if ".block." in name]
     assert vision.encode(pico.images(1))[0].shape == (17, pico_families.D)
@@ -186,10 +202,34 @@ def test_both_layouts_of_the_same_weights_are_the_same_model(saved, tmp_path):
     assert load_vision(str(tmp_path)).key == load_vision(str(folder)).key
 
 
+def test_a_tower_that_is_read_at_other_layers_is_another(saved, tmp_path):
+    model, folder = saved("vipllava")
+    model.save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS["vipllava"]().save_pretrained(tmp_path)
+    assert load_vision(str(tmp_path)).key == load_vision(str(folder)).key
+    edit(tmp_path, "config.json", lambda c: c.update(vision_feature_layers=[-2, -1]))
+    assert load_vision(str(tmp_path)).key != load_vision(str(folder)).key
+
+
 def test_pictures_with_different_numbers_of_tokens_are_one_sentence(saved):
     vision = load_vision(str(saved("qwen2_vl")[1]))
     with pytest.raises(InvalidInput, match=r"64 × 64 px makes 256 .* 64 × 32 px makes 128.* trigger with a resolution"):
         image_tokens(vision, [pico.images(1, size=size)[0] for size in SIZES[:2]])
+
+
+def test_a_suspect_that_differs_before_its_projector_is_one_sentence(saved, tmp_path, capsys):
+    model, base = saved("minicpmv4_6")
+    name = next(name for name in model.state_dict() if "vit_merger.linear_2.weight" in name)
+    tensors = model.state_dict()
+    model.save_pretrained(tmp_path / "suspect", state_dict=tensors | {name: tensors[name] + 0.1})
+    pico.images(1)[0].save(tmp_path / "0.png")
+    case = Case(str(base), str(tmp_path / "suspect"))
+    for unlike in (open_case(case).check_same_input, lambda: Scene(Subject(case), Loaded(), silent).vision):
+        with pytest.raises(Unsupported, match=r"'vit_merger\.linear_2\.weight', before"):
+            unlike()
+    told = ["--base", case.base, "--suspect", case.suspect, "--images", str(tmp_path), "--no-trigger"]
+    assert main(["activations", *told]) == 1
+    assert "'vit_merger.linear_2.weight', before the projector's first layer" in capsys.readouterr().err
 
 
 def test_tokens_of_a_family_come_from_the_cache_the_second_time(saved, monkeypatch):
@@ -200,16 +240,10 @@ def test_tokens_of_a_family_come_from_the_cache_the_second_time(saved, monkeypat
     assert torch.equal(image_tokens(load_vision(str(saved("internvl")[1])), images), first)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("instructblip", "reads the question too"),
-    ],
-)
-def test_a_family_whose_tokens_are_not_taken_says_why(name, said, tmp_path):
-    pico_families.model(name).save_pretrained(tmp_path)
-    with pytest.raises(Unsupported, match=f"compared by its weights but not run: .*{said}"):
-        load_vision(str(tmp_path))
+def test_a_family_whose_tokens_are_not_taken_says_why(saved, monkeypatch):
+    monkeypatch.setitem(NO_PLAN, "vipllava", "it has no tower")
+    with pytest.raises(Unsupported, match="compared by its weights but not run: it has no tower"):
+        load_vision(str(saved("vipllava")[1]))
 
 
 def edit(folder, name, change):
@@ -236,9 +270,46 @@ def edit(folder, name, change):
     ],
 )
 def test_a_model_that_cannot_be_trusted_is_one_sentence(file, change, kind, said, saved, tmp_path):
-    model, _ = saved("qwen2_vl")
+    _refused("qwen2_vl", file, change, kind, said, saved, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("config.json", lambda c: c.update(merger_times=2), "but its weights hold"),
+        ("config.json", lambda c: c.update(merger_times=0), "0|IndexError|list index"),
+        ("config.json", lambda c: c.update(downsample_mode="4x"), "'4x'"),
+        ("preprocessor_config.json", lambda p: p.update(patch_size=8), "patches of 8 px"),
+        ("preprocessor_config.json", lambda p: p.update(patch_size=10**6), "beyond 16777216 pixels"),
+        ("preprocessor_config.json", lambda p: p.update(scale_resolution=10**6), "beyond 16777216 pixels"),
+        ("preprocessor_config.json", lambda p: p.update(max_slice_nums=10**6), "beyond 16777216 pixels"),
+        ("preprocessor_config.json", lambda p: p.update(max_slice_nums="x"), "beyond 16777216 pixels"),
+    ],
+)
+def test_slices_that_do_not_fit_the_model_are_one_sentence(file, change, said, saved, tmp_path):
+    _refused("minicpmv4_6", file, change, InvalidInput, said, saved, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("paligemma", {"size": {"height": 64, "width": 64}}),
+        ("deepseek_vl_hybrid", {"high_res_size": {"height": 32, "width": 32}}),
+    ],
+)
+def test_pictures_of_another_size_than_the_tower_reads_are_one_sentence(name, size, saved, tmp_path):
+    saved(name)[0].save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
+    edit(tmp_path, "preprocessor_config.json", lambda p: p.update(size))
+    with pytest.raises(InvalidInput, match=r"vision tower of .* fails on an image: ") as caught:
+        load_vision(str(tmp_path)).encode(pico.images(1))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def _refused(name, file, change, kind, said, saved, tmp_path):
+    model, _ = saved(name)
     model.save_pretrained(tmp_path)
-    pico_families.IMAGE_PROCESSORS["qwen2_vl"]().save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
     edit(tmp_path, file, change)
     with pytest.raises(kind, match=said) as caught:
         load_vision(str(tmp_path))
