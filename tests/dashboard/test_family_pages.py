@@ -11,9 +11,11 @@ from tests import pico_families
 from tests.dashboard.conftest import PAGES, press, texts, titles
 
 WALKED = ("weights", "activation", "neurons", "separability", "direction")
-# What pages and report say they cannot show: there are no hidden units, or four latents, which have no fifth rank.
+# What pages and report say they cannot show: there are no hidden units, or four latents, which have no fifth rank; and
+# an output head that never reads an image embedding.
 MISSING = {"smolvlm": ["Neurons"], "idefics2": ["Neurons", "Low-rank lab"]}
 SILENT = {("smolvlm", "neurons"), ("blip2", "neurons"), ("idefics2", "neurons"), ("instructblip", "neurons")}
+SILENT |= {("mllama", "neurons"), ("mllama", "direction")}
 
 
 @pytest.fixture
@@ -65,7 +67,17 @@ def test_of_a_resampler_only_matrices_that_changed_are_drawn(open_page, address)
 
 @pytest.mark.parametrize(
     "family",
-    ["qwen2_vl", "internvl", "smolvlm", "blip2", "idefics2", "minicpmv4_6", "deepseek_vl_hybrid", "instructblip"],
+    [
+        "qwen2_vl",
+        "internvl",
+        "smolvlm",
+        "blip2",
+        "idefics2",
+        "minicpmv4_6",
+        "deepseek_vl_hybrid",
+        "instructblip",
+        "mllama",
+    ],
 )
 def test_every_page_of_weights_and_activations_answers_for_other_families(family, open_page, address):
     params = address(family)
