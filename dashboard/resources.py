@@ -100,7 +100,8 @@ def model_key(case: Case) -> str:
 
 
 def vision(case: Case) -> VisionModel:
-    """The vision tower that both projectors read from."""
+    """The vision tower that all projectors read from."""
+    opened(case).check_same_input()
     return shelf("towers", 2).get(model_key(case), lambda: lasting(lambda: load_vision(model_source(case))))
 
 

@@ -4,6 +4,7 @@
 tests.pico_releases.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,8 @@ import transformers as hf
 from torch import nn
 from torch.nn import functional as F
 
+from projlens_core.activations.image_processors import PROCESSORS
+from projlens_core.weights.layer import INSTRUCTION_IDS
 from tests import pico
 
 D, T = 16, 24  # widths of tower and language model
@@ -18,7 +21,8 @@ EXTRA = (
     "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<start_of_image>", "<end_of_image>", "<img>", "</img>",
     "<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>", "<row_2_col_1>", "<row_2_col_2>",
     "[IMG_BREAK]", "[IMG_END]", "<IMG_ATOM>", "<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>",
-    "<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>",
+    "<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_LINE_BREAK|>", "|NEWLINE|", "<0x04>",
+    "<|image|>", "<|patch|>", "<|image_start|>", "<|image_end|>", "<|tile_x_separator|>", "<|tile_y_separator|>",
 )  # fmt: skip
 FIRST_EXTRA = len(pico.SPECIALS) + len(pico.CHARACTERS)
 VOCABULARY = FIRST_EXTRA + len(EXTRA)
@@ -182,22 +186,24 @@ def _gemma4_unified() -> hf.PreTrainedModel:
     config = hf.Gemma4UnifiedConfig(
         vision_config=hf.Gemma4UnifiedVisionConfig(
             mm_embed_dim=D,
-            mm_posemb_size=8,
+            mm_posemb_size=32,
             output_proj_dims=D,
             patch_size=2,
             pooling_kernel_size=2,
             model_patch_size=4,
         ),
+        image_token_id=IMAGE_TOKEN,
         text_config=hf.Gemma4UnifiedTextConfig(**TEXT, num_kv_shared_layers=0, layer_types=["full_attention"] * 2),
         audio_config=None,
     )
     return hf.Gemma4UnifiedForConditionalGeneration(config)
 
 
-def _blip(name: str) -> hf.PreTrainedModel:
+def blip(name: str) -> hf.PreTrainedModel:
+    """BLIP-2, InstructBLIP or InstructBLIP for videos."""
     tower = getattr(hf, f"{name}VisionConfig")(**CLIP)
     qformer = getattr(hf, f"{name}QFormerConfig")(
-        vocab_size=VOCABULARY,
+        vocab_size=7000,  # of BERT's words, those of the question that embeddings are taken for are among the first
         hidden_size=D,
         encoder_hidden_size=D,
         intermediate_size=32,
@@ -236,7 +242,9 @@ def _llama4() -> hf.PreTrainedModel:
         pixel_shuffle_ratio=0.5,
     )
     text = hf.Llama4TextConfig(**TEXT, intermediate_size_mlp=32, num_local_experts=2)
-    config = hf.Llama4Config(vision_config=tower, text_config=text, image_token_index=IMAGE_TOKEN)
+    config = hf.Llama4Config(
+        vision_config=tower, text_config=text, image_token_index=FIRST_EXTRA + EXTRA.index("<|patch|>")
+    )
     return hf.Llama4ForConditionalGeneration(config)
 
 
@@ -251,7 +259,6 @@ def _mllama() -> hf.PreTrainedModel:
         patch_size=8,
         vision_output_dim=2 * D,
         intermediate_layers_indices=[0],
-        supported_aspect_ratios=[[1, 1], [1, 2]],
     )
     text = hf.models.mllama.MllamaTextConfig(**TEXT, cross_attention_layers=[1])
     return hf.MllamaForConditionalGeneration(
@@ -305,7 +312,7 @@ def _glm4v() -> hf.PreTrainedModel:
 
 
 def _phi4() -> hf.PreTrainedModel:
-    tower = CLIP | {"crop_size": 32, "num_hidden_layers": 3}
+    tower = CLIP | {"crop_size": 32, "num_hidden_layers": 3, "image_token_id": IMAGE_TOKEN}
     audio = {
         "hidden_size": D,
         "intermediate_size": 32,
@@ -367,7 +374,10 @@ def _janus() -> hf.PreTrainedModel:
 def _minicpm() -> hf.PreTrainedModel:
     module = hf.models.minicpmv4_6
     config = module.MiniCPMV4_6Config(
-        vision_config=CLIP | {"insert_layer_id": 0}, text_config=hf.Qwen2Config(**TEXT), image_token_id=IMAGE_TOKEN
+        vision_config=CLIP | {"patch_size": 4},
+        text_config=hf.Qwen2Config(**TEXT),
+        image_token_id=IMAGE_TOKEN,
+        insert_layer_id=0,
     )
     return module.MiniCPMV4_6ForConditionalGeneration(config)
 
@@ -391,7 +401,7 @@ def _molmo() -> hf.PreTrainedModel:
 def _fuyu() -> hf.PreTrainedModel:
     text = {"model_type": "persimmon"} | TEXT
     sizes = {k: v for k, v in TEXT.items() if k not in ("num_key_value_heads", "head_dim")}
-    return hf.FuyuForCausalLM(hf.FuyuConfig(text_config=text, patch_size=2, **sizes))
+    return hf.FuyuForCausalLM(hf.FuyuConfig(text_config=text, patch_size=8, image_token_id=IMAGE_TOKEN, **sizes))
 
 
 MODELS: dict[str, Callable[[], hf.PreTrainedModel]] = {
@@ -410,8 +420,8 @@ MODELS: dict[str, Callable[[], hf.PreTrainedModel]] = {
     "gemma3": _gemma3,
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4_unified,
-    "blip2": lambda: _blip("Blip2"),
-    "instructblip": lambda: _blip("InstructBlip"),
+    "blip2": lambda: blip("Blip2"),
+    "instructblip": lambda: blip("InstructBlip"),
     "mistral3": _mistral3,
     "llama4": _llama4,
     "mllama": _mllama,
@@ -448,24 +458,38 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
     "paligemma": lambda: hf.SiglipImageProcessor(size=SQUARE),
     "gemma3": lambda: hf.Gemma3ImageProcessor(size=SQUARE),
     "gemma4": lambda: hf.Gemma4ImageProcessor(patch_size=4, pooling_kernel_size=2, max_soft_tokens=70),
+    "gemma4_unified": lambda: PROCESSORS["gemma4_unified"](patch_size=2, pooling_kernel_size=2, max_soft_tokens=70),
     "qwen2_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "qwen2_5_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "qwen3_vl": lambda: hf.Qwen2VLImageProcessor(patch_size=4, merge_size=2, size=AREA),
     "glm4v": lambda: hf.Glm4vImageProcessor(patch_size=4, merge_size=2, size=AREA),
+    "kimi_k25": lambda: PROCESSORS["kimi_k25"](patch_size=4, size={"max_height": 16, "max_width": 16}),
     "mistral3": lambda: hf.PixtralImageProcessor(patch_size={"height": 8, "width": 8}, size={"longest_edge": 64}),
     "internvl": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
     "deepseek_vl": lambda: hf.DeepseekVLImageProcessor(size=SQUARE, min_size=8),
+    "deepseek_vl_hybrid": lambda: hf.DeepseekVLHybridImageProcessor(
+        size=SQUARE, high_res_size={"height": 64, "width": 64}, min_size=8
+    ),
     "janus": lambda: hf.JanusImageProcessor(size=SQUARE, min_size=8),
     "ovis2": lambda: hf.Ovis2ImageProcessor(size=SQUARE, crop_to_patches=True, max_patches=4),
     "aya_vision": lambda: hf.GotOcr2ImageProcessor(size=SQUARE, min_patches=1, max_patches=4),
+    "cohere2_vision": lambda: PROCESSORS["cohere2_vision"](size=SQUARE, max_patches=4, patch_size=2),
+    "llama4": lambda: PROCESSORS["llama4"](size=SQUARE, max_patches=4),
     "blip2": lambda: hf.BlipImageProcessor(size=SQUARE),
+    "instructblip": lambda: hf.BlipImageProcessor(size=SQUARE),
     "idefics2": lambda: hf.Idefics2ImageProcessor(size={"shortest_edge": 16, "longest_edge": 32}),
     "idefics3": lambda: hf.Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
     "smolvlm": lambda: hf.SmolVLMImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
+    "minicpmv4_6": lambda: hf.models.minicpmv4_6.MiniCPMV4_6ImageProcessorPil(
+        max_slice_nums=4, scale_resolution=32, patch_size=4
+    ),
     "llava_next": lambda: hf.LlavaNextImageProcessor(
         size={"shortest_edge": 32}, crop_size=SQUARE, image_grid_pinpoints=PINPOINTS
     ),
     "llava_onevision": lambda: hf.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=PINPOINTS),
+    "mllama": lambda: hf.MllamaImageProcessor(size=SQUARE),
+    "phi4_multimodal": lambda: PROCESSORS["phi4_multimodal"](size=SQUARE, patch_size=8, dynamic_hd=4),
+    "fuyu": lambda: hf.FuyuImageProcessor(size={"height": 64, "width": 64}, patch_size={"height": 8, "width": 8}),
 }
 
 
@@ -474,8 +498,33 @@ NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
     "gemma3": _AROUND,
     "janus": _AROUND | {"image_token": "<image>"},
     "gemma4": _AROUND,
+    "gemma4_unified": _AROUND,
     "deepseek_vl": {"image_token": "<image>"},
+    "mllama": {"image_token": "<image>"},
+    "deepseek_vl_hybrid": {"image_token": "<image>"},
+    "minicpmv4_6": {
+        "image_token": "<image>",
+        "video_token": "<|video_pad|>",
+        "image_start_token": "<img>",
+        "image_end_token": "</img>",
+        "slice_start_token": "<row_1_col_1>",
+        "slice_end_token": "<row_1_col_2>",
+        "image_id_start_token": "<row_2_col_1>",
+        "image_id_end_token": "<row_2_col_2>",
+    },
+    "kimi_k25": {"image_token": "<image>"},
+    "cohere2_vision": {
+        "boi_token": "<|START_OF_IMG|>",
+        "eoi_token": "<|END_OF_IMG|>",
+        "image_token": "<image>",
+        "img_line_break_token": "<|IMG_LINE_BREAK|>",
+    },
 }
+
+ONE_TEXT = (  # as Phi-4's release writes a chat: content is no list
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 
 
 def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
@@ -492,8 +541,9 @@ def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
             extra_special_tokens=NAMED_TOKENS[name],
         )
     template = pico.CHAT_TEMPLATE
-    template = template.replace("<image>", "<start_of_image>") if name == "gemma3" else template
-    made.chat_template = None if name in ("paligemma", "blip2") else template
+    template = template.replace("<image>", {"gemma3": "<start_of_image>", "llama4": "<|image|>"}.get(name, "<image>"))
+    template = {"mllama": f"<s>{template}", "phi4_multimodal": ONE_TEXT}.get(name, template)
+    made.chat_template = None if name in ("paligemma", "blip2", "instructblip", "fuyu") else template
     return made
 
 
@@ -516,6 +566,11 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
             case "blip2":
                 read = own.qformer(query_embeds=own.query_tokens.expand(2, -1, -1), encoder_hidden_states=square)
                 return square, own.language_projection(read.last_hidden_state)
+            case "instructblip":
+                ids = torch.tensor([INSTRUCTION_IDS] * 2)
+                queries = own.query_tokens.expand(2, -1, -1)
+                read = own.qformer(input_ids=ids, query_embeds=queries, encoder_hidden_states=square)
+                return square, own.language_projection(read.last_hidden_state[:, : queries.shape[1]])
             case "gemma3":
                 return _seen(own.multi_modal_projector, own.multi_modal_projector.mm_soft_emb_norm, square)
             case "aya_vision":
@@ -524,6 +579,8 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
                 return _seen(own.multi_modal_projector, own.multi_modal_projector.linear_1, square)
             case "gemma4":
                 return square, own.embed_vision(square)
+            case "gemma4_unified":
+                return square, own.embed_vision.multimodal_embedder(square)
             case "mistral3":
                 blocks = square[0].reshape(2, 2, 2, 2, D).transpose(1, 2).reshape(16, D)
                 return blocks, own.multi_modal_projector(square[0], torch.tensor([[32, 32]]))
@@ -543,14 +600,61 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
             case "phi4_multimodal":
                 embed = own.embed_tokens_extend.image_embed
                 return square, embed.img_projection_down(F.gelu(embed.img_projection_up(square)))
+            case "minicpmv4_6":
+                return wide[0], own.merger.mlp[0](wide[0])
+            case "deepseek_vl_hybrid":
+                high = torch.randn(2, 16, 32)
+                return torch.cat([high, square], dim=-1), own.aligner(square, high)
             case "deepseek_vl" | "janus":
                 return square, own.aligner(square)
             case "fuyu":
-                patches = torch.randn(2, 4, 12)
+                patches = torch.randn(2, 4, 3 * 8 * 8)
                 return patches, own.vision_embed_tokens(patches)
         projector = own.multi_modal_projector
         tokens = torch.randn(2, 4, next(p for p in projector.parameters() if p.dim() == 2).shape[1])
         return tokens, projector(tokens)
+
+
+def image_embeddings(name: str, model: hf.PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What the genuine model makes of one image: (T, d), newlines included."""
+    with torch.no_grad():
+        if name == "mllama":
+            text = {"input_ids": torch.tensor([[IMAGE_TOKEN, 1]])}
+            features = _given(model.model.language_model, model, text | inputs)["cross_attention_states"]
+            features = features[: int(inputs["aspect_ratio_mask"].sum())]
+        elif name == "phi4_multimodal":
+            features = _phi4_embeddings(model, inputs)
+        elif name == "fuyu":
+            features = model.model.get_image_features(**inputs).last_hidden_state
+        elif name == "llama4":
+            features = model.multi_modal_projector(model.get_image_features(**inputs).last_hidden_state)
+        else:
+            features = getattr(model, "model", model).get_image_features(**inputs).pooler_output
+    features = torch.cat([*features]) if isinstance(features, (list, tuple)) else features
+    return features.reshape(-1, features.shape[-1])
+
+
+def _phi4_embeddings(model: hf.PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What its projector puts out, less what it makes of the two separators."""
+    embed = model.model.embed_tokens_extend.image_embed
+    seen = []
+    hook = embed.img_projection_down.register_forward_hook(lambda *called: seen.append(called[2][0]))
+    with contextlib.suppress(IndexError, RuntimeError):  # too few places in the text, which it finds only then
+        model(input_ids=torch.tensor([[IMAGE_TOKEN, 1]]), **inputs)
+    hook.remove()
+    for separator in (embed.global_img_feature_extensor, embed.sub_img_feature_extensor):
+        own = embed.img_projection_down(F.gelu(embed.img_projection_up(separator.flatten())))
+        seen.append(seen[-1][~torch.isclose(seen[-1], own, atol=1e-5).all(dim=-1)])
+    return seen[-1]
+
+
+def _given(module: nn.Module, model: nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What `module` is given when `model` is."""
+    seen = []
+    hook = module.register_forward_pre_hook(lambda _, args, named: seen.append(named), with_kwargs=True)
+    model(**inputs)
+    hook.remove()
+    return seen[0]
 
 
 def _seen(module: nn.Module, inner: nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

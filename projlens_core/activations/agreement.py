@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from projlens_core.activations.direction import Direction, ShiftSum, random_squared_cosines
 from projlens_core.weights.delta import Delta
@@ -76,7 +77,7 @@ def reaches(delta: Delta, tokens: torch.Tensor, ranks: int = RANKS) -> tuple[Rea
             continue
         left = _left_vectors(tensor.delta, ranks)  # (out, K)
         rest = module[index + 1 :]
-        columns = _pushed(rest, module[: index + 1], left, tokens) if len(rest) else left
+        columns = _pushed(rest, module[: index + 1], left, tokens, layer.part == "last") if len(rest) else left
         found.append((tensor.name, columns.double()))
     alone = [_reach(name, [columns]) for name, columns in found]
     together = [_reach(TOGETHER, [columns for _, columns in found])] if len(found) > 1 else []
@@ -121,13 +122,19 @@ def _left_vectors(matrix: torch.Tensor, ranks: int) -> torch.Tensor:
 
 
 def _pushed(
-    rest: torch.nn.Sequential, first: torch.nn.Sequential, vectors: torch.Tensor, tokens: torch.Tensor
+    rest: torch.nn.Sequential, first: torch.nn.Sequential, vectors: torch.Tensor, tokens: torch.Tensor, last: bool
 ) -> torch.Tensor:
-    """Mean over sampled tokens of the Jacobian of the layers `rest` times each column: (width, K) → (d, K)."""
+    """Mean over sampled tokens of the Jacobian of the layers `rest` times each column: (width, K) → (d, K).
+
+    A layer that writes a part of the token writes its `last` numbers, or else its first.
+    """
     with torch.no_grad():
         states = first(tokens.float()).flatten(0, -2)  # (tokens, width), what the changed layer puts out
     picked = torch.randperm(len(states), generator=torch.Generator().manual_seed(0))[:SAMPLED_TOKENS]
     states = states[picked]
+    # what a layer makes of its part of a token is not all that the next one reads
+    room = states.shape[-1] - len(vectors)
+    vectors = F.pad(vectors, (0, 0, room, 0) if last else (0, 0, 0, room))
     columns = []
     for vector in vectors.T:
         _, change = torch.func.jvp(rest, (states,), (vector.expand_as(states).contiguous(),))

@@ -81,6 +81,8 @@ FAMILIES = {
     "opt": _CENTRED,
     "persimmon": TextFamily(centred=True),
 }
+# Those that read images by cross-attention: no image embedding is ever a state that their heads could read.
+_CROSSED = ("mllama_text_model",)
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,11 @@ def read_head(source: Source | str | Path, progress: Progress = silent) -> Langu
     if not isinstance(text, dict):
         raise InvalidInput(f"The config of {checkpoint.label} has a text_config that is not an object.")
     name = text.get("model_type")
+    if name in _CROSSED:
+        raise Unsupported(
+            f"{checkpoint.label} reads images by cross-attention: its image embeddings are never states of the "
+            "language model, so its output head says nothing about where they are pushed."
+        )
     if not isinstance(name, str) or name not in FAMILIES:
         raise Unsupported(
             f"{checkpoint.label} has a language model of type {str(name)[:80]!r}, whose output head is not known here; "

@@ -12,7 +12,7 @@ from projlens_core.activations.around import around
 from projlens_core.activations.layout import WHOLE, TokenMap, centre_crop, one_grid
 from projlens_core.cache import content_key
 from projlens_core.device import compute_dtype, pick_device
-from projlens_core.errors import InvalidInput
+from projlens_core.errors import InvalidInput, told
 from projlens_core.sources import Source, resolve
 
 # transformers takes seconds to import, which a page or command that names a tower but loads none need not wait for;
@@ -125,22 +125,19 @@ def load_vision(source: Source | str, device: torch.device | str | None = None) 
     checkpoint, config, family = open_family(source)
     device = pick_device(str(device) if device else None)
     if family.name == "llava":
-        processor = _image_processor(source)
+        processor = _image_processor(source, family.name)
         tower = load_tower(checkpoint, config, compute_dtype(device)).to(device)
         return VisionModel(tower, processor, config, source.label, device)
     from projlens_core.activations.encoder import FamilyVision, check_runs, load_without_text  # others need not wait
 
     check_runs(family, source.label)
-    processor = _image_processor(source)
+    processor = _image_processor(source, family.name)
     model = load_without_text(checkpoint, config, family, compute_dtype(device)).to(device)
     return FamilyVision(model, processor, family, source.label, device)
 
 
-def _image_processor(source: Source) -> "BaseImageProcessor":
-    from transformers import AutoImageProcessor
+def _image_processor(source: Source, family: str) -> "BaseImageProcessor":
+    from projlens_core.activations.image_processors import load_image_processor
 
-    try:
-        return AutoImageProcessor.from_pretrained(source.model, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidInput(f"The image processor of {source.label} cannot be loaded: {reason}") from error
+    with told(f"The image processor of {source.label} cannot be loaded"):
+        return load_image_processor(source, family)

@@ -16,6 +16,18 @@ from transformers.image_processing_utils import get_patch_output_size, select_be
 from transformers.models.llava_next.modeling_llava_next import unpad_image
 from transformers.vision_utils import get_vision_window_index
 
+from projlens_core.activations.canvases import (
+    between_separators,
+    corner,
+    cropped,
+    cross_attended,
+    cut,
+    filled_tiles,
+    in_a_corner,
+    last_states,
+    put_into_text,
+    raw,
+)
 from projlens_core.activations.layout import (
     WHOLE,
     TokenMap,
@@ -26,6 +38,7 @@ from projlens_core.activations.layout import (
     padded,
     queries,
     tiles,
+    tiles_with_padding,
 )
 from projlens_core.errors import InvalidInput
 
@@ -45,13 +58,23 @@ class Plan:
     """arrange puts what the projector's first layer was seen to read, (…, d), into the order in which its output lies,
     with the tokens that are merged into one beside each other: (T_in, d). lay_out says where the output comes from.
     options are what the family's processor gives its image processor, by the config; pixels says that `size` of the
-    latter counts pixels instead of lengths.
+    latter counts pixels instead of lengths. reads is the function of the model that makes an image's embeddings, the
+    pooler_output of its result; None if it has none. own says which of what the projector reads and puts out is of the
+    image, by its place, where not all of it is: not separators, nor tiles that the image leaves empty. finish is what
+    the family's processor does with what its image processor made. question is the input by which a projector that
+    reads the question, too, is told it.
     """
 
     arrange: Callable[[torch.Tensor, Picture, PreTrainedModel], torch.Tensor]
     lay_out: Callable[[Picture, PreTrainedModel, Any], TokenMap]
     options: Callable[[PreTrainedConfig], dict[str, Any]] = lambda config: {}
     pixels: bool = False
+    reads: Callable[[PreTrainedModel], Callable[..., Any] | None] = lambda model: getattr(
+        model, "get_image_features", None
+    )
+    own: Callable[[Picture, PreTrainedModel], torch.Tensor] | None = None
+    finish: Callable[[BatchFeature, Any], BatchFeature] = lambda inputs, processor: inputs
+    question: str | None = None
 
 
 def _as_read(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
@@ -70,7 +93,8 @@ def _square(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMa
 
 def _in_a_square(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
     """The longer side fills the tower's square, and the shorter one is padded."""
-    vision, square = model.config.vision_config, processor.size["height"]
+    vision = model.config.vision_config
+    square = (getattr(processor, "high_res_size", None) or processor.size)["height"]
     side = vision.image_size // vision.patch_size
     scale = square / max(picture.size)
     scaled = tuple(max(round(length * scale), processor.min_size) for length in picture.size)
@@ -99,6 +123,16 @@ def _pooled_by_position(picture: Picture, model: PreTrainedModel, processor: Any
         )
     columns, rows = (picture.inputs["image_position_ids"][0].amax(dim=0) + 1).tolist()  # padding has −1
     return one_grid(rows // kernel, columns // kernel)
+
+
+def _without_room(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+    """Gemma 4 unified reads as many patches of every picture, of which those without a place are none."""
+    return seen[(picture.inputs["image_position_ids"] >= 0).all(dim=-1)]
+
+
+def _by_position(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    columns, rows = (picture.inputs["image_position_ids"][0].amax(dim=0) + 1).tolist()
+    return one_grid(rows, columns)
 
 
 def _out_of_windows(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
@@ -133,6 +167,19 @@ def _merged_pixtral(picture: Picture, model: PreTrainedModel, processor: Any) ->
     return one_grid(*(side // merge for side in _patch_grid(picture, model)))
 
 
+def _merged_padded(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    """The image in the upper left corner of its grid, which ends with the tokens that hold its edges."""
+    merge, patch = model.config.vision_config.merge_kernel_size, model.config.vision_config.patch_size
+    if list(merge) != [processor.merge_size] * 2 or patch != processor.patch_size:
+        raise InvalidInput(
+            f"The image processor merges {processor.merge_size!r} patches of {processor.patch_size!r} px a side, the "
+            f"vision tower {merge} of {patch}."
+        )
+    rows, columns = (length // processor.merge_size for length in picture.inputs["image_grid_thw"][0, 1:].tolist())
+    over = corner(picture, rows, columns, processor.merge_size * patch)
+    return TokenMap(boxes(rows, columns, over).clip(0, 1), ("patch",) * (rows * columns), (rows, columns))
+
+
 # --- tiles that fill the image, and a thumbnail last
 
 
@@ -141,6 +188,7 @@ def _tiled(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap
     size = config.vision_config.image_size
     size, patch = (x[0] if isinstance(x, (list, tuple)) else x for x in (size, config.vision_config.patch_size))
     factor = config.downsample_factor if hasattr(config, "downsample_factor") else round(1 / config.downsample_ratio)
+    _check_tile(processor, size)
     canvas = sys.modules[type(processor).__module__].get_optimal_tiled_canvas  # each processor has its own rule
     columns, rows = canvas(
         picture.size[::-1],
@@ -151,6 +199,13 @@ def _tiled(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap
     return tiles(rows, columns, size // patch // factor, thumbnail=rows * columns > 1)
 
 
+def _check_tile(processor: Any, side: int) -> None:
+    if (processor.size["height"], processor.size["width"]) != (side, side):
+        raise InvalidInput(
+            f"The image processor makes tiles of {dict(processor.size)}, the vision tower reads {side} px."
+        )
+
+
 def _tiled_thumbnail_first(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
     vision = model.config.vision_config
     side = -(-vision.image_size // vision.patch_size // vision.hidden_stride)
@@ -159,11 +214,40 @@ def _tiled_thumbnail_first(picture: Picture, model: PreTrainedModel, processor: 
     return tiles(rows, columns, side, rows * columns > 1, first=True, within=(0, 0, over, over))
 
 
+def _tiled_padded(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    vision, (rows, columns) = model.config.vision_config, picture.inputs["aspect_ratios"][0].tolist()
+    _check_tile(processor, vision.image_size)
+    side = round(vision.image_size // vision.patch_size * vision.pixel_shuffle_ratio)
+    over = corner(picture, rows, columns, vision.image_size)
+    return tiles_with_padding(rows, columns, side, over)
+
+
 def _split(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
     config = model.config
     rows, columns = (int(picture.inputs[name][0][0]) for name in ("rows", "cols"))
     side = config.vision_config.image_size // config.vision_config.patch_size // config.scale_factor
     return tiles(rows, columns, side, thumbnail=True) if rows else one_grid(side, side)
+
+
+def _sliced(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+    """The whole image first, then its slices row by row, all of the image's own shape."""
+    config = model.config
+    ours = config.vision_config.patch_size, config.downsample_mode, config.merger_times
+    theirs = processor.patch_size, processor.downsample_mode, 1
+    if ours != theirs:
+        raise InvalidInput(
+            f"The image processor cuts patches of {theirs[0]!r} px for {theirs[1]!r} and one merger; the config says "
+            f"{ours[0]!r} px, {ours[1]!r} and {ours[2]!r}."
+        )
+    merge = 2 if config.downsample_mode == "4x" else 4
+    first, *slices = (picture.inputs["target_sizes"] // merge).tolist()
+    thumbnail = boxes(*first)
+    if not slices:
+        return one_grid(*first)
+    places = boxes(*picture.inputs["grids"][0])
+    cut = [boxes(*size, within) for size, within in zip(slices, places.tolist(), strict=True)]
+    kinds = ("thumbnail",) * len(thumbnail) + ("tile",) * sum(map(len, cut))
+    return TokenMap(np.concatenate([thumbnail, *cut]), kinds, None)
 
 
 # --- the whole image first, then tiles over a padded canvas of which the padding is dropped again
@@ -235,30 +319,35 @@ PLANS: dict[str, Plan] = {
     "paligemma": Plan(_as_read, _square),
     "gemma3": Plan(_as_read, _pooled, _no_pan_and_scan),
     "deepseek_vl": Plan(_as_read, _in_a_square),
+    "deepseek_vl_hybrid": Plan(_as_read, _in_a_square),
     "janus": Plan(_as_read, _in_a_square),
     "qwen2_vl": Plan(_as_read, _merged, pixels=True),
     "qwen2_5_vl": Plan(_out_of_windows, _merged, pixels=True),
     "qwen3_vl": Plan(_as_read, _merged, pixels=True),
     "glm4v": Plan(_as_read, _merged, pixels=True),
     "gemma4": Plan(_as_read, _pooled_by_position),
+    "gemma4_unified": Plan(_without_room, _by_position),
+    "kimi_k25": Plan(_as_read, _merged_padded),
     "mistral3": Plan(_into_blocks, _merged_pixtral, _merged_patch),
     "internvl": Plan(_as_read, _tiled, _crops),
     "aya_vision": Plan(_as_read, _tiled, _crops),
+    "cohere2_vision": Plan(_as_read, _tiled, _crops),
+    "llama4": Plan(_as_read, _tiled_padded, reads=last_states),
     "ovis2": Plan(_as_read, _tiled_thumbnail_first),
+    "minicpmv4_6": Plan(_as_read, _sliced),
     "blip2": Plan(_as_read, _queries),
+    "instructblip": Plan(_as_read, _queries, question="qformer_input_ids"),
     "idefics2": Plan(_as_read, _latents, _in_one_piece),
     "idefics3": Plan(_as_read, _split, _rows_and_columns),
     "smolvlm": Plan(_as_read, _split, _rows_and_columns),
     "llava_next": Plan(_without_padding, _anyres),
     "llava_onevision": Plan(_without_padding, _anyres),
+    "mllama": Plan(_as_read, in_a_corner, reads=cross_attended, own=filled_tiles),
+    "phi4_multimodal": Plan(_as_read, cropped, reads=put_into_text, own=between_separators),
+    "fuyu": Plan(_as_read, raw, reads=last_states, finish=cut),
 }
 # Families whose projector could be run, and why their activations are not taken all the same.
 NO_PLAN = {
-    "cohere2_vision": "its image processor needs torchvision, which ProjLens does not install",
-    "gemma3n": "its vision tower comes from timm, which ProjLens does not install",
-    "llama4": "its image processor needs torchvision, which ProjLens does not install",
-    "mllama": "its image tokens reach the language model by cross-attention, not in the text",
-    "kimi_k25": "its image processor needs torchvision, which ProjLens does not install",
-    "phi4_multimodal": "its separators run through the projector between patches, which this version does not follow",
-    "fuyu": "it has no vision tower: its projector reads raw patches",
+    "gemma3n": "its vision tower comes from timm, which needs torchvision, and the package index has that for "
+    "x86-64 Linux with CUDA alone",
 }

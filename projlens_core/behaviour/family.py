@@ -1,6 +1,7 @@
 """Answers of any family that transformers loads, under any projector: one whole model, whose projector's parameters
 are exchanged in place, so that what runs is the suspect itself."""
 
+import inspect
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,21 +10,25 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import nn
-from transformers import GenerationMixin, PreTrainedModel, StoppingCriteria
+from transformers import DynamicCache, GenerationMixin, PreTrainedModel, StoppingCriteria
 
 from projlens_core.activations.encoder import FamilyVision, check_runs, vision_side
 from projlens_core.activations.layout import TokenMap
+from projlens_core.activations.plans import Picture
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
-from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, texts, token_ids, types
+from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token, texts, token_ids, types
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
+from projlens_core.weights.delta import check_same_input
 from projlens_core.weights.families import Family, match
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 
 class FamilyResponder(Responder):
     """A whole model that answers one question at a time, greedily, under the projector it holds at the moment."""
+
+    reads_again = True
 
     def __init__(self, model: PreTrainedModel, parts: Parts, own: ProjectorWeights, label: str, device: torch.device):
         vision = FamilyVision(vision_side(model), parts.image_processor, own.family, label, device)
@@ -34,9 +39,10 @@ class FamilyResponder(Responder):
                 "prompt apart from the answer; only those that read both in one are asked."
             )
         self.family: Family = own.family
-        self._held = own
+        self._own = self._held = own
         found = match(model.state_dict().keys(), model.config.model_type, label, own.family.name)
         self._places = found.tensors | found.beside  # {canonical name: parameter}
+        self._reads = inspect.signature(model.forward).parameters  # MiniCPM-V tells its tokens apart since 4.7
         self._soft, self._marker = texts(own.family.name, model.config, parts.tokenizer)
 
     @contextmanager
@@ -58,6 +64,11 @@ class FamilyResponder(Responder):
                     getattr(owner, store)[leaf] = value
                 self._held = held
 
+    def embeddings(self, images: Sequence[Image.Image], progress: Progress = silent) -> torch.Tensor:
+        """See Responder; Unsupported for a projector that reads other tokens than this model's own tower gives."""
+        check_same_input(self._own, self._held)
+        return super().embeddings(images, progress)
+
     def project(self, tokens: torch.Tensor) -> torch.Tensor:
         """See Responder."""
         with torch.no_grad(), self._lock:
@@ -78,6 +89,11 @@ class FamilyResponder(Responder):
         """See Responder; one after the other, and the images are always needed: they say how the embeddings lie."""
         if images is None:
             raise Unsupported(f"Answers from embeddings alone: {self.family.title} needs the pictures they are of.")
+        if embed is not None and self.vision.plan.question:
+            raise Unsupported(
+                f"A {self.family.title} projector reads the question, too, so embeddings that were made of a picture "
+                "before serve no other question; ask under each projector instead."
+            )
         replies, total = [], len(prompts) * max_new_tokens
         with self._lock:
             for i, prompt in enumerate(prompts):
@@ -108,31 +124,69 @@ class FamilyResponder(Responder):
         or with the embeddings `given` (T, d) instead.
         """
         picture = self.vision.prepared(image.convert("RGB"))
+        if self.vision.plan.question:
+            picture.inputs[self.vision.plan.question] = torch.tensor([self._read(prompt)])
         pixels = self.vision.tensors(picture)
-        with torch.no_grad():
-            features = self.vision.model.get_image_features(**pixels)
+        features = self.vision.features(picture)
         rows = _rows(features.pooler_output)
         layout = self.vision.layout(image.size)
         if given is not None:
-            newline = getattr(self.vision.model, "image_newline", None)
-            features.pooler_output = _refilled(features.pooler_output, given, layout, newline, self.family)
+            places = self._of_image(rows, picture)
+            features.pooler_output = _refilled(features.pooler_output, given, layout, places, self.family)
         place = Place(len(rows), picture, layout, self.processor.tokenizer, self._soft, self._marker)
         ids = token_ids(self.family.name, prompt, place, self.label)
         self._check_room(ids, max_new_tokens)
         input_ids = torch.tensor([ids], device=self.device)
         asked = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
-        return asked | types(self.family.name, input_ids, self.model.config) | pixels, features
+        kinds = types(self.family.name, input_ids, self.model.config, picture)
+        asked |= {name: value for name, value in kinds.items() if name in self._reads}
+        return asked | pixels, features
+
+    def _of_image(self, rows: torch.Tensor, picture: Picture) -> torch.Tensor:
+        """Which of an image's rows (n, d) are embeddings of it: not newlines, separators and empty tiles."""
+        if self.vision.plan.own is not None:
+            return self.vision.plan.own(picture, self.vision.model).to(rows.device)
+        newline = getattr(self.vision.model, "image_newline", None)
+        if newline is None:
+            return torch.arange(len(rows), device=rows.device)
+        return (rows != newline).any(dim=-1).nonzero().flatten()
+
+    def _read(self, question: str) -> list[int]:
+        """The question as the projector reads it; InvalidInput for one that it has no room for."""
+        ids: list[int] = self.processor.reader(question)["input_ids"]
+        if len(ids) > (room := self.model.config.qformer_config.max_position_embeddings):
+            raise InvalidInput(
+                f"The projector reads the question, too: it makes {len(ids)} tokens of it and has room for {room}."
+            )
+        return ids
 
     def _with_features(self, inputs: dict[str, torch.Tensor], features: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
         """What is to answer, and what it is given: the image's features instead of its pixels."""
+        if STYLES[self.family.name].crossed:
+            return self.model, self._crossed(inputs, features.pooler_output)
         if not STYLES[self.family.name].filled:
             given = {name: value for name, value in inputs.items() if name != "pixel_values"}
             return self.model, given | {"mm_encoder_outputs": {"image": features}}
         ids = inputs["input_ids"]
         embedded = self.model.get_input_embeddings()(ids)
-        embedded[ids == self.model.config.image_token_id] = _rows(features.pooler_output).to(embedded)
+        embedded[ids == image_token(self.model.config)] = _rows(features.pooler_output).to(embedded)
         given = {"input_ids": ids, "inputs_embeds": embedded, "attention_mask": inputs["attention_mask"]}
-        return self.model.language_model, given
+        language = getattr(self.model, "language_model", None)
+        return language if isinstance(language, GenerationMixin) else self.model, given
+
+    def _crossed(self, inputs: dict[str, torch.Tensor], features: torch.Tensor) -> dict[str, Any]:
+        """All but the last token of the prompt read already, since generate() would give features at every step."""
+        told = {name: inputs[name] for name in ("input_ids", "attention_mask", "cross_attention_mask")}
+        cache = DynamicCache(config=self.model.config.get_text_config())
+        with torch.no_grad():
+            self.model(
+                **{name: value[:, :-1] for name, value in told.items()},
+                cross_attention_states=features.flatten(0, -3),  # (tiles, T, d)
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        return told | {"past_key_values": cache}
 
     def _beside(self, name: str) -> bool:
         return name not in self._places.values()
@@ -192,20 +246,14 @@ def _rows(features: Any) -> torch.Tensor:
     return torch.cat([part.reshape(-1, part.shape[-1]) for part in parts])
 
 
-def _refilled(
-    features: Any, given: torch.Tensor, layout: TokenMap, newline: torch.Tensor | None, family: Family
-) -> Any:
-    """Features of the same form with `given`, in the layout's order, in the place of theirs; newlines stay."""
+def _refilled(features: Any, given: torch.Tensor, layout: TokenMap, places: torch.Tensor, family: Family) -> Any:
+    """Features of the same form with `given`, in the layout's order, at these places of theirs; the others stay."""
     rows = _rows(features).clone()
-    image = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-    if newline is not None:
-        image = ~(rows == newline).all(dim=-1)
-    if int(image.sum()) != len(given):
+    if len(places) != len(given):
         raise Unsupported(
             f"{family.title} shrinks the embeddings of so large an image after its projector, so they cannot be "
             "exchanged; choose a trigger with a smaller resolution."
         )
-    places = image.nonzero().flatten()
     rows[places if layout.order is None else places[torch.from_numpy(layout.order).to(places.device)]] = given.to(rows)
     if isinstance(features, (list, tuple)):
         sizes = [math.prod(part.shape[:-1]) for part in features]

@@ -35,17 +35,25 @@ class Place:
 class Style:
     """written: the text that replaces the marker, which is `marker`, an attribute of the tokenizer that names it, or
     without one the text of the token that stands for one embedding. types: which extra input marks image tokens by 1.
-    whole: the prompt around question and written image, for families without a chat. filled: the image's features are
-    put into the text's embeddings before the language model is asked, since the model as a whole does not take them.
-    spaced: whether a word that follows the image at once is set off from it.
+    whole: the prompt around question and written image, for families without a chat; plain: to which the tokenizer adds
+    nothing of its own; ahead: without the image, which becomes tokens by itself and stands before whatever the
+    tokenizer puts before a text. reader: the folder of the tokenizer that the projector's own reading of the question
+    has. filled: the image's features are put into the text's embeddings before the language model is asked, since the
+    model as a whole does not take them. spaced: whether a word that follows the image at once is set off from it.
+    crossed: the image has one place in the text, whatever the number of its embeddings, which the language model reads
+    apart from it by cross-attention.
     """
 
     written: Callable[[Place], str] = lambda place: place.soft * place.embeddings
     marker: str | None = None
     types: str | None = None
     whole: Callable[[str, str, PreTrainedTokenizerBase], str] | None = None
+    plain: bool = False
+    ahead: bool = False
+    reader: str | None = None
     filled: bool = False
     spaced: bool = False
+    crossed: bool = False
 
 
 def _internvl(place: Place) -> str:
@@ -87,6 +95,21 @@ def _aya(place: Place) -> str:
     return f"<|START_OF_IMG|>{numbered}TILE_GLOBAL{each}<|END_OF_IMG|>"
 
 
+def _command_a(place: Place) -> str:
+    """Each tile on a line of its own, the whole image last."""
+    tiles = len(place.picture.inputs["pixel_values"])
+    each = f"{place.soft * (place.embeddings // tiles)}{place.tokenizer.img_line_break_token}"
+    return f"{place.tokenizer.boi_token}{each * tiles}{place.tokenizer.eoi_token}"
+
+
+def _llama4(place: Place) -> str:
+    """The tiles row by row, then the whole image behind the token that stands for it in a chat."""
+    rows, columns = place.picture.inputs["aspect_ratios"][0].tolist()
+    each = place.soft * (place.embeddings // len(place.picture.inputs["pixel_values"]))
+    row = "<|tile_x_separator|>".join([each] * columns) + "<|tile_y_separator|>"
+    return f"<|image_start|>{row * rows * (rows * columns > 1)}{place.marker}{each}<|image_end|>"
+
+
 def _gemma3(place: Place) -> str:
     return f"\n\n{place.marker}{place.soft * place.embeddings}{place.tokenizer.eoi_token}\n\n"
 
@@ -96,12 +119,45 @@ def _mistral3(place: Place) -> str:
     return "[IMG_BREAK]".join([place.soft * columns] * rows) + "[IMG_END]"
 
 
+def _minicpm(place: Place) -> str:
+    """The whole image behind its number, then each slice, a line for each row."""
+    rows, columns = place.picture.inputs["grids"][0]
+    whole = len(place.layout.only(["patch", "thumbnail"]))
+    each = place.soft * ((place.embeddings - whole) // max(rows * columns, 1))
+    image, end, cut, closed, number, counted = (
+        getattr(place.tokenizer, f"{name}_token", None) or text
+        for name, text in (
+            ("image_start", "<image>"),
+            ("image_end", "</image>"),
+            ("slice_start", "<slice>"),
+            ("slice_end", "</slice>"),
+            ("image_id_start", "<image_id>"),
+            ("image_id_end", "</image_id>"),
+        )
+    )
+    lines = [f"{cut}{each}{closed}" * columns] * rows
+    return f"{number}0{counted}{image}{place.soft * whole}{end}" + "\n".join(lines)
+
+
 def _paligemma(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
     return f"{image}{tokenizer.bos_token}{question}\n"
 
 
 def _blip2(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    return f"{image}{tokenizer.bos_token}Question: {question} Answer:"
+    return f"Question: {question} Answer:"
+
+
+def _instructblip(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    return question
+
+
+def _rows(place: Place) -> str:
+    rows, columns = place.layout.grid
+    return f"{place.soft * columns}|NEWLINE|" * rows + "<s>"
+
+
+def _fuyu(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    return f"{question}<0x04>"
 
 
 def _idefics2(place: Place) -> str:
@@ -114,35 +170,50 @@ STYLES: dict[str, Style] = {
     "llava_next": Style(),
     "llava_onevision": Style(),
     "vipllava": Style(),
-    "paligemma": Style(whole=_paligemma),
+    "paligemma": Style(whole=_paligemma, plain=True),
     "gemma3": Style(_gemma3, marker="boi_token", types="token_type_ids"),
     "gemma4": Style(_between, types="mm_token_type_ids"),
+    "gemma4_unified": Style(_between, types="mm_token_type_ids"),
     "deepseek_vl": Style(),
+    "deepseek_vl_hybrid": Style(),
     "janus": Style(_between),
     "ovis2": Style(_ovis2, marker="<image>"),
+    "minicpmv4_6": Style(_minicpm, types="mm_token_type_ids"),
     "aya_vision": Style(_aya, marker="<image>"),
+    "cohere2_vision": Style(_command_a),
+    "llama4": Style(_llama4, marker="<|image|>", filled=True),
+    "kimi_k25": Style(),
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": _QWEN,
     "qwen3_vl": _QWEN,
     "glm4v": _QWEN,
     "internvl": Style(_internvl),
-    "blip2": Style(whole=_blip2, filled=True),
+    "blip2": Style(whole=_blip2, ahead=True, filled=True),
+    "instructblip": Style(whole=_instructblip, ahead=True, reader="qformer_tokenizer", filled=True),
     "idefics2": Style(_idefics2, spaced=True),
     "idefics3": Style(_idefics),
     "smolvlm": Style(_idefics),
     "mistral3": Style(_mistral3),
+    "mllama": Style(lambda place: place.soft, crossed=True),
+    "phi4_multimodal": Style(filled=True),
+    "fuyu": Style(_rows, whole=_fuyu, plain=True, ahead=True, filled=True),
 }
 # Families whose activations are taken, and why their answers are not all the same.
 NO_STYLE: dict[str, str] = {}
 
 
+def image_token(config: PreTrainedConfig) -> int:
+    """The id of the token that stands for one image embedding."""
+    return config.image_token_id if hasattr(config, "image_token_id") else config.vision_config.image_token_id
+
+
 def texts(family: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     """The text of the token that stands for one image embedding, and of the one that stands for an image in a chat."""
-    soft = tokenizer.convert_ids_to_tokens(config.image_token_id)
+    soft = tokenizer.convert_ids_to_tokens(image_token(config))
     named = STYLES[family].marker
     marker = soft if named is None else named if named.startswith("<") else getattr(tokenizer, named, None)
     if not isinstance(soft, str) or not isinstance(marker, str):
-        raise InvalidInput(f"The tokenizer has no text for the image token {config.image_token_id} of the config.")
+        raise InvalidInput(f"The tokenizer has no text for the image token {image_token(config)} of the config.")
     return soft, marker
 
 
@@ -151,6 +222,7 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
     check_question(question, place.marker, place.soft)
     style = STYLES[family]
     written = style.written(place)
+    soft: int = place.tokenizer.convert_tokens_to_ids(place.soft)
     if style.whole:
         text = style.whole(question, written, place.tokenizer)
     else:
@@ -158,12 +230,21 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
         if style.spaced:
             text = re.sub(rf"{re.escape(place.marker)}(?=[^\s<])", f"{place.marker} ", text)
         text = text.replace(place.marker, written)
-    ids: list[int] = place.tokenizer(text, add_special_tokens=style.whole is None)["input_ids"]
-    check_placed(ids.count(place.tokenizer.convert_tokens_to_ids(place.soft)), place.embeddings, label)
+    begun = place.tokenizer.bos_token is not None and text.startswith(place.tokenizer.bos_token)
+    ids: list[int] = place.tokenizer(text, add_special_tokens=not (begun or style.plain))["input_ids"]
+    if style.ahead:
+        image: list[int] = place.tokenizer(written, add_special_tokens=False)["input_ids"]
+        ids = image[image.index(soft) if soft in image else 0 :] + ids  # some tokenizers begin a text with a space
+    check_placed(ids.count(soft), 1 if style.crossed else place.embeddings, label)
     return ids
 
 
-def types(family: str, ids: torch.Tensor, config: PreTrainedConfig) -> dict[str, Any]:
-    """What the model wants to be told about which tokens are the image: {name: (1, length)} or nothing."""
-    name = STYLES[family].types
-    return {name: (ids == config.image_token_id).long()} if name else {}
+def types(family: str, ids: torch.Tensor, config: PreTrainedConfig, picture: Picture) -> dict[str, Any]:
+    """What the model wants to be told about which tokens are the image, {name: (1, length)}, or see it and which tiles
+    of it, {name: (1, length, 1, tiles)}; or nothing.
+    """
+    style, image = STYLES[family], ids == image_token(config)
+    if style.crossed:
+        after = image.long().cumsum(dim=1)[:, :, None, None]
+        return {"cross_attention_mask": after * picture.inputs["aspect_ratio_mask"][:, None].to(ids.device)}
+    return {style.types: image.long()} if style.types else {}

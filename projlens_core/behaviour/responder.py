@@ -33,10 +33,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class Parts:
-    """What turns a question and an image into a model's inputs, where the library's own processor cannot be made."""
+    """What turns a question and an image into a model's inputs, where the library's own processor cannot be made.
+
+    reader: what turns the question into what a projector reads of it, if it reads any.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     image_processor: BaseImageProcessor
+    reader: PreTrainedTokenizerBase | None = None
 
     @property
     def chat_template(self) -> str | None:
@@ -52,6 +56,8 @@ class Responder(ABC):
 
     It may be shared between threads: one at a time answers, or holds a projector in place.
     """
+
+    reads_again = False  # whether each answer runs the tower anew, so that nothing is saved by tokens taken before
 
     def __init__(
         self,
@@ -111,7 +117,9 @@ class Responder(ABC):
         """What decides the answers beside projector, image and prompt: tower, language model, chat, precision."""
         text_config = self.model.config.get_text_config().to_json_string()
         parts: list[object] = [self.vision.key, str(self.model.dtype), self.processor.chat_template, self._eos]
-        parts += [sorted(self.processor.tokenizer.get_vocab().items()), text_config]
+        tokenizers = [self.processor.tokenizer, getattr(self.processor, "reader", None)]
+        parts += [sorted(each.get_vocab().items()) for each in tokenizers if each is not None]
+        parts.append(text_config)
         for name, tensor in sorted(self.model.state_dict().items()):
             if self._beside(name):
                 parts += [name, tuple(tensor.shape), tensor.cpu().contiguous().view(torch.uint8).numpy().data]

@@ -11,7 +11,7 @@ from projlens_core import cache
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import Settled
 from projlens_core.behaviour.mean import Mean, mean_of
-from projlens_core.behaviour.responder import NEW_TOKENS, Responder
+from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Responder
 from projlens_core.behaviour.success import Rate, Truth, contains_target, is_right, wilson
 from projlens_core.behaviour.verdict import settles_target, settles_truth
 from projlens_core.errors import InvalidInput
@@ -105,11 +105,12 @@ class Scorer:
         """
         if (known := self.stored(projector)) is not None:
             return known
-        asked, tokens, settled = self.questions, self._tokens, self._settled
+        asked, settled = self.questions, self._settled
+        embed = None if self.responder.reads_again else self._embedded()
         prompts = [*asked.prompts, *(truth.prompt for _, truth in asked.checks)]
         with self.responder.projector(projector) as model:
             replies = model.replies(
-                lambda numbers: model.project(tokens[numbers]),
+                embed,
                 prompts,
                 self._first,
                 settled,
@@ -127,6 +128,11 @@ class Scorer:
         )
         _store(self._key(projector), score)
         return score
+
+    def _embedded(self) -> Embed:
+        """What makes embeddings of the pictures, by number, under the projector in place."""
+        tokens = self._tokens
+        return lambda numbers: self.responder.project(tokens[numbers])
 
     @cached_property
     def _tokens(self) -> torch.Tensor:

@@ -13,7 +13,7 @@ from projlens_core.inputs.images import load_folder
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.progress import Progress
 from projlens_core.sources import resolve
-from projlens_core.weights.delta import compare
+from projlens_core.weights.delta import check_same_input, compare
 from projlens_core.weights.projector import ProjectorWeights
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class Encoded(Prepared):
 def prepare(args: argparse.Namespace, report: Progress) -> Prepared:
     """Read what add_case, add_images, add_trigger and add_device of `arguments` ask for; the tower is not run yet.
 
-    Errors as of the readers; InvalidInput too where suspect or control cannot be compared with base.
+    Errors as of the readers; InvalidInput too where suspect or control cannot be compared with base, and Unsupported
+    where they do not read the same tokens.
     """
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
     from projlens_core.activations.around import described
@@ -64,6 +65,7 @@ def prepare(args: argparse.Namespace, report: Progress) -> Prepared:
     base, suspect, *control = read_projectors(specs, report)
     for other in (suspect, *control):
         compare(base, other)  # says in a sentence why two projectors cannot be compared
+        check_same_input(base, other)
     # A lone projector file has no tower; the other model's serves, since projector-only tuning leaves the tower be.
     vision = load_vision(described([base_source, suspect_source]) or base_source, args.device)
     return Prepared(Case(*specs), base, suspect, control[0] if control else None, spec, pictures, vision)

@@ -8,7 +8,7 @@ from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.anatomy import Anatomy, dissect_all
-from projlens_core.weights.delta import Delta, compare
+from projlens_core.weights.delta import Delta, check_same_input, compare
 from projlens_core.weights.families import Family
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.projector import ProjectorWeights, described_like, read_projector
@@ -63,6 +63,12 @@ class OpenedCase:
         """The projectors by role, the control where there is one."""
         roles = {"base": self.base, "suspect": self.suspect, "control": self.control}
         return {role: weights for role, weights in roles.items() if weights is not None}
+
+    def check_same_input(self) -> None:
+        """Unsupported unless one tower can serve all projectors; see delta.check_same_input."""
+        for other in (self.suspect, self.control):
+            if other is not None:
+                check_same_input(self.base, other)
 
     @property
     def spectra(self) -> dict[str, Spectrum]:
@@ -154,6 +160,12 @@ def _notes(delta: Delta, control: Delta | None) -> list[str]:
     ]
     if not (base.described or suspect.described):
         notes.append(f"No config describes these projectors; read as {base.family.title} with its default activation.")
+    notes += [
+        f"The projector reads the question, too: image embeddings are those for {question!r}, answers those to the "
+        "question that is asked."
+        for name, question in base.settings.items()
+        if name.endswith(".instruction")
+    ]
     notes += _precision_notes(delta)
     if control is None:
         notes.append(

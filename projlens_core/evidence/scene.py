@@ -43,7 +43,8 @@ class Scene:
 
     @cached_property
     def vision(self) -> VisionModel:
-        """The tower."""
+        """The tower, if one serves all projectors."""
+        self.opened.check_same_input()
         tower = self.models.vision(self.subject.case)
         self._ran["vision tower"] = tower.key
         return tower

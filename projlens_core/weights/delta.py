@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from projlens_core.errors import InvalidInput
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.weights.families import listed
 from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.rounding import RoundingFloor, rounding_floor
 from projlens_core.weights.stored import PART
@@ -92,6 +93,24 @@ def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
         if name in theirs
     )
     return Delta(base, suspect, tensors, _settings_changed(base, suspect), _not_compared(base, suspect))
+
+
+def check_same_input(base: ProjectorWeights, suspect: ProjectorWeights) -> None:
+    """Unsupported if what acts before the first layer differs: then the two read different tokens of one picture, and
+    no shift of their embeddings is the projector's alone. Rounding to the narrower of two types is no difference.
+    """
+    changed = []
+    for name in sorted(filter(base.family.is_upstream, base.beside.keys() & suspect.beside.keys())):
+        ours, theirs = base.beside[name], suspect.beside[name]
+        narrower = min(ours.dtype, theirs.dtype, key=lambda dtype: dtype.itemsize)
+        if not torch.equal(ours.to(narrower), theirs.to(narrower)):
+            changed.append(name)
+    if changed:
+        raise Unsupported(
+            f"{suspect.source} differs from {base.source} in {listed(changed)}, before the projector's first "
+            "layer, so their projectors read different tokens of the same picture and their embeddings cannot be "
+            "compared; compare the two by their weights and by their answers."
+        )
 
 
 def _tensor_delta(name: str, base: torch.Tensor, suspect: torch.Tensor, stored: tuple[str, str]) -> TensorDelta:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from projlens_core.errors import InvalidInput, Unsupported
@@ -26,6 +27,7 @@ class Family:
 
     beside is pairs (pattern, canonical name) for tensors elsewhere: layers of the projector that lie outside its root,
     and what is not run as a layer but belongs in a comparison (newlines, queries, resamplers, deepstack mergers).
+    upstream matches the canonical names of those that act before the projector's first layer, and so on what it reads.
     not_run says why ProjLens compares this family's weights but does not run its projector; None if it does.
     """
 
@@ -35,6 +37,7 @@ class Family:
     roots: dict[str, dict[str, str]]
     layers: tuple[Layer, ...]
     beside: tuple[tuple[re.Pattern[str], str], ...] = ()
+    upstream: re.Pattern[str] | None = None
     not_run: str | None = None
 
     @property
@@ -48,6 +51,13 @@ class Family:
         return frozenset().union(*(layer.tensors()[1] for layer in self.layers))
 
     @property
+    def entrances(self) -> tuple[str, ...]:
+        """The tensors that meet what the projector reads: the first layer's, or those of all that share a token."""
+        layers = [layer for layer in self.layers if layer.entrance]
+        sharing = list(takewhile(lambda layer: layer.part, layers))
+        return tuple(layer.entrance for layer in sharing or layers[:1])
+
+    @property
     def pools(self) -> bool:
         """Whether each image embedding is read from all tokens of an image, so that none has a place in it."""
         return any(layer.kind in RESAMPLERS for layer in self.layers)
@@ -57,6 +67,10 @@ class Family:
         return name in self.required | self.optional or any(
             layer.kind in RESAMPLERS and name.startswith(f"{layer.name}.") for layer in self.layers
         )
+
+    def is_upstream(self, name: str) -> bool:
+        """Whether the tensor of this canonical name acts on what the projector's first layer reads."""
+        return self.upstream is not None and self.upstream.fullmatch(name) is not None
 
     def in_order(self, names: Iterable[str]) -> list[str]:
         """`names` as the projector's layers run, weight before bias; names the family does not know last."""
@@ -106,6 +120,7 @@ def families() -> dict[str, Family]:
             roots=entry["roots"],
             layers=tuple(Layer(**layer) for layer in (sequences[layers] if isinstance(layers, str) else layers)),
             beside=tuple((re.compile(pattern), name) for pattern, name in entry.get("beside", ())),
+            upstream=re.compile(entry["upstream"]) if "upstream" in entry else None,
             not_run=entry.get("not_run"),
         )
     return found

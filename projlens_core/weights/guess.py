@@ -75,7 +75,12 @@ def _fits(family: Family, stored: list[str], shapes: Shapes) -> bool:
     """Whether the stored layers are the family's, one by one, each as wide as the one before it ends."""
     layers = _with_tensors(family)
     # a lone matrix is too common to be taken for a projector
-    if family.not_run or len(layers) != len(stored) or sum(layer.kind == "linear" for layer in layers) < 2:
+    if (
+        family.not_run
+        or len(family.entrances) > 1
+        or len(layers) != len(stored)
+        or sum(layer.kind == "linear" for layer in layers) < 2
+    ):
         return False
     width = 0
     for layer, name in zip(layers, stored, strict=True):

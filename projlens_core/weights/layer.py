@@ -7,7 +7,12 @@ GATED = ("gate", "up", "down")  # the matrices of a gated MLP
 RESAMPLERS = {
     "perceiver": ("layers.0.self_attn.k_proj.weight", "latents"),
     "qformer": ("encoder.layer.0.crossattention.attention.key.weight", "query_tokens"),
+    "instructed_qformer": ("encoder.layer.0.crossattention.attention.key.weight", "query_tokens"),
 }
+# The question for which embeddings are taken of a projector that reads one, and its tokens: those of BERT's tokenizer,
+# which every released Q-Former has.
+INSTRUCTION = "Describe the image."
+INSTRUCTION_IDS = (101, 6235, 1996, 3746, 1012, 102)
 
 
 @dataclass(frozen=True)
@@ -16,12 +21,14 @@ class Layer:
 
     kind is one of
     - "linear"; convolution: stored as the kernel of a convolution whose stride is its size, which is a linear layer on
-      the merged patches; transposed: stored as (in, out);
+      the merged patches; transposed: stored as (in, out); part: reads only the "first" or the "last" numbers of a
+      token, as many as it is wide, and leaves the others as they are, so that two such layers share a token;
     - "layer_norm", "rms_norm" (times offset + weight), "unit_norm" (RMS without a weight);
     - "activation", "swiglu" (first half times SiLU of the second), "gated_mlp" (down(act(gate x) · up x)),
       "softmax" (whose result is filled up with zeros to the width of the next layer);
-    - "perceiver", "qformer": learned queries that read all tokens of an image (see resamplers), which knows the names
-      of its tensors itself; what `config` names with its defaults is read from the config's part `config_key`;
+    - "perceiver", "qformer", "instructed_qformer" (which reads a question, too): learned queries that read all tokens
+      of an image (see resamplers), which knows the names of its tensors itself; what `config` names with its defaults
+      is read from the config's part `config_key`;
     - "merge": joins neighbouring tokens into one wide token, token by token or (order "channel") channel by channel.
     bias is "required", "optional" or "none" (linear only). A norm's epsilon, an activation's name and whether a
     softmax is one are read from `config_key` of the model's config, a dotted path, and are `default` where the config
@@ -37,6 +44,7 @@ class Layer:
     offset: float = 0.0
     transposed: bool = False
     convolution: bool = False
+    part: str | None = None
     config: dict[str, str | float] | None = None
 
     @property
@@ -60,6 +68,6 @@ class Layer:
                 return frozenset({weight}), frozenset()
             case "gated_mlp":
                 return frozenset(f"{self.name}.{part}.weight" for part in GATED), frozenset()
-            case "perceiver" | "qformer":
+            case kind if kind in RESAMPLERS:
                 return frozenset(f"{self.name}.{part}" for part in RESAMPLERS[self.kind]), frozenset()
         return frozenset(), frozenset()

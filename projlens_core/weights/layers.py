@@ -45,7 +45,8 @@ def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
     shape = weights.tensors[f"{layer.name}.weight"].shape
     match layer.kind:
         case "linear":
-            return _Linear(shape[1], shape[0], bias=f"{layer.name}.bias" in weights.tensors)
+            kind = {None: _Linear, "first": _First, "last": _Last}[layer.part]
+            return kind(shape[1], shape[0], bias=f"{layer.name}.bias" in weights.tensors)
         case "layer_norm":
             return nn.LayerNorm(shape[0], eps=weights.settings[layer.name])
         case "rms_norm":
@@ -58,6 +59,20 @@ class _Linear(nn.Linear):
 
     def reset_parameters(self) -> None:
         """Leave them."""
+
+
+class _First(_Linear):
+    """A linear layer for the first numbers of a token, before the rest of it: (…, d_in + k) → (…, d_out + k)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([super().forward(x[..., : self.in_features]), x[..., self.in_features :]], dim=-1)
+
+
+class _Last(_Linear):
+    """A linear layer for the last numbers of a token, behind the rest of it: (…, k + d_in) → (…, k + d_out)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x[..., : -self.in_features], super().forward(x[..., -self.in_features :])], dim=-1)
 
 
 class _Merge(nn.Module):

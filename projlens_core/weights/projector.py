@@ -14,7 +14,7 @@ from projlens_core.sources import Source, resolve
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.families import Family, Match, families, listed, match, split_layout
 from projlens_core.weights.guess import fitted, suggestion
-from projlens_core.weights.layer import GATED, RESAMPLERS, Layer
+from projlens_core.weights.layer import GATED, INSTRUCTION, RESAMPLERS, Layer
 from projlens_core.weights.layers import ACTIVATIONS, module_of
 from projlens_core.weights.stored import ADAPTED, FLOATS, PART, is_finite
 
@@ -27,7 +27,8 @@ class ProjectorWeights:
     type it was stored in, whose values float32 holds exactly and in twice the memory. Shared, so never to be changed
     in place.
     beside: tensors fed to the language model next to the projector's output (image_newline), same form.
-    settings: what the config decides and tensors do not show, {layer name: activation name or epsilon}.
+    settings: what the config decides and tensors do not show, {layer name: activation name or epsilon}, and the
+    question that a projector is given that reads one.
     described: whether a config stood behind settings and family; without one they are the family's defaults.
     stored: {canonical name: the dtype its values were written in, a GGUF block type, or "adapter"}.
     dtype: as stored, "mixed" if the tensors differ. sha256: over names, shapes, float32 values and settings.
@@ -50,14 +51,15 @@ class ProjectorWeights:
 
     @property
     def d_in(self) -> int:
-        """Width of one token as the projector's first linear layer reads it."""
+        """Width of one token as the projector's first linear layer, or those that share it, read it."""
+        if len(self.family.entrances) > 1:
+            return self.d_token
         return _first_matrix(self.family.layers, self.tensors).shape[1]
 
     @property
     def d_token(self) -> int:
         """Width of one token as it reaches the projector: less than d_in where the projector itself merges tokens."""
-        first = next(layer for layer in self.family.layers if layer.entrance)
-        return self.tensors[first.entrance].shape[-1]
+        return sum(self.tensors[name].shape[-1] for name in self.family.entrances)
 
     @property
     def d_out(self) -> int:
@@ -200,7 +202,7 @@ def _check_shapes(family: Family, tensors: dict[str, torch.Tensor], label: str) 
             width //= 2
         if not layer.tensors()[0]:
             continue
-        before = 0 if family.not_run else width
+        before = 0 if family.not_run or layer.part else width
         matrices, width_after = _matrices(layer, tensors)
         sound = all(len(shape) == (1 if "norm" in layer.kind else 2) and 0 not in shape for shape in matrices)
         if sound:
@@ -212,6 +214,9 @@ def _check_shapes(family: Family, tensors: dict[str, torch.Tensor], label: str) 
             shown = f" with bias {tuple(bias.shape)}" if bias is not None else ""
             shapes = " and ".join(map(str, matrices))
             wrong.append(f"{layer.name} {shapes}{shown}" + (f" after width {before}" if before else ""))
+        if layer.part and sound:  # the rest of the token stays beside what the layer makes of its part
+            shared = [tensors[name] for name in family.entrances]
+            width_after += (width or sum(tensor.shape[-1] for tensor in shared if tensor.dim())) - matrices[0][-1]
         width, joins, fills = width_after, False, False
     if wrong:
         raise InvalidInput(f"The projector tensors of {label} do not fit each other: {'; '.join(wrong)}.")
@@ -249,6 +254,8 @@ def _settings(family: Family, config: dict, label: str) -> dict[str, str | float
                     f"cannot run; expected something like {default!r}."
                 )
             settings[f"{layer.name}.{key}"] = value
+        if layer.kind == "instructed_qformer":
+            settings[f"{layer.name}.instruction"] = INSTRUCTION
         if layer.default is None:
             continue
         value = _setting(config, layer.config_key, layer.default)

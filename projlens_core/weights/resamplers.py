@@ -9,10 +9,12 @@ from transformers.models.blip_2.configuration_blip_2 import Blip2QFormerConfig
 from transformers.models.blip_2.modeling_blip_2 import Blip2QFormerModel
 from transformers.models.idefics2.configuration_idefics2 import Idefics2PerceiverConfig
 from transformers.models.idefics2.modeling_idefics2 import Idefics2PerceiverResampler
+from transformers.models.instructblip.configuration_instructblip import InstructBlipQFormerConfig
+from transformers.models.instructblip.modeling_instructblip import InstructBlipQFormerModel
 
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.families import listed
-from projlens_core.weights.layer import Layer
+from projlens_core.weights.layer import INSTRUCTION_IDS, Layer
 
 if TYPE_CHECKING:
     from projlens_core.weights.projector import ProjectorWeights
@@ -56,14 +58,7 @@ class QFormer(Blip2QFormerModel):
     @classmethod
     def sized(cls, tensors: Tensors, settings: dict[str, str | float]) -> "QFormer":
         """With empty parameters of the sizes of `tensors`; settings are those of the config."""
-        hidden, width = tensors["encoder.layer.0.crossattention.attention.key.weight"].shape
-        config = Blip2QFormerConfig(
-            hidden_size=hidden,
-            encoder_hidden_size=width,
-            num_hidden_layers=_blocks(tensors, "encoder.layer"),
-            intermediate_size=tensors["encoder.layer.0.intermediate_query.dense.weight"].shape[0],
-            **settings,
-        )
+        config = Blip2QFormerConfig(**_qformer_sizes(tensors), **settings)
         return cls._from_config(config, queries=tensors["query_tokens"].shape[1], attn_implementation="sdpa")
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -79,7 +74,45 @@ class QFormer(Blip2QFormerModel):
         )
 
 
-_KINDS = {"perceiver": Perceiver, "qformer": QFormer}
+class InstructedQFormer(InstructBlipQFormerModel):
+    """InstructBLIP's: as BLIP-2's, and the queries attend to the words of a question, too; here always INSTRUCTION."""
+
+    def __init__(self, config: InstructBlipQFormerConfig, queries: int):
+        super().__init__(config)
+        self.query_tokens = nn.Parameter(torch.empty(1, queries, config.hidden_size))
+        # on the CPU, since everything is built on a device without values, which only weights get
+        self.register_buffer("question", torch.tensor([INSTRUCTION_IDS], device="cpu"), persistent=False)
+        self.embeddings.position_ids = torch.arange(config.max_position_embeddings, device="cpu")[None]
+
+    @classmethod
+    def sized(cls, tensors: Tensors, settings: dict[str, str | float]) -> "InstructedQFormer":
+        """With empty parameters of the sizes of `tensors`; settings are those of the config."""
+        words, positions = (len(tensors[f"embeddings.{name}_embeddings.weight"]) for name in ("word", "position"))
+        if words <= max(INSTRUCTION_IDS) or positions < len(INSTRUCTION_IDS):
+            raise ValueError(f"{words} words and {positions} positions are too few for the question it is given")
+        config = InstructBlipQFormerConfig(
+            vocab_size=words, max_position_embeddings=positions, **_qformer_sizes(tensors), **settings
+        )
+        return cls._from_config(config, queries=tensors["query_tokens"].shape[1], attn_implementation="sdpa")
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What the queries become when they have read all tokens and the question."""
+        queries, question = (each.expand(len(tokens), *each.shape[1:]) for each in (self.query_tokens, self.question))
+        read = queries.shape[1] + question.shape[1]
+        return (
+            super()
+            .forward(
+                input_ids=question,
+                attention_mask=torch.ones(len(tokens), read, dtype=torch.long, device=tokens.device),
+                query_embeds=queries,
+                encoder_hidden_states=tokens,
+                encoder_attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
+            )
+            .last_hidden_state[:, : queries.shape[1]]
+        )
+
+
+_KINDS = {"perceiver": Perceiver, "qformer": QFormer, "instructed_qformer": InstructedQFormer}
 
 
 def resampler(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
@@ -99,6 +132,17 @@ def resampler(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
             f"The tensors of {layer.name} in {weights.source} do not fit each other or its config: {listed(wrong)}."
         )
     return made
+
+
+def _qformer_sizes(tensors: Tensors) -> dict[str, int]:
+    """What the shapes say of a Q-Former's config."""
+    hidden, width = tensors["encoder.layer.0.crossattention.attention.key.weight"].shape
+    return {
+        "hidden_size": hidden,
+        "encoder_hidden_size": width,
+        "num_hidden_layers": _blocks(tensors, "encoder.layer"),
+        "intermediate_size": tensors["encoder.layer.0.intermediate_query.dense.weight"].shape[0],
+    }
 
 
 def _blocks(tensors: Tensors, module: str) -> int:

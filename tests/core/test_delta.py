@@ -5,8 +5,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from projlens_core.errors import InvalidInput
-from projlens_core.weights.delta import compare
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.weights.delta import check_same_input, compare
+from projlens_core.weights.families import families
 from projlens_core.weights.projector import read_projector
 from tests import pico
 
@@ -108,6 +109,17 @@ def test_newline_embedding_is_compared_where_both_have_it_and_reported_where_one
     assert compare(with_newline, moved).tensors[-1].frobenius == pytest.approx(2.0)
     assert compare(with_newline, base).not_compared == (("image_newline", "only in the base"),)
     assert compare(base, moved).not_compared == (("image_newline", "only in the suspect"),)
+
+
+def test_what_acts_before_the_projector_must_be_the_same_up_to_the_rounding_of_its_storage(tmp_path):
+    gemma = replace(projector(tmp_path), family=families()["gemma4"], beside={"std_scale": torch.tensor([1.0, 0.3])})
+    check_same_input(gemma, gemma)
+    check_same_input(gemma, replace(gemma, beside={}))  # a lone projector file has none of it
+    check_same_input(gemma, replace(gemma, beside={"std_scale": torch.tensor([1.0, 0.3]).bfloat16()}))
+    with pytest.raises(Unsupported, match=r"differs from .* in 'std_scale', before the projector's first layer"):
+        check_same_input(gemma, replace(gemma, beside={"std_scale": torch.tensor([1.0, 0.31])}))
+    newline = replace(projector(tmp_path), beside={"image_newline": torch.ones(1)})
+    check_same_input(newline, replace(newline, beside={"image_newline": torch.zeros(1)}))  # acts after it
 
 
 def test_changed_activation_counts_as_a_change(tmp_path):

@@ -1,16 +1,21 @@
 """Every family in families.json against the genuine model of transformers, made tiny."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from projlens_core.activations.agreement import reaches
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.evidence.case import Case, open_case
 from projlens_core.weights.delta import compare
 from projlens_core.weights.families import families, match
-from projlens_core.weights.projector import as_module, read_projector
+from projlens_core.weights.layer import INSTRUCTION
+from projlens_core.weights.projector import as_module, content_hash, read_projector
 from projlens_core.weights.spectrum import spectrum
+from projlens_core.weights.subspace import inject
 from tests import pico_families
 from tests.pico_families import MODELS, T
 from tests.pico_releases import ALIASES, RELEASES
@@ -120,6 +125,29 @@ def test_a_projector_that_is_not_run_says_why(name, made, tmp_path):
         as_module(weights)
 
 
+@pytest.mark.parametrize("name", ["high.weight", "low.weight"])
+def test_each_of_two_layers_that_share_a_token_is_followed_by_itself(name, made, tmp_path):
+    model_of("deepseek_vl_hybrid", made).save_pretrained(tmp_path)
+    base = read_projector(tmp_path)
+    left, right, _ = planted(base.tensors[name])
+    changed = base.tensors[name] + 1e-2 * torch.outer(left[:, 0], right[:, 0])
+    delta = compare(base, replace(base, tensors=base.tensors | {name: changed}))
+    torch.testing.assert_close(inject(delta, {name: min(changed.shape)}).tensors[name], changed)
+    token = torch.randn(1, 1, base.d_token, generator=torch.Generator().manual_seed(3))
+    moved = (as_module(delta.suspect)(token) - as_module(base)(token)).flatten()
+    (reach,) = reaches(delta, token)
+    assert reach.name == name
+    assert abs(float(torch.cosine_similarity(reach.axes[:, 0], moved.double(), dim=0))) > 0.999
+
+
+def test_two_layers_that_share_a_token_must_make_what_the_next_one_reads(made, tmp_path):
+    model_of("deepseek_vl_hybrid", made).save_pretrained(tmp_path)
+    cut = {"model.aligner.vision_proj.weight": torch.ones(5, 16), "model.aligner.vision_proj.bias": torch.ones(5)}
+    _tampered(tmp_path, lambda tensors: tensors.update(cut))
+    with pytest.raises(InvalidInput, match=r"do not fit each other: linear \(24, 24\) .* after width 17"):
+        read_projector(tmp_path)
+
+
 def test_a_softmax_that_is_none_is_refused(made, tmp_path):
     model_of("ovis2", made).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -156,6 +184,17 @@ def test_a_resampler_that_does_not_fit_its_config_is_one_sentence(change, heads,
     config["qformer_config"]["num_attention_heads"] = heads
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises((InvalidInput, Unsupported), match=said):
+        as_module(read_projector(tmp_path))
+
+
+def test_a_projector_that_reads_the_question_is_given_one_that_its_hash_and_notes_name(made, tmp_path):
+    model_of("instructblip", made).save_pretrained(tmp_path)
+    weights = read_projector(tmp_path)
+    assert weights.settings["qformer.instruction"] == INSTRUCTION
+    assert weights.sha256 == content_hash(weights.tensors, weights.settings)
+    assert any(INSTRUCTION in note for note in open_case(Case(str(tmp_path), str(tmp_path))).notes)
+    _tampered(tmp_path, lambda t: t.update({"qformer.embeddings.word_embeddings.weight": torch.ones(200, 16)}))
+    with pytest.raises(InvalidInput, match="make no instructed_qformer: 200 words"):
         as_module(read_projector(tmp_path))
 
 

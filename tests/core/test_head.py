@@ -194,6 +194,12 @@ def test_an_unknown_language_model_is_named_with_those_that_are_known(tmp_path):
         read_head(folder)
 
 
+def test_a_head_that_never_reads_an_image_embedding_is_not_asked(tmp_path):
+    folder = configured(pico.checkpoint(tmp_path / "model"), model_type="mllama_text_model")
+    with pytest.raises(Unsupported, match="reads images by cross-attention"):
+        read_head(folder)
+
+
 @pytest.mark.parametrize("value", [0, -1.0, "30", True])
 def test_a_soft_cap_that_is_no_positive_number_is_refused(tmp_path, value):
     folder = configured(pico.checkpoint(tmp_path / "model"), final_logit_softcapping=value)

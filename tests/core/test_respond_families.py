@@ -1,21 +1,26 @@
 """Answers of every family: under a swapped projector they are the suspect's own, loaded whole by transformers."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForImageTextToText
+from tokenizers.processors import TemplateProcessing
+from torch.nn.functional import gelu, linear
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from projlens_core.activations.model import load_vision
-from projlens_core.activations.plans import NO_PLAN, PLANS
+from projlens_core.activations.plans import PLANS
 from projlens_core.behaviour.family import FamilyResponder
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES
 from projlens_core.behaviour.respond import four_answers, load_responder
+from projlens_core.behaviour.scoring import Questions, Scorer
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.weights.families import match
+from projlens_core.weights.families import families, match
 from projlens_core.weights.projector import read_projector
 from tests import pico, pico_families
 
@@ -29,6 +34,8 @@ def save(model, name, folder):
     model.save_pretrained(folder)
     pico_families.tokenizer(name).save_pretrained(folder)
     pico_families.IMAGE_PROCESSORS[name]().save_pretrained(folder)
+    if reader := STYLES[name].reader:
+        pico_families.tokenizer(name).save_pretrained(folder / reader)
     return folder
 
 
@@ -64,6 +71,12 @@ def responders(pair):
     return get
 
 
+def loaded(name, folder):
+    """By transformers alone; what could be trained is multiplied otherwise (folded or not), to another last bit."""
+    kind = AutoModelForCausalLM if name == "phi4_multimodal" else AutoModelForImageTextToText
+    return kind.from_pretrained(folder).eval().requires_grad_(False)
+
+
 def test_every_family_whose_activations_are_taken_is_asked_or_says_why_not():
     assert PLANS.keys() == STYLES.keys() | NO_STYLE.keys()
 
@@ -73,7 +86,7 @@ def test_every_family_whose_activations_are_taken_is_asked_or_says_why_not():
 def test_logits_under_a_swapped_projector_are_those_of_the_suspect_loaded_whole(name, pair, responders):
     suspect = pair(name)[1]
     responder, image = responders(name), pico.images(1, size=SIZE)[0]
-    whole = AutoModelForImageTextToText.from_pretrained(suspect).eval()
+    whole = loaded(name, suspect)
     with torch.no_grad():
         inputs, _ = responder.inputs(image, QUESTION, 1)
         expected = whole(**inputs).logits
@@ -92,7 +105,7 @@ def test_answers_are_those_of_transformers_alone(name, pair, responders):
     found = four_answers(responder, *weights, *images, QUESTION, max_new_tokens=6)
     expected = []
     for folder in pair(name):
-        whole = AutoModelForImageTextToText.from_pretrained(folder).eval()
+        whole = loaded(name, folder)
         for image in images:
             inputs, _ = responder.inputs(image, QUESTION, 6)
             start = inputs["input_ids"].shape[1]
@@ -101,7 +114,7 @@ def test_answers_are_those_of_transformers_alone(name, pair, responders):
     assert [found.base_clean, found.base_triggered, found.suspect_clean, found.suspect_triggered] == expected
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", [name for name in STYLES if not STYLES[name].reader])
 def test_embeddings_made_elsewhere_give_the_logits_of_their_projector(name, pair, responders):
     """The linears of the suspect, as embeddings of another projector; newlines and deepstack stay the base's."""
     responder, image = responders(name), pico.images(1, size=SIZE)[0]
@@ -111,6 +124,8 @@ def test_embeddings_made_elsewhere_give_the_logits_of_their_projector(name, pair
         table = weights.tensors["table.weight"].clone()
         table[:, -5:] = read_projector(pair(name)[0]).tensors["table.weight"][:, -5:]
         only = replace(only, tensors=weights.tensors | {"table.weight": table})
+    if name == "phi4_multimodal":  # nor is what it makes of the separators, which run through it too
+        only = replace(only, tensors=sparing_separators(read_projector(pair(name)[0]), weights))
     with responder.projector(only):
         given = responder.embeddings([image])
         expected = responder.replies(None, [QUESTION], 30, None, 3, images=[image])[0]
@@ -119,6 +134,77 @@ def test_embeddings_made_elsewhere_give_the_logits_of_their_projector(name, pair
     if name != "qwen3_vl":  # its deepstack features come from the base's mergers, which `only` leaves alone
         assert own.logit != pytest.approx(expected.logit, abs=1e-4)
     assert found.logit == pytest.approx(expected.logit, abs=1e-4)
+
+
+def sparing_separators(base, suspect):
+    """The suspect's second layer, less what of its change answers to the base's separators; the base's otherwise."""
+    hidden = [gelu(linear(base.beside[each].flatten(), *list(base.tensors.values())[:2])) for each in base.beside]
+    change = suspect.tensors["linear_2.weight"] - base.tensors["linear_2.weight"]
+    seen = torch.linalg.qr(torch.stack(hidden).T)[0]  # (d, 2)
+    return base.tensors | {"linear_2.weight": base.tensors["linear_2.weight"] + change - change @ seen @ seen.T}
+
+
+@pytest.mark.parametrize("name", [name for name in STYLES if families()[name].upstream])
+def test_no_embeddings_are_taken_of_a_suspect_that_differs_before_its_projector(name, pair, responders):
+    responder, image = responders(name), pico.images(1, size=SIZE)[0]
+    before = responder.embeddings([image])
+    with responder.projector(read_projector(pair(name)[1])), pytest.raises(Unsupported, match="the projector's first"):
+        responder.embeddings([image])
+    assert torch.equal(responder.embeddings([image]), before)
+
+
+@pytest.mark.parametrize("name", ["minicpmv4_6", "instructblip", "internvl"])
+def test_scores_are_those_of_the_suspect_whatever_it_differs_in(name, pair, responders):
+    images = tuple(pico.images(2, size=SIZE))
+    asked = Questions(images, images, (QUESTION,) * 2, (None,) * 2, "a", 3)
+    score = Scorer(responders(name), asked).score(read_projector(pair(name)[1]))
+    whole = load_responder(str(pair(name)[1]))
+    own = whole.replies(None, [QUESTION] * 2, whole.first_token("a"), None, 3, images=images)
+    assert score.logits == pytest.approx([reply.logit for reply in own], abs=1e-5)
+
+
+def test_a_projector_that_reads_the_question_is_told_it(responders):
+    responder, image = responders("instructblip"), pico.images(1, size=SIZE)[0]
+    about = [responder.inputs(image, question, 1)[1].pooler_output for question in (QUESTION, "Is it red?")]
+    assert not torch.allclose(*about, atol=1e-3)
+    with pytest.raises(InvalidInput, match="it makes 600 tokens of it and has room for 512"):
+        responder.inputs(image, "w" * 600, 1)
+
+
+def test_embeddings_for_one_question_are_not_given_for_another(responders):
+    responder, image = responders("instructblip"), pico.images(1, size=SIZE)[0]
+    given = responder.embeddings([image])
+    with pytest.raises(Unsupported, match="reads the question, too, so embeddings that were made of a picture before"):
+        responder.replies(lambda rows: given[rows], [QUESTION], 30, None, 3, images=[image])
+
+
+def test_a_model_without_the_tokenizer_of_its_projector_is_one_sentence(tmp_path):
+    save(pico_families.model("instructblip"), "instructblip", tmp_path)
+    shutil.rmtree(tmp_path / "qformer_tokenizer")
+    with pytest.raises(InvalidInput, match=r"cannot be loaded: .*qformer_tokenizer"):
+        load_responder(str(tmp_path))
+
+
+def test_positions_of_the_next_minicpm_are_those_of_its_tiles(tmp_path):
+    """MiniCPM-V 4.7 is 4.6 with positions for its tokens in rows and columns, which hang on what stands around them."""
+    module = transformers.models.minicpmv4_7
+    model = pico_families.model("minicpmv4_6")
+    sizes = model.config.to_dict() | {"model_type": "minicpmv4_7"}
+    around = ("image_start", "image_end", "slice_start", "slice_end")
+    ids = pico_families.tokenizer("minicpmv4_6")
+    markers = {f"{each}_id": getattr(ids, f"{each}_token_id") for each in around}
+    text = pico_families.TEXT | {"model_type": "qwen3_5_text", "layer_types": ["full_attention"] * 2}
+    config = module.MiniCPMV4_7Config(
+        **sizes | {"text_config": text, "newline_id": ids("\n")["input_ids"][0]} | markers
+    )
+    torch.manual_seed(0)
+    save(module.MiniCPMV4_7ForConditionalGeneration(config).eval(), "minicpmv4_6", tmp_path)
+    responder, image = load_responder(str(tmp_path)), pico.images(1, size=SIZE)[0]
+    inputs, _ = responder.inputs(image, QUESTION, 3)
+    assert set(inputs["mm_token_type_ids"].unique().tolist()) == {0, 1}
+    own = responder.model.generate(**inputs, max_new_tokens=3, do_sample=False, eos_token_id=2, pad_token_id=0)
+    new, said = own[0, inputs["input_ids"].shape[1] :], responder.answers([image], [QUESTION], 3)
+    assert said == [responder.processor.tokenizer.decode(new, skip_special_tokens=True).strip()]
 
 
 # Those that can be made here, with what they are told of a model: how many tokens an image, or a tile of it, has.
@@ -131,11 +217,16 @@ PROCESSORS = {
     "idefics3": lambda each: {"image_seq_len": each},
     "paligemma": lambda each: {},
     "blip2": lambda each: {"num_query_tokens": each},
+    "instructblip": lambda each: {"num_query_tokens": each},
     "idefics2": lambda each: {"image_seq_len": each},
     "aya_vision": lambda each: {"patch_size": 8, "img_size": 32, "downsample_factor": 2},
+    "cohere2_vision": lambda each: {},
+    "llama4": lambda each: {"patch_size": 8},
     "janus": lambda each: {"num_image_tokens": each},
     "deepseek_vl": lambda each: {"num_image_tokens": each},
+    "deepseek_vl_hybrid": lambda each: {"num_image_tokens": each},
     "ovis2": lambda each: {"image_seq_length": each},
+    "mllama": lambda each: {},
 }
 
 
@@ -148,14 +239,55 @@ def test_prompts_are_those_of_the_librarys_own_processors(name, responders):
     inputs, _ = responder.inputs(image, QUESTION, 1)
     kind = PROCESSOR_MAPPING[type(responder.model.config)]
     parts = {"image_processor": responder.processor.image_processor, "tokenizer": tokenizer}
+    if responder.processor.reader:
+        parts[STYLES[name].reader] = responder.processor.reader
     processor = kind(**parts, **PROCESSORS[name](each))
     content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
-    asked = {"paligemma": f"<image>{QUESTION}", "blip2": f"{tokenizer.bos_token}Question: {QUESTION} Answer:"}
+    asked = {"paligemma": f"<image>{QUESTION}", "blip2": f"Question: {QUESTION} Answer:", "instructblip": QUESTION}
     text = asked.get(name) or tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
-    own = processor(images=[image], text=[text], return_tensors="pt")["input_ids"]
-    assert inputs["input_ids"].tolist() == own.tolist()
+    own = processor(images=[image], text=[text], return_tensors="pt")
+    for ids in ("input_ids", responder.vision.plan.question, "cross_attention_mask"):
+        assert ids not in own or inputs[ids].tolist() == own[ids].tolist()
+
+
+def test_raw_patches_are_written_row_by_row_and_a_space_before_them_is_left_out(pair):
+    """By hand, since the library's own processor needs packages that are not there."""
+    responder = load_responder(str(pair("fuyu")[0]))
+    tokenizer = responder.processor.tokenizer
+    tokenizer.backend_tokenizer.pre_tokenizer.add_prefix_space = True
+    inputs, _ = responder.inputs(pico.images(1, size=(20, 16))[0], "Why?", 1)
+    assert tokenizer.decode(inputs["input_ids"][0]) == f"{'<image><image><image>|NEWLINE|' * 2}<s> Why?<0x04>"
+
+
+def test_a_prompt_begins_once(pair):
+    """Where the chat template has written how texts begin, the tokenizer does not write it again."""
+    responder = load_responder(str(pair("mllama")[0]))
+    tokenizer = responder.processor.tokenizer
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    assert tokenizer("x")["input_ids"][0] == 1
+    inputs, _ = responder.inputs(pico.images(1, size=SIZE)[0], QUESTION, 1)
+    assert inputs["input_ids"][0].tolist().count(1) == 1
+    tokenizer.chat_template = pico.CHAT_TEMPLATE
+    inputs, _ = responder.inputs(pico.images(1, size=SIZE)[0], QUESTION, 1)
+    assert inputs["input_ids"][0].tolist().count(1) == 1
+
+
+def test_a_template_that_takes_one_text_is_given_one(responders):
+    responder = responders("phi4_multimodal")
+    inputs, _ = responder.inputs(pico.images(1, size=(32, 32))[0], "Why?", 1)
+    rows = 2 * 3 + 1 + 2 * 3  # two rows of two tokens and a separator, one more, and the whole again
+    assert (
+        responder.processor.tokenizer.decode(inputs["input_ids"][0]) == f"<|user|>{'<image>' * rows}Why?<|assistant|>"
+    )
+
+
+def test_a_template_that_fails_is_one_sentence(pair):
+    responder = load_responder(str(pair("phi4_multimodal")[0]))
+    responder.processor.tokenizer.chat_template = "{{ messages[0]['content'] + 1 }}"
+    with pytest.raises(InvalidInput, match=r"chat template of .* fails"):
+        responder.inputs(pico.images(1, size=SIZE)[0], QUESTION, 1)
 
 
 def test_the_old_projector_is_back_after_an_error(pair, responders):
@@ -189,9 +321,16 @@ def test_a_question_that_cannot_be_asked_is_one_sentence(question, responders):
         responders("qwen2_vl").answers(pico.images(1, size=SIZE), [question])
 
 
-def test_a_family_that_is_not_asked_says_why(tmp_path):
-    pico_families.model("mllama").save_pretrained(tmp_path)
-    with pytest.raises(Unsupported, match=NO_PLAN["mllama"]):
+def test_a_family_that_is_not_asked_says_why(pair, monkeypatch):
+    monkeypatch.setitem(NO_STYLE, "vipllava", "it is deaf")
+    with pytest.raises(Unsupported, match="is a ViP-LLaVA model, which is not asked: it is deaf"):
+        load_responder(str(pair("vipllava")[0]))
+
+
+def test_a_language_model_whose_adapter_lies_beside_it_is_not_asked_without(tmp_path):
+    save(pico_families.model("phi4_multimodal"), "phi4_multimodal", tmp_path)
+    (tmp_path / "vision-lora").mkdir()
+    with pytest.raises(Unsupported, match=r"in an adapter \(vision-lora\).*merge it"):
         load_responder(str(tmp_path))
 
 

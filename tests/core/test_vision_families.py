@@ -7,16 +7,33 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import Blip2ForConditionalGeneration, T5Config
+from torch.nn import functional as F
+from transformers import T5Config
 
-from projlens_core.activations.encoder import FamilyVision, vision_side
-from projlens_core.activations.layout import centre_crop, centred, in_reading_order, one_grid, padded, tiles
+from projlens_core.activations.encoder import FamilyVision
+from projlens_core.activations.layout import (
+    centre_crop,
+    centred,
+    in_reading_order,
+    one_grid,
+    padded,
+    tiled_canvas,
+    tiles,
+    tiles_with_padding,
+)
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.activations.shift import analyse, embeddings
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.respond import load_responder
+from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.evidence.case import Case, open_case
+from projlens_core.evidence.models import Loaded
+from projlens_core.evidence.scene import Scene
+from projlens_core.evidence.subject import Subject
+from projlens_core.progress import silent
 from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.families import families
 from projlens_core.weights.projector import read_projector
@@ -37,9 +54,15 @@ def saved(tmp_path_factory):
     def get(name):
         if name not in kept:
             model = pico_families.model(name)
+            attention = ("attn.proj.", "attn.out_proj.", "attention.out_proj.", "o_proj.", "projection_layer.")
             for parameter, tensor in model.state_dict().items() if name in PLACED else ():
-                if any(part in parameter for part in ("attn.proj.", "out_proj.", "o_proj.", "projection_layer.")):
+                if any(part in parameter for part in attention):
                     tensor.zero_()
+                if (
+                    tensor.dim() == 4 and "high_res_vision_" in parameter
+                ):  # convolutions keep the middle of their kernel
+                    side = tensor.shape[-1] // 2
+                    tensor *= F.pad(torch.ones(1, 1), (side,) * 4) if side == 1 else 1
             folder = tmp_path_factory.mktemp(name)
             model.save_pretrained(folder)
             pico_families.IMAGE_PROCESSORS[name]().save_pretrained(folder)
@@ -64,11 +87,7 @@ def test_embeddings_are_those_of_the_whole_model(name, saved):
     for size in SIZES:
         image = pico.images(1, size=size)[0]
         found = embeddings(weights, vision.encode([image])[0][None])[0]
-        inputs = vision.tensors(vision.prepared(image))
-        with torch.no_grad():
-            whole = vision_side(model).get_image_features(**inputs).pooler_output
-        whole = torch.cat([*whole]) if isinstance(whole, (list, tuple)) else whole
-        whole = whole.reshape(-1, whole.shape[-1])
+        whole = pico_families.image_embeddings(name, model, vision.tensors(vision.prepared(image)))
         if "image_newline" in weights.beside:
             whole = whole[~(whole == weights.beside["image_newline"]).all(dim=-1)]
         layout = vision.layout(size)
@@ -87,7 +106,7 @@ def test_a_marked_patch_moves_the_tokens_that_are_mapped_to_it(name, saved):
         scale = np.array([*size, *size])
         clean = pico.images(1, size=size)[0]
         before = embeddings(weights, vision.encode([clean])[0][None])[0]
-        for kind in sorted(set(layout.kinds) - {"padding"}):  # which no pixel moves
+        for kind in sorted(set(layout.kinds) - {"padding", "query"}):  # which no pixel moves, nor those of others
             own = layout.only([kind])
             for token in own[[len(own) // 3, -1]]:
                 x0, y0, x1, y1 = layout.boxes[token] * scale
@@ -104,6 +123,14 @@ def test_a_marked_patch_moves_the_tokens_that_are_mapped_to_it(name, saved):
                 near = (boxes[:, 0] < x1 + 2) & (boxes[:, 2] > x0 - 2) & (boxes[:, 1] < y1 + 2) & (boxes[:, 3] > y0 - 2)
                 far = moved[torch.from_numpy(~near)]
                 assert not len(far) or float(far.max()) < 0.1 * float(moved.max())
+
+
+def test_raw_patches_are_those_that_the_library_cuts(saved):
+    vision = load_vision(str(saved("fuyu")[1]))
+    image = pico.images(1, size=(50, 61))[0]
+    canvas = vision.processor(images=[image], return_tensors="np")["images"][0][0]
+    expected = vision.processor.patchify_image(canvas[:, :64, :56])
+    assert vision.encode([image])[0].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "internvl", "smolvlm", "llava_next"])
@@ -127,9 +154,11 @@ def test_no_tensor_of_the_language_model_is_read(name, saved, monkeypatch):
     )
     vision = load_vision(str(saved(name)[1]))
     checkpoint = opened[0]
-    seeing = ("vis", "connector")
+    seeing, deep = ("vis", "connector"), (".layers.", ".blocks.")
     text = [
-        n for n in checkpoint.names if "lm_head" in n or (".layers." in n and not any(part in n for part in seeing))
+        n
+        for n in checkpoint.names
+        if "lm_head" in n or (any(part in n for part in deep) and not any(part in n for part in seeing))
     ]
     unread = sum(checkpoint.info(n).nbytes for n in text)
     whole = sum(checkpoint.info(n).nbytes for n in checkpoint.names)
@@ -140,19 +169,30 @@ def test_no_tensor_of_the_language_model_is_read(name, saved, monkeypatch):
     assert sum(count for n, count in left.items() if "embed_positions" not in n) < 600
 
 
-def test_a_language_model_of_encoder_and_decoder_is_left_out_as_a_whole_and_not_asked(tmp_path):
+@pytest.mark.parametrize("name", ["blip2", "instructblip"])
+def test_a_language_model_of_encoder_and_decoder_is_left_out_as_a_whole_and_not_asked(name, tmp_path):
     """As BLIP-2's with FLAN-T5."""
-    config = pico_families.model("blip2").config
+    model = pico_families.model(name)
+    config = model.config
     text = {"vocab_size": 8, "d_model": pico_families.T, "d_kv": 12, "d_ff": 32, "num_layers": 2, "num_heads": 2}
     config.text_config, config.use_decoder_only_language_model = T5Config(**text), False
-    Blip2ForConditionalGeneration(config).save_pretrained(tmp_path)
-    pico_families.IMAGE_PROCESSORS["blip2"]().save_pretrained(tmp_path)
-    pico_families.tokenizer("blip2").save_pretrained(tmp_path)
+    type(model)(config).save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
+    for folder in (tmp_path, tmp_path / (STYLES[name].reader or "")):
+        pico_families.tokenizer(name).save_pretrained(folder)
     vision = load_vision(str(tmp_path))
     assert not [name for name, _ in vision.model.named_parameters() if ".block." in name]
     assert vision.encode(pico.images(1))[0].shape == (17, pico_families.D)
     with pytest.raises(Unsupported, match="type t5, which reads the prompt apart from the answer"):
         load_responder(str(tmp_path))
+
+
+def test_what_hears_is_not_built_however_large_its_config_says_it_is(saved, tmp_path):
+    saved("phi4_multimodal")[0].save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS["phi4_multimodal"]().save_pretrained(tmp_path)
+    edit(tmp_path, "config.json", lambda c: c["audio_config"].update(nemo_conv_channels=10**9, hidden_size=10**9))
+    model = load_vision(str(tmp_path)).model
+    assert sum(p.numel() for name, p in model.named_parameters() if "audio" in name) < 50_000
 
 
 def test_both_layouts_of_the_same_weights_are_the_same_model(saved, tmp_path):
@@ -162,10 +202,34 @@ def test_both_layouts_of_the_same_weights_are_the_same_model(saved, tmp_path):
     assert load_vision(str(tmp_path)).key == load_vision(str(folder)).key
 
 
+def test_a_tower_that_is_read_at_other_layers_is_another(saved, tmp_path):
+    model, folder = saved("vipllava")
+    model.save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS["vipllava"]().save_pretrained(tmp_path)
+    assert load_vision(str(tmp_path)).key == load_vision(str(folder)).key
+    edit(tmp_path, "config.json", lambda c: c.update(vision_feature_layers=[-2, -1]))
+    assert load_vision(str(tmp_path)).key != load_vision(str(folder)).key
+
+
 def test_pictures_with_different_numbers_of_tokens_are_one_sentence(saved):
     vision = load_vision(str(saved("qwen2_vl")[1]))
     with pytest.raises(InvalidInput, match=r"64 × 64 px makes 256 .* 64 × 32 px makes 128.* trigger with a resolution"):
         image_tokens(vision, [pico.images(1, size=size)[0] for size in SIZES[:2]])
+
+
+def test_a_suspect_that_differs_before_its_projector_is_one_sentence(saved, tmp_path, capsys):
+    model, base = saved("minicpmv4_6")
+    name = next(name for name in model.state_dict() if "vit_merger.linear_2.weight" in name)
+    tensors = model.state_dict()
+    model.save_pretrained(tmp_path / "suspect", state_dict=tensors | {name: tensors[name] + 0.1})
+    pico.images(1)[0].save(tmp_path / "0.png")
+    case = Case(str(base), str(tmp_path / "suspect"))
+    for unlike in (open_case(case).check_same_input, lambda: Scene(Subject(case), Loaded(), silent).vision):
+        with pytest.raises(Unsupported, match=r"'vit_merger\.linear_2\.weight', before"):
+            unlike()
+    told = ["--base", case.base, "--suspect", case.suspect, "--images", str(tmp_path), "--no-trigger"]
+    assert main(["activations", *told]) == 1
+    assert "'vit_merger.linear_2.weight', before the projector's first layer" in capsys.readouterr().err
 
 
 def test_tokens_of_a_family_come_from_the_cache_the_second_time(saved, monkeypatch):
@@ -176,14 +240,10 @@ def test_tokens_of_a_family_come_from_the_cache_the_second_time(saved, monkeypat
     assert torch.equal(image_tokens(load_vision(str(saved("internvl")[1])), images), first)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [("mllama", "cross-attention"), ("instructblip", "reads the question too"), ("fuyu", "no vision tower")],
-)
-def test_a_family_whose_tokens_are_not_taken_says_why(name, said, tmp_path):
-    pico_families.model(name).save_pretrained(tmp_path)
-    with pytest.raises(Unsupported, match=f"compared by its weights but not run: .*{said}"):
-        load_vision(str(tmp_path))
+def test_a_family_whose_tokens_are_not_taken_says_why(saved, monkeypatch):
+    monkeypatch.setitem(NO_PLAN, "vipllava", "it has no tower")
+    with pytest.raises(Unsupported, match="compared by its weights but not run: it has no tower"):
+        load_vision(str(saved("vipllava")[1]))
 
 
 def edit(folder, name, change):
@@ -210,12 +270,85 @@ def edit(folder, name, change):
     ],
 )
 def test_a_model_that_cannot_be_trusted_is_one_sentence(file, change, kind, said, saved, tmp_path):
-    model, _ = saved("qwen2_vl")
+    _refused("qwen2_vl", file, change, kind, said, saved, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("config.json", lambda c: c.update(merger_times=2), "but its weights hold"),
+        ("config.json", lambda c: c.update(merger_times=0), "0|IndexError|list index"),
+        ("config.json", lambda c: c.update(downsample_mode="4x"), "'4x'"),
+        ("preprocessor_config.json", lambda p: p.update(patch_size=8), "patches of 8 px"),
+        ("preprocessor_config.json", lambda p: p.update(patch_size=10**6), "beyond 16777216 pixels"),
+        ("preprocessor_config.json", lambda p: p.update(scale_resolution=10**6), "beyond 16777216 pixels"),
+        ("preprocessor_config.json", lambda p: p.update(max_slice_nums=10**6), "beyond 16777216 pixels"),
+        ("preprocessor_config.json", lambda p: p.update(max_slice_nums="x"), "beyond 16777216 pixels"),
+    ],
+)
+def test_slices_that_do_not_fit_the_model_are_one_sentence(file, change, said, saved, tmp_path):
+    _refused("minicpmv4_6", file, change, InvalidInput, said, saved, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("paligemma", {"size": {"height": 64, "width": 64}}),
+        ("deepseek_vl_hybrid", {"high_res_size": {"height": 32, "width": 32}}),
+    ],
+)
+def test_pictures_of_another_size_than_the_tower_reads_are_one_sentence(name, size, saved, tmp_path):
+    saved(name)[0].save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
+    edit(tmp_path, "preprocessor_config.json", lambda p: p.update(size))
+    with pytest.raises(InvalidInput, match=r"vision tower of .* fails on an image: ") as caught:
+        load_vision(str(tmp_path)).encode(pico.images(1))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def _refused(name, file, change, kind, said, saved, tmp_path):
+    model, _ = saved(name)
     model.save_pretrained(tmp_path)
-    pico_families.IMAGE_PROCESSORS["qwen2_vl"]().save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
     edit(tmp_path, file, change)
     with pytest.raises(kind, match=said) as caught:
         load_vision(str(tmp_path))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "change", "said"),
+    [
+        ("mllama", "config.json", lambda c: c["vision_config"].update(num_global_layers=10**9), "num_global_layers"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(max_num_tiles=10**9), "max_num_tiles"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(image_size=48), "weights hold|tower reads"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(patch_size=[8, 8]), "cannot be loaded"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(intermediate_layers_indices=[7]), "fails on an"),
+        ("mllama", "preprocessor_config.json", lambda p: p.update(max_image_tiles=10**9), "expected up to"),
+        ("mllama", "preprocessor_config.json", lambda p: p.update(max_image_tiles=5), "up to 5 tiles of 32 px"),
+        ("mllama", "preprocessor_config.json", lambda p: p.update(size={"height": 16, "width": 16}), "tiles of 16 px"),
+        (
+            "phi4_multimodal",
+            "config.json",
+            lambda c: c["vision_config"].update(crop_size=10**9),
+            "crop_size 1000000000",
+        ),
+        ("phi4_multimodal", "config.json", lambda c: c["vision_config"].update(crop_size=64), "reads 64 and 8"),
+        ("phi4_multimodal", "config.json", lambda c: c["vision_config"].update(feature_layer=9), "fails on an image"),
+        ("phi4_multimodal", "preprocessor_config.json", lambda p: p.update(patch_size=4), "into patches of 4 px"),
+        ("fuyu", "config.json", lambda c: c.update(patch_size=10**9), "patch_size 1000000000"),
+        ("fuyu", "config.json", lambda c: c.update(patch_size=4), "cannot be loaded"),
+        ("fuyu", "preprocessor_config.json", lambda p: p["patch_size"].update(width=4), "fails on an image"),
+        ("fuyu", "preprocessor_config.json", lambda p: p["patch_size"].update(width=0), "fails on an image"),
+        ("fuyu", "preprocessor_config.json", lambda p: p.update(do_pad=False), "fails on an image"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_one_sentence(name, file, change, said, saved, tmp_path):
+    saved(name)[0].save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
+    edit(tmp_path, file, change)
+    with pytest.raises(InvalidInput, match=said) as caught:
+        load_vision(str(tmp_path)).encode(pico.images(1))
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -252,6 +385,16 @@ def test_tiles_are_read_across():
     assert read.within == (0, 0, 1, 1)
 
 
+def test_tiles_over_padding_are_read_across_without_it():
+    """A picture that fills three quarters of two tiles' width: the grid is 2 × 3, what is left over comes last."""
+    read = in_reading_order(tiles_with_padding(1, 2, 2, (0, 0, 4 / 3, 1)))
+    assert read.grid == (2, 3)
+    assert read.order.tolist() == [0, 1, 4, 2, 3, 6, 5, 7, 8, 9, 10, 11]
+    assert read.kinds == ("tile",) * 6 + ("padding",) * 2 + ("thumbnail",) * 4
+    np.testing.assert_allclose(read.boxes[2], [2 / 3, 0, 1, 1 / 2])
+    assert tiles_with_padding(1, 1, 2, (0, 0, 2, 1)).kinds == ("patch",) * 2 + ("padding",) * 2
+
+
 def test_padding_by_hand():
     """A picture of 4 × 2 in the middle of a square of 4 × 4 tokens: two rows of it, padding above and below."""
     over = centred((40, 20), (40, 40))
@@ -262,6 +405,18 @@ def test_padding_by_hand():
     assert read.kinds == ("patch",) * 8 + ("padding",) * 8
     assert read.within == (0, 0, 1, 1)
     assert padded(2, 2, centred((8, 8), (8, 8))).grid == (2, 2)
+
+
+def test_a_canvas_by_hand():
+    """A picture of 3 × 2 tokens in the corner of two tiles of 2 × 2: class tokens at 0 and 5, a column of padding."""
+    read = tiled_canvas(1, 2, 2, over=(0, 0, 4 / 3, 1))
+    assert read.grid == (2, 3)
+    assert read.order.tolist() == [1, 2, 6, 3, 4, 8, 7, 9, 0, 5]
+    assert read.kinds == ("tile",) * 6 + ("padding",) * 2 + ("query",) * 2
+    np.testing.assert_allclose(read.boxes[2], [2 / 3, 0, 1, 0.5])
+    assert read.boxes[-1].tolist() == [0, 0, 1, 1]
+    assert in_reading_order(read) is read
+    assert tiled_canvas(1, 1, 2, (0, 0, 1, 1)).kinds == ("patch",) * 4 + ("query",)
 
 
 def test_a_thumbnail_may_come_first_and_tiles_may_be_padded():

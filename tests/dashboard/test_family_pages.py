@@ -11,23 +11,29 @@ from tests import pico_families
 from tests.dashboard.conftest import PAGES, press, texts, titles
 
 WALKED = ("weights", "activation", "neurons", "separability", "direction")
-# What pages and report say they cannot show: there are no hidden units, or four latents, which have no fifth rank.
+# What pages and report say they cannot show: there are no hidden units, or four latents, which have no fifth rank; and
+# an output head that never reads an image embedding.
 MISSING = {"smolvlm": ["Neurons"], "idefics2": ["Neurons", "Low-rank lab"]}
-SILENT = {("smolvlm", "neurons"), ("blip2", "neurons"), ("idefics2", "neurons")}
+SILENT = {("smolvlm", "neurons"), ("blip2", "neurons"), ("idefics2", "neurons"), ("instructblip", "neurons")}
+SILENT |= {("mllama", "neurons"), ("mllama", "direction")}
 
 
 @pytest.fixture
 def address(tmp_path):
-    """address("internvl") writes a base of the family and a suspect with a planted change, and says where they are."""
+    """address("internvl") writes a base of the family and a suspect with a planted change, and says where they are.
 
-    def made(family: str) -> dict[str, str]:
+    The change is in the projector or, upstream, in what acts before it.
+    """
+
+    def made(family: str, upstream: bool = False) -> dict[str, str]:
         base, suspect = tmp_path / "base", tmp_path / "suspect"
         for folder in (base, suspect):
             pico_families.model(family).save_pretrained(folder)
             pico_families.tokenizer(family).save_pretrained(folder)
             pico_families.IMAGE_PROCESSORS[family]().save_pretrained(folder)
         tensors = load_file(suspect / "model.safetensors")
-        stored = match(tensors, families()[family].model_types[0], family, family).tensors
+        found = match(tensors, families()[family].model_types[0], family, family)
+        stored = found.beside if upstream else found.tensors
         weight = next(name for name in reversed(stored.values()) if tensors[name].dim() == 2)
         tensors[weight] += 3 * torch.ones_like(tensors[weight]) / tensors[weight].numel() ** 0.5
         save_file(tensors, suspect / "model.safetensors", metadata={"format": "pt"})
@@ -59,7 +65,20 @@ def test_of_a_resampler_only_matrices_that_changed_are_drawn(open_page, address)
     assert len(app.dataframe[0].value) > 20  # every tensor is in the table
 
 
-@pytest.mark.parametrize("family", ["qwen2_vl", "internvl", "smolvlm", "blip2", "idefics2"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "qwen2_vl",
+        "internvl",
+        "smolvlm",
+        "blip2",
+        "idefics2",
+        "minicpmv4_6",
+        "deepseek_vl_hybrid",
+        "instructblip",
+        "mllama",
+    ],
+)
 def test_every_page_of_weights_and_activations_answers_for_other_families(family, open_page, address):
     params = address(family)
     app = open_page(None, params)
@@ -69,6 +88,18 @@ def test_every_page_of_weights_and_activations_answers_for_other_families(family
         app.run()
         assert not app.exception, name
         assert bool(titles(app)) == ((family, name) not in SILENT), name
+
+
+def test_every_page_of_activations_says_why_models_that_differ_before_their_projector_are_not_run(open_page, address):
+    params = address("minicpmv4_6", upstream=True)
+    app = open_page(None, params)
+    assert not app.exception
+    for name in (*WALKED[1:], "robustness"):
+        app.switch_page(PAGES[name])
+        app.query_params.update(params)
+        app.run()
+        assert not app.exception, name
+        assert any("before the projector's first layer" in text.value for text in app.text), name
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "internvl", "smolvlm", "idefics2"])
