@@ -202,14 +202,15 @@ STYLES: dict[str, Style] = {
 NO_STYLE: dict[str, str] = {}
 
 
-def image_token(config: PreTrainedConfig) -> int:
-    """The id of the token that stands for one image embedding."""
+def image_token(config: PreTrainedConfig) -> int | None:
+    """The id of the token that stands for one image embedding; None where a config says none."""
     return config.image_token_id if hasattr(config, "image_token_id") else config.vision_config.image_token_id
 
 
 def texts(family: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     """The text of the token that stands for one image embedding, and of the one that stands for an image in a chat."""
-    soft = tokenizer.convert_ids_to_tokens(image_token(config))
+    number = image_token(config)
+    soft = None if number is None else tokenizer.convert_ids_to_tokens(number)
     named = STYLES[family].marker
     marker = soft if named is None else named if named.startswith("<") else getattr(tokenizer, named, None)
     if not isinstance(soft, str) or not isinstance(marker, str):

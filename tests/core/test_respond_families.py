@@ -185,6 +185,15 @@ def test_a_model_without_the_tokenizer_of_its_projector_is_one_sentence(tmp_path
         load_responder(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["blip2", "instructblip"])
+def test_a_model_from_before_images_had_a_token_is_one_sentence(name, tmp_path):
+    save(pico_families.model(name), name, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"image_token_index": None}))
+    with pytest.raises(InvalidInput, match="no text for the image token None of the config"):
+        load_responder(str(tmp_path))
+
+
 def test_positions_of_the_next_minicpm_are_those_of_its_tiles(tmp_path):
     """MiniCPM-V 4.7 is 4.6 with positions for its tokens in rows and columns, which hang on what stands around them."""
     module = transformers.models.minicpmv4_7
