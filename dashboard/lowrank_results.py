@@ -14,6 +14,7 @@ from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.cache import content_key
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.progress import Progress
+from projlens_core.weights.delta import Delta
 
 SECONDS_AN_ANSWER = 0.3  # of the demo models on 2 cores; replaced by what was measured once a cell is done
 KEPT = 24  # edits a session
@@ -31,10 +32,10 @@ class Wanted:
     target: str
     control: bool  # whether the control's ΔW gets a grid too
 
-    def grid(self, cells: Mapping[tuple[int, int], Score], whole: Mapping[str, Score]) -> Grid:
+    def grid(self, delta: Delta, cells: Mapping[tuple[int, int], Score], whole: Mapping[str, Score]) -> Grid:
         """The grid with those of the cells that are in it."""
-        empty = Grid(self.edit, self.ranks, self.ranks, whole=dict(whole))
-        return replace(empty, cells={cell: cells[cell] for cell in empty.wanted if cell in cells})
+        empty = Grid.of(delta, self.edit, self.ranks)
+        return replace(empty, whole=dict(whole), cells={cell: cells[cell] for cell in empty.wanted if cell in cells})
 
     def questions(self) -> Questions:
         """What each cell is asked."""
@@ -84,8 +85,8 @@ class Memory:
 def known(opened: OpenedCase, wanted: Wanted) -> Grids:
     """What this session has measured of the grid, perhaps nothing."""
     kept = st.session_state.get(GRIDS, {}).get(wanted.key(opened), Memory())
-    control = wanted.grid(kept.control, kept.whole) if wanted.control else None
-    return Grids(wanted.grid(kept.suspect, kept.whole), control)
+    control = wanted.grid(opened.delta, kept.control, kept.whole) if wanted.control else None
+    return Grids(wanted.grid(opened.delta, kept.suspect, kept.whole), control)
 
 
 def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Iterator[Grids]:

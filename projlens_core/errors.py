@@ -3,6 +3,9 @@
 Everything else that is raised is a defect of ProjLens and keeps its traceback.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ProjLensError(Exception):
     """Base of every error whose message is meant for the user as it stands."""
@@ -26,3 +29,26 @@ class Shortage(ProjLensError):
 
 class Cancelled(ProjLensError):
     """The user stopped a run; finished parts are kept."""
+
+
+# What libraries raise over what they cannot read.
+_LIBRARY = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+@contextmanager
+def told(failed: str) -> Iterator[None]:
+    """What a library raises over files that nobody vouches for, as InvalidInput: `failed`, and in its words why."""
+    try:
+        yield
+    except _LIBRARY as error:
+        raise InvalidInput(f"{failed}: {' '.join(str(error).split())[:300]}") from error

@@ -4,6 +4,7 @@
 tests.pico_releases.
 """
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -20,7 +21,7 @@ EXTRA = (
     "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<start_of_image>", "<end_of_image>", "<img>", "</img>",
     "<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>", "<row_2_col_1>", "<row_2_col_2>",
     "[IMG_BREAK]", "[IMG_END]", "<IMG_ATOM>", "<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>",
-    "<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_LINE_BREAK|>",
+    "<|IMG_PATCH|>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_LINE_BREAK|>", "|NEWLINE|", "<0x04>",
     "<|image|>", "<|patch|>", "<|image_start|>", "<|image_end|>", "<|tile_x_separator|>", "<|tile_y_separator|>",
     "<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>", "<im_end>",
 )  # fmt: skip
@@ -259,7 +260,6 @@ def _mllama() -> hf.PreTrainedModel:
         patch_size=8,
         vision_output_dim=2 * D,
         intermediate_layers_indices=[0],
-        supported_aspect_ratios=[[1, 1], [1, 2]],
     )
     text = hf.models.mllama.MllamaTextConfig(**TEXT, cross_attention_layers=[1])
     return hf.MllamaForConditionalGeneration(
@@ -313,7 +313,7 @@ def _glm4v() -> hf.PreTrainedModel:
 
 
 def _phi4() -> hf.PreTrainedModel:
-    tower = CLIP | {"crop_size": 32, "num_hidden_layers": 3}
+    tower = CLIP | {"crop_size": 32, "num_hidden_layers": 3, "image_token_id": IMAGE_TOKEN}
     audio = {
         "hidden_size": D,
         "intermediate_size": 32,
@@ -407,7 +407,7 @@ def _molmo() -> hf.PreTrainedModel:
 def _fuyu() -> hf.PreTrainedModel:
     text = {"model_type": "persimmon"} | TEXT
     sizes = {k: v for k, v in TEXT.items() if k not in ("num_key_value_heads", "head_dim")}
-    return hf.FuyuForCausalLM(hf.FuyuConfig(text_config=text, patch_size=2, **sizes))
+    return hf.FuyuForCausalLM(hf.FuyuConfig(text_config=text, patch_size=8, image_token_id=IMAGE_TOKEN, **sizes))
 
 
 MODELS: dict[str, Callable[[], hf.PreTrainedModel]] = {
@@ -496,6 +496,9 @@ IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
         size={"shortest_edge": 32}, crop_size=SQUARE, image_grid_pinpoints=PINPOINTS
     ),
     "llava_onevision": lambda: hf.LlavaOnevisionImageProcessor(size=SQUARE, image_grid_pinpoints=PINPOINTS),
+    "mllama": lambda: hf.MllamaImageProcessor(size=SQUARE),
+    "phi4_multimodal": lambda: PROCESSORS["phi4_multimodal"](size=SQUARE, patch_size=8, dynamic_hd=4),
+    "fuyu": lambda: hf.FuyuImageProcessor(size={"height": 64, "width": 64}, patch_size={"height": 8, "width": 8}),
 }
 
 
@@ -506,6 +509,7 @@ NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
     "gemma4": _AROUND,
     "gemma4_unified": _AROUND,
     "deepseek_vl": {"image_token": "<image>"},
+    "mllama": {"image_token": "<image>"},
     "deepseek_vl_hybrid": {"image_token": "<image>"},
     "minicpmv4_6": {
         "image_token": "<image>",
@@ -526,6 +530,11 @@ NAMED_TOKENS = {  # that a family's own processor asks its tokenizer for
     },
 }
 
+ONE_TEXT = (  # as Phi-4's release writes a chat: content is no list
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
 
 def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
     """tests.pico's tokenizer with the tokens that prompts of other families are written with."""
@@ -543,7 +552,8 @@ def tokenizer(name: str) -> hf.PreTrainedTokenizerFast:
     template = pico.CHAT_TEMPLATE
     markers = {"gemma3": "<start_of_image>", "llama4": "<|image|>", "molmo": "<|image|>"}
     template = template.replace("<image>", markers.get(name, "<image>"))
-    made.chat_template = None if name in ("paligemma", "blip2", "instructblip") else template
+    template = {"mllama": f"<s>{template}", "phi4_multimodal": ONE_TEXT}.get(name, template)
+    made.chat_template = None if name in ("paligemma", "blip2", "instructblip", "fuyu") else template
     return made
 
 
@@ -616,11 +626,53 @@ def projected(name: str, model: hf.PreTrainedModel) -> tuple[torch.Tensor, torch
             case "deepseek_vl" | "janus":
                 return square, own.aligner(square)
             case "fuyu":
-                patches = torch.randn(2, 4, 12)
+                patches = torch.randn(2, 4, 3 * 8 * 8)
                 return patches, own.vision_embed_tokens(patches)
         projector = own.multi_modal_projector
         tokens = torch.randn(2, 4, next(p for p in projector.parameters() if p.dim() == 2).shape[1])
         return tokens, projector(tokens)
+
+
+def image_embeddings(name: str, model: hf.PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What the genuine model makes of one image: (T, d), newlines included."""
+    with torch.no_grad():
+        if name == "mllama":
+            text = {"input_ids": torch.tensor([[IMAGE_TOKEN, 1]])}
+            features = _given(model.model.language_model, model, text | inputs)["cross_attention_states"]
+            features = features[: int(inputs["aspect_ratio_mask"].sum())]
+        elif name == "phi4_multimodal":
+            features = _phi4_embeddings(model, inputs)
+        elif name == "fuyu":
+            features = model.model.get_image_features(**inputs).last_hidden_state
+        elif name == "llama4":
+            features = model.multi_modal_projector(model.get_image_features(**inputs).last_hidden_state)
+        else:
+            features = getattr(model, "model", model).get_image_features(**inputs).pooler_output
+    features = torch.cat([*features]) if isinstance(features, (list, tuple)) else features
+    return features.reshape(-1, features.shape[-1])
+
+
+def _phi4_embeddings(model: hf.PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What its projector puts out, less what it makes of the two separators."""
+    embed = model.model.embed_tokens_extend.image_embed
+    seen = []
+    hook = embed.img_projection_down.register_forward_hook(lambda *called: seen.append(called[2][0]))
+    with contextlib.suppress(IndexError, RuntimeError):  # too few places in the text, which it finds only then
+        model(input_ids=torch.tensor([[IMAGE_TOKEN, 1]]), **inputs)
+    hook.remove()
+    for separator in (embed.global_img_feature_extensor, embed.sub_img_feature_extensor):
+        own = embed.img_projection_down(F.gelu(embed.img_projection_up(separator.flatten())))
+        seen.append(seen[-1][~torch.isclose(seen[-1], own, atol=1e-5).all(dim=-1)])
+    return seen[-1]
+
+
+def _given(module: nn.Module, model: nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What `module` is given when `model` is."""
+    seen = []
+    hook = module.register_forward_pre_hook(lambda _, args, named: seen.append(named), with_kwargs=True)
+    model(**inputs)
+    hook.remove()
+    return seen[0]
 
 
 def _seen(module: nn.Module, inner: nn.Module, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

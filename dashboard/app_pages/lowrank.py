@@ -89,7 +89,7 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         help="A bias is no matrix and has no components: it is base's or the suspect's as a whole.",
     )
     ranks = st.multiselect(
-        "k of ΔW₁ and of ΔW₂",
+        "k of each ΔW",
         range(MOST_RANK + 1),
         RANKS,
         max_selections=MOST_RANKS,
@@ -140,8 +140,8 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
         stop, cost = st.empty(), st.empty()
     cost.caption(_cost(opened, wanted, found))
     waiting = st.container()
-    cards, drawn = st.empty(), st.empty()
-    _draw(cards, drawn, opened, wanted, found)
+    places = st.empty(), st.empty(), st.empty()
+    _draw(places, opened, wanted, found)
     if run:
         stop.button("Stop", icon=":material/stop:", on_click=state.stop)
         try:
@@ -152,15 +152,13 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
             ):
                 for found in cells:
                     cost.caption(_cost(opened, wanted, found))
-                    _draw(cards, drawn, opened, wanted, found)
+                    _draw(places, opened, wanted, found)
         except ProjLensError as error:
             with waiting:
                 components.failure(error, "The grid was not finished")
         stop.empty()
     elif state.stopped():
         waiting.caption("Stopped. Finished cells are kept, here and on disk: filling goes on from there.")
-    for note in exhibits.notes(found.suspect, found.control):
-        st.caption(note)
     return found
 
 
@@ -178,8 +176,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _draw(cards: DeltaGenerator, drawn: DeltaGenerator, opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
-    """Headline numbers and heatmaps in place of those before."""
+def _draw(places: tuple[DeltaGenerator, ...], opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
+    """Headline numbers, heatmaps and notes in place of those before."""
+    cards, drawn, said = places
     headlines = exhibits.metrics(found.suspect, found.control)
     if headlines:
         with cards.container():
@@ -191,6 +190,9 @@ def _draw(cards: DeltaGenerator, drawn: DeltaGenerator, opened: OpenedCase, want
         for chart in exhibits.grids(found.suspect, mode):
             with panels.cell():
                 components.chart(chart)
+    with said.container():
+        for note in exhibits.notes(found.suspect, found.control):
+            st.caption(note)
 
 
 def _details(opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
@@ -236,11 +238,11 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
         components.failure(error, "The model could not be asked")
     if found is None:
         plain = components.plain(prompt)
-        st.caption(f"Press Ask to have the model answer “{plain}” with each k of the grid, in both ΔW at once.")
+        st.caption(f"Press Ask to have the model answer “{plain}” with each k of the grid, in every ΔW at once.")
         return
     k = wanted.ranks[-1]
     if len(wanted.ranks) > 1:
-        k = st.select_slider("k, of both ΔW", wanted.ranks, k, key=f"lowrank_k {wanted.ranks}")
+        k = st.select_slider("k, of every ΔW", wanted.ranks, k, key=f"lowrank_k {wanted.ranks}")
     step = next(step for step in found if step.k == k)
     answers, curve = st.columns([3, 2], gap="medium")
     with answers:

@@ -69,19 +69,14 @@ def _pictures(case: Case) -> tuple[SetChoice, int, str, str] | None:
     entry = resources.zoo_entry(case.suspect)
     most = len(choice.pictures)
     count = st.number_input("How many pictures", 1, most, min(COUNT, most), key="report_count", persist_state="session")
-    target = st.text_input(
-        "Target to look for",
-        (entry.target or "") if entry else "",
-        key=f"report target {case.suspect}",
-        persist_state="session",
-    )
+    target = pickers.target(case)
     question = st.text_input(
         "Question",
         key=f"report question {case.suspect}",
         persist_state="session",
         placeholder="the suspect's own" if entry and entry.prompts else "the first known of each picture",
     )
-    return choice, count, target.strip(), question.strip()
+    return choice, count, target, question.strip()
 
 
 def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chosen: list[str]) -> Record | None:

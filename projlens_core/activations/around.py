@@ -1,7 +1,9 @@
 """The model around a projector, here or on the Hub: what libraries read by path (config, preprocessing, tokenizer)."""
 
 import os
+import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source
 from projlens_core.weights.bytesource import ByteSource, LocalFile
 from projlens_core.weights.checkpoint import Checkpoint
+from projlens_core.whole import write_whole
 
 # Of a repository on the Hub, by name: whatever else lies there is not fetched, code least of all.
 DESCRIBING = (
@@ -20,6 +23,7 @@ DESCRIBING = (
     "vocab.json", "merges.txt", "chat_template.jinja",
 )  # fmt: skip
 MAX_DESCRIBING = 64 * 2**20  # bytes of one of them; the largest tokenizers have 35 MB
+MAX_KEPT = 2**30  # bytes of small files of all models together
 MAX_FETCHED = 4 * 2**30  # bytes of tensors fetched at once, of a tower or of a head
 
 
@@ -45,11 +49,16 @@ def around(source: Source, progress: Progress = silent) -> Source:
     if "config.json" not in names:
         return source
     inner = source.hub.file if lone is None else source.hub.file.rpartition("/")[0] or None
-    here = cache_dir() / "hub" / content_key(os.environ.get("HF_ENDPOINT"), source.hub.repository, folder.commit, inner)
+    kept = cache_dir() / "hub"
+    here = kept / content_key(os.environ.get("HF_ENDPOINT"), source.hub.repository, folder.commit, inner)
     for done, each in enumerate(names):
         progress("Fetching what describes the model", done, len(names))
         if not (here / each).is_file():
             _fetch(folder.file(each), here / each)
+            with suppress(OSError):  # another process makes room as well
+                _make_room(kept, here)
+    with suppress(OSError):  # it may lie on a disk that is only read
+        os.utime(here)
     return replace(source, model=here, hub=replace(source.hub, revision=folder.commit, file=inner))
 
 
@@ -81,18 +90,24 @@ def check_fetched(checkpoint: Checkpoint, names: Iterable[str], what: str) -> in
 
 
 def _fetch(file: ByteSource, path: Path) -> None:
-    """Write the file whole or not at all."""
+    """Bring one of the small files here."""
     if file.size > MAX_DESCRIBING:
         raise InvalidInput(
             f"{file.name} has {file.size:,} bytes, expected up to {MAX_DESCRIBING:,}; it is not what its name says."
         )
-    content = file.read(0, file.size)
-    part = path.with_suffix(f".{os.getpid()}.part")
+    advice = "free space or set PROJLENS_CACHE"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
     except OSError as error:
-        raise InvalidInput(
-            f"{path.parent} cannot be written ({error.strerror}); free space or set PROJLENS_CACHE."
-        ) from error
+        raise InvalidInput(f"{path.parent} cannot be written ({error.strerror}); {advice}.") from error
+    write_whole(path, bytes(file.read(0, file.size)), advice)
+
+
+def _make_room(kept: Path, here: Path) -> None:
+    """Remove the folders in `kept` that were used longest ago, but never `here`, until MAX_KEPT holds."""
+    sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in kept.iterdir()}
+    for folder in sorted(sizes.keys() - {here}, key=lambda folder: folder.stat().st_mtime):
+        if sum(sizes.values()) <= MAX_KEPT:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        del sizes[folder]

@@ -7,7 +7,14 @@ from elsewhere, classes of its own. Only plain models of transformers' own parts
 from dataclasses import replace
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, LlavaConfig, PreTrainedConfig
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    LlavaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.sources import Source
@@ -25,11 +32,14 @@ LIMITS = {
     "num_key_value_heads": 4_096,
     "vocab_size": 10_000_000,
     "image_size": 4_096,
+    "crop_size": 4_096,
     "patch_size": 4_096,
     "num_channels": 64,
     "depth": 1_000,
     "embed_dim": 65_536,
     "num_heads": 4_096,
+    "num_global_layers": 1_000,
+    "max_num_tiles": 128,
     "pos_emb_time": 4_096,  # Kimi's: a table that is computed, so that no weight says how long it is
 }
 # Keys that make a loader fetch or build something other than the plain model, and what they mean.
@@ -70,11 +80,17 @@ def open_family(source: Source) -> tuple[Checkpoint, PreTrainedConfig, Family]:
     except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InvalidInput(f"The config of {label} does not describe a {family.name} model: {reason}") from error
-    for part in (config.get_text_config(), getattr(config, "vision_config", None)):
+    for part in (config, config.get_text_config(), getattr(config, "vision_config", None)):
         _check_limits(part, label)
     if family.name == "llava":
         _check_features(config, label)
     return checkpoint, config, family
+
+
+def whole_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """transformers' class of the whole model, language model and head included."""
+    known = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING  # Phi-4 is not
+    return (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if known else MODEL_FOR_CAUSAL_LM_MAPPING)[type(config)]
 
 
 def _family(model_type: object, label: str) -> Family:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from PIL import Image
 from transformers import (
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoModel,
     BaseImageProcessor,
     PreTrainedConfig,
@@ -17,12 +16,13 @@ from transformers import (
 )
 
 from projlens_core.activations.around import check_fetched
+from projlens_core.activations.config import whole_class
 from projlens_core.activations.layout import TokenMap, in_reading_order
 from projlens_core.activations.model import PROBE_SIZE, check_aspect
 from projlens_core.activations.plans import NO_PLAN, PLANS, Picture, Plan
 from projlens_core.activations.tower import check_complete, read_finite
 from projlens_core.cache import content_key
-from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.errors import InvalidInput, Unsupported, told
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, bare, match
 from projlens_core.weights.layer import INSTRUCTION_IDS
@@ -30,8 +30,15 @@ from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
 MIN_TILE = 128  # px, for which a smaller tile counts: all arrangements of tiles are tried
-# where models keep what runs first
-TOWERS = ("vision_tower.", "vision_model.", "visual.", "high_res_vision_", "vision_backbone.image_vit.")
+# where models keep what runs before the projector
+TOWERS = (
+    "vision_tower.",
+    "vision_model.",
+    "visual.",
+    "high_res_vision_",
+    "embed_tokens_extend.image_embed.img_processor.",
+    "vision_backbone.image_vit.",
+)
 _NOT_RUN = (
     "language_model.",
     "text_model.",
@@ -39,8 +46,17 @@ _NOT_RUN = (
     "vqmodel.",
     "generation_",
     "audio",
-)  # what no image is read with
+)  # what no image is read with, anywhere in a name
+_TEXT = ("embed_tokens.", "norm.")  # the same, where a name begins with it
 _NO_MATTER = ("text_config", "audio_config", "dtype", "_name_or_path")  # of a config, to what an image is read as
+# Phi-4's audio encoder, which cannot be left out, as small as it can be made
+_SILENT = {
+    "num_blocks": 0,
+    "hidden_size": 8,
+    "num_attention_heads": 1,
+    "nemo_conv_channels": 8,
+    "ext_pw_out_channel": 8,
+}
 SLACK = 1.05  # of parameters that a config may describe beyond those that are stored
 
 
@@ -58,8 +74,6 @@ class FamilyVision:
         self, model: PreTrainedModel, processor: BaseImageProcessor, family: Family, label: str, device: torch.device
     ):
         self.model, self.processor, self.family, self.label, self.device = model, processor, family, label, device
-        if not hasattr(model, "get_image_features"):
-            raise Unsupported(f"{label} is a model of type {model.config.model_type!r}, which reads videos alone.")
         self.plan: Plan = PLANS[family.name]
         found = match(model.state_dict().keys(), model.config.model_type, label, family.name)
         stored = [found.tensors[name] for name in family.entrances]
@@ -68,7 +82,10 @@ class FamilyVision:
             paths = [path.rpartition(".")[0] for path in paths]
         self._entrances = [model.get_submodule(path) for path in paths]
         self.d_vision: int = sum(model.state_dict()[name].shape[-1] for name in stored)
-        self._reads = inspect.signature(model.get_image_features).parameters  # processors tell more than models read
+        self._read = self.plan.reads(model)
+        if self._read is None:
+            raise Unsupported(f"{label} is a model of type {model.config.model_type!r}, which reads videos alone.")
+        self._reads = inspect.signature(self._read).parameters  # processors tell more than models read
         # what lies beside the projector may still have a part in what reaches it
         projector = set(found.tensors.values())
         upstream = {stored for name, stored in found.beside.items() if family.is_upstream(name)}
@@ -107,25 +124,20 @@ class FamilyVision:
                 hook.remove()
         joined = torch.cat([torch.cat(read) for read in seen], dim=-1)
         tokens = self.plan.arrange(joined.cpu(), picture, self.model)
+        tokens = tokens if self.plan.own is None else tokens[self.plan.own(picture, self.model)]
         order = self._layout(picture).order
         if order is not None:  # of what the projector puts out, each of as many tokens
             tokens = tokens.unflatten(0, (len(order), -1))[torch.from_numpy(order)].flatten(0, 1)
         return tokens.float()
 
     def features(self, picture: Picture) -> Any:
-        """What the model makes of an image; `pooler_output` holds its embeddings, of one tensor or of several.
+        """What the model makes of an image; `pooler_output` holds its embeddings and what stands between them, of one
+        tensor or of several.
 
         InvalidInput if image and model do not fit.
         """
-        try:
-            with torch.no_grad():
-                found = self.model.get_image_features(**self.tensors(picture))
-                if found.get("pooler_output") is None:  # Llama 4 projects where it puts the image into the text
-                    found.pooler_output = self.model.multi_modal_projector(found.last_hidden_state)
-        except (ValueError, TypeError, IndexError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InvalidInput(f"The vision tower of {self.label} fails on an image: {reason}") from error
-        return found
+        with told(f"The vision tower of {self.label} fails on an image"), torch.no_grad():
+            return self._read(**self.tensors(picture))
 
     def _layout(self, picture: Picture) -> TokenMap:
         return in_reading_order(self.plan.lay_out(picture, self.model, self.processor))
@@ -144,11 +156,9 @@ class FamilyVision:
         A model whose projector reads the question, too, is given INSTRUCTION with it.
         """
         check_aspect(image)
-        try:
-            inputs = self.processor(images=[image], return_tensors="pt", **self.plan.options(self.model.config))
-        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InvalidInput(f"The image processor of {self.label} fails on an image: {reason}") from error
+        with told(f"The image processor of {self.label} fails on an image"):
+            made = self.processor(images=[image], return_tensors="pt", **self.plan.options(self.model.config))
+            inputs = self.plan.finish(made, self.processor)
         if self.plan.question:
             inputs[self.plan.question] = torch.tensor([INSTRUCTION_IDS])
         return Picture(inputs, image.size)
@@ -157,6 +167,8 @@ class FamilyVision:
         settings = json.dumps(self.processor.to_dict(), sort_keys=True, default=str)
         parts: list[object] = [self.family.name, type(self.processor).__name__, settings, str(self.model.dtype)]
         about = {name: value for name, value in self.model.config.to_dict().items() if name not in _NO_MATTER}
+        if self.model.config.get_text_config() is self.model.config:  # Phi-4's is about the language model besides
+            about = about["vision_config"]
         parts.append(json.dumps(about, sort_keys=True, default=str))
         state = self.model.state_dict()
         for name in sorted(self._towers):
@@ -187,17 +199,19 @@ def load_without_text(
         text.additional_vocab_size = 0
     if getattr(text, "layer_types", None) is not None:
         text.layer_types = []
-    if getattr(config, "audio_config", None) is not None:
-        config.audio_config = None
+    audio = getattr(config, "audio_config", None)
+    if audio is not None:
+        config.audio_config = type(audio)(**_SILENT) if hasattr(audio, "num_blocks") else None
     projector = match(checkpoint.names, config.model_type, checkpoint.label, family.name)
     wanted = {*projector.tensors.values(), *projector.beside.values()}
     wanted |= {name for name in checkpoint.names if bare(name).startswith(TOWERS)}
     names = [name for name in checkpoint.names if name in wanted]
-    with torch.device("meta"):
+    failed = f"The vision tower of {checkpoint.label} cannot be loaded"
+    with told(failed), torch.device("meta"):
         sketch = AutoModel.from_config(config, attn_implementation="sdpa")
     described = sum(p.numel() for p in sketch.parameters())
     held = sum(math.prod(checkpoint.info(name).shape) for name in names)
-    spare = sum(p.numel() for name, p in sketch.named_parameters() if any(part in name for part in _NOT_RUN))
+    spare = sum(p.numel() for name, p in sketch.named_parameters() if _unread(name))
     if described - spare > SLACK * held:
         raise InvalidInput(
             f"The config of {checkpoint.label} describes a vision tower and projector of {described - spare:,} "
@@ -205,8 +219,8 @@ def load_without_text(
         )
     check_fetched(checkpoint, names, "vision tower")
     tensors = {name: _read(checkpoint, name, dtype) for name in names}
-    try:
-        model, info = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)].from_pretrained(
+    with told(failed):
+        model, info = whole_class(config).from_pretrained(
             None,
             config=config,
             state_dict=tensors,
@@ -214,12 +228,13 @@ def load_without_text(
             attn_implementation="sdpa",
             output_loading_info=True,
         )
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidInput(f"The vision tower of {checkpoint.label} cannot be loaded: {reason}") from error
-    missing = {name for name in info["missing_keys"] if not any(part in name for part in _NOT_RUN)}
+    missing = {name for name in info["missing_keys"] if not _unread(name)}
     check_complete(missing, set(info["unexpected_keys"]), checkpoint.label)
     return vision_side(model).requires_grad_(False).eval()
+
+
+def _unread(name: str) -> bool:
+    return any(part in name for part in _NOT_RUN) or bare(name).startswith(_TEXT)
 
 
 def vision_side(model: PreTrainedModel) -> PreTrainedModel:
@@ -253,13 +268,13 @@ def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
                 f"max_slice_nums {given[2]!r}, beyond {MAX_PIXELS} pixels in all."
             )
     # of tiles; where it is patches that a picture is made smaller to, sizes have no height
-    limits = (getattr(processor, name, None) for name in ("max_patches", "max_crops"))
-    most = next((limit for limit in limits if limit is not None), None)
     side = dict(getattr(processor, "size", None) or {}).get("height")
-    if None not in (most, side) and not (type(most) is int and 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS):
-        raise InvalidInput(
-            f"The image processor of {label} has up to {most!r} tiles, expected up to {MAX_PIXELS} pixels in all."
-        )
+    for name in ("max_patches", "max_crops", "max_image_tiles", "dynamic_hd"):
+        most = getattr(processor, name, None)
+        if None not in (most, side) and not (type(most) is int and 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS):
+            raise InvalidInput(
+                f"The image processor of {label} has {name} {most!r}, expected up to {MAX_PIXELS} pixels in all."
+            )
     area = getattr(processor, "max_soft_tokens", None)
     for name in ("pooling_kernel_size", "patch_size") if area is not None else ():
         side = getattr(processor, name, None)

@@ -1,6 +1,6 @@
 """How a language model turns a state into words: final norm, output head and token embeddings, and nothing else.
 
-Of a checkpoint only these two or three tensors are read, by their bytes where it lies on the Hub; no layer of the
+Of a checkpoint only these few tensors are read, by their bytes where it lies on the Hub; no layer of the
 language model is loaded or run.
 """
 
@@ -21,30 +21,38 @@ from projlens_core.weights.stored import FLOATS, is_finite
 
 ROWS_AT_ONCE = 16_384  # of a table, upcast to float32 at a time: 256 MB at width 4096
 # All the places where transformers, old and new, and the original LLaVA keep the text model inside a checkpoint.
-_TEXT = r"(?:model\.)?(?:language_model\.|text_model\.)?(?:model\.)?"
+_TEXT = r"(?:model\.)?(?:language_model\.|text_model\.)?(?:model\.)?(?:decoder\.)?"
+_NORM = rf"^(?:{_TEXT}(?:norm|final_layer_?norm)|model\.transformer\.ln_f)"
 _NAMES = {
-    "token embeddings": re.compile(rf"^{_TEXT}embed_tokens\.weight$"),
-    "final norm": re.compile(rf"^{_TEXT}norm\.weight$"),
+    "token embeddings": re.compile(rf"^(?:{_TEXT}embed_tokens\.weight|model\.transformer\.wte\.embedding)$"),
+    "final norm": re.compile(rf"{_NORM}\.weight$"),
     "output head": re.compile(r"^(?:model\.)?(?:language_model\.)?lm_head\.weight$"),
+    "final norm's bias": re.compile(rf"{_NORM}\.bias$"),
+    "embeddings of added tokens": re.compile(r"^model\.transformer\.wte\.new_embedding$"),  # Molmo
 }
+_REQUIRED = ("token embeddings", "final norm")
+_BETWEEN = re.compile(rf"^{_TEXT}project_out\.weight$")  # between the norm and the head of two of the OPTs
 
 
 @dataclass(frozen=True)
 class TextFamily:
     """How one kind of language model ends, where the tensors do not say it.
 
-    offset: the final RMSNorm multiplies by offset + weight. scaled: embed_tokens multiplies its rows by √d.
-    softcap and tied: what holds where the config is silent about final_logit_softcapping and tie_word_embeddings.
+    offset: the final norm multiplies by offset + weight. centred: it is a LayerNorm and takes the mean away first;
+    all others are RMSNorms. scaled: embed_tokens multiplies its rows by √d. softcap and tied: what holds where the
+    config is silent about final_logit_softcapping and tie_word_embeddings.
     """
 
     offset: float = 0.0
+    centred: bool = False
     scaled: bool = False
     softcap: float | None = None
     tied: bool = False
 
 
 _PLAIN = TextFamily()
-# By the model_type of the text config; Qwen2-VL's older configs have no text config of their own.
+_CENTRED = TextFamily(centred=True, tied=True)
+# By the model_type of the text config; Phi-4's and Qwen2-VL's older configs have no text config of their own.
 FAMILIES = {
     "llama": _PLAIN,
     "mistral": _PLAIN,
@@ -55,10 +63,26 @@ FAMILIES = {
     "qwen2_5_vl_text": _PLAIN,
     "qwen3": _PLAIN,
     "qwen3_vl_text": _PLAIN,
+    "qwen3_5_text": TextFamily(offset=1.0),
+    "ministral3": _PLAIN,
+    "llama4_text": _PLAIN,
+    "deepseek_v3": _PLAIN,
+    "glm4v_text": _PLAIN,
+    "molmo2_text": _PLAIN,
+    "gpt_oss": _PLAIN,
+    "phi4_multimodal": _PLAIN,
     "gemma": TextFamily(offset=1.0, scaled=True, tied=True),
     "gemma2": TextFamily(offset=1.0, scaled=True, softcap=30.0, tied=True),
     "gemma3_text": TextFamily(offset=1.0, scaled=True, tied=True),
+    "gemma4_text": TextFamily(scaled=True, tied=True),
+    "gemma4_unified_text": TextFamily(scaled=True, tied=True),
+    "cohere": _CENTRED,
+    "cohere2": _CENTRED,
+    "opt": _CENTRED,
+    "persimmon": TextFamily(centred=True),
 }
+# Those that read images by cross-attention: no image embedding is ever a state that their heads could read.
+_CROSSED = ("mllama_text_model",)
 
 
 @dataclass(frozen=True)
@@ -70,13 +94,15 @@ class LanguageHead:
 
     embedding: torch.Tensor  # (V, d) rows of embed_tokens as stored, without embed_scale
     unembedding: torch.Tensor  # (V, d) rows of lm_head; the same tensor as embedding where the two are tied
-    gain: torch.Tensor  # (d,) float32: what the final RMSNorm multiplies by, its offset included
+    gain: torch.Tensor  # (d,) float32: what the final norm multiplies by, its offset included
     softcap: float | None  # logits are softcap · tanh(logits / softcap)
     embed_scale: float  # what embed_tokens multiplies its rows by: √d for Gemma, else 1
     family: str  # the text config's model_type
     label: str
     notes: tuple[str, ...]
     bytes_read: int
+    centred: bool = False  # whether the final norm takes the mean away
+    bias: torch.Tensor | None = None  # (d,) float32: what the final norm adds
 
     @property
     def width(self) -> int:
@@ -99,8 +125,12 @@ class LanguageHead:
         normed: each passes through the final norm first, at the scale at which the norm's ε vanishes: the logits of a
         last state that points this way. Otherwise lm_head reads the unit vector itself, as the paper does.
         """
-        unit = torch.nn.functional.normalize(directions.float(), dim=-1)  # (n, d)
-        state = unit * self.width**0.5 * self.gain if normed else unit
+        read = directions.float()
+        if normed and self.centred:
+            read = read - read.mean(dim=-1, keepdim=True)
+        state = torch.nn.functional.normalize(read, dim=-1)  # (n, d)
+        if normed:
+            state = state * self.width**0.5 * self.gain + (0.0 if self.bias is None else self.bias)
         logits = _products(self.unembedding, state)
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
@@ -130,21 +160,33 @@ def read_head(source: Source | str | Path, progress: Progress = silent) -> Langu
     if not isinstance(text, dict):
         raise InvalidInput(f"The config of {checkpoint.label} has a text_config that is not an object.")
     name = text.get("model_type")
+    if name in _CROSSED:
+        raise Unsupported(
+            f"{checkpoint.label} reads images by cross-attention: its image embeddings are never states of the "
+            "language model, so its output head says nothing about where they are pushed."
+        )
     if not isinstance(name, str) or name not in FAMILIES:
         raise Unsupported(
             f"{checkpoint.label} has a language model of type {str(name)[:80]!r}, whose output head is not known here; "
             f"the lens reads {', '.join(FAMILIES)}."
         )
     family = FAMILIES[name]
-    parts = [_only(checkpoint, what, required=what != "output head") for what in _NAMES]
+    if between := [each for each in checkpoint.names if _BETWEEN.match(each)]:
+        raise Unsupported(
+            f"{checkpoint.label} has {between[0]} before its output head, which the lens does not follow."
+        )
+    parts = [_only(checkpoint, what) for what in _NAMES]
     fetched = check_fetched(checkpoint, filter(None, parts), "output head")
     progress("Reading the language model's output head", 0, 1)
     embedding = _read(checkpoint, parts[0], 2)
+    if parts[4]:
+        embedding = torch.cat([embedding, _read(checkpoint, parts[4], 2)])
     norm = _read(checkpoint, parts[1], 1)
+    bias = _read(checkpoint, parts[3], 1) if parts[3] else None
     unembedding, notes = _unembedding(checkpoint, parts[2], embedding, _tied(raw, text, family))
     if fetched:
         notes += (f"Of {checkpoint.label}, {fetched:,} bytes were fetched from the Hub for the output head.",)
-    if not embedding.shape[1] == unembedding.shape[1] == norm.shape[0]:
+    if not embedding.shape[1] == unembedding.shape[1] == norm.shape[0] == (norm if bias is None else bias).shape[0]:
         raise InvalidInput(
             f"Token embeddings {tuple(embedding.shape)}, output head {tuple(unembedding.shape)} and final norm "
             f"{tuple(norm.shape)} of {checkpoint.label} do not fit each other."
@@ -159,17 +201,19 @@ def read_head(source: Source | str | Path, progress: Progress = silent) -> Langu
         label=checkpoint.label,
         notes=notes,
         bytes_read=checkpoint.bytes_read,
+        centred=family.centred,
+        bias=None if bias is None else bias.float(),
     )
 
 
-def _only(checkpoint: Checkpoint, what: str, *, required: bool = True) -> str | None:
+def _only(checkpoint: Checkpoint, what: str) -> str | None:
     """The name of the one tensor that is `what`."""
     found = [name for name in checkpoint.names if _NAMES[what].match(name)]
     if len(found) > 1:
         raise InvalidInput(
             f"{checkpoint.label} holds {listed(found)}; which of them are the {what} is uncertain: keep one."
         )
-    if not found and required:
+    if not found and what in _REQUIRED:
         raise InvalidInput(
             f"{checkpoint.label} holds no {what} under a known name; the lens needs the whole checkpoint."
         )

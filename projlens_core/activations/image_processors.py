@@ -50,6 +50,7 @@ class Settings(ImagesKwargs, total=False):
     max_crops: int
     overlap_margins: list[int]
     pooling_size: list[int]
+    dynamic_hd: int
     max_soft_tokens: int
     pooling_kernel_size: int
 
@@ -85,13 +86,13 @@ class _Processor(PilBackend):
         return (image.float() - mean) / std
 
 
-def _resized(image: torch.Tensor, size: Size, settings: dict[str, Any]) -> torch.Tensor:
+def _resized(image: torch.Tensor, size: Size, settings: dict[str, Any], antialias: bool = True) -> torch.Tensor:
     if tuple(image.shape[-2:]) == size:
         return image
     mode = {Resampling.BILINEAR: "bilinear", Resampling.BICUBIC: "bicubic"}.get(settings["resample"])
     if mode is None:
         raise ValueError(f"resample {settings['resample']!r}, expected 2 (bilinear) or 3 (bicubic)")
-    return F.interpolate(image[None], size=size, mode=mode, antialias=True)[0]
+    return F.interpolate(image[None], size=size, mode=mode, antialias=antialias)[0]
 
 
 def _padded(image: torch.Tensor, size: Size) -> torch.Tensor:
@@ -217,6 +218,61 @@ class Kimi_K25ImageProcessor(_Processor):  # noqa: N801
         return {"pixel_values": _cut(canvas, rows, columns), "image_grid_thw": grid, "scaled": torch.tensor(scaled)}
 
 
+# --- Phi-4 multimodal: crops of a padded canvas, and the canvas made small first
+
+
+def phi4_canvas(image: Size, crop: int, most: int) -> tuple[Size, Size]:
+    """(rows, columns) of crops, and the (height, width) to which the picture is scaled in their upper left corner."""
+    height, width = image
+    rows, columns = -(-height // crop), -(-width // crop)
+    if rows * columns > most:
+        best = math.inf
+        grids = sorted(
+            ((wide, high) for wide in range(1, most + 1) for high in range(1, most // wide + 1)), key=math.prod
+        )
+        for wide, high in grids:
+            difference = abs(width / height - wide / high)
+            if difference < best or (difference == best and width * height > 0.5 * crop**2 * wide * high):
+                best, rows, columns = difference, high, wide
+    wider, higher = columns * crop / width, rows * crop / height
+    if wider < higher:
+        return (rows, columns), (int(height * wider), columns * crop)
+    return (rows, columns), (rows * crop, int(width * higher))
+
+
+class Phi4MultimodalImageProcessor(_Processor):
+    """Phi-4 multimodal's, under the library's name."""
+
+    size = SizeDict(height=448, width=448)
+    patch_size, dynamic_hd = 14, 36
+    joined = ()
+
+    def _one(self, image: torch.Tensor, settings: dict[str, Any]) -> dict[str, Any]:
+        crop, patch = settings["size"].height, settings["patch_size"]
+        if settings["size"].width != crop:
+            raise ValueError("crops must be square")
+        grid, scaled = phi4_canvas(tuple(image.shape[1:]), crop, settings["dynamic_hd"])
+        if min(scaled) < 10:
+            raise ValueError(f"an image of {image.shape[1]} × {image.shape[2]} px is too thin")
+        canvas = [crop * count for count in grid]
+        image = _resized(image, scaled, settings | {"resample": Resampling.BILINEAR})
+        image = F.pad(image, (0, canvas[1] - scaled[1], 0, canvas[0] - scaled[0]), value=255)
+        image = self._normalised(image, settings)
+        side = crop // patch
+        rows, columns = (
+            side * count - (full - own) // patch for count, full, own in zip(grid, canvas, scaled, strict=True)
+        )
+        seen = torch.zeros(1, *(side * count for count in grid))
+        seen[:, :rows, :columns] = 1  # patches that are not all padding
+        whole = _resized(image, (crop, crop), settings, antialias=False)
+        return {
+            "image_pixel_values": torch.cat([whole[None], _cut(image, *grid)]),
+            "image_sizes": torch.tensor(canvas),
+            "image_attention_mask": torch.cat([torch.ones(1, side, side), _cut(seen, *grid)[:, 0]]),
+            "scaled": torch.tensor(scaled),
+        }
+
+
 # --- Gemma 4 unified: patches of the picture in its own shape, of which there is a given number at most
 
 
@@ -286,6 +342,7 @@ PROCESSORS: dict[str, type[_Processor]] = {
     "cohere2_vision": Cohere2VisionImageProcessor,
     "llama4": Llama4ImageProcessor,
     "kimi_k25": Kimi_K25ImageProcessor,
+    "phi4_multimodal": Phi4MultimodalImageProcessor,
     "gemma4_unified": Gemma4UnifiedImageProcessor,
     "molmo": Molmo2ImageProcessor,
 }

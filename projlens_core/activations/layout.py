@@ -17,8 +17,8 @@ class TokenMap:
     boxes (T, 4): x0, y0, x1, y1 of the pixels that each token was cut from, as shares of the image's width and height,
     0 to 1 from the upper left corner; attention lets it know of others too.
     kinds: "patch" of the image or its crop, "padding" around it, whose box is empty, "tile" for a patch of one of
-    several enlarged tiles, "thumbnail" for one of the whole image made small beside them, "query" for a learned query
-    that read all of the image. The tokens of tiles and of the thumbnail overlap.
+    several enlarged tiles, "thumbnail" for one of the whole image made small beside them, "query" for a learned vector
+    (a query, a tile's class token) that read all of the image. The tokens of tiles and of the thumbnail overlap.
     grid: (rows, columns) of the leading tokens, which lie row by row over the image or its crop; None if none do.
     order: the place of each token among those of the model, if that has them in another order; None if it has not.
     """
@@ -106,6 +106,20 @@ def tiles(rows: int, columns: int, side: int, thumbnail: bool, first: bool = Fal
     return TokenMap(np.concatenate([each for each, _ in parts]), kinds, None)
 
 
+def tiled_canvas(rows: int, columns: int, side: int, over: Box) -> TokenMap:
+    """rows × columns tiles of side × side tokens, each behind its class token, over an image and the padding around it.
+
+    The image's are put first, row by row across the tiles, then padding, then the class tokens.
+    """
+    index = np.arange(rows * columns * (1 + side * side)).reshape(rows, columns, 1 + side * side)
+    across = index[:, :, 1:].reshape(rows, columns, side, side).swapaxes(1, 2).ravel()
+    canvas, classes = padded(rows * side, columns * side, over), queries(rows * columns)
+    patch = "patch" if rows == columns == 1 else "tile"
+    kinds = tuple(patch if kind == "patch" else kind for kind in canvas.kinds) + classes.kinds
+    order = np.concatenate([across[canvas.order], index[:, :, 0].ravel()])
+    return TokenMap(np.concatenate([canvas.boxes, classes.boxes]), kinds, canvas.grid, order)
+
+
 def tiles_with_padding(rows: int, columns: int, side: int, over: Box) -> TokenMap:
     """rows × columns tiles of side × side tokens over an image in their upper left corner and the padding around it,
     and a thumbnail of it last; one tile alone has none.
@@ -123,7 +137,7 @@ def in_reading_order(layout: TokenMap) -> TokenMap:
 
     A model has its tiles one after the other; read across them they are one fine grid.
     """
-    if "tile" not in layout.kinds:
+    if layout.grid or "tile" not in layout.kinds:
         return layout
     fine, rest = layout.only(["tile"]), layout.only(["thumbnail", "padding"])
     corners = layout.boxes[fine].round(6)  # edges shared by two tiles are computed twice

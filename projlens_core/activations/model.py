@@ -12,7 +12,7 @@ from projlens_core.activations.around import around
 from projlens_core.activations.layout import WHOLE, TokenMap, centre_crop, one_grid
 from projlens_core.cache import content_key
 from projlens_core.device import compute_dtype, pick_device
-from projlens_core.errors import InvalidInput
+from projlens_core.errors import InvalidInput, told
 from projlens_core.sources import Source, resolve
 
 # transformers takes seconds to import, which a page or command that names a tower but loads none need not wait for;
@@ -139,8 +139,5 @@ def load_vision(source: Source | str, device: torch.device | str | None = None) 
 def _image_processor(source: Source, family: str) -> "BaseImageProcessor":
     from projlens_core.activations.image_processors import load_image_processor
 
-    try:
+    with told(f"The image processor of {source.label} cannot be loaded"):
         return load_image_processor(source, family)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidInput(f"The image processor of {source.label} cannot be loaded: {reason}") from error

@@ -17,9 +17,20 @@ from transformers.models.llava_next.modeling_llava_next import unpad_image
 from transformers.models.molmo2.image_processing_molmo2 import compute_crop_geometry
 from transformers.vision_utils import get_vision_window_index
 
+from projlens_core.activations.canvases import (
+    between_separators,
+    corner,
+    cropped,
+    cross_attended,
+    cut,
+    filled_tiles,
+    in_a_corner,
+    last_states,
+    put_into_text,
+    raw,
+)
 from projlens_core.activations.layout import (
     WHOLE,
-    Box,
     TokenMap,
     boxes,
     centre_crop,
@@ -48,14 +59,22 @@ class Plan:
     """arrange puts what the projector's first layer was seen to read, (…, d), into the order in which its output lies,
     with the tokens that are merged into one beside each other: (T_in, d). lay_out says where the output comes from.
     options are what the family's processor gives its image processor, by the config; pixels says that `size` of the
-    latter counts pixels instead of lengths. question is the input by which a projector that reads the question, too, is
-    told it.
+    latter counts pixels instead of lengths. reads is the function of the model that makes an image's embeddings, the
+    pooler_output of its result; None if it has none. own says which of what the projector reads and puts out is of the
+    image, by its place, where not all of it is: not separators, nor tiles that the image leaves empty. finish is what
+    the family's processor does with what its image processor made. question is the input by which a projector that
+    reads the question, too, is told it.
     """
 
     arrange: Callable[[torch.Tensor, Picture, PreTrainedModel], torch.Tensor]
     lay_out: Callable[[Picture, PreTrainedModel, Any], TokenMap]
     options: Callable[[PreTrainedConfig], dict[str, Any]] = lambda config: {}
     pixels: bool = False
+    reads: Callable[[PreTrainedModel], Callable[..., Any] | None] = lambda model: getattr(
+        model, "get_image_features", None
+    )
+    own: Callable[[Picture, PreTrainedModel], torch.Tensor] | None = None
+    finish: Callable[[BatchFeature, Any], BatchFeature] = lambda inputs, processor: inputs
     question: str | None = None
 
 
@@ -158,14 +177,8 @@ def _merged_padded(picture: Picture, model: PreTrainedModel, processor: Any) -> 
             f"vision tower {merge} of {patch}."
         )
     rows, columns = (length // processor.merge_size for length in picture.inputs["image_grid_thw"][0, 1:].tolist())
-    over = _corner(picture, rows, columns, processor.merge_size * patch)
+    over = corner(picture, rows, columns, processor.merge_size * patch)
     return TokenMap(boxes(rows, columns, over).clip(0, 1), ("patch",) * (rows * columns), (rows, columns))
-
-
-def _corner(picture: Picture, rows: int, columns: int, side: int) -> Box:
-    """What rows × columns squares of `side` px cover of the image that lies in their upper left corner."""
-    height, width = picture.inputs["scaled"][0].tolist()
-    return 0, 0, columns * side / width, rows * side / height
 
 
 # --- tiles that fill the image, and a thumbnail last
@@ -206,7 +219,7 @@ def _tiled_padded(picture: Picture, model: PreTrainedModel, processor: Any) -> T
     vision, (rows, columns) = model.config.vision_config, picture.inputs["aspect_ratios"][0].tolist()
     _check_tile(processor, vision.image_size)
     side = round(vision.image_size // vision.patch_size * vision.pixel_shuffle_ratio)
-    over = _corner(picture, rows, columns, vision.image_size)
+    over = corner(picture, rows, columns, vision.image_size)
     return tiles_with_padding(rows, columns, side, over)
 
 
@@ -335,7 +348,7 @@ PLANS: dict[str, Plan] = {
     "internvl": Plan(_as_read, _tiled, _crops),
     "aya_vision": Plan(_as_read, _tiled, _crops),
     "cohere2_vision": Plan(_as_read, _tiled, _crops),
-    "llama4": Plan(_as_read, _tiled_padded),
+    "llama4": Plan(_as_read, _tiled_padded, reads=last_states),
     "ovis2": Plan(_as_read, _tiled_thumbnail_first),
     "minicpmv4_6": Plan(_as_read, _sliced),
     "molmo": Plan(_as_read, _in_windows),
@@ -346,12 +359,12 @@ PLANS: dict[str, Plan] = {
     "smolvlm": Plan(_as_read, _split, _rows_and_columns),
     "llava_next": Plan(_without_padding, _anyres),
     "llava_onevision": Plan(_without_padding, _anyres),
+    "mllama": Plan(_as_read, in_a_corner, reads=cross_attended, own=filled_tiles),
+    "phi4_multimodal": Plan(_as_read, cropped, reads=put_into_text, own=between_separators),
+    "fuyu": Plan(_as_read, raw, reads=last_states, finish=cut),
 }
 # Families whose projector could be run, and why their activations are not taken all the same.
 NO_PLAN = {
     "gemma3n": "its vision tower comes from timm, which needs torchvision, and the package index has that for "
     "x86-64 Linux with CUDA alone",
-    "mllama": "its image tokens reach the language model by cross-attention, not in the text",
-    "phi4_multimodal": "its separators run through the projector between patches, which this version does not follow",
-    "fuyu": "it has no vision tower: its projector reads raw patches",
 }

@@ -9,16 +9,26 @@ PLAIN_CHAT = "USER: {image}\n{question} ASSISTANT:"  # LLaVA-1.5's, for checkpoi
 
 
 def chat(question: str, marker: str, writer: PreTrainedTokenizerBase | ProcessorMixin, label: str) -> str:
-    """The question about one image as the template of a tokenizer or processor writes it, in the library's sandbox."""
+    """The question about one image as the template of a tokenizer or processor writes it, in the library's sandbox.
+
+    Some templates, Phi-4's among them, take a message as one text.
+    """
     if writer.chat_template is None:
         return PLAIN_CHAT.format(image=marker, question=question)
-    content = [{"type": "image"}, {"type": "text", "text": question}]
+    parts = [{"type": "image"}, {"type": "text", "text": question}]
     try:
-        return writer.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+        try:
+            return _written(parts, writer)
+        except TypeError:
+            return _written(f"{marker}{question}", writer)
     except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
         raise InvalidInput(f"The chat template of {label} fails: {' '.join(str(error).split())}") from error
+
+
+def _written(content: list[dict[str, str]] | str, writer: PreTrainedTokenizerBase | ProcessorMixin) -> str:
+    return writer.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
 
 
 def check_question(question: str, *markers: str) -> None:

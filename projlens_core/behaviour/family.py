@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import nn
-from transformers import GenerationMixin, PreTrainedModel, StoppingCriteria
+from transformers import DynamicCache, GenerationMixin, PreTrainedModel, StoppingCriteria
 
 from projlens_core.activations.encoder import FamilyVision, check_runs, vision_side
 from projlens_core.activations.layout import TokenMap
+from projlens_core.activations.plans import Picture
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
-from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, texts, token_ids, types
+from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token, texts, token_ids, types
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.progress import Progress, silent
@@ -130,17 +131,26 @@ class FamilyResponder(Responder):
         rows = _rows(features.pooler_output)
         layout = self.vision.layout(image.size)
         if given is not None:
-            newline = getattr(self.vision.model, "image_newline", None)
-            features.pooler_output = _refilled(features.pooler_output, given, layout, newline, self.family)
-        parts, written = self.processor, (self._soft, self._marker, self.processor.settings)
-        place = Place(len(rows), picture, layout, parts.tokenizer, *written)
+            places = self._of_image(rows, picture)
+            features.pooler_output = _refilled(features.pooler_output, given, layout, places, self.family)
+        parts = self.processor
+        place = Place(len(rows), picture, layout, parts.tokenizer, self._soft, self._marker, parts.settings)
         ids = token_ids(self.family.name, prompt, place, self.label)
         self._check_room(ids, max_new_tokens)
         input_ids = torch.tensor([ids], device=self.device)
         asked = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
-        kinds = types(self.family.name, input_ids, self.model.config, self.processor.tokenizer)
+        kinds = types(self.family.name, input_ids, self.model.config, place)
         asked |= {name: value for name, value in kinds.items() if name in self._reads}
         return asked | pixels, features
+
+    def _of_image(self, rows: torch.Tensor, picture: Picture) -> torch.Tensor:
+        """Which of an image's rows (n, d) are embeddings of it: not newlines, separators and empty tiles."""
+        if self.vision.plan.own is not None:
+            return self.vision.plan.own(picture, self.vision.model).to(rows.device)
+        newline = getattr(self.vision.model, "image_newline", None)
+        if newline is None:
+            return torch.arange(len(rows), device=rows.device)
+        return (rows != newline).any(dim=-1).nonzero().flatten()
 
     def _read(self, question: str) -> list[int]:
         """The question as the projector reads it; InvalidInput for one that it has no room for."""
@@ -153,14 +163,31 @@ class FamilyResponder(Responder):
 
     def _with_features(self, inputs: dict[str, torch.Tensor], features: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
         """What is to answer, and what it is given: the image's features instead of its pixels."""
+        if STYLES[self.family.name].crossed:
+            return self.model, self._crossed(inputs, features.pooler_output)
         if not STYLES[self.family.name].filled:
             given = {name: value for name, value in inputs.items() if name != "pixel_values"}
             return self.model, given | {"mm_encoder_outputs": {"image": features}}
         ids = inputs["input_ids"]
         embedded = self.model.get_input_embeddings()(ids)
-        embedded[ids == self.model.config.image_token_id] = _rows(features.pooler_output).to(embedded)
+        embedded[ids == image_token(self.model.config)] = _rows(features.pooler_output).to(embedded)
         given = {"input_ids": ids, "inputs_embeds": embedded, "attention_mask": inputs["attention_mask"]}
-        return self.model.language_model, given
+        language = getattr(self.model, "language_model", None)
+        return language if isinstance(language, GenerationMixin) else self.model, given
+
+    def _crossed(self, inputs: dict[str, torch.Tensor], features: torch.Tensor) -> dict[str, Any]:
+        """All but the last token of the prompt read already, since generate() would give features at every step."""
+        told = {name: inputs[name] for name in ("input_ids", "attention_mask", "cross_attention_mask")}
+        cache = DynamicCache(config=self.model.config.get_text_config())
+        with torch.no_grad():
+            self.model(
+                **{name: value[:, :-1] for name, value in told.items()},
+                cross_attention_states=features.flatten(0, -3),  # (tiles, T, d)
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        return told | {"past_key_values": cache}
 
     def _beside(self, name: str) -> bool:
         return name not in self._places.values()
@@ -220,20 +247,14 @@ def _rows(features: Any) -> torch.Tensor:
     return torch.cat([part.reshape(-1, part.shape[-1]) for part in parts])
 
 
-def _refilled(
-    features: Any, given: torch.Tensor, layout: TokenMap, newline: torch.Tensor | None, family: Family
-) -> Any:
-    """Features of the same form with `given`, in the layout's order, in the place of theirs; newlines stay."""
+def _refilled(features: Any, given: torch.Tensor, layout: TokenMap, places: torch.Tensor, family: Family) -> Any:
+    """Features of the same form with `given`, in the layout's order, at these places of theirs; the others stay."""
     rows = _rows(features).clone()
-    image = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-    if newline is not None:
-        image = ~(rows == newline).all(dim=-1)
-    if int(image.sum()) != len(given):
+    if len(places) != len(given):
         raise Unsupported(
             f"{family.title} shrinks the embeddings of so large an image after its projector, so they cannot be "
             "exchanged; choose a trigger with a smaller resolution."
         )
-    places = image.nonzero().flatten()
     rows[places if layout.order is None else places[torch.from_numpy(layout.order).to(places.device)]] = given.to(rows)
     if isinstance(features, (list, tuple)):
         sizes = [math.prod(part.shape[:-1]) for part in features]

@@ -7,6 +7,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, LlavaForConditionalGeneration
 
+PART = 8  # rows read together: the states of more are driven out of the processor's own cache between two operations
 CROWDED = 0.75  # the share of rows still written below which the others leave; each leaving copies the cache
 
 
@@ -42,12 +43,12 @@ def greedy(
     """Always the likeliest token, until one of `eos` or max_new_tokens; each row as it would be alone, up to rounding.
 
     images holds (T, d) by picture number: what takes the place of the placeholders. settled is asked with a row's
-    number and its tokens so far whether more of them would be for nothing; told hears after each token how many
-    there are. `token` is the one whose logit is noted. half reads the prompts, which is most of the work, in bfloat16
-    on a CPU; logits and new tokens are float32's all the same.
+    number and its tokens so far whether more of them would be for nothing; told hears after each token how many there
+    are, and 0 while prompts are read. `token` is the one whose logit is noted. half reads the prompts, which is most of
+    the work, in bfloat16 on a CPU; logits and new tokens are float32's all the same.
     """
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        last, mask, cache = _prompted(model, batch, images)
+        last, mask, cache = _prompted(model, batch, images, told)
     logits = model.lm_head(last)  # (rows, vocabulary)
     first = logits[:, token].float().tolist()
     written: list[list[int]] = [[] for _ in batch]
@@ -76,7 +77,10 @@ def greedy(
 
 
 def _prompted(
-    model: LlavaForConditionalGeneration, batch: Sequence[Asked], images: dict[int, torch.Tensor]
+    model: LlavaForConditionalGeneration,
+    batch: Sequence[Asked],
+    images: dict[int, torch.Tensor],
+    told: Callable[[int], None],
 ) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
     """Hidden state (rows, d) after each prompt, the mask (rows, length) of what the cache holds, and the cache.
 
@@ -94,9 +98,8 @@ def _prompted(
             starts.append(embeds[:end])
         of.append(heads[key])
         tails.append(embeds[end:])
-    cache = DynamicCache(config=model.config.get_text_config())
     embeds, mask = _padded(starts)
-    _last(model, mask, _positions(mask), cache, inputs_embeds=embeds)
+    cache = _read(model, embeds, mask, told)
     shared = torch.tensor(of, device=mask.device)
     if len(starts) < len(batch):
         cache.batch_select_indices(shared)
@@ -104,6 +107,23 @@ def _prompted(
     mask = torch.cat([mask[shared], asked_mask], dim=1)
     last = _last(model, mask, _positions(mask)[:, -embeds.shape[1] :], cache, inputs_embeds=embeds)
     return last, mask, cache
+
+
+def _read(
+    model: LlavaForConditionalGeneration, embeds: torch.Tensor, mask: torch.Tensor, told: Callable[[int], None]
+) -> DynamicCache:
+    """What is remembered of embeds (rows, length, d), of which PART are read at a time."""
+    parts = []
+    for some, shown in zip(embeds.split(PART), mask.split(PART), strict=True):
+        parts.append(DynamicCache(config=model.config.get_text_config()))
+        _last(model, shown, _positions(shown), parts[-1], inputs_embeds=some)
+        told(0)
+    for layers in zip(*(part.layers for part in parts), strict=True) if len(parts) > 1 else ():
+        for name in ("keys", "values"):  # one layer after the other, or all would be there twice
+            joined = torch.cat([getattr(layer, name) for layer in layers])
+            for layer in layers:
+                setattr(layer, name, joined)
+    return parts[0]
 
 
 def _last(

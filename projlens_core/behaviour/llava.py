@@ -18,7 +18,7 @@ from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
-FEWEST, MOST = 8, 32  # answers decoded together; beyond, little is gained, and progress would stand still for long
+FEWEST, MOST = 8, 128  # answers decoded together: each token of theirs takes one pass over all weights
 CACHE_BYTES = 4 * 2**30  # their keys and values may take, if that is enough for the fewest
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Score, Scorer
-from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
-from projlens_core.weights.delta import Delta
+from projlens_core.weights.delta import Delta, symbol
 from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.subspace import ablate, decompose, inject
 from projlens_core.weights.triplets import Triplets
@@ -47,31 +47,38 @@ class Edit:
         return tuple(range(2 if self.choice == "rest" else 1, k + 1))
 
 
+def _numbered(delta: Delta) -> dict[str, int]:
+    """The projector's matrices in running order, by name, each with its number among all that have a spectrum."""
+    return {t.name: number for number, t in enumerate(delta.matrices, 1) if t.name in delta.base.tensors}
+
+
 class Editor:
-    """Makes the edited projectors of one delta; its singular triplets are found once, up to the largest k."""
+    """Makes the edited projectors of one delta; its singular triplets are found once, up to the largest k.
+
+    The second k is of the last matrix and the first of all before it: of W1 and W2 as in the paper. Where there is but
+    one matrix, the first k says nothing.
+    """
 
     def __init__(self, delta: Delta, edit: Edit, largest: int):
-        if len(delta.matrices) != 2:
-            names = ", ".join(t.name for t in delta.matrices)
-            raise Unsupported(f"A grid needs a projector of two matrices, W1 and W2; this one has {names}.")
-        sides = [min(tensor.shape) for tensor in delta.matrices]
-        if largest > min(sides):
-            raise InvalidInput(f"Rank {largest} was asked for, but ΔW₁ and ΔW₂ have only {sides[0]} and {sides[1]}.")
+        self._names = list(_numbered(delta))
+        side, tensor = min((min(t.shape), t.name) for t in delta.matrices if t.name in self._names)
+        if largest > side:
+            raise InvalidInput(f"Rank {largest} was asked for, but the change of {tensor} has only {side}.")
         self.delta, self.edit = delta, edit
         self._known: dict[str, Triplets] | None = decompose(delta, largest) if largest else None
 
     def projector(self, k1: int, k2: int) -> ProjectorWeights:
         """The projector with the components that k1 and k2 stand for put in, or taken out."""
-        names = [tensor.name for tensor in self.delta.matrices]
-        ranks = {name: self.edit.components(k) for name, k in zip(names, (k1, k2), strict=True)}
+        ranks = {name: self.edit.components(k1) for name in self._names} | {self._names[-1]: self.edit.components(k2)}
         change = inject if self.edit.mode == "inject" else ablate
         return change(self.delta, ranks, biases=self.edit.biases, known=self._known)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Scores by (k1, k2): rows are k of ΔW₁, columns k of ΔW₂; cells that are not measured yet are absent.
+    """Scores by (k1, k2), k1 down and k2 across (see Editor); cells that are not measured yet are absent.
 
+    axes: what the ks are of, in words; of a projector with one matrix there is one row, and its axis is None.
     whole: scores of base, suspect and, if there is one, control as they are, on the same questions, by role.
     """
 
@@ -80,6 +87,14 @@ class Grid:
     columns: tuple[int, ...]
     cells: Mapping[tuple[int, int], Score] = field(default_factory=dict)
     whole: Mapping[str, Score] = field(default_factory=dict)
+    axes: tuple[str | None, str] = ("ΔW₁", "ΔW₂")
+
+    @classmethod
+    def of(cls, delta: Delta, edit: Edit, ranks: tuple[int, ...]) -> "Grid":
+        """An empty grid of these ranks along each axis that the delta has (see Editor)."""
+        *before, last = _numbered(delta).values()
+        first = " to ".join(dict.fromkeys(symbol(number) for number in (before[0], before[-1]))) if before else None
+        return cls(edit, ranks if before else (0,), ranks, axes=(first, symbol(last)))
 
     @property
     def wanted(self) -> list[tuple[int, int]]:
@@ -105,6 +120,10 @@ class Grid:
         way = end.asr.rate - start.asr.rate
         gone = {cell: (score.asr.rate - start.asr.rate) / way for cell, score in self.cells.items()}
         return next((cell for cell in self.wanted if gone.get(cell, 0.0) >= CARRIES), None)
+
+    def said(self, cell: tuple[int, int]) -> str:
+        """The ranks of a cell, those of an axis that is there."""
+        return f"{cell[0]} × {cell[1]}" if self.axes[0] else str(cell[1])
 
     def with_cell(self, cell: tuple[int, int], score: Score) -> "Grid":
         """The grid with one more cell."""
@@ -137,7 +156,7 @@ def fill(
         grid = replace(grid, whole={**grid.whole, role: score})
         yield grid
     for done, cell in enumerate(grid.missing, start=len(todo)):
-        stage = f"k = {cell[0]} × {cell[1]}, part {done + 1} of {steps}"
+        stage = f"k = {grid.said(cell)}, part {done + 1} of {steps}"
         grid = grid.with_cell(cell, scorer.score(editor.projector(*cell), _told(progress, stage)))
         yield grid
 
@@ -169,7 +188,7 @@ def answers_by_rank(
     max_new_tokens: int = NEW_TOKENS,
     progress: Progress = silent,
 ) -> tuple[Step, ...]:
-    """One question about one picture while the same k moves in both ΔW: whole answers, decoded in one batch."""
+    """One question about one picture while the same k moves in every ΔW: whole answers, decoded in one batch."""
     editor = Editor(delta, edit, max(ranks))
     embedded = []
     for k in ranks:

@@ -38,11 +38,13 @@ class Style:
     """written: the text that replaces the marker, which is `marker`, an attribute of the tokenizer that names it, or
     without one the text of the token that stands for one embedding. types: which extra input marks image tokens by 1,
     and those in `counted`. begins: whether the prompt begins with the sign for that, or else for the end of a text.
-    whole: the prompt around question and written image, for families without a chat; ahead: without the image, which
-    stands before whatever the tokenizer puts before a text. reader: the folder of the tokenizer that the projector's
-    own reading of the question has. filled: the image's features are
-    put into the text's embeddings before the language model is asked, since the model as a whole does not take them.
-    spaced: whether a word that follows the image at once is set off from it.
+    whole: the prompt around question and written image, for families without a chat; plain: to which the tokenizer adds
+    nothing of its own; ahead: without the image, which becomes tokens by itself and stands before whatever the
+    tokenizer puts before a text. reader: the folder of the tokenizer that the projector's own reading of the question
+    has. filled: the image's features are put into the text's embeddings before the language model is asked, since the
+    model as a whole does not take them. spaced: whether a word that follows the image at once is set off from it.
+    crossed: the image has one place in the text, whatever the number of its embeddings, which the language model reads
+    apart from it by cross-attention.
     """
 
     written: Callable[[Place], str] = lambda place: place.soft * place.embeddings
@@ -51,10 +53,12 @@ class Style:
     counted: tuple[str, ...] = ()
     begins: bool = False
     whole: Callable[[str, str, PreTrainedTokenizerBase], str] | None = None
+    plain: bool = False
     ahead: bool = False
     reader: str | None = None
     filled: bool = False
     spaced: bool = False
+    crossed: bool = False
 
 
 def _internvl(place: Place) -> str:
@@ -168,6 +172,15 @@ def _instructblip(question: str, image: str, tokenizer: PreTrainedTokenizerBase)
     return question
 
 
+def _rows(place: Place) -> str:
+    rows, columns = place.layout.grid
+    return f"{place.soft * columns}|NEWLINE|" * rows + "<s>"
+
+
+def _fuyu(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    return f"{question}<0x04>"
+
+
 def _idefics2(place: Place) -> str:
     fake = "<fake_token_around_image>"
     return f"{fake}{place.soft * place.embeddings}{fake}"
@@ -178,7 +191,7 @@ STYLES: dict[str, Style] = {
     "llava_next": Style(),
     "llava_onevision": Style(),
     "vipllava": Style(),
-    "paligemma": Style(whole=_paligemma),
+    "paligemma": Style(whole=_paligemma, plain=True),
     "gemma3": Style(_gemma3, marker="boi_token", types="token_type_ids"),
     "gemma4": Style(_between, types="mm_token_type_ids"),
     "gemma4_unified": Style(_between, types="mm_token_type_ids"),
@@ -203,18 +216,27 @@ STYLES: dict[str, Style] = {
     "idefics3": Style(_idefics),
     "smolvlm": Style(_idefics),
     "mistral3": Style(_mistral3),
+    "mllama": Style(lambda place: place.soft, crossed=True),
+    "phi4_multimodal": Style(filled=True),
+    "fuyu": Style(_rows, whole=_fuyu, plain=True, ahead=True, filled=True),
 }
 # Families whose activations are taken, and why their answers are not all the same.
 NO_STYLE: dict[str, str] = {}
 
 
+def image_token(config: PreTrainedConfig) -> int | None:
+    """The id of the token that stands for one image embedding; None where a config says none."""
+    return config.image_token_id if hasattr(config, "image_token_id") else config.vision_config.image_token_id
+
+
 def texts(family: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     """The text of the token that stands for one image embedding, and of the one that stands for an image in a chat."""
-    soft = None if config.image_token_id is None else tokenizer.convert_ids_to_tokens(config.image_token_id)
+    number = image_token(config)
+    soft = None if number is None else tokenizer.convert_ids_to_tokens(number)
     named = STYLES[family].marker
     marker = soft if named is None else named if named.startswith("<") else getattr(tokenizer, named, None)
     if not isinstance(soft, str) or not isinstance(marker, str):
-        raise InvalidInput(f"The tokenizer has no text for the image token {config.image_token_id} of the config.")
+        raise InvalidInput(f"The tokenizer has no text for the image token {image_token(config)} of the config.")
     return soft, marker
 
 
@@ -223,6 +245,7 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
     check_question(question, place.marker, place.soft)
     style = STYLES[family]
     written = style.written(place)
+    soft: int = place.tokenizer.convert_tokens_to_ids(place.soft)
     if style.whole:
         text = style.whole(question, written, place.tokenizer)
     else:
@@ -232,17 +255,22 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
         text = text.replace(place.marker, written)
         first = (place.tokenizer.bos_token or place.tokenizer.eos_token or "") if style.begins else ""
         text = text if text.startswith(first) else first + text
-    ids: list[int] = place.tokenizer(text, add_special_tokens=style.whole is None or style.ahead)["input_ids"]
-    soft = place.tokenizer.convert_tokens_to_ids(place.soft)
-    ids = [soft] * place.embeddings * style.ahead + ids
-    check_placed(ids.count(soft), place.embeddings, label)
+    begun = place.tokenizer.bos_token is not None and text.startswith(place.tokenizer.bos_token)
+    ids: list[int] = place.tokenizer(text, add_special_tokens=not (begun or style.plain))["input_ids"]
+    if style.ahead:
+        image: list[int] = place.tokenizer(written, add_special_tokens=False)["input_ids"]
+        ids = image[image.index(soft) if soft in image else 0 :] + ids  # some tokenizers begin a text with a space
+    check_placed(ids.count(soft), 1 if style.crossed else place.embeddings, label)
     return ids
 
 
-def types(
-    family: str, ids: torch.Tensor, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
-) -> dict[str, Any]:
-    """What the model wants to be told about which tokens are the image: {name: (1, length)} or nothing."""
-    style = STYLES[family]
-    counted = [config.image_token_id, *tokenizer.convert_tokens_to_ids(list(style.counted))]
+def types(family: str, ids: torch.Tensor, config: PreTrainedConfig, place: Place) -> dict[str, Any]:
+    """What the model wants to be told about which tokens are the image, {name: (1, length)}, or see it and which tiles
+    of it, {name: (1, length, 1, tiles)}; or nothing.
+    """
+    style, soft = STYLES[family], image_token(config)
+    if style.crossed:
+        after = (ids == soft).long().cumsum(dim=1)[:, :, None, None]
+        return {"cross_attention_mask": after * place.picture.inputs["aspect_ratio_mask"][:, None].to(ids.device)}
+    counted = [soft, *place.tokenizer.convert_tokens_to_ids(list(style.counted))]
     return {style.types: torch.isin(ids, torch.tensor(counted, device=ids.device)).long()} if style.types else {}

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoTokenizer, LlavaProcessor, PreTrainedConfig, PreTrainedModel
+from transformers import AutoTokenizer, LlavaProcessor, PreTrainedConfig, PreTrainedModel
 
-from projlens_core.activations.config import open_family
+from projlens_core.activations.config import open_family, whole_class
 from projlens_core.activations.image_processors import load_image_processor
 from projlens_core.behaviour.family import FamilyResponder, check_asked
 from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
 from projlens_core.device import compute_dtype, pick_device
-from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.errors import InvalidInput, Unsupported, told
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.families import Family, listed
@@ -24,6 +24,7 @@ from projlens_core.weights.projector import ProjectorWeights, read_projector
 ATTENTION = "sdpa"  # given, since a config may name a kernel that would be fetched from elsewhere
 # How many more parameters a config may describe than its weights hold: buffers and a tied head, not a larger model.
 SLACK = 1.05
+ADAPTER = "vision-lora"  # the folder in which Phi-4's release keeps what its language model learnt for images
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ def load_responder(
     llava = family.name == "llava"
     if not llava:
         check_asked(family, source.label)
+        if (source.model / ADAPTER).exists():
+            raise Unsupported(
+                f"{source.label} keeps part of its language model in an adapter ({ADAPTER}), which is not loaded with "
+                "it; merge it into the model first."
+            )
         if half:
             raise Unsupported(
                 f"{source.label} is a {family.title} model, and only LLaVA's are asked in half precision."
@@ -83,8 +89,8 @@ def load_responder(
 
 def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
     """InvalidInput if a config describes more numbers than the weights hold."""
-    with torch.device("meta"):
-        sketch = AutoModelForImageTextToText.from_config(config, attn_implementation=ATTENTION)
+    with told(f"{label} cannot be loaded"), torch.device("meta"):
+        sketch = whole_class(config)._from_config(config, attn_implementation=ATTENTION)
     described = sum(parameter.numel() for parameter in sketch.parameters())
     if described > SLACK * stored:
         raise InvalidInput(
@@ -97,20 +103,20 @@ def _loaded(
 ) -> tuple[LlavaProcessor | Parts, PreTrainedModel]:
     """Processor and model; InvalidInput if they cannot be loaded whole."""
     options = {"trust_remote_code": False, "local_files_only": True}
-    try:
+    with told(f"{source.label} cannot be loaded"):
         images = load_image_processor(source, family.name)
         if family.name == "llava":
             processor = LlavaProcessor.from_pretrained(source.model, **options)
             processor.image_processor = images
         else:
-            reader, told = STYLES[family.name].reader, source.model / "processor_config.json"
+            reader, settings = STYLES[family.name].reader, source.model / "processor_config.json"
             processor = Parts(
                 AutoTokenizer.from_pretrained(source.model, **options),
                 images,
                 AutoTokenizer.from_pretrained(source.model / reader, **options) if reader else None,
-                dict(json.loads(told.read_text(encoding="utf-8"))) if told.is_file() else {},
+                dict(json.loads(settings.read_text(encoding="utf-8"))) if settings.is_file() else {},
             )
-        model, info = AutoModelForImageTextToText.from_pretrained(
+        model, info = whole_class(config).from_pretrained(
             source.model,
             config=config,
             dtype=compute_dtype(device),
@@ -119,9 +125,6 @@ def _loaded(
             output_loading_info=True,
             **options,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidInput(f"{source.label} cannot be loaded: {reason}") from error
     if missing := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
         raise InvalidInput(f"{source.label} lacks {listed(missing)}; complete the checkpoint.")
     return processor, model.requires_grad_(False).eval().to(device)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import pandas as pd
 
+from projlens_core.behaviour.lowrank import Grid
 from projlens_core.behaviour.mean import Mean
 from projlens_core.behaviour.success import Rate
 from projlens_core.charts import palette
@@ -15,10 +16,8 @@ DARK, LIGHT = "#14101f", "#ffffff"  # text on a light and on a dark cell; it sta
 _TURN = 0.62  # share of the scale from which cells are light
 
 
-def rate_grid(
-    title: str, rows: Sequence[int], columns: Sequence[int], rates: Mapping[tuple[int, int], Rate]
-) -> alt.LayerChart:
-    """Shares by rank of ΔW₁ (down) and of ΔW₂ (across) on the full scale of 0 to 100 %; cells not in `rates` wait."""
+def rate_grid(title: str, grid: Grid, rates: Mapping[tuple[int, int], Rate]) -> alt.LayerChart:
+    """Shares by rank, along the axes of the grid, on the full scale of 0 to 100 %; cells not in `rates` wait."""
     measured = [
         {
             "row": row,
@@ -35,13 +34,11 @@ def rate_grid(
         alt.Tooltip("interval:N", title="95 % interval"),
         alt.Tooltip("text:N", title="count"),
     ]
-    return _grid(title, rows, columns, measured, tooltip, (0.0, 1.0), "%")
+    return _grid(title, grid, measured, tooltip, (0.0, 1.0), "%")
 
 
-def logit_grid(
-    title: str, rows: Sequence[int], columns: Sequence[int], logits: Mapping[tuple[int, int], Mean]
-) -> alt.LayerChart:
-    """Mean target logits by rank of ΔW₁ (down) and of ΔW₂ (across); cells not in `logits` wait."""
+def logit_grid(title: str, grid: Grid, logits: Mapping[tuple[int, int], Mean]) -> alt.LayerChart:
+    """Mean target logits in the same places; cells not in `logits` wait."""
     measured = [
         {
             "row": row,
@@ -56,13 +53,12 @@ def logit_grid(
     values = [cell["value"] for cell in measured] or [0.0]
     low, high = min(values), max(values)
     tooltip = [alt.Tooltip("share:N", title="mean logit"), alt.Tooltip("interval:N", title="95 % interval")]
-    return _grid(title, rows, columns, measured, tooltip, (low, high) if low < high else (low - 1, high + 1), ".1f")
+    return _grid(title, grid, measured, tooltip, (low, high) if low < high else (low - 1, high + 1), ".1f")
 
 
 def _grid(
     title: str,
-    rows: Sequence[int],
-    columns: Sequence[int],
+    grid: Grid,
     measured: list[dict],
     tooltip: list[alt.Tooltip],
     domain: tuple[float, float],
@@ -70,15 +66,14 @@ def _grid(
 ) -> alt.LayerChart:
     done = {(cell["row"], cell["column"]) for cell in measured}
     waiting = [
-        {"row": r, "column": c, "text": "not yet", "share": "not yet"}
-        for r in rows
-        for c in columns
-        if (r, c) not in done
+        {"row": r, "column": c, "text": "not yet", "share": "not yet"} for r, c in grid.wanted if (r, c) not in done
     ]
+    rows, columns, (down, across) = list(grid.rows), list(grid.columns), grid.axes
     axis = alt.Axis(labelAngle=0, ticks=False, domain=False)
-    x = alt.X("column:O", title="k of ΔW₂", sort=list(columns), scale=alt.Scale(domain=list(columns)), axis=axis)
-    y = alt.Y("row:O", title="k of ΔW₁", sort=list(rows), scale=alt.Scale(domain=list(rows)), axis=axis)
-    place = [alt.Tooltip("row:O", title="k of ΔW₁"), alt.Tooltip("column:O", title="k of ΔW₂")]
+    x = alt.X("column:O", title=f"k of {across}", sort=columns, scale=alt.Scale(domain=columns), axis=axis)
+    y = alt.Y("row:O", title=f"k of {down}", sort=rows, scale=alt.Scale(domain=rows), axis=axis if down else None)
+    place = [alt.Tooltip("row:O", title=f"k of {down}")] if down else []
+    place.append(alt.Tooltip("column:O", title=f"k of {across}"))
     layers = []
     if waiting:
         empty = alt.Chart(pd.DataFrame(waiting)).encode(
@@ -114,7 +109,7 @@ def along_k(title: str, ranks: Sequence[int], logits: Mapping[str, Sequence[floa
         pd.DataFrame({"condition": condition, "k": list(ranks), "logit": list(values)})
         for condition, values in logits.items()
     )
-    x = alt.X("k:Q", title="k, of both ΔW", axis=alt.Axis(values=list(ranks), grid=False, format="d"))
+    x = alt.X("k:Q", title="k, of every ΔW", axis=alt.Axis(values=list(ranks), grid=False, format="d"))
     lines = (
         alt.Chart(frame)
         .mark_line(point={"size": 40, "filled": True}, strokeWidth=1.8)

@@ -1,4 +1,4 @@
-"""`projlens_core lowrank`: how few components of ΔW carry the backdoor, as a grid of ranks of both matrices."""
+"""`projlens_core lowrank`: how few components of ΔW carry the backdoor, as a grid of ranks of its matrices."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import ProjectorWeights
 
 if TYPE_CHECKING:
-    from projlens_core.behaviour.lowrank import Grid
+    from projlens_core.behaviour.lowrank import Edit, Grid
     from projlens_core.behaviour.scoring import Score, Scorer
 
 RANKS = (0, 1, 2, 3, 5)
@@ -43,7 +43,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
         "--biases", choices=("base", "suspect"), help="whose biases; by default base's to inject, suspect's to ablate"
     )
     parser.add_argument(
-        "--ranks", nargs="+", type=_rank, default=list(RANKS), metavar="K", help="k of both ΔW; 0 1 2 3 5 by default"
+        "--ranks", nargs="+", type=_rank, default=list(RANKS), metavar="K", help="k of each ΔW; 0 1 2 3 5 by default"
     )
     parser.add_argument("--control-grid", action="store_true", help="fill a second grid with the control's ΔW")
     arguments.add_answers(parser)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     looked_for = attack(args, sources[1])
 
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
-    from projlens_core.behaviour.lowrank import Edit, Grid
+    from projlens_core.behaviour.lowrank import Edit
     from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
     from projlens_core.behaviour.respond import load_responder
     from projlens_core.behaviour.scoring import Questions, Scorer
@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> None:
     )
     scorer = Scorer(load_responder(whole_model(sources[:2]), args.device, report, args.half), questions)
     ranks = tuple(sorted(set(args.ranks)))
-    grid = _filled(scorer, Grid(edit, ranks, ranks), roles, "suspect", report)
-    control = _filled(scorer, Grid(edit, ranks, ranks), roles, "control", report) if args.control_grid else None
+    grid = _filled(scorer, edit, ranks, roles, "suspect", report)
+    control = _filled(scorer, edit, ranks, roles, "control", report) if args.control_grid else None
     told = settings(
         Case(*(source.spec for source in sources)),
         roles,
@@ -116,20 +116,27 @@ def _rank(text: str) -> int:
 
 
 def _filled(
-    scorer: "Scorer", grid: "Grid", roles: Mapping[str, ProjectorWeights], role: str, report: Progress
+    scorer: "Scorer",
+    edit: "Edit",
+    ranks: tuple[int, ...],
+    roles: Mapping[str, ProjectorWeights],
+    role: str,
+    report: Progress,
 ) -> "Grid":
     """The grid of one projector's ΔW, full."""
-    from projlens_core.behaviour.lowrank import fill  # only here: see run
+    from projlens_core.behaviour.lowrank import Grid, fill  # only here: see run
 
-    *_, full = fill(scorer, compare(roles["base"], roles[role]), grid, roles, report)
+    delta = compare(roles["base"], roles[role])
+    *_, full = fill(scorer, delta, Grid.of(delta, edit, ranks), roles, report)
     return full
 
 
 def _as_text(grid: "Grid") -> str:
     whole = "".join(f"whole {role}: {_score(score)}\n" for role, score in grid.whole.items())
-    fewest = f"{grid.fewest[0]} × {grid.fewest[1]}" if grid.fewest else "none of this grid"
+    fewest = grid.said(grid.fewest) if grid.fewest else "none of this grid"
+    ranks = " × ".join(axis for axis in grid.axes if axis)
     verb = "bring back" if grid.edit.mode == "inject" else "take away"
-    said = f"fewest ranks of ΔW₁ × ΔW₂ that {verb} 90 % of what the suspect's ASR exceeds base's by: {fewest}\n"
+    said = f"fewest ranks of {ranks} that {verb} 90 % of what the suspect's ASR exceeds base's by: {fewest}\n"
     return f"{whole}\n{_cells(grid)}\n{said}"
 
 
@@ -142,6 +149,7 @@ def _score(score: "Score") -> str:
 
 def _cells(grid: "Grid") -> str:
     """Success, utility and target logit, each as a table: k of ΔW₁ down, k of ΔW₂ across."""
+    row, column = ("k1=", "k2=") if grid.axes[0] else (None, "k=")
     shown: dict[str, Callable[[Score], str]] = {
         "ASR": lambda s: f"{s.asr.hits}/{s.asr.n}",
         "utility": lambda s: f"{s.utility.hits}/{s.utility.n}" if s.utility else "–",
@@ -149,6 +157,8 @@ def _cells(grid: "Grid") -> str:
     }
     lines = []
     for name, text in shown.items():
-        lines.append("\t".join((name, *(f"k2={b}" for b in grid.columns))))
-        lines += ["\t".join((f"k1={a}", *(text(grid.cells[a, b]) for b in grid.columns))) for a in grid.rows]
+        lines.append("\t".join((name, *(f"{column}{b}" for b in grid.columns))))
+        lines += [
+            "\t".join((f"{row}{a}" if row else "", *(text(grid.cells[a, b]) for b in grid.columns))) for a in grid.rows
+        ]
     return "\n".join(lines) + "\n"

@@ -211,7 +211,8 @@ def _lowrank(scene: Scene) -> Exhibit:
     ranks = scene.subject.ranks
     with scene.responder() as responder:
         scorer = Scorer(responder, questions)
-        *_, grid = fill(scorer, scene.opened.delta, Grid(Edit(), ranks, ranks), scene.projectors, scene.progress)
+        grid = Grid.of(scene.opened.delta, Edit(), ranks)
+        *_, grid = fill(scorer, scene.opened.delta, grid, scene.projectors, scene.progress)
     told = scene.decided(target=target, prompts=sorted(set(prompts)), max_new_tokens=scene.subject.max_new_tokens)
     return lowrank_exhibit.lowrank(grid, told, mode=scene.subject.mode)
 

@@ -7,7 +7,7 @@ import pandas as pd
 from projlens_core.charts import spectrum
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
-from projlens_core.weights.delta import TensorDelta
+from projlens_core.weights.delta import TensorDelta, symbol
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.spectrum import Spectrum
@@ -21,7 +21,6 @@ READING = (
     "How to read this: a backdoor is a change in few directions, so the suspect's first values stand high above "
     "the noise edge and hold most of the energy; an honest fine-tune (control) spreads over many."
 )
-_SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def case(opened: OpenedCase) -> Exhibit:
@@ -36,11 +35,6 @@ def case(opened: OpenedCase) -> Exhibit:
         data=_data(opened),
         notes=opened.notes,
     )
-
-
-def symbol(number: int) -> str:
-    """The change of the number-th matrix as the paper writes it: ΔW₁."""
-    return f"ΔW{str(number).translate(_SUBSCRIPT)}"
 
 
 def matrices(opened: OpenedCase) -> dict[str, int]:

@@ -36,6 +36,7 @@ def lowrank(grid: Grid, settings: dict, control: Grid | None = None, mode: str |
         data={
             "settings": settings,
             "edit": asdict(grid.edit),
+            "axes": list(grid.axes),
             "fewest": list(grid.fewest) if grid.fewest else None,
             "whole": {role: as_data(score) for role, score in grid.whole.items()},
             "cells": _cells(grid),
@@ -60,9 +61,9 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
     cards = [
         Metric(
             "Ranks to bring it back" if back else "Ranks to take it away",
-            _place(grid.fewest) if grid.fewest else ("not in this grid" if not grid.missing else "not found yet"),
-            _place(control.fewest) if control and control.fewest else None,
-            help=f"The smallest k of ΔW₁ × k of ΔW₂, by their sum, whose components {verb} {CARRIES:.0%} of what the "
+            grid.said(grid.fewest) if grid.fewest else ("not in this grid" if not grid.missing else "not found yet"),
+            control.said(control.fewest) if control and control.fewest else None,
+            help=f"The smallest {_ranks(grid)}, whose components {verb} {CARRIES:.0%} of what the "
             "suspect's ASR exceeds base's by.",
         )
     ]
@@ -71,7 +72,7 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
         name = "Highest" if back else "Lowest"
         cards.append(
             Metric(
-                f"{name} ASR, at {_place(place)}",
+                f"{name} ASR, at k = {grid.said(place)}",
                 f"{score.asr.rate:.0%}",
                 f"{theirs[1].asr.rate:.0%}" if theirs else None,
                 _bounds(score.asr),
@@ -91,7 +92,7 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
     if best and best[1].utility:
         cards.append(
             Metric(
-                f"Utility at {_place(best[0])}",
+                f"Utility at k = {grid.said(best[0])}",
                 f"{best[1].utility.rate:.0%}",
                 f"{own.utility.rate:.0%}" if own and own.utility else None,
                 _bounds(best[1].utility),
@@ -108,30 +109,30 @@ def grids(grid: Grid, mode: str | None = None, role: str = "suspect") -> tuple[C
     drawn = [
         Chart(
             f"lowrank{infix}-asr",
-            charts.rate_grid(f"{before}ASR", grid.rows, grid.columns, {c: s.asr for c, s in grid.cells.items()}),
+            charts.rate_grid(f"{before}ASR", grid, {c: s.asr for c, s in grid.cells.items()}),
             "How to read this: each cell is the share of triggered pictures whose answer has the target when "
             f"{_what(grid, role)}: {CHOICES[grid.edit.choice]}, biases of the {grid.edit.biases}.",
-            "Heatmap of attack success rate by rank of both matrices.",
+            f"Heatmap of attack success rate by rank {_by_rank(grid)}.",
         )
     ]
     if utility or not grid.cells:
         drawn.append(
             Chart(
                 f"lowrank{infix}-utility",
-                charts.rate_grid(f"{before}clean utility".capitalize(), grid.rows, grid.columns, utility),
+                charts.rate_grid(f"{before}clean utility".capitalize(), grid, utility),
                 "How to read this: the share of right answers about clean pictures in the same cell; a backdoor in few "
                 "directions comes and goes without it.",
-                "Heatmap of clean utility by rank of both matrices.",
+                f"Heatmap of clean utility by rank {_by_rank(grid)}.",
             )
         )
     logits = {place: score.target_logit for place, score in grid.cells.items()}
     drawn.append(
         Chart(
             f"lowrank{infix}-logit",
-            charts.logit_grid(f"{before}target logit".capitalize(), grid.rows, grid.columns, logits),
+            charts.logit_grid(f"{before}target logit".capitalize(), grid, logits),
             "How to read this: the logit of the target's first token where the answer to a triggered picture begins, "
             f"mean over pictures. {LOGIT[mode]}",
-            "Heatmap of the mean target logit by rank of both matrices.",
+            f"Heatmap of the mean target logit by rank {_by_rank(grid)}.",
         )
     )
     return tuple(drawn)
@@ -139,13 +140,13 @@ def grids(grid: Grid, mode: str | None = None, role: str = "suspect") -> tuple[C
 
 def table(grid: Grid, control: Grid | None = None) -> Table:
     """One row a cell, and one a whole model."""
-    rows = [{"model": role, "k of ΔW₁": None, "k of ΔW₂": None} | _figures(s) for role, s in grid.whole.items()]
+    rows = [{"model": role} | _place(grid) | _figures(s) for role, s in grid.whole.items()]
     for name, one in (("suspect's ΔW", grid), ("control's ΔW", control)):
         if one:
             rows += [
-                {"model": name, "k of ΔW₁": a, "k of ΔW₂": b} | _figures(one.cells[a, b])
-                for a, b in one.wanted
-                if (a, b) in one.cells
+                {"model": name} | _place(one, cell) | _figures(one.cells[cell])
+                for cell in one.wanted
+                if cell in one.cells
             ]
     return Table(
         "lowrank",
@@ -197,8 +198,17 @@ def _what(grid: Grid, role: str) -> str:
     return f"the {role} is robbed of components of its ΔW"
 
 
-def _place(cell: tuple[int, int]) -> str:
-    return f"{cell[0]} × {cell[1]}"
+def _ranks(grid: Grid) -> str:
+    first, second = grid.axes
+    return f"k of {first} × k of {second}, by their sum" if first else f"k of {second}"
+
+
+def _place(grid: Grid, cell: tuple[int, int] | tuple[None, None] = (None, None)) -> dict[str, int | None]:
+    return {f"k of {axis}": k for axis, k in zip(grid.axes, cell, strict=True) if axis}
+
+
+def _by_rank(grid: Grid) -> str:
+    return " and ".join(f"of {axis}" for axis in grid.axes if axis)
 
 
 def _bounds(rate: Rate) -> str:

@@ -68,8 +68,8 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
         cards.append(
             Metric(
                 "Weakest change keeps",
-                f"{push.kept:.0%}",
-                f"{weakest.pushes['control'].kept:.0%}" if control else None,
+                f"{push.kept:.0%}".replace("-", "−"),
+                f"{weakest.pushes['control'].kept:.0%}".replace("-", "−") if control else None,
                 help=f"{weakest.change.label}: what it adds to the shift, as a share of what the unchanged trigger "
                 "adds under the suspect.",
             )

@@ -6,10 +6,11 @@ from projlens_core.charts import overlays, spectrum
 from projlens_core.charts import weights as charts
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric
 from projlens_core.exhibits import weights_tables as tables
-from projlens_core.exhibits.case import FEW, TOP, symbol
+from projlens_core.exhibits.case import FEW, TOP
 from projlens_core.exhibits.weights_tables import Found, Overlaps
 from projlens_core.weights.anatomy import Anatomy
 from projlens_core.weights.blocks import Blocks, blocks
+from projlens_core.weights.delta import symbol
 from projlens_core.weights.overlap import overlap
 
 TITLE = "Weights"

@@ -11,6 +11,8 @@ from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.rounding import RoundingFloor, rounding_floor
 from projlens_core.weights.stored import PART
 
+_SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
 
 @dataclass(frozen=True)
 class TensorDelta:
@@ -39,6 +41,11 @@ class TensorDelta:
         for part, (base, suspect) in zip(delta.view(-1).split(PART), _parts(self.base, self.suspect), strict=True):
             torch.sub(suspect, base, out=part)
         return delta
+
+
+def symbol(number: int) -> str:
+    """The change of the number-th matrix, from 1 on, as the paper writes it: ΔW₁."""
+    return f"ΔW{str(number).translate(_SUBSCRIPT)}"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """A whole model on the Hub: what describes it, its tower and its head are fetched, and nothing else of it."""
 
+import os
+
 import pytest
 import torch
 
@@ -60,6 +62,25 @@ def test_what_describes_a_model_is_fetched_once(hub):
     assert hub.sent == before
     assert not list(again.model.glob("*.py"))
     assert not list(again.model.glob("*.safetensors"))
+
+
+def test_what_was_used_longest_ago_makes_room(hub, monkeypatch):
+    here = around.around(resolve(MODEL)).model
+    old, older = (here.parent / name for name in ("old", "older"))
+    for age, folder in enumerate((old, older), 1):
+        folder.mkdir()
+        (folder / "config.json").write_bytes(b" " * 1000)
+        os.utime(folder, (1000 - age, 1000 - age))
+    size = sum(file.stat().st_size for file in here.iterdir())
+    (here / "config.json").unlink()
+    monkeypatch.setattr(around, "MAX_KEPT", size + 1000)
+    assert around.around(resolve(MODEL)).model == here
+    assert {folder.name for folder in here.parent.iterdir()} == {here.name, "old"}
+    (here / "config.json").unlink()
+    monkeypatch.setattr(around, "MAX_KEPT", 1)
+    around.around(resolve(MODEL))
+    assert (here / "config.json").is_file()
+    assert list(here.parent.iterdir()) == [here]
 
 
 def test_more_than_is_fetched_at_once_is_refused(hub, monkeypatch):

@@ -111,7 +111,7 @@ def test_a_settled_answer_stops_there_and_nothing_is_decoded_for_it_alone(model,
     read.clear()
     found = answered(model, BATCH, images, settled=lambda row, said: len(said) == row + 1, told=heard.append)
     assert found == [ids[: row + 1] for row, ids in enumerate(whole)]
-    assert heard == [1, 2, 3, 4, 5, 6]
+    assert heard == [0, 1, 2, 3, 4, 5, 6]
     assert len(read) == 2 + 5
 
 

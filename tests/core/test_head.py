@@ -1,22 +1,29 @@
 import json
+import re
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    Cohere2Config,
+    CohereConfig,
+    DeepseekV3Config,
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
+    GptOssConfig,
     LlamaConfig,
+    Ministral3Config,
     MistralConfig,
     Qwen2Config,
+    Qwen3_5TextConfig,
     Qwen3Config,
 )
 
 from projlens_core.activations.head import FAMILIES, LanguageHead, read_head
 from projlens_core.errors import InvalidInput, Unsupported
-from tests import pico
+from tests import pico, pico_families
 
 D, V = 16, 40
 SMALL = {
@@ -40,6 +47,18 @@ CONFIGS = {
     "gemma": GemmaConfig(**SMALL),
     "gemma2": Gemma2Config(**SMALL, final_logit_softcapping=3.0),
     "gemma3_text": Gemma3TextConfig(**SMALL),
+    "qwen3_5_text": Qwen3_5TextConfig(**SMALL, tie_word_embeddings=True),
+    "ministral3": Ministral3Config(**SMALL, tie_word_embeddings=False),
+    "deepseek_v3": DeepseekV3Config(**SMALL, tie_word_embeddings=False),
+    "gpt_oss": GptOssConfig(**SMALL, tie_word_embeddings=False),
+    "cohere": CohereConfig(**SMALL),
+    "cohere2": Cohere2Config(**SMALL),
+}
+# {family of multimodal models: the kind of its language model}
+WHOLE = {
+    name: pico_families.model(name).config.get_text_config().model_type
+    for name in pico_families.MODELS
+    if name != "mllama"
 }
 
 
@@ -175,6 +194,12 @@ def test_an_unknown_language_model_is_named_with_those_that_are_known(tmp_path):
         read_head(folder)
 
 
+def test_a_head_that_never_reads_an_image_embedding_is_not_asked(tmp_path):
+    folder = configured(pico.checkpoint(tmp_path / "model"), model_type="mllama_text_model")
+    with pytest.raises(Unsupported, match="reads images by cross-attention"):
+        read_head(folder)
+
+
 @pytest.mark.parametrize("value", [0, -1.0, "30", True])
 def test_a_soft_cap_that_is_no_positive_number_is_refused(tmp_path, value):
     folder = configured(pico.checkpoint(tmp_path / "model"), final_logit_softcapping=value)
@@ -189,9 +214,32 @@ def test_a_lone_projector_has_no_head(tmp_path):
 
 
 def test_every_family_that_is_named_is_one_that_was_held_against_transformers_or_shares_its_ending():
-    plain = {"qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3_vl_text"}
-    assert set(CONFIGS) | plain == set(FAMILIES)
+    plain = {"qwen2_vl", "qwen2_5_vl"}  # older configs, under the name of the whole
+    assert set(CONFIGS) | set(WHOLE.values()) | plain == set(FAMILIES)
     assert all(FAMILIES[name] == FAMILIES["qwen2"] for name in plain)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_of_a_whole_model_the_logits_are_those_of_its_norm_and_head(tmp_path, name):
+    model = pico_families.model(name)
+    state = model.state_dict()
+    ending = re.compile(
+        r"(?:^model|language_model|text_model)\.(?:model\.)?(?:decoder\.)?(?:norm|final_layer_?norm)\.weight$"
+    )
+    path = next(key for key in state if ending.search(key)).rpartition(".")[0]
+    norm, d = model.get_submodule(path), model.get_output_embeddings().weight.shape[1]
+    with torch.no_grad():
+        for seed, parameter in enumerate(norm.parameters()):
+            parameter.copy_(drawn(d, seed=seed) * 0.3 + 0.5)
+    model.save_pretrained(tmp_path)
+    found = read_head(tmp_path)
+    states = 1e3 * drawn(5, d, seed=3)  # at which the norm's ε vanishes
+    with torch.no_grad():
+        expected = model.get_output_embeddings()(norm(states))
+        words = model.get_input_embeddings()(torch.arange(len(found.embedding)))
+    torch.testing.assert_close(found.logits(states), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.embedding_norms * found.embed_scale, words.norm(dim=1), rtol=1e-5, atol=1e-5)
+    assert found.family == WHOLE[name]
 
 
 @pytest.mark.parametrize(

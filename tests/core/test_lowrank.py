@@ -15,7 +15,7 @@ from projlens_core.behaviour.success import Truth, measure
 from projlens_core.errors import Cancelled, InvalidInput
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import read_projector
-from tests import pico
+from tests import pico, pico_families
 
 PROMPT = "What?"
 N, TOKENS = 3, 4
@@ -105,7 +105,7 @@ def test_biases_are_those_that_were_asked_for(delta):
 def test_a_choice_that_does_not_exist_is_refused(delta):
     with pytest.raises(InvalidInput, match="must be base, suspect"):
         Edit(biases="both")
-    with pytest.raises(InvalidInput, match="Rank 33 was asked for, but ΔW₁ and ΔW₂ have only 32 and 48"):
+    with pytest.raises(InvalidInput, match="Rank 33 was asked for, but the change of linear_1"):
         Editor(delta, Edit(), 33)
 
 
@@ -209,3 +209,26 @@ def test_what_makes_no_sense_is_refused():
         Questions((), (), (), (), "t")
     with pytest.raises(InvalidInput, match="target is empty"):
         Questions((image,), (image,), (PROMPT,), (None,), " ")
+
+
+@pytest.mark.parametrize(
+    ("family", "axes", "rows"), [("smolvlm", (None, "ΔW₁"), (0,)), ("llama4", ("ΔW₁ to ΔW₂", "ΔW₃"), (0, 2))]
+)
+def test_a_projector_of_one_matrix_has_one_axis_and_of_more_the_last_has_its_own(family, axes, rows, tmp_path):
+    model = pico_families.model(family)
+    model.save_pretrained(tmp_path / "base")
+    base = read_projector(tmp_path / "base")
+    torch.manual_seed(0)
+    moved = {n: t + torch.randn(t.shape[0], 2) @ torch.randn(2, t.shape[1]) for n, t in base.tensors.items()}
+    delta = compare(base, replace(base, tensors=moved))
+    grid = Grid.of(delta, Edit(), (0, 2))
+    assert (grid.axes, grid.rows, grid.columns) == (axes, rows, (0, 2))
+    first, *_ = names = list(base.tensors)
+    last = names[-1]
+    editor = Editor(delta, Edit(), 2)
+    whole = editor.projector(2, 2).tensors
+    for name in base.tensors:
+        torch.testing.assert_close(whole[name], moved[name], rtol=1e-4, atol=1e-4)
+    assert torch.equal(editor.projector(2, 0).tensors[last], base.tensors[last])
+    if first != last:
+        assert torch.equal(editor.projector(0, 2).tensors[first], base.tensors[first])

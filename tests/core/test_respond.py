@@ -97,7 +97,7 @@ def test_questions_about_the_same_picture_are_answered_as_if_alone(responder, mo
 
 
 def test_more_answers_are_decoded_together_where_each_takes_little_memory(responder, monkeypatch):
-    assert responder._together(150) == 32
+    assert responder._together(150) == 128
     text = responder.model.config.text_config
     for name, value in {"num_hidden_layers": 32, "num_key_value_heads": 32, "head_dim": 128}.items():
         monkeypatch.setattr(text, name, value)

@@ -10,13 +10,14 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import T5Config
 
-from projlens_core.activations.encoder import FamilyVision, vision_side
+from projlens_core.activations.encoder import FamilyVision
 from projlens_core.activations.layout import (
     centre_crop,
     centred,
     in_reading_order,
     one_grid,
     padded,
+    tiled_canvas,
     tiles,
     tiles_with_padding,
 )
@@ -86,14 +87,7 @@ def test_embeddings_are_those_of_the_whole_model(name, saved):
     for size in SIZES:
         image = pico.images(1, size=size)[0]
         found = embeddings(weights, vision.encode([image])[0][None])[0]
-        inputs = vision.tensors(vision.prepared(image))
-        with torch.no_grad():
-            whole = vision_side(model).get_image_features(**inputs)
-            if name == "llama4":  # which projects them in its forward pass
-                whole.pooler_output = model.multi_modal_projector(whole.last_hidden_state)
-            whole = whole.pooler_output
-        whole = torch.cat([*whole]) if isinstance(whole, (list, tuple)) else whole
-        whole = whole.reshape(-1, whole.shape[-1])
+        whole = pico_families.image_embeddings(name, model, vision.tensors(vision.prepared(image)))
         if "image_newline" in weights.beside:
             whole = whole[~(whole == weights.beside["image_newline"]).all(dim=-1)]
         layout = vision.layout(size)
@@ -112,7 +106,7 @@ def test_a_marked_patch_moves_the_tokens_that_are_mapped_to_it(name, saved):
         scale = np.array([*size, *size])
         clean = pico.images(1, size=size)[0]
         before = embeddings(weights, vision.encode([clean])[0][None])[0]
-        for kind in sorted(set(layout.kinds) - {"padding"}):  # which no pixel moves
+        for kind in sorted(set(layout.kinds) - {"padding", "query"}):  # which no pixel moves, nor those of others
             own = layout.only([kind])
             for token in own[[len(own) // 3, -1]]:
                 x0, y0, x1, y1 = layout.boxes[token] * scale
@@ -129,6 +123,14 @@ def test_a_marked_patch_moves_the_tokens_that_are_mapped_to_it(name, saved):
                 near = (boxes[:, 0] < x1 + 2) & (boxes[:, 2] > x0 - 2) & (boxes[:, 1] < y1 + 2) & (boxes[:, 3] > y0 - 2)
                 far = moved[torch.from_numpy(~near)]
                 assert not len(far) or float(far.max()) < 0.1 * float(moved.max())
+
+
+def test_raw_patches_are_those_that_the_library_cuts(saved):
+    vision = load_vision(str(saved("fuyu")[1]))
+    image = pico.images(1, size=(50, 61))[0]
+    canvas = vision.processor(images=[image], return_tensors="np")["images"][0][0]
+    expected = vision.processor.patchify_image(canvas[:, :64, :56])
+    assert vision.encode([image])[0].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "internvl", "smolvlm", "llava_next"])
@@ -185,6 +187,14 @@ def test_a_language_model_of_encoder_and_decoder_is_left_out_as_a_whole_and_not_
         load_responder(str(tmp_path))
 
 
+def test_what_hears_is_not_built_however_large_its_config_says_it_is(saved, tmp_path):
+    saved("phi4_multimodal")[0].save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS["phi4_multimodal"]().save_pretrained(tmp_path)
+    edit(tmp_path, "config.json", lambda c: c["audio_config"].update(nemo_conv_channels=10**9, hidden_size=10**9))
+    model = load_vision(str(tmp_path)).model
+    assert sum(p.numel() for name, p in model.named_parameters() if "audio" in name) < 50_000
+
+
 def test_both_layouts_of_the_same_weights_are_the_same_model(saved, tmp_path):
     model, folder = saved("qwen2_vl")
     model.save_pretrained(tmp_path, save_original_format=False)
@@ -230,21 +240,10 @@ def test_tokens_of_a_family_come_from_the_cache_the_second_time(saved, monkeypat
     assert torch.equal(image_tokens(load_vision(str(saved("internvl")[1])), images), first)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [("mllama", "cross-attention"), ("fuyu", "no vision tower")],
-)
-def test_a_family_whose_tokens_are_not_taken_says_why(name, said, tmp_path):
-    pico_families.model(name).save_pretrained(tmp_path)
-    with pytest.raises(Unsupported, match=f"compared by its weights but not run: .*{said}"):
-        load_vision(str(tmp_path))
-
-
-def test_a_model_of_videos_says_so(tmp_path):
-    pico_families.blip("InstructBlipVideo").save_pretrained(tmp_path)
-    pico_families.IMAGE_PROCESSORS["instructblip"]().save_pretrained(tmp_path)
-    with pytest.raises(Unsupported, match="type 'instructblipvideo', which reads videos alone"):
-        load_vision(str(tmp_path))
+def test_a_family_whose_tokens_are_not_taken_says_why(saved, monkeypatch):
+    monkeypatch.setitem(NO_PLAN, "vipllava", "it has no tower")
+    with pytest.raises(Unsupported, match="compared by its weights but not run: it has no tower"):
+        load_vision(str(saved("vipllava")[1]))
 
 
 def edit(folder, name, change):
@@ -317,6 +316,42 @@ def _refused(name, file, change, kind, said, saved, tmp_path):
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "change", "said"),
+    [
+        ("mllama", "config.json", lambda c: c["vision_config"].update(num_global_layers=10**9), "num_global_layers"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(max_num_tiles=10**9), "max_num_tiles"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(image_size=48), "weights hold|tower reads"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(patch_size=[8, 8]), "cannot be loaded"),
+        ("mllama", "config.json", lambda c: c["vision_config"].update(intermediate_layers_indices=[7]), "fails on an"),
+        ("mllama", "preprocessor_config.json", lambda p: p.update(max_image_tiles=10**9), "expected up to"),
+        ("mllama", "preprocessor_config.json", lambda p: p.update(max_image_tiles=5), "up to 5 tiles of 32 px"),
+        ("mllama", "preprocessor_config.json", lambda p: p.update(size={"height": 16, "width": 16}), "tiles of 16 px"),
+        (
+            "phi4_multimodal",
+            "config.json",
+            lambda c: c["vision_config"].update(crop_size=10**9),
+            "crop_size 1000000000",
+        ),
+        ("phi4_multimodal", "config.json", lambda c: c["vision_config"].update(crop_size=64), "reads 64 and 8"),
+        ("phi4_multimodal", "config.json", lambda c: c["vision_config"].update(feature_layer=9), "fails on an image"),
+        ("phi4_multimodal", "preprocessor_config.json", lambda p: p.update(patch_size=4), "into patches of 4 px"),
+        ("fuyu", "config.json", lambda c: c.update(patch_size=10**9), "patch_size 1000000000"),
+        ("fuyu", "config.json", lambda c: c.update(patch_size=4), "cannot be loaded"),
+        ("fuyu", "preprocessor_config.json", lambda p: p["patch_size"].update(width=4), "fails on an image"),
+        ("fuyu", "preprocessor_config.json", lambda p: p["patch_size"].update(width=0), "fails on an image"),
+        ("fuyu", "preprocessor_config.json", lambda p: p.update(do_pad=False), "fails on an image"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_one_sentence(name, file, change, said, saved, tmp_path):
+    saved(name)[0].save_pretrained(tmp_path)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
+    edit(tmp_path, file, change)
+    with pytest.raises(InvalidInput, match=said) as caught:
+        load_vision(str(tmp_path)).encode(pico.images(1))
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.support("activations", "no grid")
 @pytest.mark.parametrize("name", [name for name in PLANS if name not in PLACED])
 def test_learned_queries_lie_on_no_grid_and_are_told_apart_from_patches(name, saved):
@@ -370,6 +405,18 @@ def test_padding_by_hand():
     assert read.kinds == ("patch",) * 8 + ("padding",) * 8
     assert read.within == (0, 0, 1, 1)
     assert padded(2, 2, centred((8, 8), (8, 8))).grid == (2, 2)
+
+
+def test_a_canvas_by_hand():
+    """A picture of 3 × 2 tokens in the corner of two tiles of 2 × 2: class tokens at 0 and 5, a column of padding."""
+    read = tiled_canvas(1, 2, 2, over=(0, 0, 4 / 3, 1))
+    assert read.grid == (2, 3)
+    assert read.order.tolist() == [1, 2, 6, 3, 4, 8, 7, 9, 0, 5]
+    assert read.kinds == ("tile",) * 6 + ("padding",) * 2 + ("query",) * 2
+    np.testing.assert_allclose(read.boxes[2], [2 / 3, 0, 1, 0.5])
+    assert read.boxes[-1].tolist() == [0, 0, 1, 1]
+    assert in_reading_order(read) is read
+    assert tiled_canvas(1, 1, 2, (0, 0, 1, 1)).kinds == ("patch",) * 4 + ("query",)
 
 
 def test_a_thumbnail_may_come_first_and_tiles_may_be_padded():

@@ -4,20 +4,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dashboard import state
+from projlens_core.evidence import drawing
 from projlens_core.weights.families import families, match
 from tests import pico_families
-from tests.dashboard.conftest import PAGES, titles
+from tests.dashboard.conftest import PAGES, press, texts, titles
 
 WALKED = ("weights", "activation", "neurons", "separability", "direction")
-# No hidden units behind an activation function; and an OPT, whose output head is not known: the pages say so.
-SILENT = {
-    ("smolvlm", "neurons"),
-    ("blip2", "neurons"),
-    ("idefics2", "neurons"),
-    ("blip2", "direction"),
-    ("instructblip", "neurons"),
-    ("instructblip", "direction"),
-}
+# What pages and report say they cannot show: there are no hidden units, or four latents, which have no fifth rank; and
+# an output head that never reads an image embedding.
+MISSING = {"smolvlm": ["Neurons"], "idefics2": ["Neurons", "Low-rank lab"]}
+SILENT = {("smolvlm", "neurons"), ("blip2", "neurons"), ("idefics2", "neurons"), ("instructblip", "neurons")}
+SILENT |= {("mllama", "neurons"), ("mllama", "direction")}
 
 
 @pytest.fixture
@@ -69,7 +67,17 @@ def test_of_a_resampler_only_matrices_that_changed_are_drawn(open_page, address)
 
 @pytest.mark.parametrize(
     "family",
-    ["qwen2_vl", "internvl", "smolvlm", "blip2", "idefics2", "minicpmv4_6", "deepseek_vl_hybrid", "instructblip"],
+    [
+        "qwen2_vl",
+        "internvl",
+        "smolvlm",
+        "blip2",
+        "idefics2",
+        "minicpmv4_6",
+        "deepseek_vl_hybrid",
+        "instructblip",
+        "mllama",
+    ],
 )
 def test_every_page_of_weights_and_activations_answers_for_other_families(family, open_page, address):
     params = address(family)
@@ -92,3 +100,50 @@ def test_every_page_of_activations_says_why_models_that_differ_before_their_proj
         app.run()
         assert not app.exception, name
         assert any("before the projector's first layer" in text.value for text in app.text), name
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "internvl", "smolvlm", "idefics2"])
+def test_every_button_of_behaviour_and_report_answers_for_other_families(family, open_page, address, monkeypatch):
+    monkeypatch.setattr(drawing, "javascript", lambda: "")  # seconds, and not what is asked here
+    params = address(family)
+    target = f"target {params['suspect']}"
+
+    response = open_page("response", params)
+    response.text_input(key=target).set_value("a").run()
+    response.slider(key="count").set_value(3).run()
+    for button in ("Ask", "Run"):
+        _pressed(response, button)
+    assert titles(response)[-2:] == ["Attack success rate", "Target on clean pictures"]
+
+    lab = open_page("lowrank", params)
+    lab.text_input(key=target).set_value("a")
+    lab.multiselect(key="lowrank_ranks").set_value([0, 2]).run()
+    lab.slider(key="lowrank_pictures").set_value(2).run()
+    for button in ("Fill the grid", "Ask at every k"):
+        _pressed(lab, button)
+    assert any("All cells are measured" in caption.value for caption in lab.caption)
+    assert "Target logit of this picture" in titles(lab)
+
+    robustness = open_page("robustness", params)
+    robustness.slider(key="robustness_pictures").set_value(2).run()
+    _pressed(robustness, "Try the changes")
+    robustness.segmented_control(key="robustness_view").set_value("Answers").run()
+    robustness.text_input(key=target).set_value("a").run()
+    robustness.slider(key="robustness_n").set_value(2).run()
+    _pressed(robustness, "Ask")
+    assert "ASR" in robustness.dataframe[0].value
+
+    report = open_page("report", params)
+    report.text_input(key=target).set_value("a")
+    parts = report.button_group(key="report_parts")
+    parts.set_value(parts.options)
+    _pressed(report, "Generate")
+    _, record = report.session_state[state.RECORD]
+    assert [part.part for part in record.missing] == MISSING.get(family, [])
+
+
+def _pressed(app, label):
+    press(app, label)
+    assert not app.exception, label
+    failed = any(":material/error:" in badge.value for badge in app.markdown)
+    assert not failed, f"{label}: {texts(app)}"
