@@ -272,5 +272,6 @@ def types(family: str, ids: torch.Tensor, config: PreTrainedConfig, place: Place
     if style.crossed:
         after = (ids == soft).long().cumsum(dim=1)[:, :, None, None]
         return {"cross_attention_mask": after * place.picture.inputs["aspect_ratio_mask"][:, None].to(ids.device)}
-    counted = [soft, *place.tokenizer.convert_tokens_to_ids(list(style.counted))]
+    known = place.tokenizer.get_vocab()
+    counted = [soft, *(known[sign] for sign in style.counted if sign in known)]
     return {style.types: torch.isin(ids, torch.tensor(counted, device=ids.device)).long()} if style.types else {}
