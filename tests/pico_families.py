@@ -460,6 +460,7 @@ def model(name: str, seed: int = 0) -> hf.PreTrainedModel:
 
 
 IMAGE_PROCESSORS: dict[str, Callable[[], hf.BaseImageProcessor]] = {
+    "llava": lambda: hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=SQUARE),
     "vipllava": lambda: hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=SQUARE),
     "paligemma": lambda: hf.SiglipImageProcessor(size=SQUARE),
     "gemma3": lambda: hf.Gemma3ImageProcessor(size=SQUARE),

@@ -39,7 +39,7 @@ from projlens_core.weights.families import families
 from projlens_core.weights.projector import read_projector
 from tests import pico, pico_families
 
-PLACED = [name for name in PLANS if not families()[name].pools]
+PLACED = ["llava", *(name for name in PLANS if not families()[name].pools)]
 SIZES = [(64, 64), (64, 32), (50, 61)]  # px: fits the tiles, a row of them, neither
 
 pytestmark = pytest.mark.usefixtures("own_folder")  # every test with a cache of this module's own
@@ -58,9 +58,7 @@ def saved(tmp_path_factory):
             for parameter, tensor in model.state_dict().items() if name in PLACED else ():
                 if any(part in parameter for part in attention) and "image_pooling" not in parameter:
                     tensor.zero_()
-                if (
-                    tensor.dim() == 4 and "high_res_vision_" in parameter
-                ):  # convolutions keep the middle of their kernel
+                if tensor.dim() == 4 and "high_res_vision_" in parameter:  # convolutions keep their kernel's middle
                     side = tensor.shape[-1] // 2
                     tensor *= F.pad(torch.ones(1, 1), (side,) * 4) if side == 1 else 1
             folder = tmp_path_factory.mktemp(name)
