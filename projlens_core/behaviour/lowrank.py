@@ -188,21 +188,28 @@ def answers_by_rank(
     max_new_tokens: int = NEW_TOKENS,
     progress: Progress = silent,
 ) -> tuple[Step, ...]:
-    """One question about one picture while the same k moves in every ΔW: whole answers, decoded in one batch."""
-    editor = Editor(delta, edit, max(ranks))
-    embedded = []
+    """One question about one picture while the same k moves in every ΔW: whole answers, decoded in one batch where the
+    responder can take embeddings that were made before."""
+    editor, first, pair = Editor(delta, edit, max(ranks)), responder.first_token(target), [clean, triggered]
+    embedded, replies = [], []
     for k in ranks:
         with responder.projector(editor.projector(k, k)):
-            embedded.append(responder.embeddings([clean, triggered], progress))
-    stacked = torch.cat(embedded)  # (2 · ranks, T, d)
-    replies = responder.replies(
-        lambda numbers: stacked[numbers],
-        [prompt] * len(stacked),
-        responder.first_token(target),
-        None,
-        max_new_tokens,
-        progress=progress,
-        images=[clean, triggered] * len(ranks),
-    )
+            if responder.reads_again:
+                replies += responder.replies(
+                    None, [prompt] * 2, first, None, max_new_tokens, progress=progress, images=pair
+                )
+            else:
+                embedded.append(responder.embeddings(pair, progress))
+    if embedded:
+        stacked = torch.cat(embedded)  # (2 · ranks, T, d)
+        replies = responder.replies(
+            lambda numbers: stacked[numbers],
+            [prompt] * len(stacked),
+            first,
+            None,
+            max_new_tokens,
+            progress=progress,
+            images=pair * len(ranks),
+        )
     pairs = zip(ranks, replies[::2], replies[1::2], strict=True)
     return tuple(Step(k, before.text, after.text, before.logit, after.logit) for k, before, after in pairs)

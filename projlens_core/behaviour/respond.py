@@ -1,6 +1,5 @@
 """What a model answers: loaded whole, one in memory, and the projectors take turns in it."""
 
-import json
 import math
 from dataclasses import dataclass
 
@@ -19,11 +18,14 @@ from projlens_core.errors import InvalidInput, Unsupported, told
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.families import Family, listed
+from projlens_core.weights.folder import LocalFolder
 from projlens_core.weights.projector import ProjectorWeights, read_projector
+from projlens_core.weights.tensorfile import read_json
 
 ATTENTION = "sdpa"  # given, since a config may name a kernel that would be fetched from elsewhere
 # How many more parameters a config may describe than its weights hold: buffers and a tied head, not a larger model.
 SLACK = 1.05
+SETTINGS = "processor_config.json"  # what a checkpoint tells the library's own processor
 ADAPTER = "vision-lora"  # the folder in which Phi-4's release keeps what its language model learnt for images
 
 
@@ -109,12 +111,14 @@ def _loaded(
             processor = LlavaProcessor.from_pretrained(source.model, **options)
             processor.image_processor = images
         else:
-            reader, settings = STYLES[family.name].reader, source.model / "processor_config.json"
+            reader, folder = STYLES[family.name].reader, LocalFolder(source.model, source.label)
+            if reader and not (source.model / reader).is_dir():
+                raise InvalidInput(f"it lacks the folder {reader}, with which its projector reads the question")
             processor = Parts(
                 AutoTokenizer.from_pretrained(source.model, **options),
                 images,
                 AutoTokenizer.from_pretrained(source.model / reader, **options) if reader else None,
-                dict(json.loads(settings.read_text(encoding="utf-8"))) if settings.is_file() else {},
+                read_json(folder.file(SETTINGS)) if SETTINGS in folder.names() else {},
             )
         model, info = whole_class(config).from_pretrained(
             source.model,

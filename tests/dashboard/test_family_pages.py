@@ -11,9 +11,9 @@ from tests import pico_families
 from tests.dashboard.conftest import PAGES, press, texts, titles
 
 WALKED = ("weights", "activation", "neurons", "separability", "direction")
-# What pages and report say they cannot show: there are no hidden units, or four latents, which have no fifth rank; and
-# an output head that never reads an image embedding.
-MISSING = {"smolvlm": ["Neurons"], "idefics2": ["Neurons", "Low-rank lab"]}
+# What pages and report say they cannot show: hidden units where there are none, and words of an output head that never
+# reads an image embedding.
+MISSING = {"smolvlm": ["Neurons"], "instructblip": ["Neurons"], "mllama": ["Logit lens", "Neurons"]}
 SILENT = {("smolvlm", "neurons"), ("blip2", "neurons"), ("idefics2", "neurons"), ("instructblip", "neurons")}
 SILENT |= {("mllama", "neurons"), ("mllama", "direction")}
 
@@ -29,7 +29,8 @@ def address(tmp_path):
         base, suspect = tmp_path / "base", tmp_path / "suspect"
         for folder in (base, suspect):
             pico_families.model(family).save_pretrained(folder)
-            pico_families.tokenizer(family).save_pretrained(folder)
+            for place in (folder, folder / "qformer_tokenizer"):  # InstructBLIP reads the question twice
+                pico_families.tokenizer(family).save_pretrained(place)
             pico_families.IMAGE_PROCESSORS[family]().save_pretrained(folder)
         tensors = load_file(suspect / "model.safetensors")
         found = match(tensors, families()[family].model_types[0], family, family)
@@ -102,7 +103,15 @@ def test_every_page_of_activations_says_why_models_that_differ_before_their_proj
         assert any("before the projector's first layer" in text.value for text in app.text), name
 
 
-@pytest.mark.parametrize("family", ["qwen2_vl", "internvl", "smolvlm", "idefics2"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "qwen2_vl",
+        "internvl",
+        "smolvlm",
+        *(pytest.param(name, marks=pytest.mark.slow(seconds=20)) for name in ("instructblip", "mllama")),
+    ],
+)
 def test_every_button_of_behaviour_and_report_answers_for_other_families(family, open_page, address, monkeypatch):
     monkeypatch.setattr(drawing, "javascript", lambda: "")  # seconds, and not what is asked here
     params = address(family)
