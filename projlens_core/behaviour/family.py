@@ -2,7 +2,6 @@
 are exchanged in place, so that what runs is the suspect itself."""
 
 import inspect
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +12,6 @@ from torch import nn
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel, StoppingCriteria
 
 from projlens_core.activations.encoder import FamilyVision, check_runs, vision_side
-from projlens_core.activations.layout import TokenMap
-from projlens_core.activations.plans import Picture
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token, texts, token_ids, types
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
@@ -86,20 +83,17 @@ class FamilyResponder(Responder):
         images: Sequence[Image.Image] | None = None,
         pictures: Sequence[int] | None = None,
     ) -> list[Reply]:
-        """See Responder; one after the other, and the images are always needed: they say how the embeddings lie."""
-        if images is None:
-            raise Unsupported(f"Answers from embeddings alone: {self.family.title} needs the pictures they are of.")
-        if embed is not None and self.vision.plan.question:
+        """See Responder; one after the other, about images alone: this reads them again for each question."""
+        if images is None or embed is not None:
             raise Unsupported(
-                f"A {self.family.title} projector reads the question, too, so embeddings that were made of a picture "
-                "before serve no other question; ask under each projector instead."
+                f"A {self.family.title} model is asked about pictures, under each projector in turn, not about "
+                "embeddings that were made before."
             )
         replies, total = [], len(prompts) * max_new_tokens
         with self._lock:
             for i, prompt in enumerate(prompts):
                 picture = i if pictures is None else pictures[i]
-                given = embed([picture])[0] if embed else None
-                inputs, features = self.inputs(images[picture], prompt, max_new_tokens, given)
+                inputs, features = self.inputs(images[picture], prompt, max_new_tokens)
                 start = inputs["input_ids"].shape[1]
                 watches: list[StoppingCriteria] = [Report(progress, i * max_new_tokens, 1, total)]
                 if settled is not None:
@@ -117,12 +111,8 @@ class FamilyResponder(Responder):
                 progress(STAGE, (i + 1) * max_new_tokens, total)
         return replies
 
-    def inputs(
-        self, image: Image.Image, prompt: str, max_new_tokens: int, given: torch.Tensor | None = None
-    ) -> tuple[dict[str, torch.Tensor], Any]:
-        """The model's inputs for one question about one image, and the image's features under the projector in place,
-        or with the embeddings `given` (T, d) instead.
-        """
+    def inputs(self, image: Image.Image, prompt: str, max_new_tokens: int) -> tuple[dict[str, torch.Tensor], Any]:
+        """The model's inputs for one question about an image, and its features under the projector in place."""
         picture = self.vision.prepared(image.convert("RGB"))
         if self.vision.plan.question:
             picture.inputs[self.vision.plan.question] = torch.tensor([self._read(prompt)])
@@ -130,9 +120,6 @@ class FamilyResponder(Responder):
         features = self.vision.features(picture)
         rows = _rows(features.pooler_output)
         layout = self.vision.layout(image.size)
-        if given is not None:
-            places = self._of_image(rows, picture)
-            features.pooler_output = _refilled(features.pooler_output, given, layout, places, self.family)
         parts = self.processor
         place = Place(len(rows), picture, layout, parts.tokenizer, self._soft, self._marker, parts.settings)
         ids = token_ids(self.family.name, prompt, place, self.label)
@@ -142,15 +129,6 @@ class FamilyResponder(Responder):
         kinds = types(self.family.name, input_ids, self.model.config, place)
         asked |= {name: value for name, value in kinds.items() if name in self._reads}
         return asked | pixels, features
-
-    def _of_image(self, rows: torch.Tensor, picture: Picture) -> torch.Tensor:
-        """Which of an image's rows (n, d) are embeddings of it: not newlines, separators and empty tiles."""
-        if self.vision.plan.own is not None:
-            return self.vision.plan.own(picture, self.vision.model).to(rows.device)
-        newline = getattr(self.vision.model, "image_newline", None)
-        if newline is None:
-            return torch.arange(len(rows), device=rows.device)
-        return (rows != newline).any(dim=-1).nonzero().flatten()
 
     def _read(self, question: str) -> list[int]:
         """The question as the projector reads it; InvalidInput for one that it has no room for."""
@@ -245,20 +223,3 @@ def _rows(features: Any) -> torch.Tensor:
     """All image embeddings of one image, (rows, d), of a tensor or of several."""
     parts = features if isinstance(features, (list, tuple)) else [features]
     return torch.cat([part.reshape(-1, part.shape[-1]) for part in parts])
-
-
-def _refilled(features: Any, given: torch.Tensor, layout: TokenMap, places: torch.Tensor, family: Family) -> Any:
-    """Features of the same form with `given`, in the layout's order, at these places of theirs; the others stay."""
-    rows = _rows(features).clone()
-    if len(places) != len(given):
-        raise Unsupported(
-            f"{family.title} shrinks the embeddings of so large an image after its projector, so they cannot be "
-            "exchanged; choose a trigger with a smaller resolution."
-        )
-    rows[places if layout.order is None else places[torch.from_numpy(layout.order).to(places.device)]] = given.to(rows)
-    if isinstance(features, (list, tuple)):
-        sizes = [math.prod(part.shape[:-1]) for part in features]
-        return type(features)(
-            chunk.reshape(part.shape) for chunk, part in zip(rows.split(sizes), features, strict=True)
-        )
-    return rows.reshape(features.shape)

@@ -10,7 +10,6 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers.processors import TemplateProcessing
-from torch.nn.functional import gelu, linear
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.models.molmo2.processing_molmo2 import Molmo2Processor
@@ -116,36 +115,6 @@ def test_answers_are_those_of_transformers_alone(name, pair, responders):
     assert [found.base_clean, found.base_triggered, found.suspect_clean, found.suspect_triggered] == expected
 
 
-@pytest.mark.parametrize("name", [name for name in STYLES if not STYLES[name].reader])
-def test_embeddings_made_elsewhere_give_the_logits_of_their_projector(name, pair, responders):
-    """The linears of the suspect, as embeddings of another projector; newlines and deepstack stay the base's."""
-    responder, image = responders(name), pico.images(1, size=SIZE)[0]
-    weights = read_projector(pair(name)[1])
-    only = replace(weights, beside={})
-    if name == "ovis2":  # the rows that stand around the picture, the last of its table, are no embeddings of it
-        table = weights.tensors["table.weight"].clone()
-        table[:, -5:] = read_projector(pair(name)[0]).tensors["table.weight"][:, -5:]
-        only = replace(only, tensors=weights.tensors | {"table.weight": table})
-    if name == "phi4_multimodal":  # nor is what it makes of the separators, which run through it too
-        only = replace(only, tensors=sparing_separators(read_projector(pair(name)[0]), weights))
-    with responder.projector(only):
-        given = responder.embeddings([image])
-        expected = responder.replies(None, [QUESTION], 30, None, 3, images=[image])[0]
-    found = responder.replies(lambda rows: given[rows], [QUESTION], 30, None, 3, images=[image])[0]
-    own = responder.replies(None, [QUESTION], 30, None, 3, images=[image])[0]
-    if name != "qwen3_vl":  # its deepstack features come from the base's mergers, which `only` leaves alone
-        assert own.logit != pytest.approx(expected.logit, abs=1e-4)
-    assert found.logit == pytest.approx(expected.logit, abs=1e-4)
-
-
-def sparing_separators(base, suspect):
-    """The suspect's second layer, less what of its change answers to the base's separators; the base's otherwise."""
-    hidden = [gelu(linear(base.beside[each].flatten(), *list(base.tensors.values())[:2])) for each in base.beside]
-    change = suspect.tensors["linear_2.weight"] - base.tensors["linear_2.weight"]
-    seen = torch.linalg.qr(torch.stack(hidden).T)[0]  # (d, 2)
-    return base.tensors | {"linear_2.weight": base.tensors["linear_2.weight"] + change - change @ seen @ seen.T}
-
-
 @pytest.mark.parametrize("name", [name for name in STYLES if families()[name].upstream])
 def test_no_embeddings_are_taken_of_a_suspect_that_differs_before_its_projector(name, pair, responders):
     responder, image = responders(name), pico.images(1, size=SIZE)[0]
@@ -173,10 +142,10 @@ def test_a_projector_that_reads_the_question_is_told_it(responders):
         responder.inputs(image, "w" * 600, 1)
 
 
-def test_embeddings_for_one_question_are_not_given_for_another(responders):
+def test_embeddings_that_were_made_before_are_refused(responders):
     responder, image = responders("instructblip"), pico.images(1, size=SIZE)[0]
     given = responder.embeddings([image])
-    with pytest.raises(Unsupported, match="reads the question, too, so embeddings that were made of a picture before"):
+    with pytest.raises(Unsupported, match="under each projector in turn"):
         responder.replies(lambda rows: given[rows], [QUESTION], 30, None, 3, images=[image])
 
 

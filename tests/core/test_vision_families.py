@@ -74,7 +74,7 @@ def test_every_family_is_planned_or_says_why_not():
     """llava has a path of its own; the families of RELEASES are not in transformers."""
     runnable = {name for name in pico_families.MODELS if families()[name].not_run is None}
     assert runnable == {"llava"} | PLANS.keys() | (NO_PLAN.keys() & pico_families.MODELS.keys())
-    assert PLANS.keys() == pico_families.IMAGE_PROCESSORS.keys()
+    assert {"llava"} | PLANS.keys() == pico_families.IMAGE_PROCESSORS.keys()
 
 
 @pytest.mark.support("activations", "exact")
