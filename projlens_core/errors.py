@@ -46,9 +46,12 @@ _LIBRARY = (
 
 
 @contextmanager
-def told(failed: str) -> Iterator[None]:
-    """What a library raises over files that nobody vouches for, as InvalidInput: `failed`, and in its words why."""
+def told(failed: str, *besides: type[Exception]) -> Iterator[None]:
+    """What a library raises over files that nobody vouches for, as InvalidInput: `failed`, and in its words why.
+
+    besides: kinds of error of the library's own that are none of Python's.
+    """
     try:
         yield
-    except _LIBRARY as error:
+    except (*_LIBRARY, *besides) as error:
         raise InvalidInput(f"{failed}: {' '.join(str(error).split())[:300]}") from error

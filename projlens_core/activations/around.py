@@ -51,14 +51,14 @@ def around(source: Source, progress: Progress = silent) -> Source:
     inner = source.hub.file if lone is None else source.hub.file.rpartition("/")[0] or None
     kept = cache_dir() / "hub"
     here = kept / content_key(os.environ.get("HF_ENDPOINT"), source.hub.repository, folder.commit, inner)
-    for done, each in enumerate(names):
-        progress("Fetching what describes the model", done, len(names))
-        if not (here / each).is_file():
-            _fetch(folder.file(each), here / each)
-            with suppress(OSError):  # another process makes room as well
-                _make_room(kept, here)
-    with suppress(OSError):  # it may lie on a disk that is only read
+    missing = [each for each in names if not (here / each).is_file()]
+    for done, each in enumerate(missing):
+        progress("Fetching what describes the model", done, len(missing))
+        _fetch(folder.file(each), here / each)
+    with suppress(OSError):  # the disk may only be read, or another process make room as well
         os.utime(here)
+        if missing:
+            _make_room(kept, here)
     return replace(source, model=here, hub=replace(source.hub, revision=folder.commit, file=inner))
 
 

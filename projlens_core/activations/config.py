@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.errors import InvalidInput, Unsupported, told
 from projlens_core.sources import Source
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.families import Family, families
@@ -75,11 +75,8 @@ def open_family(source: Source) -> tuple[Checkpoint, PreTrainedConfig, Family]:
         for key, meaning in REFUSED.items():
             if part.get(key):
                 raise Unsupported(f"{label} {meaning} ({key} in its config); give the plain model.")
-    try:
+    with told(f"The config of {label} does not describe a {family.name} model", StrictDataclassError):
         config = CONFIG_MAPPING[raw["model_type"]].from_dict(raw)
-    except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidInput(f"The config of {label} does not describe a {family.name} model: {reason}") from error
     for part in (config, config.get_text_config(), getattr(config, "vision_config", None)):
         _check_limits(part, label)
     if family.name == "llava":

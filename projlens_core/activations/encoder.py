@@ -97,8 +97,7 @@ class FamilyVision:
 
     def layout(self, size: tuple[int, int]) -> TokenMap:
         """Where the embeddings of an image of `size` (width, height, px) come from."""
-        picture = self.prepared(Image.new("RGB", size))
-        return self._layout(picture)
+        return self.laid_out(self.prepared(Image.new("RGB", size)))
 
     def encode(self, images: Sequence[Image.Image]) -> list[torch.Tensor]:
         """Tokens of each image, float32 on the CPU: (tokens, d_vision), merged ones beside each other, those of tiles
@@ -125,7 +124,7 @@ class FamilyVision:
         joined = torch.cat([torch.cat(read) for read in seen], dim=-1)
         tokens = self.plan.arrange(joined.cpu(), picture, self.model)
         tokens = tokens if self.plan.own is None else tokens[self.plan.own(picture, self.model)]
-        order = self._layout(picture).order
+        order = self.laid_out(picture).order
         if order is not None:  # of what the projector puts out, each of as many tokens
             tokens = tokens.unflatten(0, (len(order), -1))[torch.from_numpy(order)].flatten(0, 1)
         return tokens.float()
@@ -139,7 +138,8 @@ class FamilyVision:
         with told(f"The vision tower of {self.label} fails on an image"), torch.no_grad():
             return self._read(**self.tensors(picture))
 
-    def _layout(self, picture: Picture) -> TokenMap:
+    def laid_out(self, picture: Picture) -> TokenMap:
+        """See layout."""
         return in_reading_order(self.plan.lay_out(picture, self.model, self.processor))
 
     def tensors(self, picture: Picture) -> dict[str, torch.Tensor]:

@@ -175,15 +175,15 @@ def read_head(source: Source | str | Path, progress: Progress = silent) -> Langu
         raise Unsupported(
             f"{checkpoint.label} has {between[0]} before its output head, which the lens does not follow."
         )
-    parts = [_only(checkpoint, what) for what in _NAMES]
-    fetched = check_fetched(checkpoint, filter(None, parts), "output head")
+    parts = {what: _only(checkpoint, what) for what in _NAMES}
+    fetched = check_fetched(checkpoint, filter(None, parts.values()), "output head")
     progress("Reading the language model's output head", 0, 1)
-    embedding = _read(checkpoint, parts[0], 2)
-    if parts[4]:
-        embedding = torch.cat([embedding, _read(checkpoint, parts[4], 2)])
-    norm = _read(checkpoint, parts[1], 1)
-    bias = _read(checkpoint, parts[3], 1) if parts[3] else None
-    unembedding, notes = _unembedding(checkpoint, parts[2], embedding, _tied(raw, text, family))
+    embedding = _read(checkpoint, parts["token embeddings"], 2)
+    if added := parts["embeddings of added tokens"]:
+        embedding = torch.cat([embedding, _read(checkpoint, added, 2)])
+    norm = _read(checkpoint, parts["final norm"], 1)
+    bias = _read(checkpoint, stored, 1) if (stored := parts["final norm's bias"]) else None
+    unembedding, notes = _unembedding(checkpoint, parts["output head"], embedding, _tied(raw, text, family))
     if fetched:
         notes += (f"Of {checkpoint.label}, {fetched:,} bytes were fetched from the Hub for the output head.",)
     if not embedding.shape[1] == unembedding.shape[1] == norm.shape[0] == (norm if bias is None else bias).shape[0]:

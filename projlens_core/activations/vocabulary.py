@@ -6,7 +6,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from projlens_core.activations.around import model_folder
-from projlens_core.errors import InvalidInput
+from projlens_core.errors import InvalidInput, told
 from projlens_core.inputs.images import printable
 from projlens_core.progress import Progress, silent
 from projlens_core.sources import Source, resolve
@@ -75,9 +75,6 @@ class Vocabulary:
 def read_vocabulary(source: Source | str | Path, size: int, progress: Progress = silent) -> Vocabulary:
     """The tokenizer beside a language model whose head has `size` rows; InvalidInput where it cannot be loaded."""
     source = model_folder(source if isinstance(source, Source) else resolve(source), progress)
-    try:
+    with told(f"The tokenizer of {source.label} cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(source.model, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidInput(f"The tokenizer of {source.label} cannot be loaded: {reason}") from error
     return Vocabulary(tokenizer, size, source.label)

@@ -119,8 +119,8 @@ class FamilyResponder(Responder):
         pixels = self.vision.tensors(picture)
         features = self.vision.features(picture)
         rows = _rows(features.pooler_output)
-        layout = self.vision.layout(image.size)
         parts = self.processor
+        layout = self.vision.laid_out(picture)
         place = Place(len(rows), picture, layout, parts.tokenizer, self._soft, self._marker, parts.settings)
         ids = token_ids(self.family.name, prompt, place, self.label)
         self._check_room(ids, max_new_tokens)

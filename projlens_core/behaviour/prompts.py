@@ -236,7 +236,7 @@ def texts(family: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerB
     named = STYLES[family].marker
     marker = soft if named is None else named if named.startswith("<") else getattr(tokenizer, named, None)
     if not isinstance(soft, str) or not isinstance(marker, str):
-        raise InvalidInput(f"The tokenizer has no text for the image token {image_token(config)} of the config.")
+        raise InvalidInput(f"The tokenizer has no text for the image token {number} of the config.")
     return soft, marker
 
 

@@ -12,7 +12,7 @@ from transformers.models.idefics2.modeling_idefics2 import Idefics2PerceiverResa
 from transformers.models.instructblip.configuration_instructblip import InstructBlipQFormerConfig
 from transformers.models.instructblip.modeling_instructblip import InstructBlipQFormerModel
 
-from projlens_core.errors import InvalidInput
+from projlens_core.errors import InvalidInput, told
 from projlens_core.weights.families import listed
 from projlens_core.weights.layer import INSTRUCTION_IDS, Layer
 
@@ -120,11 +120,8 @@ def resampler(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
     prefix = f"{layer.name}."
     tensors = {n.removeprefix(prefix): t for n, t in weights.tensors.items() if n.startswith(prefix)}
     settings = {key: weights.settings[prefix + key] for key in layer.config}
-    try:
+    with told(f"The tensors of {layer.name} in {weights.source} make no {layer.kind}", StrictDataclassError):
         made = _KINDS[layer.kind].sized(tensors, settings)
-    except (ValueError, KeyError, IndexError, ArithmeticError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InvalidInput(f"The tensors of {layer.name} in {weights.source} make no {layer.kind}: {reason}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if wrong := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
