@@ -4,7 +4,7 @@ their image embeddings, which of those are of the image, and where they come fro
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +14,13 @@ from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from projlens_core.activations.layout import Box, TokenMap, boxes, padded, tiled_canvas
+from projlens_core.activations.picture import Picture
 from projlens_core.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from projlens_core.activations.plans import Picture
 
 Tensors = Mapping[str, torch.Tensor]
 
 
-def corner(picture: "Picture", rows: int, columns: int, side: int) -> Box:
+def corner(picture: Picture, rows: int, columns: int, side: int) -> Box:
     """What rows × columns squares of `side` px cover of the image that lies in their upper left corner."""
     height, width = picture.inputs["scaled"][0].tolist()
     return 0, 0, columns * side / width, rows * side / height
@@ -61,7 +59,7 @@ def last_states(model: PreTrainedModel) -> Callable[..., Any]:
     return read
 
 
-def raw(picture: "Picture", model: PreTrainedModel, processor: Any) -> TokenMap:
+def raw(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
     """Where those patches lie."""
     return padded(*_cut_grid(picture.inputs, processor))
 
@@ -79,12 +77,12 @@ def cross_attended(model: PreTrainedModel) -> Callable[..., Any]:
     return read
 
 
-def filled_tiles(picture: "Picture", model: PreTrainedModel) -> torch.Tensor:
+def filled_tiles(picture: Picture, model: PreTrainedModel) -> torch.Tensor:
     """The tokens of tiles that hold some of the canvas; the language model does not attend to the others."""
     return torch.arange(int(picture.inputs["aspect_ratio_mask"].sum()) * model.vision_model.num_patches)
 
 
-def in_a_corner(picture: "Picture", model: PreTrainedModel, processor: Any) -> TokenMap:
+def in_a_corner(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
     """Where the tokens of Llama 3.2 Vision's tiles come from."""
     vision, rules = model.config.vision_config, sys.modules[type(processor).__module__]
     side, size, shapes = processor.size["height"], vision.image_size, vision.supported_aspect_ratios
@@ -119,7 +117,7 @@ def no_separators(inputs: Tensors, vision: PreTrainedConfig) -> torch.Tensor:
     return torch.cat([crops, torch.zeros(1, dtype=torch.bool), whole])
 
 
-def between_separators(picture: "Picture", model: PreTrainedModel) -> torch.Tensor:
+def between_separators(picture: Picture, model: PreTrainedModel) -> torch.Tensor:
     """Which of what Phi-4's projector reads is of the image, by its place."""
     return no_separators(picture.inputs, model.config.vision_config).nonzero().flatten()
 
@@ -137,7 +135,7 @@ def put_into_text(model: PreTrainedModel) -> Callable[..., Any]:
     return read
 
 
-def cropped(picture: "Picture", model: PreTrainedModel, processor: Any) -> TokenMap:
+def cropped(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
     """Where the tokens of Phi-4's crops, and of the whole behind them, come from."""
     vision, crop = model.config.vision_config, processor.size["height"]
     if (crop, processor.patch_size) != (vision.crop_size, vision.patch_size) or crop % (2 * vision.patch_size):

@@ -12,17 +12,14 @@ import numpy as np
 import torch
 from PIL.Image import Resampling
 from torch.nn import functional as F
-from transformers import AutoImageProcessor, BaseImageProcessor, BatchFeature
-from transformers.image_processing_backends import PilBackend
+from transformers import AutoImageProcessor, BaseImageProcessor
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, SizeDict
 from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size
 from transformers.models.molmo2.image_processing_molmo2 import Molmo2ImageProcessor as Librarys
-from transformers.processing_utils import ImagesKwargs
 
+from projlens_core.activations.pixels import Processor, Size, arrangements, cut, padded, resized
 from projlens_core.sources import Source
 
-Size = tuple[int, int]  # height, width: as transformers has them
-HALF = (0.5, 0.5, 0.5)
 MAX_FACTOR = 1024  # px: the side of a merged patch, to a multiple of which a picture is padded
 
 
@@ -38,87 +35,18 @@ def load_image_processor(source: Source, family: str) -> BaseImageProcessor:
     )
 
 
-class Settings(ImagesKwargs, total=False):
-    """What these processors may be told besides what all are."""
-
-    crop_to_patches: bool
-    min_patches: int
-    max_patches: int
-    resize_to_max_canvas: bool
-    patch_size: int
-    merge_size: int
-    max_crops: int
-    overlap_margins: list[int]
-    pooling_size: list[int]
-    dynamic_hd: int
-    max_soft_tokens: int
-    pooling_kernel_size: int
-
-
-class _Processor(PilBackend):
-    """Resizes, rescales and normalises as transformers' processors for torchvision do.
-
-    Where a picture is scaled and then padded, `scaled` says to which (height, width).
-    """
-
-    valid_kwargs = Settings
-    do_resize = do_rescale = do_normalize = do_convert_rgb = True
-    steps = ("do_resize", "do_rescale", "do_normalize")  # that cannot be left out
-    joined: tuple[str, ...] = ("pixel_values",)  # one after the other
-    resample = Resampling.BICUBIC
-    image_mean, image_std = HALF, HALF
-
-    def _preprocess(self, images: list[np.ndarray], return_tensors: str | None, **settings: Any) -> BatchFeature:
-        if not all(settings[step] for step in self.steps):
-            raise ValueError(f"its config turns one of {', '.join(self.steps)} off")
-        made = [self._one(torch.from_numpy(np.ascontiguousarray(image)), settings) for image in images]
-        data = {name: [each[name] for each in made] for name in made[0]}
-        data |= {name: torch.cat(data[name]) for name in self.joined}
-        return BatchFeature(data, tensor_type=return_tensors)
-
-    def _one(self, image: torch.Tensor, settings: dict[str, Any]) -> dict[str, Any]:
-        """What the model reads of one picture (3, height, width) of bytes."""
-        raise NotImplementedError
-
-    def _normalised(self, image: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
-        factor = 1.0 / settings["rescale_factor"]
-        mean, std = (torch.tensor(settings[name]).view(-1, 1, 1) * factor for name in ("image_mean", "image_std"))
-        return (image.float() - mean) / std
-
-
-def _resized(image: torch.Tensor, size: Size, settings: dict[str, Any], antialias: bool = True) -> torch.Tensor:
-    if tuple(image.shape[-2:]) == size:
-        return image
-    mode = {Resampling.BILINEAR: "bilinear", Resampling.BICUBIC: "bicubic"}.get(settings["resample"])
-    if mode is None:
-        raise ValueError(f"resample {settings['resample']!r}, expected 2 (bilinear) or 3 (bicubic)")
-    return F.interpolate(image[None], size=size, mode=mode, antialias=antialias)[0]
-
-
-def _padded(image: torch.Tensor, size: Size) -> torch.Tensor:
-    """Black to the right and below."""
-    return F.pad(image, (0, size[1] - image.shape[2], 0, size[0] - image.shape[1]))
-
-
-def _cut(image: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """(rows · columns, 3, height, width): the tiles of a picture, row by row."""
-    tiles = image.unflatten(2, (columns, -1)).unflatten(1, (rows, -1))  # (3, rows, height, columns, width)
-    return tiles.permute(1, 3, 0, 2, 4).flatten(0, 1).contiguous()
-
-
 # --- Command A Vision: tiles that the picture is stretched over, and a thumbnail last
 
 
 def get_optimal_tiled_canvas(image: Size, tile: Size, least: int, most: int) -> Size:
     """(columns, rows) of the canvas that enlarges the picture least, or where all are too small shrinks it least."""
-    grids = [(wide, high) for wide in range(1, most + 1) for high in range(1, most // wide + 1)]
-    grids.sort(key=math.prod)
+    grids = arrangements(most)
     scales = (np.array(grids) * tile[0] / np.array(image[::-1])).min(axis=-1)
     best = scales.argmax() if (scales < 1).all() else np.where(scales < 1, np.inf, scales).argmin()
     return grids[int(best)]
 
 
-class Cohere2VisionImageProcessor(_Processor):
+class Cohere2VisionImageProcessor(Processor):
     """Command A Vision's, under the library's name."""
 
     image_mean, image_std = OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
@@ -130,9 +58,9 @@ class Cohere2VisionImageProcessor(_Processor):
         if settings["crop_to_patches"]:
             limits = settings["min_patches"], settings["max_patches"]
             columns, rows = get_optimal_tiled_canvas(tuple(image.shape[1:]), tile, *limits)
-        tiles = _cut(_resized(image, (rows * tile[0], columns * tile[1]), settings), rows, columns)
+        tiles = cut(resized(image, (rows * tile[0], columns * tile[1]), settings), rows, columns)
         if len(tiles) > 1:
-            tiles = torch.cat([tiles, _resized(image, tile, settings)[None]])
+            tiles = torch.cat([tiles, resized(image, tile, settings)[None]])
         return {"pixel_values": self._normalised(tiles, settings), "num_patches": len(tiles)}
 
 
@@ -161,7 +89,7 @@ def llama4_canvas(image: Size, tile: int, most: int, largest: bool) -> tuple[Siz
     return (int(grid[0]), int(grid[1])), (max(int(scaled[0]), 1), max(int(scaled[1]), 1))
 
 
-class Llama4ImageProcessor(_Processor):
+class Llama4ImageProcessor(Processor):
     """Llama 4's, under the library's name."""
 
     resample = Resampling.BILINEAR
@@ -175,10 +103,10 @@ class Llama4ImageProcessor(_Processor):
         grid, scaled = llama4_canvas(
             tuple(image.shape[1:]), tile, settings["max_patches"], settings["resize_to_max_canvas"]
         )
-        canvas = _padded(_resized(image, scaled, settings), (grid[0] * tile, grid[1] * tile))
-        tiles = _cut(self._normalised(canvas, settings), *grid)
+        canvas = padded(resized(image, scaled, settings), (grid[0] * tile, grid[1] * tile))
+        tiles = cut(self._normalised(canvas, settings), *grid)
         if len(tiles) > 1:
-            whole = self._normalised(_resized(image, (tile, tile), settings), settings)
+            whole = self._normalised(resized(image, (tile, tile), settings), settings)
             tiles = torch.cat([tiles, whole[None]])
         return {"pixel_values": tiles, "aspect_ratios": torch.tensor(grid), "scaled": torch.tensor(scaled)}
 
@@ -201,7 +129,7 @@ def kimi_sizes(image: Size, patch: int, merge: int, most: int, side: int) -> tup
     return scaled, tuple(-(-length // factor) * factor for length in scaled)
 
 
-class Kimi_K25ImageProcessor(_Processor):  # noqa: N801
+class Kimi_K25ImageProcessor(Processor):  # noqa: N801
     """Kimi K2.5's, under the library's name. `size` counts patches."""
 
     size = SizeDict(max_height=512, max_width=512)
@@ -212,10 +140,10 @@ class Kimi_K25ImageProcessor(_Processor):  # noqa: N801
         if min(patch, merge, most) < 1 or patch * merge > MAX_FACTOR:
             raise ValueError(f"patches of {patch} px, of which {merge} a side are merged, up to {most} in all")
         scaled, whole = kimi_sizes(tuple(image.shape[1:]), patch, merge, most, settings["size"].max_height)
-        canvas = self._normalised(_padded(_resized(image, scaled, settings), whole), settings)
+        canvas = self._normalised(padded(resized(image, scaled, settings), whole), settings)
         rows, columns = (length // patch for length in whole)
         grid = torch.tensor([1, rows, columns])
-        return {"pixel_values": _cut(canvas, rows, columns), "image_grid_thw": grid, "scaled": torch.tensor(scaled)}
+        return {"pixel_values": cut(canvas, rows, columns), "image_grid_thw": grid, "scaled": torch.tensor(scaled)}
 
 
 # --- Phi-4 multimodal: crops of a padded canvas, and the canvas made small first
@@ -227,10 +155,7 @@ def phi4_canvas(image: Size, crop: int, most: int) -> tuple[Size, Size]:
     rows, columns = -(-height // crop), -(-width // crop)
     if rows * columns > most:
         best = math.inf
-        grids = sorted(
-            ((wide, high) for wide in range(1, most + 1) for high in range(1, most // wide + 1)), key=math.prod
-        )
-        for wide, high in grids:
+        for wide, high in arrangements(most):
             difference = abs(width / height - wide / high)
             if difference < best or (difference == best and width * height > 0.5 * crop**2 * wide * high):
                 best, rows, columns = difference, high, wide
@@ -240,7 +165,7 @@ def phi4_canvas(image: Size, crop: int, most: int) -> tuple[Size, Size]:
     return (rows, columns), (rows * crop, int(width * higher))
 
 
-class Phi4MultimodalImageProcessor(_Processor):
+class Phi4MultimodalImageProcessor(Processor):
     """Phi-4 multimodal's, under the library's name."""
 
     size = SizeDict(height=448, width=448)
@@ -255,7 +180,7 @@ class Phi4MultimodalImageProcessor(_Processor):
         if min(scaled) < 10:
             raise ValueError(f"an image of {image.shape[1]} × {image.shape[2]} px is too thin")
         canvas = [crop * count for count in grid]
-        image = _resized(image, scaled, settings | {"resample": Resampling.BILINEAR})
+        image = resized(image, scaled, settings | {"resample": Resampling.BILINEAR})
         image = F.pad(image, (0, canvas[1] - scaled[1], 0, canvas[0] - scaled[0]), value=255)
         image = self._normalised(image, settings)
         side = crop // patch
@@ -264,11 +189,11 @@ class Phi4MultimodalImageProcessor(_Processor):
         )
         seen = torch.zeros(1, *(side * count for count in grid))
         seen[:, :rows, :columns] = 1  # patches that are not all padding
-        whole = _resized(image, (crop, crop), settings, antialias=False)
+        whole = resized(image, (crop, crop), settings, antialias=False)
         return {
-            "image_pixel_values": torch.cat([whole[None], _cut(image, *grid)]),
+            "image_pixel_values": torch.cat([whole[None], cut(image, *grid)]),
             "image_sizes": torch.tensor(canvas),
-            "image_attention_mask": torch.cat([torch.ones(1, side, side), _cut(seen, *grid)[:, 0]]),
+            "image_attention_mask": torch.cat([torch.ones(1, side, side), cut(seen, *grid)[:, 0]]),
             "scaled": torch.tensor(scaled),
         }
 
@@ -276,7 +201,7 @@ class Phi4MultimodalImageProcessor(_Processor):
 # --- Gemma 4 unified: patches of the picture in its own shape, of which there is a given number at most
 
 
-class Gemma4UnifiedImageProcessor(_Processor):
+class Gemma4UnifiedImageProcessor(Processor):
     """Gemma 4 unified's, under the library's name."""
 
     do_normalize, steps = False, ("do_resize", "do_rescale")
@@ -289,10 +214,10 @@ class Gemma4UnifiedImageProcessor(_Processor):
     def _one(self, image: torch.Tensor, settings: dict[str, Any]) -> dict[str, Any]:
         patch, kernel, most = (settings[name] for name in ("patch_size", "pooling_kernel_size", "max_soft_tokens"))
         target = get_aspect_ratio_preserving_size(*image.shape[1:], patch, most * kernel**2, kernel)
-        image = _resized(image, target, settings)
+        image = resized(image, target, settings)
         scaled = self._normalised(image, settings) if settings["do_normalize"] else image * settings["rescale_factor"]
         rows, columns = (length // (patch * kernel) for length in target)
-        patches = _cut(scaled, rows, columns).movedim(1, -1).flatten(1)  # (patches, side · side · 3)
+        patches = cut(scaled, rows, columns).movedim(1, -1).flatten(1)  # (patches, side · side · 3)
         places = torch.stack(torch.meshgrid(torch.arange(columns), torch.arange(rows), indexing="xy"), dim=-1)
         room = (0, 0, 0, most - len(patches))
         return {
@@ -305,7 +230,7 @@ class Gemma4UnifiedImageProcessor(_Processor):
 # --- Molmo 2: the whole picture, then overlapping crops, patches of which are pooled across their borders
 
 
-class Molmo2ImageProcessor(_Processor):
+class Molmo2ImageProcessor(Processor):
     """Molmo 2's, under the library's name and of its own steps, which are told here how to resize and normalise."""
 
     resample = Resampling.BILINEAR
@@ -338,7 +263,7 @@ class Molmo2ImageProcessor(_Processor):
         return self._normalised(image, {"rescale_factor": factor, "image_mean": mean, "image_std": std})
 
 
-PROCESSORS: dict[str, type[_Processor]] = {
+PROCESSORS: dict[str, type[Processor]] = {
     "cohere2_vision": Cohere2VisionImageProcessor,
     "llama4": Llama4ImageProcessor,
     "kimi_k25": Kimi_K25ImageProcessor,

@@ -4,17 +4,12 @@ A plan is what families.json cannot say: the order in which tokens reach the pro
 from. Every plan is held against the genuine model in the tests, with an image of which one patch is marked.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel
-from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
-from transformers.models.llava_next.modeling_llava_next import unpad_image
-from transformers.models.molmo2.image_processing_molmo2 import compute_crop_geometry
 from transformers.vision_utils import get_vision_window_index
 
 from projlens_core.activations.canvases import (
@@ -38,20 +33,19 @@ from projlens_core.activations.layout import (
     one_grid,
     padded,
     queries,
-    tiles,
-    tiles_with_padding,
+)
+from projlens_core.activations.picture import Picture
+from projlens_core.activations.tilings import (
+    anyres,
+    in_windows,
+    sliced,
+    split,
+    tiled,
+    tiled_padded,
+    tiled_thumbnail_first,
+    without_padding,
 )
 from projlens_core.errors import InvalidInput
-
-Size = tuple[int, int]  # width, height
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One image on its way: what the processor made of it, and its size in px."""
-
-    inputs: BatchFeature
-    size: Size
 
 
 @dataclass(frozen=True)
@@ -181,123 +175,6 @@ def _merged_padded(picture: Picture, model: PreTrainedModel, processor: Any) -> 
     return TokenMap(boxes(rows, columns, over).clip(0, 1), ("patch",) * (rows * columns), (rows, columns))
 
 
-# --- tiles that fill the image, and a thumbnail last
-
-
-def _tiled(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
-    config = model.config
-    size = config.vision_config.image_size
-    size, patch = (x[0] if isinstance(x, (list, tuple)) else x for x in (size, config.vision_config.patch_size))
-    factor = config.downsample_factor if hasattr(config, "downsample_factor") else round(1 / config.downsample_ratio)
-    _check_tile(processor, size)
-    canvas = sys.modules[type(processor).__module__].get_optimal_tiled_canvas  # each processor has its own rule
-    columns, rows = canvas(
-        picture.size[::-1],
-        (processor.size["height"], processor.size["width"]),
-        processor.min_patches,
-        processor.max_patches,
-    )
-    return tiles(rows, columns, size // patch // factor, thumbnail=rows * columns > 1)
-
-
-def _check_tile(processor: Any, side: int) -> None:
-    if (processor.size["height"], processor.size["width"]) != (side, side):
-        raise InvalidInput(
-            f"The image processor makes tiles of {dict(processor.size)}, the vision tower reads {side} px."
-        )
-
-
-def _tiled_thumbnail_first(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
-    vision = model.config.vision_config
-    side = -(-vision.image_size // vision.patch_size // vision.hidden_stride)
-    over = side * vision.hidden_stride * vision.patch_size / vision.image_size  # patches are padded to whole tokens
-    rows, columns = picture.inputs["grids"][0].tolist()
-    return tiles(rows, columns, side, rows * columns > 1, first=True, within=(0, 0, over, over))
-
-
-def _tiled_padded(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
-    vision, (rows, columns) = model.config.vision_config, picture.inputs["aspect_ratios"][0].tolist()
-    _check_tile(processor, vision.image_size)
-    side = round(vision.image_size // vision.patch_size * vision.pixel_shuffle_ratio)
-    over = corner(picture, rows, columns, vision.image_size)
-    return tiles_with_padding(rows, columns, side, over)
-
-
-def _split(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
-    config = model.config
-    rows, columns = (int(picture.inputs[name][0][0]) for name in ("rows", "cols"))
-    side = config.vision_config.image_size // config.vision_config.patch_size // config.scale_factor
-    return tiles(rows, columns, side, thumbnail=True) if rows else one_grid(side, side)
-
-
-def _sliced(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
-    """The whole image first, then its slices row by row, all of the image's own shape."""
-    config = model.config
-    ours = config.vision_config.patch_size, config.downsample_mode, config.merger_times
-    theirs = processor.patch_size, processor.downsample_mode, 1
-    if ours != theirs:
-        raise InvalidInput(
-            f"The image processor cuts patches of {theirs[0]!r} px for {theirs[1]!r} and one merger; the config says "
-            f"{ours[0]!r} px, {ours[1]!r} and {ours[2]!r}."
-        )
-    merge = 2 if config.downsample_mode == "4x" else 4
-    first, *slices = (picture.inputs["target_sizes"] // merge).tolist()
-    thumbnail = boxes(*first)
-    if not slices:
-        return one_grid(*first)
-    places = boxes(*picture.inputs["grids"][0])
-    cut = [boxes(*size, within) for size, within in zip(slices, places.tolist(), strict=True)]
-    kinds = ("thumbnail",) * len(thumbnail) + ("tile",) * sum(map(len, cut))
-    return TokenMap(np.concatenate([thumbnail, *cut]), kinds, None)
-
-
-def _in_windows(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
-    """The whole image first, then all of its crops as one fine grid, windows of 2 × 2 patches over the border of each
-    canvas, too."""
-    side, patch = processor.size["height"], processor.patch_size
-    geometry = processor.max_crops, processor.overlap_margins, side, patch
-    canvases = (side, side), compute_crop_geometry(*picture.size[::-1], *geometry)[2:]  # (height, width) px
-    grids = picture.inputs["image_grids"].reshape(2, 2).tolist()  # (rows, columns)
-    cut = [
-        boxes(rows, columns, centred((wide // patch, high // patch), (2 * columns, 2 * rows))).clip(0, 1)
-        for (rows, columns), (high, wide) in zip(grids, canvases, strict=True)
-    ]
-    kinds = ("thumbnail",) * len(cut[0]) + ("tile",) * len(cut[1])
-    return TokenMap(np.concatenate(cut), kinds, None)
-
-
-# --- the whole image first, then tiles over a padded canvas of which the padding is dropped again
-
-
-def _kept(picture: Picture, model: PreTrainedModel, processor: Any) -> tuple[torch.Tensor, TokenMap]:
-    """Of the tokens of the thumbnail and the tiles, which reach the language model, in its order, and from where."""
-    width, height = picture.size
-    vision = model.config.vision_config
-    side = vision.image_size // vision.patch_size
-    canvas = select_best_resolution((height, width), model.config.image_grid_pinpoints)  # (height, width) px
-    rows, columns = (length // vision.image_size for length in canvas)
-    index = torch.arange(rows * columns * side * side).reshape(rows, columns, side, side)
-    index = index.transpose(1, 2).reshape(1, rows * side, columns * side)  # as the tiles lie beside each other
-    inside = unpad_image(index, (height, width)).flatten()
-    blank = torch.empty(3, height, width, device="meta")
-    scaled_height, scaled_width = get_patch_output_size(blank, canvas, input_data_format="channels_first")
-    over = centred((scaled_width, scaled_height), canvas[::-1])
-    place = torch.empty(index.numel(), dtype=torch.long)
-    place[index.flatten()] = torch.arange(index.numel())
-    cut = boxes(rows * side, columns * side, over)[place[inside]].clip(0, 1)
-    kept = torch.cat([torch.arange(side * side), side * side + inside])
-    kinds = ("thumbnail",) * (side * side) + ("tile",) * len(inside)
-    return kept, TokenMap(np.concatenate([boxes(side, side), cut]), kinds, None)
-
-
-def _without_padding(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
-    return _as_read(seen, picture, model)[_kept(picture, model, None)[0]]
-
-
-def _anyres(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
-    return _kept(picture, model, processor)[1]
-
-
 # --- learned queries, each of which reads all of the image
 
 
@@ -345,20 +222,20 @@ PLANS: dict[str, Plan] = {
     "gemma4_unified": Plan(_without_room, _by_position),
     "kimi_k25": Plan(_as_read, _merged_padded),
     "mistral3": Plan(_into_blocks, _merged_pixtral, _merged_patch),
-    "internvl": Plan(_as_read, _tiled, _crops),
-    "aya_vision": Plan(_as_read, _tiled, _crops),
-    "cohere2_vision": Plan(_as_read, _tiled, _crops),
-    "llama4": Plan(_as_read, _tiled_padded, reads=last_states),
-    "ovis2": Plan(_as_read, _tiled_thumbnail_first),
-    "minicpmv4_6": Plan(_as_read, _sliced),
-    "molmo": Plan(_as_read, _in_windows),
+    "internvl": Plan(_as_read, tiled, _crops),
+    "aya_vision": Plan(_as_read, tiled, _crops),
+    "cohere2_vision": Plan(_as_read, tiled, _crops),
+    "llama4": Plan(_as_read, tiled_padded, reads=last_states),
+    "ovis2": Plan(_as_read, tiled_thumbnail_first),
+    "minicpmv4_6": Plan(_as_read, sliced),
+    "molmo": Plan(_as_read, in_windows),
     "blip2": Plan(_as_read, _queries),
     "instructblip": Plan(_as_read, _queries, question="qformer_input_ids"),
     "idefics2": Plan(_as_read, _latents, _in_one_piece),
-    "idefics3": Plan(_as_read, _split, _rows_and_columns),
-    "smolvlm": Plan(_as_read, _split, _rows_and_columns),
-    "llava_next": Plan(_without_padding, _anyres),
-    "llava_onevision": Plan(_without_padding, _anyres),
+    "idefics3": Plan(_as_read, split, _rows_and_columns),
+    "smolvlm": Plan(_as_read, split, _rows_and_columns),
+    "llava_next": Plan(without_padding, anyres),
+    "llava_onevision": Plan(without_padding, anyres),
     "mllama": Plan(_as_read, in_a_corner, reads=cross_attended, own=filled_tiles),
     "phi4_multimodal": Plan(_as_read, cropped, reads=put_into_text, own=between_separators),
     "fuyu": Plan(_as_read, raw, reads=last_states, finish=cut),

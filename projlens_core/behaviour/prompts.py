@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from projlens_core.activations.layout import TokenMap
-from projlens_core.activations.plans import Picture
+from projlens_core.activations.picture import Picture
 from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.errors import InvalidInput
 
