@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from projlens_core.evidence.exhibit import with_minus
+
 Verdict = Literal["agrees", "differs", "inconclusive", "not measured"]
 Judged = tuple[list[str], Verdict]  # the cells of a variant's row, and its verdict
 
@@ -263,7 +265,7 @@ def _energy(band: Mapping) -> str:
 
 
 def _fit(fit: Mapping) -> str:
-    return fit["note"] or f"{fit['r']:.2f} ({fit['low']:.2f}–{fit['high']:.2f})".replace("-", "−")
+    return fit["note"] or with_minus(f"{fit['r']:.2f} ({fit['low']:.2f}–{fit['high']:.2f})")
 
 
 def _auroc(apart: Mapping) -> str:

@@ -10,6 +10,11 @@ import altair as alt
 import pandas as pd
 
 
+def with_minus(text: str) -> str:
+    """A number's text with a real minus, which a reader does not take for a dash."""
+    return text.replace("-", "−")
+
+
 @dataclass(frozen=True)
 class Metric:
     """One headline number, ready as text; control and interval are None where there are none."""

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from projlens_core.evidence import drawing
 from projlens_core.evidence.bundle import strict
-from projlens_core.evidence.exhibit import Chart, Table
+from projlens_core.evidence.exhibit import Chart, Table, with_minus
 from projlens_core.evidence.record import Record
 from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.progress import Progress, silent
@@ -135,7 +135,7 @@ def _cell(value: object, number: bool) -> _Cell:
     if isinstance(value, bool | np.bool_):
         return _Cell("yes" if value else "no", number, False)
     if isinstance(value, float | np.floating):
-        return _Cell(f"{value:.4g}".replace("-", "−"), number, False)
+        return _Cell(with_minus(f"{value:.4g}"), number, False)
     return _Cell(str(value), number, False)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from projlens_core.activations.norm_shift import NormShiftFit
 from projlens_core.activations.shift import ShiftAnalysis
-from projlens_core.evidence.exhibit import Metric, Table
+from projlens_core.evidence.exhibit import Metric, Table, with_minus
 from projlens_core.evidence.study import CONDITIONS, Reference, Subject
 
 UNIT = "embedding units"
@@ -25,8 +25,7 @@ def short(value: float) -> str:
 
 
 def _number(value: float, form: str) -> str:
-    """`value` with a real minus, which a reader does not take for a dash."""
-    return format(value, form).replace("-", "−")
+    return with_minus(format(value, form))
 
 
 def headlines(judged: Reference, found: dict[str, Subject], signed: bool) -> list[Metric]:

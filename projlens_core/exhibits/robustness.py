@@ -8,7 +8,7 @@ import pandas as pd
 from projlens_core.behaviour.robustness import Push, Tried
 from projlens_core.behaviour.scoring import Score
 from projlens_core.charts import robustness as charts
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table, with_minus
 from projlens_core.inputs.changes import AXES, ORIGINAL, Change
 
 TITLE = "Robustness of the trigger"
@@ -68,8 +68,8 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
         cards.append(
             Metric(
                 "Weakest change keeps",
-                f"{push.kept:.0%}".replace("-", "−"),
-                f"{weakest.pushes['control'].kept:.0%}".replace("-", "−") if control else None,
+                with_minus(f"{push.kept:.0%}"),
+                with_minus(f"{weakest.pushes['control'].kept:.0%}") if control else None,
                 help=f"{weakest.change.label}: what it adds to the shift, as a share of what the unchanged trigger "
                 "adds under the suspect.",
             )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from projlens_core.activations.separability import Gain, Separability, gain
 from projlens_core.charts import separability as charts
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table, with_minus
 
 TITLE = "Separability"
 LEVEL = 0.05
@@ -47,8 +47,8 @@ def _metrics(found: Mapping[str, Separability], gains: Mapping[str, Gain]) -> tu
         ),
         Metric(
             "Gain over base",
-            f"{gains['suspect'].difference:+.2f}".replace("-", "−"),
-            f"{gains['control'].difference:+.2f}".replace("-", "−") if control else None,
+            with_minus(f"{gains['suspect'].difference:+.2f}"),
+            with_minus(f"{gains['control'].difference:+.2f}") if control else None,
             _interval(gains["suspect"]),
             f"Suspect's AUROC minus that of base, which is {base.auroc.auroc:.2f}: what fine-tuning added.",
         ),
@@ -158,9 +158,9 @@ def _told(found: Gain) -> str:
     """The difference of two AUROCs in a sentence that claims no more than its interval does."""
     if np.isnan(found.low):
         return "both tell all images apart, so that a difference cannot be seen."
-    what = f"AUROC {found.difference:+.3f} (95 % interval {found.low:+.3f} to {found.high:+.3f})".replace("-", "−")
+    what = with_minus(f"AUROC {found.difference:+.3f} (95 % interval {found.low:+.3f} to {found.high:+.3f})")
     return f"{what}, inconclusive." if found.low <= 0 <= found.high else f"{what}."
 
 
 def _interval(of: Gain) -> str | None:
-    return None if np.isnan(of.low) else f"{of.low:.2f} – {of.high:.2f}".replace("-", "−")
+    return None if np.isnan(of.low) else with_minus(f"{of.low:.2f} – {of.high:.2f}")
