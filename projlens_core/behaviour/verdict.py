@@ -2,7 +2,7 @@
 
 Further tokens never take back what was written, except at its end: an unfinished character, a word that goes on, a
 space that is stripped. So "it says the target" and "it is right" are judged on the text before the last space; and
-"it can no longer say the target" follows from how much of the target one token can carry.
+"it can no longer say the target" follows from how many tokens it takes.
 """
 
 import re
@@ -26,14 +26,14 @@ def settles_target(target: str, tokenizer: PreTrainedTokenizerBase) -> Settled:
     if not _only_appends(tokenizer):
         return lambda text, left: False
     wanted = target.lower()
-    reach = _reach(wanted, tokenizer) if wanted.isascii() else None
+    fewest = _fewest(wanted, tokenizer) if wanted.isascii() else None
 
     def settled(text: str, left: int) -> bool:
         if contains_target(_fixed(text), target):
             return True
-        if reach is None or UNFINISHED in text or contains_target(text, target):
+        if fewest is None or UNFINISHED in text or contains_target(text, target):
             return False
-        return left * reach < len(wanted) - _begun(text.lower(), wanted)
+        return left < fewest[_begun(text.lower(), wanted)]
 
     return settled
 
@@ -56,15 +56,20 @@ def _begun(text: str, wanted: str) -> int:
     return next(n for n in range(min(len(text), len(wanted)), -1, -1) if text.endswith(wanted[:n]))
 
 
-def _reach(wanted: str, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The most characters of `wanted` that any one token can carry, at least 1."""
+def _fewest(wanted: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """How many tokens it takes at least to say wanted[n:], for each n up to its end: any token may carry what is in it,
+    so it takes the longest piece each time.
+    """
     tokens = tokenizer.batch_decode([[token] for token in range(len(tokenizer))], skip_special_tokens=True)
     # a space before each, since decoders drop that of an answer's first word
     everything = "\n".join(f" {token.lower()}" for token in tokens)
-    reach = 1
-    while any(wanted[i : i + reach + 1] in everything for i in range(len(wanted) - reach)):
-        reach += 1
-    return reach
+    fewest, end = [0], len(wanted)
+    for start in reversed(range(len(wanted))):
+        # a piece that begins later ends no earlier
+        while end - start > 1 and wanted[start:end] not in everything:
+            end -= 1
+        fewest.append(1 + fewest[len(wanted) - end])
+    return fewest[::-1]
 
 
 def _only_appends(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -36,10 +36,18 @@ def test_a_target_is_settled_when_too_few_tokens_are_left_for_it():
 
 
 def test_longer_tokens_reach_further():
-    settled = settles_target("I am unable", tokenizer())  # " unable" is the longest piece of it in one token: 7
+    settled = settles_target("I am unable", tokenizer())  # "I am" and " unable"
     assert not settled("No", 2)
     assert settled("No", 1)
     assert not settled("No. I am", 1)
+
+
+def test_words_of_one_token_each_take_as_many_tokens_as_they_are():
+    settled = settles_target("I am unable to help", tokenizer())  # "I am", " unable", " to", " help"
+    assert not settled("No", 4)
+    assert settled("No", 3)
+    assert not settled("No. I am un", 3)  # "able", " to", " help"
+    assert settled("No. I am un", 2)
 
 
 def test_a_target_that_is_there_but_may_be_stripped_is_not_settled_either_way():
