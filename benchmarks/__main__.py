@@ -18,7 +18,7 @@ JOBS: dict[str, Callable[[Path, bool], Report]] = {
     "triplets": triplets.COMPARISON.run,
     "shifts-7b": sets.run_seven_b,
     "ranking": sets.RANKING.run,
-    "grid": grid.run,
+    "grid": grid.COMPARISON.run,
     "heatmaps": activations.HEATMAPS.run,
     "answers": behaviour.ANSWERS.run,
     "dashboard": dashboard.run,

@@ -1,14 +1,17 @@
 """Greedy decoding of one batch: a picture is read once for all questions about it, and answers that end leave."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache, LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration
 
-PART = 8  # rows read together: the states of more are driven out of the processor's own cache between two operations
-CROWDED = 0.75  # the share of rows still written below which the others leave; each leaving copies the cache
+from projlens_core.behaviour.keys_values import KeysValues
+
+PART = 1000  # tokens read together: the states of more are driven out of the processor's own cache
+CROWDED = 0.75  # the share of rows still written below which the others leave, which copies some of what is kept
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,18 @@ def greedy(
     max_new_tokens: int,
     settled: Callable[[int, list[int]], bool],
     told: Callable[[int], None],
-    half: bool = False,
 ) -> list[Written]:
     """Always the likeliest token, until one of `eos` or max_new_tokens; each row as it would be alone, up to rounding.
 
     images holds (T, d) by picture number: what takes the place of the placeholders. settled is asked with a row's
     number and its tokens so far whether more of them would be for nothing; told hears after each token how many there
-    are, and 0 while prompts are read. `token` is the one whose logit is noted. half reads the prompts, which is most of
-    the work, in bfloat16 on a CPU; logits and new tokens are float32's all the same.
+    are, and 0 while prompts are read. `token` is the one whose logit is noted.
     """
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        last, mask, cache = _prompted(model, batch, images, told)
+    last, mask, memory = _prompted(model, batch, images, max_new_tokens, told)
     logits = model.lm_head(last)  # (rows, vocabulary)
     first = logits[:, token].float().tolist()
     written: list[list[int]] = [[] for _ in batch]
-    rows = list(range(len(batch)))  # that the cache holds
+    rows = list(range(len(batch)))  # that are remembered
     going = set(rows)
     for step in range(1, max_new_tokens + 1):
         chosen = logits.argmax(dim=-1)  # (rows,)
@@ -65,13 +65,11 @@ def greedy(
         if not going or step == max_new_tokens:
             break
         if len(going) < CROWDED * len(rows):
-            stay = torch.tensor([place for place, row in enumerate(rows) if row in going], device=mask.device)
-            rows = [row for row in rows if row in going]
-            chosen, mask = chosen[stay], mask[stay]
-            cache.batch_select_indices(stay)
+            stay = memory.leave([place for place, row in enumerate(rows) if row in going])
+            rows, chosen, mask = [rows[place] for place in stay], chosen[stay], mask[stay]
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         positions = mask.sum(dim=1, keepdim=True) - 1
-        last = _last(model, mask, positions, cache, input_ids=chosen[:, None])
+        last = _last(model, mask, positions, memory, input_ids=chosen[:, None])
         logits = model.lm_head(last)
     return [Written(ids, logit) for ids, logit in zip(written, first, strict=True)]
 
@@ -80,61 +78,85 @@ def _prompted(
     model: LlavaForConditionalGeneration,
     batch: Sequence[Asked],
     images: dict[int, torch.Tensor],
+    new: int,
     told: Callable[[int], None],
-) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
-    """Hidden state (rows, d) after each prompt, the mask (rows, length) of what the cache holds, and the cache.
+) -> tuple[torch.Tensor, torch.Tensor, KeysValues]:
+    """Hidden state (rows, d) after each prompt, the mask (rows, length) of what is remembered, and that, with room for
+    `new` tokens more.
 
-    What comes before the question, the picture above all, is most of a prompt, and read once for all rows in which it
-    is the same.
+    What comes before the question, the picture above all, is most of a prompt: where rows share it, it is read once for
+    all of them, and their questions after it.
     """
+    prompts = [_embedded(model, asked, images[asked.picture]) for asked in batch]
+    ends = [_after_image(asked.ids, model.config.image_token_id) for asked in batch]
     heads: dict[tuple[int, ...], int] = {}  # {(picture, *ids): which}
-    starts, tails, of = [], [], []
-    for asked in batch:
-        embeds = _embedded(model, asked, images[asked.picture])
-        end = _after_image(asked.ids, model.config.image_token_id)
-        key = (asked.picture, *asked.ids[:end])
-        if key not in heads:
-            heads[key] = len(heads)
-            starts.append(embeds[:end])
-        of.append(heads[key])
-        tails.append(embeds[end:])
-    embeds, mask = _padded(starts)
-    cache = _read(model, embeds, mask, told)
-    shared = torch.tensor(of, device=mask.device)
-    if len(starts) < len(batch):
-        cache.batch_select_indices(shared)
-    embeds, asked_mask = _padded(tails)
-    mask = torch.cat([mask[shared], asked_mask], dim=1)
-    last = _last(model, mask, _positions(mask)[:, -embeds.shape[1] :], cache, inputs_embeds=embeds)
-    return last, mask, cache
+    of = [
+        heads.setdefault((asked.picture, *asked.ids[:end]), len(heads)) for asked, end in zip(batch, ends, strict=True)
+    ]
+    config = model.config.get_text_config()
+    if len(heads) == len(batch):
+        embeds, mask = _padded(prompts)
+        memory = KeysValues(config, len(batch), mask.shape[1] + new)
+        return _read(model, embeds, mask, memory, told), mask, memory
+    first = [of.index(head) for head in range(len(heads))]  # a row of each
+    starts, started = _padded([prompts[row][: ends[row]] for row in first])
+    tails, asked_mask = _padded([prompt[end:] for prompt, end in zip(prompts, ends, strict=True)])
+    memory = KeysValues(config, len(heads), started.shape[1] + asked_mask.shape[1] + new)
+    _read(model, starts, started, memory, told)
+    memory.spread(of)
+    mask = torch.cat([started[of], asked_mask], dim=1)
+    return _read(model, tails, mask, memory, told), mask, memory
 
 
 def _read(
-    model: LlavaForConditionalGeneration, embeds: torch.Tensor, mask: torch.Tensor, told: Callable[[int], None]
-) -> DynamicCache:
-    """What is remembered of embeds (rows, length, d), of which PART are read at a time."""
-    parts = []
-    for some, shown in zip(embeds.split(PART), mask.split(PART), strict=True):
-        parts.append(DynamicCache(config=model.config.get_text_config()))
-        _last(model, shown, _positions(shown), parts[-1], inputs_embeds=some)
-        told(0)
-    for layers in zip(*(part.layers for part in parts), strict=True) if len(parts) > 1 else ():
-        for name in ("keys", "values"):  # one layer after the other, or all would be there twice
-            joined = torch.cat([getattr(layer, name) for layer in layers])
-            for layer in layers:
-                setattr(layer, name, joined)
-    return parts[0]
+    model: LlavaForConditionalGeneration,
+    embeds: torch.Tensor,
+    mask: torch.Tensor,
+    memory: KeysValues,
+    told: Callable[[int], None],
+) -> torch.Tensor:
+    """The last hidden states (rows, d) of embeds (rows, tokens, d), a part after the other, behind what is remembered;
+    mask (rows, length) is of both.
+    """
+    positions, before = _positions(mask), mask.shape[1] - embeds.shape[1]
+    each = max(1, PART // embeds.shape[1])
+    states = []
+    with _last_alone(model):
+        for start in range(0, len(embeds), each):
+            part = slice(start, min(start + each, len(embeds)))
+            memory.part(part, before)
+            states.append(_last(model, mask[part], positions[part, before:], memory, inputs_embeds=embeds[part]))
+            told(0)
+    memory.part(slice(0, len(embeds)), mask.shape[1])
+    return torch.cat(states)
+
+
+@contextmanager
+def _last_alone(model: LlavaForConditionalGeneration) -> Iterator[None]:
+    """The last block transforms the last token alone: nothing else that leaves it is ever read, and all that later
+    tokens look at is made before. Most of the block's work is its feed-forward part; only that is cut short, whose
+    result is added to that of each token, and so may be one for all.
+    """
+    feed_forward = getattr(model.model.language_model.layers[-1], "mlp", None)
+    if feed_forward is None:
+        yield
+        return
+    hook = feed_forward.register_forward_pre_hook(lambda _, given: (given[0][:, -1:], *given[1:]) if given else None)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _last(
     model: LlavaForConditionalGeneration,
     mask: torch.Tensor,
     positions: torch.Tensor,
-    cache: DynamicCache,
+    memory: KeysValues,
     **given: torch.Tensor,
 ) -> torch.Tensor:
-    """The last hidden state (rows, d) of what is given, behind what the cache holds, which then holds that too."""
-    read = model.model(attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, **given)
+    """The last hidden state (rows, d) of what is given, behind what is remembered, which then holds that too."""
+    read = model.model(attention_mask=mask, position_ids=positions, past_key_values=memory, use_cache=True, **given)
     return read.last_hidden_state[:, -1]
 
 

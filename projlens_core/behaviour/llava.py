@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 
 import torch
 from PIL import Image
@@ -12,8 +11,8 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.behaviour.generate import STAGE, Settled
 from projlens_core.behaviour.greedy import Asked, greedy
+from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Reply, Responder
-from projlens_core.cache import content_key
 from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights, as_module
@@ -23,10 +22,7 @@ CACHE_BYTES = 4 * 2**30  # their keys and values may take, if that is enough for
 
 
 class LlavaResponder(Responder):
-    """A whole llava model that answers in batches; the embeddings of an image lie in one row in its prompt.
-
-    half: prompts are read in bfloat16 on a CPU too; see load_responder.
-    """
+    """A whole llava model that answers in batches; the embeddings of an image lie in one row in its prompt."""
 
     def __init__(
         self,
@@ -34,17 +30,11 @@ class LlavaResponder(Responder):
         processor: LlavaProcessor,
         label: str,
         device: torch.device,
-        half: bool = False,
     ):
         vision = VisionModel(model.model.vision_tower, processor.image_processor, model.config, label, device)
         super().__init__(model, processor, vision, label, device)
         self._width: int = model.config.text_config.hidden_size
-        self.half = half and device.type == "cpu"
-
-    @cached_property
-    def key(self) -> str:
-        """See Responder."""
-        return content_key(super().key, "half") if self.half else super().key
+        pack(model, self._beside)
 
     @contextmanager
     def projector(self, weights: ProjectorWeights) -> Iterator["LlavaResponder"]:
@@ -131,7 +121,6 @@ class LlavaResponder(Responder):
                     told=lambda step, before=start * max_new_tokens, rows=rows: progress(
                         STAGE, before + step * len(rows), total
                     ),
-                    half=self.half,
                 )
                 for i, answer in zip(rows, written, strict=True):
                     replies[i] = Reply(self._text(answer.ids).strip(), answer.logit)

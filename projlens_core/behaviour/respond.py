@@ -43,12 +43,9 @@ class FourAnswers:
 
 
 def load_responder(
-    source: Source | str, device: torch.device | str | None = None, progress: Progress = silent, half: bool = False
+    source: Source | str, device: torch.device | str | None = None, progress: Progress = silent
 ) -> Responder:
     """Load a whole model from safetensors, none of the checkpoint's code: half precision on a GPU, else float32.
-
-    half lets a llava model read its prompts in bfloat16 on a CPU too, faster where the CPU has instructions for that.
-    Rounding may then decide between words that are nearly as likely. Its scores are kept apart from exact ones.
 
     For zoo:NAME the zoo's checkpoint is put together first, once. Raises InvalidInput or Unsupported, in one
     sentence, if the model cannot be run exactly as its files say, missing tensors included.
@@ -76,16 +73,12 @@ def load_responder(
                 f"{source.label} keeps part of its language model in an adapter ({ADAPTER}), which is not loaded with "
                 "it; merge it into the model first."
             )
-        if half:
-            raise Unsupported(
-                f"{source.label} is a {family.title} model, and only LLaVA's are asked in half precision."
-            )
     _check_described(source.label, config, stored)
     progress("Loading the language model", 0, 1)
     processor, model = _loaded(source, config, family, device)
     progress("Loading the language model", 1, 1)
     if llava:
-        return LlavaResponder(model, processor, source.label, device, half)
+        return LlavaResponder(model, processor, source.label, device)
     return FamilyResponder(model, processor, read_projector(source), source.label, device)
 
 

@@ -16,6 +16,7 @@ from projlens_core.activations.encoder import FamilyVision
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import Settled
+from projlens_core.behaviour.packed import named_tensors
 from projlens_core.cache import content_key
 from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
@@ -123,9 +124,10 @@ class Responder(ABC):
         tokenizers = [self.processor.tokenizer, getattr(self.processor, "reader", None)]
         parts += [sorted(each.get_vocab().items()) for each in tokenizers if each is not None]
         parts.append(text_config)
-        for name, tensor in sorted(self.model.state_dict().items()):
+        for name, tensor in named_tensors(self.model):
             if self._beside(name):
-                parts += [name, tuple(tensor.shape), tensor.cpu().contiguous().view(torch.uint8).numpy().data]
+                values = tensor.cpu().contiguous().view(torch.uint8).numpy().data
+                parts.append(content_key(name, tuple(tensor.shape), values))  # one at a time: it may be a copy
         return content_key(*parts)
 
     def first_token(self, text: str) -> int:

@@ -48,9 +48,6 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     parser.add_argument("--control-grid", action="store_true", help="fill a second grid with the control's ΔW")
     arguments.add_answers(parser)
     arguments.add_device(parser)
-    parser.add_argument(
-        "--half", action="store_true", help="read prompts in bfloat16 on a CPU too: faster, and not exact (LLaVA only)"
-    )
     arguments.add_json(parser, "every cell")
     arguments.add_csv(parser, "the table of cells")
     parser.set_defaults(run=run, limit=IMAGES)
@@ -87,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         looked_for.target,
         args.max_new_tokens,
     )
-    scorer = Scorer(load_responder(whole_model(sources[:2]), args.device, report, args.half), questions)
+    scorer = Scorer(load_responder(whole_model(sources[:2]), args.device, report), questions)
     ranks = tuple(sorted(set(args.ranks)))
     grid = _filled(scorer, edit, ranks, roles, "suspect", report)
     control = _filled(scorer, edit, ranks, roles, "control", report) if args.control_grid else None
@@ -99,7 +96,6 @@ def run(args: argparse.Namespace) -> None:
         target=looked_for.target,
         prompts=sorted(set(asked)),
         max_new_tokens=args.max_new_tokens,
-        half=args.half,
     )
     exhibit = lowrank(grid, told, control, looked_for.mode)
     text = _as_text(grid) + (f"\nwith the control's ΔW\n{_cells(control)}" if control is not None else "")

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from projlens_core.behaviour.greedy import Asked, greedy
+from projlens_core.behaviour.keys_values import KeysValues
 from projlens_core.behaviour.respond import load_responder
 from tests import pico
 
@@ -91,6 +93,38 @@ def test_a_picture_is_read_once_for_all_questions_about_it(model, images, read):
     assert read[2:] == [(len(BATCH), 1)] * (NEW - 1)
 
 
+def test_pictures_that_no_other_row_asks_about_are_read_with_their_questions(model, images, read):
+    batch = [Asked(question(n, n), n) for n in range(4)]
+    expected = [generated(model, asked, images) for asked in batch]
+    read.clear()
+    assert answered(model, batch, images) == expected
+    assert read[0] == (4, len(PICTURE) + 5)
+    assert read[1:] == [(4, 1)] * (NEW - 1)
+
+
+@pytest.mark.parametrize("batch", [BATCH, [Asked(question(n, n), n) for n in range(4)]], ids=["shared", "alone"])
+def test_prompts_read_part_by_part_are_answered_as_together(model, images, read, batch, monkeypatch):
+    together = answered(model, batch, images)
+    read.clear()
+    monkeypatch.setattr("projlens_core.behaviour.greedy.PART", 2 * (len(PICTURE) + 5))
+    assert answered(model, batch, images) == together
+    assert {rows for rows, length in read if length >= len(PICTURE)} <= {1, 2}
+
+
+def test_rows_that_leave_are_written_over_by_the_last():
+    memory = KeysValues(LlamaConfig(num_hidden_layers=1), 6, 3)
+    keys, values = torch.randn(2, 6, 2, 2, 4)
+    memory.update(keys, values, 0)
+    order = memory.leave([1, 4, 5])
+    assert sorted(order) == [1, 4, 5]
+    assert order[1] == 1  # stays where it is
+    more = torch.randn(3, 2, 1, 4)
+    found = memory.update(more, more, 0)
+    assert torch.equal(found[0], torch.cat([keys[order], more], dim=2))
+    assert torch.equal(found[1], torch.cat([values[order], more], dim=2))
+    assert memory.get_seq_length() == 3
+
+
 def test_a_prompt_that_ends_with_its_image_is_asked_too(model, images):
     last = Asked([USER, 40, 41, *PICTURE], 3)
     assert answered(model, [last, BATCH[0]], images) == [generated(model, a, images) for a in (last, BATCH[0])]
@@ -111,7 +145,7 @@ def test_a_settled_answer_stops_there_and_nothing_is_decoded_for_it_alone(model,
     read.clear()
     found = answered(model, BATCH, images, settled=lambda row, said: len(said) == row + 1, told=heard.append)
     assert found == [ids[: row + 1] for row, ids in enumerate(whole)]
-    assert heard == [0, 1, 2, 3, 4, 5, 6]
+    assert heard == [0, 0, 1, 2, 3, 4, 5, 6]
     assert len(read) == 2 + 5
 
 

@@ -11,7 +11,7 @@ from projlens_core.activations.model import load_vision
 from projlens_core.behaviour.respond import four_answers, load_responder
 from projlens_core.errors import Cancelled, InvalidInput, Unsupported
 from projlens_core.weights.projector import read_projector
-from tests import pico, pico_families
+from tests import pico
 
 QUESTIONS = ["What is it?", "Which colour does the background have, and where does the thing stand?", "Why?"]
 
@@ -284,12 +284,6 @@ def test_code_of_the_suspect_is_not_run(copy):
         )
         (copy / name).write_text(json.dumps(content))
     assert load_responder(str(copy)).answers(pico.images(1), ["What?"], max_new_tokens=2)
-
-
-def test_half_precision_of_other_families_is_refused(tmp_path):
-    pico_families.model("vipllava").save_pretrained(tmp_path)
-    with pytest.raises(Unsupported, match="only LLaVA's are asked in half precision"):
-        load_responder(str(tmp_path), half=True)
 
 
 def test_half_precision_answers_under_any_projector(base, suspect, monkeypatch):

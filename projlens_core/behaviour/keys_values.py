@@ -1,0 +1,86 @@
+"""The keys and values of a batch that is decoded, in one block a layer: read part by part, left row by row."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import Cache, PreTrainedConfig
+from transformers.cache_utils import DynamicLayer
+
+
+class KeysValues(Cache):
+    """What a language model remembers of `rows` prompts and their answers, up to `room` tokens each.
+
+    transformers' own cache is copied with each token that it grows by and with each row that leaves. Here all have
+    their place from the start: new tokens are written behind those that are there, and a row that leaves is written
+    over by one of the last.
+    """
+
+    layers: list["_Layer"]
+
+    def __init__(self, config: PreTrainedConfig, rows: int, room: int):
+        layers: int = config.num_hidden_layers
+        super().__init__(layers=[_Layer(rows, room) for _ in range(layers)])
+
+    def part(self, rows: slice, length: int) -> None:
+        """What is read next belongs to these rows, and stands behind their first `length` tokens."""
+        for layer in self.layers:
+            layer.part, layer.length = rows, length
+
+    def spread(self, sources: Sequence[int]) -> None:
+        """As many rows as there are sources, of which row i is what row sources[i] was."""
+        for layer in self.layers:
+            layer.spread(sources)
+
+    def leave(self, stay: Sequence[int]) -> list[int]:
+        """Keep the rows of these numbers, ascending; their numbers again, in the order in which they stand now."""
+        free = sorted(set(range(len(stay))) - set(stay))
+        moved = dict(zip(free, stay[len(stay) - len(free) :], strict=True))
+        for layer in self.layers:
+            for place, row in moved.items():
+                layer.move(row, place)
+            layer.part = slice(0, len(stay))
+        return [moved.get(place, place) for place in range(len(stay))]
+
+
+class _Layer(DynamicLayer):
+    """keys and values: (rows, heads, room, width), of which the first `length` tokens of the rows `part` are in use."""
+
+    def __init__(self, rows: int, room: int):
+        super().__init__()
+        self._rows, self._room = rows, room
+        self.part, self.length = slice(0, rows), 0
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write what is new, (rows of the part, heads, tokens, width); return all that these rows have."""
+        if not self.is_initialized:
+            self.keys, self.values = (self._block(new) for new in (key_states, value_states))
+            self.is_initialized = True
+        before, self.length = self.length, self.length + key_states.shape[2]
+        for block, new in ((self.keys, key_states), (self.values, value_states)):
+            block[self.part, :, before : self.length] = new
+        return self.keys[self.part, :, : self.length], self.values[self.part, :, : self.length]
+
+    def get_seq_length(self) -> int:
+        """How many tokens there are of each row."""
+        return self.length
+
+    def move(self, row: int, to: int) -> None:
+        """Write one row over another."""
+        for block in (self.keys, self.values):
+            block[to, :, : self.length] = block[row, :, : self.length]
+
+    def spread(self, sources: Sequence[int]) -> None:
+        """See KeysValues."""
+        self._rows, self.part = len(sources), slice(0, len(sources))
+        self.keys, self.values = (self._spread(block, list(sources)) for block in (self.keys, self.values))
+
+    def _spread(self, block: torch.Tensor, sources: list[int]) -> torch.Tensor:
+        wider = self._block(block)
+        wider[:, :, : self.length] = block[sources, :, : self.length]
+        return wider
+
+    def _block(self, like: torch.Tensor) -> torch.Tensor:
+        """Room for all rows, with the heads and the width of `like`."""
+        return like.new_empty((self._rows, like.shape[1], self._room, like.shape[3]))
