@@ -94,9 +94,11 @@ def _prompted(
         heads.setdefault((asked.picture, *asked.ids[:end]), len(heads)) for asked, end in zip(batch, ends, strict=True)
     ]
     config = model.config.get_text_config()
-    if len(heads) == len(batch):
+    room = max(map(len, prompts)) + new
+    # padding between picture and question would count as part of a window
+    if len(heads) == len(batch) or room > (getattr(config, "sliding_window", None) or room):
         embeds, mask = _padded(prompts)
-        memory = KeysValues(config, len(batch), mask.shape[1] + new)
+        memory = KeysValues(config, len(batch), room)
         return _read(model, embeds, mask, memory, told), mask, memory
     first = [of.index(head) for head in range(len(heads))]  # a row of each
     starts, started = _padded([prompts[row][: ends[row]] for row in first])
@@ -137,8 +139,9 @@ def _last_alone(model: LlavaForConditionalGeneration) -> Iterator[None]:
     tokens look at is made before. Most of the block's work is its feed-forward part; only that is cut short, whose
     result is added to that of each token, and so may be one for all.
     """
-    feed_forward = getattr(model.model.language_model.layers[-1], "mlp", None)
-    if feed_forward is None:
+    blocks = getattr(model.model.language_model, "layers", None)
+    feed_forward = getattr(blocks[-1], "mlp", None) if blocks else None
+    if feed_forward is None:  # named otherwise: nothing is saved
         yield
         return
     hook = feed_forward.register_forward_pre_hook(lambda _, given: (given[0][:, -1:], *given[1:]) if given else None)

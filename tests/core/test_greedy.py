@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import GemmaConfig, LlamaConfig, MistralConfig, PhiConfig, Qwen2Config
 
 from projlens_core.behaviour.greedy import Asked, greedy
 from projlens_core.behaviour.keys_values import KeysValues
@@ -100,6 +100,36 @@ def test_pictures_that_no_other_row_asks_about_are_read_with_their_questions(mod
     assert answered(model, batch, images) == expected
     assert read[0] == (4, len(PICTURE) + 5)
     assert read[1:] == [(4, 1)] * (NEW - 1)
+
+
+SMALL = {
+    "vocab_size": len(pico.SPECIALS) + len(pico.CHARACTERS),
+    "hidden_size": pico.D_TEXT,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "intermediate_size": 96,
+    "num_key_value_heads": 2,
+}
+OTHERS = {
+    "mistral, a window shorter than the prompt": MistralConfig(**SMALL, sliding_window=11),
+    "qwen2": Qwen2Config(**SMALL),
+    "gemma": GemmaConfig(**SMALL, head_dim=16),
+    "phi, blocks in parallel": PhiConfig(**SMALL),
+}
+
+
+@pytest.mark.parametrize("text_config", OTHERS.values(), ids=OTHERS)
+def test_other_language_models_answer_as_alone(tmp_path, images, text_config, monkeypatch):
+    config = pico.default_config()
+    config.text_config = text_config
+    model = load_responder(str(pico.checkpoint(tmp_path / "base", config=config))).model
+    monkeypatch.setattr("projlens_core.behaviour.greedy.PART", 2 * (len(PICTURE) + 5))
+    for batch in (BATCH, [Asked(question(n, n), n) for n in range(4)]):
+        assert answered(model, batch, images) == [generated(model, asked, images) for asked in batch]
 
 
 @pytest.mark.parametrize("batch", [BATCH, [Asked(question(n, n), n) for n in range(4)]], ids=["shared", "alone"])
