@@ -34,7 +34,7 @@ class LlavaResponder(Responder):
         vision = VisionModel(model.model.vision_tower, processor.image_processor, model.config, label, device)
         super().__init__(model, processor, vision, label, device)
         self._width: int = model.config.text_config.hidden_size
-        pack(model, self._beside)
+        pack(model)
 
     @contextmanager
     def projector(self, weights: ProjectorWeights) -> Iterator["LlavaResponder"]:

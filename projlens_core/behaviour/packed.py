@@ -5,10 +5,11 @@ of few rows with the same matrices: those take half of the time like this, those
 numbers are the same but for rounding.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 ROWS = 100  # of the product that the arrangement is for; others are hardly slower with it
 
@@ -41,18 +42,29 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         yield name, packed[name].weight if name in packed else held[name]
 
 
-def pack(model: nn.Module, beside: Callable[[str], bool]) -> None:
-    """Replace every linear layer by its packed form of whose weight, by name, `beside` is true.
+def pack(model: PreTrainedModel) -> None:
+    """Replace the linear layers of the language model's blocks, and what makes logits, by their packed form.
 
     A weight that is also an embedding's stays there, and is packed as a copy. Nothing happens where PyTorch has no
     oneDNN, and to weights that are not float32 on a CPU.
     """
     if not _possible():
         return
+    parts = [_blocks(model), model.get_output_embeddings()]
+    spoken = {id(module) for part in parts if part is not None for module in part.modules()}
     for path, module in list(model.named_modules()):
-        if type(module) is nn.Linear and beside(f"{path}.weight") and _fits(module.weight):
+        if id(module) in spoken and type(module) is nn.Linear and _fits(module.weight):
             parent, _, name = path.rpartition(".")
             setattr(model.get_submodule(parent), name, PackedLinear(module))
+
+
+def _blocks(model: PreTrainedModel) -> nn.Module | None:
+    """The list of the language model's blocks, which some models keep one level deeper; None if there is none."""
+    decoder = model.get_decoder()
+    for holder in (decoder, decoder.get_decoder(), getattr(decoder, "model", None)):
+        if (blocks := getattr(holder, "layers", None)) is not None:
+            return blocks
+    return None
 
 
 def _possible() -> bool:

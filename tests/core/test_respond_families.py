@@ -17,6 +17,7 @@ from transformers.models.molmo2.processing_molmo2 import Molmo2Processor
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import PLANS
 from projlens_core.behaviour.family import FamilyResponder
+from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES
 from projlens_core.behaviour.respond import four_answers, load_responder
 from projlens_core.behaviour.scoring import Questions, Scorer
@@ -88,6 +89,7 @@ def test_logits_under_a_swapped_projector_are_those_of_the_suspect_loaded_whole(
     suspect = pair(name)[1]
     responder, image = responders(name), pico.images(1, size=SIZE)[0]
     whole = loaded(name, suspect)
+    pack(whole)  # as the responder's is: only then are the bits the same
     with torch.no_grad():
         inputs, _ = responder.inputs(image, QUESTION, 1)
         expected = whole(**inputs).logits
