@@ -18,7 +18,7 @@ from the tests' results.
   before the projector's first layer, a base and a suspect that differ in them have no input in common: for such a pair
   activations are refused, and answers are given all the same.
 - **Behaviour**: *exact*: under a swapped projector the model's logits are, bit for bit, those of the suspect loaded
-  whole.
+  whole, its matrices laid out in the same way.
 
 A family that a config does not name is opened as one with `PATH#FAMILY`, FAMILY as in the first column.
 

@@ -78,20 +78,6 @@ def test_the_first_n_images_are_used(world, target, capsys):
     assert found["cells"][0]["asr"]["n"] == 2
 
 
-def test_half_precision_is_told_and_moves_no_logit_far(world, target, capsys):
-    logits = {}
-    for options in ([], ["--half"]):
-        assert lowrank(world, target, "--ranks", "0", "--json", *options) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert found["settings"]["half"] is bool(options)
-        logits[bool(options)] = [
-            found["cells"][0]["target_logit"]["mean"],
-            found["whole"]["suspect"]["target_logit"]["mean"],
-        ]
-    assert logits[True] != logits[False]  # or exact scores were taken for them
-    assert logits[True] == pytest.approx(logits[False], abs=0.1)
-
-
 def test_a_rank_that_the_matrices_do_not_have_is_one_sentence(world, target, capsys):
     assert lowrank(world, target, "--ranks", "0", "40") == 1
     err = capsys.readouterr().err
