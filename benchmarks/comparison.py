@@ -64,17 +64,10 @@ class Comparison:
 
         quick takes small inputs, once, and judges no target.
         """
-        return self.report(*self.sides(folder, quick), quick)
-
-    def sides(self, folder: Path, quick: bool = False) -> tuple["Runs", "Runs"]:
-        """Prepare the inputs in `folder` and run ours and the reference."""
         pkgutil.resolve_name(self.prepare)(folder, quick)
         once = Repeats()
         ours = self._run(self.ours, folder, once if quick else self.ours_repeats)
-        return ours, self._run(self.reference, folder, once if quick else self.reference_repeats)
-
-    def report(self, ours: "Runs", reference: "Runs", quick: bool = False) -> Report:
-        """What both sides took, once their results agree; NoFigures if they do not."""
+        reference = self._run(self.reference, folder, once if quick else self.reference_repeats)
         targets = {} if quick else self.targets
         # the side that is called more often has nothing to compare its last calls with
         agreements = [self.agree(theirs, own) for theirs, own in zip(reference.results, ours.results, strict=False)]

@@ -13,7 +13,6 @@ from transformers import DynamicCache, GenerationMixin, PreTrainedModel, Stoppin
 
 from projlens_core.activations.encoder import FamilyVision, check_runs, vision_side
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
-from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token, texts, token_ids, types
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
 from projlens_core.errors import InvalidInput, Unsupported
@@ -42,7 +41,6 @@ class FamilyResponder(Responder):
         self._places = found.tensors | found.beside  # {canonical name: parameter}
         self._reads = inspect.signature(model.forward).parameters  # MiniCPM-V tells its tokens apart since 4.7
         self._soft, self._marker = texts(own.family.name, model.config, parts.tokenizer)
-        pack(model)
 
     @contextmanager
     def projector(self, weights: ProjectorWeights) -> Iterator["FamilyResponder"]:

@@ -95,8 +95,9 @@ def _prompted(
     ]
     config = model.config.get_text_config()
     room = max(map(len, prompts)) + new
+    window = getattr(config, "sliding_window", None)
     # padding between picture and question would count as part of a window
-    if len(heads) == len(batch) or room > (getattr(config, "sliding_window", None) or room):
+    if len(heads) == len(batch) or (window is not None and room > window):
         embeds, mask = _padded(prompts)
         memory = KeysValues(config, len(batch), room)
         return _read(model, embeds, mask, memory, told), mask, memory

@@ -33,12 +33,12 @@ class KeysValues(Cache):
 
     def leave(self, stay: Sequence[int]) -> list[int]:
         """Keep the rows of these numbers, ascending; their numbers again, in the order in which they stand now."""
-        free = sorted(set(range(len(stay))) - set(stay))
-        moved = dict(zip(free, stay[len(stay) - len(free) :], strict=True))
+        free = [place for place in range(len(stay)) if place not in stay]
+        last = stay[len(stay) - len(free) :]
         for layer in self.layers:
-            for place, row in moved.items():
-                layer.move(row, place)
+            layer.move(last, free)
             layer.part = slice(0, len(stay))
+        moved = dict(zip(free, last, strict=True))
         return [moved.get(place, place) for place in range(len(stay))]
 
 
@@ -66,17 +66,17 @@ class _Layer(DynamicLayer):
         """How many tokens there are of each row."""
         return self.length
 
-    def move(self, row: int, to: int) -> None:
-        """Write one row over another."""
+    def move(self, rows: Sequence[int], to: Sequence[int]) -> None:
+        """Write rows over others."""
         for block in (self.keys, self.values):
-            block[to, :, : self.length] = block[row, :, : self.length]
+            block[to, :, : self.length] = block[rows, :, : self.length]
 
     def spread(self, sources: Sequence[int]) -> None:
         """See KeysValues."""
         self._rows, self.part = len(sources), slice(0, len(sources))
-        self.keys, self.values = (self._spread(block, list(sources)) for block in (self.keys, self.values))
+        self.keys, self.values = (self._spread(block, sources) for block in (self.keys, self.values))
 
-    def _spread(self, block: torch.Tensor, sources: list[int]) -> torch.Tensor:
+    def _spread(self, block: torch.Tensor, sources: Sequence[int]) -> torch.Tensor:
         wider = self._block(block)
         wider[:, :, : self.length] = block[sources, :, : self.length]
         return wider

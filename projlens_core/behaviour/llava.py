@@ -11,7 +11,6 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.behaviour.generate import STAGE, Settled
 from projlens_core.behaviour.greedy import Asked, greedy
-from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Reply, Responder
 from projlens_core.errors import InvalidInput
 from projlens_core.progress import Progress, silent
@@ -34,7 +33,6 @@ class LlavaResponder(Responder):
         vision = VisionModel(model.model.vision_tower, processor.image_processor, model.config, label, device)
         super().__init__(model, processor, vision, label, device)
         self._width: int = model.config.text_config.hidden_size
-        pack(model)
 
     @contextmanager
     def projector(self, weights: ProjectorWeights) -> Iterator["LlavaResponder"]:

@@ -11,6 +11,7 @@ from projlens_core.activations.config import open_family, whole_class
 from projlens_core.activations.image_processors import load_image_processor
 from projlens_core.behaviour.family import FamilyResponder, check_asked
 from projlens_core.behaviour.llava import LlavaResponder
+from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
 from projlens_core.device import compute_dtype, pick_device
@@ -78,8 +79,11 @@ def load_responder(
     processor, model = _loaded(source, config, family, device)
     progress("Loading the language model", 1, 1)
     if llava:
-        return LlavaResponder(model, processor, source.label, device)
-    return FamilyResponder(model, processor, read_projector(source), source.label, device)
+        responder = LlavaResponder(model, processor, source.label, device)
+    else:
+        responder = FamilyResponder(model, processor, read_projector(source), source.label, device)
+    pack(model)  # behind what looks for tensors by name
+    return responder
 
 
 def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
