@@ -16,7 +16,7 @@ from projlens_core.evidence.case import OpenedCase
 from projlens_core.progress import Progress
 from projlens_core.weights.delta import Delta
 
-SECONDS_AN_ANSWER = 0.3  # of the demo models on 2 cores; replaced by what was measured once a cell is done
+SECONDS_AN_ANSWER = 0.2  # of the demo models on 2 cores; replaced by what was measured once a cell is done
 KEPT = 24  # edits a session
 GRIDS, SPEED = "lowrank_grids", "lowrank_speed"  # session_state: {key: Memory}, seconds an answer
 
