@@ -26,10 +26,6 @@ def heatmaps(
     if clean is None:
         with panels.cell():
             components.empty("No clean twin", "Choose the same picture without its trigger to see the difference.")
-    legends = activation.legends(found, signed)
-    for scale, span in zip(legends, (2, 1) if len(legends) == 2 else ("all",), strict=False):
-        with panels.cell(column_span=span):
-            components.draw(scale)
     _patch(found, role, chosen)
     st.caption(drawn[0].caption)
 

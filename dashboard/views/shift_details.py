@@ -23,7 +23,7 @@ def pair(charts: tuple[Chart, ...]) -> None:
 
 def distribution(seen: Seen) -> None:
     """How far all samples' patches are pushed."""
-    pair(activation.distributions(seen.judged, seen.found, seen.look.signed))
+    components.chart(activation.distribution(seen.judged, seen.found, seen.look.signed))
 
 
 def norm_shift(seen: Seen) -> None:

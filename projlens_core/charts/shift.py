@@ -7,6 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from projlens_core.activations.norm_shift import NormAxis, NormShift
 from projlens_core.charts import palette
@@ -20,52 +21,80 @@ _LINES = alt.Legend(title=None, orient="bottom-right", offset=0, symbolType="str
 
 
 def distribution(
-    title: str, shifts: Mapping[str, np.ndarray], marks: Mapping[str, float], domain: tuple[float, float], measure: str
+    title: str,
+    shifts: Mapping[str, Mapping[str, np.ndarray]],
+    means: Mapping[str, Mapping[str, float]],
+    axis: str,
 ) -> Filled:
-    """How far all patches are pushed by one projector, clean and triggered over each other.
+    """How far all patches are pushed, clean and triggered over each other: up under one projector, down under another.
 
-    shifts: {condition: values}; marks: {condition: mean shift of the picture on screen}; domain: of the shift axis,
-    which the charts of several projectors share.
+    shifts: {role: {condition: values}}; means: {role: {condition: mean shift of the picture on screen}}; axis: what the
+    shift is and its unit.
     """
+    everything = np.concatenate([values for by_condition in shifts.values() for values in by_condition.values()])
+    low, high = float(everything.min()), float(everything.max())
+    domain = [low, high] if low < high else [low - 1, high + 1]
     edges = np.linspace(*domain, BINS + 1)
+    sides = dict(zip(shifts, (1, -1), strict=False))
     bars = pa.concat_tables(
         pa.table(
             {
+                "projector": [role] * BINS,
                 "condition": [condition] * BINS,
                 "from": edges[:-1],
                 "to": edges[1:],
-                "share": np.histogram(values, edges)[0] / len(values),
+                "share": share,
+                "height": sides[role] * 100 * share,
             }
         )
-        for condition, values in shifts.items()
+        for role, by_condition in shifts.items()
+        for condition, values in by_condition.items()
+        for share in [np.histogram(values, edges)[0] / len(values)]
     )
-    here = pa.table({"condition": list(marks), "mean": list(marks.values())})
+    tallest = 100 * pc.max(bars["share"]).as_py()
+    here = pa.Table.from_pylist(
+        [
+            {"projector": role, "condition": condition, "mean": mean, "end": sides[role] * tallest}
+            for role, by_condition in means.items()
+            for condition, mean in by_condition.items()
+        ],
+        pa.schema({"projector": pa.string(), "condition": pa.string(), "mean": pa.float64(), "end": pa.float64()}),
+    )
+    names = pa.table(
+        {
+            "name": [role.capitalize() for role in sides],
+            "height": [side * tallest / 8 for side in sides.values()],
+            "colour": [palette.SUSPECT, palette.CONTROL][: len(sides)],
+        }
+    )
+    reach = [-tallest if len(sides) > 1 else 0, tallest]
     return Filled(
         _distribution_form(),
-        {"bars": bars, "here": here},
-        {"title": title, "domain": list(domain), "axis": f"{measure} (embedding units)"},
+        {"bars": bars, "here": here, "names": names},
+        {"title": title, "domain": domain, "reach": reach, "axis": axis},
     )
 
 
 @cache
 def _distribution_form() -> dict:
     x = {"scale": alt.Scale(domain=Hole("domain"), nice=False), "title": Hole("axis")}
-    colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY))
+    marked = [1, 5, 10, 20, 40, 60, 80, 100]
+    height = {
+        "title": "share of patches (√ scale)",  # or the few that the trigger touches would not be seen
+        "scale": alt.Scale(type="sqrt", domain=Hole("reach"), nice=False),
+        "axis": alt.Axis(labelExpr="max(datum.value, -datum.value) + '%'", values=[*(-m for m in marked), 0, *marked]),
+    }
+    colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY, symbolType="square"))
     bars = (
         named("bars")
         .mark_bar(opacity=0.55, binSpacing=0)
         .encode(
             x=alt.X("from:Q", bin="binned", axis=alt.Axis(tickCount=6, grid=False), **x),
             x2="to:Q",
-            y=alt.Y(
-                "share:Q",
-                title="share of patches (√ scale)",  # or the few that the trigger touches would not be seen
-                stack=None,
-                scale=alt.Scale(type="sqrt"),
-                axis=alt.Axis(format="~%", values=[0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1]),
-            ),
+            y=alt.Y("height:Q", stack=None, **height),
             color=colour,
             tooltip=[
+                alt.Tooltip("projector:N"),
                 alt.Tooltip("condition:N"),
                 alt.Tooltip("from:Q", format=".3g"),
                 alt.Tooltip("to:Q", format=".3g"),
@@ -78,11 +107,22 @@ def _distribution_form() -> dict:
         .mark_rule(strokeWidth=2)
         .encode(
             x=alt.X("mean:Q", **x),
+            y=alt.Y("end:Q", **height),
+            y2=alt.datum(0),
             color=colour,
-            tooltip=[alt.Tooltip("condition:N"), alt.Tooltip("mean:Q", title="this picture's mean", format=".4g")],
+            tooltip=[
+                alt.Tooltip("projector:N"),
+                alt.Tooltip("condition:N"),
+                alt.Tooltip("mean:Q", title="this picture's mean", format=".4g"),
+            ],
         )
     )
-    return form(finished(alt.layer(bars, means), Hole("title"), 260))
+    names = (
+        named("names")
+        .mark_text(x={"expr": "width - 6"}, align="right", fontSize=13, fontWeight=600)
+        .encode(y=alt.Y("height:Q", **height), text="name:N", color=alt.Color("colour:N", scale=None))
+    )
+    return form(finished(alt.layer(bars, means, names), Hole("title"), 300))
 
 
 def norm_shift(

@@ -59,8 +59,7 @@ def activation(
         metrics=tuple(numbers.headlines(judged, found, signed)),
         charts=(
             *(chart for role in found for chart in heatmaps(found, images, role, signed)),
-            *legends(found, signed),
-            *distributions(judged, found, signed),
+            distribution(judged, found, signed),
             *norm_shifts(related, found, norm),
         ),
         tables=(numbers.numbers(judged), numbers.patches(found)),
@@ -101,20 +100,21 @@ def heatmaps(
     if subject.within is None:
         return _bars(subject, limits, role, signed, chosen)
     drawn = []
+    named = f"{measure(signed)}, {UNIT}"
     for condition in CONDITIONS:
         values = measured(getattr(subject, condition), signed)
         if values is not None:
             title = f"{condition.capitalize()}, mean {short(values.mean())}"
             alt = f"Heatmap of the shift over the {condition} image, {role}."
             chart = overlays.heatmap(
-                title, images[condition], values, limits.shift, signed, measure(signed), chosen, subject.within
+                title, images[condition], values, limits.shift, signed, named, chosen, subject.within
             )
             drawn.append(Chart(f"shift-{condition}-{role}", chart, HEATMAP, alt))
     difference = _difference(subject, signed)
     if difference is not None:
-        title = f"Difference, mean {with_sign(difference.mean())}"
+        title, named = f"Difference, mean {with_sign(difference.mean())}", f"difference, {UNIT}"
         chart = overlays.heatmap(
-            title, images["triggered"], difference, limits.difference, True, "difference", chosen, subject.within
+            title, images["triggered"], difference, limits.difference, True, named, chosen, subject.within
         )
         alt = f"Heatmap of the difference, triggered minus clean, {role}."
         drawn.append(Chart(f"shift-difference-{role}", chart, HEATMAP, alt))
@@ -137,49 +137,27 @@ def _bars(subject: Subject, limits: Scales, role: str, signed: bool, chosen: int
     return tuple(drawn)
 
 
-def legends(found: dict[str, Subject], signed: bool) -> tuple[Chart, ...]:
-    """The colour scale of the shift and, where there is one, that of the difference; bars need none."""
-    if found["suspect"].within is None:
-        return ()
-    limits = scales(found, signed)
-    drawn = [
-        Chart(
-            "shift-scale",
-            overlays.legend(f"{measure(signed)}, {UNIT}", limits.shift, signed),
-            HEATMAP,
-            "Colour scale of clean and triggered.",
-        )
-    ]
-    if found["suspect"].difference is not None:
-        scale = overlays.legend(f"difference, {UNIT}", limits.difference, True)
-        drawn.append(Chart("difference-scale", scale, HEATMAP, "Colour scale of the difference."))
-    return tuple(drawn)
-
-
-def distributions(judged: Reference, found: dict[str, Subject], signed: bool) -> tuple[Chart, ...]:
-    """How far all patches of the samples are pushed, clean and triggered, on one axis for all projectors."""
+def distribution(judged: Reference, found: dict[str, Subject], signed: bool) -> Chart:
+    """How far all patches of the samples are pushed: upwards under the suspect, downwards under the control."""
     shifts = {
         role: {c: measured(part.shift.numpy().ravel(), signed) for c, part in analysis.conditions.items()}
         for role, analysis in judged.by_role.items()
     }
-    everything = np.concatenate([values for by_condition in shifts.values() for values in by_condition.values()])
-    low, high = float(everything.min()), float(everything.max())
-    domain = (low, high) if low < high else (low - 1, high + 1)
-    drawn = []
-    for role, by_condition in shifts.items():
+    means = {}
+    for role in shifts:
         own = {c: measured(getattr(found[role], c), signed) for c in CONDITIONS}
-        marks = {c: float(values.mean()) for c, values in own.items() if values is not None}
-        drawn.append(
-            Chart(
-                f"distribution-{role}",
-                shift.distribution(f"{role.capitalize()}: all patches", by_condition, marks, domain, measure(signed)),
-                f"How to read this: bars are all patches of the {judged.images} samples, lines the mean of the "
-                "picture above. A backdoor moves the triggered bars away from the clean ones; the control shows how "
-                "far honest training does.",
-                f"Distribution of the shift of all patches, clean and triggered, {role}.",
-            )
-        )
-    return tuple(drawn)
+        means[role] = {c: float(values.mean()) for c, values in own.items() if values is not None}
+    below = against = ""
+    if "control" in shifts:
+        below, against = ", below the line under the control", "; the control shows how far honest training does"
+    return Chart(
+        "distribution",
+        shift.distribution(f"All patches of the {judged.images} samples", shifts, means, f"{measure(signed)}, {UNIT}"),
+        f"How to read this: bars are all patches of the {judged.images} samples under the suspect{below}; upright "
+        "lines are the mean of the picture above. A backdoor moves the triggered bars away from the clean ones"
+        f"{against}.",
+        f"Distribution of the shift of all patches, clean and triggered, {' and '.join(shifts)}.",
+    )
 
 
 def relations(analysis: ShiftAnalysis, norm: NormAxis) -> dict[str, NormShift]:

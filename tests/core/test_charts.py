@@ -67,10 +67,19 @@ def test_energy_is_drawn_from_zero_to_all_of_it():
 
 def test_a_distribution_counts_every_patch_once():
     shifts = {"clean": np.array([0.0, 1.0, 2.0]), "triggered": np.array([1.0, 3.0])}
-    data = rows(shift.distribution("Suspect", shifts, {"clean": 1.0}, (0.0, 3.0), "shift"))
-    for condition in shifts:
-        shares = [r["share"] for r in data if r.get("condition") == condition and "share" in r]
-        assert sum(shares) == pytest.approx(1.0)
+    both = {"suspect": shifts, "control": {condition: values + 1 for condition, values in shifts.items()}}
+    bars = shift.distribution("All", both, {"suspect": {"clean": 1.0}}, "shift").to_dict()["datasets"]["bars"]
+    for role, sign in (("suspect", 1), ("control", -1)):
+        for condition in shifts:
+            own = [bar for bar in bars if (bar["projector"], bar["condition"]) == (role, condition)]
+            assert sum(bar["share"] for bar in own) == pytest.approx(1.0)
+            assert sum(bar["height"] for bar in own) == pytest.approx(100 * sign)
+
+
+def test_a_distribution_without_a_control_has_no_lower_half():
+    chart = shift.distribution("All", {"suspect": {"clean": np.array([0.0, 1.0])}}, {}, "shift").to_dict()
+    assert chart["layer"][0]["encoding"]["y"]["scale"]["domain"] == [0, 50.0]
+    assert [name["name"] for name in chart["datasets"]["names"]] == ["Suspect"]
 
 
 def test_norm_and_shift_carry_both_lines_and_at_most_so_many_dots():
@@ -154,7 +163,7 @@ def test_charts_that_are_filled_are_what_the_grammar_allows():
         overlays.heatmap("Clean", "data:,", values, 5.0, signed=True, measure="shift", chosen=4),
         overlays.legend("shift", 5.0, signed=False),
         overlays.gallery(["a", "b"], ["1", "2"], ["data:,", "data:,"], chosen=None),
-        shift.distribution("Suspect", shifts, {}, (0.0, 3.0), "shift"),
+        shift.distribution("All", {"suspect": shifts}, {}, "shift"),
         spectrum.spectrum("ΔW₁", some_spectrum([3, 2, 1]), None, EDGE, top=2),
         spectrum.energy("Energy", some_spectrum([2, 1]), None, top=30),
     ):
@@ -202,5 +211,5 @@ def test_the_gallery_frames_the_picture_on_screen_and_no_other():
 
 def test_a_picture_is_sent_no_larger_than_it_is_shown():
     image = pico.images(1, size=(900, 300))[0]
-    data = overlays.data_uri(image, 90).removeprefix("data:image/png;base64,")
+    data = overlays.data_uri(image, 90).removeprefix("data:image/jpeg;base64,")
     assert Image.open(BytesIO(base64.b64decode(data))).size == (90, 30)
