@@ -180,8 +180,9 @@ def _trigger(case: Case) -> TriggerSpec:
     names = [OWN, *PRESETS] if own else list(PRESETS)
     name = st.selectbox("Trigger", names, key=state.TRIGGER, bind="query-params", label_visibility="collapsed")
     spec = own if name == OWN else PRESETS[name]
-    with st.expander("Parameters", icon=":material/tune:"):
-        return _edited(spec, f"{case.suspect if name == OWN else ''} {name}")
+    scope = f"{case.suspect if name == OWN else ''} {name}"
+    with st.expander("Parameters", icon=":material/tune:", key="parameters", on_change="rerun") as parameters:
+        return _editor(spec, scope) if parameters.open else _edited(spec, scope)
 
 
 def _already(picture: Picture) -> Choice:
@@ -214,17 +215,20 @@ def own_trigger(suspect: str) -> TriggerSpec | None:
 
 
 def _edited(spec: TriggerSpec, scope: str) -> TriggerSpec:
-    """`spec` with the parameters the user set; widget keys hold `scope`, so another trigger starts afresh."""
+    """`spec` with the parameters the user set, while their widgets are out of sight, which cost each page 30 ms."""
+    keys = {name: f"{scope} {name}" for name in _parameters(spec)}
+    return replace(spec, **{name: st.session_state[key] for name, key in keys.items() if key in st.session_state})
+
+
+def _editor(spec: TriggerSpec, scope: str) -> TriggerSpec:
+    """The parameters to edit; widget keys hold `scope`, so another trigger starts afresh."""
     changed: dict[str, Any] = {}
-    values = spec.to_dict()
-    for name in (*KINDS[spec.kind].defaults, "resolution", "seed"):
-        if name == "image" or name not in values:
-            continue
+    for name, value in _parameters(spec).items():
         key, label = f"{scope} {name}", LABELS.get(name, name.replace("_", " ").capitalize())
         if name == "colour":
-            changed[name] = st.color_picker(label, values[name], key=key, persist_state="session")
+            changed[name] = st.color_picker(label, value, key=key, persist_state="session")
         elif name == "position":
-            changed[name] = _position(values[name], label, key)
+            changed[name] = _position(value, label, key)
         else:
             allowed = NUMBERS[name]
             kind = int if allowed.whole else float
@@ -232,7 +236,7 @@ def _edited(spec: TriggerSpec, scope: str) -> TriggerSpec:
                 label,
                 kind(allowed.low),
                 kind(allowed.high),
-                kind(values[name]),
+                kind(value),
                 step=kind(STEPS.get(name, 1)),
                 key=key,
                 help=allowed.meaning.capitalize() + ".",
@@ -248,6 +252,12 @@ def _edited(spec: TriggerSpec, scope: str) -> TriggerSpec:
         on_click="ignore",
     )
     return edited
+
+
+def _parameters(spec: TriggerSpec) -> dict[str, Any]:
+    """What of a trigger can be edited, by name."""
+    values = spec.to_dict()
+    return {n: values[n] for n in (*KINDS[spec.kind].defaults, "resolution", "seed") if n != "image" and n in values}
 
 
 def _position(value: str | list[float], label: str, key: str) -> str | tuple[float, float]:

@@ -31,6 +31,16 @@ def upload(app, *files: tuple[str, bytes]):
     return app.file_uploader[0].set_value([(name, data, "image/png") for name, data in files]).run()
 
 
+PARAMETERS = "parameters"
+
+
+def edit(app, parameter: str, value: float):
+    """Open the trigger's parameters and set one."""
+    app.session_state[PARAMETERS] = True
+    app.run()
+    app.number_input(key=parameter).set_value(value).run()
+
+
 def show(app, view: str):
     return app.segmented_control(key="activation_view").set_value(view).run()
 
@@ -103,7 +113,7 @@ def test_the_headline_and_the_heatmaps_give_the_same_means(activation):
 def test_every_direction_can_be_looked_along(activation, direction):
     activation.segmented_control(key="direction").set_value(direction).run()
     assert not activation.exception
-    assert len(titles(activation)) == 5  # three heatmaps, two distributions
+    assert len(titles(activation)) == 4  # three heatmaps and the distribution
 
 
 def test_norm_and_shift_stand_on_either_norm_with_both_fits_and_all_outliers(activation):
@@ -262,14 +272,28 @@ def test_a_pair_direction_chosen_before_falls_back_where_there_is_no_pair(activa
 def test_a_trigger_can_be_chosen_and_edited(activation):
     activation.selectbox(key="trigger").set_value("Solid patch, centre").run()
     before = titles(activation)[1]
-    activation.number_input(key=" Solid patch, centre px").set_value(200).run()
+    edit(activation, " Solid patch, centre px", 200)
     assert not activation.exception
     assert titles(activation)[1] != before  # another mean shift under the larger patch
 
 
+def test_parameters_that_were_set_hold_while_they_are_out_of_sight(activation):
+    activation.selectbox(key="trigger").set_value("Solid patch, centre").run()
+    edit(activation, " Solid patch, centre px", 200)
+    edited = titles(activation)
+    activation.session_state[PARAMETERS] = False
+    activation.run()
+    assert not activation.number_input
+    assert titles(activation) == edited
+    activation.session_state[PARAMETERS] = True
+    activation.run()
+    assert activation.number_input(key=" Solid patch, centre px").value == 200
+    assert titles(activation) == edited
+
+
 def test_an_impossible_trigger_is_one_sentence_and_is_mended_in_place(activation):
     activation.selectbox(key="trigger").set_value("Solid patch, centre").run()
-    activation.number_input(key=" Solid patch, centre px").set_value(4000).run()
+    edit(activation, " Solid patch, centre px", 4000)
     assert not activation.exception
     assert "The trigger is 4000 px wide but the image only 336" in texts(activation)
     activation.number_input(key=" Solid patch, centre px").set_value(20).run()
