@@ -94,9 +94,14 @@ def _control(zoo: dict[str, ZooEntry]) -> None:
 
 
 def _own_files(*, expanded: bool) -> None:
-    """Paths of one's own."""
+    """Paths of one's own; mounted once they are asked for, as three uploaders take a while to draw."""
     case = state.current_case()
-    with st.expander("Open your own files", icon=":material/folder_open:", expanded=expanded):
+    place = st.expander(
+        "Open your own files", expanded, icon=":material/folder_open:", key="own_files", on_change="rerun"
+    )
+    if not place.open:
+        return
+    with place:
         with st.form("own", border=False):
             st.caption("A path or hub:OWNER/NAME for each, or the files themselves.")
             named = {
