@@ -121,7 +121,7 @@ def _heatmap_form() -> dict:
     patch = alt.selection_point(name="patch", fields=["token"], on="click", toggle=False, clear=False)
     blocks = (
         named("blocks")
-        .mark_rect(opacity=OPACITY, cursor="pointer", **place)
+        .mark_rect(opacity=OPACITY, cursor="pointer", aria=False, **place)  # a label for each is slow; tables say it
         .encode(
             color=alt.Color("value:Q", scale=Hole("colours"), legend=_SCALE_BELOW),
             tooltip=[

@@ -87,7 +87,7 @@ def _distribution_form() -> dict:
     colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY, symbolType="square"))
     bars = (
         named("bars")
-        .mark_bar(opacity=0.55, binSpacing=0)
+        .mark_bar(opacity=0.55, binSpacing=0, aria=False)
         .encode(
             x=alt.X("from:Q", bin="binned", axis=alt.Axis(tickCount=6, grid=False), **x),
             x2="to:Q",
