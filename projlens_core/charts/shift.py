@@ -16,6 +16,7 @@ from projlens_core.charts.style import CONDITIONS, KEY, finished
 
 MAX_POINTS = 2000  # a condition; more points hide each other and slow the browser, and the fit uses all tokens anyway
 BINS = 60
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 100)  # % of all patches, where high enough
 NORMS: dict[NormAxis, str] = {"input": "norm of the projector's input ‖h‖", "output": "norm of base's output ‖E_b‖"}
 _LINES = alt.Legend(title=None, orient="bottom-right", offset=0, symbolType="stroke", symbolSize=300)
 
@@ -68,21 +69,21 @@ def distribution(
         }
     )
     reach = [-tallest if len(sides) > 1 else 0, tallest]
+    ticks = [tick for tick in TICKS if tallest / 40 <= tick <= tallest]
     return Filled(
         _distribution_form(),
         {"bars": bars, "here": here, "names": names},
-        {"title": title, "domain": domain, "reach": reach, "axis": axis},
+        {"title": title, "domain": domain, "reach": reach, "axis": axis, "ticks": [*(-t for t in ticks), 0, *ticks]},
     )
 
 
 @cache
 def _distribution_form() -> dict:
     x = {"scale": alt.Scale(domain=Hole("domain"), nice=False), "title": Hole("axis")}
-    marked = [1, 5, 10, 20, 40, 60, 80, 100]
     height = {
         "title": "share of patches (√ scale)",  # or the few that the trigger touches would not be seen
         "scale": alt.Scale(type="sqrt", domain=Hole("reach"), nice=False),
-        "axis": alt.Axis(labelExpr="max(datum.value, -datum.value) + '%'", values=[*(-m for m in marked), 0, *marked]),
+        "axis": alt.Axis(labelExpr="max(datum.value, -datum.value) + '%'", values=Hole("ticks")),
     }
     colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY, symbolType="square"))
     bars = (
