@@ -11,6 +11,8 @@ from dashboard import state
 from tests import pico
 from tests.dashboard.conftest import SAMPLES, texts, titles
 
+PARAMETERS = "parameters"  # the expander
+
 
 def png(seed: int = 100) -> bytes:
     buffer = BytesIO()
@@ -29,9 +31,6 @@ def header_only(width: int, height: int) -> bytes:
 
 def upload(app, *files: tuple[str, bytes]):
     return app.file_uploader[0].set_value([(name, data, "image/png") for name, data in files]).run()
-
-
-PARAMETERS = "parameters"
 
 
 def edit(app, parameter: str, value: float):
