@@ -11,7 +11,6 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import astuple, dataclass, field
-from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +170,7 @@ async def _ask(session: Session, truth: Truth, picture: str, found: Found) -> No
     if places != sorted(places, reverse=True):
         raise NoFigures(f"A session was told to move back in the line: {places}.")
     found.longest = max([found.longest, *places])
-    answers = [unescape(re.sub("<[^>]*>", "", html.body)) for html in session.all("html")]
+    answers = session.html()[1:]
     if answers != truth.answers[picture]:
         raise NoFigures(f"{truth.case} was answered {answers} about {picture}, not {truth.answers[picture]}.")
     _check_names(session, truth, found)
@@ -205,8 +204,9 @@ def _check(session: Session, truth: Truth, found: Found, picture: str = "") -> N
 
 
 def _check_names(session: Session, truth: Truth, found: Found) -> None:
-    if session.texts()[:3] != list(truth.shown):
-        raise NoFigures(f"A session with {truth.shown} is shown {session.texts()[:3]}.")
+    named = " ".join(f"{role} {name}" for role, name in zip(("suspect", "base", "control"), truth.shown, strict=True))
+    if session.html()[0] != named:
+        raise NoFigures(f"A session with {named!r} is shown {session.html()[0]!r}.")
     found.checked += 1
 
 

@@ -4,8 +4,10 @@ A Chromium a session would need far more memory and time than the server that is
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from html import unescape
 from io import BytesIO
 from urllib.parse import urlencode
 
@@ -57,9 +59,9 @@ class Session:
             raise NoFigures(f"There is no {kind} {label!r} on the page {self._query!r}.")
         return found
 
-    def texts(self) -> list[str]:
-        """All plain text on screen."""
-        return [element.body for element in self.all("text")]
+    def html(self) -> list[str]:
+        """What elements of HTML say: the line that names the case, and answers."""
+        return [unescape(re.sub("<[^>]*>", "", element.body)) for element in self.all("html")]
 
     async def _changed(self, widget: str, **value: object) -> None:
         message = BackMsg()

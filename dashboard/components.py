@@ -118,7 +118,7 @@ def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:
         f"{html.escape(shown(spec, zoo)) if spec else 'none'}</span>"
         for role, spec, colour in roles
     )
-    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.25rem 1.1rem">{"".join(named)}</div>')
+    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.25rem 1.1rem">{" ".join(named)}</div>')
 
 
 def shown(spec: str, zoo: dict[str, ZooEntry]) -> str:
