@@ -18,7 +18,7 @@ def test_four_sessions_see_their_own_cases_and_get_their_own_answers(tmp_path, m
     assert "Traceback" not in (tmp_path / load.LOG).read_text()
 
 
-@pytest.mark.slow(seconds=420)
+@pytest.mark.slow(seconds=180)
 def test_twenty_sessions_see_their_own_cases_in_memory_that_does_not_grow(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PROJLENS_CACHE", CACHE)
     report = load.run(tmp_path)  # fails as soon as a session is shown what is not its own
