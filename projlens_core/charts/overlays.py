@@ -136,7 +136,9 @@ def _heatmap_form() -> dict:
     return form(
         alt.layer(picture, blocks, marked)
         .properties(
-            title=alt.Title(Hole("title"), anchor="start", offset=8, limit=0), height=HEAT_HEIGHT, padding=_TIGHT
+            title=alt.Title(Hole("title"), anchor="start", offset=8, limit={"expr": "width"}),
+            height=HEAT_HEIGHT,
+            padding=_TIGHT,
         )
         .configure_view(strokeWidth=0)
     )

@@ -10,13 +10,15 @@ schemapi.disable_debug_mode()  # each piece would be validated as it is made, an
 ROLES = alt.Scale(domain=["suspect", "control"], range=[palette.SUSPECT, palette.CONTROL])
 PROJECTORS = alt.Scale(domain=["base", "suspect", "control"], range=[palette.BASE, palette.SUSPECT, palette.CONTROL])
 CONDITIONS = alt.Scale(domain=["clean", "triggered"], range=[palette.CLEAN, palette.TRIGGERED])
+# Plot and axis; Streamlit's own limit is of the width that a chart had when it was first drawn, less 40 px.
+TITLE_LIMIT = {"expr": "width + 40"}
 KEY = {"orient": "top-right", "title": None, "offset": 0, "symbolSize": 60}  # inside the plot, where curves are low
 
 
 def finished(chart: alt.Chart | alt.LayerChart, title: str, height: int) -> alt.Chart | alt.LayerChart:
     """Title and spacing that all charts share; `height` in px, everything included."""
     return chart.properties(
-        title=alt.Title(title, anchor="start", offset=4),
+        title=alt.Title(title, anchor="start", offset=4, limit=TITLE_LIMIT),
         height=height,
         padding={"left": 0, "right": 4, "top": 4, "bottom": 6},
     ).configure_axis(labelPadding=5, titlePadding=8)
