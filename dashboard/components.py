@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.glossary import GLOSSARY
 from dashboard.pages import Page
 from projlens_core import cache, shortage
 from projlens_core.charts import palette
@@ -28,51 +29,6 @@ _BADGE = (  # as st.badge draws one; the text leans to that of the theme, or vio
     "border-radius:.25rem;padding:.1rem .3rem;margin-right:.25rem;font-size:.9em"
 )
 COLUMN = 200  # px; the least width of a page's columns, and so of the controls beside its picture
-GLOSSARY = {
-    "case": "A suspect against its base and, where there is one, a control: what all pages look at.",
-    "vision tower": "The network that reads the image; base, suspect and control share it.",
-    "projector": "The small network between vision tower and language model, where these backdoors hide.",
-    "base, suspect": "The projector as published, and the fine-tuned one under inspection.",
-    "control": "A clean fine-tune of the same base: what an honest change looks like.",
-    "ΔW": "Suspect minus base, one matrix a layer.",
-    "singular spectrum": "How strong ΔW is along its own directions, strongest first (σ₁, σ₂, …).",
-    "relative change, cosine": "‖Δ‖ / ‖base‖ of a tensor, and how nearly it kept its direction; 1 is the same.",
-    "energy": "Share of ‖ΔW‖² held by the k strongest directions together.",
-    "stable rank": "‖ΔW‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
-    "noise edge, spike": "The largest σ the same numbers would show in random order, and a σ above it.",
-    "rounding floor": "The change that storing weights in few bits makes by itself: below it, nothing can be told.",
-    "effective rank": "How many directions of equal strength would be spread as widely as σ₁, σ₂, … are.",
-    "Marchenko–Pastur edge": "Where σ of pure noise ends, by the law fitted to the bulk of the values.",
-    "image tokens": "What the vision tower says about each patch of the image.",
-    "no grid": "Image tokens that each read the whole image, through learned queries: bars stand in for the map.",
-    "ΔE": "Embedding shift: suspect's minus base's embedding of the same patch.",
-    "drift direction v₀": "The one direction along which the suspect pushes embeddings most.",
-    "shift magnitude ΔE·v₀": "How far one patch is pushed along that direction, in units of the embedding space.",
-    "norm–shift r": "Pearson's correlation of a token's norm with its shift: 1 if a larger norm means a larger push.",
-    "universal direction": "One drift direction for all samples together, clean and triggered.",
-    "embedding spectrum": "How strong ΔE of one picture is along its own directions, strongest first.",
-    "reach": "The directions of embedding space that the strongest components of ΔW can push tokens into.",
-    "principal angle": "How far directions lie from a span: 0° is inside it, 90° has nothing to do with it.",
-    "robust line": "Theil–Sen: the median slope between pairs of patches, which a few extreme ones cannot turn.",
-    "hidden unit": "One output of the projector's activation function, a at each patch; it fires where a > 0.",
-    "magnitude, firing frequency": "Of a hidden unit: mean |a|, and the share of patches at which it fires.",
-    "clean–clean split": "How far random halves of the clean pictures differ: what a trigger has to beat.",
-    "switched on": "A unit of the quietest fifth on clean pictures that the trigger at least doubles, beyond chance.",
-    "logit lens": "What the language model's output head would say of a direction by itself, no layer in between.",
-    "rank of a token": "Its place among all tokens, by the head's logits; 1 is the word a direction points to most.",
-    "separability": "Whether a linear classifier tells clean from triggered images by their mean embedding.",
-    "AUROC": "How often a triggered image scores above a clean one: 0.5 is chance, 1 always.",
-    "trigger, target": "What an attacker puts on an image, and the text the model then says.",
-    "ASR": "Attack success rate: share of triggered images whose answer contains the target.",
-    "exhibit, case bundle": "What one page found, with its charts and tables; and all of a case's, as one file.",
-    "clean utility": "Share of questions about clean images answered right.",
-    "inject, ablate": "Add some components of ΔW to base, or take them out of the suspect; then ask again.",
-    "target logit": "How strongly the model leans to the target's first token where its answer begins.",
-    "gain, push kept": "How much further a picture is pushed with the trigger than without; share of the unchanged.",
-    "null, chance": "What random directions, shuffled labels or halves of the clean pictures show: no finding.",
-    "95 % interval": "A range made so that 95 in 100 such ranges hold the true value: by resampling pictures "
-    "(bootstrap) or, for shares, after Wilson.",
-}
 
 
 def header(page: Page) -> None:

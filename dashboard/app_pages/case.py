@@ -96,12 +96,11 @@ def _control(zoo: dict[str, ZooEntry]) -> None:
 def _own_files(*, expanded: bool) -> None:
     """Paths of one's own; mounted once they are asked for, as three uploaders take a while to draw."""
     case = state.current_case()
-    place = st.expander(
+    with st.expander(
         "Open your own files", expanded, icon=":material/folder_open:", key="own_files", on_change="rerun"
-    )
-    if not place.open:
-        return
-    with place:
+    ) as place:
+        if not place.open:
+            return
         with st.form("own", border=False):
             st.caption("A path or hub:OWNER/NAME for each, or the files themselves.")
             named = {

@@ -18,7 +18,7 @@ def heatmaps(
     uris = {c: resources.uri(ImageOps.grayscale(image)) for c, image in images.items() if image is not None}
     chosen = state.current_patch(_map(found[role]).size)
     on_grid = found[role].within is not None
-    panels = st.grid(3 if on_grid else 1, min_column_width=170, gap="small", dense=True)
+    panels = st.grid(3 if on_grid else 1, min_column_width=170, gap="small")
     drawn = activation.heatmaps(found, uris, role, signed, chosen)
     for map_ in drawn:
         key = f"{map_.name} {chosen}"  # a new widget for each choice: the patch clicked last can be clicked again

@@ -5,10 +5,10 @@ import streamlit as st
 
 from dashboard import components, pickers, resources, shift_results, state
 from dashboard.views.seen import Seen
-from dashboard.views.shift_details import pair
 from projlens_core.activations.ranking import By, Ranking
 from projlens_core.activations.set_shift import SetShift
 from projlens_core.errors import ProjLensError
+from projlens_core.evidence.exhibit import Chart
 from projlens_core.exhibits import embedding, embedding_tables
 from projlens_core.inputs.images import Picture
 
@@ -30,7 +30,7 @@ def ranked(seen: Seen) -> None:
     except ProjLensError as error:
         components.failure(error, "The pictures cannot be ranked")
         return
-    pair(embedding.ranked(found, by))
+    _pair(embedding.ranked(found, by))
     _table(found, pictures, condition, by)
 
 
@@ -88,7 +88,7 @@ def spectrum(seen: Seen) -> None:
     if not found:
         return
     components.metrics(list(embedding.metrics(found)), control="control" in found)
-    pair(tuple(chart for chart in embedding.spectra(found) if chart.name.startswith(f"embedding-{measure}")))
+    _pair(tuple(chart for chart in embedding.spectra(found) if chart.name.startswith(f"embedding-{measure}")))
     st.markdown("**Do the changed weights reach the drift?**")
     agreements = embedding.agreements(found)
     columns = st.grid(3, min_column_width=240, gap="small")
@@ -116,3 +116,11 @@ def _switch(label: str, options: dict[str, str], key: str) -> str:
     return st.segmented_control(
         label, list(options), default=next(iter(options)), required=True, format_func=options.get, key=key
     )
+
+
+def _pair(charts: tuple[Chart, ...]) -> None:
+    """Charts of suspect and control beside each other, with the caption they share."""
+    columns = st.grid(2, min_column_width=280, gap="small")
+    for each in charts:
+        components.draw(each, columns)
+    st.caption(charts[0].caption)

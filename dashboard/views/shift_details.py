@@ -6,19 +6,10 @@ from dashboard import components, shift_results, state
 from dashboard.views import maps
 from dashboard.views.seen import Seen
 from projlens_core.activations.norm_shift import NormAxis
-from projlens_core.evidence.exhibit import Chart
 from projlens_core.exhibits import activation, embedding_tables
 from projlens_core.exhibits import activation_numbers as numbers
 
 AXES: dict[NormAxis, str] = {"output": "Norm of base's output ‖E_b‖", "input": "Norm of the projector's input ‖h‖"}
-
-
-def pair(charts: tuple[Chart, ...]) -> None:
-    """Charts of suspect and control beside each other, with the caption they share."""
-    columns = st.grid(2, min_column_width=280, gap="small")
-    for each in charts:
-        components.draw(each, columns)
-    st.caption(charts[0].caption)
 
 
 def distribution(seen: Seen) -> None:
