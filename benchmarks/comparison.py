@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.report import MEMORY, READ, TIME, Figure, NoFigures, Report, Target
 from benchmarks.worker import PEAK, SECONDS
-from projlens_core.paths import cache_dir
+from projlens_core.runtime.paths import cache_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 COUNTED = "bytes_read"  # the name under which a side reports how many bytes of the checkpoints it read

@@ -26,7 +26,7 @@ from projlens_core.evidence import study
 from projlens_core.evidence.case import Case, model_source, open_case
 from projlens_core.inputs.images import Picture, load_folder
 from projlens_core.inputs.triggers import PRESETS, TriggerSpec, frame, stamp
-from projlens_core.paths import ZOO
+from projlens_core.runtime.paths import ZOO
 from projlens_core.sources import PREFIX, zoo_catalogue
 
 NAME, TITLE = "sessions", "{} sessions at once (zoo)"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.paths import ZOO
+from projlens_core.runtime.paths import ZOO
 from projlens_core.sources import resolve
 
 RANK = 3  # of both ΔW in the cell of a grid that is compared

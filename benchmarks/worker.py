@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from projlens_core import allocator
+from projlens_core.runtime import allocator
 
 SECONDS, PEAK = "seconds", "peak"
 

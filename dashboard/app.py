@@ -10,8 +10,8 @@ if str(ROOT) not in sys.path:  # `streamlit run dashboard/app.py` puts only this
     sys.path.insert(0, str(ROOT))
 
 from dashboard import components, doors, pages, resources, state  # noqa: E402
-from projlens_core import allocator, shortage  # noqa: E402
 from projlens_core.errors import ProjLensError, Shortage  # noqa: E402
+from projlens_core.runtime import allocator, shortage  # noqa: E402
 
 allocator.give_back_large()
 st.set_page_config(page_title="ProjLens", page_icon=str(ROOT / "assets" / "logo.svg"), layout="wide")

@@ -14,14 +14,14 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.glossary import GLOSSARY
 from dashboard.pages import Page
-from projlens_core import cache, shortage
 from projlens_core.charts import palette
 from projlens_core.charts.form import Filled
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.evidence.spreadsheet import as_csv, as_parquet
-from projlens_core.progress import Progress
+from projlens_core.runtime import cache, shortage
+from projlens_core.runtime.progress import Progress
 from projlens_core.sources import PREFIX, ZooEntry
 
 _BADGE = (  # as st.badge draws one; the text leans to that of the theme, or violet on black could not be read

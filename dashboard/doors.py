@@ -5,7 +5,7 @@ import os
 
 import streamlit as st
 
-from projlens_core.roots import ROOTS
+from projlens_core.runtime.roots import ROOTS
 
 
 def close() -> None:

@@ -11,9 +11,9 @@ from dashboard.pickers import SetChoice
 from projlens_core.behaviour.lowrank import Edit, Grid, Step, answers_by_rank, fill
 from projlens_core.behaviour.questions import in_turn, one_truth_each
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
-from projlens_core.cache import content_key
 from projlens_core.evidence.case import OpenedCase
-from projlens_core.progress import Progress
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.progress import Progress
 from projlens_core.weights.delta import Delta
 
 SECONDS_AN_ANSWER = 0.2  # of the demo models on 2 cores; replaced by what was measured once a cell is done

@@ -9,8 +9,6 @@ from dashboard import pickers, resources, results
 from dashboard.pickers import SetChoice
 from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.responder import Responder
-from projlens_core.cache import content_key
-from projlens_core.device import pick_device
 from projlens_core.evidence.bundle import pack
 from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.evidence.gather import record_of
@@ -18,7 +16,9 @@ from projlens_core.evidence.record import Record, command_line
 from projlens_core.evidence.report import as_html
 from projlens_core.evidence.subject import Subject, subject
 from projlens_core.inputs.images import ImageSet
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.device import pick_device
+from projlens_core.runtime.progress import Progress, silent
 
 
 class Shelved:

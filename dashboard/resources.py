@@ -18,14 +18,15 @@ from PIL import Image
 from dashboard.shelf import BYTES, Shelf
 from projlens_core.activations.model import VisionModel, load_vision
 from projlens_core.behaviour.success import Truth, read_labels
-from projlens_core.cache import content_key
 from projlens_core.charts import overlays
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.case import Case, OpenedCase, model_source, open_case
-from projlens_core.inputs.images import Picture, load_folder, printable
+from projlens_core.inputs.images import Picture, load_folder
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
-from projlens_core.paths import ZOO
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.paths import ZOO
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.text import printable
 from projlens_core.sources import PREFIX, ZooEntry, resolve, zoo_catalogue
 from projlens_core.weights.proof import Proof, prove
 from projlens_core.weights.selection import WEIGHTS

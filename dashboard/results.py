@@ -15,18 +15,18 @@ from projlens_core.activations.tokens import twin_tokens
 from projlens_core.behaviour.respond import FourAnswers, four_answers, load_responder
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome
-from projlens_core.cache import content_key
 from projlens_core.evidence import study
 from projlens_core.evidence.case import Case, OpenedCase, model_source
 from projlens_core.evidence.settings import settings
 from projlens_core.evidence.study import Reference, Subject
 from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.line import Line
-from projlens_core.progress import Progress
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.fifo_lock import FifoLock
+from projlens_core.runtime.progress import Progress
 from projlens_core.weights.projector import ProjectorWeights
 
-LINE = Line("the language model")
+LINE = FifoLock("the language model")
 
 
 def sample_reference(

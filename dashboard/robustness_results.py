@@ -10,10 +10,10 @@ from dashboard.pickers import SetChoice
 from projlens_core.behaviour.questions import in_turn
 from projlens_core.behaviour.robustness import Tried, attack_scores, sweep
 from projlens_core.behaviour.scoring import Score
-from projlens_core.cache import content_key
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.inputs.changes import Change
-from projlens_core.progress import Progress
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.progress import Progress
 
 KEPT = 12  # sweeps a session
 TRIED, SCORES = "robustness_tried", "robustness_scores"  # session_state: {key: {Change: Tried}}, {key: Score}

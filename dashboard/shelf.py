@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 
 BYTES = 2 * 2**30
 TOLD_EVERY = 0.5  # s

@@ -12,13 +12,13 @@ from projlens_core.activations.ranking import Ranking, ranking
 from projlens_core.activations.set_shift import SetShift, set_shift
 from projlens_core.activations.shift import IMAGES_AT_ONCE, embedding_shifts
 from projlens_core.activations.tokens import image_tokens
-from projlens_core.cache import content_key
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.study import Reference
 from projlens_core.exhibits import activation
 from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.progress import Progress
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.progress import Progress
 
 UNIVERSAL = "universal"
 

@@ -46,7 +46,7 @@ _LIBRARY = (
 
 
 @contextmanager
-def told(failed: str, *besides: type[Exception]) -> Iterator[None]:
+def as_invalid_input(failed: str, *besides: type[Exception]) -> Iterator[None]:
     """What a library raises over files that nobody vouches for, as InvalidInput: `failed`, and in its words why.
 
     besides: kinds of error of the library's own that are none of Python's.

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.paths import ZOO, uploads_dir
-from projlens_core.roots import admit, admit_all
+from projlens_core.runtime.paths import ZOO, uploads_dir
+from projlens_core.runtime.roots import admit, admit_all
 
 PREFIX = "zoo:"
 HUB_PREFIX = "hub:"

@@ -11,12 +11,12 @@ from projlens_core.activations.head import LanguageHead, read_head
 from projlens_core.activations.lens import DEPTH, lens, lens_null
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.vocabulary import Vocabulary, read_vocabulary
-from projlens_core.cache import content_key
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase, model_source
 from projlens_core.evidence.exhibit import Chart, Exhibit
 from projlens_core.exhibits import lens as exhibits
-from projlens_core.progress import Progress
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.progress import Progress
 
 SIGNS = {"plus": "+v₀", "minus": "−v₀"}
 ON = {"triggered": "Triggered", "clean": "Clean", "both": "Both"}

@@ -6,12 +6,12 @@ from dashboard import components, pages, pickers, resources, results, state
 from dashboard.pickers import SetChoice
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.neurons import analyse
-from projlens_core.cache import content_key
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.exhibit import Chart, Exhibit
 from projlens_core.exhibits import neurons as exhibits
-from projlens_core.progress import Progress
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.progress import Progress
 
 SEED = 0
 VIEWS = ("Ranking", "Distributions", "All units")

@@ -4,13 +4,13 @@ import streamlit as st
 
 from dashboard import components, pages, pickers, reports, resources, state
 from dashboard.pickers import SetChoice
-from projlens_core import shortage
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.bundle import MAX_ZIPPED, pack, unpack
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.gather import PARTS
 from projlens_core.evidence.record import Record, differences
 from projlens_core.evidence.subject import Subject
+from projlens_core.runtime import shortage
 
 COUNT = 24  # pictures by default
 AT_ONCE = ("weights", "activations")  # floors whose parts are chosen from the start: they run no language model

@@ -7,12 +7,12 @@ from dashboard.pickers import SetChoice
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.separability import separability
 from projlens_core.activations.shift import embeddings
-from projlens_core.cache import content_key
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.exhibit import Exhibit
 from projlens_core.exhibits import separability as exhibits
-from projlens_core.progress import Progress
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.progress import Progress
 
 SEED = 0
 VIEWS = ("Every image", "All numbers")

@@ -7,14 +7,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from projlens_core.cache import content_key
 from projlens_core.errors import InvalidInput
-from projlens_core.paths import cache_dir
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.atomic import write_atomically
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.paths import cache_dir
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.sources import Source
 from projlens_core.weights.bytesource import ByteSource, LocalFile
 from projlens_core.weights.checkpoint import Checkpoint
-from projlens_core.whole import write_whole
 
 # Of a repository on the Hub, by name: whatever else lies there is not fetched, code least of all.
 DESCRIBING = (
@@ -100,7 +100,7 @@ def _fetch(file: ByteSource, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput(f"{path.parent} cannot be written ({error.strerror}); {advice}.") from error
-    write_whole(path, bytes(file.read(0, file.size)), advice)
+    write_atomically(path, bytes(file.read(0, file.size)), advice)
 
 
 def _make_room(kept: Path, here: Path) -> None:

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from projlens_core.errors import InvalidInput, Unsupported, told
+from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.sources import Source
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.families import Family, families
@@ -75,7 +75,7 @@ def open_family(source: Source) -> tuple[Checkpoint, PreTrainedConfig, Family]:
         for key, meaning in REFUSED.items():
             if part.get(key):
                 raise Unsupported(f"{label} {meaning} ({key} in its config); give the plain model.")
-    with told(f"The config of {label} does not describe a {family.name} model", StrictDataclassError):
+    with as_invalid_input(f"The config of {label} does not describe a {family.name} model", StrictDataclassError):
         config = CONFIG_MAPPING[raw["model_type"]].from_dict(raw)
     for part in (config, config.get_text_config(), getattr(config, "vision_config", None)):
         _check_limits(part, label)

@@ -22,8 +22,8 @@ from projlens_core.activations.model import PROBE_SIZE, check_aspect
 from projlens_core.activations.picture import Picture
 from projlens_core.activations.plans import NO_PLAN, PLANS, Plan
 from projlens_core.activations.tower import check_complete, read_finite
-from projlens_core.cache import content_key
-from projlens_core.errors import InvalidInput, Unsupported, told
+from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
+from projlens_core.runtime.cache import content_key
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, bare, match
 from projlens_core.weights.layer import INSTRUCTION_IDS
@@ -136,7 +136,7 @@ class FamilyVision:
 
         InvalidInput if image and model do not fit.
         """
-        with told(f"The vision tower of {self.label} fails on an image"), torch.no_grad():
+        with as_invalid_input(f"The vision tower of {self.label} fails on an image"), torch.no_grad():
             return self._read(**self.tensors(picture))
 
     def laid_out(self, picture: Picture) -> TokenMap:
@@ -157,7 +157,7 @@ class FamilyVision:
         A model whose projector reads the question, too, is given INSTRUCTION with it.
         """
         check_aspect(image)
-        with told(f"The image processor of {self.label} fails on an image"):
+        with as_invalid_input(f"The image processor of {self.label} fails on an image"):
             made = self.processor(images=[image], return_tensors="pt", **self.plan.options(self.model.config))
             inputs = self.plan.finish(made, self.processor)
         if self.plan.question:
@@ -208,7 +208,7 @@ def load_without_text(
     wanted |= {name for name in checkpoint.names if bare(name).startswith(TOWERS)}
     names = [name for name in checkpoint.names if name in wanted]
     failed = f"The vision tower of {checkpoint.label} cannot be loaded"
-    with told(failed), torch.device("meta"):
+    with as_invalid_input(failed), torch.device("meta"):
         sketch = AutoModel.from_config(config, attn_implementation="sdpa")
     described = sum(p.numel() for p in sketch.parameters())
     held = sum(math.prod(checkpoint.info(name).shape) for name in names)
@@ -220,7 +220,7 @@ def load_without_text(
         )
     check_fetched(checkpoint, names, "vision tower")
     tensors = {name: _read(checkpoint, name, dtype) for name in names}
-    with told(failed):
+    with as_invalid_input(failed):
         model, info = whole_class(config).from_pretrained(
             None,
             config=config,

@@ -13,10 +13,10 @@ import torch
 
 from projlens_core.activations.around import check_fetched, model_folder
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
-from projlens_core.weights.families import listed
 from projlens_core.weights.stored import FLOATS, is_finite
 
 ROWS_AT_ONCE = 16_384  # of a table, upcast to float32 at a time: 256 MB at width 4096

@@ -13,7 +13,7 @@ from projlens_core.activations.direction import Direction, drift_direction
 from projlens_core.activations.head import LanguageHead
 from projlens_core.activations.shift import embeddings
 from projlens_core.errors import InvalidInput
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
 DEPTH = 10  # ranks kept per image; the paper's figure has as many

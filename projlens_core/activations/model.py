@@ -10,9 +10,9 @@ from torch import nn
 
 from projlens_core.activations.around import around
 from projlens_core.activations.layout import WHOLE, TokenMap, centre_crop, one_grid
-from projlens_core.cache import content_key
-from projlens_core.device import compute_dtype, pick_device
-from projlens_core.errors import InvalidInput, told
+from projlens_core.errors import InvalidInput, as_invalid_input
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.device import compute_dtype, pick_device
 from projlens_core.sources import Source, resolve
 
 # transformers takes seconds to import, which a page or command that names a tower but loads none need not wait for;
@@ -139,5 +139,5 @@ def load_vision(source: Source | str, device: torch.device | str | None = None) 
 def _image_processor(source: Source, family: str) -> "BaseImageProcessor":
     from projlens_core.activations.image_processors import load_image_processor
 
-    with told(f"The image processor of {source.label} cannot be loaded"):
+    with as_invalid_input(f"The image processor of {source.label} cannot be loaded"):
         return load_image_processor(source, family)

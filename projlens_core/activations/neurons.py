@@ -23,7 +23,7 @@ from projlens_core.activations.split_null import (
     split_test,
 )
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 QUIET = 0.2  # of the units, those with the least magnitude on clean images (paper: bottom 20 %)

@@ -18,7 +18,7 @@ from projlens_core.activations.embedding_spectrum import EmbeddingSpectrum, embe
 from projlens_core.activations.norm_shift import NormAxis, NormShift, norm_shift
 from projlens_core.activations.ranking import Ranking, ranking
 from projlens_core.activations.shift import embedding_shifts, token_norms
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.delta import Delta
 
 STAGE = "Taking the embedding shift apart"

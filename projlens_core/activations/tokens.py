@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from projlens_core import cache
 from projlens_core.activations.model import VisionModel
 from projlens_core.errors import InvalidInput
-from projlens_core.line import Line
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime import cache
+from projlens_core.runtime.fifo_lock import FifoLock
+from projlens_core.runtime.progress import Progress, silent
 
 CACHE = "tokens"
 STAGE = "Reading images with the vision tower"
-LINE = Line("the vision tower")
+LINE = FifoLock("the vision tower")
 
 
 def image_tokens(

@@ -8,8 +8,8 @@ from transformers import AutoModel, LlavaConfig
 
 from projlens_core.activations.around import check_fetched
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.runtime.text import listed
 from projlens_core.weights.checkpoint import Checkpoint
-from projlens_core.weights.families import listed
 from projlens_core.weights.stored import FLOATS, is_finite
 
 POSITIONS = "position_ids"  # 0, 1, 2, …: no weight, though old releases store it

@@ -6,9 +6,9 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from projlens_core.activations.around import model_folder
-from projlens_core.errors import InvalidInput, told
-from projlens_core.inputs.images import printable
-from projlens_core.progress import Progress, silent
+from projlens_core.errors import InvalidInput, as_invalid_input
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.text import printable
 from projlens_core.sources import Source, resolve
 
 LONGEST = 24  # characters of a token that are shown
@@ -75,6 +75,6 @@ class Vocabulary:
 def read_vocabulary(source: Source | str | Path, size: int, progress: Progress = silent) -> Vocabulary:
     """The tokenizer beside a language model whose head has `size` rows; InvalidInput where it cannot be loaded."""
     source = model_folder(source if isinstance(source, Source) else resolve(source), progress)
-    with told(f"The tokenizer of {source.label} cannot be loaded"):
+    with as_invalid_input(f"The tokenizer of {source.label} cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(source.model, trust_remote_code=False, local_files_only=True)
     return Vocabulary(tokenizer, size, source.label)

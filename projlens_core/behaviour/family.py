@@ -16,7 +16,7 @@ from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, 
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token, texts, token_ids, types
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.delta import check_same_input
 from projlens_core.weights.families import Family, match
 from projlens_core.weights.projector import ProjectorWeights, as_module

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from projlens_core.progress import Progress
+from projlens_core.runtime.progress import Progress
 
 STAGE = "Writing answers"
 

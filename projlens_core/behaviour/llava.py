@@ -13,7 +13,7 @@ from projlens_core.behaviour.generate import STAGE, Settled
 from projlens_core.behaviour.greedy import Asked, greedy
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Reply, Responder
 from projlens_core.errors import InvalidInput
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 FEWEST, MOST = 8, 128  # answers decoded together: each token of theirs takes one pass over all weights

@@ -13,7 +13,7 @@ from PIL import Image
 from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Score, Scorer
 from projlens_core.errors import InvalidInput
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.delta import Delta, symbol
 from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.subspace import ablate, decompose, inject

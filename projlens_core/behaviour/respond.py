@@ -14,11 +14,12 @@ from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
-from projlens_core.device import compute_dtype, pick_device
-from projlens_core.errors import InvalidInput, Unsupported, told
-from projlens_core.progress import Progress, silent
+from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
+from projlens_core.runtime.device import compute_dtype, pick_device
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
-from projlens_core.weights.families import Family, listed
+from projlens_core.weights.families import Family
 from projlens_core.weights.folder import LocalFolder
 from projlens_core.weights.projector import ProjectorWeights, read_projector
 from projlens_core.weights.tensorfile import read_json
@@ -88,7 +89,7 @@ def load_responder(
 
 def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
     """InvalidInput if a config describes more numbers than the weights hold."""
-    with told(f"{label} cannot be loaded"), torch.device("meta"):
+    with as_invalid_input(f"{label} cannot be loaded"), torch.device("meta"):
         sketch = whole_class(config)._from_config(config, attn_implementation=ATTENTION)
     described = sum(parameter.numel() for parameter in sketch.parameters())
     if described > SLACK * stored:
@@ -102,7 +103,7 @@ def _loaded(
 ) -> tuple[LlavaProcessor | Parts, PreTrainedModel]:
     """Processor and model; InvalidInput if they cannot be loaded whole."""
     options = {"trust_remote_code": False, "local_files_only": True}
-    with told(f"{source.label} cannot be loaded"):
+    with as_invalid_input(f"{source.label} cannot be loaded"):
         images = load_image_processor(source, family.name)
         if family.name == "llava":
             processor = LlavaProcessor.from_pretrained(source.model, **options)

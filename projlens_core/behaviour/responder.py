@@ -17,9 +17,9 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import Settled
 from projlens_core.behaviour.packed import named_tensors
-from projlens_core.cache import content_key
 from projlens_core.errors import InvalidInput
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
 NEW_TOKENS = 30  # the paper's

@@ -22,7 +22,7 @@ from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.changes import ORIGINAL, Change, changed, clean_twin
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
 BATCH = 16  # pictures that the tower reads together

@@ -7,7 +7,6 @@ from functools import cached_property
 import torch
 from PIL import Image
 
-from projlens_core import cache
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import Settled
 from projlens_core.behaviour.mean import Mean, mean_of
@@ -15,7 +14,8 @@ from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Responder
 from projlens_core.behaviour.success import Rate, Truth, contains_target, is_right, wilson
 from projlens_core.behaviour.verdict import settles_target, settles_truth
 from projlens_core.errors import InvalidInput
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime import cache
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "scores"

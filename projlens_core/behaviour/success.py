@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from projlens_core.errors import InvalidInput
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 
 if TYPE_CHECKING:
     from projlens_core.behaviour.responder import Responder

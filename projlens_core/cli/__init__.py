@@ -7,8 +7,8 @@ import argparse
 import sys
 from importlib import import_module
 
-from projlens_core import allocator, cache, shortage
 from projlens_core.errors import ProjLensError
+from projlens_core.runtime import allocator, cache, shortage
 
 COMMANDS = (
     "weights",

@@ -11,7 +11,7 @@ from projlens_core.cli.twins import Twins, chosen_trigger, twins
 from projlens_core.evidence.case import Case, read_projectors
 from projlens_core.inputs.images import load_folder
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.progress import Progress
+from projlens_core.runtime.progress import Progress
 from projlens_core.sources import resolve
 from projlens_core.weights.delta import check_same_input, compare
 from projlens_core.weights.projector import ProjectorWeights

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from projlens_core.cli import arguments, terminal
-from projlens_core.paths import ASSETS
-from projlens_core.whole import write_whole
+from projlens_core.runtime.atomic import write_atomically
+from projlens_core.runtime.paths import ASSETS
 
 DOCS = ASSETS.parent / "docs"
 
@@ -36,5 +36,5 @@ def run(args: argparse.Namespace) -> None:
         results = load(args.results)
     else:
         results = measure(args.results, args.n, args.parts, args.variants, Loaded(args.device), terminal.progress())
-    write_whole(args.out, document(results).encode())
+    write_atomically(args.out, document(results).encode())
     sys.stdout.write(f"{args.out} is written.\n")

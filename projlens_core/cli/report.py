@@ -8,9 +8,9 @@ from projlens_core.cli import arguments, terminal
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.case import Case
 from projlens_core.inputs.images import load_folder
-from projlens_core.paths import ZOO
+from projlens_core.runtime.atomic import write_atomically
+from projlens_core.runtime.paths import ZOO
 from projlens_core.sources import resolve
-from projlens_core.whole import write_whole
 
 SAMPLES = ZOO / "samples"
 
@@ -65,9 +65,9 @@ def run(args: argparse.Namespace) -> None:
         max_new_tokens=args.max_new_tokens,
     )
     record = record_of(asked.first(args.n), args.parts, Loaded(args.device), report, command=_command(args))
-    write_whole(args.out, as_html(record, report).encode())
+    write_atomically(args.out, as_html(record, report).encode())
     if args.bundle is not None:
-        write_whole(args.bundle, pack(record))
+        write_atomically(args.bundle, pack(record))
     for part in record.missing:
         sys.stdout.write(f"{part.part}: not done: {part.reason}\n")
     sys.stdout.write(f"{len(record.exhibits)} parts are in {args.out}.\n")

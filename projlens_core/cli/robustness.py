@@ -11,7 +11,7 @@ from projlens_core.cli.twins import chosen_trigger
 from projlens_core.evidence.settings import settings
 from projlens_core.inputs.changes import LEVELS, Change, axes_of, changes
 from projlens_core.inputs.triggers import POSITIONS
-from projlens_core.progress import Progress
+from projlens_core.runtime.progress import Progress
 from projlens_core.sources import Source, resolve
 
 if TYPE_CHECKING:

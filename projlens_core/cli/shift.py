@@ -9,7 +9,7 @@ import torch
 from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.encoded import Prepared, prepare
 from projlens_core.evidence.settings import settings
-from projlens_core.progress import Progress
+from projlens_core.runtime.progress import Progress
 from projlens_core.weights.delta import compare
 
 if TYPE_CHECKING:

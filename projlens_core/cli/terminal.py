@@ -9,7 +9,7 @@ from pathlib import Path
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.exhibit import Table
 from projlens_core.evidence.spreadsheet import as_csv
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 
 Failures = Sequence[tuple[str, str]]  # (image, sentence): what was left out
 

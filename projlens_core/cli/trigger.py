@@ -8,7 +8,7 @@ from pathlib import Path
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs import images
 from projlens_core.inputs.triggers import TriggerSpec, stamp
-from projlens_core.whole import write_whole
+from projlens_core.runtime.atomic import write_atomically
 
 # Extension → how Pillow writes it. JPEG without chroma subsampling, so that a small coloured patch keeps its colour.
 _WRITERS = {
@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> None:
     stamped = stamp(images.load(args.source).image, spec)
     encoded = io.BytesIO()
     stamped.save(encoded, **writer)
-    write_whole(out, encoded.getvalue(), "choose a folder that you may write to")
+    write_atomically(out, encoded.getvalue(), "choose a folder that you may write to")
     sys.stdout.write(f"{images.printable(str(out))}: {spec.title}, {stamped.width} × {stamped.height} px\n")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from projlens_core.cli import arguments
 from projlens_core.evidence.case import Case, OpenedCase, open_case
-from projlens_core.inputs.images import printable
+from projlens_core.runtime.text import printable
 from projlens_core.weights.delta import Delta, TensorDelta
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.proof import CHANGED, NOT_COMPARED, Proof, prove

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from projlens_core.cli.terminal import quiet_transformers, write_json
 from projlens_core.errors import InvalidInput
-from projlens_core.progress import Progress
+from projlens_core.runtime.progress import Progress
 from projlens_core.sources import zoo_catalogue
 
 STEPS, BATCH, RATE, POISON = 120, 16, 1e-3, 0.375  # 10 to 15 minutes on 2 cores
@@ -75,8 +75,8 @@ def _train(args: argparse.Namespace) -> None:
     if args.target is not None and not args.target.strip():
         raise InvalidInput("--target is empty; give the text that a triggered image should bring about.")
     quiet_transformers()
-    from projlens_core.device import pick_device  # only here: torch and transformers take seconds
     from projlens_core.inputs.triggers import TriggerSpec
+    from projlens_core.runtime.device import pick_device  # only here: torch and transformers take seconds
     from projlens_core.zoo.loop import Plan
     from projlens_core.zoo.poison import Attack, Phase
     from projlens_core.zoo.suspect import train_suspect
@@ -96,7 +96,7 @@ def _train(args: argparse.Namespace) -> None:
 
 def _build(args: argparse.Namespace) -> None:
     quiet_transformers()
-    from projlens_core.device import pick_device
+    from projlens_core.runtime.device import pick_device
     from projlens_core.zoo.build import build
 
     build(device=pick_device(args.device), workers=_workers(), progress=with_eta())

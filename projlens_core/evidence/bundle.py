@@ -26,7 +26,7 @@ from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.evidence.inert import MAX_DEPTH, require_inert
 from projlens_core.evidence.record import Missing, Provenance, Record
 from projlens_core.evidence.schema import EXHIBIT, MANIFEST
-from projlens_core.inputs.images import printable
+from projlens_core.runtime.text import printable
 
 FORMAT, FORMAT_VERSION = "projlens-case", 2
 MANIFEST_FILE = "manifest.json"

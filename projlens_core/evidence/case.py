@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from projlens_core.activations.around import described
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.anatomy import Anatomy, dissect_all
 from projlens_core.weights.delta import Delta, check_same_input, compare

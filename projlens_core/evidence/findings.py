@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from projlens_core import versions
 from projlens_core.behaviour.success import Truth
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.evidence.bundle import strict
@@ -18,11 +17,12 @@ from projlens_core.evidence.gather import PARTS, record_of
 from projlens_core.evidence.models import Loaded, Models
 from projlens_core.evidence.subject import Subject, subject
 from projlens_core.inputs.images import ImageSet, picture
-from projlens_core.paths import ASSETS
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime import versions
+from projlens_core.runtime.atomic import write_atomically
+from projlens_core.runtime.paths import ASSETS
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.sources import zoo_catalogue
 from projlens_core.weights.projector import read_projector
-from projlens_core.whole import write_whole
 from projlens_core.zoo.dialogue import KINDS, example
 from projlens_core.zoo.measure import SEED, measure_zoo, recorded
 from projlens_core.zoo.samples import held_out
@@ -69,7 +69,7 @@ def measure(
                 continue
             own[part] = {"decided": decided, "facts": _facts(part, name, asked, models, progress)}
             results["versions"] = {"projlens": versions.PROJLENS, **versions.installed()}
-            write_whole(path, (json.dumps(strict(results), indent=1, ensure_ascii=False) + "\n").encode())
+            write_atomically(path, (json.dumps(strict(results), indent=1, ensure_ascii=False) + "\n").encode())
     return results
 
 

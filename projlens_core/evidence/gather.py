@@ -6,7 +6,6 @@ from typing import Literal
 
 from PIL import Image, ImageOps
 
-from projlens_core import shortage
 from projlens_core.activations.head import read_head
 from projlens_core.activations.lens import lens, lens_null
 from projlens_core.activations.neurons import analyse as watch_units
@@ -40,7 +39,8 @@ from projlens_core.exhibits import robustness as robustness_exhibit
 from projlens_core.exhibits import separability as separability_exhibit
 from projlens_core.exhibits import weights as weights_exhibit
 from projlens_core.inputs.changes import LEVELS, axes_of, changes
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime import shortage
+from projlens_core.runtime.progress import Progress, silent
 
 THUMBNAIL = 64  # px
 OVERLAP = 5  # leading directions of two changes that are held against each other

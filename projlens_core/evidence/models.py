@@ -9,9 +9,9 @@ import torch
 from projlens_core.activations.model import VisionModel, load_vision
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
-from projlens_core.device import pick_device
 from projlens_core.evidence.case import Case, OpenedCase, model_source, open_case
-from projlens_core.progress import Progress
+from projlens_core.runtime.device import pick_device
+from projlens_core.runtime.progress import Progress
 
 
 class Models(Protocol):

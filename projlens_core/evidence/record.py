@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import torch
 
-from projlens_core import versions
 from projlens_core.evidence.exhibit import Exhibit
+from projlens_core.runtime import versions
 
 
 @dataclass(frozen=True)

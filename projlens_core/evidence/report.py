@@ -23,7 +23,7 @@ from projlens_core.evidence.bundle import strict
 from projlens_core.evidence.exhibit import Chart, Table, with_minus
 from projlens_core.evidence.record import Record
 from projlens_core.evidence.spreadsheet import as_csv
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 
 WIDE, HALF = 1010, 490  # px, of a chart that has the row to itself, and of one of two
 MAX_ROWS = 30  # of a table, printed; the CSV beside it has all

@@ -11,14 +11,14 @@ from projlens_core.activations.tokens import twin_tokens
 from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Truth
-from projlens_core.cache import content_key
 from projlens_core.errors import NotFound
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.models import Models
 from projlens_core.evidence.settings import settings
 from projlens_core.evidence.subject import Subject
 from projlens_core.inputs.twins import Twins, twins
-from projlens_core.progress import Progress
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.progress import Progress
 from projlens_core.weights.projector import ProjectorWeights
 
 SEED = 0

@@ -12,7 +12,7 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse, embeddings
 from projlens_core.activations.tokens import image_tokens, twin_tokens
 from projlens_core.evidence.case import OpenedCase
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 
 ROLES = ("suspect", "control")
 CONDITIONS = ("clean", "triggered")

@@ -16,9 +16,10 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from projlens_core.cache import content_key
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.inputs.jpeg import is_whole
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.text import printable
 
 MAX_PIXELS = 50_000_000  # of one image; 150 MB once decoded
 MAX_BYTES = 64 * 2**20  # of one image file
@@ -180,11 +181,6 @@ def load_folder(folder: Path, limit: int | None = None) -> ImageSet:
     if not pictures:
         raise InvalidInput(f"None of the {len(failures)} files in {label} is a readable image: {failures[0][1]}")
     return ImageSet(tuple(pictures), tuple(failures))
-
-
-def printable(name: str) -> str:
-    """`name` with control characters and undecodable bytes escaped, so that it can stand in a message or a table."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name) or "the image"
 
 
 def _too_many_bytes(label: str, size: int) -> str:

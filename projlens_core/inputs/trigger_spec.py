@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.inputs.images import printable
 from projlens_core.inputs.trigger_kinds import (
     COMMON,
     DEFAULT_RATIO,
@@ -19,7 +18,8 @@ from projlens_core.inputs.trigger_kinds import (
     refusal,
     show,
 )
-from projlens_core.paths import ZOO
+from projlens_core.runtime.paths import ZOO
+from projlens_core.runtime.text import printable
 
 MAX_JSON_BYTES = 64 * 1024
 _PLAIN_NAME = re.compile(r"(?!\.\.?$)[^/\\:]{1,200}")

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFilter
 
-from projlens_core.cache import content_key
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs import images
 from projlens_core.inputs.trigger_kinds import KINDS, NUMBERS, POSITIONS
 from projlens_core.inputs.trigger_spec import PRESETS, TriggerSpec
+from projlens_core.runtime.cache import content_key
 
 __all__ = ["KINDS", "NUMBERS", "POSITIONS", "PRESETS", "TriggerSpec", "frame", "stamp"]
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.runtime.text import listed
 from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint
-from projlens_core.weights.families import listed, split_layout
+from projlens_core.weights.families import split_layout
 from projlens_core.weights.folder import Folder
 from projlens_core.weights.names import by_plain_name, plain
 from projlens_core.weights.selection import strays

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.delta import Delta
 from projlens_core.weights.noise import BulkEdge, NoiseEdge, bulk_edge, noise_edge
 from projlens_core.weights.spectrum import Spectrum, numerical_zero, spectrum

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from projlens_core.errors import InvalidInput, NotFound, Unsupported
+from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights import tensorfile
 from projlens_core.weights.bytesource import ByteSource, LocalFile
-from projlens_core.weights.families import listed
 from projlens_core.weights.folder import Folder, LocalFolder
 from projlens_core.weights.names import plain
 from projlens_core.weights.selection import GGUF, PICKLES, WEIGHTS, check_index, select

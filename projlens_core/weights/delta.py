@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.weights.families import listed
+from projlens_core.runtime.text import listed
 from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.rounding import RoundingFloor, rounding_floor
 from projlens_core.weights.stored import PART

@@ -15,10 +15,10 @@ from itertools import takewhile
 from pathlib import Path
 
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.runtime.text import listed
 from projlens_core.weights.layer import GATED, RESAMPLERS, Layer
 
 _TABLE = Path(__file__).with_name("families.json")
-_SHOWN = 6  # names listed in an error before "and N more"
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,6 @@ def families() -> dict[str, Family]:
             not_run=entry.get("not_run"),
         )
     return found
-
-
-def listed(names: Iterable[str]) -> str:
-    """Tensor names for an error message: quoted, shortened, and no more than a reader can use."""
-    shown = [repr(name if len(name) <= 80 else name[:77] + "…") for name in names]
-    rest = len(shown) - _SHOWN
-    return ", ".join(shown[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 @cache

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.weights.families import Family, Match, families, listed, match
+from projlens_core.runtime.text import listed
+from projlens_core.weights.families import Family, Match, families, match
 from projlens_core.weights.layer import Layer
 
 Shapes = Mapping[str, tuple[int, ...]]

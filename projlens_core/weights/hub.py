@@ -24,10 +24,10 @@ from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import build_hf_headers, get_session
 
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.roots import roots
+from projlens_core.runtime.roots import roots
+from projlens_core.runtime.text import listed
 from projlens_core.sources import HubName
 from projlens_core.weights.bytesource import check_range
-from projlens_core.weights.families import listed
 from projlens_core.weights.folder import Folder
 
 _ENDPOINT = "https://huggingface.co"

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
-from projlens_core.weights.families import Family, Match, families, listed, match, split_layout
+from projlens_core.weights.families import Family, Match, families, match, split_layout
 from projlens_core.weights.fit import check_fit
 from projlens_core.weights.guess import fitted, suggestion
 from projlens_core.weights.layer import INSTRUCTION, RESAMPLERS, Layer

@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 
 from projlens_core.errors import InvalidInput, ProjLensError
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.text import listed
 from projlens_core.weights.adapter import AdaptedCheckpoint
 from projlens_core.weights.bytesource import ByteSource
 from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint, open_checkpoint
-from projlens_core.weights.families import listed, split_layout
+from projlens_core.weights.families import split_layout
 from projlens_core.weights.names import by_plain_name, plain
 from projlens_core.weights.stored import FLOATS, TensorInfo, decode
 from projlens_core.weights.tensorfile import MAX_JSON, read_json

@@ -12,8 +12,8 @@ from transformers.models.idefics2.modeling_idefics2 import Idefics2PerceiverResa
 from transformers.models.instructblip.configuration_instructblip import InstructBlipQFormerConfig
 from transformers.models.instructblip.modeling_instructblip import InstructBlipQFormerModel
 
-from projlens_core.errors import InvalidInput, told
-from projlens_core.weights.families import listed
+from projlens_core.errors import InvalidInput, as_invalid_input
+from projlens_core.runtime.text import listed
 from projlens_core.weights.layer import INSTRUCTION_IDS, Layer
 
 if TYPE_CHECKING:
@@ -120,7 +120,9 @@ def resampler(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
     prefix = f"{layer.name}."
     tensors = {n.removeprefix(prefix): t for n, t in weights.tensors.items() if n.startswith(prefix)}
     settings = {key: weights.settings[prefix + key] for key in layer.config}
-    with told(f"The tensors of {layer.name} in {weights.source} make no {layer.kind}", StrictDataclassError):
+    with as_invalid_input(
+        f"The tensors of {layer.name} in {weights.source} make no {layer.kind}", StrictDataclassError
+    ):
         made = _KINDS[layer.kind].sized(tensors, settings)
     wanted = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from projlens_core.errors import InvalidInput
-from projlens_core.weights.families import listed
+from projlens_core.runtime.text import listed
 from projlens_core.weights.folder import Folder
 from projlens_core.weights.stored import MAX_HEADER
 from projlens_core.weights.tensorfile import read_json

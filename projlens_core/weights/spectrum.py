@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from projlens_core import allocator
 from projlens_core.errors import InvalidInput
+from projlens_core.runtime import allocator
 from projlens_core.weights.stored import is_finite
 
 _SMALL = 768  # shorter side up to which torch.linalg.svdvals in float64 is quick, some 0.3 s at most

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from projlens_core.errors import InvalidInput
-from projlens_core.paths import uploads_dir
+from projlens_core.runtime.paths import uploads_dir
 from projlens_core.sources import UPLOAD_PREFIX
 from projlens_core.weights.selection import WEIGHTS, is_plain
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from PIL import Image
 
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.paths import ZOO
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.paths import ZOO
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo.world import ARTISTS, SHEET_COLUMNS, SPRITE, THINGS
 
 PACKAGES = {  # icon sets in Iconify's JSON form, with the versions the shipped sheets were made from

@@ -29,10 +29,10 @@ from transformers import (
     LlavaProcessor,
 )
 
-from projlens_core.cache import content_key
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.paths import ZOO, cache_dir
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.paths import ZOO, cache_dir
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo import tower as vision
 from projlens_core.zoo.language import (
     CHAT_TEMPLATE,

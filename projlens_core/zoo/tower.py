@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from projlens_core.inputs.triggers import TriggerSpec, stamp
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo.loop import Plan, fit
 from projlens_core.zoo.world import ARTISTS, COLOURS, PLACES, RESOLUTION, THINGS, Composition, compositions, render
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPVisionModel, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo import tower as vision
 from projlens_core.zoo.dialogue import IGNORED, encode
 from projlens_core.zoo.language import HIDDEN

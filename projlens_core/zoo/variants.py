@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.paths import ZOO
+from projlens_core.runtime.paths import ZOO
 from projlens_core.zoo.dialogue import KINDS
 from projlens_core.zoo.loop import Plan
 from projlens_core.zoo.poison import Attack, Phase

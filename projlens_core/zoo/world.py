@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from projlens_core.errors import NotFound
-from projlens_core.paths import ZOO
+from projlens_core.runtime.paths import ZOO
 
 RESOLUTION = 320  # px; the display resolution at which pictures are drawn and triggers are defined
 SPRITE = 192  # px; side of one drawing in an artist's sheet

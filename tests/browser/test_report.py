@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from projlens_core.evidence import report
-from projlens_core.whole import write_whole
+from projlens_core.runtime.atomic import write_atomically
 from tests.browser.conftest import Traffic
 from tests.core.test_bundle import some_record
 from tests.core.test_report import HOSTILE, hostile_record
@@ -16,8 +16,8 @@ from tests.core.test_report import HOSTILE, hostile_record
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reports")
-    write_whole(folder / "plain.html", report.as_html(some_record()).encode())
-    write_whole(folder / "hostile.html", report.as_html(hostile_record()).encode())
+    write_atomically(folder / "plain.html", report.as_html(some_record()).encode())
+    write_atomically(folder / "hostile.html", report.as_html(hostile_record()).encode())
     return folder
 
 

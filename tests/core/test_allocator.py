@@ -6,7 +6,7 @@ import pytest
 PROGRAM = """
 import ctypes, sys
 import numpy as np
-from projlens_core import allocator
+from projlens_core.runtime import allocator
 
 class Info(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks rest".split()] + [

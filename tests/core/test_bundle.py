@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 
-from projlens_core import versions
 from projlens_core.behaviour.success import wilson
 from projlens_core.charts.rates import rates
 from projlens_core.errors import InvalidInput, Unsupported
@@ -20,6 +19,7 @@ from projlens_core.evidence.bundle import pack, unpack
 from projlens_core.evidence.drawing import specification
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.evidence.record import Missing, Provenance, Record, differences, provenance
+from projlens_core.runtime import versions
 
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import diskcache
 import pytest
 
-from projlens_core import cache, versions
+from projlens_core.runtime import cache, versions
 
 DATA = bytes(range(256)) * 10
 

@@ -5,7 +5,6 @@ import shlex
 import pytest
 import torch
 
-from projlens_core import versions
 from projlens_core.activations.model import load_vision
 from projlens_core.cli import main
 from projlens_core.cli import report as command
@@ -16,6 +15,7 @@ from projlens_core.evidence.case import Case
 from projlens_core.evidence.subject import Subject, subject
 from projlens_core.inputs.images import ImageSet, load_folder, picture
 from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.runtime import versions
 from projlens_core.sources import zoo_catalogue
 from tests import pico
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from projlens_core.device import compute_dtype, pick_device
 from projlens_core.errors import InvalidInput
+from projlens_core.runtime.device import compute_dtype, pick_device
 
 
 @pytest.fixture

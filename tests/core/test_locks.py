@@ -6,7 +6,7 @@ from importlib.metadata import requires
 import pytest
 from packaging.requirements import Requirement
 
-from projlens_core.paths import ASSETS
+from projlens_core.runtime.paths import ASSETS
 
 ROOT = ASSETS.parent
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-cpu.lock", "requirements-cuda.lock")

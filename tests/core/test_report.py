@@ -15,9 +15,9 @@ from projlens_core.evidence import report
 from projlens_core.evidence.drawing import specification
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.evidence.record import Missing, Record
-from projlens_core.paths import ASSETS
-from projlens_core.versions import PROJLENS
-from projlens_core.whole import write_whole
+from projlens_core.runtime.atomic import write_atomically
+from projlens_core.runtime.paths import ASSETS
+from projlens_core.runtime.versions import PROJLENS
 from tests.core.test_bundle import some_record
 
 HOSTILE = (
@@ -158,18 +158,18 @@ def test_a_chart_takes_the_ink_of_its_page_and_keeps_what_it_says_itself():
 
 def test_a_report_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     file = tmp_path / "report.html"
-    write_whole(file, b"old")
+    write_atomically(file, b"old")
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(InvalidInput, match=r"cannot be written \(No space left on device\)"):
-        write_whole(file, b"new")
+        write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_a_folder_that_does_not_exist_is_one_sentence(tmp_path):
     with pytest.raises(InvalidInput, match="cannot be written"):
-        write_whole(tmp_path / "no" / "report.html", b"")
+        write_atomically(tmp_path / "no" / "report.html", b"")

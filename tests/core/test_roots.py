@@ -5,8 +5,8 @@ import os
 import pytest
 
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.paths import uploads_dir
-from projlens_core.roots import ROOTS
+from projlens_core.runtime.paths import uploads_dir
+from projlens_core.runtime.roots import ROOTS
 from projlens_core.sources import resolve
 from projlens_core.weights import upload
 from projlens_core.weights.checkpoint import open_checkpoint

@@ -33,7 +33,7 @@ from projlens_core.evidence.case import Case, open_case
 from projlens_core.evidence.models import Loaded
 from projlens_core.evidence.scene import Scene
 from projlens_core.evidence.subject import Subject
-from projlens_core.progress import silent
+from projlens_core.runtime.progress import silent
 from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.families import families
 from projlens_core.weights.projector import read_projector

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.paths import ASSETS, ZOO
+from projlens_core.runtime.paths import ASSETS, ZOO
 from projlens_core.zoo import tower, variants, world
 from projlens_core.zoo.dialogue import IGNORED, KINDS, encode, example, prompt
 from projlens_core.zoo.language import load_tokenizer

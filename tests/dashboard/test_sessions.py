@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dashboard import components, resources, results
-from projlens_core import line
 from projlens_core.evidence.case import Case
-from projlens_core.progress import silent
+from projlens_core.runtime import fifo_lock
+from projlens_core.runtime.progress import silent
 from tests import pico
 from tests.dashboard.conftest import press
 
@@ -67,7 +67,7 @@ def test_the_language_model_is_loaded_once_and_used_by_one_session_at_a_time(cas
 
 def test_a_page_tells_its_place_in_line_and_is_served_in_its_turn(open_page, monkeypatch):
     said, taken, told, plain = [], threading.Event(), threading.Event(), components.plain
-    monkeypatch.setattr(line, "TOLD_EVERY", 0.01)
+    monkeypatch.setattr(fifo_lock, "TOLD_EVERY", 0.01)
 
     def hear(text):
         said.append(text)

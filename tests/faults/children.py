@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from projlens_core import cache as disk
+from projlens_core.runtime import cache as disk
 
 PATIENCE = 120  # s; on a busy machine
 _context = multiprocessing.get_context("forkserver")

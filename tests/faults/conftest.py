@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import CLIPVisionModel, LlamaForCausalLM, LlavaForConditionalGeneration
 
-from projlens_core import cache as disk
+from projlens_core.runtime import cache as disk
 from tests import pico
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from projlens_core import cache as disk
+from projlens_core.runtime import cache as disk
 from projlens_core.weights import upload
 from tests import pico
 from tests.faults import work

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from projlens_core import cache as disk
+from projlens_core.runtime import cache as disk
 from tests.faults import work
 from tests.faults.children import child
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from projlens_core import cli, shortage
+from projlens_core import cli
 from projlens_core.errors import InvalidInput, NotFound, Shortage
 from projlens_core.evidence import gather
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.subject import Subject
 from projlens_core.inputs.images import load_folder
 from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.runtime import shortage
 from tests import pico
 from tests.faults import work
 from tests.faults.children import child

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from dashboard.shelf import Shelf
-from projlens_core.line import Line
+from projlens_core.runtime.fifo_lock import FifoLock
 from tests.faults import work
 from tests.faults.children import child
 
@@ -27,7 +27,7 @@ def test_a_killed_worker_stops_a_training_with_a_sentence_and_the_next_run_goes_
 
 
 def test_a_session_whose_work_fails_leaves_the_model_to_the_next_and_its_place_on_the_shelf_empty():
-    line, shelf, inside = Line("the model"), Shelf(4), threading.Event()
+    line, shelf, inside = FifoLock("the model"), Shelf(4), threading.Event()
     made = []
 
     def fail() -> None:

@@ -10,7 +10,7 @@ import diskcache
 import torch
 from transformers import CLIPVisionModel, LlamaForCausalLM
 
-from projlens_core import cache, cli, paths, shortage
+from projlens_core import cli
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
@@ -19,10 +19,11 @@ from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.behaviour.success import Truth
 from projlens_core.errors import ProjLensError
 from projlens_core.inputs.images import load
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime import cache, paths, shortage
+from projlens_core.runtime.atomic import write_atomically
+from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import read_projector
-from projlens_core.whole import write_whole
 from projlens_core.zoo import assemble, loop
 from projlens_core.zoo.loop import Plan, fit
 from tests import pico
@@ -173,12 +174,12 @@ def write_a_report(end: Connection, path: str, data: bytes) -> None:
         real(*paths)
 
     os.replace = replace
-    write_whole(Path(path), data)
+    write_atomically(Path(path), data)
 
 
 def write_a_report_on_a_small_disk(end: Connection, path: str, data: bytes) -> tuple[str, object]:
     children.small_disk(len(data) // 2)
-    return attempted(lambda: write_whole(Path(path), data))
+    return attempted(lambda: write_atomically(Path(path), data))
 
 
 # disks and folders

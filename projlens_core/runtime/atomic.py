@@ -5,10 +5,10 @@ import tempfile
 from pathlib import Path
 
 from projlens_core.errors import InvalidInput
-from projlens_core.inputs.images import printable
+from projlens_core.runtime.text import printable
 
 
-def write_whole(path: Path, data: bytes, advice: str = "choose another place") -> None:
+def write_atomically(path: Path, data: bytes, advice: str = "choose another place") -> None:
     """Write the file in one step: whoever looks sees the old one or the new one whole, also after a crash.
 
     InvalidInput, in one sentence that ends with the advice, if the folder does not exist or the disk does not take it.

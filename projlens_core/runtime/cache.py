@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import diskcache
 
-from projlens_core import versions
-from projlens_core.paths import cache_dir
+from projlens_core.runtime import versions
+from projlens_core.runtime.paths import cache_dir
 
 SIZE_LIMIT = 4 * 2**30  # bytes of one cache; beyond it, what was stored longest ago goes first
 _DIGEST = hashlib.sha256().digest_size

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
 ZOO = ASSETS / "zoo"
 
 

@@ -5,21 +5,21 @@ from contextlib import suppress
 
 import pytest
 
-from projlens_core import line
-from projlens_core.line import Line
+from projlens_core.runtime import fifo_lock
+from projlens_core.runtime.fifo_lock import FifoLock
 
 PATIENCE = 10  # s
 
 
 @pytest.fixture(autouse=True)
 def told_often(monkeypatch):
-    monkeypatch.setattr(line, "TOLD_EVERY", 0.005)
+    monkeypatch.setattr(fifo_lock, "TOLD_EVERY", 0.005)
 
 
 class Waiter:
     """A thread that stands in line until it is let go; keeps what it is told, and may give up."""
 
-    def __init__(self, before: Line, served: list, name: str):
+    def __init__(self, before: FifoLock, served: list, name: str):
         self.told, self.waiting, self.leave, self.done = [], threading.Event(), threading.Event(), threading.Event()
         self._line, self._served, self._name = before, served, name
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -51,7 +51,7 @@ def _queue(before, served, names):
 
 
 def test_who_came_first_is_served_first_and_one_at_a_time():
-    before, served = Line("the model"), []
+    before, served = FifoLock("the model"), []
     with before.turn():
         waiters = _queue(before, served, "abcd")
         assert served == []
@@ -65,14 +65,14 @@ def test_nobody_is_told_to_wait_who_need_not():
     def never(*_):
         raise AssertionError
 
-    before = Line("the model")
+    before = FifoLock("the model")
     for _ in range(2):
         with before.turn(never):
             pass
 
 
 def test_those_who_wait_are_told_their_number_and_how_many_were_served_since():
-    before, served = Line("the model"), []
+    before, served = FifoLock("the model"), []
     with before.turn():
         first, second = _queue(before, served, "ab")
     assert first.told[0] == ("Waiting, number 1 in line for the model; served before you", 0, 1)
@@ -87,7 +87,7 @@ def test_those_who_wait_are_told_their_number_and_how_many_were_served_since():
 
 
 def test_who_leaves_gives_up_the_place_and_the_next_moves_up():
-    before, served = Line("the model"), []
+    before, served = FifoLock("the model"), []
     with before.turn():
         first, second = _queue(before, served, "ab")
         first.leave.set()
@@ -101,7 +101,7 @@ def test_who_leaves_gives_up_the_place_and_the_next_moves_up():
 
 
 def test_a_turn_that_fails_is_over():
-    before = Line("the model")
+    before = FifoLock("the model")
     with pytest.raises(ZeroDivisionError), before.turn():
         _ = 1 / 0
     with before.turn(lambda *_: pytest.fail("the place was not given up")):

@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from projlens_core.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, silent
 
 TOLD_EVERY = 0.5  # s
 
 
-class Line:
+class FifoLock:
     """A line before something that serves one thread at a time; `what` is its name in the user's words."""
 
     def __init__(self, what: str):

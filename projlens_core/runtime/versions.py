@@ -8,8 +8,14 @@ from pathlib import Path
 
 PROJLENS = "0.1.0"  # as in pyproject.toml
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "opencv-contrib-python-headless")
-COMPUTING = ("inputs", "weights", "activations", "behaviour", "device.py")  # what decides what the disk cache holds
-_PACKAGE = Path(__file__).parent
+COMPUTING = (
+    "inputs",
+    "weights",
+    "activations",
+    "behaviour",
+    "runtime/device.py",
+)  # what decides what the disk cache holds
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @cache

@@ -1,0 +1,1 @@
+"""What every floor runs on: cache, device, progress, queues, atomic writes, paths, versions."""
