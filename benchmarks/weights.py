@@ -25,7 +25,7 @@ def ours(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:
     case = Case(str(folder / "seven-b-base"), str(folder / "seven-b-suspect"))
 
     def work(call: int) -> dict[str, np.ndarray]:
-        opened = open_case(case)
+        opened = open_case(case).decompose()
         found = {COUNTED: np.array(opened.base.bytes_read + opened.suspect.bytes_read)}
         for name in ("linear_1", "linear_2"):
             edge = opened.edges[f"{name}.weight"]

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from projlens_core import analyses
+
 
 @dataclass(frozen=True)
 class Page:
@@ -24,10 +26,15 @@ CASE = Page("case", "Case", ":material/fingerprint:", "What was changed in this 
 WEIGHTS = Page("weights", "Weights", ":material/table_chart:", "How is the change of the projector built?")
 ACTIVATION = Page("activation", "Activation", ":material/grid_on:", "Where does the trigger push the image, how far?")
 DIRECTION = Page("direction", "Direction", ":material/explore:", "Which words does the backdoor direction point to?")
-NEURONS = Page("neurons", "Neurons", ":material/hub:", "Are there units that only the trigger switches on?")
-SEPARABILITY = Page(
-    "separability", "Separability", ":material/join_inner:", "Can clean and triggered images be told apart inside?"
-)
+ICONS = {"neurons": ":material/hub:", "separability": ":material/join_inner:"}
+
+
+def of(key: str) -> Page:
+    """The page of the analysis called `key`; its own module in app_pages only lays it out."""
+    analysis = analyses.find(key)
+    return Page(key, analysis.title, ICONS.get(key, ":material/science:"), analysis.question)
+
+
 RESPONSE = Page("response", "Response", ":material/forum:", "What does the model say, with and without the trigger?")
 LOWRANK = Page("lowrank", "Low-rank lab", ":material/layers:", "How few directions carry the backdoor?")
 ROBUSTNESS = Page("robustness", "Robustness", ":material/tune:", "Which changes of the trigger still work?")
@@ -35,7 +42,7 @@ REPORT = Page("report", "Report", ":material/description:", "What can be handed 
 
 SECTIONS: dict[str, tuple[Page, ...]] = {
     "Weights": (CASE, WEIGHTS),
-    "Activations": (ACTIVATION, DIRECTION, NEURONS, SEPARABILITY),
+    "Activations": (ACTIVATION, DIRECTION, *map(of, analyses.KEYS)),
     "Behaviour": (RESPONSE, LOWRANK, ROBUSTNESS),
     "Evidence": (REPORT,),
 }

@@ -1,45 +1,19 @@
 """What the Report page computes: the record of a case from what the dashboard has at hand, and its files."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
-import torch
-
-from dashboard import pickers, resources, results
+from dashboard import pickers, resources
+from dashboard.models import Shelved
 from dashboard.pickers import SetChoice
-from projlens_core.activations.model import VisionModel
-from projlens_core.behaviour.responder import Responder
 from projlens_core.evidence.bundle import pack
-from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.case import Case
 from projlens_core.evidence.gather import record_of
 from projlens_core.evidence.record import Record, command_line
 from projlens_core.evidence.report import as_html
 from projlens_core.evidence.subject import Subject, subject
 from projlens_core.inputs.images import ImageSet
 from projlens_core.runtime.cache import content_key
-from projlens_core.runtime.device import pick_device
 from projlens_core.runtime.progress import Progress, silent
-
-
-class Shelved:
-    """The models that the other pages use, too."""
-
-    @property
-    def device(self) -> torch.device:
-        """See models.Models."""
-        return pick_device()
-
-    def opened(self, case: Case, progress: Progress) -> OpenedCase:
-        """See models.Models."""
-        return resources.opened(case, progress)
-
-    def vision(self, case: Case) -> VisionModel:
-        """See models.Models."""
-        return resources.vision(case)
-
-    def responder(self, case: Case, progress: Progress) -> AbstractContextManager[Responder]:
-        """See models.Models."""
-        return results.language_model(case, progress)
 
 
 def asked(case: Case, choice: SetChoice | None, count: int, target: str, question: str) -> Subject:

@@ -76,8 +76,17 @@ def fingerprint(spec: str) -> str:
 
 def opened(case: Case, progress: Progress = silent) -> OpenedCase:
     """The case with its projectors read and compared."""
-    key = content_key(case, *(fingerprint(spec) for spec in (case.base, case.suspect, case.control) if spec))
-    return shelf("cases", CASES).get(key, lambda: open_case(case, progress), progress)
+    return shelf("cases", CASES).get(_case_key(case), lambda: open_case(case, progress), progress)
+
+
+def decomposed(case: Case, progress: Progress = silent) -> OpenedCase:
+    """The same with the spectra of its changes."""
+    here = opened(case, progress)
+    return shelf("spectra", CASES).get(_case_key(case), lambda: here.decompose(progress), progress)
+
+
+def _case_key(case: Case) -> str:
+    return content_key(case, *(fingerprint(spec) for spec in (case.base, case.suspect, case.control) if spec))
 
 
 def proof(case: Case, progress: Progress = silent) -> Proof:

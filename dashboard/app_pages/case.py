@@ -45,7 +45,7 @@ def page() -> None:
             return
         try:
             with components.progress() as progress:
-                opened = resources.opened(case, progress)
+                opened = resources.decomposed(case, progress)
         except ProjLensError as error:
             components.failure(error, "This case cannot be opened")
             return

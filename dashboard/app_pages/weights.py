@@ -34,7 +34,7 @@ def page() -> None:
         components.case_line(case, resources.zoo())
         try:
             with components.progress() as progress:
-                opened = resources.opened(case, progress)
+                opened = resources.decomposed(case, progress)
         except ProjLensError as error:
             components.failure(error, "This case cannot be opened")
             return

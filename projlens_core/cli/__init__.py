@@ -1,4 +1,7 @@
-"""The command line: `python -m projlens_core COMMAND`. One module per command, each with `add_parser` and `run`.
+"""The command line: `python -m projlens_core COMMAND`.
+
+An analysis brings its command with it (see derived); the other commands have a module each, with `add_parser` and
+`run`.
 
 Exit code 0: done. 1: failed, one sentence on stderr. 2: wrong use (argparse says what).
 """
@@ -7,6 +10,7 @@ import argparse
 import sys
 from importlib import import_module
 
+from projlens_core import analyses
 from projlens_core.errors import ProjLensError
 from projlens_core.runtime import allocator, cache, shortage
 
@@ -16,8 +20,7 @@ COMMANDS = (
     "activations",
     "shift",
     "lens",
-    "separability",
-    "neurons",
+    *analyses.KEYS,
     "respond",
     "asr",
     "lowrank",
@@ -34,7 +37,10 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="projlens_core", description="Find projector backdoors in multimodal LLMs.")
     sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS if only is None else (only,):
-        import_module(f"{__name__}.{name}").add_parser(sub)
+        if name in analyses.KEYS:
+            import_module(f"{__name__}.derived").add_parser(sub, analyses.find(name))
+        else:
+            import_module(f"{__name__}.{name}").add_parser(sub)
     return top
 
 

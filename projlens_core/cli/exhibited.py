@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from projlens_core.cli.terminal import Failures, left_out, write_csv, write_json
-from projlens_core.evidence.exhibit import Exhibit, Metric
+from projlens_core.evidence.exhibit import Exhibit
 
 
 def write(exhibit: Exhibit, args: argparse.Namespace, failures: Failures, text: str, table: int = 0) -> None:
@@ -20,10 +20,3 @@ def write(exhibit: Exhibit, args: argparse.Namespace, failures: Failures, text: 
 def ending(exhibit: Exhibit, failures: Failures) -> list[str]:
     """The last lines of a text: what has to be borne in mind, and what was left out."""
     return [*(f"- {note}" for note in exhibit.notes), *(f"left out: {reason}" for _, reason in failures)]
-
-
-def headline(card: Metric) -> str:
-    """A headline number with its interval and the control beside it, as one line."""
-    beside = [f"95 % interval {card.interval}"] if card.interval else []
-    beside += [f"control {card.control}"] if card.control else []
-    return f"{card.label}: {card.value}" + (f" ({'; '.join(beside)})" if beside else "")

@@ -27,7 +27,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Open the case and write what changed."""
-    opened = open_case(Case(args.base, args.suspect, args.control))
+    opened = open_case(Case(args.base, args.suspect, args.control)).decompose()
     proof = _proved(args) if args.prove else None
     if args.json:
         text = json.dumps(as_dict(opened) | ({"proof": proof_as_dict(proof)} if proof else {}), allow_nan=False)

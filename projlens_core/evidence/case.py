@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from projlens_core.activations.around import described
 from projlens_core.errors import InvalidInput, Unsupported
@@ -43,8 +44,7 @@ class Case:
 class OpenedCase:
     """The weights of a case and what changed in them.
 
-    delta is suspect − base, control_delta control − base (None without a control). anatomies: how each of them is
-    built, by role, "suspect" and, if there is one, "control".
+    delta is suspect − base, control_delta control − base (None without a control).
     notes: sentences for the user: what was not compared, and what to bear in mind when reading the numbers.
     """
 
@@ -55,7 +55,6 @@ class OpenedCase:
     control: ProjectorWeights | None
     delta: Delta
     control_delta: Delta | None
-    anatomies: dict[str, Anatomy]
     notes: tuple[str, ...]
 
     @property
@@ -69,6 +68,21 @@ class OpenedCase:
         for other in (self.suspect, self.control):
             if other is not None:
                 check_same_input(self.base, other)
+
+    @cached_property
+    def anatomies(self) -> dict[str, Anatomy]:
+        """How each change is built, by role, "suspect" and, if there is one, "control"; see decompose."""
+        return self._decomposed(silent)
+
+    def decompose(self, progress: Progress = silent) -> "OpenedCase":
+        """The case itself, its spectra taken, which takes seconds for large matrices."""
+        if "anatomies" not in self.__dict__:
+            self.__dict__["anatomies"] = self._decomposed(progress)
+        return self
+
+    def _decomposed(self, progress: Progress) -> dict[str, Anatomy]:
+        deltas = {"suspect": self.delta} | ({"control": self.control_delta} if self.control_delta else {})
+        return dict(zip(deltas, dissect_all(list(deltas.values()), progress), strict=True))
 
     @property
     def spectra(self) -> dict[str, Spectrum]:
@@ -92,16 +106,13 @@ class OpenedCase:
 
 
 def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
-    """Read the projectors of a case, compare them and take the spectra; errors as read_projector and compare."""
+    """Read the projectors of a case and compare them; errors as read_projector and compare."""
     base, suspect, *rest = read_projectors(
         [case.base, case.suspect, *([case.control] if case.control else [])], progress
     )
     control = rest[0] if rest else None
     delta = compare(base, suspect)
     control_delta = compare(base, control) if control else None
-
-    deltas = {"suspect": delta} | ({"control": control_delta} if control_delta else {})
-    anatomies = dict(zip(deltas, dissect_all(list(deltas.values()), progress), strict=True))
     return OpenedCase(
         case=case,
         family=base.family,
@@ -110,7 +121,6 @@ def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
         control=control,
         delta=delta,
         control_delta=control_delta,
-        anatomies=anatomies,
         notes=tuple(_notes(delta, control_delta)),
     )
 

@@ -25,6 +25,13 @@ class Metric:
     interval: str | None = None
     help: str | None = None
 
+    @property
+    def line(self) -> str:
+        """The number with its interval and the control's, as one line of text."""
+        context = [f"95 % interval {self.interval}"] if self.interval else []
+        context += [f"control {self.control}"] if self.control else []
+        return f"{self.label}: {self.value}" + (f" ({'; '.join(context)})" if context else "")
+
 
 @dataclass(frozen=True)
 class Chart:

@@ -6,12 +6,10 @@ from typing import Literal
 
 from PIL import Image, ImageOps
 
+from projlens_core import analyses
 from projlens_core.activations.head import read_head
 from projlens_core.activations.lens import lens, lens_null
-from projlens_core.activations.neurons import analyse as watch_units
-from projlens_core.activations.separability import separability
 from projlens_core.activations.set_shift import set_shift
-from projlens_core.activations.shift import embeddings
 from projlens_core.activations.vocabulary import read_vocabulary
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.robustness import sweep
@@ -33,10 +31,8 @@ from projlens_core.exhibits import case as case_exhibit
 from projlens_core.exhibits import embedding as embedding_exhibit
 from projlens_core.exhibits import lens as lens_exhibit
 from projlens_core.exhibits import lowrank as lowrank_exhibit
-from projlens_core.exhibits import neurons as neurons_exhibit
 from projlens_core.exhibits import response as response_exhibit
 from projlens_core.exhibits import robustness as robustness_exhibit
-from projlens_core.exhibits import separability as separability_exhibit
 from projlens_core.exhibits import weights as weights_exhibit
 from projlens_core.inputs.changes import LEVELS, axes_of, changes
 from projlens_core.runtime import shortage
@@ -108,11 +104,11 @@ def record_of(
 
 
 def _case(scene: Scene) -> Exhibit:
-    return case_exhibit.case(scene.opened)
+    return case_exhibit.case(scene.opened.decompose(scene.progress))
 
 
 def _weights(scene: Scene) -> Exhibit:
-    found = scene.opened.anatomies
+    found = scene.opened.decompose(scene.progress).anatomies
     told = settings(scene.subject.case, scene.projectors, overlap=OVERLAP)
     return weights_exhibit.weights(found, told, weights_exhibit.overlaps(found, OVERLAP))
 
@@ -159,21 +155,6 @@ def _lens(scene: Scene) -> Exhibit:
     null = lens_null(head, targets, normed=read["normed"], progress=scene.progress)
     told = scene.decided(target=target, on=on, **read)
     return lens_exhibit.lens(found, null, vocabulary, targets, told, head.notes)
-
-
-def _neurons(scene: Scene) -> Exhibit:
-    clean, triggered = scene.twin_tokens
-    findings = watch_units(scene.projectors, clean, triggered, scene.progress, SEED)
-    return neurons_exhibit.neurons(findings, scene.decided())
-
-
-def _separability(scene: Scene) -> Exhibit:
-    clean, triggered = scene.twin_tokens
-    found = {
-        role: separability(embeddings(weights, clean), embeddings(weights, triggered))
-        for role, weights in scene.projectors.items()
-    }
-    return separability_exhibit.separability(found, tuple(scene.pictures.names), scene.decided())
 
 
 def _response(scene: Scene) -> Exhibit:
@@ -246,8 +227,7 @@ PARTS = {
         Part("activation", activation_exhibit.TITLE, "activations", _activation),
         Part("embedding", embedding_exhibit.TITLE, "activations", _embedding),
         Part("lens", lens_exhibit.TITLE, "activations", _lens),
-        Part("neurons", neurons_exhibit.TITLE, "activations", _neurons),
-        Part("separability", separability_exhibit.TITLE, "activations", _separability),
+        *(Part(each.key, each.title, each.floor, each.run) for each in map(analyses.find, analyses.KEYS)),
         Part("response", response_exhibit.TITLE, "behaviour", _response),
         Part("lowrank", lowrank_exhibit.TITLE, "behaviour", _lowrank),
         Part("robustness", robustness_exhibit.TITLE, "activations", _robustness),

@@ -71,11 +71,15 @@ class Scene:
             raise NotFound("No pictures were given.")
         return twins(self.subject.images, self.subject.spec)
 
+    def require_trigger(self) -> None:
+        """NotFound where no trigger is known."""
+        if self.subject.spec is None:
+            raise NotFound("No trigger is known for this suspect; give one.")
+
     @property
     def attacked(self) -> Twins:
         """The pictures, for an analysis that needs their twins."""
-        if self.subject.spec is None:
-            raise NotFound("No trigger is known for this suspect; give one.")
+        self.require_trigger()
         return self.pictures
 
     @cached_property
@@ -110,4 +114,6 @@ class Scene:
     def decided(self, **more: object) -> dict:
         """What decides the numbers of an analysis of the pictures."""
         subject = self.subject
-        return settings(subject.case, self.projectors, subject.spec, len(self.pictures.names), seed=SEED, **more)
+        return settings(
+            subject.case, self.projectors, subject.spec, len(self.pictures.names), **({"seed": SEED} | more)
+        )

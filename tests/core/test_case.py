@@ -56,7 +56,7 @@ def test_control_is_compared_with_the_same_base(folder):
 
 def test_progress_has_stages_that_end_and_can_be_cancelled(folder):
     seen = []
-    open_case(case(folder), progress=lambda *step: seen.append(step))
+    open_case(case(folder), lambda *step: seen.append(step)).decompose(lambda *step: seen.append(step))
     assert seen == [
         *[("Reading projectors", done, 2) for done in range(3)],
         *[("Singular spectra", done, 2) for done in range(3)],
@@ -66,7 +66,7 @@ def test_progress_has_stages_that_end_and_can_be_cancelled(folder):
         raise Cancelled("Stopped.")
 
     with pytest.raises(Cancelled):
-        open_case(case(folder), progress=cancel)
+        open_case(case(folder)).decompose(cancel)
 
 
 def test_notes_say_what_was_not_compared(folder):

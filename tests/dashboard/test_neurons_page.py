@@ -2,7 +2,7 @@ import pytest
 
 from dashboard import resources
 from projlens_core.activations.split_null import MIN_IMAGES
-from projlens_core.exhibits.neurons import COLUMNS
+from projlens_core.analyses.neurons.exhibit import COLUMNS
 from tests import pico
 from tests.dashboard.conftest import titles
 

@@ -8,12 +8,10 @@ import pandas as pd
 
 from projlens_core.activations.neurons import QUIET, SWITCHED_ON, Finding, Ranking
 from projlens_core.activations.split_null import RATE, Count
-from projlens_core.charts import neurons as charts
+from projlens_core.analyses.neurons import ANALYSIS, charts
 from projlens_core.charts import palette
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 
-TITLE = "Neurons"
-QUESTION = "Are there units that only the trigger switches on?"
 TOP = 20  # units drawn and listed of each ranking
 SHOWN = {"suspect": palette.SUSPECT, "control": palette.CONTROL}  # beside each other; base is in every number
 RANKINGS: dict[Ranking, tuple[str, str]] = {  # title of the chart, and what its bars measure
@@ -47,10 +45,7 @@ COLUMNS = {
 def neurons(findings: Mapping[str, Finding], settings: dict) -> Exhibit:
     """findings by role: base, suspect and, where there is one, control; settings as evidence.settings makes them."""
     suspect = findings["suspect"]
-    return Exhibit(
-        key="neurons",
-        title=TITLE,
-        question=QUESTION,
+    return ANALYSIS.exhibit(
         metrics=_metrics(findings),
         charts=(*_scatters(findings), *_distributions(findings), *(_ranking(findings, by) for by in RANKINGS)),
         tables=(table(findings),),

@@ -7,22 +7,17 @@ import numpy as np
 import pandas as pd
 
 from projlens_core.activations.separability import Gain, Separability, gain
-from projlens_core.charts import separability as charts
+from projlens_core.analyses.separability import ANALYSIS, charts
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table, with_minus
 
-TITLE = "Separability"
 LEVEL = 0.05
-QUESTION = "Can clean and triggered images be told apart inside?"
 
 
 def separability(found: Mapping[str, Separability], names: tuple[str, ...], settings: dict) -> Exhibit:
     """found holds "base", "suspect" and perhaps "control", all of the same images, called `names`."""
     gains = {role: gain(one, found["base"]) for role, one in found.items() if role != "base"}
     beyond = gain(found["suspect"], found["control"]) if "control" in found else None
-    return Exhibit(
-        key="separability",
-        title=TITLE,
-        question=QUESTION,
+    return ANALYSIS.exhibit(
         metrics=_metrics(found, gains),
         charts=_charts(found, names),
         tables=(_table(found, gains), _values(found, names)),

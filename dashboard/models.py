@@ -1,0 +1,33 @@
+"""The models of a case as the dashboard has them: loaded once, shared by all pages and sessions."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from dashboard import resources, results
+from projlens_core.activations.model import VisionModel
+from projlens_core.behaviour.responder import Responder
+from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.runtime.device import pick_device
+from projlens_core.runtime.progress import Progress
+
+
+class Shelved:
+    """The models that the other pages use, too."""
+
+    @property
+    def device(self) -> torch.device:
+        """See models.Models."""
+        return pick_device()
+
+    def opened(self, case: Case, progress: Progress) -> OpenedCase:
+        """See models.Models."""
+        return resources.opened(case, progress)
+
+    def vision(self, case: Case) -> VisionModel:
+        """See models.Models."""
+        return resources.vision(case)
+
+    def responder(self, case: Case, progress: Progress) -> AbstractContextManager[Responder]:
+        """See models.Models."""
+        return results.language_model(case, progress)

@@ -1,0 +1,67 @@
+"""The one frame of a page about an analysis: guard → run → draw. A page's own module says what stands where."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from dashboard import components, pages, pickers, resources, state
+from dashboard.models import Shelved
+from dashboard.pickers import SetChoice
+from projlens_core.analyses.analysis import Analysis, Options
+from projlens_core.errors import ProjLensError
+from projlens_core.evidence.case import Case
+from projlens_core.evidence.exhibit import Exhibit
+from projlens_core.evidence.scene import Scene
+from projlens_core.evidence.subject import Subject
+from projlens_core.inputs.images import ImageSet
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.progress import Progress
+
+KEPT = 8  # exhibits of each analysis
+P = TypeVar("P")
+
+
+def show(
+    analysis: Analysis,
+    panel: Callable[[], P],
+    picture: Callable[[Exhibit], None],
+    details: Callable[[Exhibit, P], None],
+    options: Callable[[P], Options] | None = None,
+) -> None:
+    """The page of an analysis of a set of images.
+
+    panel draws its own controls and returns what they say, picture what answers its question, details what stands
+    below; options makes the analysis's options out of the panel's, its defaults if None.
+    """
+    components.header(pages.of(analysis.key))
+    case = state.current_case()
+    if case is None:
+        components.no_case()
+        return
+    above, images, controls, below = components.layout()
+    with images:
+        choice = pickers.set_panel(case)
+    with controls:
+        said = panel()
+    with above:
+        components.case_line(case, resources.zoo())
+        if choice is None:
+            components.no_set()
+            return
+        try:
+            with components.progress() as progress:
+                exhibit = found(analysis, case, choice, options(said) if options else analysis.options(), progress)
+        except ProjLensError as error:
+            components.failure(error, analysis.failure)
+            return
+        components.metrics(list(exhibit.metrics), control=case.control is not None)
+        picture(exhibit)
+    with below:
+        details(exhibit, said)
+
+
+def found(analysis: Analysis, case: Case, choice: SetChoice, options: Options, progress: Progress) -> Exhibit:
+    """The exhibit of these images, kept by all that decides it."""
+    inputs = Subject(case, ImageSet(choice.pictures, ()), spec=choice.spec)
+    context = Scene(inputs, Shelved(), progress)
+    key = content_key(repr(analysis.settings(context, options)), context.vision.key, choice.key)
+    return resources.shelf(analysis.key, KEPT).get(key, lambda: analysis.run(context, options), progress)

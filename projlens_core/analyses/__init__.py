@@ -1,0 +1,20 @@
+"""Analyses of a case, one folder each; a line here makes one known at every door."""
+
+from functools import cache
+from importlib import import_module
+
+from projlens_core.analyses.analysis import Analysis
+from projlens_core.errors import NotFound
+
+KEYS = (  # in the order of the sidebar and the report
+    "neurons",
+    "separability",
+)
+
+
+@cache
+def find(key: str) -> Analysis:
+    """The record of the analysis called `key`; NotFound, listing those there are, for any other."""
+    if key not in KEYS:
+        raise NotFound(f"There is no analysis {key!r}; there are {', '.join(KEYS)}.")
+    return import_module(f"{__name__}.{key}").ANALYSIS

@@ -1,0 +1,92 @@
+"""The one record from which every door to an analysis is derived: command, page, report part, bundle, notebook.
+
+An analysis is one folder of this package. Its `__init__.py` holds ANALYSIS, its `exhibit.py` and `charts.py` what it
+shows. The record costs nothing to import: what measures and what shows are imported when they are called.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from projlens_core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from projlens_core.evidence.exhibit import Exhibit
+    from projlens_core.evidence.scene import Scene
+
+Floor = Literal["weights", "activations", "behaviour"]
+R = TypeVar("R")
+
+
+def option(
+    default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple | None = None
+) -> Any:
+    """A field of an Options class: its default, what it means, and which values it may have.
+
+    Commands make a flag of it (`max_new_tokens` is --max-new-tokens), pages a widget, exhibits keep its value among
+    their settings.
+    """
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be set in an analysis; the class itself has nothing. InvalidInput for a value out of its bounds."""
+
+    def __post_init__(self) -> None:
+        for each in dataclasses.fields(self):
+            value, about = getattr(self, each.name), each.metadata
+            low, high, choices = (about.get(name) for name in ("low", "high", "choices"))
+            if choices is not None and value not in choices:
+                raise InvalidInput(f"{each.name} is {value!r}; expected one of {', '.join(map(str, choices))}.")
+            if (low is not None and not value >= low) or (high is not None and not value <= high):
+                bounds = f"{low} or more" if high is None else f"{high} or less" if low is None else f"{low} to {high}"
+                raise InvalidInput(f"{each.name} is {value!r}; expected {bounds}.")
+
+
+@dataclass(frozen=True)
+class Analysis(Generic[R]):
+    """One analysis of a case.
+
+    key names it at every door: command, page, report part, file. question is what it answers, summary the one line
+    that the command's help gives, failure the head of the page's panel where it cannot be done. floor says which kind
+    of evidence it reads, and so what has to run. needs_trigger: there is nothing to measure without one.
+
+    measure takes the context and the options to a result; present takes result, context and settings to the Exhibit;
+    text takes the Exhibit to the lines that a command prints. json and csv say what these flags write besides; table
+    is the exhibit's table that CSV holds.
+    """
+
+    key: str
+    title: str
+    question: str
+    summary: str
+    failure: str
+    floor: Floor
+    measure: "Callable[[Scene, Any], R]"
+    present: "Callable[[R, Scene, dict], Exhibit]"
+    text: "Callable[[Exhibit], list[str]]"
+    options: type[Options] = Options
+    needs_trigger: bool = True
+    json: str = "all figures"
+    csv: str = "the table"
+    table: int = 0
+
+    def run(self, context: "Scene", options: Options | None = None) -> "Exhibit":
+        """Measure and present; NotFound without the trigger that it needs, errors as its own measure."""
+        options = self.options() if options is None else options
+        if self.needs_trigger:
+            context.require_trigger()
+        result = self.measure(context, options)
+        return self.present(result, context, self.settings(context, options))
+
+    def exhibit(self, **shown: Any) -> "Exhibit":
+        """An Exhibit under this analysis's key, title and question; `shown`: its other fields."""
+        from projlens_core.evidence.exhibit import Exhibit  # only here: it brings Altair
+
+        return Exhibit(key=self.key, title=self.title, question=self.question, **shown)
+
+    def settings(self, context: "Scene", options: Options) -> dict:
+        """What decides its numbers, as its data keeps it: case, images, trigger, and its own options."""
+        return context.decided(**dataclasses.asdict(options))
