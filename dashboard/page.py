@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import streamlit as st
+
 from dashboard import components, pages, pickers, resources, state
 from dashboard.models import Shelved
 from dashboard.pickers import SetChoice
+from projlens_core import analyses
 from projlens_core.analyses.analysis import Analysis, Options
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
@@ -57,6 +60,22 @@ def show(
         picture(exhibit)
     with below:
         details(exhibit, said)
+
+
+def plain(key: str) -> None:
+    """The page of an analysis that has no layout of its own: its charts, then its tables and notes."""
+
+    def picture(exhibit: Exhibit) -> None:
+        for each in exhibit.charts:
+            components.chart(each)
+
+    def details(exhibit: Exhibit, _: None) -> None:
+        for each in exhibit.tables:
+            components.table(each)
+        for note in exhibit.notes:
+            st.text(note)
+
+    show(analyses.find(key), lambda: None, picture, details)
 
 
 def found(analysis: Analysis, case: Case, choice: SetChoice, options: Options, progress: Progress) -> Exhibit:

@@ -1,10 +1,16 @@
 """The pages, in the order of the sidebar: which question each answers, and where it lies."""
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import streamlit as st
+from streamlit.navigation.page import Page as Registered
 
 from projlens_core import analyses
+from projlens_core.analyses.analysis import Floor
+
+FOLDER = Path(__file__).parent / "app_pages"
 
 
 @dataclass(frozen=True)
@@ -19,48 +25,58 @@ class Page:
     @property
     def file(self) -> str:
         """Its path, as st.Page and st.page_link take it."""
-        return f"app_pages/{self.name}.py"
+        return f"{FOLDER.name}/{self.name}.py"
+
+    def registered(self, *, default: bool) -> Registered:
+        """The page for st.navigation; an analysis without a layout of its own is laid out as all can be."""
+        if (FOLDER / f"{self.name}.py").is_file():
+            return st.Page(self.file, title=self.title, icon=self.icon, default=default)
+        from dashboard import page  # only here: page draws headers, which know the pages
+
+        plain = partial(page.plain, self.name)
+        return st.Page(plain, title=self.title, icon=self.icon, url_path=self.name, default=default)
 
 
 CASE = Page("case", "Case", ":material/fingerprint:", "What was changed in this projector?")
 WEIGHTS = Page("weights", "Weights", ":material/table_chart:", "How is the change of the projector built?")
 ACTIVATION = Page("activation", "Activation", ":material/grid_on:", "Where does the trigger push the image, how far?")
 DIRECTION = Page("direction", "Direction", ":material/explore:", "Which words does the backdoor direction point to?")
-ICONS = {"neurons": ":material/hub:", "separability": ":material/join_inner:"}
-
-
-def of(key: str) -> Page:
-    """The page of the analysis called `key`; its own module in app_pages only lays it out."""
-    analysis = analyses.find(key)
-    return Page(key, analysis.title, ICONS.get(key, ":material/science:"), analysis.question)
-
-
 RESPONSE = Page("response", "Response", ":material/forum:", "What does the model say, with and without the trigger?")
 LOWRANK = Page("lowrank", "Low-rank lab", ":material/layers:", "How few directions carry the backdoor?")
 ROBUSTNESS = Page("robustness", "Robustness", ":material/tune:", "Which changes of the trigger still work?")
 REPORT = Page("report", "Report", ":material/description:", "What can be handed on?")
 
-SECTIONS: dict[str, tuple[Page, ...]] = {
-    "Weights": (CASE, WEIGHTS),
-    "Activations": (ACTIVATION, DIRECTION, *map(of, analyses.KEYS)),
-    "Behaviour": (RESPONSE, LOWRANK, ROBUSTNESS),
-    "Evidence": (REPORT,),
-}
-PAGES = tuple(page for section in SECTIONS.values() for page in section)
+
+def of(key: str) -> Page:
+    """The page of the analysis called `key`."""
+    analysis = analyses.find(key)
+    return Page(key, analysis.title, analysis.icon, analysis.question)
 
 
-def navigation() -> st.navigation:
+def sections() -> dict[str, tuple[Page, ...]]:
+    """The pages under the heads of the sidebar."""
+    return {
+        "Weights": (CASE, WEIGHTS, *_about("weights")),
+        "Activations": (ACTIVATION, DIRECTION, *_about("activations")),
+        "Behaviour": (RESPONSE, LOWRANK, ROBUSTNESS, *_about("behaviour")),
+        "Evidence": (REPORT,),
+    }
+
+
+def _about(floor: Floor) -> list[Page]:
+    return [of(key) for key in analyses.KEYS if analyses.find(key).floor == floor]
+
+
+def navigation() -> Registered:
     """Register all pages, the first as the default, and draw the sidebar: every page with its question."""
-    chosen = st.navigation(
-        [st.Page(p.file, title=p.title, icon=p.icon, default=p is PAGES[0]) for p in PAGES], position="hidden"
-    )
+    shown = sections()
+    registered = {page: page.registered(default=page is CASE) for pages in shown.values() for page in pages}
+    chosen = st.navigation(list(registered.values()), position="hidden")
     with st.sidebar:
-        for section, pages in SECTIONS.items():
-            if not pages:
-                continue
+        for section, pages in shown.items():
             st.caption(section.upper())
             for page in pages:
                 with st.container(gap=None):
-                    st.page_link(page.file, label=page.title, icon=page.icon)
+                    st.page_link(registered[page], label=page.title, icon=page.icon)
                     st.caption(page.question)
     return chosen

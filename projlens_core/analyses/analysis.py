@@ -68,6 +68,7 @@ class Analysis(Generic[R]):
     present: "Callable[[R, Scene, dict], Exhibit]"
     text: "Callable[[Exhibit], list[str]]"
     options: type[Options] = Options
+    icon: str = ":material/science:"
     needs_trigger: bool = True
     json: str = "all figures"
     csv: str = "the table"

@@ -14,13 +14,13 @@ from projlens_core import analyses
 from projlens_core.errors import ProjLensError
 from projlens_core.runtime import allocator, cache, shortage
 
-COMMANDS = (
+# Commands that no record brings with it: those that work on something else than an analysis of a case.
+BY_HAND = (
     "weights",
     "spectrum",
     "activations",
     "shift",
     "lens",
-    *analyses.KEYS,
     "respond",
     "asr",
     "lowrank",
@@ -32,11 +32,16 @@ COMMANDS = (
 )
 
 
+def commands() -> tuple[str, ...]:
+    """The names of all commands, those of analyses first."""
+    return (*analyses.KEYS, *BY_HAND)
+
+
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser with all commands, or with one: its module alone is imported, as others bring slow libraries."""
     top = argparse.ArgumentParser(prog="projlens_core", description="Find projector backdoors in multimodal LLMs.")
     sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS if only is None else (only,):
+    for name in commands() if only is None else (only,):
         if name in analyses.KEYS:
             import_module(f"{__name__}.derived").add_parser(sub, analyses.find(name))
         else:
@@ -50,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["weights"]:
         allocator.wait_asleep()
-    args = parser(argv[0] if argv and argv[0] in COMMANDS else None).parse_args(argv)
+    args = parser(argv[0] if argv and argv[0] in commands() else None).parse_args(argv)
     try:
         with shortage.named():
             args.run(args)

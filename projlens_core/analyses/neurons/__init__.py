@@ -52,5 +52,6 @@ ANALYSIS = Analysis(
     present=_present,
     text=_text,
     json="all units",
+    icon=":material/hub:",
     csv="the table of all units",
 )

@@ -64,6 +64,7 @@ ANALYSIS = Analysis(
     present=_present,
     text=_text,
     json="every image's decision value",
+    icon=":material/join_inner:",
     csv="the decision values",
     table=1,
 )

@@ -1,0 +1,1 @@
+"""Analyses that tests add from outside."""
