@@ -12,10 +12,11 @@ if str(ROOT) not in sys.path:  # `streamlit run dashboard/app.py` puts only this
 from dashboard import components, doors, pages, resources, state  # noqa: E402
 from projlens_core.errors import ProjLensError, Shortage  # noqa: E402
 from projlens_core.runtime import allocator, shortage  # noqa: E402
+from projlens_core.runtime.paths import ASSETS  # noqa: E402
 
 allocator.give_back_large()
-st.set_page_config(page_title="ProjLens", page_icon=str(ROOT / "assets" / "logo.svg"), layout="wide")
-st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
+st.set_page_config(page_title="ProjLens", page_icon=str(ASSETS / "logo.svg"), layout="wide")
+st.logo(str(ASSETS / "logo.svg"), size="large")
 page = pages.navigation()
 doors.close()
 try:

@@ -1,4 +1,4 @@
-"""The command line: `python -m projlens_core COMMAND`.
+"""The command line: `projlens COMMAND`, or `python -m projlens_core COMMAND`.
 
 An analysis brings its command with it (see derived); the other commands have a module each, with `add_parser` and
 `run`.
@@ -13,6 +13,7 @@ from importlib import import_module
 from projlens_core import analyses
 from projlens_core.errors import ProjLensError
 from projlens_core.runtime import allocator, cache, shortage
+from projlens_core.runtime.versions import PROJLENS
 
 # Commands that no record brings with it: those that work on something else than an analysis of a case.
 BY_HAND = (
@@ -29,6 +30,7 @@ BY_HAND = (
     "findings",
     "trigger",
     "zoo",
+    "dashboard",
 )
 
 
@@ -39,7 +41,8 @@ def commands() -> tuple[str, ...]:
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser with all commands, or with one: its module alone is imported, as others bring slow libraries."""
-    top = argparse.ArgumentParser(prog="projlens_core", description="Find projector backdoors in multimodal LLMs.")
+    top = argparse.ArgumentParser(prog="projlens", description="Find projector backdoors in multimodal LLMs.")
+    top.add_argument("--version", action="version", version=f"ProjLens {PROJLENS}")
     sub = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in commands() if only is None else (only,):
         if name in analyses.KEYS:

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# In an installed copy the assets lie in the package, in a checkout next to it.
+ASSETS = next((p for p in (_PACKAGE / "assets", _PACKAGE.parent / "assets") if p.is_dir()), _PACKAGE / "assets")
 ZOO = ASSETS / "zoo"
 
 

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-PROJLENS = "0.1.0"  # as in pyproject.toml
+PROJLENS = "0.1.0"  # read by the build, see pyproject.toml
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "opencv-contrib-python-headless")
 COMPUTING = (
     "inputs",

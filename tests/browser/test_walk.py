@@ -11,7 +11,7 @@ from tests.browser.conftest import WAIT_MS, Server, Traffic
 
 CASE = "?base=zoo%3Abase&suspect=zoo%3Atargeted-refusal&control=zoo%3Aclean-1"
 SCREENS = [(1440, "light"), (1440, "dark"), (900, "dark"), (900, "light")]  # width in px and colour scheme
-BACKGROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 20, 24)"}  # of .streamlit/config.toml
+BACKGROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 20, 24)"}  # of dashboard/.streamlit/config.toml
 UNASKED = {"response", "lowrank", "robustness", "report"}  # pages that compute nothing costly until they are told to
 MARKS = "svg.marks .role-mark :is(path, line, image, text, rect)"  # what a chart shows besides axes and legends
 

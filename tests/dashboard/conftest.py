@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from dashboard import resources
@@ -26,6 +27,11 @@ PAGES = {
     "report": "app_pages/report.py",
 }
 SAMPLES = 6
+
+
+# `streamlit run` reads the settings next to the app; AppTest runs the script alone.
+config._main_script_path = str(APP)
+config.get_config_options(force_reparse=True)
 
 
 @dataclass(frozen=True)

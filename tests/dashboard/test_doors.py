@@ -14,7 +14,7 @@ from projlens_core.weights import upload
 from tests import pico
 from tests.dashboard.conftest import APP, PAGES, texts, titles
 
-CONFIG = tomllib.loads((APP.parent.parent / ".streamlit" / "config.toml").read_text())
+CONFIG = tomllib.loads((APP.parent / ".streamlit" / "config.toml").read_text())
 
 
 @pytest.fixture(autouse=True)
