@@ -43,7 +43,8 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 # The locks, from requirements.txt and requirements-dev.txt; what is locked already stays unless that asks for other.
-# Needs uv. The other two are kept by hand: requirements-cpu.lock (PyTorch's own index) and requirements-lm.txt.
+# requirements-dev.lock leaves out what requirements.lock and the locks of PyTorch have: peft, against which the tests
+# compare, needs both. Needs uv. The other two are kept by hand: requirements-cpu.lock (PyTorch's own index) and requirements-lm.txt.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command "make lock"
 lock:
@@ -53,7 +54,12 @@ lock:
 		/^[a-z]/ { cuda = /^(cuda|nvidia|torch|triton)/ } \
 		{ print > (cuda ? "requirements-cuda.lock" : "requirements.lock") }' requirements.all
 	rm requirements.all
-	$(COMPILE) requirements-dev.txt -c requirements.lock -o requirements-dev.lock > /dev/null
+	cp requirements-dev.lock requirements-dev.all
+	$(COMPILE) requirements-dev.txt -c requirements.lock -c requirements-cuda.lock -o requirements-dev.all > /dev/null
+	awk 'FILENAME != "requirements-dev.all" { if (/^[a-z]/) { split($$0, name, "=="); there[name[1]] = 1 }; next } \
+		/^[a-z]/ { split($$0, name, "=="); kept = !(name[1] in there) } /^#/ || kept' \
+		requirements.lock requirements-cuda.lock requirements-dev.all > requirements-dev.lock
+	rm requirements-dev.all
 
 zoo: setup
 	$(BIN)/python -m projlens_core zoo build
