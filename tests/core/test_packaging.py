@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from projlens_core.runtime.versions import PROJLENS
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -27,6 +29,10 @@ def requirements(name: str) -> list[str]:
 def test_a_wheel_asks_for_what_was_tested():
     assert PROJECT["dependencies"] == requirements("requirements.txt")
     assert PROJECT["optional-dependencies"]["dev"] == requirements("requirements-dev.txt")
+
+
+def test_the_wheels_version_is_the_one_that_reports_name(wheel):
+    assert wheel.name.startswith(f"projlens-{PROJLENS}-")
 
 
 @pytest.fixture(scope="module")

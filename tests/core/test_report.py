@@ -16,8 +16,6 @@ from projlens_core.evidence.drawing import specification
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.evidence.record import Missing, Record
 from projlens_core.runtime.atomic import write_atomically
-from projlens_core.runtime.paths import ASSETS
-from projlens_core.runtime.versions import PROJLENS
 from tests.core.test_bundle import some_record
 
 HOSTILE = (
@@ -75,10 +73,6 @@ class _Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def hostile() -> str:
     return report.as_html(hostile_record())
-
-
-def test_the_version_is_that_of_the_project():
-    assert f'version = "{PROJLENS}"' in (ASSETS.parent / "pyproject.toml").read_text()
 
 
 def test_no_text_of_a_suspect_becomes_an_element_or_an_attribute(hostile):
