@@ -14,7 +14,7 @@ from transformers import DynamicCache, GenerationMixin, PreTrainedModel, Stoppin
 from projlens_core.activations.encoder import FamilyVision, check_runs, vision_side
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token, texts, token_ids, types
-from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Reply, Responder
+from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Read, Reply, Responder, Row
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.delta import check_same_input
@@ -110,6 +110,43 @@ class FamilyResponder(Responder):
                 replies.append(Reply(self._text(new[0, start:].tolist()).strip(), first.values[0]))
                 progress(STAGE, (i + 1) * max_new_tokens, total)
         return replies
+
+    @contextmanager
+    def reading(self, attention: bool) -> Iterator[Read]:
+        """See Responder; rows need images, and are read one after the other under the projector in place."""
+        if STYLES[self.family.name].crossed:
+            raise Unsupported(
+                f"A {self.family.title} model reads the image apart from the text, by cross-attention: no image tokens "
+                "stand in its prompt to be looked at."
+            )
+        if attention:
+            raise Unsupported(f"The attention of a {self.family.title} model is not read; that of LLaVA's is.")
+        with self._lock:
+            yield self._forced
+
+    def _forced(self, rows: Sequence[Row]) -> tuple[list[torch.Tensor], list[torch.Tensor], dict[int, torch.Tensor]]:
+        logits, places = [], []
+        for row in rows:
+            if row.image is None:
+                raise ValueError("a row about an image is needed, its embeddings are made anew")
+            inputs, features = self.inputs(row.image, row.prompt, len(row.answer))
+            inputs = {name: self._longer(name, value, row.answer) for name, value in inputs.items()}
+            if image_token(self.model.config) in row.answer:
+                raise InvalidInput(f"The answer holds the token that stands for an image in {self.label}.")
+            model, given = self._with_features(inputs, features)
+            if "inputs_embeds" in given:
+                given.pop("input_ids")
+            read = model.forward(**given, use_cache=False, logits_to_keep=len(row.answer) + 1)
+            logits.append(read.logits[0, -len(row.answer) - 1 :])
+            places.append(inputs["input_ids"][0] == image_token(self.model.config))
+        return logits, places, {}
+
+    def _longer(self, name: str, value: torch.Tensor, answer: Sequence[int]) -> torch.Tensor:
+        """An input of the prompt's length with the answer behind it, which is no part of the image."""
+        if name == "input_ids":
+            return torch.cat([value, value.new_tensor([list(answer)])], dim=1)
+        fill = {"attention_mask": 1, "token_type_ids": 0, "mm_token_type_ids": 0}.get(name)
+        return value if fill is None else torch.cat([value, value.new_full((1, len(answer)), fill)], dim=1)
 
     def inputs(self, image: Image.Image, prompt: str, max_new_tokens: int) -> tuple[dict[str, torch.Tensor], Any]:
         """The model's inputs for one question about an image, and its features under the projector in place."""

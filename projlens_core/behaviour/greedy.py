@@ -87,7 +87,7 @@ def _prompted(
     What comes before the question, the picture above all, is most of a prompt: where rows share it, it is read once for
     all of them, and their questions after it.
     """
-    prompts = [_embedded(model, asked, images[asked.picture]) for asked in batch]
+    prompts = [embedded(model, asked.ids, images[asked.picture]) for asked in batch]
     ends = [_after_image(asked.ids, model.config.image_token_id) for asked in batch]
     heads: dict[tuple[int, ...], int] = {}  # {(picture, *ids): which}
     of = [
@@ -98,12 +98,12 @@ def _prompted(
     window = getattr(config, "sliding_window", None)
     # padding between picture and question would count as part of a window
     if len(heads) == len(batch) or (window is not None and room > window):
-        embeds, mask = _padded(prompts)
+        embeds, mask = padded(prompts)
         memory = KeysValues(config, len(batch), room)
         return _read(model, embeds, mask, memory, told), mask, memory
     first = [of.index(head) for head in range(len(heads))]  # a row of each
-    starts, started = _padded([prompts[row][: ends[row]] for row in first])
-    tails, asked_mask = _padded([prompt[end:] for prompt, end in zip(prompts, ends, strict=True)])
+    starts, started = padded([prompts[row][: ends[row]] for row in first])
+    tails, asked_mask = padded([prompt[end:] for prompt, end in zip(prompts, ends, strict=True)])
     memory = KeysValues(config, len(heads), started.shape[1] + asked_mask.shape[1] + new)
     _read(model, starts, started, memory, told)
     memory.spread(of)
@@ -121,14 +121,14 @@ def _read(
     """The last hidden states (rows, d) of embeds (rows, tokens, d), a part after the other, behind what is remembered;
     mask (rows, length) is of both.
     """
-    positions, before = _positions(mask), mask.shape[1] - embeds.shape[1]
+    order, before = positions(mask), mask.shape[1] - embeds.shape[1]
     each = max(1, PART // embeds.shape[1])
     states = []
     with _last_alone(model):
         for start in range(0, len(embeds), each):
             part = slice(start, min(start + each, len(embeds)))
             memory.part(part, before)
-            states.append(_last(model, mask[part], positions[part, before:], memory, inputs_embeds=embeds[part]))
+            states.append(_last(model, mask[part], order[part, before:], memory, inputs_embeds=embeds[part]))
             told(0)
     memory.part(slice(0, len(embeds)), mask.shape[1])
     return torch.cat(states)
@@ -164,14 +164,13 @@ def _last(
     return read.last_hidden_state[:, -1]
 
 
-def _embedded(model: LlavaForConditionalGeneration, asked: Asked, image: torch.Tensor) -> torch.Tensor:
-    """The prompt's embeddings (length, d)."""
-    ids = torch.tensor(asked.ids, device=model.device)
-    places = ids == model.config.image_token_id
+def embedded(model: LlavaForConditionalGeneration, ids: list[int], image: torch.Tensor) -> torch.Tensor:
+    """The prompt's embeddings (length, d), the image's (T, d) in place of the placeholders; gradients reach them."""
+    tokens = torch.tensor(ids, device=model.device)
+    places = tokens == model.config.image_token_id
     # a placeholder's own embedding is never read, and its id may lie beyond the table
-    embeds = model.get_input_embeddings()(ids.masked_fill(places, 0))
-    embeds[places] = image.to(embeds)
-    return embeds
+    embeds = model.get_input_embeddings()(tokens.masked_fill(places, 0))
+    return embeds.masked_scatter(places[:, None], image.to(embeds))
 
 
 def _after_image(ids: list[int], placeholder: int) -> int:
@@ -180,7 +179,7 @@ def _after_image(ids: list[int], placeholder: int) -> int:
     return min(end, len(ids) - 1)
 
 
-def _padded(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows (length, d) of different lengths as one (rows, longest, d), padded on the left, and their mask."""
     ones = [torch.ones(len(row), dtype=torch.long, device=row.device) for row in rows]
     return (
@@ -189,6 +188,6 @@ def _padded(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     )
 
 
-def _positions(mask: torch.Tensor) -> torch.Tensor:
+def positions(mask: torch.Tensor) -> torch.Tensor:
     """The position of each token in its row, padding not counted."""
     return (mask.cumsum(dim=1) - 1).clamp(min=0)

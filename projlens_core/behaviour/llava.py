@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from PIL import Image
@@ -10,8 +11,8 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.behaviour.generate import STAGE, Settled
-from projlens_core.behaviour.greedy import Asked, greedy
-from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Reply, Responder
+from projlens_core.behaviour.greedy import Asked, embedded, greedy, padded, positions
+from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Read, Reply, Responder, Row
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights, as_module
@@ -138,6 +139,32 @@ class LlavaResponder(Responder):
     def _beside(self, name: str) -> bool:
         return ".multi_modal_projector." not in name and ".vision_tower." not in name
 
+    @contextmanager
+    def reading(self, attention: bool) -> Iterator[Read]:
+        """See Responder; rows need embeddings, all are read in one batch."""
+        with self._lock, _eager(self.model, attention):
+            yield partial(self._read, attention=attention)
+
+    def _read(
+        self, rows: Sequence[Row], attention: bool
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor], dict[int, torch.Tensor]]:
+        ids = [[*self._token_ids(row.prompt, len(row.embeddings), len(row.answer)), *row.answer] for row in rows]
+        prompts = [embedded(self.model, own, row.embeddings) for own, row in zip(ids, rows, strict=True)]
+        embeds, mask = padded(prompts)
+        seen = self.model.model(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions(mask),
+            use_cache=False,
+            output_attentions=attention,
+        )
+        states = seen.last_hidden_state  # (rows, longest, d)
+        logits = [self.model.lm_head(own[-len(row.answer) - 1 :]) for own, row in zip(states, rows, strict=True)]
+        placeholder = self.model.config.image_token_id
+        places = [torch.tensor(own, device=self.device) == placeholder for own in ids]
+        maps = dict(enumerate(seen.attentions)) if attention else {}
+        return logits, places, maps | {layer - len(maps): each for layer, each in maps.items()}
+
     def _token_ids(self, question: str, tokens: int, max_new_tokens: int) -> list[int]:
         """The chat prompt as token ids, with `tokens` placeholders where the image goes."""
         marker = self.processor.image_token
@@ -147,3 +174,16 @@ class LlavaResponder(Responder):
         check_placed(ids.count(self.model.config.image_token_id), tokens, self.label)
         self._check_room(ids, max_new_tokens)
         return ids
+
+
+@contextmanager
+def _eager(model: LlavaForConditionalGeneration, wanted: bool) -> Iterator[None]:
+    """Attention computed so that it can be looked at, inside the block; fast kernels do not give it."""
+    config = model.config.get_text_config()
+    before = config._attn_implementation
+    if wanted:
+        config._attn_implementation = "eager"
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

@@ -6,6 +6,8 @@ numbers are the same but for rounding.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,8 +30,28 @@ class PackedLinear(nn.Module):
         return self._packed.to_dense()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x (…, in_features) → (…, out_features)."""
+        """x (…, in_features) → (…, out_features); gradients reach x."""
+        if x.requires_grad:
+            return _Product.apply(x, self)
         return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
+
+    @cached_property
+    def transposed(self) -> torch.Tensor:
+        """The transposed weight in the same arrangement: what gradients are multiplied with, made when one is."""
+        return torch.ops.mkldnn._reorder_linear_weight(self.weight.T.contiguous(), ROWS)
+
+
+class _Product(torch.autograd.Function):
+    """What oneDNN multiplies, with the gradient that PyTorch does not know for it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, layer: PackedLinear) -> torch.Tensor:
+        ctx.layer = layer
+        return torch.ops.mkldnn._linear_pointwise(x, layer._packed, layer.bias, "none", [], "")
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return torch.ops.mkldnn._linear_pointwise(gradient, ctx.layer.transposed, None, "none", [], ""), None
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -50,7 +72,7 @@ def pack(model: PreTrainedModel) -> None:
     """
     if not _possible():
         return
-    parts = [_blocks(model), model.get_output_embeddings()]
+    parts = [blocks(model), model.get_output_embeddings()]
     spoken = {id(module) for part in parts if part is not None for module in part.modules()}
     for path, module in list(model.named_modules()):
         if id(module) in spoken and type(module) is nn.Linear and _fits(module.weight):
@@ -58,7 +80,7 @@ def pack(model: PreTrainedModel) -> None:
             setattr(model.get_submodule(parent), name, PackedLinear(module))
 
 
-def _blocks(model: PreTrainedModel) -> nn.Module | None:
+def blocks(model: PreTrainedModel) -> nn.Module | None:
     """The list of the language model's blocks, which some models keep one level deeper; None if there is none."""
     decoder = model.get_decoder()
     for holder in (decoder, decoder.get_decoder(), getattr(decoder, "model", None)):

@@ -52,6 +52,22 @@ class Parts:
         return self.tokenizer.chat_template
 
 
+@dataclass(frozen=True)
+class Row:
+    """A question about an image with the answer that is given, as token ids, its end of text included where it ends.
+
+    embeddings: (T, d), whichever projector made them; or the image itself, which is read under the projector in place.
+    """
+
+    prompt: str
+    answer: Sequence[int]
+    embeddings: torch.Tensor | None = None
+    image: Image.Image | None = None
+
+
+# rows → logits (answer + 1, vocabulary) and image places (length,) of each row, attention (rows, heads, length, length)
+# by layer, padded on the left, where it was asked for
+Read = Callable[[Sequence[Row]], tuple[list[torch.Tensor], list[torch.Tensor], dict[int, torch.Tensor]]]
 Embed = Callable[[list[int]], torch.Tensor]  # numbers of pictures → their image embeddings (pictures, T, d)
 
 
@@ -111,6 +127,14 @@ class Responder(ABC):
         progress counts tokens, those of answers that end early included. batch_size: answers decoded together, by
         default as many as memory lets pay.
         """
+
+    @abstractmethod
+    def reading(self, attention: bool) -> AbstractContextManager[Read]:
+        """What reads prompts with given answers in one pass, for `inside.look_inside`; other threads wait."""
+
+    def answer_ids(self, text: str) -> list[int]:
+        """An answer as the model would have written it: its tokens, and the end of text."""
+        return [*self.processor.tokenizer(text, add_special_tokens=False)["input_ids"], self._eos[0]]
 
     @abstractmethod
     def _beside(self, name: str) -> bool:
