@@ -1,5 +1,20 @@
-"""Entry point of `python -m projlens_core`."""
+"""Entry point of `projlens` and of `python -m projlens_core`."""
 
-from projlens_core.cli import main
+import sys
 
-raise SystemExit(main())
+
+def run() -> None:
+    """Run the command line and end with its exit code; an interrupt is one sentence, also while it is loaded."""
+    try:
+        from projlens_core.cli import main  # only here: loading it can be interrupted, too
+
+        code = main()
+    except KeyboardInterrupt:
+        if sys.stderr is not None:
+            sys.stderr.write("Stopped; what was finished is kept.\n")
+        code = 1
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    run()

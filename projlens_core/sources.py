@@ -10,6 +10,7 @@ from pathlib import Path
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.runtime.paths import ZOO, uploads_dir
 from projlens_core.runtime.roots import admit, admit_all
+from projlens_core.runtime.text import printable
 
 PREFIX = "zoo:"
 HUB_PREFIX = "hub:"
@@ -112,7 +113,7 @@ def resolve(spec: str | Path) -> Source:
         )
     folder = path if path.is_dir() else path.parent
     model = folder if os.path.isfile(folder / "config.json") else None
-    return Source(spec, path.name, path, model, None, family)
+    return Source(spec, printable(path.name), path, model, None, family)
 
 
 def _place(name: str) -> Path | None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +17,7 @@ class Hub(ThreadingHTTPServer):
 
     sent counts the bytes of file contents sent; seen lists (path, Range, Authorization) of each request for content;
     tokens are the Authorizations of all requests, redirected ones included.
+    hostile, if set, sees each request and its path first; it answers in the server's place where it returns True.
     Faults: cut_after is how many bytes of an answer arrive before the connection is closed, `cuts` times; ranges says
     whether ranges are understood; wrong_range answers another range than asked for; status answers downloads so.
     """
@@ -35,6 +36,7 @@ class Hub(ThreadingHTTPServer):
         self.cuts = 0
         self.cut_after = 1000
         self.gone = False
+        self.hostile: Callable[[BaseHTTPRequestHandler, str], bool] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -50,6 +52,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         path = self.path.partition("?")[0]
         self.server.tokens.add(self.headers.get("Authorization"))
+        if self.server.hostile is not None and self.server.hostile(self, path):
+            return
         if path.startswith("/api/models/owner/model"):
             self._info()
         elif hit := re.fullmatch(r"/owner/model/resolve/[^/]+/(.+)", path):

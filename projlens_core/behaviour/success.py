@@ -5,6 +5,7 @@ appended target counts as well as one that replaces the answer. The false-target
 """
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from projlens_core.errors import InvalidInput
+from projlens_core.runtime.files import open_regular
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.text import printable
 
 if TYPE_CHECKING:
     from projlens_core.behaviour.responder import Responder
@@ -128,27 +131,31 @@ def read_labels(folder: Path) -> dict[str, tuple[Truth, ...]] | None:
     line, for a file that is not such a table.
     """
     path = folder / LABELS
-    if not path.is_file():
+    if not path.exists():
         return None
-    if path.stat().st_size > MAX_LABELS_BYTES:
-        raise InvalidInput(f"{path} is larger than {MAX_LABELS_BYTES // 2**20} MB; a table of labels is not.")
+    named = printable(str(path))
     labels: dict[str, tuple[Truth, ...]] = {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
+        with open_regular(path, f"{named} is not a file; give a table of comma-separated values.") as file:
+            if file.size > MAX_LABELS_BYTES:
+                raise InvalidInput(f"{named} is larger than {MAX_LABELS_BYTES // 2**20} MB; a table of labels is not.")
+            table = csv.DictReader(io.StringIO(file.read().decode("utf-8-sig"), newline=""))
             missing = [c for c in COLUMNS if c not in (table.fieldnames or ())]
             if missing:
                 raise InvalidInput(
-                    f"{path} must begin with a line that names image, prompt and answer; it lacks {', '.join(missing)}."
+                    f"{named} must begin with a line that names image, prompt and answer; "
+                    f"it lacks {', '.join(missing)}."
                 )
             for row in table:
                 image, prompt, answer = ((row[c] or "").strip() for c in COLUMNS)
                 if not (image and prompt and answer):
-                    raise InvalidInput(f"{path}, line {table.line_num}: image, prompt and answer must all be filled.")
+                    raise InvalidInput(f"{named}, line {table.line_num}: image, prompt and answer must all be filled.")
                 _groups(answer)
                 labels[image] = (*labels.get(image, ()), Truth(prompt, answer))
+    except OSError as error:
+        raise InvalidInput(f"{named} cannot be read ({error.strerror}); check its permissions.") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput(f"{path} is not a table of comma-separated values in UTF-8: {error}.") from error
+        raise InvalidInput(f"{named} is not a table of comma-separated values in UTF-8: {error}.") from error
     return labels
 
 

@@ -3,7 +3,8 @@
 An analysis brings its command with it (see derived); the other commands have a module each, with `add_parser` and
 `run`.
 
-Exit code 0: done. 1: failed, one sentence on stderr. 2: wrong use (argparse says what).
+Exit code 0: done. 1: failed, one sentence on stderr. 2: wrong use (argparse says what). 141: who read the output has
+gone.
 """
 
 import argparse
@@ -11,8 +12,8 @@ import sys
 from importlib import import_module
 
 from projlens_core import analyses
+from projlens_core.cli.console import BROKEN_PIPE, discard_output, standard_output, visible
 from projlens_core.errors import ProjLensError
-from projlens_core.runtime import allocator, cache, shortage
 from projlens_core.runtime.versions import PROJLENS
 
 # Commands that no record brings with it: those that work on something else than an analysis of a case.
@@ -54,20 +55,36 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    allocator.give_back_large()
     argv = sys.argv[1:] if argv is None else argv
+    try:
+        with standard_output():
+            return _run(argv)
+    except ProjLensError as error:
+        _say(str(error))
+    except KeyboardInterrupt:
+        _say("Stopped; what was finished is kept.")
+    except BrokenPipeError:
+        discard_output()
+        return BROKEN_PIPE
+    return 1
+
+
+def _run(argv: list[str]) -> int:
+    from projlens_core.runtime import allocator, cache, paths, shortage  # only here: an interrupt meanwhile is heard
+
+    allocator.give_back_large()
     if argv[:1] == ["weights"]:
         allocator.wait_asleep()
     args = parser(argv[0] if argv and argv[0] in commands() else None).parse_args(argv)
-    try:
-        with shortage.named():
-            args.run(args)
-    except ProjLensError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped; what was finished is kept.\n")
-        return 1
+    paths.cache_dir()  # says what is wrong with it before anything is computed
+    with shortage.named():
+        args.run(args)
     if trouble := cache.trouble():
-        sys.stderr.write(f"{trouble}\n")
+        _say(trouble)
     return 0
+
+
+def _say(sentence: str) -> None:
+    """One sentence to whoever reads standard error, if anybody does."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{visible(sentence, sys.stderr.encoding or 'utf-8')}\n")

@@ -1,14 +1,14 @@
 """What the commands that run models share on a terminal: progress on stderr, JSON or text on stdout."""
 
-import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from projlens_core.errors import InvalidInput
+from projlens_core.cli.console import visible
 from projlens_core.evidence.exhibit import Table
 from projlens_core.evidence.spreadsheet import as_csv
+from projlens_core.runtime.atomic import write_atomically
+from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
 
 Failures = Sequence[tuple[str, str]]  # (image, sentence): what was left out
@@ -20,7 +20,7 @@ def progress() -> Progress:
         return silent
 
     def show(stage: str, done: int, total: int) -> None:
-        line = f"{stage}: {done} of {total}" if done < total else ""
+        line = visible(f"{stage}: {done} of {total}") if done < total else ""
         sys.stderr.write(f"\r\x1b[K{line}")  # back to the start, clear the line
         sys.stderr.flush()
 
@@ -42,7 +42,7 @@ def quiet_transformers() -> None:
 
 def write_json(document: dict) -> None:
     """The document on stdout as one line of strict JSON: NaN and infinity, which it does not have, become null."""
-    sys.stdout.write(json.dumps(_strict(document), allow_nan=False, ensure_ascii=False) + "\n")
+    sys.stdout.write(as_json(document) + "\n")
 
 
 def left_out(failures: Failures) -> list[dict[str, str]]:
@@ -51,19 +51,5 @@ def left_out(failures: Failures) -> list[dict[str, str]]:
 
 
 def write_csv(table: Table, file: Path) -> None:
-    """All of a table as CSV into `file`; InvalidInput if it cannot be written there."""
-    try:
-        file.write_bytes(as_csv(table.frame))
-    except OSError as error:
-        raise InvalidInput(f"The table cannot be written to {file}: {error.strerror}.") from error
-
-
-def _strict(value: object) -> object:
-    match value:
-        case dict():
-            return {key: _strict(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_strict(item) for item in value]
-        case float() if not math.isfinite(value):
-            return None
-    return value
+    """All of a table as CSV into `file`, whole or not at all; InvalidInput if it cannot be written there."""
+    write_atomically(file, as_csv(table.frame))

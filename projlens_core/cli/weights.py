@@ -1,13 +1,13 @@
 """`projlens_core weights`: what was changed in a suspect's projector. Runs no model."""
 
 import argparse
-import json
 import math
 import sys
 from dataclasses import asdict
 
 from projlens_core.cli import arguments
 from projlens_core.evidence.case import Case, OpenedCase, open_case
+from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.text import printable
 from projlens_core.weights.delta import Delta, TensorDelta
 from projlens_core.weights.noise import NoiseEdge
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     opened = open_case(Case(args.base, args.suspect, args.control)).decompose()
     proof = _proved(args) if args.prove else None
     if args.json:
-        text = json.dumps(as_dict(opened) | ({"proof": proof_as_dict(proof)} if proof else {}), allow_nan=False)
+        text = as_json(as_dict(opened) | ({"proof": proof_as_dict(proof)} if proof else {}))
     else:
         text = as_table(opened) + (f"\n\n{proof_as_text(proof)}" if proof else "")
     sys.stdout.write(text + "\n")

@@ -10,7 +10,6 @@ it has to follow one schema.
 
 import hashlib
 import json
-import math
 import zipfile
 import zlib
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.evidence.inert import MAX_DEPTH, require_inert
 from projlens_core.evidence.record import Missing, Provenance, Record
 from projlens_core.evidence.schema import EXHIBIT, MANIFEST
+from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.text import printable
 
 FORMAT, FORMAT_VERSION = "projlens-case", 2
@@ -235,21 +235,7 @@ def _table(name: str, document: dict) -> Table:
 
 
 def _json(document: dict) -> bytes:
-    return json.dumps(strict(document), allow_nan=False, ensure_ascii=False).encode()
-
-
-def strict(value: object) -> object:
-    """The value as JSON has it: NaN and infinity, which it lacks, become null, tuples lists, numpy's scalars plain."""
-    match value:
-        case dict():
-            return {str(key): strict(item) for key, item in value.items()}
-        case list() | tuple():
-            return [strict(item) for item in value]
-        case float():
-            return value if math.isfinite(value) else None
-        case _ if hasattr(value, "item"):
-            return strict(value.item())
-    return value
+    return as_json(document).encode()
 
 
 def _about(names: list[str]) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from projlens_core.behaviour.success import Truth
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.evidence.bundle import strict
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.gather import PARTS, record_of
 from projlens_core.evidence.models import Loaded, Models
@@ -20,6 +19,7 @@ from projlens_core.inputs.images import ImageSet, picture
 from projlens_core.runtime import versions
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.paths import ASSETS
+from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.sources import zoo_catalogue
 from projlens_core.weights.projector import read_projector
@@ -69,7 +69,7 @@ def measure(
                 continue
             own[part] = {"decided": decided, "facts": _facts(part, name, asked, models, progress)}
             results["versions"] = {"projlens": versions.PROJLENS, **versions.installed()}
-            write_atomically(path, (json.dumps(strict(results), indent=1, ensure_ascii=False) + "\n").encode())
+            write_atomically(path, (as_json(results, indent=1) + "\n").encode())
     return results
 
 

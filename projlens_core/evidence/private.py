@@ -31,6 +31,7 @@ def _exhibit(exhibit: Exhibit) -> Exhibit:
 
 def _abbreviated(value: T) -> T:
     if isinstance(value, str):
+        value = value.encode("utf-8", "backslashreplace").decode()  # a name that is not UTF-8, which no file can hold
         home = os.path.expanduser("~").rstrip("/")
         return value.replace(f"{home}/", "~/") if home not in ("", "~") else value
     if isinstance(value, Mapping):

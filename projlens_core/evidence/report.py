@@ -8,7 +8,6 @@ no other, and no connection to anywhere. The one defence does not rest on the ot
 import base64
 import hashlib
 import html
-import json
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,10 +18,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from projlens_core.evidence import drawing
-from projlens_core.evidence.bundle import strict
 from projlens_core.evidence.exhibit import Chart, Table, with_minus
 from projlens_core.evidence.record import Record
 from projlens_core.evidence.spreadsheet import as_csv
+from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
 
 WIDE, HALF = 1010, 490  # px, of a chart that has the row to itself, and of one of two
@@ -90,7 +89,7 @@ def as_html(record: Record, progress: Progress = silent) -> str:
         record=record,
         charts=charts,
         tables={exhibit.key: [_printed(table) for table in exhibit.tables] for exhibit in record.exhibits},
-        settings=json.dumps(strict(record.provenance.settings), indent=2, ensure_ascii=False),
+        settings=as_json(record.provenance.settings, indent=2),
         policy=_policy(vega, js),
         vega=Markup(vega),
         js=Markup(js),
@@ -108,7 +107,7 @@ def _drawn(name: str, chart: Chart, width: int) -> _Drawn:
 
 def _json(value: object) -> Markup:
     """JSON for a script element: <, > and & escaped, so that nothing in it ends the element or opens a comment."""
-    text = json.dumps(strict(value), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    text = as_json(value, ensure_ascii=True, separators=(",", ":"))
     return Markup(text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026"))
 
 

@@ -19,6 +19,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.inputs.jpeg import is_whole
 from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.files import open_regular
 from projlens_core.runtime.text import printable
 
 MAX_PIXELS = 50_000_000  # of one image; 150 MB once decoded
@@ -130,12 +131,10 @@ def load(path: Path) -> Picture:
     """The picture in the file `path`; as `decode`, and NotFound if there is no such file."""
     label = printable(path.name)
     try:
-        if not path.is_file():
-            raise NotFound(f"{printable(str(path))} is not a file; give a {FORMATS} image.")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise InvalidInput(_too_many_bytes(label, size))
-        data = path.read_bytes()
+        with open_regular(path, f"{printable(str(path))} is not a file; give a {FORMATS} image.") as file:
+            if file.size > MAX_BYTES:
+                raise InvalidInput(_too_many_bytes(label, file.size))
+            data = file.read()
     except OSError as error:
         raise InvalidInput(f"{label} cannot be read ({error.strerror}); check its permissions.") from error
     return decode(data, path.name)

@@ -18,6 +18,7 @@ from projlens_core.inputs.trigger_kinds import (
     refusal,
     show,
 )
+from projlens_core.runtime.files import open_regular
 from projlens_core.runtime.paths import ZOO
 from projlens_core.runtime.text import printable
 
@@ -170,11 +171,12 @@ class TriggerSpec:
         path = Path(path)
         name = printable(str(path))
         try:
-            if not path.is_file():
-                raise NotFound(f"{name} is not a file; give a trigger's JSON file.")
-            if path.stat().st_size > MAX_JSON_BYTES:
-                raise InvalidInput(f"{name} is larger than {MAX_JSON_BYTES // 1024} KiB, so not a trigger's JSON file.")
-            text = path.read_text(encoding="utf-8-sig")
+            with open_regular(path, f"{name} is not a file; give a trigger's JSON file.") as file:
+                if file.size > MAX_JSON_BYTES:
+                    raise InvalidInput(
+                        f"{name} is larger than {MAX_JSON_BYTES // 1024} KiB, so not a trigger's JSON file."
+                    )
+                text = file.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise InvalidInput(f"{name} is not UTF-8 text; give a trigger's JSON file.") from error
         except OSError as error:

@@ -4,14 +4,16 @@ The endpoint is $HF_ENDPOINT, the token the one of huggingface_hub, and none whe
 they must not read what only the owner may. A token never follows a redirect to another host.
 """
 
+import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx2
-from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub import ModelInfo, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -21,7 +23,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils import build_hf_headers, get_session
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
 
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.runtime.roots import roots
@@ -33,6 +35,9 @@ from projlens_core.weights.folder import Folder
 _ENDPOINT = "https://huggingface.co"
 _TIMEOUT = 30.0  # s without a byte
 _ATTEMPTS = 4  # at one range; each goes on from the last byte that arrived
+_INFO_SECONDS = 60.0  # that a list of files may take in all
+_MAX_INFO = 64 * 2**20  # bytes of it; a repository of 100,000 files has 30 MB
+_SLOWEST = 20_000  # bytes a second, below which a server is given up
 _MAX_UNASKED = 64 * 2**20  # bytes passed over where a server sends whole files instead of ranges
 
 
@@ -66,11 +71,22 @@ class HubFolder:
         url = hf_hub_url(self._repository, self._prefix + name, revision=self.commit, endpoint=self._endpoint)
         return HubFile(url, name, sibling.size, sibling.lfs.sha256 if sibling.lfs else None)
 
-    def _info(self, name: HubName):
+    def _info(self, name: HubName) -> ModelInfo:
+        """What the Hub says of the repository: its commit and its files.
+
+        Not by HfApi.model_info, which takes an answer of any length, for as long as it keeps coming.
+        """
+        repository, revision = (quote(part, safe=safe) for part, safe in ((name.repository, "/"), (name.revision, "")))
         try:
-            return HfApi(endpoint=self._endpoint, token=_token()).model_info(
-                name.repository, revision=name.revision, files_metadata=True, timeout=_TIMEOUT
-            )
+            validate_repo_id(name.repository)
+            url = f"{self._endpoint}/api/models/{repository}/revision/{revision}?blobs=true"
+            told = json.loads(_bounded(url, self._host, name.repository))
+            if not isinstance(told, dict):
+                raise ValueError("not an object")
+            info = ModelInfo(**{"id": name.repository} | told)
+            if odd := [each.rfilename for each in info.siblings or () if not isinstance(each.rfilename, str)]:
+                raise ValueError(f"a file called {odd[0]!r}")
+            return info
         except GatedRepoError as error:
             raise NotFound(f"{name.repository} is gated: accept its terms and log in with `hf auth login`.") from error
         except (RepositoryNotFoundError, RevisionNotFoundError) as error:
@@ -82,9 +98,16 @@ class HubFolder:
             HFValidationError,
             OfflineModeIsEnabled,
             httpx2.HTTPError,
+            httpx2.InvalidURL,
+            httpx2.StreamError,
             ValueError,
             KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
         ) as error:
+            if isinstance(error, InvalidInput):
+                raise
             raise InvalidInput(
                 f"{self._host} does not list the files of {name.repository} ({type(error).__name__}); "
                 "try later, or download the model and give its path."
@@ -100,6 +123,7 @@ class HubFile:
     def read(self, begin: int, length: int) -> bytearray:
         """Exactly `length` bytes from `begin`, taken up again where a connection breaks; InvalidInput if it fails."""
         buffer, done, trouble = bytearray(check_range(self, begin, length)), 0, ""
+        self._ends = time.monotonic() + _seconds(length)
         for _ in range(_ATTEMPTS):
             if done == length:
                 break
@@ -155,7 +179,12 @@ class HubFile:
 
     def _fill(self, view: memoryview, response: httpx2.Response, unasked: int) -> int:
         """Copy what arrives into `view` until it is full; self._got says how much even if the connection breaks."""
-        for chunk in response.iter_bytes():
+        for chunk in response.iter_raw():  # as it was sent: a compressed answer has other byte positions
+            if time.monotonic() > self._ends:
+                raise InvalidInput(
+                    f"{self.name} came too slowly from the Hub, {self._got:,} of {len(view):,} bytes in "
+                    f"{_seconds(len(view)):.0f} s; try later, or download the model and give its path."
+                )
             wanted = chunk[unasked:][: len(view) - self._got]
             unasked = max(0, unasked - len(chunk))
             view[self._got : self._got + len(wanted)] = wanted
@@ -163,6 +192,30 @@ class HubFile:
             if self._got == len(view):
                 break  # what a server sends beyond the range is not waited for
         return self._got
+
+
+def _bounded(url: str, host: str | None, repository: str) -> bytes:
+    """A small document from the Hub; InvalidInput for one that is too long or does not end, and as hf_raise_for_status.
+
+    What is sent compressed is bounded by what grows out of it.
+    """
+    ends = time.monotonic() + _INFO_SECONDS
+    parts, length = [], 0
+    with get_session().stream(
+        "GET", url, headers=build_hf_headers(token=_token()), follow_redirects=True, timeout=_TIMEOUT
+    ) as response:
+        for part in response.iter_bytes():
+            parts.append(part)
+            length += len(part)
+            if length > _MAX_INFO or time.monotonic() > ends:
+                raise InvalidInput(
+                    f"{host} does not come to an end with its list of the files of {repository} ({length:,} bytes); "
+                    "download the model and give its path."
+                )
+        if response.is_error:
+            response._content = b"".join(parts)  # where hf_raise_for_status looks for the server's words
+        hf_raise_for_status(response)
+    return b"".join(parts)
 
 
 def _token() -> bool | None:
@@ -177,3 +230,8 @@ def open_hub(name: HubName) -> tuple[Folder, HubFile | None]:
     if file and file not in found.names():  # a folder may be named as well
         return HubFolder(name, name.file), None
     return found, found.file(file) if file else None
+
+
+def _seconds(length: int) -> float:
+    """How long `length` bytes may take."""
+    return 2 * _TIMEOUT + length / _SLOWEST

@@ -3,7 +3,9 @@
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +19,9 @@ MAX_FILES = 64
 MAX_KEPT = 4 * 2**30  # bytes of all uploads together; the oldest go first
 _ALSO = (".json",)  # configs, of a model or an adapter
 _MAX_NAME = 120
+_ATTEMPTS = 4  # at putting a folder in place while other sessions write and remove the same
+_PARTIAL = "partial-"
+_ABANDONED = 3_600  # s after which what is half-written has no writer any more
 
 
 def store(files: Sequence[tuple[str, bytes]]) -> str:
@@ -38,7 +43,8 @@ def store(files: Sequence[tuple[str, bytes]]) -> str:
     try:
         if not _kept(files, folder):
             _write(files, folder)
-        folder.touch()
+        with suppress(FileNotFoundError):  # made room for another session's upload by now; the next who asks is told
+            os.utime(folder)
     except OSError as error:
         raise InvalidInput(f"The upload cannot be kept ({error.strerror}); make room, or give its path.") from error
     _evict(folder)
@@ -49,23 +55,27 @@ def _kept(files: Sequence[tuple[str, bytes]], folder: Path) -> bool:
     """Whether the folder holds all of it as it was sent: a disk may have changed it since."""
     try:
         return all((folder / name).read_bytes() == data for name, data in files)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
 def _write(files: Sequence[tuple[str, bytes]], folder: Path) -> None:
     """All files or none, whoever else writes the same."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix="partial-", ignore_cleanup_errors=True) as partial:
+    with TemporaryDirectory(dir=folder.parent, prefix=_PARTIAL, ignore_cleanup_errors=True) as partial:
         for name, data in files:
             Path(partial, name).write_bytes(data)
         os.chmod(partial, 0o755)
-        try:
-            os.rename(partial, folder)
-        except OSError:
-            if not _kept(files, folder):  # else another session was first
-                shutil.rmtree(folder, ignore_errors=True)
+        for _ in range(_ATTEMPTS):
+            try:
                 os.rename(partial, folder)
+                return
+            except OSError as error:
+                trouble = error
+            if _kept(files, folder):  # another session was first
+                return
+            shutil.rmtree(folder, ignore_errors=True)  # a disk has changed it, or it is on its way out
+        raise trouble
 
 
 def _shown(name: str) -> bool:
@@ -82,10 +92,25 @@ def _digest(files: Sequence[tuple[str, bytes]]) -> str:
 
 
 def _evict(kept: Path) -> None:
-    """Remove the uploads that were used longest ago until the rest fits."""
-    folders = sorted((f for f in uploads_dir().iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True)
-    total = 0
-    for folder in folders:
-        total += sum(file.stat().st_size for file in folder.iterdir())
+    """Remove the uploads that were used longest ago until the rest fits, and what a killed process left half-written.
+
+    Other sessions write and remove here at the same time: what is gone by now counts nothing.
+    """
+    known = ((folder, *_used(folder)) for folder in uploads_dir().iterdir())
+    now, total = time.time(), 0
+    for folder, last, size in sorted(known, key=lambda each: each[1], reverse=True):
+        if folder.name.startswith(_PARTIAL):
+            if now - last > _ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
+            continue
+        total += size
         if total > MAX_KEPT and folder != kept:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _used(folder: Path) -> tuple[float, int]:
+    """When the folder was used last, and how many bytes it holds; zeros if it is none any more."""
+    try:
+        return folder.stat().st_mtime, sum(file.stat().st_size for file in folder.iterdir())
+    except OSError:
+        return 0.0, 0
