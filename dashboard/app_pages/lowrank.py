@@ -12,6 +12,7 @@ from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Edit, Step
 from projlens_core.charts import lowrank as charts
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.whose import BOTH
 from projlens_core.exhibits import lowrank as exhibits
 
 RANKS = (1, 3, 5, 16)  # on the demo models from no success to all of it
@@ -53,6 +54,7 @@ def page() -> None:
             components.failure(error, "The case cannot be opened")
             return
         wanted = _wanted(opened, edit, ranks, choice, prompts, target)
+        components.parts(resources.whose(lowrank_results.experiment(case), BOTH))
         found = _grids(opened, wanted)
     with details:
         _details(opened, wanted, found)

@@ -6,6 +6,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import anatomies, components, pages, resources, state
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.whose import unread
 from projlens_core.exhibits import weights as exhibits
 from projlens_core.exhibits import weights_tables as tables
 from projlens_core.exhibits.case import TOP, symbol
@@ -48,6 +49,7 @@ def page() -> None:
             components.failure(error, "This projector cannot be set beside the case")
             found = opened.anatomies
         shared = _picture(opened, found, controls)
+        components.parts(unread(case))
     with details:
         for table in (*([tables.pairs(shared)] if shared else []), tables.tensors(found)):
             components.table(table)

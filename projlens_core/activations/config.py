@@ -50,13 +50,17 @@ REFUSED = {
 }
 
 
-def open_family(source: Source) -> tuple[Checkpoint, PreTrainedConfig, Family]:
+def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint, PreTrainedConfig, Family]:
     """The checkpoint around a projector, headers only, its checked config and its family.
 
+    base is the whole model that an adapter lies on, and whose config it has; None for what is no adapter.
     Raises Unsupported, with the reason, for families and towers that cannot be run and for quantised models;
     InvalidInput for a config that is missing, malformed or beyond bounds, and for a lone projector file, around which
     there is no model.
     """
+    if base is not None:
+        _, config, family = open_family(base)
+        return open_checkpoint(source, replace(base, weights=base.model)), config, family
     if source.model is None and source.hub is not None:
         raise InvalidInput(
             f"{source.label} lies on the Hub, of which only parts are read; download the whole model and give its path."

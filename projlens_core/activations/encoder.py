@@ -27,19 +27,11 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, bare, match
 from projlens_core.weights.layer import INSTRUCTION_IDS
+from projlens_core.weights.own_parts import TOWERS
 from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
 MIN_TILE = 128  # px, for which a smaller tile counts: all arrangements of tiles are tried
-# where models keep what runs before the projector
-TOWERS = (
-    "vision_tower.",
-    "vision_model.",
-    "visual.",
-    "high_res_vision_",
-    "embed_tokens_extend.image_embed.img_processor.",
-    "vision_backbone.image_vit.",
-)
 _NOT_RUN = (
     "language_model.",
     "text_model.",

@@ -111,9 +111,15 @@ def check_aspect(image: Image.Image) -> None:
         )
 
 
-def load_vision(source: Source | str, device: torch.device | str | None = None) -> "VisionModel | FamilyVision":
+def load_vision(
+    source: Source | str,
+    device: torch.device | str | None = None,
+    base: Source | None = None,
+    images: Source | None = None,
+) -> "VisionModel | FamilyVision":
     """Load the vision side of a model, reading nothing of its language model, in the device's precision.
 
+    base: the whole model that `source` is an adapter on. images: whose image processor prepares images, if not its own.
     `source` may be a checkpoint folder (released or current key layout), a file in one, zoo:NAME or hub:OWNER/NAME, of
     which the tower's bytes are fetched. Raises InvalidInput or Unsupported, in one sentence, for everything that cannot
     be run as it stands.
@@ -122,16 +128,18 @@ def load_vision(source: Source | str, device: torch.device | str | None = None) 
     from projlens_core.activations.tower import load_tower
 
     source = around(source if isinstance(source, Source) else resolve(source))
-    checkpoint, config, family = open_family(source)
+    base = None if base is None else around(base)
+    checkpoint, config, family = open_family(source, base)
+    prepares = around(images) if images is not None else base or source
     device = pick_device(str(device) if device else None)
     if family.name == "llava":
-        processor = _image_processor(source, family.name)
+        processor = _image_processor(prepares, family.name)
         tower = load_tower(checkpoint, config, compute_dtype(device)).to(device)
         return VisionModel(tower, processor, config, source.label, device)
     from projlens_core.activations.encoder import FamilyVision, check_runs, load_without_text  # others need not wait
 
     check_runs(family, source.label)
-    processor = _image_processor(source, family.name)
+    processor = _image_processor(prepares, family.name)
     model = load_without_text(checkpoint, config, family, compute_dtype(device)).to(device)
     return FamilyVision(model, processor, family, source.label, device)
 

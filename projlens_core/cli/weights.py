@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from projlens_core.cli import arguments
 from projlens_core.evidence.case import Case, OpenedCase, open_case
+from projlens_core.evidence.whose import unread
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.text import printable
 from projlens_core.weights.delta import Delta, TensorDelta
@@ -56,6 +57,7 @@ def as_dict(opened: OpenedCase) -> dict:
         "tensors": _tensors(opened.delta, opened.spectra, opened.edges),
         "settings_changed": [list(change) for change in opened.delta.settings_changed],
         "not_compared": [list(pair) for pair in opened.delta.not_compared],
+        "parts": unread(opened.case).parts(),
         "notes": list(opened.notes),
     }
     if opened.control_delta:

@@ -1,6 +1,6 @@
 """A case: the base, the suspect and perhaps a control, as the user named them, and their weights once opened."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,29 +15,40 @@ from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.projector import ProjectorWeights, described_like, read_projector
 from projlens_core.weights.spectrum import Spectrum
 
+PROJECTOR_ONLY = "projector_only"  # in an address
 _NOTABLE = 0.1  # rounding floor / ‖Δ‖ from which a note says so
 _HALF = {"float16": "11", "bfloat16": "8"}  # significant bits of a stored weight
 
 
 @dataclass(frozen=True)
 class Case:
-    """What to compare, each a path or zoo:NAME. control is a clean fine-tune of the base, or None."""
+    """What to compare, each a path or zoo:NAME. control is a clean fine-tune of the base, or None.
+
+    projector_only: an experiment that runs one vision tower and one language model, base's, under every projector,
+    whatever else suspect and control bring.
+    """
 
     base: str
     suspect: str
     control: str | None = None
+    projector_only: bool = False
+
+    @property
+    def specs(self) -> dict[str, str]:
+        """What is compared, by role."""
+        return {"base": self.base, "suspect": self.suspect} | ({"control": self.control} if self.control else {})
 
     def to_params(self) -> dict[str, str]:
         """The case as URL query parameters; from_params gives it back."""
-        params = {"base": self.base, "suspect": self.suspect}
-        return params | ({"control": self.control} if self.control else {})
+        return self.specs | ({PROJECTOR_ONLY: "1"} if self.projector_only else {})
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> "Case":
         """A case from URL query parameters, others than its own ignored; InvalidInput if base or suspect is missing."""
         if missing := [name for name in ("base", "suspect") if not params.get(name)]:
             raise InvalidInput(f"The address names no {' and no '.join(missing)}; choose a case again.")
-        return cls(params["base"], params["suspect"], params.get("control") or None)
+        alone = params.get(PROJECTOR_ONLY) == "1"
+        return cls(params["base"], params["suspect"], params.get("control") or None, alone)
 
 
 @dataclass(frozen=True)
@@ -63,11 +74,9 @@ class OpenedCase:
         roles = {"base": self.base, "suspect": self.suspect, "control": self.control}
         return {role: weights for role, weights in roles.items() if weights is not None}
 
-    def check_same_input(self) -> None:
-        """Unsupported unless one tower can serve all projectors; see delta.check_same_input."""
-        for other in (self.suspect, self.control):
-            if other is not None:
-                check_same_input(self.base, other)
+    def check_same_input(self, own: Collection[str] = ()) -> None:
+        """See check_same_inputs."""
+        check_same_inputs(self.projectors, own)
 
     @cached_property
     def anatomies(self) -> dict[str, Anatomy]:
@@ -123,6 +132,14 @@ def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
         control_delta=control_delta,
         notes=tuple(_notes(delta, control_delta)),
     )
+
+
+def check_same_inputs(projectors: Mapping[str, ProjectorWeights], own: Collection[str] = ()) -> None:
+    """Unsupported unless one tower can serve the projectors of all roles but those in `own`, which have their own; see
+    delta.check_same_input."""
+    first, *rest = (weights for role, weights in projectors.items() if role not in own)
+    for other in rest:
+        check_same_input(first, other)
 
 
 def model_source(case: Case) -> Source:

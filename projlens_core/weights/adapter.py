@@ -46,6 +46,7 @@ class AdaptedCheckpoint(Checkpoint):
         """lows and whole: {name in the base: its factors or the replacing tensor's name in the adapter}."""
         self.base, self.adapter = base, adapter
         self._lows, self._whole = dict(lows), dict(whole)
+        self.unapplied: tuple[str, ...] = ()  # modules that the adapter changes and the base does not hold
         self.label, self.config, self.folder = adapter.label, base.config, adapter.folder
         self.warnings = adapter.warnings
         if not (moved := [name for name in whole if split_layout(name) and name not in base.names]):
@@ -59,6 +60,11 @@ class AdaptedCheckpoint(Checkpoint):
     def bytes_read(self) -> int:
         """Of the base's and the adapter's files together."""
         return self.base.bytes_read + self.adapter.bytes_read
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """The names of the tensors that the adapter changes or brings."""
+        return frozenset((*self._lows, *self._whole))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -136,10 +142,12 @@ def open_adapted(folder: Folder, base: Checkpoint) -> AdaptedCheckpoint:
         if target is not None:
             lows[target] = low
     outside = [module for module in factors if plain(f"{module}.weight") not in known]
-    replaced = {known.get(plain(name), name): name for name in whole}
+    # what the base does not hold, an untied head say, goes by its name without wrappers
+    replaced = {known.get(plain(name), name if split_layout(name) else plain(name)): name for name in whole}
     if twice := sorted(lows.keys() & replaced.keys()):
         raise InvalidInput(f"{folder.label} both adds to and replaces {listed(twice)}; which counts is uncertain.")
     result = AdaptedCheckpoint(base, adapter, lows, replaced)
+    result.unapplied = tuple(outside)
     result.warnings += _notes(config, outside, ambiguous, base)
     if elsewhere := [name for name in (*lows, *replaced) if not split_layout(name)]:
         result.warnings += (

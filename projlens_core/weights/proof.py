@@ -132,12 +132,13 @@ def _compared(base: Checkpoint, our_name: str, suspect: Checkpoint, name: str) -
         digest = ours.file.digest
         if digest is not None and digest == theirs.file.digest and ours.begin == theirs.begin:
             return SAME, "in files of one SHA-256"
-        if all(_blocks_equal(ours, theirs)):
+        if all(blocks_equal(ours, theirs)):
             return SAME, "byte for byte"
     return _by_value(ours, theirs, base, suspect)
 
 
-def _blocks_equal(ours: TensorInfo, theirs: TensorInfo) -> Iterator[bool]:
+def blocks_equal(ours: TensorInfo, theirs: TensorInfo) -> Iterator[bool]:
+    """Whether the bytes of two tensors of one size are the same, block by block."""
     for begin in range(0, ours.nbytes, _BLOCK):
         length = min(_BLOCK, ours.nbytes - begin)
         yield ours.file.read(ours.begin + begin, length) == theirs.file.read(theirs.begin + begin, length)
@@ -150,7 +151,7 @@ def _by_value(ours: TensorInfo, theirs: TensorInfo, base: Checkpoint, suspect: C
             return NOT_COMPARED, f"stored as {ours.dtype} and {theirs.dtype}"
     square = distance = 0.0
     equal, fits = True, {kind: True for kind in (ours.dtype, theirs.dtype) if kind in FLOATS}
-    for b, s in zip(_values(base, ours), _values(suspect, theirs), strict=True):
+    for b, s in zip(values(base, ours), values(suspect, theirs), strict=True):
         b, s = b.double(), s.double()  # a float32 sum loses digits that a small change needs
         equal = equal and torch.equal(b, s)
         for kind in fits:
@@ -168,7 +169,7 @@ def _by_value(ours: TensorInfo, theirs: TensorInfo, base: Checkpoint, suspect: C
     return CHANGED, f"‖Δ‖/‖base‖ {relative:.3%}"
 
 
-def _values(checkpoint: Checkpoint, info: TensorInfo) -> Iterator[torch.Tensor]:
+def values(checkpoint: Checkpoint, info: TensorInfo) -> Iterator[torch.Tensor]:
     """The tensor's values in order, in runs of the same length whatever their type."""
     if not info.row_by_row:
         yield from checkpoint.read(info.name).reshape(-1).split(_RUN)

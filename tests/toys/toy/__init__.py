@@ -20,7 +20,8 @@ def _measure(context, options: ToyOptions) -> dict[str, float]:
     clean, triggered = context.twin_tokens
     factor = options.scale * (2 if options.times_two else 1)
     return {
-        role: factor * float((embeddings(weights, triggered) - embeddings(weights, clean)).norm(dim=-1).mean())
+        role: factor
+        * float((embeddings(weights, triggered[role]) - embeddings(weights, clean[role])).norm(dim=-1).mean())
         for role, weights in context.projectors.items()
     }
 
