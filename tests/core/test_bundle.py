@@ -21,8 +21,6 @@ from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.evidence.record import Missing, Provenance, Record, differences, provenance
 from projlens_core.runtime import versions
 
-PICTURE = "data:image/png;base64,iVBORw0KGgo="
-
 
 def some_record() -> Record:
     chart = rates("Attack success rate", {"base": wilson(0, 10), "suspect": wilson(9, 10)}, "triggered pictures")
@@ -79,13 +77,6 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def with_spec(**keys: object) -> bytes:
-    """A bundle whose only chart is a plain one with these keys of its specification replaced."""
-    spec = specification(alt.Chart(pd.DataFrame({"x": [1.0], "url": [PICTURE]})).mark_point().encode(x="x:Q"))
-    chart = {"name": "c", "spec": spec | keys, "caption": "", "alt": ""}
-    return repacked({"exhibits/response.json": {"charts": [chart]}})
-
-
 def test_what_was_packed_comes_back():
     record, again = some_record(), unpack(pack(some_record()))
     assert again.title == record.title
@@ -96,7 +87,7 @@ def test_what_was_packed_comes_back():
     assert after.metrics == before.metrics
     assert after.notes == before.notes
     assert after.data == {"asr": 0.9, "undefined": None, "settings": {"seed": 0}}
-    assert after.charts[0].chart.to_dict() == specification(before.charts[0].chart)
+    assert specification(after.charts[0].chart) == specification(before.charts[0].chart)
     pd.testing.assert_frame_equal(after.tables[0].frame, before.tables[0].frame)
     assert after.tables[0].help == before.tables[0].help
 
@@ -110,49 +101,6 @@ def test_a_reopened_record_packs_to_the_same_bytes():
 def test_a_chart_of_many_rows_is_stored_whole():
     frame = pd.DataFrame({"x": range(6000), "y": 0.5})
     assert len(next(iter(specification(alt.Chart(frame).mark_point().encode(x="x:Q"))["datasets"].values()))) == 6000
-
-
-def test_a_plain_chart_with_pictures_of_its_own_is_opened():
-    image = {"mark": "image", "encoding": {"url": {"field": "url", "type": "nominal"}}}
-    assert unpack(with_spec(**image)).exhibits[0].charts
-
-
-HOSTILE_CHARTS = {
-    "data by address": {"data": {"url": "https://example.com/d.json"}},
-    "a file as data": {"data": {"url": "file:///etc/passwd"}},
-    "an image by address": {"mark": {"type": "image", "url": "https://example.com/i.png"}},
-    "an image computed": {"mark": {"type": "image", "url": {"expr": "'https://' + 'example.com'"}}},
-    "an image from rows": {"datasets": {"d": [{"url": "https://example.com/i.png"}]}},
-    "a drawing that may hold scripts": {"datasets": {"d": [{"url": "data:image/svg+xml,<svg/>"}]}},
-    "another field as an address": {"encoding": {"url": {"field": "x", "type": "nominal"}}},
-    "a computed field as an address": {"transform": [{"calculate": "'https://example.com'", "as": "url"}]},
-    "a link": {"encoding": {"href": {"value": "https://example.com"}}},
-    "options of the renderer": {"usermeta": {"embedOptions": {"patch": "https://example.com/p.json"}}},
-    "a control elsewhere on the page": {
-        "params": [{"name": "p", "value": 1, "bind": {"input": "range", "element": "#other"}}]
-    },
-    "a tooltip with a picture": {"encoding": {"tooltip": [{"field": "x", "title": "image", "type": "nominal"}]}},
-    "a tooltip computed": {"mark": {"type": "point", "tooltip": {"expr": "{'image': 'https://example.com'}"}}},
-    "a cursor loaded": {"mark": {"type": "point", "cursor": "url(https://example.com/c.png), auto"}},
-    "a paint loaded": {"mark": {"type": "point", "fill": "URL (https://example.com/p.svg#a)"}},
-    "a function of the expression language": {"transform": [{"calculate": "toString(datum)", "as": "x"}]},
-    "a method in an expression": {"transform": [{"filter": "datum.constructor('x')"}]},
-    "a field called as a function": {"transform": [{"filter": ["datum.x ('x')"]}]},
-    "a way around the field's name": {"title": {"text": {"expr": "datum['con' + 'structor']"}}},
-    "an expression in an event": {
-        "params": [{"name": "p", "select": {"type": "point", "on": "click[toString(event)]"}}]
-    },
-    "another grammar": {"$schema": "https://example.com/vega-lite/v6.json"},
-    "nothing of the grammar": {"mark": "rocket"},
-    "depth": {"description": [[[]]], "title": json.loads("[" * 60 + "]" * 60)},
-}
-
-
-@pytest.mark.parametrize("keys", HOSTILE_CHARTS.values(), ids=HOSTILE_CHARTS)
-def test_a_chart_that_reaches_outside_is_refused(keys):
-    with pytest.raises(InvalidInput, match=r"exhibits/response\.json, chart c: ") as caught:
-        unpack(with_spec(**keys))
-    assert "\n" not in str(caught.value)
 
 
 EXHIBIT = "exhibits/response.json"
