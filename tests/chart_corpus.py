@@ -65,9 +65,9 @@ def charts() -> Iterator[alt.TopLevelMixin]:
     yield rates.rates("Rates", {"base": wilson(0, 10), "suspect": wilson(9, 10), "control": wilson(1, 10)}, "images")
 
 
-def grammar() -> dict:
-    """What they are made of."""
-    return chart_grammar.described([specification(chart) for chart in charts()])
+def grammar(*further: alt.TopLevelMixin) -> dict:
+    """What they are made of, and further charts with them."""
+    return chart_grammar.described([specification(chart) for chart in (*charts(), *further)])
 
 
 def _some(*shape: int, seed: int = 0) -> np.ndarray:

@@ -14,7 +14,7 @@ def svg(spec: str, version: str) -> str:
 
 
 def svgs(values: dict[str, Any]) -> dict[str, Any]:
-    """Of the "specs", each as JSON, the "drawn": SVG or, for one that the engine refuses, None. To be run in a child."""
+    """Of the "specs", each as JSON, the "drawn": SVG or, where the engine refuses one, None. To be run in a child."""
     drawn = []
     for spec in values["specs"]:
         try:

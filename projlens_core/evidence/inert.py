@@ -51,7 +51,7 @@ def require_inert(spec: dict) -> None:
     if not isinstance(spec, dict) or not _is_text(spec.get("$schema", ""), _SCHEMA):
         raise _refusal("names another grammar than Vega-Lite's")
     drawn = {key: value for key, value in spec.items() if key not in ("$schema", "datasets")}
-    _check(drawn, _grammar()["chart"], "")
+    _check(drawn, grammar()["chart"], "")
     for tooltip in _tooltips(drawn):
         if tooltip.get("title", tooltip.get("field")) == _DRAWN_BY_TOOLTIPS:
             raise _refusal("has a tooltip that draws images")
@@ -158,7 +158,7 @@ def _check_row(row: object) -> int:
     """How many images it holds."""
     if not isinstance(row, dict):
         raise _refusal("has data that are not rows")
-    images, columns = 0, _grammar()["columns"]
+    images, columns = 0, grammar()["columns"]
     for column, value in row.items():
         kinds = columns.get(column)
         if kinds is None:
@@ -200,7 +200,8 @@ def _is_image(uri: str) -> bool:
 
 
 @cache
-def _grammar() -> dict:
+def grammar() -> dict:
+    """What our own charts are made of, as it is written above."""
     return json.loads(GRAMMAR_FILE.read_text(encoding="utf-8"))
 
 
