@@ -28,13 +28,11 @@ def check_config(config: Mapping, checkpoint: Checkpoint) -> None:
     """InvalidInput if a whole number in the config, or its lists, are larger than what the weights could fill."""
     infos = [checkpoint.info(name) for name in checkpoint.names]
     largest = max((max(info.shape, default=1) for info in infos), default=1)
-    entries = 0
-    for key, value in _values(config):
-        entries += 1
-        if entries > max(MAX_ENTRIES, 2 * largest):
+    most = max(MAX_ENTRIES, 2 * largest)
+    for number, (key, value) in enumerate(_values(config)):
+        if number > most:
             raise InvalidInput(
-                f"The config of {checkpoint.label} has more than {max(MAX_ENTRIES, 2 * largest):,} entries, as none of "
-                "such weights does."
+                f"The config of {checkpoint.label} has more than {most:,} entries, as none of such weights has."
             )
         limit = _limit(key, largest, len(infos))
         if type(value) is int and limit is not None and abs(value) > limit:

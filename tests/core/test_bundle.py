@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 import altair as alt
+import jsonschema
 import pandas as pd
 import pytest
 import torch
@@ -135,9 +136,23 @@ HOSTILE_BUNDLES = {
         "not as wide",
     ),
     "tables in cells": (lambda: repacked({EXHIBIT: {"tables": [_table(columns=["a"], rows=[[{}]])]}}), "a cell is no"),
+    "a cell of a megabyte": (lambda: with_cell("a" * 1_100_000), "a cell is no number and no text of up to"),
+    "a cell of four hundred digits": (lambda: with_cell(10**400), "a cell is no"),
+    "a cell beyond 64 bits": (lambda: with_cell(2**63), "a cell is no"),
+    "a cell beyond all numbers": (lambda: repacked({EXHIBIT: with_text_cell(b"1e999")}), "a cell is no"),
     "columns of one name": (lambda: repacked({EXHIBIT: {"tables": [_table(columns=["a", "a"])]}}), "one name"),
     "a name with a path": (lambda: repacked({EXHIBIT: {"tables": [_table(name="../x")]}}), "at tables/0/name"),
 }
+
+
+def with_cell(value: object) -> bytes:
+    return repacked({EXHIBIT: {"tables": [_table(columns=["a"], rows=[[value]])]}})
+
+
+def with_text_cell(text: bytes) -> bytes:
+    """The exhibit's file with a cell that is written so."""
+    with zipfile.ZipFile(io.BytesIO(with_cell("here"))) as archive:
+        return archive.read(EXHIBIT).replace(b'"here"', text)
 
 
 def turned(data: bytes, place: int) -> bytes:
@@ -176,6 +191,104 @@ def test_a_hostile_bundle_gives_one_sentence(make, sentence, monkeypatch):
     assert "\n" not in message
     assert len(message) < 500
     assert message.endswith(".")
+
+
+def listed(text: str, times: int) -> bytes:
+    """JSON of a list in which the text stands so often."""
+    return b"[" + b",".join([text.encode()] * times) + b"]"
+
+
+def exhibit_with(key: str, value: bytes) -> bytes:
+    """The exhibit's file with this JSON under the key, however large."""
+    with zipfile.ZipFile(io.BytesIO(pack(some_record()))) as archive:
+        document = json.loads(archive.read(EXHIBIT))
+    document[key] = "here"
+    return json.dumps(document).encode().replace(b'"here"', value)
+
+
+# a few kB each, once zipped; {name: what the exhibit's file is}
+GROWING = {
+    # what the issue names
+    "millions of objects": lambda: exhibit_with("data", b'{"a":' + listed("[]", 4_000_000) + b"}"),
+    "a million places that are wrong": lambda: exhibit_with("notes", listed("7", 1_000_000)),
+    # more of the kind
+    "millions of tables": lambda: exhibit_with("data", b'{"a":' + listed("{}", 4_000_000) + b"}"),
+    "millions of numbers": lambda: exhibit_with("data", b'{"a":' + listed("1", 4_000_000) + b"}"),
+    "millions of rows": lambda: exhibit_with("tables", b'[{"rows":' + listed("[1]", 4_000_000) + b"}]"),
+    "millions of names": lambda: exhibit_with("data", b'{"a":1' + b',"a":1' * 4_000_000 + b"}"),
+    "lists in lists": lambda: exhibit_with("data", b'{"a":' + b"[" * 4_000_000 + b"]" * 4_000_000 + b"}"),
+    "a thousand rows too many": lambda: exhibit_with(
+        "tables", b"[" + table_of(b"[[1]" + b",[1]" * 200_000 + b"]") + b"]"
+    ),
+    "metrics that are wrong": lambda: exhibit_with("metrics", listed('{"label": 7}', 200_000)),
+    "metrics with strange keys": lambda: exhibit_with("metrics", b"[{" + keys(200_000) + b"}]"),
+    "an exhibit with strange keys": lambda: exhibit_with("key", b'"response",' + keys(200_000)),
+    "charts that are none": lambda: exhibit_with("charts", listed("1", 200_000)),
+    "a chart of 200,000 layers": lambda: exhibit_with("charts", chart_of(b'{"layer":' + listed("{}", 200_000) + b"}")),
+    "a chart of 200,000 keys": lambda: exhibit_with("charts", chart_of(b"{" + keys(200_000) + b"}")),
+    "a chart of 200,000 expressions": lambda: exhibit_with(
+        "charts", chart_of(b'{"transform":' + listed('{"calculate":"f()","as":"x"}', 100_000) + b"}")
+    ),
+    "tables that are wrong": lambda: exhibit_with("tables", listed('{"name": "/"}', 200_000)),
+    "help that is wrong": lambda: exhibit_with("tables", b"[" + table_of(b"[]", keys(200_000)) + b"]"),
+    "a text of megabytes": lambda: exhibit_with("title", b'"' + b"a" * 9_000_000 + b'"'),
+    "a type that is a book": lambda: exhibit_with("title", listed('"' + "a" * 100 + '"', 100_000)),
+}
+
+
+def keys(count: int) -> bytes:
+    return b",".join(b'"k%d":1' % number for number in range(count))
+
+
+def table_of(rows: bytes, told: bytes = b"") -> bytes:
+    return b'{"name":"t","columns":["a"],"rows":' + rows + b',"caption":"","help":{' + told + b"}}"
+
+
+def chart_of(spec: bytes) -> bytes:
+    return b'[{"name":"c","caption":"","alt":"","spec":' + spec + b"}]"
+
+
+@pytest.mark.parametrize("make", GROWING.values(), ids=GROWING)
+def test_what_grows_out_of_few_bytes_is_refused_in_one_sentence(make, monkeypatch: pytest.MonkeyPatch):
+    errors = 0
+    first = jsonschema.Draft202012Validator.iter_errors
+
+    def counted(*arguments: object):
+        nonlocal errors
+        for error in first(*arguments):
+            errors += 1
+            yield error
+
+    monkeypatch.setattr(jsonschema.Draft202012Validator, "iter_errors", counted)
+    data = repacked({EXHIBIT: make()})
+    assert len(data) < 1_000_000
+    with pytest.raises(InvalidInput) as caught:
+        unpack(data)
+    message = str(caught.value)
+    assert len(message) < 500
+    assert message.isprintable()
+    assert message.endswith(".")
+    assert errors <= 4  # each level yields the first that it finds
+
+
+def test_values_are_counted_before_one_is_made(monkeypatch: pytest.MonkeyPatch):
+    data = repacked({EXHIBIT: GROWING["millions of objects"]()})
+    monkeypatch.setattr(bundle.json, "loads", lambda *_, **__: pytest.fail("it was parsed"))
+    with pytest.raises(InvalidInput, match=r"holds 4,\d+,\d+ values, more than the 3,000,000 that are read"):
+        unpack(data)
+
+
+def test_charts_are_counted_over_all_exhibits(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bundle, "MAX_CHARTS", 0)
+    with pytest.raises(InvalidInput, match="more than the 0 charts"):
+        unpack(pack(some_record()))
+
+
+def test_a_directory_of_a_million_files_is_not_read(monkeypatch: pytest.MonkeyPatch):
+    data = zipped({f"{number}": b"" for number in range(1_000)})
+    monkeypatch.setattr(bundle.zipfile, "ZipFile", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(InvalidInput, match="more than the 64 files"):
+        unpack(data)
 
 
 @pytest.mark.parametrize("number", [1, 3, "2", None, [2]])
