@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from projlens_core.activations.sizes import check_config
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.sources import Source
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
@@ -75,6 +76,7 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
     checkpoint = open_checkpoint(replace(source, weights=source.model))
     raw, label = checkpoint.config or {}, checkpoint.label
     family = _family(raw.get("model_type"), label)
+    check_config(raw, checkpoint)
     for part in (raw, *(value for value in raw.values() if isinstance(value, dict))):
         for key, meaning in REFUSED.items():
             if part.get(key):

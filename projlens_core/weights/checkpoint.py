@@ -19,7 +19,7 @@ from projlens_core.weights.bytesource import ByteSource, LocalFile
 from projlens_core.weights.folder import Folder, LocalFolder
 from projlens_core.weights.names import plain
 from projlens_core.weights.selection import GGUF, PICKLES, WEIGHTS, check_index, select
-from projlens_core.weights.stored import TensorInfo, read_tensor
+from projlens_core.weights.stored import MAX_NAMES, MAX_TENSORS, TensorInfo, check_names, read_tensor
 from projlens_core.weights.tensorfile import read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -49,6 +49,7 @@ class Checkpoint:
                     "which one a loader takes is uncertain: keep one."
                 )
             self._tensors |= tensors
+            check_names(label, self._tensors, MAX_NAMES)
         self.warnings = warnings + _twins(self._tensors) + _tied_twice(self._tensors, config)
 
     @property
@@ -87,7 +88,9 @@ class Checkpoint:
 
 def read_header(file: ByteSource) -> dict[str, TensorInfo]:
     """All tensors of a weight file of any form, by name; Unsupported for other files."""
-    return _reader(file.name)(file)
+    tensors = _reader(file.name)(file)
+    check_names(file.name, tensors, MAX_TENSORS)
+    return tensors
 
 
 def _reader(name: str) -> Callable[[ByteSource], dict[str, TensorInfo]]:

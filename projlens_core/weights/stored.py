@@ -1,15 +1,19 @@
 """One stored tensor: what a header says about it, and how its bytes become values."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 
 from projlens_core.errors import InvalidInput
+from projlens_core.runtime.text import printable
 from projlens_core.weights.bytesource import ByteSource
 
 MAX_HEADER = 100_000_000  # bytes of a header; the limit of safetensors' reference implementation
-MAX_TENSORS = 200_000  # in one file; the largest mixtures of experts have some 100,000
+MAX_TENSORS = 100_000  # in one file
+MAX_NAMES = 300_000  # in all files of a checkpoint; the largest mixtures of experts have some 140,000
+MAX_NAME = 500  # characters of a tensor's name
 MAX_TENSOR = 4 * 2**30  # bytes of one tensor read as a whole; the largest projector matrices have 1 % of it
 MAX_DIMENSIONS = 8
 PART = 2**18  # values that are worked on at a time where the whole tensor would need copies of itself
@@ -51,6 +55,17 @@ class TensorInfo:
     def row_by_row(self) -> bool:
         """Whether the bytes are the values in order, so that a part of them is a part of the tensor."""
         return self.stride is None and self.held is None and not self.offset
+
+
+def check_names(label: str, tensors: Mapping[str, TensorInfo], most: int) -> None:
+    """InvalidInput for more tensors than `most`, or for a name longer than any model's: each is looked at often."""
+    if len(tensors) > most:
+        raise InvalidInput(f"{label} holds {len(tensors):,} tensors, more than the {most:,} that are read.")
+    if long := next((name for name in tensors if len(name) > MAX_NAME), None):
+        raise InvalidInput(
+            f"{label} holds a tensor whose name has {len(long):,} characters ({printable(long[:40])}…), more than the "
+            f"{MAX_NAME} that are read."
+        )
 
 
 def read_tensor(info: TensorInfo) -> torch.Tensor:
