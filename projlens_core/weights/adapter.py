@@ -7,20 +7,19 @@ who does not need it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
 
-from projlens_core.errors import InvalidInput, ProjLensError, Unsupported
-from projlens_core.runtime.text import listed, printable
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.runtime.text import listed
+from projlens_core.weights.adapter_changes import Change, Plan
 from projlens_core.weights.adapter_names import Contents, module_of, sort_out
 from projlens_core.weights.adapter_settings import AdapterSettings
 from projlens_core.weights.base_names import BaseNames
 from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint
 from projlens_core.weights.families import split_layout
 from projlens_core.weights.folder import Folder
-from projlens_core.weights.lora import Factors
 from projlens_core.weights.parts import by_part
 from projlens_core.weights.selection import strays
 from projlens_core.weights.stored import ADAPTED, FLOATS, TensorInfo
@@ -29,23 +28,6 @@ from projlens_core.weights.tensorfile import read_json
 _FACTORS = ("adapter_model.safetensors", "adapter_model.bin")  # the first that is there
 Kind = TypeVar("Kind", bound="MergedCheckpoint")
 _BESIDE = ("non_lora_trainables.bin", "vit.safetensors")
-
-
-@dataclass(frozen=True)
-class Change:
-    """What an adapter does to one tensor: replace it (by the adapter's tensor of that name), add what factors give to
-    it, as a weight or as a bias, or replace some of its rows. trouble: why it cannot be merged; then it is not read."""
-
-    replaced: str | None = None
-    factors: Factors | None = None
-    bias: bool = False
-    rows: str | None = None
-    trouble: ProjLensError | None = None
-
-    @property
-    def adds(self) -> bool:
-        """Whether the result is computed, not stored as it is."""
-        return self.factors is not None or self.rows is not None
 
 
 class MergedCheckpoint(Checkpoint):
@@ -107,7 +89,7 @@ class MergedCheckpoint(Checkpoint):
         """‖Δ‖ of the tensor where the adapter computes it; None where it leaves or replaces it. Errors as read."""
         change = self._changes.get(name, Change())
         if change.trouble is not None:
-            raise change.trouble
+            raise type(change.trouble)(str(change.trouble))
         if not change.adds:
             return None
         before = (self.base.read(name) if name in self._base_names else self.adapter.read(change.replaced)).float()
@@ -119,7 +101,7 @@ class MergedCheckpoint(Checkpoint):
         if change is None:
             return self.base.read(name)
         if change.trouble is not None:
-            raise change.trouble
+            raise type(change.trouble)(str(change.trouble))
         info = self.info(name)
 
         def before() -> torch.Tensor:
@@ -186,7 +168,7 @@ def laid(adapter: Checkpoint, settings: AdapterSettings, base: Checkpoint) -> Ad
     """An adapter's tensors on a base; errors as open_adapted."""
     result = merged(AdaptedCheckpoint, adapter, settings, base, sort_out(adapter.names))
     if settings.base_named:
-        named = printable(settings.base_named)[:120]
+        named = settings.base_named[:120]
         result.warnings += (f"The adapter names {named!r} as its base; it was laid on {base.label}.",)
     if ambiguous := BaseNames(base).ambiguous:
         result.warnings += (
@@ -200,62 +182,10 @@ def merged(
 ) -> Kind:
     """What the contents of an adapter make of a base, with a warning that says what else than the projector they
     change; errors as open_adapted."""
-    names, changes, unapplied = BaseNames(base), {}, []
-
-    def put(target: str, **what: object) -> None:
-        known = changes.get(target, Change())
-        clash = any(getattr(known, key) for key in what) or (known.adds and "replaced" in what)
-        changes[target] = Change(trouble=_twice(settings.label, [target])) if clash else replace(known, **what)
-
-    def missing(module: str) -> None:
-        if split_layout(f"{module}.weight"):
-            raise InvalidInput(
-                f"{settings.label} changes {listed([module])}, a part of the projector that the base {base.label} does "
-                "not hold under such a name; give the base it was trained on."
-            )
-        unapplied.append(module)
-
-    for own, stored in contents.underneath.items():
-        put(names.find(own) or own, replaced=stored)
-    for module, factors in contents.factors.items():
-        weight, bias = names.weight(module), names.find(f"{module}.bias") if "B.bias" in factors.parts else None
-        if weight is None or (bias is None and "B.bias" in factors.parts):
-            missing(module)
-        if weight is not None:
-            put(weight, factors=factors)
-        if bias is not None:
-            put(bias, factors=factors, bias=True)
-    for own, stored in (*contents.whole.items(), *contents.copies.items()):  # beside factors on the same: two ways
-        target = names.find(own)
-        if target is None and split_layout(own) and not settings.is_lora:
-            settings.check_factors()
-        put(target or own, replaced=stored)
-    for module, stored in (contents.rows | contents.odd).items():
-        target = names.weight(module)
-        if target is None:
-            missing(module)
-        elif module in contents.rows:
-            put(target, rows=stored)
-        else:
-            changes[target] = Change(trouble=_odd(settings, stored))
-    for own in contents.twice:
-        target = names.find(own) or names.weight(own) or own
-        changes[target] = Change(trouble=_twice(settings.label, contents.twice[own]))
-    result = kind(base, adapter, settings, changes, tuple(unapplied), names.projector)
+    plan = Plan(settings, BaseNames(base)).take(contents)
+    result = kind(base, adapter, settings, plan.changes, tuple(plan.unapplied), plan.names.projector)
     result.warnings += _said(result)
     return result
-
-
-def _twice(label: str, names: list[str]) -> InvalidInput:
-    return InvalidInput(f"{label} changes {listed(names)} in more than one way; which counts is uncertain: keep one.")
-
-
-def _odd(settings: AdapterSettings, stored: str) -> ProjLensError:
-    try:
-        settings.check_factors()
-    except ProjLensError as error:
-        return error
-    return Unsupported(f"{settings.label} holds {listed([stored])}, no part of a LoRA known here; have it merged.")
 
 
 def _said(adapted: MergedCheckpoint) -> tuple[str, ...]:

@@ -9,10 +9,11 @@ import re
 from dataclasses import dataclass
 
 from projlens_core.errors import InvalidInput, ProjLensError, Unsupported
-from projlens_core.runtime.text import listed, printable
+from projlens_core.runtime.text import listed
 from projlens_core.weights.patterns import first_match, full_match
 
 MAX_PATTERNS = 50_000  # more than any model has modules
+MAX_PARAMETERS = 1_000  # that target_parameters names; a model has a handful of kinds
 # Initialisations after which the base is what it was, so that the factors are the change to it. PEFT knows more, but
 # those move a part of the base into the factors, or quantise it.
 _LEAVES_BASE = ("gaussian", "eva", "orthogonal", "mica")
@@ -82,22 +83,22 @@ class AdapterSettings:
                 f"its {self.file} (with r and lora_alpha) into its folder, or have it merged."
             )
         if not self.is_lora:
-            kind = printable(str(self.values.get("peft_type")))[:40]
+            kind = str(self.values.get("peft_type"))[:40]
             raise Unsupported(f"{self.label} is an adapter of type {kind!r}, expected LORA (rsLoRA and DoRA with it).")
         start = self.values.get("init_lora_weights", True)
         if isinstance(start, str) and start.lower().startswith(_MOVES_BASE):
             raise Unsupported(
-                f"{self.label} was initialised by {printable(start)[:40]!r}, which moves a part of the base into the "
+                f"{self.label} was initialised by {start[:40]!r}, which moves a part of the base into the "
                 "adapter or quantises it, so its factors are no change to the published base; have it merged, or "
                 "converted to plain LoRA."
             )
         if start is not None and not isinstance(start, bool) and not _leaves_base(start):
             raise Unsupported(
-                f"{self.label} was initialised by {printable(str(start))[:40]!r}, of which it is not known whether it "
+                f"{self.label} was initialised by {str(start)[:40]!r}, of which it is not known whether it "
                 f"changes the base (known not to: {', '.join(_LEAVES_BASE)}); {_MERGE}."
             )
         for key, said in _IN_THE_WAY.items():
-            if self._is_set(key):
+            if self._is_set(key) or self.values.get(key) == {}:  # PEFT takes an empty one for one with its defaults
                 raise Unsupported(f"{self.label} {said}, so B·A is not what it adds to the base; {_MERGE}.")
         if unknown := sorted(key for key in self.values.keys() - _HEEDED - _HARMLESS if self._is_set(key)):
             raise Unsupported(
@@ -149,6 +150,13 @@ class AdapterSettings:
                 f"{said:,}; fetch both again."
             )
         return alpha / math.sqrt(rank) if self._flag("use_rslora") else alpha / rank
+
+    def parameters_of(self, module: str) -> list[str]:
+        """Which of the module's own parameters target_parameters names."""
+        named = self.values.get("target_parameters")
+        known = isinstance(named, list) and len(named) <= MAX_PARAMETERS
+        found = [str(each).rpartition(".") for each in named] if known else []
+        return sorted({leaf for path, _, leaf in found if f".{module}".endswith(f".{path}")})
 
     def rows_of(self, module: str) -> list[int]:
         """Which rows of an embedding the adapter replaces (trainable_token_indices)."""
@@ -224,7 +232,7 @@ class AdapterSettings:
         return f"The {key} in the {self.file} of {self.label}"
 
     def _odd(self, key: str, value: object, expected: str) -> ProjLensError:
-        shown = printable(str(value))[:40]
+        shown = str(value)[:40]
         return InvalidInput(f"The {self.file} of {self.label} has {key} {shown!r}, expected {expected}.")
 
 

@@ -1,5 +1,6 @@
 """Under which of its names a base holds what an adapter changes, however either of them spells it."""
 
+from bisect import bisect_left
 from functools import cached_property
 
 from projlens_core.errors import ProjLensError
@@ -14,11 +15,16 @@ class BaseNames:
 
     def __init__(self, base: Checkpoint):
         self._base = base
+        self.label = base.label
         self._names = frozenset(base.names)
 
     @cached_property
     def _plain(self) -> tuple[dict[str, str], tuple[str, ...]]:
         return by_plain_name(self._base.names)
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        return sorted(self._plain[0])
 
     @property
     def ambiguous(self) -> tuple[str, ...]:
@@ -49,6 +55,12 @@ class BaseNames:
             return None
         own = canonical(self._match.family, name)
         return (self._match.tensors | self._match.beside).get(own) if own else None
+
+    def within(self, module: str) -> list[str]:
+        """The base's names of all that the module holds."""
+        start = plain(f"{module}.")
+        first, last = (bisect_left(self._sorted, bound) for bound in (start, f"{start[:-1]}/"))  # "/" is next to "."
+        return [self._plain[0][short] for short in self._sorted[first:last]] if start else []
 
     def weight(self, module: str) -> str | None:
         """The base's name of what factors of this module are added to; of an attention, the joined matrices."""

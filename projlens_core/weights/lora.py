@@ -102,6 +102,11 @@ class Factors:
         is_conv1d = turned and settings.stores_transposed and (not straight or _leaf(self.module) in _CONV1D)
         if not self._embeds and (straight or is_conv1d):
             return is_conv1d
+        if len(target.shape) == 3 and len(a.shape) == 2:
+            raise Unsupported(
+                f"{settings.label} changes {listed([target.name])}, in which many matrices lie together, by factors "
+                "for all of them; have it merged."
+            )
         raise self._misfit(target, settings, b, a)
 
     def _length(self, stored: Checkpoint, rows: int, settings: AdapterSettings) -> torch.Tensor:
