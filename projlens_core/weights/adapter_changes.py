@@ -62,6 +62,8 @@ class Plan:
             self._refuse(module, self._odd(stored))
         for own, stored in contents.twice.items():
             self._refuse(own, self._twice(stored))
+        if self.settings.replicates_layers:
+            self.unapplied.append("layers")
         return self
 
     def _add(self, module: str, factors: Factors) -> None:

@@ -41,6 +41,7 @@ _IN_THE_WAY = {
     "megatron_config": "is of a model that Megatron has split",
     "enable_lora": "adapts a part of joined matrices (enable_lora)",
 }
+_LAYERS = re.compile(r"(?:.*\.)?(?:layers?|h)\.\d+\..*")  # a module of those that layer_replication copies
 _MERGE = "have it merged by the version of PEFT that made it, and give the merged model"
 
 
@@ -104,6 +105,18 @@ class AdapterSettings:
             raise Unsupported(
                 f"The {self.file} of {self.label} sets {listed(unknown)}, of which it is not known what it does to "
                 f"the weights; {_MERGE}."
+            )
+
+    @property
+    def replicates_layers(self) -> bool:
+        """Whether the adapter's language model has other layers than its base's."""
+        return self._is_set("layer_replication")
+
+    def check_module(self, module: str) -> None:
+        """Unsupported if the module is another one in the base than in the adapter's model."""
+        if self.replicates_layers and _LAYERS.fullmatch(module):
+            raise Unsupported(
+                f"{self.label} replicates layers of its base, so {listed([module])} is another module there; {_MERGE}."
             )
 
     def check_targets(self, module: str, *others: str) -> None:

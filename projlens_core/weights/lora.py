@@ -40,6 +40,7 @@ class Factors:
                 f"{label} holds several adapters of {module} ({listed(sorted(self.named))}); keep the one that counts."
             )
         settings.check_factors()
+        settings.check_module(self.module)
         known = {"embedding_A", "embedding_B"} if self._embeds else {"A", "B", "B.bias"}
         if odd := sorted(self.parts.keys() - known - {"magnitude_vector"}):
             names = listed(self.parts[part] for part in odd)
