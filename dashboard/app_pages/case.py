@@ -214,6 +214,9 @@ def _details(opened: OpenedCase) -> None:
         components.table(changes, _FORMATS)
         for name, base, suspect in opened.delta.settings_changed:
             st.text(f"{name} differs in the configs: {base} in the base, {suspect} in the suspect.")
+        for role, also in ((role, each.also_changed) for role, each in opened.projectors.items() if each.also_changed):
+            counts = ", ".join(f"{part} ({len(names):,})" for part, names in also.items())
+            st.text(f"The {role}'s adapter also changes tensors outside the projector: {counts}.")
     elif view == DETAILS[1]:
         components.table(exhibits.files(opened))
         for weights in filter(None, (opened.base, opened.suspect, opened.control)):

@@ -58,6 +58,7 @@ def as_dict(opened: OpenedCase) -> dict:
         "settings_changed": [list(change) for change in opened.delta.settings_changed],
         "not_compared": [list(pair) for pair in opened.delta.not_compared],
         "parts": unread(opened.case).parts(),
+        "also_changed": {role: also for role, weights in opened.projectors.items() if (also := weights.also_changed)},
         "notes": list(opened.notes),
     }
     if opened.control_delta:

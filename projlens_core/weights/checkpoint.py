@@ -23,6 +23,7 @@ from projlens_core.weights.stored import MAX_NAMES, MAX_TENSORS, TensorInfo, che
 from projlens_core.weights.tensorfile import read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
+FACTORS = ".lora_"  # in the names of what PEFT adds to a model
 
 
 class Checkpoint:
@@ -75,6 +76,11 @@ class Checkpoint:
     def changes(self, name: str) -> float | None:
         """‖Δ‖ that an adapter adds to the tensor; None where no adapter has a part in it."""
         return None
+
+    @property
+    def also_changed(self) -> dict[str, tuple[str, ...]]:
+        """{part of the model: names} of what an adapter changes outside the projector; empty without one."""
+        return {}
 
     def read(self, name: str) -> torch.Tensor:
         """One tensor in its stored dtype (float32 if quantised); NotFound if there is none of that name, InvalidInput
@@ -138,16 +144,13 @@ def _open(source: Source, base: Source | str | Path | None) -> Checkpoint:
         lone = None
     if lone is not None:
         config = _config(beside)
-        return Checkpoint(source.label, [lone], config, _asks_for_code(config))
+        around = folder or (None if source.hub else LocalFolder(source.weights.parent, source.label))
+        return _whole(Checkpoint(source.label, [lone], config, _asks_for_code(config)), around, base)
     if ADAPTER_CONFIG in folder.names():
-        from projlens_core.weights.adapter import open_adapted  # only here: it builds on this module
+        from projlens_core.weights.adapter import is_adapter, open_adapted  # only here: it builds on this module
 
-        if base is None:
-            raise InvalidInput(
-                f"{source.label} is an adapter, a change to a base and no model by itself; give it as the suspect or "
-                "control of a case whose base it was trained on."
-            )
-        return open_adapted(folder, open_checkpoint(base))
+        if is_adapter(folder):
+            return open_adapted(folder, base_of(source.label, base))
     config = _config(beside)
     selection = select(folder)
     files = {name: folder.file(name) for name in selection.files}
@@ -155,7 +158,31 @@ def _open(source: Source, base: Source | str | Path | None) -> Checkpoint:
     checkpoint = Checkpoint(source.label, list(files.values()), config, warnings, folder)
     stored = {name: checkpoint.info(name).file.name for name in checkpoint.names}
     checkpoint.warnings += check_index(selection, stored, source.label)
+    return _whole(checkpoint, folder, base)
+
+
+def _whole(checkpoint: Checkpoint, folder: Folder | None, base: Source | str | Path | None) -> Checkpoint:
+    """The model that the files hold, adapters beside its weights included. folder: where their config may lie."""
+    if any(FACTORS in name for name in checkpoint.names):
+        from projlens_core.weights.unmerged import with_adapters  # only here: it builds on this module
+
+        return with_adapters(checkpoint, folder, base)
+    if checkpoint.folder is not None and ADAPTER_CONFIG in checkpoint.folder.names():
+        raise InvalidInput(
+            f"{checkpoint.label} has an {ADAPTER_CONFIG} but no adapter_model.safetensors or adapter_model.bin; fetch "
+            f"the adapter again, or take {ADAPTER_CONFIG} away if the model beside it is merged."
+        )
     return checkpoint
+
+
+def base_of(label: str, base: Source | str | Path | None) -> Checkpoint:
+    """The base that an adapter called `label` lies on; InvalidInput if none is given."""
+    if base is None:
+        raise InvalidInput(
+            f"{label} is an adapter, a change to a base and no model by itself; give it as the suspect or control of a "
+            "case whose base it was trained on."
+        )
+    return open_checkpoint(base)
 
 
 def _local(path: Path) -> LocalFile:

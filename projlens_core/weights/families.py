@@ -256,6 +256,16 @@ def _beside(family: Family, names: list[str], label: str) -> dict[str, str]:
     return beside
 
 
+def canonical(family: Family, name: str) -> str | None:
+    """What the family calls the projector's tensor of this stored name; None if it is none of its projector's."""
+    split = split_layout(name)
+    if split is None or split[1] not in family.roots:
+        return None
+    layer, _, leaf = split[2].rpartition(".")
+    layers = family.roots[split[1]]
+    return layers.get(split[2]) or (f"{layers[layer]}.{leaf}" if layer in layers else None)
+
+
 def _once(tensors: dict[str, str], canonical: str, stored: str, label: str) -> None:
     if canonical in tensors:
         raise InvalidInput(f"{label} holds {listed([tensors[canonical], stored])} at once; keep one.")

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -35,6 +35,7 @@ class ProjectorWeights:
     stored: {canonical name: the dtype its values were written in, a GGUF block type, or "adapter"}.
     dtype: as stored, "mixed" if the tensors differ. sha256: over names, shapes, float32 values and settings.
     others: tensors of the checkpoint that were not read, (first part of their names, how many).
+    also_changed: {part of the model: names} of what an adapter changes outside the projector.
     """
 
     family: Family
@@ -50,6 +51,7 @@ class ProjectorWeights:
     bytes_read: int
     others: tuple[tuple[str, int], ...]
     warnings: tuple[str, ...]
+    also_changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def d_in(self) -> int:
@@ -117,6 +119,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
         bytes_read=checkpoint.bytes_read,
         others=_others(checkpoint, set(stored.values())),
         warnings=checkpoint.warnings,
+        also_changed=checkpoint.also_changed,
     )
 
 

@@ -5,7 +5,6 @@ so memory does not grow with the model. Whatever could not be compared is listed
 """
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ import torch
 from projlens_core.errors import InvalidInput, ProjLensError
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
-from projlens_core.weights.adapter import AdaptedCheckpoint
+from projlens_core.weights.adapter import AdaptedCheckpoint, MergedCheckpoint, UnmergedCheckpoint
 from projlens_core.weights.bytesource import ByteSource
 from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint, open_checkpoint
 from projlens_core.weights.families import split_layout
-from projlens_core.weights.names import by_plain_name, plain
+from projlens_core.weights.names import by_plain_name
+from projlens_core.weights.parts import part_of
 from projlens_core.weights.stored import FLOATS, TensorInfo, decode
 from projlens_core.weights.tensorfile import MAX_JSON, read_json
 
@@ -29,14 +29,6 @@ _BLOCK = 2**23  # bytes of the suspect in memory at a time
 _RUN = 2**20  # values of each side at a time where they are stored differently; whole blocks of every quantised type
 _MB = 2**20
 _TEXT = (".json", ".jinja", ".txt", ".model", ".tiktoken")  # preprocessing, tokenizer, chat template, configs
-# What a tensor belongs to, by the beginning of its plain name; the first that fits.
-_PARTS = {
-    "vision tower": r"vision|visual|image_encoder|vpm|siglip|clip|v\.|model\.vision",
-    "audio tower": r"audio|whisper",
-    "embeddings": r"(?:decoder\.)?(?:embed_tokens|wte|tok_embeddings|embed_in|embed_positions)|shared\.",
-    "head": r"lm_head|output\.|embed_out",
-    "language model": r"layers|norm|decoder|text_model|transformer|final_layernorm|h\.|encoder",
-}
 
 
 @dataclass(frozen=True)
@@ -92,21 +84,23 @@ def _tensors(base: Checkpoint, suspect: Checkpoint, progress: Progress) -> Itera
         progress("Comparing the rest, MB", done // _MB, total)
         done += suspect.info(name).nbytes
         if key not in ours:
-            yield Finding(name, _part(name), NOT_COMPARED, "only the suspect has it")
+            yield Finding(name, part_of(name), NOT_COMPARED, "only the suspect has it")
             continue
         try:
             status, reason = _compared(base, ours[key], suspect, name)
         except ProjLensError as error:
             status, reason = NOT_COMPARED, str(error)
-        yield Finding(name, _part(name), status, reason)
+        yield Finding(name, part_of(name), status, reason)
     progress("Comparing the rest, MB", total, total)
     for key, name in ours.items():
         if key not in theirs:
-            yield Finding(name, _part(name), NOT_COMPARED, "only the base has it")
+            yield Finding(name, part_of(name), NOT_COMPARED, "only the base has it")
+    for module in suspect.unapplied if isinstance(suspect, MergedCheckpoint) else ():
+        yield Finding(module, part_of(module), NOT_COMPARED, "the adapter changes it, but the base does not hold it")
     for side, unclear in (("base", ours_unclear), ("suspect", theirs_unclear)):
         for name in unclear:
             yield Finding(
-                name, _part(name), NOT_COMPARED, f"the {side} holds it under several names that mean the same"
+                name, part_of(name), NOT_COMPARED, f"the {side} holds it under several names that mean the same"
             )
 
 
@@ -114,14 +108,15 @@ def _place(info: TensorInfo) -> tuple[str, int]:
     return info.file.name, info.begin
 
 
-def _part(name: str) -> str:
-    bare = plain(name)
-    return next((part for part, start in _PARTS.items() if re.match(start, bare)), "other tensors")
-
-
 def _compared(base: Checkpoint, our_name: str, suspect: Checkpoint, name: str) -> tuple[str, str]:
     """Status and reason of one tensor that both have."""
-    if (change := suspect.changes(name)) is not None:
+    if (change := suspect.changes(name)) and isinstance(suspect, UnmergedCheckpoint):
+        ours, theirs = base.read(our_name).double(), suspect.read(name).double()
+        if ours.shape != theirs.shape:
+            return CHANGED, f"shape {tuple(ours.shape)} became {tuple(theirs.shape)}"
+        apart = (torch.linalg.vector_norm(theirs - ours) / torch.linalg.vector_norm(ours)).item()
+        return (CHANGED, f"with its own adapter, ‖Δ‖/‖base‖ {apart:.3%}") if apart else (SAME, "with its own adapter")
+    if change is not None and isinstance(suspect, AdaptedCheckpoint):
         return (SAME, "an adapter of zeros") if change == 0 else (CHANGED, f"by the adapter, ‖Δ‖ {change:.3g}")
     ours, theirs = base.info(our_name), suspect.info(name)
     if ours.file is theirs.file and ours.begin == theirs.begin and ours.held is None:

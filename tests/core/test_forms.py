@@ -252,8 +252,12 @@ WRONG = {
     "does-not-fit": (factors(rows=40), {}, InvalidInput, "do not fit"),
     "half-a-pair": (dict(list(factors().items())[:1]), {}, InvalidInput, "only one of the factors"),
     "dora-without-lengths": (factors(), {"use_dora": True}, InvalidInput, "use_dora"),
-    "endless-expression": (factors(), {"rank_pattern": {"(a+)+b": 1}}, Unsupported, "expected names of modules"),
-    "unknown-part": (factors() | {"x.lora_C.weight": torch.ones(1)}, {}, Unsupported, "no factor"),
+    "unknown-part": (
+        factors() | {"multi_modal_projector.linear_1.lora_C.weight": torch.ones(1)},
+        {},
+        Unsupported,
+        "no part of a LoRA",
+    ),
 }
 
 
