@@ -7,6 +7,7 @@ from dashboard import batch, components, pages, pickers, resources, results, sta
 from dashboard.batch import Batch
 from projlens_core.behaviour.respond import FourAnswers
 from projlens_core.behaviour.success import contains_target
+from projlens_core.behaviour.templates import notes
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
 from projlens_core.exhibits import response
@@ -85,6 +86,7 @@ def _four(case: Case, choice: pickers.Choice, question: str, target: str, asked:
                 with cells.cell():
                     _one(role, condition, image, _answer(said, role, condition, alone=clean is None), target)
     st.caption(READING if said else INVITATION)
+    components.sentences(notes([said.template]) if said else ())
 
 
 def _answer(said: FourAnswers | None, role: str, condition: str, *, alone: bool) -> str | None:
@@ -148,6 +150,7 @@ def _result(result: Batch) -> None:
     for each in found.charts:
         components.draw(each, plots)
     st.caption(response.READING)
+    components.sentences(notes(outcome.template for outcome in result.outcomes.values()))
     frame = batch.table(result)
     frame.insert(0, "triggered", [resources.uri(image, TABLE_THUMBNAIL) for image in result.triggered])
     st.dataframe(

@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import components, pages, pickers, resources, robustness_results, state
 from dashboard.robustness_results import Wanted
 from projlens_core.behaviour.robustness import Tried
+from projlens_core.behaviour.templates import notes
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.exhibits import robustness as exhibits
@@ -198,6 +199,7 @@ def _answers(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> No
         st.caption(f"Press Ask for {len(chosen) * count * roles} answers; finished changes are kept.")
         return
     components.table(exhibits.answers(scores))
+    components.sentences(notes(exhibits.templates(scores)))
 
 
 def _question(case: Case) -> tuple[tuple[str, ...], str]:

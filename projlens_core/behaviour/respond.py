@@ -14,6 +14,7 @@ from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
+from projlens_core.behaviour.templates import NO_CHAT, Template, read_template
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.device import compute_dtype, pick_device
 from projlens_core.runtime.progress import Progress, silent
@@ -35,13 +36,14 @@ ADAPTER = "vision-lora"  # the folder in which Phi-4's release keeps what its la
 class FourAnswers:
     """One question, answered with base and suspect projector about the clean and the triggered image.
 
-    What was not asked (no suspect, no trigger) is None.
+    What was not asked (no suspect, no trigger) is None. template: what the prompt was written with.
     """
 
     base_clean: str
     base_triggered: str | None
     suspect_clean: str | None
     suspect_triggered: str | None
+    template: Template
 
 
 def load_responder(
@@ -76,13 +78,16 @@ def load_responder(
                 "it; merge it into the model first."
             )
     _check_described(source.label, config, stored)
+    template = NO_CHAT
+    if llava or not STYLES[family.name].whole:
+        template = read_template(LocalFolder(source.model, source.label), family.name)
     progress("Loading the language model", 0, 1)
     processor, model = _loaded(source, config, family, device)
     progress("Loading the language model", 1, 1)
     if llava:
-        responder = LlavaResponder(model, processor, source.label, device)
+        responder = LlavaResponder(model, processor, template, source.label, device)
     else:
-        responder = FamilyResponder(model, processor, read_projector(source), source.label, device)
+        responder = FamilyResponder(model, processor, read_projector(source), template, source.label, device)
     pack(model)  # behind what looks for tensors by name
     return responder
 
@@ -149,4 +154,4 @@ def four_answers(
     )
     by_projector = [said[i : i + len(images)] for i in range(0, len(said), len(images))]
     pairs = [(answers[0], answers[1] if triggered is not None else None) for answers in by_projector]
-    return FourAnswers(*pairs[0], *(pairs[1] if suspect is not None else (None, None)))
+    return FourAnswers(*pairs[0], *(pairs[1] if suspect is not None else (None, None)), responder.template)

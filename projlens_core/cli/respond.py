@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> None:
     """Ask up to four times and write the answers."""
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
     from projlens_core.behaviour.respond import four_answers, load_responder
+    from projlens_core.behaviour.templates import notes
 
     terminal.quiet_transformers()
     report = terminal.progress()
@@ -59,12 +60,14 @@ def run(args: argparse.Namespace) -> None:
         trigger = spec.to_dict() if spec else None
         terminal.write_json(
             {"image": pair.names[0], "prompt": args.prompt, "trigger": trigger, "max_new_tokens": args.max_new_tokens}
-            | {"answers": asked}
+            | {"chat_template": found.template.as_data(), "answers": asked}
         )
         return
     for model, said in asked.items():
         for condition, text in said.items():
             sys.stdout.write(f"{model}, {condition}: {text}\n")
+    for note in notes([found.template]):
+        sys.stdout.write(f"- {note}\n")
 
 
 def whole_model(sources: list[Source]) -> Source:
