@@ -284,8 +284,9 @@ def resolved(folder):
 
 def test_any_combination_of_places_is_resolved_as_transformers_does(without, tmp_path):
     outcomes, chance = set(), random.Random(0)
-    for number in range(100):
-        places = {name: chance.choice(values) for name, values in OPTIONS.items() if chance.random() < 0.4}
+    alone = [{name: value} for name, values in OPTIONS.items() for value in values]
+    drawn = [{name: chance.choice(all_) for name, all_ in OPTIONS.items() if chance.random() < 0.4} for _ in range(80)]
+    for number, places in enumerate(alone + drawn):
         folder = put(shutil.copytree(without, tmp_path / str(number)), places)
         try:
             expected = resolved(folder)
