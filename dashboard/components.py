@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -232,6 +232,12 @@ def exhibit(shown: Exhibit, *, control: bool) -> None:
         table(each)
     for note in shown.notes:
         st.text(note)
+
+
+def sentences(notes: Iterable[str]) -> None:
+    """What a reader has to bear in mind, one line each; they may quote names from files."""
+    for note in notes:
+        st.caption(plain(note))
 
 
 def harmless(shown: Exhibit) -> Exhibit:

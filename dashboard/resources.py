@@ -19,6 +19,7 @@ from dashboard.shelf import BYTES, Shelf
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.towers import Towers
 from projlens_core.behaviour.success import Truth, read_labels
+from projlens_core.behaviour.templates import ADDITIONAL
 from projlens_core.charts import overlays
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.case import Case, OpenedCase, model_source, open_case
@@ -69,7 +70,8 @@ def fingerprint(spec: str) -> str:
         return content_key(source.spec, os.environ.get("HF_ENDPOINT"), int(time.time() // HUB_KEPT))
     folders = {p if p.is_dir() else p.parent for p in (source.weights, source.model) if p is not None}
     try:
-        files = sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".json", *WEIGHTS))
+        inside = (p for folder in folders for p in (*folder.iterdir(), *folder.glob(f"{ADDITIONAL}/*")))
+        files = sorted(p for p in inside if p.suffix in (".json", ".jinja", *WEIGHTS))
         stats = [(str(p), *_stat(p)) for p in files]
     except OSError as error:
         raise InvalidInput(

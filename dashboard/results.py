@@ -146,7 +146,7 @@ def answers(
         found = resources.whose(opened.case, BOTH, progress)
         owners = {role: found.owner(role) for role in projectors}
         models = partial(language_model, opened.case, progress)
-        return FourAnswers.of(answers_by_role(owners, models, projectors, images, question, progress=progress))
+        return FourAnswers.of(*answers_by_role(owners, models, projectors, images, question, progress=progress))
 
     kept = resources.shelf("answers", 256)
     return kept.get(key, make, progress) if ask or key in kept else None

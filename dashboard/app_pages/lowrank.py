@@ -9,6 +9,7 @@ from dashboard import components, lowrank_results, pages, pickers, resources, st
 from dashboard.lowrank_results import Grids, Wanted
 from dashboard.pickers import SetChoice
 from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Edit, Step
+from projlens_core.behaviour.templates import notes
 from projlens_core.charts import lowrank as charts
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
@@ -193,8 +194,7 @@ def _draw(places: tuple[DeltaGenerator, ...], opened: OpenedCase, wanted: Wanted
             with panels.cell():
                 components.chart(chart)
     with said.container():
-        for note in exhibits.notes(found.suspect, found.control):
-            st.caption(note)
+        components.sentences(exhibits.notes(found.suspect, found.control))
 
 
 def _details(opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
@@ -270,6 +270,7 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
         "How to read this: whole answers of the edited projector at the chosen k, with the target marked; the curve is "
         "the logit of the target's first token where each answer begins."
     )
+    components.sentences(notes([step.template]))
 
 
 page()

@@ -7,6 +7,7 @@ from dashboard import batch, components, pages, pickers, resources, results, sta
 from dashboard.batch import Batch
 from projlens_core.behaviour.respond import FourAnswers
 from projlens_core.behaviour.success import contains_target
+from projlens_core.behaviour.templates import notes
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.whose import BOTH
@@ -88,6 +89,7 @@ def _four(case: Case, choice: pickers.Choice, question: str, target: str, asked:
     if said:
         components.parts(resources.whose(case, BOTH))
     st.caption(READING if said else INVITATION)
+    components.sentences(notes(said.templates.values()) if said else ())
 
 
 def _answer(said: FourAnswers | None, role: str, condition: str, *, alone: bool) -> str | None:
@@ -152,6 +154,7 @@ def _result(result: Batch) -> None:
         components.draw(each, plots)
     components.parts(resources.whose(result.case, BOTH))
     st.caption(response.READING)
+    components.sentences(notes(outcome.template for outcome in result.outcomes.values()))
     frame = batch.table(result)
     frame.insert(0, "triggered", [resources.uri(image, TABLE_THUMBNAIL) for image in result.triggered])
     st.dataframe(

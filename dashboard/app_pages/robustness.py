@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import components, pages, pickers, resources, robustness_results, state
 from dashboard.robustness_results import Wanted
 from projlens_core.behaviour.robustness import Tried
+from projlens_core.behaviour.templates import notes
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.evidence.whose import BOTH
@@ -201,6 +202,7 @@ def _answers(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> No
         return
     components.table(exhibits.answers(scores))
     components.parts(resources.whose(opened.case, BOTH))
+    components.sentences(notes(exhibits.templates(scores)))
 
 
 def _question(case: Case) -> tuple[tuple[str, ...], str]:

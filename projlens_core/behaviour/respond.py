@@ -19,6 +19,7 @@ from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
+from projlens_core.behaviour.templates import NO_CHAT, Template, read_template
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.device import compute_dtype, pick_device
 from projlens_core.runtime.progress import Progress, silent
@@ -41,19 +42,25 @@ ADAPTER = "vision-lora"  # the folder in which Phi-4's release keeps what its la
 class FourAnswers:
     """One question, answered with base and suspect projector about the clean and the triggered image.
 
-    What was not asked (no suspect, no trigger) is None.
+    What was not asked (no suspect, no trigger) is None. template: what the prompt was written with.
     """
 
     base_clean: str
     base_triggered: str | None
     suspect_clean: str | None
     suspect_triggered: str | None
+    templates: Mapping[str, Template]  # by role, with which its prompts were written
 
     @classmethod
-    def of(cls, said: Mapping[str, Sequence[str]]) -> "FourAnswers":
+    def of(cls, said: Mapping[str, Sequence[str]], templates: Mapping[str, Template]) -> "FourAnswers":
         """Of the answers by role, about the clean image and, if there is one, the triggered."""
         both = [(*said.get(role, ()), None, None)[:2] for role in ("base", "suspect")]
-        return cls(*both[0], *both[1])
+        return cls(*both[0], *both[1], templates)
+
+    @property
+    def template(self) -> Template:
+        """Base's, which is the suspect's too unless that brings a model of its own."""
+        return self.templates["base"]
 
 
 def load_responder(
@@ -91,15 +98,19 @@ def load_responder(
                 "it; merge it into the model first."
             )
     _check_described(source.label, config, stored)
+    template = NO_CHAT
+    if llava or not STYLES[family.name].whole:
+        template = read_template(LocalFolder(texts.model, texts.label), family.name)
     progress("Loading the language model", 0, 1)
     weights = AdaptedWeights(checkpoint, base) if isinstance(checkpoint, AdaptedCheckpoint) else source.model
     processor = _processor(texts, family)
     model = _loaded(source.label, weights, config, device)
     progress("Loading the language model", 1, 1)
     if llava:
-        responder = LlavaResponder(model, processor, source.label, device)
+        responder = LlavaResponder(model, processor, template, source.label, device)
     else:
-        responder = FamilyResponder(model, processor, read_projector(source, base), source.label, device)
+        own = read_projector(source, base)
+        responder = FamilyResponder(model, processor, own, template, source.label, device)
     pack(model)  # behind what looks for tensors by name
     return responder
 
@@ -166,19 +177,21 @@ def answers_by_role(
     prompt: str,
     max_new_tokens: int = NEW_TOKENS,
     progress: Progress = silent,
-) -> dict[str, list[str]]:
-    """One prompt about each image under each role's projector, {role: answers}.
+) -> tuple[dict[str, list[str]], dict[str, Template]]:
+    """One prompt about each image under each role's projector: {role: answers}, {role: the template it was asked with}.
 
     owners says whose model answers for a role, models opens it; roles of one model are answered for together, and a
     model is done with before the next is opened.
     """
     said: dict[str, list[str]] = {}
+    templates: dict[str, Template] = {}
     for owner in dict.fromkeys(owners.values()):
         roles = [role for role in projectors if owners[role] == owner]
         with models(roles[0]) as responder:
             texts = responder.under_each([projectors[role] for role in roles], images, prompt, max_new_tokens, progress)
+            templates |= dict.fromkeys(roles, responder.template)
         said |= {role: texts[i * len(images) : (i + 1) * len(images)] for i, role in enumerate(roles)}
-    return {role: said[role] for role in projectors}
+    return {role: said[role] for role in projectors}, {role: templates[role] for role in projectors}
 
 
 def four_answers(
@@ -196,4 +209,4 @@ def four_answers(
     images = [clean] if triggered is None else [clean, triggered]
     owners = dict.fromkeys(projectors, "one")
     asked = (projectors, images, prompt, max_new_tokens, progress)
-    return FourAnswers.of(answers_by_role(owners, lambda role: nullcontext(responder), *asked))
+    return FourAnswers.of(*answers_by_role(owners, lambda role: nullcontext(responder), *asked))

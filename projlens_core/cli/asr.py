@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
     from projlens_core.behaviour.questions import one_prompt_each
     from projlens_core.behaviour.success import measure, read_labels
+    from projlens_core.behaviour.templates import notes
     from projlens_core.evidence.models import Loaded
 
     terminal.quiet_transformers()
@@ -73,12 +74,15 @@ def run(args: argparse.Namespace) -> None:
     for role, outcome in outcomes.items():
         sys.stdout.write(f"{role}\n{_as_text(outcome)}")
     sys.stdout.writelines(f"- {sentence}\n" for sentence in found.sentences)
+    for note in notes(outcome.template for outcome in outcomes.values()):
+        sys.stdout.write(f"- {note}\n")
     for _, reason in pair.failures:
         sys.stdout.write(f"left out: {reason}\n")
 
 
 def _as_dict(outcome: "Outcome") -> dict:
     return {
+        "chat_template": outcome.template.as_data() if outcome.template else None,
         "asr": asdict(outcome.asr),
         "false_target": asdict(outcome.false_target),
         "utility": asdict(outcome.utility) if outcome.utility else None,

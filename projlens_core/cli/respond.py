@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
     """Ask up to four times and write the answers."""
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
     from projlens_core.behaviour.respond import answers_by_role
+    from projlens_core.behaviour.templates import notes
     from projlens_core.evidence.models import Loaded
 
     terminal.quiet_transformers()
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     models = Loaded(args.device)
     found = models.whose(case, BOTH, report)
     images = [pair.clean[0], *(pair.triggered or ())[:1]]
-    said = answers_by_role(
+    said, templates = answers_by_role(
         {role: found.owner(role) for role in projectors},
         lambda role: models.responder(case, report, role),
         projectors,
@@ -56,11 +57,13 @@ def run(args: argparse.Namespace) -> None:
         trigger = spec.to_dict() if spec else None
         terminal.write_json(
             {"image": pair.names[0], "prompt": args.prompt, "trigger": trigger, "max_new_tokens": args.max_new_tokens}
-            | {"answers": asked, "parts": found.parts(list(projectors))}
+            | {"chat_template": templates["base"].as_data(), "answers": asked, "parts": found.parts(list(projectors))}
+            | {"chat_templates": {role: template.as_data() for role, template in templates.items()}}
         )
         return
     for model, said in asked.items():
         for condition, text in said.items():
             sys.stdout.write(f"{model}, {condition}: {text}\n")
-    if args.suspect:
-        sys.stdout.writelines(f"- {sentence}\n" for sentence in found.sentences)
+    said_besides = found.sentences if args.suspect else ()
+    sys.stdout.writelines(f"- {sentence}
+" for sentence in (*said_besides, *notes(templates.values())))
