@@ -166,7 +166,7 @@ def recurses(values: Values) -> Values:
 
 def recurses_natively(values: Values) -> Values:
     nested: tuple[Any, ...] = ()
-    for _ in range(10**6):
+    for _ in range(200_000):
         nested = (nested,)
     return {"number": hash(nested)}
 

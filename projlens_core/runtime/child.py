@@ -173,13 +173,17 @@ class _Helper:
     def order(self, order: dict[str, Any], files: Sequence[int] = ()) -> dict[str, Any]:
         """The helper's answer; OSError or ValueError if it is no more."""
         with self._orders:
-            socket.send_fds(self._socket, [json.dumps(order).encode()], list(files))
-            line = b""
-            while not line.endswith(b"\n"):
-                line += (part := self._socket.recv(LINE))
-                if not part:
-                    raise ConnectionResetError("the helper has ended")
-            return json.loads(line)
+            try:
+                socket.send_fds(self._socket, [json.dumps(order).encode()], list(files))
+                line = b""
+                while not line.endswith(b"\n"):
+                    line += (part := self._socket.recv(LINE))
+                    if not part:
+                        raise ConnectionResetError("the helper has ended")
+                return json.loads(line)
+            except BaseException:  # Ctrl-C, too: whose answer comes next is then uncertain
+                self._socket.close()
+                raise
 
     def end(self, pid: int) -> int:
         """End the work and all that it started; its status, or a kill's where the helper is no more."""
