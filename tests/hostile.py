@@ -34,6 +34,27 @@ def surroundings(values: Values) -> Values:
     return {"variables": dict(os.environ), "files": files, "input": sys.stdin.read(), "in": os.read(0, 10).decode()}
 
 
+_counted: list[int] = []
+
+
+def counts(values: Values) -> Values:
+    """How often it was asked; it ends at "aborts"."""
+    if values.get("aborts"):
+        os.abort()
+    if values.get("fails"):
+        raise KeyError("x")
+    _counted.append(1)
+    return {"count": len(_counted), "length": len(values.get("text", ""))}
+
+
+def works(values: Values) -> Values:
+    """Takes so much processor time."""
+    end = time.process_time() + values["seconds"]
+    while time.process_time() < end:
+        pass
+    return {}
+
+
 def not_json(values: Values) -> Values:
     return {"set": {1, 2}}
 

@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -56,8 +55,56 @@ def run_in_child(
     Raises an error of ProjLens as the function raised it, with its own message, and InvalidInput, in one sentence, for
     every other end: another exception, a crash, a limit, an exit. Shortage if this machine cannot start processes.
     """
-    with _turns:
-        return _run(target, payload, what, memory, seconds, output)
+    with Child(target, what=what, memory=memory, seconds=seconds, output=output) as child:
+        return child.ask(payload)
+
+
+class Child:
+    """The same for several payloads, one after the other, of which `seconds` and `output` bound each.
+
+    The function may keep what it has made for the next one. A child that was ended is begun anew by the next.
+    """
+
+    def __init__(self, target: str, *, what: str, memory: int, seconds: float, output: int):
+        self.what, self.memory, self.seconds, self.output = what, memory, seconds, output
+        self._order = {"start": target, "memory": memory, "seconds": seconds}
+        self._running: _Running | None = None
+        self._asking = threading.Lock()
+
+    def ask(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """What the function returns; errors as of run_in_child."""
+        with self._asking, _turns:
+            self._running = self._running or _Running(self._order)
+            message = None
+            try:
+                deadline = time.monotonic() + PATIENCE * self.seconds
+                message, end = self._running.exchange(framing.pack(payload), deadline, self.output)
+            finally:
+                status = self._end() if message is None else 0
+        if message is None:
+            raise InvalidInput(
+                f"{self.what} {_sentence(end, status, self.memory, self.seconds, self.output)}; {ADVICE}."
+            )
+        return _result(message, self.what, self.memory)
+
+    def close(self) -> None:
+        """End it, and all that it started."""
+        with self._asking:
+            self._end()
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with suppress(Shortage):
+            self._end()
+
+    def _end(self) -> int:
+        running, self._running = self._running, None
+        return 0 if running is None else running.end()
 
 
 def prepare(*modules: str) -> None:
@@ -70,51 +117,58 @@ def prepare(*modules: str) -> None:
             _present().order({"import": module})
 
 
-def _run(target: str, payload: dict[str, Any], what: str, memory: int, seconds: float, output: int) -> dict[str, Any]:
-    order = {"start": target, "memory": memory, "seconds": seconds}
-    reading, writing = os.pipe()
-    try:
-        with tempfile.TemporaryFile() as given:  # not a pipe: who does not read it would block this thread
-            given.write(framing.pack(payload))
-            given.flush()
-            given.seek(0)
-            try:
-                helper, pid = _started(order, [given.fileno(), writing])
-            finally:
-                os.close(writing)
+class _Running:
+    """A forked process and the two pipes to it."""
+
+    def __init__(self, order: dict[str, Any]):
+        given, self._writing = os.pipe()
+        self._reading, result = os.pipe()
+        self._owner = os.getpid()
         try:
-            message, end = _read(reading, time.monotonic() + PATIENCE * seconds, output)
+            self._helper, self._pid = _started(order, [given, result])
+        except BaseException:
+            os.close(self._reading)
+            os.close(self._writing)
+            raise
         finally:
-            status = helper.end(pid)
-    finally:
-        os.close(reading)
-    if message is None:
-        raise InvalidInput(f"{what} {_sentence(end, status, memory, seconds, output)}; {ADVICE}.")
-    return _result(message, what, memory)
+            os.close(given)
+            os.close(result)
+        os.set_blocking(self._writing, False)
 
+    def exchange(self, message: bytes, deadline: float, output: int) -> tuple[bytes | None, str]:
+        """The answer and "", or None and why there is none: "late", "long" or "ended"."""
+        left, data = memoryview(message), bytearray()
+        poll = select.poll()
+        poll.register(self._reading, select.POLLIN)
+        poll.register(self._writing, select.POLLOUT)
+        while (patience := deadline - time.monotonic()) > 0:
+            for file, event in poll.poll(1000 * patience):
+                if file == self._writing:
+                    left = left[self._written(left) :]
+                    if not left or event & select.POLLERR:  # it need not read all before it answers, or ends
+                        poll.unregister(file)
+                    continue
+                data += (part := os.read(self._reading, MIB))
+                if not part:
+                    return None, "ended"
+                whole = framing.length(data) if len(data) >= framing.HEAD else 0
+                if max(whole, len(data)) > output:
+                    return None, "long"
+                if whole and len(data) >= whole:
+                    return bytes(data[:whole]), ""
+        return None, "late"
 
-def _read(reading: int, deadline: float, output: int) -> tuple[bytes | None, str]:
-    """The message and "", or None and why there is none: "late", "long" or "ended"."""
-    data = bytearray()
-    poll = select.poll()
-    poll.register(reading, select.POLLIN)
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return None, "late"
-        if not poll.poll(1000 * left):
-            continue
-        part = os.read(reading, MIB)
-        if not part:
-            return None, "ended"
-        data += part
-        if len(data) < framing.HEAD:
-            continue
-        whole = framing.length(data)
-        if max(whole, len(data)) > output:
-            return None, "long"
-        if len(data) >= whole:
-            return bytes(data), ""
+    def _written(self, data: memoryview) -> int:
+        try:
+            return os.write(self._writing, data)
+        except (BlockingIOError, BrokenPipeError):
+            return 0
+
+    def end(self) -> int:
+        """Its status, and nothing of it remains; a fork of its owner only lets go of it."""
+        os.close(self._reading)
+        os.close(self._writing)
+        return self._helper.end(self._pid) if self._owner == os.getpid() else 0
 
 
 def _sentence(end: str, status: int, memory: int, seconds: float, output: int) -> str:

@@ -41,25 +41,30 @@ _NUMBERS = {
 _NEWER = {"pidfd_send_signal": 424, "io_uring_setup": 425, "pidfd_open": 434, "clone3": 435}  # the same everywhere
 
 
-def confine(memory: int, seconds: float) -> None:
+def confine(memory: int) -> None:
     """Bound this process for good. It must have one thread.
 
-    memory: bytes that it may take beyond those it has. seconds: of processor time, all threads together.
+    memory: bytes that it may take beyond those it has.
     """
-    if LINUX:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PARENT_DEATH, signal.SIGKILL, 0, 0, 0)
-        resource.setrlimit(resource.RLIMIT_DATA, (_data() + memory,) * 2)  # writable memory, not what is only reserved
-    whole = math.ceil(seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (whole + 1, whole + 2))  # should what follows be undone
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    if LINUX and platform.machine() in _NUMBERS:
-        _filter_calls(libc)
-    elif not LINUX:
+    if not LINUX:
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PARENT_DEATH, signal.SIGKILL, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_DATA, (_data() + memory,) * 2)  # writable memory, not what is only reserved
+    if platform.machine() in _NUMBERS:
+        _filter_calls(libc)
+
+
+def allow(seconds: float) -> None:
+    """End this process after so many more seconds of processor time, all threads together."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + seconds) + 1, hard))  # should the timer be undone
 
 
 def _data() -> int:

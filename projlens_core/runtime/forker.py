@@ -3,7 +3,7 @@
 A process with threads must not be forked; the dashboard has many. This one has none, and none of the owner's secrets:
 it is begun as a program of its own, with few variables. It obeys lines of JSON on a socket, one answer each:
 
-    {"start": "module:function", "memory": bytes, "seconds": s} and two files, the payload and where the result goes
+    {"start": "module:function", "memory": bytes, "seconds": s} and two pipes, of payloads and of results
         → {"pid": n} or {"failed": "why"}
     {"end": pid} → {"status": as of waitpid}
     {"import": "module"} → {} or {"failed": "why"}
@@ -20,8 +20,8 @@ from contextlib import suppress
 from typing import Any
 
 from projlens_core.errors import InvalidInput, NotFound, ProjLensError, Unsupported
-from projlens_core.runtime.confine import LINUX, confine
-from projlens_core.runtime.framing import pack, unpack
+from projlens_core.runtime.confine import LINUX, allow, confine
+from projlens_core.runtime.framing import HEAD, length, pack, unpack
 
 LINE = 65_536  # bytes of a message, far more than any has
 KINDS = {kind.__name__: kind for kind in (InvalidInput, NotFound, Unsupported)}
@@ -78,7 +78,7 @@ def _obeyed(order: dict[str, Any], files: list[int], connection: socket.socket, 
 
 
 def _work(function: Any, order: dict[str, Any], given: int, result: int) -> None:
-    """In the fork: bound, read the payload, do the work, write what came of it."""
+    """In the fork: bound; then read a payload, do the work, write what came of it, until there are no more."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -86,12 +86,14 @@ def _work(function: Any, order: dict[str, Any], given: int, result: int) -> None
     kept = sorted((given, result))
     for begin, end in zip([3, *(file + 1 for file in kept)], [*kept, LINE], strict=True):
         os.closerange(begin, end)
-    with os.fdopen(given, "rb") as file:
-        payload = unpack(file.read())
-    confine(order["memory"], order["seconds"])
-    message = _outcome(function, payload)
-    while message:
-        message = message[os.write(result, message) :]
+    confine(order["memory"])
+    with os.fdopen(given, "rb") as payloads:
+        while head := payloads.read(HEAD):
+            payload = unpack(head + payloads.read(length(head) - HEAD))
+            allow(order["seconds"])
+            message = _outcome(function, payload)
+            while message:
+                message = message[os.write(result, message) :]
 
 
 def _outcome(function: Any, payload: dict[str, Any]) -> bytes:

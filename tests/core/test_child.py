@@ -105,6 +105,28 @@ def test_our_own_errors_keep_their_kind_and_words():
         run("refuses")
 
 
+def test_a_child_that_is_asked_again_remembers_until_it_ends():
+    bounds = {"what": "The file", "memory": MEMORY, "seconds": SECONDS, "output": OUTPUT}
+    with child.Child("tests.hostile:counts", **bounds) as asked:
+        assert asked.ask({"text": "x" * 1_000_000}) == {"count": 1, "length": 1_000_000}
+        assert asked.ask({}) == {"count": 2, "length": 0}
+        with pytest.raises(InvalidInput, match="KeyError"):
+            asked.ask({"fails": True})
+        assert asked.ask({})["count"] == 3
+        with pytest.raises(InvalidInput, match="SIGABRT"):
+            asked.ask({"aborts": True})
+        assert asked.ask({})["count"] == 1
+
+
+def test_each_question_has_its_own_time():
+    bounds = {"what": "The file", "memory": MEMORY, "seconds": SECONDS, "output": OUTPUT}
+    with child.Child("tests.hostile:works", **bounds) as asked:
+        for _ in range(3):
+            asked.ask({"seconds": 0.6 * SECONDS})
+        with pytest.raises(InvalidInput, match="longer than any sound one"):
+            asked.ask({"seconds": 1.5 * SECONDS})
+
+
 def test_threads_work():
     assert run("has_threads") == {"said": [7]}
 
