@@ -26,8 +26,9 @@ def chat(question: str, marker: str, writer: PreTrainedTokenizerBase | Processor
 
 
 def _written(content: list[dict[str, str]] | str, writer: PreTrainedTokenizerBase | ProcessorMixin) -> str:
-    return writer.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    template = writer.chat_template.get("default") if isinstance(writer.chat_template, dict) else writer.chat_template
+    return getattr(writer, "tokenizer", writer).apply_chat_template(
+        [{"role": "user", "content": content}], chat_template=template, add_generation_prompt=True, tokenize=False
     )
 
 

@@ -5,29 +5,26 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, LlavaProcessor, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from projlens_core.activations.config import open_family, whole_class
-from projlens_core.activations.image_processors import load_image_processor
+from projlens_core.activations.staging import staged_weights
 from projlens_core.behaviour.family import FamilyResponder, check_asked
 from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.packed import pack
-from projlens_core.behaviour.prompts import STYLES
-from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
+from projlens_core.behaviour.processors import load_processor
+from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.device import compute_dtype, pick_device
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
-from projlens_core.weights.families import Family
-from projlens_core.weights.folder import LocalFolder
+from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.projector import ProjectorWeights, read_projector
-from projlens_core.weights.tensorfile import read_json
 
 ATTENTION = "sdpa"  # given, since a config may name a kernel that would be fetched from elsewhere
 # How many more parameters a config may describe than its weights hold: buffers and a tied head, not a larger model.
 SLACK = 1.05
-SETTINGS = "processor_config.json"  # what a checkpoint tells the library's own processor
 ADAPTER = "vision-lora"  # the folder in which Phi-4's release keeps what its language model learnt for images
 
 
@@ -77,7 +74,8 @@ def load_responder(
             )
     _check_described(source.label, config, stored)
     progress("Loading the language model", 0, 1)
-    processor, model = _loaded(source, config, family, device)
+    processor = load_processor(source, family)
+    model = _loaded(source, checkpoint, config, device)
     progress("Loading the language model", 1, 1)
     if llava:
         responder = LlavaResponder(model, processor, source.label, device)
@@ -98,38 +96,23 @@ def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
         )
 
 
-def _loaded(
-    source: Source, config: PreTrainedConfig, family: Family, device: torch.device
-) -> tuple[LlavaProcessor | Parts, PreTrainedModel]:
-    """Processor and model; InvalidInput if they cannot be loaded whole."""
-    options = {"trust_remote_code": False, "local_files_only": True}
-    with as_invalid_input(f"{source.label} cannot be loaded"):
-        images = load_image_processor(source, family.name)
-        if family.name == "llava":
-            processor = LlavaProcessor.from_pretrained(source.model, **options)
-            processor.image_processor = images
-        else:
-            reader, folder = STYLES[family.name].reader, LocalFolder(source.model, source.label)
-            if reader and not (source.model / reader).is_dir():
-                raise InvalidInput(f"it lacks the folder {reader}, with which its projector reads the question")
-            processor = Parts(
-                AutoTokenizer.from_pretrained(source.model, **options),
-                images,
-                AutoTokenizer.from_pretrained(source.model / reader, **options) if reader else None,
-                read_json(folder.file(SETTINGS)) if SETTINGS in folder.names() else {},
-            )
+def _loaded(source: Source, checkpoint: Checkpoint, config: PreTrainedConfig, device: torch.device) -> PreTrainedModel:
+    """The model; InvalidInput if it cannot be loaded whole."""
+    failed = f"{source.label} cannot be loaded"
+    with staged_weights(checkpoint, source.model, source.label) as folder, as_invalid_input(failed):
         model, info = whole_class(config).from_pretrained(
-            source.model,
+            folder,
             config=config,
             dtype=compute_dtype(device),
             use_safetensors=True,
             attn_implementation=ATTENTION,
             output_loading_info=True,
-            **options,
+            trust_remote_code=False,
+            local_files_only=True,
         )
     if missing := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
         raise InvalidInput(f"{source.label} lacks {listed(missing)}; complete the checkpoint.")
-    return processor, model.requires_grad_(False).eval().to(device)
+    return model.requires_grad_(False).eval().to(device)
 
 
 def four_answers(

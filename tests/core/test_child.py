@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from projlens_core.errors import InvalidInput, NotFound, Shortage, Unsupported
-from projlens_core.runtime import child
+from projlens_core.runtime import child, helper
 from projlens_core.runtime.framing import pack, unpack
 
 SECONDS, MEMORY, OUTPUT = 0.3, 128 * 2**20, 2 * 2**20
@@ -134,8 +134,8 @@ def test_threads_work():
 def test_nothing_of_the_owner_is_in_it(monkeypatch: pytest.MonkeyPatch):
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "secret")
-    child._close_all()
-    child._helper.clear()
+    helper.close_all()
+    helper._helper.clear()
     seen = run("surroundings")
     assert "secret" not in seen["variables"].values()
     assert seen["variables"]["HOME"] == os.devnull
@@ -212,7 +212,7 @@ def test_a_fork_of_this_process_has_a_helper_of_its_own():
     if not (pid := os.fork()):
         try:
             os.write(writing, str(helper_pid()).encode())
-            child._close_all()
+            helper.close_all()
         finally:
             os._exit(0)
     os.close(writing)
