@@ -177,7 +177,8 @@ def _started(order: dict[str, Any], files: list[int]) -> tuple[Helper, int]:
     raise Shortage(_NO_HELPER)
 
 
-def present() -> _Helper:
+def present() -> Helper:
+    """The helper, begun if there is none; OSError if it cannot be."""
     with _beginning:
         if not _helper:
             _helper.append(Helper())
