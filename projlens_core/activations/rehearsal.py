@@ -109,6 +109,7 @@ def render(payload: Values) -> Values:
         rendered, _ = render_jinja_template(
             conversations=[payload["conversation"]], chat_template=payload["template"], **payload["variables"]
         )
+        rendered[0].encode()  # half a character is no text
     except Exception as error:
         if isinstance(error, MemoryError):
             raise

@@ -66,6 +66,7 @@ class Stage:
         written = self._write(source, names, "")
         written += self._write_templates(source) if "chat_template.jinja" in names else []
         if inner is not None:
+            _check_folder(folder / inner)
             written += self._write(source, names, f"{inner}/")
         self.key = content_key(*(part for each in written for part in each))
 
@@ -94,6 +95,7 @@ class Stage:
         folder = source.path / TEMPLATES
         if not folder.is_dir():
             return []
+        _check_folder(folder)
         names = sorted(name for name in os.listdir(folder) if name.endswith(".jinja"))
         if len(names) > MAX_TEMPLATES:
             raise InvalidInput(f"{source.label} has {len(names):,} chat templates, expected up to {MAX_TEMPLATES}.")
@@ -106,6 +108,12 @@ class Stage:
             path = self.path / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
+
+
+def _check_folder(folder: Path) -> None:
+    """InvalidInput for a link: where it leads could change, and is nobody's business."""
+    if folder.is_symlink():
+        raise InvalidInput(f"{printable(folder.name)} is a link, expected a folder; copy the files it means into it.")
 
 
 def _whole(file: LocalFile) -> bytes:
