@@ -56,6 +56,9 @@ class Child:
     def ask(self, payload: dict[str, Any]) -> dict[str, Any]:
         """What the function returns; errors as of run_in_child."""
         with self._asking, helper.turns():
+            if self._running is not None and self._running.gone():
+                with suppress(Shortage):
+                    self._end()
             self._running = self._running or helper.Running(self._order)
             message = None
             try:

@@ -55,6 +55,12 @@ class Running:
             os.close(result)
         os.set_blocking(self._writing, False)
 
+    def gone(self) -> bool:
+        """Whether it has ended since it was asked last: for want of work, or from outside."""
+        poll = select.poll()
+        poll.register(self._reading, select.POLLIN)
+        return bool(poll.poll(0))
+
     def exchange(self, message: bytes, deadline: float, output: int) -> tuple[bytes | None, str]:
         """The answer and "", or None and why there is none: "late", "long" or "ended"."""
         left, data = memoryview(message), bytearray()

@@ -108,14 +108,27 @@ def test_our_own_errors_keep_their_kind_and_words():
 def test_a_child_that_is_asked_again_remembers_until_it_ends():
     bounds = {"what": "The file", "memory": MEMORY, "seconds": SECONDS, "output": OUTPUT}
     with child.Child("tests.hostile:counts", **bounds) as asked:
-        assert asked.ask({"text": "x" * 1_000_000}) == {"count": 1, "length": 1_000_000}
-        assert asked.ask({}) == {"count": 2, "length": 0}
+        first = asked.ask({"text": "x" * 1_000_000})
+        assert (first["count"], first["length"]) == (1, 1_000_000)
+        assert asked.ask({}) == {"count": 2, "length": 0, "pid": first["pid"]}
         with pytest.raises(InvalidInput, match="KeyError"):
             asked.ask({"fails": True})
         assert asked.ask({})["count"] == 3
         with pytest.raises(InvalidInput, match="SIGABRT"):
             asked.ask({"aborts": True})
         assert asked.ask({})["count"] == 1
+
+
+@pytest.mark.parametrize("which", ["pid", "helper"])
+def test_a_child_that_was_ended_while_nobody_asked_is_begun_anew(which: str):
+    bounds = {"what": "The file", "memory": MEMORY, "seconds": SECONDS, "output": OUTPUT}
+    with child.Child("tests.hostile:process", **bounds) as asked:
+        before = asked.ask({})
+        os.kill(before[which], signal.SIGKILL)
+        end = time.monotonic() + 5
+        while not asked._running.gone() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert asked.ask({})[which] != before[which]
 
 
 def test_each_question_has_its_own_time():
