@@ -40,7 +40,7 @@ def as_invalid_input(failed: str) -> Iterator[None]:
     """Whatever a library raises over what nobody vouches for, as InvalidInput: `failed`, and in its words why.
 
     No list names what may be raised: libraries have errors of their own, and panics, which are no Exception. Errors of
-    ours, a lack of memory, and what ends or leads the program (Ctrl-C, exits, a page that is run anew) pass as they are.
+    ours, a lack of memory, and what steers the program (Ctrl-C, exits, a page that is run anew) pass as they are.
     """
     try:
         yield

@@ -44,7 +44,7 @@ def counts(values: Values) -> Values:
     if values.get("fails"):
         raise KeyError("x")
     _counted.append(1)
-    return {"count": len(_counted), "length": len(values.get("text", ""))}
+    return {"count": len(_counted), "length": len(values.get("text", "")), "pid": os.getpid()}
 
 
 def works(values: Values) -> Values:

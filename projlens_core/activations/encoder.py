@@ -84,7 +84,7 @@ class FamilyVision:
         upstream = {stored for name, stored in found.beside.items() if family.is_upstream(name)}
         towers = {name for name in model.state_dict() if bare(name).startswith(TOWERS)}
         self._towers = (towers | upstream) - projector
-        _check_sizes(processor, self.plan, label)
+        check_sizes(processor, self.plan, label)
         self.layout(PROBE_SIZE)  # an ordinary image must go through
         self.key = self._key()
 
@@ -244,7 +244,7 @@ def _read(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor
     return read_finite(checkpoint, name, dtype)
 
 
-def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
+def check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
     """InvalidInput for preprocessing that would scale an image up beyond all use."""
     for name in ("size", "crop_size", "max_image_size", "high_res_size"):
         for key, value in dict(getattr(processor, name, None) or {}).items():

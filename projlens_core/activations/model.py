@@ -79,17 +79,9 @@ class VisionModel:
     def _check_preprocessing(self) -> None:
         """InvalidInput unless an image of another shape comes out at the size the tower reads."""
         wanted = (1, 3, self.image_size, self.image_size)
-        for name in ("size", "crop_size"):
-            sizes = getattr(self.processor, name, None) or {}
-            if any(not isinstance(s, int) or not 0 < s <= 4 * self.image_size for s in dict(sizes).values() if s):
-                raise InvalidInput(
-                    f"The image processor of {self.label} has {name} {dict(sizes)}, but its tower reads "
-                    f"{self.image_size} px."
-                )
-        try:
+        check_sizes(self.processor, self.image_size, self.label)
+        with as_invalid_input(f"The image processor of {self.label} fails on an ordinary image"):
             found = tuple(self._pixels([Image.new("RGB", PROBE_SIZE)]).shape)
-        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError) as error:
-            raise InvalidInput(f"The image processor of {self.label} fails on an ordinary image: {error}") from error
         if found != wanted:
             raise InvalidInput(
                 f"The image processor of {self.label} makes pixels of shape {found}, but its tower reads {wanted}."
@@ -101,6 +93,16 @@ class VisionModel:
         for name, tensor in sorted(self.tower.state_dict().items()):
             parts += [name, tuple(tensor.shape), tensor.cpu().contiguous().view(torch.uint8).numpy().data]
         return content_key(*parts)
+
+
+def check_sizes(processor: "BaseImageProcessor", image_size: int, label: str) -> None:
+    """InvalidInput for preprocessing that scales an image to much more than the tower reads."""
+    for name in ("size", "crop_size"):
+        sizes = getattr(processor, name, None) or {}
+        if any(not isinstance(s, int) or not 0 < s <= 4 * image_size for s in dict(sizes).values() if s):
+            raise InvalidInput(
+                f"The image processor of {label} has {name} {dict(sizes)}, but its tower reads {image_size} px."
+            )
 
 
 def check_aspect(image: Image.Image) -> None:

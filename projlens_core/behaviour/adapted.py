@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
+from projlens_core.activations.staging import Stage
 from projlens_core.errors import Unsupported, as_invalid_input
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source
@@ -36,9 +37,10 @@ class AdaptedWeights:
                 f"{self._checkpoint.label} brings {listed(lost)}, for which a model like {self._base.label} has no "
                 "place, so the model that it makes cannot be put together; merge it into its base."
             )
-        if (self._base.model / GENERATION).is_file():
-            with as_invalid_input(f"{GENERATION} of {self._base.label} cannot be read"):
-                model.generation_config = GenerationConfig.from_pretrained(self._base.model, local_files_only=True)
+        with Stage(self._base.model, self._base.label, (GENERATION,)) as stage:
+            if (stage.path / GENERATION).is_file():
+                with as_invalid_input(f"{GENERATION} of {self._base.label} cannot be read"):
+                    model.generation_config = GenerationConfig.from_pretrained(stage.path, local_files_only=True)
 
 
 class _Later:

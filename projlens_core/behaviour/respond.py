@@ -5,20 +5,22 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, LlavaProcessor, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from projlens_core.activations.around import whole_folder
 from projlens_core.activations.config import open_family, whole_class
-from projlens_core.activations.image_processors import load_image_processor
+from projlens_core.activations.staging import staged_weights
 from projlens_core.behaviour.adapted import AdaptedWeights
 from projlens_core.behaviour.family import FamilyResponder, check_asked
 from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.packed import pack
+from projlens_core.behaviour.processors import load_processor
 from projlens_core.behaviour.prompts import STYLES
-from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
+from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.templates import NO_CHAT, Template, read_template
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.device import compute_dtype, pick_device
@@ -26,15 +28,13 @@ from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.adapter import AdaptedCheckpoint
-from projlens_core.weights.families import Family
+from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.folder import LocalFolder
 from projlens_core.weights.projector import ProjectorWeights, read_projector
-from projlens_core.weights.tensorfile import read_json
 
 ATTENTION = "sdpa"  # given, since a config may name a kernel that would be fetched from elsewhere
 # How many more parameters a config may describe than its weights hold: buffers and a tied head, not a larger model.
 SLACK = 1.05
-SETTINGS = "processor_config.json"  # what a checkpoint tells the library's own processor
 ADAPTER = "vision-lora"  # the folder in which Phi-4's release keeps what its language model learnt for images
 
 
@@ -102,9 +102,11 @@ def load_responder(
     if llava or not STYLES[family.name].whole:
         template = read_template(LocalFolder(texts.model, texts.label), family.name)
     progress("Loading the language model", 0, 1)
-    weights = AdaptedWeights(checkpoint, base) if isinstance(checkpoint, AdaptedCheckpoint) else source.model
-    processor = _processor(texts, family)
-    model = _loaded(source.label, weights, config, device)
+    processor = load_processor(texts, family)
+    if isinstance(checkpoint, AdaptedCheckpoint):
+        model = _adapted(AdaptedWeights(checkpoint, base), source.label, config, device)
+    else:
+        model = _loaded(source, checkpoint, config, device)
     progress("Loading the language model", 1, 1)
     if llava:
         responder = LlavaResponder(model, processor, template, source.label, device)
@@ -126,34 +128,27 @@ def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
         )
 
 
-def _processor(source: Source, family: Family) -> LlavaProcessor | Parts:
-    """What turns a question and an image into a model's inputs; InvalidInput if it cannot be loaded."""
-    options = {"trust_remote_code": False, "local_files_only": True}
-    with as_invalid_input(f"{source.label} cannot be loaded"):
-        images = load_image_processor(source, family.name)
-        if family.name == "llava":
-            processor = LlavaProcessor.from_pretrained(source.model, **options)
-            processor.image_processor = images
-            return processor
-        reader, folder = STYLES[family.name].reader, LocalFolder(source.model, source.label)
-        if reader and not (source.model / reader).is_dir():
-            raise InvalidInput(f"it lacks the folder {reader}, with which its projector reads the question")
-        return Parts(
-            AutoTokenizer.from_pretrained(source.model, **options),
-            images,
-            AutoTokenizer.from_pretrained(source.model / reader, **options) if reader else None,
-            read_json(folder.file(SETTINGS)) if SETTINGS in folder.names() else {},
-        )
+def _loaded(source: Source, checkpoint: Checkpoint, config: PreTrainedConfig, device: torch.device) -> PreTrainedModel:
+    """The model of a folder's weights; InvalidInput if it is not whole."""
+    with staged_weights(checkpoint, source.model, source.label) as folder:
+        model, _ = _whole(source.label, folder, config, device, use_safetensors=True)
+    return model.requires_grad_(False).eval().to(device)
 
 
-def _loaded(
-    label: str, weights: Path | AdaptedWeights, config: PreTrainedConfig, device: torch.device
-) -> PreTrainedModel:
-    """The model of a folder's weights, or of a base's with an adapter's changes; InvalidInput if it is not whole."""
-    given = {"state_dict": weights.tensors} if isinstance(weights, AdaptedWeights) else {"use_safetensors": True}
+def _adapted(weights: AdaptedWeights, label: str, config: PreTrainedConfig, device: torch.device) -> PreTrainedModel:
+    """The model of a base's weights with an adapter's changes; errors as _loaded and AdaptedWeights.finish."""
+    model, unexpected = _whole(label, None, config, device, state_dict=weights.tensors)
+    weights.finish(model, unexpected)
+    return model.requires_grad_(False).eval().to(device)
+
+
+def _whole(
+    label: str, folder: Path | None, config: PreTrainedConfig, device: torch.device, **given: Any
+) -> tuple[PreTrainedModel, list[str]]:
+    """The model that transformers makes of what is given, and the names for which it has no place."""
     with as_invalid_input(f"{label} cannot be loaded"):
         model, info = whole_class(config).from_pretrained(
-            None if isinstance(weights, AdaptedWeights) else weights,
+            folder,
             config=config,
             dtype=compute_dtype(device),
             attn_implementation=ATTENTION,
@@ -164,9 +159,7 @@ def _loaded(
         )
     if missing := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
         raise InvalidInput(f"{label} lacks {listed(missing)}; complete the checkpoint.")
-    if isinstance(weights, AdaptedWeights):
-        weights.finish(model, info["unexpected_keys"])
-    return model.requires_grad_(False).eval().to(device)
+    return model, list(info["unexpected_keys"])
 
 
 def answers_by_role(

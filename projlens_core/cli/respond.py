@@ -65,5 +65,4 @@ def run(args: argparse.Namespace) -> None:
         for condition, text in said.items():
             sys.stdout.write(f"{model}, {condition}: {text}\n")
     said_besides = found.sentences if args.suspect else ()
-    sys.stdout.writelines(f"- {sentence}
-" for sentence in (*said_besides, *notes(templates.values())))
+    sys.stdout.writelines(f"- {sentence}\n" for sentence in (*said_besides, *notes(templates.values())))

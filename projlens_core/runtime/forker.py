@@ -11,8 +11,10 @@ it is begun as a program of its own, with few variables. It obeys lines of JSON 
 
 import ctypes
 import importlib
+import io
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -27,18 +29,25 @@ LINE = 65_536  # bytes of a message, far more than any has
 KINDS = {kind.__name__: kind for kind in (InvalidInput, NotFound, Unsupported)}
 MEMORY, FOREIGN = "memory", "foreign"
 ERROR, SAID = "!error", "!said"  # the names in a message that tells an error: its kind and its words
+IDLE = 600  # s after which the helper and what it forked end if nothing is asked: they hold memory
 LONGEST = 500  # characters of what a library says
 _NO_MEMORY = pack({ERROR: MEMORY, SAID: ""})  # made while there is room for it
 _SUBREAPER = 36  # of prctl(2)
 
 
 def serve(connection: socket.socket) -> None:
-    """Obey until the other end is closed; then nothing that was started goes on."""
+    """Obey until the other end is closed, or for a while nothing is asked; then nothing that was started goes on."""
     if LINUX:
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)  # what outlives a piece of work becomes this process' child
     running: set[int] = set()
+    connection.settimeout(IDLE)
     while True:
-        line, files, _, _ = socket.recv_fds(connection, LINE, 2)
+        try:
+            line, files, _, _ = socket.recv_fds(connection, LINE, 2)
+        except TimeoutError:
+            if not running:
+                break
+            continue
         if not line:
             break
         order = json.loads(line)
@@ -87,8 +96,8 @@ def _work(function: Any, order: dict[str, Any], given: int, result: int) -> None
     for begin, end in zip([3, *(file + 1 for file in kept)], [*kept, LINE], strict=True):
         os.closerange(begin, end)
     confine(order["memory"])
-    with os.fdopen(given, "rb") as payloads:
-        while head := payloads.read(HEAD):
+    with os.fdopen(given, "rb", buffering=0) as pipe, io.BufferedReader(pipe) as payloads:
+        while select.select([pipe], [], [], IDLE)[0] and (head := payloads.read(HEAD)):
             payload = unpack(head + payloads.read(length(head) - HEAD))
             allow(order["seconds"])
             message = _outcome(function, payload)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from projlens_core.errors import InvalidInput, NotFound, Shortage, Unsupported
-from projlens_core.runtime import child
+from projlens_core.runtime import child, helper
 from projlens_core.runtime.framing import pack, unpack
 
 SECONDS, MEMORY, OUTPUT = 0.3, 128 * 2**20, 2 * 2**20
@@ -108,14 +108,27 @@ def test_our_own_errors_keep_their_kind_and_words():
 def test_a_child_that_is_asked_again_remembers_until_it_ends():
     bounds = {"what": "The file", "memory": MEMORY, "seconds": SECONDS, "output": OUTPUT}
     with child.Child("tests.hostile:counts", **bounds) as asked:
-        assert asked.ask({"text": "x" * 1_000_000}) == {"count": 1, "length": 1_000_000}
-        assert asked.ask({}) == {"count": 2, "length": 0}
+        first = asked.ask({"text": "x" * 1_000_000})
+        assert (first["count"], first["length"]) == (1, 1_000_000)
+        assert asked.ask({}) == {"count": 2, "length": 0, "pid": first["pid"]}
         with pytest.raises(InvalidInput, match="KeyError"):
             asked.ask({"fails": True})
         assert asked.ask({})["count"] == 3
         with pytest.raises(InvalidInput, match="SIGABRT"):
             asked.ask({"aborts": True})
         assert asked.ask({})["count"] == 1
+
+
+@pytest.mark.parametrize("which", ["pid", "helper"])
+def test_a_child_that_was_ended_while_nobody_asked_is_begun_anew(which: str):
+    bounds = {"what": "The file", "memory": MEMORY, "seconds": SECONDS, "output": OUTPUT}
+    with child.Child("tests.hostile:process", **bounds) as asked:
+        before = asked.ask({})
+        os.kill(before[which], signal.SIGKILL)
+        end = time.monotonic() + 5
+        while not asked._running.gone() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert asked.ask({})[which] != before[which]
 
 
 def test_each_question_has_its_own_time():
@@ -134,8 +147,8 @@ def test_threads_work():
 def test_nothing_of_the_owner_is_in_it(monkeypatch: pytest.MonkeyPatch):
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "secret")
-    child._close_all()
-    child._helper.clear()
+    helper.close_all()
+    helper._helper.clear()
     seen = run("surroundings")
     assert "secret" not in seen["variables"].values()
     assert seen["variables"]["HOME"] == os.devnull
@@ -212,7 +225,7 @@ def test_a_fork_of_this_process_has_a_helper_of_its_own():
     if not (pid := os.fork()):
         try:
             os.write(writing, str(helper_pid()).encode())
-            child._close_all()
+            helper.close_all()
         finally:
             os._exit(0)
     os.close(writing)
