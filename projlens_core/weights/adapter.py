@@ -47,6 +47,7 @@ class AdaptedCheckpoint(Checkpoint):
         self.base, self.adapter = base, adapter
         self._lows, self._whole = dict(lows), dict(whole)
         self.label, self.config, self.folder = adapter.label, base.config, adapter.folder
+        self.gguf = base.gguf
         self.warnings = adapter.warnings
         if not (moved := [name for name in whole if split_layout(name) and name not in base.names]):
             self._hidden: frozenset[str] = frozenset()
