@@ -150,17 +150,23 @@ def read_projectors(specs: Sequence[str], progress: Progress = silent) -> list[P
     model = next((weights for weights in read if weights.described), None)
     if model is None:
         return read
-    return [
-        described_like(weights, model)
-        if not weights.described and weights.family.layers == model.family.layers
-        else weights
-        for weights in read
-    ]
+    return [described_like(weights, model) if _is_like(weights, model) else weights for weights in read]
+
+
+def _is_like(weights: ProjectorWeights, model: ProjectorWeights) -> bool:
+    """Whether a projector that no config describes may be one of the model's family."""
+    may_be = weights.may_be or (model.family.name,)
+    return not weights.described and weights.family.layers == model.family.layers and model.family.name in may_be
 
 
 def _notes(delta: Delta, control: Delta | None) -> list[str]:
     base, suspect = delta.base, delta.suspect
     notes = ["Vision tower and language model: not compared. Only the projector was read."]
+    if base.family.name != suspect.family.name:
+        notes.append(
+            f"The base is a {base.family.title} projector and the suspect a {suspect.family.title} one; they were "
+            "compared because both kinds have the same layers."
+        )
     if delta.not_compared:
         notes.append(f"Not compared: {'; '.join(f'{what} ({why})' for what, why in delta.not_compared)}.")
     if delta.equal:
@@ -206,7 +212,10 @@ def unproven(delta: Delta) -> str:
 def left_out(delta: Delta) -> str:
     """A sentence that names what belongs to a projector and was not compared."""
     names = listed(what for what, _ in delta.uncompared)
-    return f"These belong to a projector and were not compared, so that they may hold a change: {names}."
+    return (
+        f"These belong to a projector and were not compared, so that they may hold a change: {names}. "
+        "A comparison of the rest of the model (weights --prove) covers those that both have."
+    )
 
 
 def _precision_notes(delta: Delta) -> list[str]:

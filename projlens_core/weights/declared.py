@@ -15,6 +15,7 @@ from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
 from projlens_core.weights.families import families
 from projlens_core.weights.gguf_names import kinds, others
+from projlens_core.weights.unread import unread
 
 if TYPE_CHECKING:
     from projlens_core.weights.checkpoint import Checkpoint
@@ -43,12 +44,12 @@ class Declared:
 @dataclass(frozen=True)
 class Decision:
     """How a checkpoint is to be read. families: the names of those it may be, and `said` why; None if names decide.
-    declared: whether it says something that ProjLens knows. unknown: what it says otherwise, None if nothing. told: the
-    user's family, which nothing contradicts."""
+    declared: the names of those that it may be by its own word, none if that says nothing that ProjLens knows.
+    unknown: what it says otherwise, None if nothing. told: the user's family, which nothing contradicts."""
 
     families: tuple[str, ...] | None
     said: str | None
-    declared: bool
+    declared: tuple[str, ...]
     unknown: str | None
     told: str | None
 
@@ -88,8 +89,10 @@ def decide(checkpoint: "Checkpoint", family: str | None) -> Decision:
             f"{label} declares {unknown}, a model that transformers has and ProjLens does not know; it is no "
             f"{families()[family].title}, so #{family} is not followed."
         )
-    chosen = (family,) if family else tuple(allowed) if known else None
-    return Decision(chosen, f"family {family!r}" if family else said, bool(known), unknown, family)
+    own = tuple(allowed) if known else ()
+    if family:
+        return Decision((family,), f"family {family!r}", own, unknown, family)
+    return Decision(own or None, said, own, unknown, None)
 
 
 def may_guess(checkpoint: "Checkpoint") -> bool:
@@ -109,7 +112,9 @@ def _of_gguf(checkpoint: "Checkpoint") -> list[Declared]:
     if header is None or header.kind is None:
         if header is None or header.architecture in (None, "clip", "mmproj"):
             return []
-        note = " (a language model, whose projector is in another file, its mmproj)"
+        note = ""
+        if not unread(checkpoint.names, ()):
+            note = " (a language model, whose projector is in another file, its mmproj)"
         return [Declared("general.architecture", header.architecture, (), final=True, note=note)]
     if header.key == _AUDIO_KEY or header.kind not in kinds():
         title = others().get(header.kind)

@@ -33,6 +33,7 @@ class ProjectorWeights:
     beside: tensors fed to the language model next to the projector's output (image_newline), same form.
     settings: what the config decides and tensors do not show, {layer name: activation name or epsilon}, and the
     question that a projector is given that reads one.
+    may_be: the names of the families that it may be by what it declares, none if it declares nothing that is known.
     described: whether a config stood behind settings and family; without one they are the family's defaults.
     stored: {canonical name: the dtype its values were written in, a GGUF block type, or "adapter"}.
     dtype: as stored, "mixed" if the tensors differ. sha256: over names, shapes, float32 values and settings.
@@ -44,6 +45,7 @@ class ProjectorWeights:
     tensors: dict[str, torch.Tensor]
     beside: dict[str, torch.Tensor]
     settings: dict[str, str | float]
+    may_be: tuple[str, ...]
     described: bool
     stored: dict[str, str]
     dtype: str
@@ -110,6 +112,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
         tensors=tensors,
         beside={name: values[name] for name in found.beside},
         settings=settings,
+        may_be=decision.declared,
         described=config.get("model_type") is not None,
         stored=written,
         dtype=_summary(set(written.values())),

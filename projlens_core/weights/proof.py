@@ -23,12 +23,14 @@ from projlens_core.weights.families import split_layout
 from projlens_core.weights.names import by_plain_name, plain
 from projlens_core.weights.stored import FLOATS, TensorInfo, decode
 from projlens_core.weights.tensorfile import MAX_JSON, read_json
+from projlens_core.weights.unread import unread
 
 SAME, CHANGED, NOT_COMPARED = "same", "changed", "not compared"
 _BLOCK = 2**23  # bytes of the suspect in memory at a time
 _RUN = 2**20  # values of each side at a time where they are stored differently; whole blocks of every quantised type
 _MB = 2**20
 _TEXT = (".json", ".jinja", ".txt", ".model", ".tiktoken")  # preprocessing, tokenizer, chat template, configs
+_BESIDE = "projector, not in its deltas"
 # What a tensor belongs to, by the beginning of its plain name; the first that fits.
 _PARTS = {
     "vision tower": r"vision|visual|image_encoder|vpm|siglip|clip|v\.|model\.vision",
@@ -115,6 +117,8 @@ def _place(info: TensorInfo) -> tuple[str, int]:
 
 
 def _part(name: str) -> str:
+    if unread([name], ()):
+        return _BESIDE
     bare = plain(name)
     return next((part for part, start in _PARTS.items() if re.match(start, bare)), "other tensors")
 
