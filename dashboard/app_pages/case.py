@@ -7,7 +7,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard import components, pages, resources, state
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.case import Case, OpenedCase, unproven
 from projlens_core.evidence.whose import unread
 from projlens_core.exhibits import case as exhibits
 from projlens_core.exhibits import proof as proofs
@@ -176,8 +176,12 @@ def _open(base: str, suspect: str, control: str) -> None:
 
 def _picture(opened: OpenedCase) -> None:
     """Headline numbers of the last matrix, and the spectra of all matrices."""
-    if not opened.delta.changed:
+    if opened.delta.equal:
         components.empty("Nothing changed", "Base and suspect hold the same projector, value for value.")
+        return
+    if not opened.delta.changed:
+        components.empty("Not all was compared", "What changed may be in what was not compared, which is named below.")
+        st.text(unproven(opened.delta))
         return
     drawn = exhibits.charts(opened)
     if not drawn:

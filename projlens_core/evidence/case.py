@@ -7,6 +7,7 @@ from functools import cached_property
 from projlens_core.activations.around import described
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.anatomy import Anatomy, dissect_all
 from projlens_core.weights.delta import Delta, check_same_input, compare
@@ -166,21 +167,31 @@ def read_projectors(specs: Sequence[str], progress: Progress = silent) -> list[P
     model = next((weights for weights in read if weights.described), None)
     if model is None:
         return read
-    return [
-        described_like(weights, model)
-        if not weights.described and weights.family.layers == model.family.layers
-        else weights
-        for weights in read
-    ]
+    return [described_like(weights, model) if _is_like(weights, model) else weights for weights in read]
+
+
+def _is_like(weights: ProjectorWeights, model: ProjectorWeights) -> bool:
+    """Whether a projector that no config describes may be one of the model's family."""
+    may_be = weights.may_be or (model.family.name,)
+    return not weights.described and weights.family.layers == model.family.layers and model.family.name in may_be
 
 
 def _notes(delta: Delta, control: Delta | None) -> list[str]:
     base, suspect = delta.base, delta.suspect
     notes = ["Vision tower and language model: not compared. Only the projector was read."]
+    if base.family.name != suspect.family.name:
+        notes.append(
+            f"The base is a {base.family.title} projector and the suspect a {suspect.family.title} one; they were "
+            "compared because both kinds have the same layers."
+        )
     if delta.not_compared:
         notes.append(f"Not compared: {'; '.join(f'{what} ({why})' for what, why in delta.not_compared)}.")
-    if not delta.changed:
+    if delta.equal:
         notes.append("The suspect's projector equals the base's in every value; if it hides something, then elsewhere.")
+    elif not delta.changed:
+        notes.append(unproven(delta))
+    elif delta.uncompared:
+        notes.append(left_out(delta))
     notes += [
         f"The configs differ: {name} is {ours} in the base and {theirs} in the suspect; each runs with its own."
         for name, ours, theirs in delta.settings_changed
@@ -199,10 +210,29 @@ def _notes(delta: Delta, control: Delta | None) -> list[str]:
             "No control: an honest fine-tune changes weights in few directions too, "
             "so these numbers say what changed, not whether it is a backdoor."
         )
-    elif control.suspect.sha256 == suspect.sha256:
+    elif control.suspect.sha256 == suspect.sha256 and not (control.uncompared or delta.uncompared):
         notes.append("The control's projector equals the suspect's in every value, so it controls nothing.")
+    elif control.suspect.sha256 == suspect.sha256:
+        notes.append("In all that was compared the control has the suspect's values, so it controls nothing.")
+    if control is not None and control.uncompared:
+        names = listed(what for what, _ in control.uncompared)
+        notes.append(f"Not compared with the control, although it belongs to a projector: {names}.")
     roles = (("Base", base), ("Suspect", suspect), *((("Control", control.suspect),) if control else ()))
     return notes + [f"{role}: {warning}" for role, weights in roles for warning in weights.warnings]
+
+
+def unproven(delta: Delta) -> str:
+    """A sentence for a delta in which nothing changed and not all was compared."""
+    return f"No tensor that was compared changed, but not all were compared. {left_out(delta)}"
+
+
+def left_out(delta: Delta) -> str:
+    """A sentence that names what belongs to a projector and was not compared."""
+    names = listed(what for what, _ in delta.uncompared)
+    return (
+        f"These belong to a projector and were not compared, so that they may hold a change: {names}. "
+        "A comparison of the rest of the model (weights --prove) covers those that both have."
+    )
 
 
 def _precision_notes(delta: Delta) -> list[str]:

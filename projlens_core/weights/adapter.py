@@ -51,6 +51,7 @@ class MergedCheckpoint(Checkpoint):
         self._projector = projector
         self._changes, self.unapplied = dict(changes), unapplied
         self.label, self.config, self.folder = adapter.label, base.config, adapter.folder
+        self.gguf = base.gguf
         self.warnings = adapter.warnings
         self._base_names = frozenset(base.names)
         brought = [name for name, change in changes.items() if split_layout(name) and name not in self._base_names]

@@ -8,6 +8,7 @@ lists, one stored tensor under two names) becomes a warning, not silence.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -22,12 +23,18 @@ from projlens_core.weights.selection import GGUF, PICKLES, WEIGHTS, check_index,
 from projlens_core.weights.stored import MAX_NAMES, MAX_TENSORS, TensorInfo, check_names, read_tensor
 from projlens_core.weights.tensorfile import read_json
 
+if TYPE_CHECKING:
+    from projlens_core.weights import ggufile
+
 ADAPTER_CONFIG = "adapter_config.json"
 FACTORS = ".lora_"  # in the names of what PEFT adds to a model
 
 
 class Checkpoint:
-    """Named tensors of one checkpoint. folder is where its other files lie; None for a lone weight file."""
+    """Named tensors of one checkpoint. folder is where its other files lie; None for a lone weight file. gguf: what its
+    GGUF file says of itself, None without one."""
+
+    gguf: "ggufile.Header | None" = None
 
     def __init__(
         self,
@@ -43,7 +50,7 @@ class Checkpoint:
         self._files = tuple(files)
         self._tensors: dict[str, TensorInfo] = {}
         for file in self._files:
-            tensors = read_header(file)
+            tensors = self._header(file)
             if twice := sorted(self._tensors.keys() & tensors.keys()):
                 raise InvalidInput(
                     f"{label} holds {listed(twice)} in {self._tensors[twice[0]].file.name} and in {file.name}; "
@@ -52,6 +59,12 @@ class Checkpoint:
             self._tensors |= tensors
             check_names(label, self._tensors, MAX_NAMES)
         self.warnings = warnings + _twins(self._tensors) + _tied_twice(self._tensors, config)
+
+    def _header(self, file: ByteSource) -> dict[str, TensorInfo]:
+        if not file.name.endswith(GGUF):
+            return read_header(file)
+        self.gguf = _gguf(file)
+        return self.gguf.tensors
 
     @property
     def bytes_read(self) -> int:
@@ -107,13 +120,17 @@ def _reader(name: str) -> Callable[[ByteSource], dict[str, TensorInfo]]:
 
         return pickled.read_header
     if name.endswith(GGUF):
-        from projlens_core.weights import ggufile  # only where there is one: gguf's tables take a second
-
-        return ggufile.read_header
+        return lambda file: _gguf(file).tensors
     raise Unsupported(
         f"{name} is not a weight file that can be read ({', '.join(WEIGHTS)}); "
         "give one of these, a checkpoint folder, zoo:NAME or hub:OWNER/NAME."
     )
+
+
+def _gguf(file: ByteSource) -> "ggufile.Header":
+    from projlens_core.weights import ggufile  # only where there is one: gguf's tables take a second
+
+    return ggufile.read_header(file)
 
 
 def open_checkpoint(source: Source | str | Path, base: Source | str | Path | None = None) -> Checkpoint:

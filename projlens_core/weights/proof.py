@@ -23,12 +23,14 @@ from projlens_core.weights.names import by_plain_name
 from projlens_core.weights.parts import part_of
 from projlens_core.weights.stored import FLOATS, TensorInfo, decode
 from projlens_core.weights.tensorfile import MAX_JSON, read_json
+from projlens_core.weights.unread import unread
 
 SAME, CHANGED, NOT_COMPARED = "same", "changed", "not compared"
 _BLOCK = 2**23  # bytes of the suspect in memory at a time
 _RUN = 2**20  # values of each side at a time where they are stored differently; whole blocks of every quantised type
 _MB = 2**20
 _TEXT = (".json", ".jinja", ".txt", ".model", ".tiktoken")  # preprocessing, tokenizer, chat template, configs
+_BESIDE = "projector, not in its deltas"
 
 
 @dataclass(frozen=True)
@@ -84,28 +86,32 @@ def _tensors(base: Checkpoint, suspect: Checkpoint, progress: Progress) -> Itera
         progress("Comparing the rest, MB", done // _MB, total)
         done += suspect.info(name).nbytes
         if key not in ours:
-            yield Finding(name, part_of(name), NOT_COMPARED, "only the suspect has it")
+            yield Finding(name, _part(name), NOT_COMPARED, "only the suspect has it")
             continue
         try:
             status, reason = _compared(base, ours[key], suspect, name)
         except ProjLensError as error:
             status, reason = NOT_COMPARED, str(error)
-        yield Finding(name, part_of(name), status, reason)
+        yield Finding(name, _part(name), status, reason)
     progress("Comparing the rest, MB", total, total)
     for key, name in ours.items():
         if key not in theirs:
-            yield Finding(name, part_of(name), NOT_COMPARED, "only the base has it")
+            yield Finding(name, _part(name), NOT_COMPARED, "only the base has it")
     for module in suspect.unapplied if isinstance(suspect, MergedCheckpoint) else ():
-        yield Finding(module, part_of(module), NOT_COMPARED, "the adapter changes it, but the base does not hold it")
+        yield Finding(module, _part(module), NOT_COMPARED, "the adapter changes it, but the base does not hold it")
     for side, unclear in (("base", ours_unclear), ("suspect", theirs_unclear)):
         for name in unclear:
             yield Finding(
-                name, part_of(name), NOT_COMPARED, f"the {side} holds it under several names that mean the same"
+                name, _part(name), NOT_COMPARED, f"the {side} holds it under several names that mean the same"
             )
 
 
 def _place(info: TensorInfo) -> tuple[str, int]:
     return info.file.name, info.begin
+
+
+def _part(name: str) -> str:
+    return _BESIDE if unread([name], ()) else part_of(name)
 
 
 def _compared(base: Checkpoint, our_name: str, suspect: Checkpoint, name: str) -> tuple[str, str]:

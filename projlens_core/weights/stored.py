@@ -28,7 +28,9 @@ class TensorInfo:
 
     stride: in elements, for a pickled view that is not stored row by row; else None. offset: what is to be added to the
     stored values, where a format stores them moved. held: the values themselves, for
-    formats that can only be read as a whole.
+    formats that can only be read as a whole. parts: the stored tensors that are its own one after the other, along the
+    first axis, where a format cuts it apart. split and axes: the shape in which the stored values lie, and the order
+    in which its axes are this tensor's, where a format turns it.
     """
 
     name: str
@@ -40,6 +42,9 @@ class TensorInfo:
     stride: tuple[int, ...] | None = None
     offset: float = 0.0
     held: torch.Tensor | None = field(default=None, repr=False, compare=False)
+    parts: tuple["TensorInfo", ...] = ()
+    split: tuple[int, ...] = ()
+    axes: tuple[int, ...] = ()
 
     @property
     def quantised(self) -> bool:
@@ -54,7 +59,7 @@ class TensorInfo:
     @property
     def row_by_row(self) -> bool:
         """Whether the bytes are the values in order, so that a part of them is a part of the tensor."""
-        return self.stride is None and self.held is None and not self.offset
+        return self.stride is None and self.held is None and not (self.offset or self.parts or self.axes)
 
 
 def check_names(label: str, tensors: Mapping[str, TensorInfo], most: int) -> None:
@@ -77,7 +82,12 @@ def read_tensor(info: TensorInfo) -> torch.Tensor:
         )
     if info.held is not None:
         return info.held
-    values = decode(info, info.file.read(info.begin, info.nbytes))
+    if info.parts:
+        values = torch.cat([read_tensor(part).reshape(-1) for part in info.parts])
+    else:
+        values = decode(info, info.file.read(info.begin, info.nbytes))
+    if info.axes:
+        values = values.reshape(info.split).permute(info.axes).contiguous()
     if info.offset:
         values = values.float() + info.offset
     if info.stride is None:

@@ -276,8 +276,8 @@ def test_an_adapter_alone_asks_for_its_base(tmp_path):
 # GGUF
 
 
-def mmproj(path, tensors, kind=None, **strings):
-    writer = gguf.GGUFWriter(path, "clip")
+def mmproj(path, tensors, kind=None, architecture="clip", **strings):
+    writer = gguf.GGUFWriter(path, architecture)
     for key, value in strings.items():
         writer.add_string(key, value)
     writer.add_array("clip.vision.image_mean", [0.5, 0.5, 0.5])
