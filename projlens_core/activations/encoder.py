@@ -25,8 +25,9 @@ from projlens_core.activations.tower import check_complete, read_finite
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.checkpoint import Checkpoint
-from projlens_core.weights.families import Family, bare, match
+from projlens_core.weights.families import Family, match
 from projlens_core.weights.layer import INSTRUCTION_IDS
+from projlens_core.weights.names import bare
 from projlens_core.weights.own_parts import TOWERS
 from projlens_core.weights.stored import FLOATS
 

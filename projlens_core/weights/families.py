@@ -17,6 +17,7 @@ from pathlib import Path
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
 from projlens_core.weights.layer import GATED, RESAMPLERS, Layer
+from projlens_core.weights.names import bare, inner_parts, unwrapped
 
 _TABLE = Path(__file__).with_name("families.json")
 
@@ -127,39 +128,34 @@ def families() -> dict[str, Family]:
 
 
 @cache
-def _wrappers() -> re.Pattern[str]:
-    """Module paths that training and saving put before a model's own names, any number of them.
-
-    One before a number is none: "model.0.weight" is the first layer of a projector saved alone.
-    """
-    return re.compile(rf"(?:(?:{'|'.join(map(re.escape, _table()['wrappers']))})\.(?!\d))*")
-
-
-@cache
 def _all_roots() -> tuple[str, ...]:
     """Longest first, since one may lie in another."""
     return tuple(sorted({root for family in families().values() for root in family.roots}, key=lambda r: (-len(r), r)))
 
 
-def bare(name: str) -> str:
-    """A stored tensor name without the wrappers before it."""
-    return name[_wrappers().match(name).end() :]
-
-
 def split_layout(name: str) -> tuple[str, str, str] | None:
-    """(layout, root, rest) of a stored tensor name that lies in some family's projector, else None.
+    """(layout, root, rest) of a stored tensor name that lies in some family's projector, else None; rest is without
+    wrappers.
 
     A root under a path that is no known wrapper counts too, if it cannot mean anything but a projector: a loader that
     matches loosely would take it, so it must not go unseen.
     """
-    own = bare(name)
+    own = bare(name, nested=True)
     for root in _all_roots():
         if own.startswith(f"{root}."):
-            return name[: len(name) - len(own) + len(root)], root, own[len(root) + 1 :]
+            return _split(name, root, own[len(root) + 1 :])
+    within = unwrapped(name)
     for root in _table()["anywhere"]:
-        if hit := re.search(rf"(?:^|\.){re.escape(root)}\.", name):
-            return name[: hit.end() - 1], root, name[hit.end() :]
+        if hit := re.search(rf"(?:^|\.){re.escape(root)}\.", within):
+            return _split(name, root, within[hit.end() :])
     return None
+
+
+def _split(name: str, root: str, rest: str) -> tuple[str, str, str]:
+    """The layout is the stored path up to the root's last part, its wrappers included."""
+    kept = inner_parts(name)
+    last = kept[len(kept) - len(rest.split(".")) - 1][0]
+    return ".".join(name.split(".")[: last + 1]), root, rest
 
 
 def match(
@@ -231,7 +227,7 @@ def _by_layout(names: list[str]) -> dict[str, list[str]]:
 def _complementary(found: dict[str, list[str]]) -> bool:
     """Whether the layouts are one projector whose tensors differ in the wrappers before them, none stored twice."""
     rests = [split_layout(name)[2] for names in found.values() for name in names]
-    return len({bare(f"{layout}.")[:-1] for layout in found}) == 1 and len(set(rests)) == len(rests)
+    return len({bare(f"{layout}.", nested=True) for layout in found}) == 1 and len(set(rests)) == len(rests)
 
 
 def _reading(family: Family, layout: str, root: str, members: list[str], names: list[str], label: str) -> Match:
@@ -257,7 +253,7 @@ def _beside(family: Family, names: list[str], label: str) -> dict[str, str]:
     """{canonical name: stored name} of the family's tensors outside its root's layers; each may occur once."""
     beside: dict[str, str] = {}
     for name in names if family.beside else ():
-        own = bare(name)
+        own = bare(name, nested=True)
         for pattern, canonical in family.beside:
             if hit := pattern.fullmatch(own):
                 _once(beside, hit.expand(canonical), name, label)

@@ -17,8 +17,8 @@ from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.weights.adapter import AdaptedCheckpoint
 from projlens_core.weights.checkpoint import Checkpoint
-from projlens_core.weights.families import Family, bare, match, split_layout
-from projlens_core.weights.names import by_plain_name, plain
+from projlens_core.weights.families import Family, match, split_layout
+from projlens_core.weights.names import bare, by_plain_name, plain
 from projlens_core.weights.proof import blocks_equal, values
 from projlens_core.weights.same_settings import (
     IMAGE_FILES,

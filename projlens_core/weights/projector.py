@@ -12,6 +12,7 @@ from torch import nn
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
+from projlens_core.weights.axes import channels_first
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.declared import Decision, decide, may_guess
 from projlens_core.weights.families import Family, Match, families, match, split_layout
@@ -112,7 +113,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
     return ProjectorWeights(
         family=found.family,
         tensors=tensors,
-        beside={name: values[name] for name in found.beside},
+        beside={name: channels_first(values[name]) for name in found.beside},
         settings=settings,
         may_be=decision.declared,
         described=config.get("model_type") is not None,
@@ -182,7 +183,7 @@ def _to_canonical(layer: Layer, values: dict[str, torch.Tensor]) -> None:
     if weight is not None and layer.transposed and weight.dim() == 2:
         values[name] = weight.T.contiguous()
     if weight is not None and layer.convolution and weight.dim() > 2:
-        values[name] = weight.flatten(1)
+        values[name] = channels_first(weight).flatten(1)
 
 
 def as_module(

@@ -16,6 +16,7 @@ from projlens_core.errors import InvalidInput, ProjLensError
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.weights.adapter import AdaptedCheckpoint, MergedCheckpoint, UnmergedCheckpoint
+from projlens_core.weights.axes import moved
 from projlens_core.weights.bytesource import ByteSource
 from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint, open_checkpoint
 from projlens_core.weights.families import split_layout
@@ -127,15 +128,24 @@ def _compared(base: Checkpoint, our_name: str, suspect: Checkpoint, name: str) -
     ours, theirs = base.info(our_name), suspect.info(name)
     if ours.file is theirs.file and ours.begin == theirs.begin and ours.held is None:
         return SAME, "the adapter leaves the base's as it is"
-    if ours.shape != theirs.shape:
+    order = moved(ours.shape, theirs.shape)
+    if ours.shape != theirs.shape and order is None:
+        if 0 in (ours.numel, theirs.numel):
+            return NOT_COMPARED, f"the {'base' if ours.numel == 0 else 'suspect'} holds it empty"
         return CHANGED, f"shape {ours.shape} became {theirs.shape}"
-    if ours.row_by_row and theirs.row_by_row and ours.dtype == theirs.dtype:
+    if ours.row_by_row and theirs.row_by_row and ours.dtype == theirs.dtype and ours.shape == theirs.shape:
         digest = ours.file.digest
         if digest is not None and digest == theirs.file.digest and ours.begin == theirs.begin:
             return SAME, "in files of one SHA-256"
         if all(blocks_equal(ours, theirs)):
             return SAME, "byte for byte"
-    return _by_value(ours, theirs, base, suspect)
+    if ours.shape != theirs.shape:
+        return _by_value(ours, theirs, base, suspect, order)
+    found = _by_value(ours, theirs, base, suspect)
+    if found[0] == CHANGED and order is not None:  # a kernel that looks alike in both orders
+        turned = _by_value(ours, theirs, base, suspect, order)
+        return turned if turned[0] == SAME else found
+    return found
 
 
 def blocks_equal(ours: TensorInfo, theirs: TensorInfo) -> Iterator[bool]:
@@ -145,14 +155,22 @@ def blocks_equal(ours: TensorInfo, theirs: TensorInfo) -> Iterator[bool]:
         yield ours.file.read(ours.begin + begin, length) == theirs.file.read(theirs.begin + begin, length)
 
 
-def _by_value(ours: TensorInfo, theirs: TensorInfo, base: Checkpoint, suspect: Checkpoint) -> tuple[str, str]:
-    """Compare values that are stored in other types, in another order, or differently."""
+def _by_value(
+    ours: TensorInfo,
+    theirs: TensorInfo,
+    base: Checkpoint,
+    suspect: Checkpoint,
+    order: tuple[int, int] | None = None,
+) -> tuple[str, str]:
+    """Compare values that are stored in other types, in another order, or differently; order: which axis of the
+    suspect's is to be moved where first (see axes.moved)."""
     for info in (ours, theirs):
         if info.dtype not in FLOATS and not info.quantised and ours.dtype != theirs.dtype:
             return NOT_COMPARED, f"stored as {ours.dtype} and {theirs.dtype}"
     square = distance = 0.0
     equal, fits = True, {kind: True for kind in (ours.dtype, theirs.dtype) if kind in FLOATS}
-    for b, s in zip(values(base, ours), values(suspect, theirs), strict=True):
+    turned = None if order is None else suspect.read(theirs.name).movedim(*order).reshape(-1).split(_RUN)
+    for b, s in zip(values(base, ours), turned or values(suspect, theirs), strict=True):
         b, s = b.double(), s.double()  # a float32 sum loses digits that a small change needs
         equal = equal and torch.equal(b, s)
         for kind in fits:
@@ -162,7 +180,7 @@ def _by_value(ours: TensorInfo, theirs: TensorInfo, base: Checkpoint, suspect: C
         distance += (s - b).square().sum().item()
     relative = (distance / square) ** 0.5 if square else float("inf")
     if equal:
-        return SAME, "value for value"
+        return SAME, "value for value" if order is None else "value for value, its axes in another order"
     if ours.dtype != theirs.dtype and (ours.quantised or theirs.quantised):
         return NOT_COMPARED, f"{ours.dtype} against {theirs.dtype}, which rounds; they lie {relative:.2%} apart"
     if ours.dtype != theirs.dtype and any(fits.values()):
