@@ -51,6 +51,10 @@ LIMITS = {
     "max_num_tiles": 128,
     "pos_emb_time": 4_096,  # Kimi's: a table that is computed, so that no weight says how long it is
 }
+# Model types whose weights are those of a family that is run, but which are not run themselves, and why.
+NOT_RUN = dict.fromkeys(
+    ("qwen3_5", "qwen3_5_moe"), "its language model keeps a state besides keys and values, which this version does not"
+)
 # Keys that say where a config comes from, which code belongs to it and by which kernels it runs: not what it computes.
 DROPPED = {
     "auto_map", "custom_pipelines", "_name_or_path", "name_or_path", "_commit_hash", "kernel_config", "use_kernels",
@@ -59,6 +63,8 @@ DROPPED = {
 # Keys that make a loader fetch or build something other than the plain model, and what they mean.
 REFUSED = {
     "quantization_config": "is quantised",
+    "quantization": "is quantised",  # MLX's
+    "compression_config": "is quantised",
     "peft_config": "carries an adapter",
     "transformers_weights": "names a weight file of its own",
     "backbone": "names another model as its backbone",
@@ -155,6 +161,10 @@ def _family(model_type: object, label: str) -> Family:
         raise Unsupported(
             f"{label} is a model of type {str(model_type)[:80]!r}, which transformers does not load, so it is not run "
             "(its projector may still be compared by its weights)."
+        )
+    if reason := NOT_RUN.get(model_type):
+        raise Unsupported(
+            f"{label} is a model of type {model_type!r}, which is compared by its weights but not run: {reason}."
         )
     return found[0]
 

@@ -1,4 +1,4 @@
-"""One fine-tune under the names that training, saving and other libraries give it: the same tensors, the same answer."""
+"""One fine-tune under the names that training, saving and other libraries give it: the same answer."""
 
 import json
 import re
@@ -6,10 +6,13 @@ import shutil
 
 import pytest
 import torch
+import transformers as hf
 from safetensors.torch import load_file, save_file
 
+from projlens_core.activations.config import open_family
 from projlens_core.cli import main
-from projlens_core.errors import InvalidInput
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.sources import resolve
 from projlens_core.weights.families import match, split_layout
 from projlens_core.weights.names import plain
 from projlens_core.weights.proof import CHANGED, NOT_COMPARED, SAME, prove
@@ -161,7 +164,8 @@ def test_mlx_names_and_kernels_are_the_same_model(base, tmp_path, capsys):
         in_mlx(load_file(suspect / "model.safetensors")), suspect / "model.safetensors", metadata={"format": "mlx"}
     )
     proof = prove(base, suspect)
-    assert not proof.of(CHANGED) and not proof.of(NOT_COMPARED)
+    assert not proof.of(CHANGED)
+    assert not proof.of(NOT_COMPARED)
     kernel = next(f for f in proof.of(SAME) if "patch_embedding" in f.name)
     assert kernel.reason == "value for value, its axes in another order"
     assert [t["name"] for t in compared(capsys, base, suspect)["tensors"] if t["changed"]] == ["linear_2.weight"]
@@ -206,9 +210,8 @@ def test_mlx_names_of_other_families_are_the_same_projector(tmp_path, capsys, fa
     tensors[own.tensors[chosen]].view(-1)[3] += 0.5
     save_file(in_mlx({MLX[family](n): t for n, t in tensors.items()}), tmp_path / "suspect" / "model.safetensors")
     found = compared(capsys, tmp_path / "base", tmp_path / "suspect")
-    assert {t["name"]: pytest.approx(t["frobenius"], rel=1e-5) for t in found["tensors"] if t["changed"]} == {
-        chosen: 0.5
-    }
+    changed = {t["name"]: t["frobenius"] for t in found["tensors"] if t["changed"]}
+    assert changed == {chosen: pytest.approx(0.5, rel=1e-5)}
     assert len(found["tensors"]) == len(own.tensors) + len(own.beside)
 
 
@@ -240,18 +243,36 @@ def test_mlx_names_of_releases_are_read_as_the_family(family):
     assert len(found.tensors) + len(found.beside) == len(MLX_RELEASES[family])
 
 
-def test_a_tower_saved_within_the_language_model_is_found(tmp_path, capsys):
-    """As transformers 5.5 saved Qwen's (transformers#45357)."""
-    model = pico_families.model("qwen3_vl")
-    model.save_pretrained(tmp_path / "base", save_original_format=False)
+def qwen3_5():
+    sizes = {"hidden_size": D, "out_hidden_size": T, "intermediate_size": 32, "num_position_embeddings": 16}
+    text = pico_families.TEXT | pico_families.MROPE | {"layer_types": ["full_attention"] * 2}
+    config = hf.Qwen3_5Config(
+        vision_config=pico_families.QWEN_TOWER | sizes, text_config=text, **pico_families.QWEN_IDS
+    )
+    return hf.Qwen3_5ForConditionalGeneration(config)
+
+
+@pytest.mark.parametrize("make", [qwen3_5, lambda: pico_families.model("qwen3_vl")], ids=["qwen3_5", "qwen3_vl"])
+def test_a_tower_saved_within_the_language_model_is_found(tmp_path, capsys, make):
+    """As transformers 5.5 saved Qwen3.5's (transformers#45357)."""
+    make().save_pretrained(tmp_path / "base", save_original_format=False)
     suspect = renamed(
         tmp_path / "base",
         tmp_path / "suspect",
         lambda n: n.replace("model.visual.", "model.language_model.visual."),
     )
-    assert not any(t["changed"] for t in compared(capsys, tmp_path / "base", suspect)["tensors"])
+    found = compared(capsys, tmp_path / "base", suspect)
+    assert found["family"] == "qwen3_vl"
+    assert not any(t["changed"] for t in found["tensors"])
     proof = prove(tmp_path / "base", suspect)
-    assert not proof.of(CHANGED) and not proof.of(NOT_COMPARED)
+    assert not proof.of(CHANGED)
+    assert not proof.of(NOT_COMPARED)
+
+
+def test_a_type_that_is_not_run_is_compared_and_says_why_it_is_not_run(tmp_path):
+    qwen3_5().save_pretrained(tmp_path)
+    with pytest.raises(Unsupported, match="'qwen3_5', which is compared by its weights but not run: its language"):
+        open_family(resolve(tmp_path))
 
 
 # the rules themselves
