@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.activations import ACT2FN
 
 from projlens_core.activations.sizes import check_config
 from projlens_core.activations.staging import IMAGES, Stage
@@ -51,6 +52,7 @@ LIMITS = {
     "max_num_tiles": 128,
     "pos_emb_time": 4_096,  # Kimi's: a table that is computed, so that no weight says how long it is
 }
+ACTIVATIONS = {"hidden_act", "hidden_activation", "activation_function", "projector_hidden_act"}
 # Model types whose weights are those of a family that is run, but which are not run themselves, and why.
 NOT_RUN = dict.fromkeys(
     ("qwen3_5", "qwen3_5_moe"), "its language model keeps a state besides keys and values, which this version does not"
@@ -106,6 +108,12 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
         for key in LIMITS.keys() & part.keys():
             if type(part[key]) is int and part[key] > LIMITS[key]:
                 raise _beyond(label, key, part[key])
+        for key in ACTIVATIONS & part.keys():
+            if part[key] is not None and str(part[key]) not in ACT2FN:
+                raise Unsupported(
+                    f"The config of {label} has {key} {str(part[key])[:80]!r}, an activation that transformers does "
+                    "not know, so it cannot be run."
+                )
         for key in DROPPED & part.keys():
             del part[key]
     if not source.spec.startswith(PREFIX):

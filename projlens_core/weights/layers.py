@@ -8,24 +8,17 @@ from torch.nn import functional as F
 
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.layer import ATTENTION, RESAMPLERS, Layer
+from projlens_core.weights.settings import activation
 
 if TYPE_CHECKING:
     from projlens_core.weights.projector import ProjectorWeights
-
-# By the names transformers' configs use.
-ACTIVATIONS = {
-    "gelu": nn.GELU,
-    "gelu_pytorch_tanh": lambda: nn.GELU(approximate="tanh"),
-    "relu": nn.ReLU,
-    "silu": nn.SiLU,
-}
 
 
 def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
     """The module of one layer, of the sizes that its tensors have; its parameters are empty."""
     match layer.kind:
         case "activation":
-            return ACTIVATIONS[weights.settings[layer.name]]()
+            return activation(weights.settings[layer.name])
         case "merge":
             return _Merge(weights.d_in, layer.order)
         case "swiglu":
@@ -38,7 +31,7 @@ def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
         case "gated_mlp":
             hidden, width = weights.tensors[f"{layer.name}.gate.weight"].shape
             out = weights.tensors[f"{layer.name}.down.weight"].shape[0]
-            return _GatedMLP(width, hidden, out, ACTIVATIONS[weights.settings[layer.name]]())
+            return _GatedMLP(width, hidden, out, activation(weights.settings[layer.name]))
         case "pooling":
             shapes = {part: weights.tensors[f"{layer.name}.{part}.weight"].shape for part in ATTENTION}
             biased, head = f"{layer.name}.q.bias" in weights.tensors, weights.settings[f"{layer.name}.head_dim"]

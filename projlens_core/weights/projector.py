@@ -18,8 +18,9 @@ from projlens_core.weights.declared import Decision, decide, may_guess
 from projlens_core.weights.families import Family, Match, families, match, split_layout
 from projlens_core.weights.fit import check_fit
 from projlens_core.weights.guess import fitted, suggestion
-from projlens_core.weights.layer import INSTRUCTION, RESAMPLERS, Layer
-from projlens_core.weights.layers import ACTIVATIONS, module_of
+from projlens_core.weights.layer import RESAMPLERS, Layer
+from projlens_core.weights.layers import module_of
+from projlens_core.weights.settings import check_settings, read_settings
 from projlens_core.weights.stored import ADAPTED, FLOATS, PART, is_finite
 from projlens_core.weights.unread import unread
 
@@ -107,7 +108,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
         )
     tensors = {name: values[name] for name in found.family.in_order(found.tensors)}
     check_fit(found.family, tensors, checkpoint.label)
-    settings = _settings(found.family, config, checkpoint.label)
+    settings = read_settings(found.family, config)
     written = {name: _written(checkpoint, key, name, found.family) for name, key in stored.items()}
     missed = unread(checkpoint.names, stored.values())
     return ProjectorWeights(
@@ -193,10 +194,12 @@ def as_module(
 
     Families with a merge layer (Qwen2-VL) take (…, m·tokens, d_vision) and give (…, tokens, d_out), where each run of
     m tokens is one merged patch, as their vision tower orders them. On the CPU it shares the tensors of its dtype.
-    Raises Unsupported, with the reason, for a family whose projector is compared but not run.
+    Raises Unsupported, with the reason, for a family whose projector is compared but not run, and for activations and
+    other settings of its config that this version cannot run.
     """
     if weights.family.not_run:
         raise Unsupported(f"A {weights.family.title} projector cannot be run: {weights.family.not_run}.")
+    check_settings(weights.family, weights.settings, weights.source)
     with torch.device("meta"):  # neither time nor random numbers spent on weights that are replaced
         layers = OrderedDict((layer.name, module_of(layer, weights)) for layer in weights.family.layers)
     module = nn.Sequential(layers)
@@ -232,42 +235,6 @@ def _written(checkpoint: Checkpoint, name: str, canonical: str, family: Family) 
 def _first_matrix(layers: Iterable[Layer], tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     first = next(layer for layer in layers if layer.kind in ("linear", "gated_mlp", "pooling", *RESAMPLERS))
     return tensors[first.entrance]
-
-
-def _settings(family: Family, config: dict, label: str) -> dict[str, str | float]:
-    """Activation names and norm epsilons: the config's where the family reads one, else the family's own."""
-    settings: dict[str, str | float] = {}
-    for layer in family.layers:
-        for key, default in (layer.config or {}).items():
-            value = _setting(config, f"{layer.config_key}.{key}", default)
-            sound = {str: lambda v: v in ACTIVATIONS, int: lambda v: v >= 1, float: lambda v: 0 <= v < 1}[type(default)]
-            if type(value) is not type(default) or not sound(value):
-                raise Unsupported(
-                    f"The config of {label} has {layer.config_key}.{key} {str(value)[:80]!r}, which this version "
-                    f"cannot run; expected something like {default!r}."
-                )
-            settings[f"{layer.name}.{key}"] = value
-        if layer.kind == "instructed_qformer":
-            settings[f"{layer.name}.instruction"] = INSTRUCTION
-        if layer.default is None:
-            continue
-        value = _setting(config, layer.config_key, layer.default)
-        shown = f"The config of {label} has {layer.config_key} {str(value)[:80]!r}"
-        known = {"activation": ACTIVATIONS, "gated_mlp": ACTIVATIONS, "softmax": ("softmax",)}.get(layer.kind)
-        if known and not (isinstance(value, str) and value in known):
-            raise Unsupported(f"{shown}, which this version cannot run; it knows {', '.join(known)}.")
-        if not known and not (type(value) in (int, float) and 0 <= value < 1):
-            raise InvalidInput(f"{shown}, expected a number from 0 to below 1.")
-        settings[layer.name] = value
-    return settings
-
-
-def _setting(config: dict, path: str | None, default: str | float) -> object:
-    """What the config says under a dotted key, else the default."""
-    value: object = config
-    for key in path.split(".") if path else ():
-        value = value.get(key) if isinstance(value, dict) else None
-    return default if value is None or not path else value
 
 
 def content_hash(tensors: dict[str, torch.Tensor], settings: dict[str, str | float]) -> str:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.projector import as_module, described_like, read_projector
 from tests import pico
@@ -141,8 +142,6 @@ def test_broken_projector_is_one_clear_sentence(name, tmp_path):
 @pytest.mark.parametrize(
     ("config", "error", "said"),
     [
-        ({"model_type": "llava", "projector_hidden_act": "evil"}, Unsupported, "'evil'"),
-        ({"model_type": "llava", "projector_hidden_act": ["gelu"]}, Unsupported, "projector_hidden_act"),
         ({"model_type": ["llava"]}, InvalidInput, "model_type"),
         ({"model_type": "nonesuch"}, Unsupported, "model type 'nonesuch', none of the"),
     ],
@@ -151,6 +150,77 @@ def test_config_that_cannot_be_followed_is_one_clear_sentence(config, error, sai
     with pytest.raises(error) as caught:
         read_projector(saved(tmp_path, config=config))
     assert said in str(caught.value)
+
+
+# activations: a comparison of weights runs none
+
+FUNCTIONS = {
+    "gelu": torch.nn.functional.gelu,
+    "gelu_python": torch.nn.functional.gelu,
+    "gelu_new": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "gelu_fast": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "gelu_accurate": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "gelu_10": lambda x: torch.nn.functional.gelu(x).clamp(-10, 10),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "silu": lambda x: x * torch.sigmoid(x),
+    "swish": lambda x: x * torch.sigmoid(x),
+    "relu": lambda x: x.clamp(min=0),
+    "relu2": lambda x: x.clamp(min=0) ** 2,
+    "relu6": lambda x: x.clamp(0, 6),
+    "leaky_relu": lambda x: torch.where(x > 0, x, 0.01 * x),
+    "mish": lambda x: x * torch.tanh(torch.nn.functional.softplus(x)),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "linear": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_an_activation_runs_under_each_name_that_transformers_has_for_it(name, tmp_path):
+    weights = read_projector(saved(tmp_path, config={"model_type": "llava", "projector_hidden_act": name}))
+    x = torch.tensor([[2.0, 3.0], [-0.5, 0.25], [-20.0, 9.0]])
+    hidden = x @ W1.T + TINY["multi_modal_projector.linear_1.bias"]
+    expected = FUNCTIONS[name](hidden) @ W2.T + TINY["multi_modal_projector.linear_2.bias"]
+    torch.testing.assert_close(as_module(weights)(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_two_names_of_one_activation_are_one_setting(tmp_path):
+    def of(name):
+        (tmp_path / name).mkdir()
+        return read_projector(saved(tmp_path / name, config={"model_type": "llava", "projector_hidden_act": name}))
+
+    assert of("swish").settings == of("silu").settings == {"act": "silu"}
+
+
+UNKNOWN = {
+    "evil": "'evil', an activation that transformers does not know",
+    "prelu": "'prelu', an activation",  # it has weights of its own
+    "GELU": "'GELU'",
+    "": "''",
+    "a\nb": r"'a\\nb'",
+    "x" * 500: "xxx…'",
+    0.5: "0.5",
+    3: "3",
+    True: "'True'",
+    ("gelu",): "\"['gelu']\"",
+}
+
+
+@pytest.mark.parametrize("value", UNKNOWN)
+def test_an_activation_nobody_knows_is_compared_by_weights_and_refused_where_it_would_be_run(value, tmp_path, capsys):
+    (tmp_path / "base").mkdir()
+    base = saved(tmp_path / "base", config={"model_type": "llava"})
+    changed = {f"{L2}.weight": W2 + 1}
+    suspect = saved(tmp_path, changed, {"model_type": "llava", "projector_hidden_act": value})
+    assert main(["weights", "--base", str(base), "--suspect", str(suspect), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [t["name"] for t in found["tensors"] if t["changed"]] == ["linear_2.weight"]
+    assert [(name, ours) for name, ours, _ in found["settings_changed"]] == [("act", "gelu")]
+    with pytest.raises(Unsupported) as caught:
+        as_module(read_projector(suspect))
+    assert UNKNOWN[value] in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_merged_tokens_must_divide_the_first_layer(tmp_path):
