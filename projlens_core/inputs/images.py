@@ -20,6 +20,7 @@ from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.inputs.exif import orientation
 from projlens_core.inputs.growth import check_growth
 from projlens_core.inputs.jpeg import is_whole
+from projlens_core.inputs.metadata import without_metadata
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.files import open_regular
 from projlens_core.runtime.text import printable
@@ -98,7 +99,8 @@ def decode(data: bytes, name: str) -> Picture:
     """The picture that `data`, the content of a file called `name`, holds.
 
     Raises InvalidInput if it is not a PNG, JPEG, WebP, GIF or BMP image, is not whole, or is larger than MAX_BYTES
-    or MAX_PIXELS; the size is read from the header, before any pixel is decoded.
+    or MAX_PIXELS; the size is read from the header, before any pixel is decoded. Metadata may be of any size and is not
+    read, but for which way up the picture is.
     """
     label = printable(name)
     if not data:
@@ -109,6 +111,7 @@ def decode(data: bytes, name: str) -> Picture:
     if reader is None:
         raise InvalidInput(f"{label} is not a {FORMATS} image; convert it to one of these.")
     check_growth(data, label, MAX_PIXELS)
+    data = without_metadata(data)
     try:
         opened = reader(BytesIO(data))
         width, height = opened.size
