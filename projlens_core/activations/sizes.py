@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.text import printable
 from projlens_core.weights.checkpoint import Checkpoint
+from projlens_core.weights.quantised.tensor import Quantised
 
 MAX_ENTRIES = 20_000  # of all lists and tables in a config together, or as many as its weights have rows
 ANY_SIZE = 4_096  # that a config may name, whatever its weights hold: sides of images, heads, patches
@@ -27,7 +28,8 @@ _TOKENS_MADE = re.compile(r"num_\w*tokens$")  # but of these there are learned o
 def check_config(config: Mapping, checkpoint: Checkpoint) -> None:
     """InvalidInput if a whole number in the config, or its lists, are larger than what the weights could fill."""
     infos = [checkpoint.info(name) for name in checkpoint.names]
-    largest = max((max(info.shape, default=1) for info in infos), default=1)
+    sides = ((info.nbytes,) if isinstance(info, Quantised) else info.shape for info in infos)
+    largest = max((max(shape, default=1) for shape in sides), default=1)
     most = max(MAX_ENTRIES, 2 * largest)
     for number, (key, value) in enumerate(_values(config)):
         if number > most:

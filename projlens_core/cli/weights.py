@@ -153,7 +153,7 @@ def _tensor(tensor: TensorDelta, values: Spectrum | None, edge: NoiseEdge | None
 def _rounding(floor: RoundingFloor | None) -> dict | None:
     if floor is None:
         return None
-    return {"frobenius": floor.frobenius, "sigma": floor.sigma, "cause": floor.cause, "upper": floor.upper}
+    return asdict(floor)
 
 
 def _finite(value: float) -> float | None:
@@ -163,7 +163,8 @@ def _finite(value: float) -> float | None:
 def _row(prefix: str, tensor: TensorDelta, values: Spectrum | None, edge: NoiseEdge | None) -> tuple[str, ...]:
     shape = "×".join(map(str, tensor.shape))
     change = f"{tensor.relative_change:.2%}" if math.isfinite(tensor.relative_change) else "from zero"
-    floor = f"{tensor.rounding.frobenius:.2g}" if tensor.rounding else "?"
+    floor = tensor.rounding
+    floor = f"{'≥ ' if floor.least else ''}{floor.frobenius:.2g}" if floor else "?"
     row = (prefix + tensor.name, shape, f"{tensor.frobenius:.4g}", floor, change)
     if values is None or edge is None:
         return (*row, *("–",) * 5)

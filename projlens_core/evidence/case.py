@@ -6,6 +6,7 @@ from functools import cached_property
 
 from projlens_core.activations.around import described
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.evidence.quantised_notes import quantised_notes
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
@@ -205,6 +206,7 @@ def _notes(delta: Delta, control: Delta | None) -> list[str]:
         if name.endswith(".instruction")
     ]
     notes += _precision_notes(delta)
+    notes += quantised_notes(delta)
     if control is None:
         notes.append(
             "No control: an honest fine-tune changes weights in few directions too, "

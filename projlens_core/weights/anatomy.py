@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.weights.delta import Delta
+from projlens_core.weights.delta import Delta, TensorDelta
 from projlens_core.weights.noise import BulkEdge, NoiseEdge, bulk_edge, noise_edge
 from projlens_core.weights.spectrum import Spectrum, numerical_zero, spectrum
 from projlens_core.weights.triplets import Triplets, leading
@@ -44,10 +44,19 @@ def dissect_all(deltas: Sequence[Delta], progress: Progress = silent) -> list[An
         for tensor in sorted(delta.matrices, key=lambda tensor: math.prod(tensor.shape), reverse=True):
             progress("Singular spectra", done, total)
             spectra[tensor.name] = spectrum(tensor.delta)
-            edges[tensor.name] = noise_edge(tensor.delta, known=spectra[tensor.name])
+            edges[tensor.name] = noise_edge(tensor.delta, known=spectra[tensor.name], least=_least(tensor))
             done += 1
-        shapes = {tensor.name: tensor.shape for tensor in delta.matrices}
-        bulks = {name: bulk_edge(values.values, shapes[name]) for name, values in spectra.items()}
+        matrices = {tensor.name: tensor for tensor in delta.matrices}
+        bulks = {
+            name: bulk_edge(values.values, matrices[name].shape, _least(matrices[name]))
+            for name, values in spectra.items()
+        }
         found.append(Anatomy(delta, spectra, edges, bulks))
     progress("Singular spectra", total, total)
     return found
+
+
+def _least(tensor: TensorDelta) -> float:
+    """The σ below which nothing can be told from the rounding of quantised weights, which follows no law of noise."""
+    floor = tensor.rounding
+    return floor.sigma if floor is not None and floor.quantised and floor.sigma else 0.0

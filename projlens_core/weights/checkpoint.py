@@ -18,9 +18,12 @@ from projlens_core.sources import Source, resolve
 from projlens_core.weights import tensorfile
 from projlens_core.weights.bytesource import ByteSource, LocalFile
 from projlens_core.weights.folder import Folder, LocalFolder
+from projlens_core.weights.grid import Grid
 from projlens_core.weights.names import plain
+from projlens_core.weights.quantised.gather import gather
+from projlens_core.weights.quantised.tensor import Quantised
 from projlens_core.weights.selection import GGUF, PICKLES, WEIGHTS, check_index, select
-from projlens_core.weights.stored import MAX_NAMES, MAX_TENSORS, TensorInfo, check_names, read_tensor
+from projlens_core.weights.stored import ADAPTED, MAX_NAMES, MAX_TENSORS, TensorInfo, check_names, read_tensor
 from projlens_core.weights.tensorfile import read_json
 
 if TYPE_CHECKING:
@@ -32,7 +35,11 @@ FACTORS = ".lora_"  # in the names of what PEFT adds to a model
 
 class Checkpoint:
     """Named tensors of one checkpoint. folder is where its other files lie; None for a lone weight file. gguf: what its
-    GGUF file says of itself, None without one."""
+    GGUF file says of itself, None without one.
+
+    A tensor that is stored quantised, as codes beside scales, is one tensor here; places has what is stored: {name: the
+    file it lies in}.
+    """
 
     gguf: "ggufile.Header | None" = None
 
@@ -48,16 +55,18 @@ class Checkpoint:
         self.config = config
         self.folder = folder
         self._files = tuple(files)
-        self._tensors: dict[str, TensorInfo] = {}
+        stored: dict[str, TensorInfo] = {}
         for file in self._files:
             tensors = self._header(file)
-            if twice := sorted(self._tensors.keys() & tensors.keys()):
+            if twice := sorted(stored.keys() & tensors.keys()):
                 raise InvalidInput(
-                    f"{label} holds {listed(twice)} in {self._tensors[twice[0]].file.name} and in {file.name}; "
+                    f"{label} holds {listed(twice)} in {stored[twice[0]].file.name} and in {file.name}; "
                     "which one a loader takes is uncertain: keep one."
                 )
-            self._tensors |= tensors
-            check_names(label, self._tensors, MAX_NAMES)
+            stored |= tensors
+            check_names(label, stored, MAX_NAMES)
+        self.places = {name: info.file.name for name, info in stored.items()}
+        self._tensors: dict[str, TensorInfo | Quantised] = gather(stored, config)
         self.warnings = warnings + _twins(self._tensors) + _tied_twice(self._tensors, config)
 
     def _header(self, file: ByteSource) -> dict[str, TensorInfo]:
@@ -76,7 +85,13 @@ class Checkpoint:
         """All tensor names, in the order of files and headers."""
         return tuple(self._tensors)
 
-    def info(self, name: str) -> TensorInfo:
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """{name: shape} of all that are stored as they are, without reading anything."""
+        infos = {name: self.info(name) for name in self.names}
+        return {name: info.shape for name, info in infos.items() if not isinstance(info, Quantised)}
+
+    def info(self, name: str) -> TensorInfo | Quantised:
         """Shape, dtype, size and file of one tensor; NotFound if there is none of that name."""
         if name not in self._tensors:
             raise NotFound(f"{self.label} has no tensor {name!r}; it has {listed(self.names)}.")
@@ -100,7 +115,17 @@ class Checkpoint:
         if its file is gone."""
         info = self.info(name)
         try:
-            return read_tensor(info)
+            return info.values() if isinstance(info, Quantised) else read_tensor(info)
+        except OSError as error:
+            raise InvalidInput(f"{info.file.name} cannot be read: {error.strerror or error}.") from error
+
+    def grid(self, name: str) -> Grid | None:
+        """What a quantised tensor's values were rounded to, None for others and base plus delta; errors as read."""
+        info = self.info(name)
+        if not isinstance(info, Quantised) or self.stored_as(name) == ADAPTED:
+            return None
+        try:
+            return info.grid()
         except OSError as error:
             raise InvalidInput(f"{info.file.name} cannot be read: {error.strerror or error}.") from error
 
@@ -173,8 +198,7 @@ def _open(source: Source, base: Source | str | Path | None) -> Checkpoint:
     files = {name: folder.file(name) for name in selection.files}
     warnings = _asks_for_code(config) + selection.warnings
     checkpoint = Checkpoint(source.label, list(files.values()), config, warnings, folder)
-    stored = {name: checkpoint.info(name).file.name for name in checkpoint.names}
-    checkpoint.warnings += check_index(selection, stored, source.label)
+    checkpoint.warnings += check_index(selection, checkpoint.places, source.label)
     return _whole(checkpoint, folder, base)
 
 

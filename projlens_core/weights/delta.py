@@ -7,6 +7,7 @@ import torch
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed, printable
+from projlens_core.weights.grid import Grid
 from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.rounding import RoundingFloor, rounding_floor
 from projlens_core.weights.stored import PART
@@ -100,7 +101,11 @@ def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
     ours, theirs = base.tensors | base.beside, suspect.tensors | suspect.beside
     tensors = tuple(
         _tensor_delta(
-            name, ours[name], theirs[name], (base.stored.get(name, base.dtype), suspect.stored.get(name, suspect.dtype))
+            name,
+            ours[name],
+            theirs[name],
+            (base.stored.get(name, base.dtype), suspect.stored.get(name, suspect.dtype)),
+            (base.grids.get(name), suspect.grids.get(name)),
         )
         for name in ours
         if name in theirs
@@ -128,7 +133,13 @@ def check_same_input(base: ProjectorWeights, suspect: ProjectorWeights) -> None:
         )
 
 
-def _tensor_delta(name: str, base: torch.Tensor, suspect: torch.Tensor, stored: tuple[str, str]) -> TensorDelta:
+def _tensor_delta(
+    name: str,
+    base: torch.Tensor,
+    suspect: torch.Tensor,
+    stored: tuple[str, str],
+    grids: tuple[Grid | None, Grid | None],
+) -> TensorDelta:
     # Norms accumulate in float64: over 16 million float32 entries a float32 sum loses digits that a small delta needs.
     squares = torch.zeros(3, dtype=torch.float64)
     changed = False
@@ -143,7 +154,7 @@ def _tensor_delta(name: str, base: torch.Tensor, suspect: torch.Tensor, stored: 
     relative = d / b if b else (float("inf") if d else 0.0)
     # ‖s − b‖² = s² + b² − 2·s·b·cos; from the norms, so no further pass over the weights.
     cosine = max(-1.0, min(1.0, (b * b + s * s - d * d) / (2 * b * s))) if b and s else float("nan")
-    floor = rounding_floor(base, suspect, *stored)
+    floor = rounding_floor(base, suspect, *stored, grids)
     return TensorDelta(name, tuple(base.shape), d, relative, cosine, changed, floor, base, suspect)
 
 

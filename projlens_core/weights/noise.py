@@ -6,7 +6,7 @@ does not take the spikes' own energy for noise and sees weaker spikes; but it ho
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class BulkEdge:
         return self.misfit <= _MOST_MISFIT
 
 
-def noise_edge(matrix: torch.Tensor, seed: int = 0, known: Spectrum | None = None) -> NoiseEdge:
+def noise_edge(matrix: torch.Tensor, seed: int = 0, known: Spectrum | None = None, least: float = 0.0) -> NoiseEdge:
     """The largest singular value to expect of the same entries without structure, and how many values exceed it.
 
     Null: the entries in random order, which keeps their distribution (heavy tails, untouched zeros) and removes every
@@ -65,14 +65,23 @@ def noise_edge(matrix: torch.Tensor, seed: int = 0, known: Spectrum | None = Non
     float32 entries alone leaves (as numpy.linalg.matrix_rank draws the line). A spectrum that falls without ever
     turning into a bulk, as long training leaves it, would draw the edge down to its last value: where more than half
     of the values would be spikes, the edge is not lowered at all, and `method` says so.
-    `known` is the matrix's spectrum, if it is at hand. A matrix of zeros has edge 0 and no spikes.
+    `known` is the matrix's spectrum, if it is at hand. `least`: what the edge does not lie below, since rounding of
+    quantised weights, whose size differs from group to group, can reach it. A matrix of zeros has edge 0 and no spikes.
     """
+    found, squares = _shuffled_edge(matrix, seed, known)
+    if squares is None or found.edge >= least:
+        return found
+    return replace(found, edge=least, spikes=int((squares > least**2).sum()), method="rounding of quantised weights")
+
+
+def _shuffled_edge(matrix: torch.Tensor, seed: int, known: Spectrum | None) -> tuple[NoiseEdge, np.ndarray | None]:
+    """The edge, and the squares of the singular values, None where all are zero."""
     matrix = finite_matrix(matrix)
     squares = (known or spectrum(matrix)).values ** 2
     total = squares.sum()
     shuffles = max(1, min(_MOST_SHUFFLES, _NULL_ENTRIES // matrix.numel()))
     if total == 0:
-        return NoiseEdge(0.0, 0, "shuffled entries", shuffles, seed)
+        return NoiseEdge(0.0, 0, "shuffled entries", shuffles, seed), None
     generator = torch.Generator().manual_seed(seed)
     mean = float(np.mean([_largest(_shuffled(matrix, generator), generator) for _ in range(shuffles)]))
     deviations = 3 * math.sqrt(1 + 1 / shuffles)  # the mean of a few shuffles varies too
@@ -83,11 +92,12 @@ def noise_edge(matrix: torch.Tensor, seed: int = 0, known: Spectrum | None = Non
         spikes += 1
         edge = max(full * math.sqrt(squares[spikes:].sum() / total), rounding)
     if 2 * spikes > len(squares):
-        return NoiseEdge(full, int((squares > full**2).sum()), "shuffled entries, not lowered", shuffles, seed)
-    return NoiseEdge(edge, spikes, "shuffled entries", shuffles, seed)
+        count = int((squares > full**2).sum())
+        return NoiseEdge(full, count, "shuffled entries, not lowered", shuffles, seed), squares
+    return NoiseEdge(edge, spikes, "shuffled entries", shuffles, seed), squares
 
 
-def bulk_edge(values: np.ndarray, shape: tuple[int, int]) -> BulkEdge | None:
+def bulk_edge(values: np.ndarray, shape: tuple[int, int], least: float = 0.0) -> BulkEdge | None:
     """The upper end of the Marchenko–Pastur law fitted to the bulk of all singular values (k,) of a matrix of `shape`.
 
     With independent entries of variance s² the values of a rows × cols matrix fill the interval s·(√long ± √short)
@@ -96,7 +106,7 @@ def bulk_edge(values: np.ndarray, shape: tuple[int, int]) -> BulkEdge | None:
     until none is left beyond it. As for shuffled entries the edge lies three standard deviations of the Tracy–Widom
     law above the largest value to expect, and not below what rounding leaves.
     None where there is no bulk to fit: fewer than 16 values, half of them zero, or more than a quarter of
-    them beyond the edge, as where long training has left its mark in all directions.
+    them beyond the edge, as where long training has left its mark in all directions. `least`: see noise_edge.
     """
     short, long = sorted(shape)
     law = _law_quantiles(short / long) * math.sqrt(long)  # of entries of variance 1
@@ -109,7 +119,7 @@ def bulk_edge(values: np.ndarray, shape: tuple[int, int]) -> BulkEdge | None:
             return None
         misfit = float(np.abs(observed - deviation * law).max() / (deviation * top))
         edge = deviation * top * (1 + 3 * _relative_deviation(*shape))
-        edge = max(edge, numerical_zero(shape, float(values[0])))
+        edge = max(edge, numerical_zero(shape, float(values[0])), least)
         beyond = int((values > edge).sum())
         if beyond <= spikes:
             return BulkEdge(edge, beyond, deviation, misfit)

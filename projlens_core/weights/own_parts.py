@@ -19,7 +19,8 @@ from projlens_core.weights.adapter import AdaptedCheckpoint
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, match, split_layout
 from projlens_core.weights.names import bare, by_plain_name, plain
-from projlens_core.weights.proof import blocks_equal, values
+from projlens_core.weights.proof import blocks_equal, codes_equal, values
+from projlens_core.weights.quantised.tensor import Quantised
 from projlens_core.weights.same_settings import (
     IMAGE_FILES,
     TEXT_FILES,
@@ -170,7 +171,11 @@ def _place(info: TensorInfo) -> tuple[int, str, int]:
 def _equal(ours: Checkpoint, our_name: str, theirs: Checkpoint, name: str) -> bool:
     """Whether two tensors hold the same values, as whatever floats they are stored."""
     a, b = ours.info(our_name), theirs.info(name)
-    if theirs.stored_as(name) != b.dtype or a.shape != b.shape:  # base plus delta, never read to be compared
+    if theirs.stored_as(name) != b.dtype:  # base plus delta, never read to be compared
+        return False
+    if isinstance(a, Quantised) or isinstance(b, Quantised):
+        return codes_equal(a, b)
+    if a.shape != b.shape:
         return False
     if (
         a.nbytes == b.nbytes

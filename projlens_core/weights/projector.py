@@ -17,6 +17,7 @@ from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.declared import Decision, decide, may_guess
 from projlens_core.weights.families import Family, Match, families, match, split_layout
 from projlens_core.weights.fit import check_fit
+from projlens_core.weights.grid import Grid
 from projlens_core.weights.guess import fitted, suggestion
 from projlens_core.weights.layer import RESAMPLERS, Layer
 from projlens_core.weights.layers import module_of
@@ -37,7 +38,8 @@ class ProjectorWeights:
     question that a projector is given that reads one.
     may_be: the names of the families that it may be by what it declares, none if it declares nothing that is known.
     described: whether a config stood behind settings and family; without one they are the family's defaults.
-    stored: {canonical name: the dtype its values were written in, a GGUF block type, or "adapter"}.
+    stored: {canonical name: the dtype its values were written in, a GGUF block type, another quantised format, or
+    "adapter"}. grids: {canonical name: what its values were rounded to}, of quantised ones where that is known.
     dtype: as stored, "mixed" if the tensors differ. sha256: over names, shapes, float32 values and settings.
     unread: names of tensors that belong to a projector, too, and were not read. others: all further tensors of the
     checkpoint that were not read, (first part of their names, how many).
@@ -60,6 +62,7 @@ class ProjectorWeights:
     others: tuple[tuple[str, int], ...]
     warnings: tuple[str, ...]
     also_changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    grids: dict[str, Grid] = field(default_factory=dict, repr=False)
 
     @property
     def d_in(self) -> int:
@@ -90,7 +93,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
 
     An adapter is read on top of `base`; nothing else needs one. Errors as open_checkpoint, declared.decide and match;
     InvalidInput for NaN or infinite values, values beyond float32 and shapes that do not fit each other; Unsupported
-    for tensors that are stored neither as 16 to 64 bit floats nor as GGUF blocks.
+    for tensors that are stored neither as 16 to 64 bit floats nor in a quantised form that is restored.
     """
     source = source if isinstance(source, Source) else resolve(source)
     checkpoint = open_checkpoint(source, base)
@@ -100,8 +103,9 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
     stored = found.tensors | found.beside
     _check_dtypes(checkpoint, stored)
     values = {name: _read(checkpoint, stored[name]) for name in stored}
+    grids = {name: grid for name, key in stored.items() if (grid := checkpoint.grid(key)) is not None}
     for layer in found.family.layers:
-        _to_canonical(layer, values)
+        _to_canonical(layer, values, grids)
     if bad := [stored[name] for name, tensor in values.items() if not is_finite(tensor)]:
         raise InvalidInput(
             f"{checkpoint.label} has NaN or infinite values in {listed(bad)}; such a projector cannot be analysed."
@@ -128,6 +132,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
         others=_others(checkpoint, {*stored.values(), *missed}),
         warnings=checkpoint.warnings + _taken_for(decision, found),
         also_changed=checkpoint.also_changed,
+        grids=grids,
     )
 
 
@@ -148,9 +153,8 @@ def described_like(weights: ProjectorWeights, other: ProjectorWeights) -> Projec
 def _find(checkpoint: Checkpoint, decision: Decision) -> Match:
     """Where the projector lies; for a family that is not known, the refusal says what it looks like."""
     label, names = checkpoint.label, checkpoint.names
-    shapes = {name: checkpoint.info(name).shape for name in names}
     if decision.told and may_guess(checkpoint) and not any(split_layout(name) for name in names):
-        return fitted(shapes, families()[decision.told], label)
+        return fitted(checkpoint.shapes, families()[decision.told], label)
     if checkpoint.gguf is not None and checkpoint.gguf.kind:
         label = f"{label} ({checkpoint.gguf.key} {checkpoint.gguf.kind[:40]!r})"
     declared = (decision.said, decision.families) if decision.families else None
@@ -161,7 +165,7 @@ def _find(checkpoint: Checkpoint, decision: Decision) -> Match:
     except Unsupported as error:
         if not may_guess(checkpoint):
             raise
-        raise Unsupported(f"{error} {suggestion(shapes)}") from error
+        raise Unsupported(f"{error} {suggestion(checkpoint.shapes)}") from error
 
 
 def _taken_for(decision: Decision, found: Match) -> tuple[str, ...]:
@@ -177,12 +181,15 @@ def _taken_for(decision: Decision, found: Match) -> tuple[str, ...]:
     )
 
 
-def _to_canonical(layer: Layer, values: dict[str, torch.Tensor]) -> None:
-    """Turn a layer's weight, as read, into (out, in), in place of the stored one."""
+def _to_canonical(layer: Layer, values: dict[str, torch.Tensor], grids: dict[str, Grid]) -> None:
+    """Turn a layer's weight, as read, into (out, in), in place of the stored one, and what it was rounded to."""
     name = f"{layer.name}.weight"
     weight = values.get(name)
     if weight is not None and layer.transposed and weight.dim() == 2:
         values[name] = weight.T.contiguous()
+        grid = grids.pop(name, None)
+        if grid is not None and (turned := grid.transposed()) is not None:
+            grids[name] = turned
     if weight is not None and layer.convolution and weight.dim() > 2:
         values[name] = channels_first(weight).flatten(1)
 
@@ -213,8 +220,8 @@ def _check_dtypes(checkpoint: Checkpoint, stored: dict[str, str]) -> None:
     if wrong:
         kinds = ", ".join(sorted(set(wrong.values())))
         raise Unsupported(
-            f"{checkpoint.label} stores {listed(sorted(wrong))} as {kinds}, expected {', '.join(FLOATS)} or GGUF "
-            "blocks; give the checkpoint before quantisation."
+            f"{checkpoint.label} stores {listed(sorted(wrong))} as {kinds}, expected {', '.join(FLOATS)}, or codes "
+            "with their scales beside them; give the checkpoint before quantisation."
         )
 
 

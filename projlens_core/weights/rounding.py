@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from projlens_core.weights.grid import Grid
 from projlens_core.weights.stored import ADAPTED
 
 _BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 24, ADAPTED: 24}  # significant; read as float32
@@ -29,19 +30,28 @@ _ROWS = 64  # handled at a time, so that the steps of a 4096 × 4096 matrix take
 class RoundingFloor:
     """What rounding alone would leave in a delta: its Frobenius norm, and for a matrix (else None) its largest
     singular value. cause: which roundings are counted, for people. upper: whether the base's is among them although
-    the fine-tune may have begun after it; then the true floor may be lower."""
+    the fine-tune may have begun after it; then the true floor may be lower. quantised: whether one of them is to
+    blocks or codes. least: whether the quantiser may have moved weights further than to the nearest number; then the
+    true floor may be higher."""
 
     frobenius: float
     sigma: float | None
     cause: str
     upper: bool
+    quantised: bool = False
+    least: bool = False
 
 
 def rounding_floor(
-    base: torch.Tensor, suspect: torch.Tensor, base_stored: str, suspect_stored: str
+    base: torch.Tensor,
+    suspect: torch.Tensor,
+    base_stored: str,
+    suspect_stored: str,
+    grids: tuple[Grid | None, Grid | None] = (None, None),
 ) -> RoundingFloor | None:
     """The floor of suspect − base, tensors of one shape, whose values were written as base_stored and suspect_stored
-    (see ProjectorWeights.tensors and stored); None where it is not known, as for types without a regular grid.
+    (see ProjectorWeights.tensors, stored and grids; grids are the base's and the suspect's); None where it is not
+    known, as for types without a regular grid.
 
     Counted are the suspect's own rounding, and the base's where it was written in another type or quantised: then both
     may be roundings of one finer original. Where only the suspect's counts, an entry equal to the base's was not
@@ -50,18 +60,25 @@ def rounding_floor(
     The largest singular value of independent entries with variances vᵢⱼ is max √Σⱼvᵢⱼ + max √Σᵢvᵢⱼ, the longest row
     plus the longest column (Bandeira & van Handel 2016), which for equal variances v is √v·(√rows + √columns).
     """
-    kinds = {"suspect's": _grid(suspect, suspect_stored)}
+    kinds = {"suspect's": _type(suspect, suspect_stored)}
+    finer = {"suspect's": grids[1], "base's": grids[0]}
     if suspect_stored != ADAPTED:  # which was added to the base just as it is stored
-        ours = _grid(base, base_stored)
-        if ours in _BLOCKS or ours != kinds["suspect's"]:
+        ours = _type(base, base_stored)
+        if grids[0] is not None or ours in _BLOCKS or ours != kinds["suspect's"]:
             kinds["base's"] = ours
-    if not all(_known(kind, suspect.shape) for kind in kinds.values()):
+    if not all(finer[role] is not None or _known(kind, suspect.shape) for role, kind in kinds.items()):
         return None
     shape = (suspect.shape[0], -1) if suspect.ndim > 1 else (1, -1)
     by_row, by_column, changed = [], torch.zeros(suspect.reshape(shape).shape[1], dtype=torch.float64), False
-    for old, new in zip(*(tensor.reshape(shape).split(_ROWS) for tensor in (base, suspect)), strict=True):
+    blocks = zip(*(tensor.reshape(shape).split(_ROWS) for tensor in (base, suspect)), strict=True)
+    for number, (old, new) in enumerate(blocks):
         values = {"suspect's": new.float(), "base's": old.float()}
-        variance = sum(_squared_steps(values[role], kind) for role, kind in kinds.items()) / 12
+        variance = sum(
+            _squared_steps(values[role], kind) / 12
+            if finer[role] is None
+            else finer[role].variance(values[role], number * _ROWS)
+            for role, kind in kinds.items()
+        )
         moved = values["suspect's"] != values["base's"]
         changed = changed or bool(moved.any())
         if len(kinds) == 1:
@@ -75,10 +92,12 @@ def rounding_floor(
         sigma=(row_variance.max().sqrt() + by_column.max().sqrt()).item() if matrix else None,
         cause=" and ".join(f"{role} to {kind}" for role, kind in kinds.items()),
         upper="base's" in kinds,
+        quantised=any(finer[role] is not None or kind in _BLOCKS for role, kind in kinds.items()),
+        least=any(finer[role] is not None and finer[role].calibrated for role in kinds),
     )
 
 
-def _grid(values: torch.Tensor, stored: str) -> str:
+def _type(values: torch.Tensor, stored: str) -> str:
     """The type whose rounding the values carry: the stored one, or the 16-bit one that float32 values all fit."""
     if stored not in ("float32", "float64"):
         return stored
