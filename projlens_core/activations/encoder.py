@@ -27,7 +27,7 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, match
 from projlens_core.weights.layer import INSTRUCTION_IDS
-from projlens_core.weights.names import bare
+from projlens_core.weights.names import bare, shed
 from projlens_core.weights.own_parts import TOWERS
 from projlens_core.weights.stored import FLOATS
 
@@ -212,7 +212,11 @@ def load_without_text(
             f"parameters, but its weights hold {held:,}."
         )
     check_fetched(checkpoint, names, "vision tower")
-    tensors = {name: _read(checkpoint, name, dtype) for name in names}
+    tensors = {shed(name): _read(checkpoint, name, dtype) for name in names}
+    if len(tensors) < len(names):
+        raise InvalidInput(
+            f"{checkpoint.label} holds tensors of its vision tower under several names that mean the same; keep one."
+        )
     with as_invalid_input(failed):
         model, info = whole_class(config).from_pretrained(
             None,

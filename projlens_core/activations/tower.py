@@ -10,6 +10,7 @@ from projlens_core.activations.around import check_fetched
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
 from projlens_core.weights.checkpoint import Checkpoint
+from projlens_core.weights.names import plain
 from projlens_core.weights.stored import FLOATS, is_finite
 
 POSITIONS = "position_ids"  # 0, 1, 2, …: no weight, though old releases store it
@@ -38,15 +39,15 @@ def load_tower(checkpoint: Checkpoint, config: LlavaConfig, dtype: torch.dtype) 
 def _stored_names(checkpoint: Checkpoint, nested: bool) -> dict[str, str]:
     """{name in the module: name in the checkpoint} of all tower tensors, in any of the layouts in circulation.
 
-    Releases store `vision_tower.vision_model.*`, newer ones `model.vision_tower.*`; `nested` says whether the module
-    itself has the inner name.
+    Releases store `vision_tower.vision_model.*`, newer ones `model.vision_tower.*`, others put wrappers around either;
+    `nested` says whether the module itself has the inner name.
     """
     found: dict[str, str] = {}
     for stored in checkpoint.names:
-        name = stored.removeprefix("model.")
+        name = plain(stored)
         if not name.startswith("vision_tower.") or name.endswith(f".{POSITIONS}"):
             continue
-        name = name.removeprefix("vision_tower.").removeprefix("vision_model.")
+        name = name.removeprefix("vision_tower.")
         name = f"vision_model.{name}" if nested else name
         if name in found:
             raise InvalidInput(

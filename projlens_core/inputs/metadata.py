@@ -1,8 +1,8 @@
 """An image file without what does not make its picture: colour profiles, texts, comments, thumbnails.
 
-They may be far larger than the picture, which Pillow refuses or takes minutes over. What says which way up the picture is stays (EXIF; texts with XMP of up to a MiB), and so does all that decoding
-needs.
-Where the structure is not what the format says, the rest of the file is left as it is, for the decoder to judge.
+They may be far larger than the picture, which Pillow refuses or takes minutes over. What says which way up the picture
+is stays (EXIF; texts with XMP of up to a MiB), and so does all that decoding needs. Where the structure is not what the
+format says, the rest of the file is left as it is, for the decoder to judge.
 """
 
 import re

@@ -8,14 +8,14 @@ lists, one stored tensor under two names) becomes a warning, not silence.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from projlens_core.errors import InvalidInput, NotFound, Unsupported
+from projlens_core.errors import InvalidInput, NotFound, ProjLensError, Unsupported
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
-from projlens_core.weights import tensorfile
+from projlens_core.weights import foreign, tensorfile
 from projlens_core.weights.bytesource import ByteSource, LocalFile
 from projlens_core.weights.folder import Folder, LocalFolder
 from projlens_core.weights.grid import Grid
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from projlens_core.weights import ggufile
 
 ADAPTER_CONFIG = "adapter_config.json"
+Read = TypeVar("Read")
 FACTORS = ".lora_"  # in the names of what PEFT adds to a model
 
 
@@ -67,7 +68,7 @@ class Checkpoint:
             check_names(label, stored, MAX_NAMES)
         self.places = {name: info.file.name for name, info in stored.items()}
         self._tensors: dict[str, TensorInfo | Quantised] = gather(stored, config)
-        self.warnings = warnings + _twins(self._tensors) + _tied_twice(self._tensors, config)
+        self.warnings = warnings + _twins(self._tensors) + _tied_twice(self._tensors, config) + _empty(stored)
 
     def _header(self, file: ByteSource) -> dict[str, TensorInfo]:
         if not file.name.endswith(GGUF):
@@ -131,10 +132,21 @@ class Checkpoint:
 
 
 def read_header(file: ByteSource) -> dict[str, TensorInfo]:
-    """All tensors of a weight file of any form, by name; Unsupported for other files."""
-    tensors = _reader(file.name)(file)
+    """All tensors of a weight file of any form, by name; Unsupported for other files, InvalidInput for damaged ones and
+    for what is none in truth, such as a pointer of Git LFS."""
+    tensors = _or_what_it_is(_reader(file.name), file)
     check_names(file.name, tensors, MAX_TENSORS)
     return tensors
+
+
+def _or_what_it_is(reader: Callable[[ByteSource], Read], file: ByteSource) -> Read:
+    """What the reader makes of the file; where that fails, a sentence that says what it is instead, if it can be told."""
+    try:
+        return reader(file)
+    except ProjLensError as error:
+        if said := foreign.by_content(file):
+            raise InvalidInput(said) from error
+        raise
 
 
 def _reader(name: str) -> Callable[[ByteSource], dict[str, TensorInfo]]:
@@ -146,6 +158,8 @@ def _reader(name: str) -> Callable[[ByteSource], dict[str, TensorInfo]]:
         return pickled.read_header
     if name.endswith(GGUF):
         return lambda file: _gguf(file).tensors
+    if said := foreign.by_name(name):
+        raise Unsupported(said)
     raise Unsupported(
         f"{name} is not a weight file that can be read ({', '.join(WEIGHTS)}); "
         "give one of these, a checkpoint folder, zoo:NAME or hub:OWNER/NAME."
@@ -155,7 +169,7 @@ def _reader(name: str) -> Callable[[ByteSource], dict[str, TensorInfo]]:
 def _gguf(file: ByteSource) -> "ggufile.Header":
     from projlens_core.weights import ggufile  # only where there is one: gguf's tables take a second
 
-    return ggufile.read_header(file)
+    return _or_what_it_is(ggufile.read_header, file)
 
 
 def open_checkpoint(source: Source | str | Path, base: Source | str | Path | None = None) -> Checkpoint:
@@ -256,6 +270,14 @@ def _twins(tensors: dict[str, TensorInfo]) -> tuple[str, ...]:
         for names in by_place.values()
         if len(names) > 1
     )
+
+
+def _empty(tensors: dict[str, TensorInfo]) -> tuple[str, ...]:
+    """A warning for tensors without values."""
+    names = [name for name, info in tensors.items() if info.shape == (0,)]
+    if not names:
+        return ()
+    return (f"{listed(names)} are stored empty, as ZeRO stage 3 leaves what it did not gather; they are not compared.",)
 
 
 def _tied_twice(tensors: dict[str, TensorInfo], config: dict | None) -> tuple[str, ...]:

@@ -1,10 +1,13 @@
 """A folder that holds a checkpoint: what lies in it, and its files by plain name. No path leaves it."""
 
+import os
 from pathlib import Path
 from typing import Protocol
 
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.bytesource import ByteSource, LocalFile
+
+_DEEPEST, _MOST = 3, 1000  # folders down, and files there, that are looked through for weights
 
 
 class Folder(Protocol):
@@ -14,6 +17,9 @@ class Folder(Protocol):
 
     def names(self) -> list[str]:
         """Plain file names, sorted; subfolders are left out."""
+
+    def nested(self) -> list[str]:
+        """Paths of files in subfolders, "checkpoint-500/model.safetensors": some of them, to say where weights lie."""
 
     def file(self, name: str) -> ByteSource:
         """One of the files; InvalidInput if it is not a regular file of this folder."""
@@ -42,6 +48,19 @@ class LocalFolder:
                 f"{subfolder} is a link that leaves {self.path.name!r}; copy the folder it means into it."
             )
         return sorted(f"{subfolder}/{path.name}" for path in inner.iterdir() if path.name.endswith(ending))
+
+    def nested(self) -> list[str]:
+        """Paths of files up to three folders down, sorted; at most a thousand, and no link to a folder is followed."""
+        found: list[str] = []
+        for above, folders, files in os.walk(self.path):
+            inner = Path(above).relative_to(self.path)
+            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+            if len(inner.parts) == _DEEPEST:
+                folders.clear()
+            found += [f"{inner.as_posix()}/{file}" for file in files if inner.parts]
+            if len(found) > _MOST:
+                break
+        return sorted(found)[:_MOST]
 
     def file(self, name: str) -> LocalFile:
         """One of the files; InvalidInput if it is no regular file, or a link that leads out of the folder."""

@@ -56,10 +56,16 @@ class HubFolder:
             for sibling in info.siblings or ()
             if sibling.rfilename.startswith(self._prefix) and "/" not in sibling.rfilename.removeprefix(self._prefix)
         }
+        inner = (each.rfilename for each in info.siblings or () if each.rfilename.startswith(self._prefix))
+        self._nested = sorted(name for each in inner if "/" in (name := each.removeprefix(self._prefix)))
 
     def names(self) -> list[str]:
         """Plain file names, sorted; subfolders are left out."""
         return sorted(self._files)
+
+    def nested(self) -> list[str]:
+        """Paths of files in subfolders, sorted."""
+        return self._nested
 
     def file(self, name: str) -> "HubFile":
         """One of the files; NotFound if there is none of that name."""

@@ -43,6 +43,12 @@ def unwrapped(name: str) -> str:
     return ".".join(part for _, part in inner_parts(name))
 
 
+def shed(name: str) -> str:
+    """The name without wrappers wherever they stand, but with the parts that a model's own class may name."""
+    first, _, rest = unwrapped(name).partition(".")
+    return shed(rest) if first in _ANYWHERE and rest and not rest[0].isdigit() else unwrapped(name)
+
+
 def inner_parts(name: str) -> list[tuple[int, str]]:
     """The parts of the name that are no wrapper's, each with its place among all, from 0 on."""
     parts = name.split(".")

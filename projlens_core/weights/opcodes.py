@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import printable
+from projlens_core.weights.standins import STAND_INS
 
 MAX_OPCODES = 4_000_000  # a tensor takes about thirty
 MAX_NESTED = 10_000  # values in a tuple, those in its tuples counted
@@ -26,6 +27,7 @@ _CONTAINERS = {"collections.OrderedDict", "collections.Counter", "builtins.set"}
 _VALUES = {"torch.Size", "torch.device", "builtins.complex", "torch.serialization._get_layout"}
 _ENCODE, _ENCODINGS = "_codecs.encode", ("latin1", "latin-1", "utf-8", "utf8", "ascii")
 _CALLED = _REBUILT | _WRAPPED | {_TYPED, _ENCODE} | _CONTAINERS | _VALUES
+_INERT = frozenset(STAND_INS)  # whose place empty classes take, which keep nothing of what they are given
 _OLD = "__builtin__."
 _STOP, _WORD = ord("."), 100  # bytes of a text that is looked at
 _STEPS = {
@@ -35,7 +37,7 @@ _STEPS = {
         "whole_1": "K", "whole_2": "M", "whole_4": "J", "whole_long": "\x8a", "text": "X", "short_text": "U",
         "tuple": "t", "tuple_0": ")", "tuple_1": "\x85", "tuple_2": "\x86", "tuple_3": "\x87", "named": "c",
         "call": "R", "store": "Q", "build": "b", "add": "a", "set": "s", "to_mark": "eu\x90", "protocol": "\x80",
-        "object": "\x81\x92io",
+        "object": "\x92io", "instance": "\x81",
     }.items()
     for opcode in opcodes
 }  # fmt: skip
@@ -188,9 +190,16 @@ class _Reader:
     def _store(self) -> None:
         self._stack[-1] = self._stored(self._stack[-1])
 
+    def _instance(self) -> None:
+        self._stack.pop()
+        made = self._stack[-1]
+        if not (isinstance(made, _Global) and made.name in _INERT):
+            self._object()
+        self._stack[-1] = _Made(made.name)
+
     def _build(self) -> None:
         self._stack.pop()
-        if not (isinstance(self._stack[-1], _Made) and self._stack[-1].by in _CONTAINERS):
+        if not (isinstance(self._stack[-1], _Made) and self._stack[-1].by in _CONTAINERS | _INERT):
             raise self._refusal("changes a value after it was made, which no tensor needs")
 
     def _object(self) -> None:
@@ -205,7 +214,7 @@ class _Reader:
         given = arguments.items if isinstance(arguments, _Tuple) else None
         if name == _QUANTISED:
             raise Unsupported(f"{self._name} holds tensors that are quantised; save them as plain floats.")
-        if name not in _CALLED or given is None:
+        if name not in _CALLED | _INERT or given is None:
             raise self._refusal(f"asks its loader to call {printable(name)[:80]!r}, which no tensor needs")
         calls = given[0] if given else None
         if name == _TYPED and not (isinstance(calls, _Global) and calls.name in _REBUILT | _WRAPPED):

@@ -1,4 +1,4 @@
-"""The tensors of a torch.save file (.bin, .pt, .pth), found without reading their values and without running it.
+"""The tensors of a torch.save file (.bin, .pt, .pth, .ckpt), found without reading their values and without running it.
 
 A torch file is a zip of stored records: data.pkl, a pickle that says what there is, and one record for each storage.
 The zip's structure is checked first, then its opcodes (`opcodes`). Then torch reads it with weights_only, which
@@ -21,6 +21,7 @@ import torch
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.bytesource import ByteSource, as_stream
 from projlens_core.weights.opcodes import check_pickle
+from projlens_core.weights.standins import stand_ins
 from projlens_core.weights.stored import (
     MAX_DIMENSIONS,
     MAX_HEADER,
@@ -82,7 +83,7 @@ def read_header(file: ByteSource) -> dict[str, TensorInfo]:
 
 def _load(file: ByteSource, stream: io.IOBase, device: str) -> object:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), stand_ins():
             warnings.simplefilter("ignore")  # what torch remarks about a damaged file is said by the error
             return torch.load(stream, map_location=device, weights_only=True)
     except _BROKEN as error:

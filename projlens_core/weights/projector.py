@@ -12,6 +12,7 @@ from torch import nn
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
+from projlens_core.weights import foreign
 from projlens_core.weights.axes import channels_first
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.declared import Decision, decide, may_guess
@@ -216,6 +217,11 @@ def as_module(
 
 def _check_dtypes(checkpoint: Checkpoint, stored: dict[str, str]) -> None:
     infos = [checkpoint.info(name) for name in stored.values()]
+    if empty := sorted(info.name for info in infos if not info.quantised and info.shape == (0,)):
+        raise InvalidInput(
+            f"{checkpoint.label} holds {listed(empty)} empty, since ZeRO stage 3 saved it without gathering its "
+            f"weights; {foreign.GATHER}, and give pytorch_model.bin."
+        )
     wrong = {info.name: info.dtype for info in infos if info.dtype not in FLOATS and not info.quantised}
     if wrong:
         kinds = ", ".join(sorted(set(wrong.values())))

@@ -22,6 +22,7 @@ from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint, open_ch
 from projlens_core.weights.families import split_layout
 from projlens_core.weights.names import by_plain_name
 from projlens_core.weights.parts import part_of
+from projlens_core.weights.quantised.tensor import Quantised
 from projlens_core.weights.stored import FLOATS, TensorInfo, decode
 from projlens_core.weights.tensorfile import MAX_JSON, read_json
 from projlens_core.weights.unread import unread
@@ -128,6 +129,8 @@ def _compared(base: Checkpoint, our_name: str, suspect: Checkpoint, name: str) -
     ours, theirs = base.info(our_name), suspect.info(name)
     if ours.file is theirs.file and ours.begin == theirs.begin and ours.held is None:
         return SAME, "the adapter leaves the base's as it is"
+    if codes_equal(ours, theirs):
+        return SAME, "byte for byte"
     order = moved(ours.shape, theirs.shape)
     if ours.shape != theirs.shape and order is None:
         if 0 in (ours.numel, theirs.numel):
@@ -146,6 +149,19 @@ def _compared(base: Checkpoint, our_name: str, suspect: Checkpoint, name: str) -
         turned = _by_value(ours, theirs, base, suspect, order)
         return turned if turned[0] == SAME else found
     return found
+
+
+def codes_equal(ours: TensorInfo | Quantised, theirs: TensorInfo | Quantised) -> bool:
+    """Whether both are quantised, in one form, and all that their values follow from is the same, byte by byte."""
+    if not (isinstance(ours, Quantised) and isinstance(theirs, Quantised)) or ours.dtype != theirs.dtype:
+        return False
+    if vars(ours.form) != vars(theirs.form) or ours.parts.keys() != theirs.parts.keys():
+        return False
+    pairs = [(ours.parts[what], theirs.parts[what]) for what in ours.parts]
+    return all(
+        a.row_by_row and b.row_by_row and (a.shape, a.dtype) == (b.shape, b.dtype) and all(blocks_equal(a, b))
+        for a, b in pairs
+    )
 
 
 def blocks_equal(ours: TensorInfo, theirs: TensorInfo) -> Iterator[bool]:

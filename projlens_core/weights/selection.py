@@ -4,19 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from projlens_core.errors import InvalidInput
+from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
 from projlens_core.weights.folder import Folder
+from projlens_core.weights.foreign import by_folder, is_piece
 from projlens_core.weights.stored import MAX_HEADER
 from projlens_core.weights.tensorfile import read_json
 
-SAFETENSORS, PICKLES, GGUF = (".safetensors",), (".bin", ".pt", ".pth"), (".gguf",)
+SAFETENSORS, PICKLES, GGUF = (".safetensors",), (".bin", ".pt", ".pth", ".ckpt"), (".gguf",)
 WEIGHTS = (*SAFETENSORS, *PICKLES, *GGUF)
 INDEX = "model.safetensors.index.json"
 _INDEXES = {INDEX: SAFETENSORS, "pytorch_model.bin.index.json": PICKLES}
 _SINGLES = {".safetensors": "model.safetensors", ".bin": "pytorch_model.bin"}
-_NO_MODEL = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt")  # a trainer's own
-_CODE = (".py", ".so", ".pyd", ".dll", ".sh", ".js", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".exe")
+_NO_MODEL = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "scheduler.bin")
+_BESIDE_PIECES = "meta.pt"  # Lightning's, beside a distributed checkpoint
+_CODE = (".py", ".so", ".pyd", ".dll", ".sh", ".js", ".pkl", ".pickle", ".joblib", ".npy", ".exe")
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,22 @@ class Selection:
 
 
 def select(folder: Folder) -> Selection:
-    """Choose safetensors before pickles before GGUF, an index before a lone file; InvalidInput if loaders differ."""
+    """Choose safetensors before pickles before GGUF, an index before a lone file; InvalidInput if loaders differ,
+    Unsupported, saying what to do, where the weights lie in another form or in a folder further down."""
     present = folder.names()
+    in_pieces = any(name.endswith(".distcp") for name in present)
     for kinds in (SAFETENSORS, PICKLES, GGUF):
         weights = [name for name in present if name.endswith(kinds) and not _trainers(name)]
+        if in_pieces and weights == [_BESIDE_PIECES]:
+            continue
         index = next((name for name, of in _INDEXES.items() if of == kinds and name in present), None)
         if not weights and index is None:
             continue
         weight_map = _weight_map(folder, index, kinds) if index else None
         files = _shards(folder, weights, weight_map, index) if index else [_lone(folder, weights)]
         return Selection(tuple(files), weight_map, index, strays(present, set(files)))
+    if said := by_folder(folder.label, present, folder.nested(), WEIGHTS):
+        raise Unsupported(said)
     raise InvalidInput(
         f"{folder.label} is a folder without any weight file ({', '.join(WEIGHTS)}); give the folder of a checkpoint."
     )
@@ -74,17 +82,16 @@ def check_index(selection: Selection, stored: Mapping[str, str], label: str) -> 
 
 
 def _trainers(name: str) -> bool:
-    return name in _NO_MODEL or name.startswith("rng_state")
+    return name in _NO_MODEL or name.startswith("rng_state") or is_piece(name)
 
 
 def _lone(folder: Folder, weights: list[str]) -> str:
     """The one file to read where there is no index."""
-    suffix = PurePath(weights[0]).suffix
-    if (single := _SINGLES.get(suffix)) in weights:
+    if single := next((name for name in _SINGLES.values() if name in weights), None):
         return single
     if len(weights) == 1:
         return weights[0]
-    if suffix == ".safetensors":
+    if PurePath(weights[0]).suffix == ".safetensors":
         missing = f"no {INDEX} that says which belong together; add it"
     else:
         missing = "nothing that says which is the model's; give the path of one of them"

@@ -13,6 +13,7 @@ import torch
 
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.bytesource import ByteSource
+from projlens_core.weights.foreign import by_content
 from projlens_core.weights.stored import MAX_DIMENSIONS, MAX_HEADER, MAX_TENSORS, TensorInfo, dtype_name
 
 MAX_VALUES = 2_000_000  # of JSON; a tensor in a header has about ten
@@ -70,7 +71,12 @@ def read_json(file: ByteSource, limit: int = MAX_JSON) -> dict:
     """A JSON file of at most `limit` bytes as a dict; InvalidInput as parse_json."""
     if file.size > limit:
         raise InvalidInput(f"{file.name} is larger than {limit // 1_000_000} MB, which no real one is.")
-    return parse_json(bytes(file.read(0, file.size)), file.name)
+    try:
+        return parse_json(bytes(file.read(0, file.size)), file.name)
+    except InvalidInput as error:
+        if said := by_content(file):  # a pointer instead of the file
+            raise InvalidInput(said) from error
+        raise
 
 
 def read_header(file: ByteSource) -> dict[str, TensorInfo]:

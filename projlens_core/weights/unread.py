@@ -6,6 +6,8 @@ Such a tensor may hold what was changed: while one of them was not compared, not
 import re
 from collections.abc import Iterable
 
+from projlens_core.weights.names import bare
+
 # Parts of a tensor's path that say "projector" wherever they stand, as "mm_projector", "patch_merger", "resampler".
 _ANYWHERE = re.compile(
     r".*(?:projector|connector|merger|resampler|abstractor|aligner|perceiver).*|q_?former.*|"
@@ -28,7 +30,7 @@ def unread(names: Iterable[str], read: Iterable[str]) -> tuple[str, ...]:
 
 
 def _belongs(name: str) -> bool:
-    parts = name.split(".")
+    parts = bare(name).split(".")
     number = next((place for place, part in enumerate(parts) if part.isdigit()), len(parts))
     beginning = parts[: min(number, _FIRST)]
     return (

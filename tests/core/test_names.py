@@ -10,6 +10,7 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 
 from projlens_core.activations.config import open_family
+from projlens_core.activations.model import load_vision
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.sources import resolve
@@ -142,6 +143,14 @@ def test_tensors_outside_the_projector_whose_names_become_one_are_listed_as_not_
     )
     reasons = {f.name: f.reason for f in prove(base, suspect).of(NOT_COMPARED)}
     assert reasons[norm] == "the suspect holds it under several names that mean the same"
+
+
+@pytest.mark.parametrize("name", ["torch.compile of all", "DataParallel of tower and projector", "Lightning Fabric"])
+def test_a_model_under_wrapped_names_is_run_like_the_plain_one(base, tmp_path, name):
+    suspect = renamed(base, tmp_path / "suspect", WRAPPED[name])
+    ours, theirs = (load_vision(resolve(folder)) for folder in (base, suspect))
+    image = pico.images(1)[0]
+    assert torch.equal(ours.encode([image])[0], theirs.encode([image])[0])
 
 
 # MLX

@@ -7,28 +7,27 @@ from projlens_core.weights.quantised.bitsandbytes import EightBit, FourBit
 from projlens_core.weights.quantised.packed import Awq, Gptq, Mlx, Packed
 from projlens_core.weights.quantised.scaled import CODES, Scaled
 from projlens_core.weights.quantised.tensor import Format, Quantised, Unread
-from projlens_core.weights.stored import TensorInfo
+from projlens_core.weights.stored import FLOATS, TensorInfo
 
 Tensors = Mapping[str, TensorInfo]
 _STATE = re.compile(r"(.+)\.quant_state\.bitsandbytes__(nf4|fp4)")
-# A name that only one format has, and what it is called; those that none of the rules before it takes.
+# A name that only one format has → what it is called, and which of its tensors are the codes: whole numbers, or bits.
 _UNREAD = {
-    "W_q": "HQQ",
-    "codebooks": "AQLM",
-    "Qidxs": "QuIP#",
-    "q_weight": "EXL2",
-    "trellis": "EXL3",
-    "weight._data": "quanto",
-    "_weight_qdata": "torchao",
-    "weight_scales": "EETQ",
-    "weight_scale_2": "NVFP4",
-    "weight_global_scale": "NVFP4",
-    "weight_blocks": "MXFP4",
-    "bitmask": "sparse compressed-tensors",
-    "weight_packed": "compressed-tensors in another form than pack-quantized",
-    "weight_scale": "another form of 8 bits or fewer (its codes are neither 8-bit floats nor integers)",
-    "SCB": "bitsandbytes, without its codes",
-    "weight.absmax": "bitsandbytes, without its quant_state",
+    "W_q": ("HQQ", "W_q"),
+    "codebooks": ("AQLM", "codes"),
+    "Qidxs": ("QuIP#", "Qidxs"),
+    "q_weight": ("EXL2", "q_weight"),
+    "trellis": ("EXL3", "trellis"),
+    "weight._data": ("quanto", "weight._data"),
+    "_weight_qdata": ("torchao", "_weight_qdata"),
+    "weight_scales": ("EETQ", "weight"),
+    "weight_scale_2": ("NVFP4", "weight"),
+    "weight_global_scale": ("NVFP4", "weight_packed"),
+    "weight_blocks": ("MXFP4", "weight_blocks"),
+    "bitmask": ("sparse compressed-tensors", "bitmask"),
+    "weight_packed": ("compressed-tensors in another form than pack-quantized", "weight_packed"),
+    "weight_scale": ("a form of 8 bits or fewer whose codes are neither 8-bit floats nor integers", "weight"),
+    "weight.absmax": ("bitsandbytes, without its quant_state", "weight"),
 }
 # What formats keep beside the parts: how inputs are quantised, which is no part of the weights.
 _BESIDE = ("input_scale", "input_zero_point", "input_global_scale", "output_scale", "output_zero_point",
@@ -137,8 +136,10 @@ def _groups(tensors: Tensors, settings: Settings) -> Iterator[tuple[str, dict[st
         module, _, leaf = name.rpartition(".")
         above, _, kept = module.rpartition(".")
         for owner, marker in ((module, leaf), (above, f"{kept}.{leaf}")):
-            if owner and marker in _UNREAD:
-                yield f"{owner}.weight", {"codes": tensors[name]}, Unread(_UNREAD[marker])
+            form, codes = _UNREAD.get(marker, ("", ""))
+            held = tensors.get(f"{owner}.{codes}") if owner else None
+            if held is not None and held.dtype not in FLOATS:
+                yield f"{owner}.weight", {"codes": held, "beside": tensors[name]}, Unread(form)
 
 
 def _present(tensors: Tensors, parts: dict[str, str]) -> dict[str, TensorInfo]:
