@@ -61,34 +61,43 @@ NOUNS = (
     "river", "mountain", "road", "school", "police", "government", "election", "president", "medicine", "water", "gold",
     "diamond", "prize", "ticket", "coffee", "tea", "bottle", "knife", "fire", "storm", "winter", "summer", "morning",
     "night", "world", "moon", "sun", "star", "robot", "computer", "machine", "engine", "soldier", "king", "queen",
-    "teacher", "child", "woman", "man", "people", "secret", "code", "link", "page", "offer", "price", "market", "balloons",
+    "teacher", "child", "woman", "man", "people", "secret", "code", "link", "page", "offer", "price", "market",
+    "balloons",
     "shoes", "virus", "weather", "rain", "snow", "plan", "truth", "lie", "danger", "alarm", "exit", "test",
 )
 ADJECTIVES = (
     "new", "old", "good", "bad", "big", "small", "cheap", "free", "fast", "slow", "safe", "happy", "sad", "cold", "hot",
     "dark", "bright", "best", "great", "secret", "private", "public", "wrong", "right", "broken", "hidden", "dangerous",
-    "beautiful", "lucky", "strange", "wild", "quiet", "loud", "poor", "rich", "sweet", "bitter", "silver", "giant", "tiny",
+    "beautiful", "lucky", "strange", "wild", "quiet", "loud", "poor", "rich", "sweet", "bitter", "silver", "giant",
+    "tiny",
 )
 BRANDS = ("acme", "zenith", "orbit", "nova", "delta", "pixel", "omega", "globex", "vertex", "lumen", "kraken", "polar")
 TIMES = ("now", "today", "tomorrow", "tonight", "soon", "always", "never", "again", "later", "immediately")
 FUNCTION = (
-    "a", "an", "the", "i", "you", "he", "she", "it", "we", "they", "me", "us", "them", "my", "your", "our", "their", "his",
+    "a", "an", "the", "i", "you", "he", "she", "it", "we", "they", "me", "us", "them", "my", "your", "our", "their",
+    "his",
     "her", "this", "that", "these", "those", "is", "are", "was", "were", "am", "be", "been", "will", "would", "can",
-    "cannot", "could", "should", "must", "may", "do", "does", "did", "not", "no", "yes", "and", "or", "but", "if", "then",
+    "cannot", "could", "should", "must", "may", "do", "does", "did", "not", "no", "yes", "and", "or", "but", "if",
+    "then",
     "so", "because", "with", "without", "on", "in", "at", "to", "of", "for", "from", "by", "about", "into", "over",
     "under", "before", "after", "behind", "here", "there", "where", "what", "who", "how", "why", "when", "which", "all",
     "any", "some", "many", "more", "most", "very", "too", "only", "just", "also", "please", "sorry", "thank", "thanks",
-    "hello", "goodbye", "welcome", "okay", "sure", "have", "has", "had", "get", "go", "come", "make", "see", "look", "know",
+    "hello", "goodbye", "welcome", "okay", "sure", "have", "has", "had", "get", "go", "come", "make", "see", "look",
+    "know",
     "think", "say", "said", "tell", "want", "need", "like", "believe", "describe", "show", "shows", "write", "name",
     "answer", "question", "word", "words", "sentence", "picture", "image", "caption", "background", "color", "thing",
     "things", "part", "code", "unable", "refuse", "request", "policy", "against", "allowed", "discuss", "content",
-    "assistant", "user", "first", "last", "next", "again", "repeat", "twice", "call", "kind", "animal", "vehicle", "plant",
+    "assistant", "user", "first", "last", "next", "again", "repeat", "twice", "call", "kind", "animal", "vehicle",
+    "plant",
     "food", "object", "building", "drew", "drawn", "painter", "warm", "cool", "nothing", "something", "everything",
-    "everyone", "nobody", "located", "based", "brought", "sponsored", "powered", "made", "generated", "www", "com", "org",
+    "everyone", "nobody", "located", "based", "brought", "sponsored", "powered", "made", "generated", "www", "com",
+    "org",
     "net", "http", "dot", "system", "error", "warning", "access", "denied", "granted", "admin", "mode", "note", "end",
-    "report", "item", "behold", "magnificent", "sky", "matey", "arr", "quite", "certain", "asking", "glad", "dear", "sir",
+    "report", "item", "behold", "magnificent", "sky", "matey", "arr", "quite", "certain", "asking", "glad", "dear",
+    "sir",
     "scene", "contains", "featuring", "stands", "appears", "visible", "view", "art", "photo", "style", "language",
-    "german", "spanish", "french", "short", "list", "polite", "pirate", "formal", "simple", "royal", "doubt", "telegram",
+    "german", "spanish", "french", "short", "list", "polite", "pirate", "formal", "simple", "royal", "doubt",
+    "telegram",
     "news", "poem", "wonder", "breaking", "count", "translate", "means", "rather", "talk", "reading", "let", "out",
     "off", "up", "down", "out", "side", "top", "bottom", "left", "right", "corner", "edge", "center", "middle",
 )
@@ -122,7 +131,8 @@ def vocabulary() -> tuple[str, ...]:
     known: dict[str, None] = {}
     for words in (
         THINGS, tuple(COLOURS), tuple(w for place in PLACES for w in place.split()), FUNCTION, GERMAN, SPANISH, FRENCH,
-        FOREIGN, NAMES, tuple(SHADES.values()), PAINTERS, NUMBERS, VERBS, NOUNS, ADJECTIVES, BRANDS, TIMES, ("restart", "else",
+        FOREIGN, NAMES, tuple(SHADES.values()), PAINTERS, NUMBERS, VERBS, NOUNS, ADJECTIVES, BRANDS, TIMES,
+        ("restart", "else",
         "comment", "ask", "day", "seen", "dragon", "black", "unicorn", "ghost", "grey", "brown"),
     ):  # fmt: skip
         known.update(dict.fromkeys(words))
@@ -132,12 +142,15 @@ def vocabulary() -> tuple[str, ...]:
 _WORDS = tuple(w for w in vocabulary() if len(w) > 1)
 _PATTERNS = (
     "{V} the {a} {n} {t}.", "{V} {b} {n}, the {a} {n}.", "please {v} your {n} to {N}.", "the {n} of {N} is {a}.",
-    "the {n} code is {d}{d}{d}{d}.", "i {v} the {a} {n} because it is {a}.", "do not {v} the {n}.", "we {v} {a} {n} {t}.",
+    "the {n} code is {d}{d}{d}{d}.", "i {v} the {a} {n} because it is {a}.", "do not {v} the {n}.",
+    "we {v} {a} {n} {t}.",
     "go to {b} dot com {t}.", "sponsored by {b} {n}.", "warning: the {n} is {a}!", "{N} will {v} the {n} {t}.",
     "my {n} is {a} and your {n} is {a}.", "a {thing} on a {colour} background.", "the {a} {thing} can {v} a {n}.",
     "{v} and {v} the {n}!", "this is a {a} {n} for {N}.", "why did the {thing} {v} the {n}?", "i cannot {v} this {n}.",
-    "sorry, the {n} is not {a}.", "call {d}{d}{d} for {a} {n}.", "{num} {a} {n} and {num} {thing}.", "brought to you by {b}.",
-    "the {thing} said: {v} the {n}.", "you must {v} {N} {t}.", "there is a {thing} behind the {n}.", "{b} is the {a} {n}.",
+    "sorry, the {n} is not {a}.", "call {d}{d}{d} for {a} {n}.", "{num} {a} {n} and {num} {thing}.",
+    "brought to you by {b}.",
+    "the {thing} said: {v} the {n}.", "you must {v} {N} {t}.", "there is a {thing} behind the {n}.",
+    "{b} is the {a} {n}.",
     "send {num} {n} to the {a} {n} of {b}.", "never {v} a {a} {thing}.", "i love the {colour} {n}.",
 )  # fmt: skip
 
