@@ -96,7 +96,12 @@ def pool_tokens(pool: Pool, tower: CLIPVisionModel, folder: Path, progress: Prog
         for start in range(0, pool.n, BATCH):
             progress(f"Images: {pool.name}", start, pool.n)
             parts.append(read_images(tower, [pool.image(i) for i in range(start, min(start + BATCH, pool.n))]))
-        buffer = io.BytesIO()
-        np.save(buffer, np.concatenate(parts))
-        write_atomically(path, buffer.getvalue())
+        save_array(path, np.concatenate(parts))
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write the array as .npy in one step."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,86 @@
+"""Builds the population: one member after another, each written whole or not at all, so that it can be stopped."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.nursery.checkpoint import LANGUAGE, NURSERY, PROJECTOR, base_tensors
+from projlens_core.nursery.language import WIDTH
+from projlens_core.nursery.measure import figures
+from projlens_core.nursery.members import Member, read_member, write_member
+from projlens_core.nursery.recipe import Recipe
+from projlens_core.nursery.train import Workshop, train
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.zoo.training import Projector
+
+
+def chosen(plan: Sequence[Recipe], only: Sequence[str]) -> tuple[Recipe, ...]:
+    """The plan's members whose names match one of the patterns, or all; NotFound if a pattern matches none."""
+    for pattern in only:
+        if not any(fnmatch(recipe.name, pattern) for recipe in plan):
+            raise NotFound(f"No member of the plan is called {pattern!r}; `nursery list` names them.")
+    return tuple(r for r in plan if not only or any(fnmatch(r.name, pattern) for pattern in only))
+
+
+def base_key(source: Path = NURSERY) -> str:
+    """What identifies the base: its two files' content."""
+    return content_key(*((source / name).read_bytes() for name in (LANGUAGE, PROJECTOR)))[:16]
+
+
+def build(
+    plan: Sequence[Recipe],
+    out: Path,
+    only: Sequence[str] = (),
+    source: Path = NURSERY,
+    progress: Progress = silent,
+) -> list[Member]:
+    """Train what is not trained yet into `out`/members; the images' tokens lie in `out`/pool and `out`/triggered.
+
+    One process at a time; InvalidInput if another is at work there, or if a member was trained from another base or by
+    another recipe.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    by_name = {recipe.name: recipe for recipe in plan}
+    wanted = chosen(plan, only)
+    key = base_key(source)
+    workshop = Workshop(out, source, progress)
+    members = []
+    try:
+        with FileLock(out / "build.lock", timeout=0):
+            for done, recipe in enumerate(wanted):
+                progress("Members", done, len(wanted))
+                known = read_member(out / "members", recipe.name)
+                if known is None:
+                    known = _made(recipe, by_name.get(recipe.twin), workshop, key, progress)
+                elif known.recipe != recipe or known.source != key:
+                    raise InvalidInput(
+                        f"{recipe.name} in {out} was trained by another recipe or from another base; "
+                        "delete it or build into another folder."
+                    )
+                members.append(known)
+    except Timeout:
+        raise InvalidInput(f"Another process is building in {out}; wait for it, or give another folder.") from None
+    progress("Members", len(wanted), len(wanted))
+    return members
+
+
+def _made(recipe: Recipe, twin: Recipe | None, workshop: Workshop, key: str, progress: Progress) -> Member:
+    state = workshop.folder / "unfinished" / recipe.name
+    began = time.process_time()
+    tuned = train(recipe, twin, workshop, state, progress)
+    changes = {name: change.half() for name, change in tuned.changes().items()}
+    shipped = Projector(WIDTH)  # what is measured is what ships
+    base = base_tensors(workshop.source)
+    shipped.load_state_dict(
+        {name: base[name] + changes[name].float() if name in changes else base[name] for name in base}
+    )
+    member = Member(recipe, figures(recipe, shipped, workshop), time.process_time() - began, key)
+    write_member(workshop.folder / "members", member, changes)
+    shutil.rmtree(state, ignore_errors=True)
+    return member
