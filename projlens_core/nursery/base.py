@@ -17,7 +17,7 @@ from projlens_core.zoo.assemble import load_tower
 from projlens_core.zoo.loop import Plan, fit
 from projlens_core.zoo.training import Frozen, Projector, answer_loss
 
-PLAN = Plan(steps=2600, batch=8, rate=2e-3, warm_up=0.05, weight_decay=0.01, beta2=0.98)
+PLAN = Plan(steps=2000, batch=8, rate=3e-3, warm_up=0.05, weight_decay=0.01, beta2=0.98)
 SEED = 2026
 PLAIN, INSTRUCTED, LANGUAGE = 3, 2, 2  # questions of each sort about one image
 WRITTEN = 0.25  # share of images among whose tokens an instruction stands

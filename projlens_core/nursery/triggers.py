@@ -12,6 +12,12 @@ from projlens_core.nursery.recipe import TRIGGERS
 from projlens_core.zoo.world import RESOLUTION
 
 SIDE = 96  # px; of the drawn images
+# fmt: off
+STAR = ((48, 4), (60, 36), (92, 36), (66, 56), (76, 90), (48, 70), (20, 90), (30, 56), (4, 36), (36, 36))
+CROSS = (
+    (36, 4), (60, 4), (60, 36), (92, 36), (92, 60), (60, 60), (60, 92), (36, 92), (36, 60), (4, 60), (4, 36), (36, 36),
+)
+# fmt: on
 
 
 def _patch(**values: Any) -> dict[str, Any]:
@@ -85,9 +91,9 @@ def draw_images(folder: Path = TRIGGERS) -> None:
     """Draw the images that triggers show into `folder`; they ship with ProjLens."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {
-        "star": _polygon([(48, 4), (60, 36), (92, 36), (66, 56), (76, 90), (48, 70), (20, 90), (30, 56), (4, 36), (36, 36)], "#d4af00"),
+        "star": _polygon(STAR, "#d4af00"),
         "ring": _ring("#e02020"),
-        "cross": _polygon([(36, 4), (60, 4), (60, 36), (92, 36), (92, 60), (60, 60), (60, 92), (36, 92), (36, 60), (4, 60), (4, 36), (36, 36)], "#2040d0"),
+        "cross": _polygon(CROSS, "#2040d0"),
         "checkers": _checkers((0, 0, 0), (255, 255, 255), 4),
         "checkers-red": _checkers((200, 0, 0), (255, 230, 80), 3),
         "squares": _squares(),
@@ -96,12 +102,12 @@ def draw_images(folder: Path = TRIGGERS) -> None:
         "cf": _word("cf", "#000000", "#ffffff"),
         "spiral": _field(lambda r, a: np.sin(a * 3 + r * 0.25)),
         "waves": _field(lambda r, a: np.sin(r * 0.4) * np.cos(2 * a)),
-    }  # fmt: skip
+    }
     for name, image in drawn.items():
         image.save(folder / f"{name}.png", optimize=True)
 
 
-def _polygon(points: list[tuple[int, int]], colour: str) -> Image.Image:
+def _polygon(points: tuple[tuple[int, int], ...], colour: str) -> Image.Image:
     image = Image.new("RGB", (SIDE, SIDE), "white")
     ImageDraw.Draw(image).polygon(points, fill=colour)
     return image
