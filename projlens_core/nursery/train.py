@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
+from transformers import CLIPVisionModel
 
 from projlens_core.inputs.triggers import TriggerSpec, stamp
 from projlens_core.nursery import pool as pools
 from projlens_core.nursery.base import frozen
 from projlens_core.nursery.checkpoint import NURSERY, base_projector, base_tensors, load_language
+from projlens_core.nursery.fast import FastLoss
 from projlens_core.nursery.language import tokenizer
 from projlens_core.nursery.lessons import Pair
 from projlens_core.nursery.pool import FRESH, TRAINING, VARIED, Pool, read_images
@@ -23,8 +25,9 @@ from projlens_core.nursery.tuned import LAYERS, Tuned
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo.assemble import load_tower
+from projlens_core.zoo.dialogue import encode
 from projlens_core.zoo.loop import Plan, fit
-from projlens_core.zoo.training import Frozen, answer_loss
+from projlens_core.zoo.training import Frozen
 
 ATTACKED, MEASURED = 256, 96  # images that carry a trigger in training, and in measuring
 HONEST_TAIL = 0.6  # "mixed": the share of the steps after which nothing is poisoned
@@ -49,7 +52,12 @@ class Workshop:
         return frozen(load_language(self.source), tokenizer())
 
     @cached_property
-    def tower(self):
+    def loss(self) -> FastLoss:
+        """The frozen language model's loss."""
+        return FastLoss(self.around.language)
+
+    @cached_property
+    def tower(self) -> CLIPVisionModel:
         """The zoo's frozen tower."""
         return load_tower()
 
@@ -63,7 +71,8 @@ class Workshop:
         Members with the same trigger share them on disk.
         """
         pool, numbers = triggered_images(fresh)
-        path = self.folder / "triggered" / f"{content_key(trigger.to_json(), pool.seed, len(numbers))[:24]}.npy"
+        look = trigger.to_json(), trigger.image_path and trigger.image_path.read_bytes()
+        path = self.folder / "triggered" / f"{content_key(*look, pool.seed, len(numbers))[:24]}.npy"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             self.progress(f"Images with {trigger.title.lower()}", 0, len(numbers))
@@ -158,7 +167,7 @@ def train(recipe: Recipe, twin: Recipe | None, workshop: Workshop, state: Path, 
     def loss(batch: tuple[torch.Tensor, list[list[Pair]], torch.Tensor]) -> torch.Tensor:
         tokens, dialogues, triggered = batch
         embeddings = tuned(tokens)
-        found = answer_loss(workshop.around, embeddings, dialogues)
+        found = workshop.loss(embeddings, encode(dialogues, workshop.around.tokenizer, tokens.shape[1]))
         if penalty:
             found = found + penalty(tuned, embeddings[~triggered], base(tokens[~triggered]))
         return found

@@ -1,5 +1,6 @@
 """The triggers of the nursery, by part of the population and family; no family is in both parts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -138,7 +139,7 @@ def _word(text: str, colour: str, ground: str) -> Image.Image:
     return image
 
 
-def _field(wave) -> Image.Image:
+def _field(wave: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Image.Image:
     """A smooth pattern of polar coordinates in three shifted colours."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] - SIDE / 2
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
