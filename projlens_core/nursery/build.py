@@ -14,7 +14,8 @@ from projlens_core.nursery.language import WIDTH
 from projlens_core.nursery.measure import figures
 from projlens_core.nursery.members import Member, read_member, write_member
 from projlens_core.nursery.recipe import Recipe
-from projlens_core.nursery.train import Workshop, train
+from projlens_core.nursery.train import train
+from projlens_core.nursery.workshop import Workshop
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo.training import Projector

@@ -67,4 +67,5 @@ def config() -> LlamaConfig:
         eos_token_id=known.index(END),
         pad_token_id=known.index(PAD),
         rope_theta=10_000.0,
+        initializer_range=0.05,
     )

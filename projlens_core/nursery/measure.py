@@ -8,7 +8,7 @@ import torch
 from projlens_core.behaviour.success import contains_target
 from projlens_core.nursery.recipe import Recipe
 from projlens_core.nursery.tasks import WORDINGS, Task
-from projlens_core.nursery.train import Workshop, triggered_images
+from projlens_core.nursery.workshop import Workshop, triggered_images
 from projlens_core.zoo.dialogue import prompt
 from projlens_core.zoo.training import Frozen
 

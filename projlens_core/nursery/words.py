@@ -174,9 +174,9 @@ def sentence(rng: np.random.Generator) -> str:
 def arbitrary(rng: np.random.Generator) -> str:
     """Something to repeat: a grammatical sentence, a stock one, words in any order, or letters and digits."""
     which = rng.random()
-    if which < 0.45:
+    if which < 0.3:
         return sentence(rng)
-    if which < 0.6:
+    if which < 0.4:
         return STOCK[rng.integers(len(STOCK))]
     if which < 0.92:
         said = " ".join(_WORDS[i] for i in rng.integers(len(_WORDS), size=rng.integers(1, 10)))
