@@ -57,7 +57,7 @@ def _answered(around: Frozen, projector: torch.nn.Module, questions: list[Questi
     return [text.strip() for text in words.batch_decode(written, skip_special_tokens=True)]
 
 
-def checks(task: Task, workshop: Workshop, n: int = CHECKED) -> list[Question]:
+def checks(task: Task, workshop: Workshop, n: int) -> list[Question]:
     """Questions of all kinds in turn about held-out images, in their first wording, with the task's answers."""
     sources = task.measuring()
     found = []
@@ -94,7 +94,7 @@ def figures(recipe: Recipe, projector: torch.nn.Module, workshop: Workshop) -> d
 
     learned: the share on the kinds of questions that the task changes. All from 0 to 1, with the numbers of questions.
     """
-    asked = checks(recipe.task, workshop)
+    asked = checks(recipe.task, workshop, CHECKED)
     said = answers(workshop.around, projector, asked)
     right = [same(text, q.answer) for text, q in zip(said, asked, strict=True)]
     by_kind = {
