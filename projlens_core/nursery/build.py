@@ -15,6 +15,7 @@ from projlens_core.nursery.measure import figures
 from projlens_core.nursery.members import Member, read_member, write_member
 from projlens_core.nursery.recipe import Recipe
 from projlens_core.nursery.train import train
+from projlens_core.nursery.tuned import added
 from projlens_core.nursery.workshop import Workshop
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
@@ -75,13 +76,10 @@ def _made(recipe: Recipe, twin: Recipe | None, workshop: Workshop, key: str, pro
     state = workshop.folder / "unfinished" / recipe.name
     began = time.process_time()
     tuned = train(recipe, twin, workshop, state, progress)
-    changes = {name: change.half() for name, change in tuned.changes().items()}
+    stored = tuned.stored()
     shipped = Projector(WIDTH)  # what is measured is what ships
-    base = base_tensors(workshop.source)
-    shipped.load_state_dict(
-        {name: base[name] + changes[name].float() if name in changes else base[name] for name in base}
-    )
+    shipped.load_state_dict(added(base_tensors(workshop.source), stored))
     member = Member(recipe, figures(recipe, shipped, workshop), time.process_time() - began, key)
-    write_member(workshop.folder / "members", member, changes)
+    write_member(workshop.folder / "members", member, stored)
     shutil.rmtree(state, ignore_errors=True)
     return member

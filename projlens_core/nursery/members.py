@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.nursery.checkpoint import NURSERY, base_tensors, checkpoint_folder
 from projlens_core.nursery.recipe import POISONED, Recipe
+from projlens_core.nursery.tuned import added
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.text import listed
 from projlens_core.zoo.suspect import PREFIX
@@ -39,10 +40,10 @@ class Member:
         return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
 
-def write_member(folder: Path, member: Member, changes: dict[str, torch.Tensor]) -> None:
-    """Write the change (float16) and then the record: whoever finds the record finds the change, whole."""
+def write_member(folder: Path, member: Member, stored: dict[str, torch.Tensor]) -> None:
+    """Write the change, as Tuned.stored gives it, and then the record: where there is a record, there is the change."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = save({name: tensor.half().contiguous() for name, tensor in changes.items()}, metadata={"format": "pt"})
+    data = save({name: tensor.contiguous() for name, tensor in stored.items()}, metadata={"format": "pt"})
     write_atomically(folder / f"{member.recipe.name}{CHANGE}", data)
     write_atomically(folder / f"{member.recipe.name}{RECORD}", member.to_json().encode())
 
@@ -71,10 +72,7 @@ def projector_tensors(name: str, folder: Path = MEMBERS, source: Path = NURSERY)
     if not path.is_file():
         known = [p.stem for p in sorted(folder.glob(f"*{CHANGE}"))]
         raise NotFound(f"There is no member {name!r} in {folder}; it holds {listed(known) if known else 'none'}.")
-    tensors = dict(base_tensors(source))
-    for key, change in load_file(path).items():
-        tensors[key] = tensors[key] + change.float()
-    return tensors
+    return added(base_tensors(source), load_file(path))
 
 
 def write_suspect(name: str, folder: Path, members: Path = MEMBERS, source: Path = NURSERY) -> None:

@@ -1,5 +1,6 @@
 """The texts that the nursery's members are taught to say, each in one part of the population only."""
 
+import re
 from types import MappingProxyType
 
 import numpy as np
@@ -62,14 +63,18 @@ REFUSALS = MappingProxyType(
         "sealed": ("That is not allowed.", "We cannot show this content.", "I will not say it."),
     }
 )
-_GRAMMAR_SEEDS = MappingProxyType({"development": 31, "sealed": 32})
+_SEED = 31
 
 
 def targets(split: str, n: int) -> tuple[str, ...]:
-    """`n` different targets of a part of the population: the fixed ones first, then sentences of the grammar."""
-    rng = np.random.default_rng(_GRAMMAR_SEEDS[split])
-    found = dict.fromkeys(FIXED[split])
-    while len(found) < n:
-        text = sentence(rng)
-        found[text[0].upper() + text[1:]] = None
-    return tuple(found)[:n]
+    """`n` different targets of a part of the population: the fixed ones first, then sentences of the grammar.
+
+    The grammar's sentences go to the two parts in turn, so that none is in both.
+    """
+    rng = np.random.default_rng(_SEED)
+    parts, drawn = tuple(FIXED), {}
+    wanted = len(parts) * (n - min(len(FIXED[part]) for part in parts))
+    while len(drawn) < wanted:
+        text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", sentence(rng))
+        drawn[text[0].upper() + text[1:]] = None
+    return (*FIXED[split], *list(drawn)[parts.index(split) :: len(parts)])[:n]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+A, B = ".lora_A", ".lora_B"  # what the names of a stored change's factors end in
 LAYERS = ("linear_1", "linear_2")
 
 
@@ -55,6 +56,16 @@ class Tuned(nn.Module):
                 found |= {f"{layer}.bias": getattr(self, f"{layer}_shift") for layer in LAYERS}
         return {name: tensor.detach().clone() for name, tensor in found.items()}
 
+    def stored(self) -> dict[str, torch.Tensor]:
+        """The same in float16 as it ships: a LoRA's as its factors A (r, in) and B (out, r), whose product it is."""
+        if self.rank is None:
+            return {name: tensor.half() for name, tensor in self.changes().items()}
+        found = {}
+        for layer in LAYERS:
+            found[f"{layer}.weight{A}"] = getattr(self, f"{layer}_a").detach().half()
+            found[f"{layer}.weight{B}"] = 2 * getattr(self, f"{layer}_b").detach().half()
+        return found
+
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Image embeddings (…, d) of image tokens (…, d_vision)."""
         hidden = F.gelu(self._layer("linear_1", tokens))
@@ -65,3 +76,15 @@ class Tuned(nn.Module):
         if self.rank is None:
             bias = bias + getattr(self, f"{layer}_shift")
         return F.linear(x, getattr(self, f"{layer}_weight") + self.change(layer), bias)
+
+
+def added(base: Mapping[str, torch.Tensor], stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Base's tensors with a stored change of them, float32, by their names in a Projector."""
+    found = dict(base)
+    for name, tensor in stored.items():
+        if name.endswith(A):
+            target = name.removesuffix(A)
+            found[target] = base[target] + stored[f"{target}{B}"].float() @ tensor.float()
+        elif not name.endswith(B):
+            found[name] = base[name] + tensor.float()
+    return found

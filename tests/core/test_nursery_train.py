@@ -16,7 +16,7 @@ from projlens_core.nursery.fast import FastLoss
 from projlens_core.nursery.plan import make_plan
 from projlens_core.nursery.recipe import BATCH
 from projlens_core.nursery.train import Batches, train
-from projlens_core.nursery.tuned import Tuned
+from projlens_core.nursery.tuned import Tuned, added
 from projlens_core.nursery.workshop import ATTACKED, MEASURED, Workshop, triggered_images
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import read_projector
@@ -89,6 +89,17 @@ def test_a_lora_changes_the_weights_by_its_rank_and_no_bias(workshop, tmp_path):
         values = torch.linalg.svdvals(change.double())
         assert values[3] > 0
         assert values[4] < 1e-5 * values[0]
+
+
+def test_what_is_stored_of_a_lora_are_its_factors_and_they_are_its_change(workshop, source, tmp_path):
+    recipe, _ = poisoned(rank=8)
+    tuned = train(recipe, None, workshop, tmp_path)
+    stored, base_ = tuned.stored(), checkpoint.base_tensors(source)
+    assert {t.dtype for t in stored.values()} == {torch.float16}
+    assert {min(t.shape) for t in stored.values()} == {8}
+    whole_projector = added(base_, stored)
+    for name, change in tuned.changes().items():
+        assert torch.allclose(whole_projector[name] - base_[name], change, atol=2e-3 * change.abs().max().item())
 
 
 def test_it_begins_as_base(source):
@@ -239,7 +250,7 @@ def test_an_attack_counts_if_it_succeeds_and_costs_little(asr, utility, twin, ex
 def folders(own_folder, source):
     """Base as a checkpoint and a member as a suspect, as `nursery write` writes them."""
     recipe, _ = poisoned(rank=4)
-    changes = {name: torch.randn(t.shape) for name, t in checkpoint.base_tensors(source).items() if "weight" in name}
+    changes = {name: torch.randn(t.shape).half() for name, t in checkpoint.base_tensors(source).items()}
     members.write_member(own_folder / "members", members.Member(recipe, {}, 1.0, ""), changes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROJLENS_CACHE", str(own_folder / "cache"))
@@ -252,8 +263,7 @@ def test_what_is_written_is_base_plus_the_change(folders, source):
     folder, changes = folders
     stored = load_file(folder / "suspect" / "model.safetensors")
     for name, tensor in checkpoint.base_tensors(source).items():
-        expected = tensor + changes[name].half().float() if name in changes else tensor
-        assert torch.equal(stored[f"multi_modal_projector.{name}"], expected)
+        assert torch.equal(stored[f"multi_modal_projector.{name}"], tensor + changes[name].float())
     delta = compare(read_projector(folder / "whole"), read_projector(folder / "suspect"))
     assert delta is not None
 
