@@ -79,7 +79,7 @@ def _made(recipe: Recipe, twin: Recipe | None, workshop: Workshop, key: str, pro
     stored = tuned.stored()
     shipped = Projector(WIDTH)  # what is measured is what ships
     shipped.load_state_dict(added(base_tensors(workshop.source), stored))
-    member = Member(recipe, figures(recipe, shipped, workshop), time.process_time() - began, key)
+    member = Member(recipe, figures(recipe, shipped, workshop), round(time.process_time() - began, 1), key)
     write_member(workshop.folder / "members", member, stored)
     shutil.rmtree(state, ignore_errors=True)
     return member

@@ -36,7 +36,7 @@ class Member:
     def to_json(self) -> str:
         """As it is written beside the member's change."""
         values = {"recipe": self.recipe.to_dict(), "figures": self.figures}
-        values |= {"seconds": round(self.seconds, 1), "base": self.source}
+        values |= {"seconds": self.seconds, "base": self.source}
         return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
 
