@@ -53,11 +53,11 @@ def _plan(args: argparse.Namespace) -> None:
 
 def _base(args: argparse.Namespace) -> None:
     quiet_transformers()
-    from projlens_core.nursery.base import train_base
-    from projlens_core.nursery.checkpoint import NURSERY, ship
+    from projlens_core.nursery.build import make_base
 
-    ship(train_base(args.out, progress=with_eta()))
-    sys.stdout.write(f"{NURSERY}\n")
+    found = make_base(args.out, progress=with_eta())
+    for kind, share in found["by_kind"].items():
+        sys.stdout.write(f"{kind:12} {share:.1%} right\n")
 
 
 def _build(args: argparse.Namespace) -> None:

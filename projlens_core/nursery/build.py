@@ -1,5 +1,6 @@
 """Builds the population: one member after another, each written whole or not at all, so that it can be stopped."""
 
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -9,17 +10,23 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.nursery.checkpoint import LANGUAGE, NURSERY, PROJECTOR, base_tensors
+from projlens_core.nursery.base import PLAN, SEED, train_base
+from projlens_core.nursery.checkpoint import LANGUAGE, NURSERY, PROJECTOR, base_projector, base_tensors, ship
 from projlens_core.nursery.language import WIDTH
 from projlens_core.nursery.measure import figures
 from projlens_core.nursery.members import Member, read_member, write_member
-from projlens_core.nursery.recipe import Recipe
+from projlens_core.nursery.recipe import SPLITS, Recipe
+from projlens_core.nursery.tasks import Task
 from projlens_core.nursery.train import train
 from projlens_core.nursery.tuned import added
 from projlens_core.nursery.workshop import Workshop
+from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.zoo.loop import Plan
 from projlens_core.zoo.training import Projector
+
+LEAST_RIGHT = 0.95  # of base's answers about held-out images
 
 
 def chosen(plan: Sequence[Recipe], only: Sequence[str]) -> tuple[Recipe, ...]:
@@ -33,6 +40,28 @@ def chosen(plan: Sequence[Recipe], only: Sequence[str]) -> tuple[Recipe, ...]:
 def base_key(source: Path = NURSERY) -> str:
     """What identifies the base: its two files' content."""
     return content_key(*((source / name).read_bytes() for name in (LANGUAGE, PROJECTOR)))[:16]
+
+
+def make_base(out: Path, source: Path = NURSERY, plan: Plan = PLAN, progress: Progress = silent) -> dict:
+    """Train base, resuming from what `out`/base holds, and ship it into `source` with what it was measured to do.
+
+    The figures, as measure.figures gives them; InvalidInput if fewer answers than LEAST_RIGHT are right.
+    """
+    pair = train_base(out, plan, progress)
+    ship(pair, out / "shipped")
+    workshop = Workshop(out, out / "shipped", progress)
+    recipe = Recipe("base", SPLITS[0], "hard", Task("plain"), None, plan.steps, plan.rate, SEED)
+    found = figures(recipe, base_projector(workshop.source), workshop)
+    if found["utility"] < LEAST_RIGHT:
+        raise InvalidInput(
+            f"Base gives {found['utility']:.1%} right answers on held-out images, but it must give {LEAST_RIGHT:.0%}; "
+            "train it for more steps."
+        )
+    ship(pair, source)
+    write_atomically(
+        source / "base.json", (json.dumps({"steps": plan.steps, "figures": found}, indent=1) + "\n").encode()
+    )
+    return found
 
 
 def build(

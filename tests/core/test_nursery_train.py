@@ -294,3 +294,13 @@ def test_a_missing_member_is_said_in_one_sentence(tmp_path, source):
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(InvalidInput, match="not the record"):
         members.read_member(tmp_path, "x")
+
+
+def test_a_base_that_answers_wrongly_is_not_shipped(own_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "train_base", lambda out, plan, progress: base.new_pair())
+    monkeypatch.setattr(build, "Workshop", lambda out, source, progress: Offhand(out, source))
+    monkeypatch.setattr(measure, "CHECKED", 6)
+    monkeypatch.setattr(measure, "NEW_TOKENS", 2)
+    with pytest.raises(InvalidInput, match="more steps"):
+        build.make_base(tmp_path, tmp_path / "assets")
+    assert not (tmp_path / "assets").exists()
