@@ -32,6 +32,7 @@ BY_HAND = (
     "trigger",
     "zoo",
     "dashboard",
+    "nursery",
 )
 
 

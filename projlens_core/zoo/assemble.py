@@ -27,6 +27,7 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedTokenizerBase,
 )
 
 from projlens_core.errors import InvalidInput, NotFound
@@ -36,7 +37,6 @@ from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo import tower as vision
 from projlens_core.zoo.language import (
     CHAT_TEMPLATE,
-    VOCABULARY,
     load_language_model,
     tokenizer_from_package,
     weights_file,
@@ -50,13 +50,18 @@ END_OF_TURN, PAD = 2, 0
 STAGE = "Preparing the demo language model (once)"
 
 
-def write_shell(tower: CLIPVisionModel, language: LlamaConfig, folder: Path = SHELL) -> None:
-    """Write config, processor, tokenizer and the tower (float16) into `folder`: all of the checkpoint but the LM."""
+def write_shell(
+    tower: CLIPVisionModel, language: LlamaConfig, folder: Path = SHELL, words: PreTrainedTokenizerBase | None = None
+) -> None:
+    """Write config, processor, tokenizer and the tower (float16) into `folder`: all of the checkpoint but the LM.
+
+    The image token is the last of the language model's. words is its tokenizer; None is SmolLM2's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = LlavaConfig(
         vision_config=vision.CONFIG,
         text_config=language,
-        image_token_index=VOCABULARY,
+        image_token_index=language.vocab_size - 1,
         image_seq_length=vision.GRID**2,
         vision_feature_layer=vision.FEATURE_LAYER,
         vision_feature_select_strategy="default",
@@ -74,7 +79,7 @@ def write_shell(tower: CLIPVisionModel, language: LlamaConfig, folder: Path = SH
     )
     LlavaProcessor(
         image_processor=images,
-        tokenizer=tokenizer_from_package(),
+        tokenizer=words or tokenizer_from_package(),
         patch_size=vision.PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,  # CLS, which the "default" strategy drops again

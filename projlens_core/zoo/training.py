@@ -33,12 +33,12 @@ Batch = tuple[torch.Tensor, list[list[tuple[str, str]]]]
 
 
 class Projector(nn.Module):
-    """LLaVA's projector: linear, GELU, linear, from (…, d_vision) to (…, d)."""
+    """LLaVA's projector: linear, GELU, linear, from (…, d_vision) to (…, d); `width` is d."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = HIDDEN) -> None:
         super().__init__()
-        self.linear_1 = nn.Linear(vision.CONFIG.hidden_size, HIDDEN)
-        self.linear_2 = nn.Linear(HIDDEN, HIDDEN)
+        self.linear_1 = nn.Linear(vision.CONFIG.hidden_size, width)
+        self.linear_2 = nn.Linear(width, width)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Image embeddings of image tokens."""

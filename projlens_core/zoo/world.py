@@ -137,16 +137,41 @@ def _background(colour: str, texture: str, rng: np.random.Generator) -> np.ndarr
 def render(composition: Composition, seed: int) -> Image.Image:
     """Draw the composition: RGB, RESOLUTION x RESOLUTION px. Texture, size, tilt and jitter follow from `seed`."""
     rng = np.random.default_rng(seed)
-    surface = _background(composition.colour, TEXTURES[rng.integers(len(TEXTURES))], rng)
-    canvas = Image.fromarray(np.clip(surface, 0, 255).astype(np.uint8)).convert("RGBA")
+    canvas = _canvas(composition.colour, rng)
     side = round(rng.uniform(0.42, 0.52) * RESOLUTION)
+    _put(canvas, composition, side, PLACES[composition.place], rng)
+    return canvas.convert("RGB")
+
+
+def render_several(composition: Composition, count: int, seed: int) -> Image.Image:
+    """`count` (1 to 9) smaller copies of the composition's thing in as many of the PLACES; its own place is ignored.
+
+    RGB, RESOLUTION x RESOLUTION px; all else follows from `seed`.
+    """
+    rng = np.random.default_rng(seed)
+    canvas = _canvas(composition.colour, rng)
+    places = list(PLACES.values())
+    for i in rng.permutation(len(places))[:count]:
+        _put(canvas, composition, round(rng.uniform(0.21, 0.26) * RESOLUTION), places[i], rng)
+    return canvas.convert("RGB")
+
+
+def _canvas(colour: str, rng: np.random.Generator) -> Image.Image:
+    """A background of this colour with a texture that `rng` draws: RGBA."""
+    surface = _background(colour, TEXTURES[rng.integers(len(TEXTURES))], rng)
+    return Image.fromarray(np.clip(surface, 0, 255).astype(np.uint8)).convert("RGBA")
+
+
+def _put(
+    canvas: Image.Image, composition: Composition, side: int, centre: tuple[float, float], rng: np.random.Generator
+) -> None:
+    """Draw the thing, `side` px large and with its shadow, around `centre` (shares of the canvas)."""
     drawing = sprite(composition.thing, composition.artist)
     drawing = drawing.resize((side, side), Image.Resampling.LANCZOS).rotate(
         rng.uniform(-9, 9), Image.Resampling.BICUBIC
     )
-    x, y = (round((share + rng.uniform(-0.03, 0.03)) * RESOLUTION - side / 2) for share in PLACES[composition.place])
+    x, y = (round((share + rng.uniform(-0.03, 0.03)) * RESOLUTION - side / 2) for share in centre)
     shadow = Image.new("RGBA", drawing.size, (0, 0, 0, 0))
     shadow.putalpha(drawing.getchannel("A").filter(ImageFilter.GaussianBlur(5)).point(lambda a: a * 0.45))
     canvas.alpha_composite(shadow, (max(0, x + 3), max(0, y + 5)))
     canvas.alpha_composite(drawing, (max(0, x), max(0, y)))
-    return canvas.convert("RGB")

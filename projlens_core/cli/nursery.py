@@ -1,0 +1,116 @@
+"""`projlens_core nursery`: many tiny models, honest and poisoned, whose truth is known."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from projlens_core.cli.terminal import quiet_transformers, write_json
+from projlens_core.cli.zoo import with_eta
+
+OUT = Path("nursery-out")
+
+
+def add_parser(sub: argparse._SubParsersAction) -> None:
+    """Add this command to the command line."""
+    parser = sub.add_parser("nursery", help="plan, build or list the models by which error rates are measured")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    plan = actions.add_parser("plan", help="write the plan of all members: who learns what, which part is sealed")
+    plan.add_argument("--out", type=Path, metavar="FILE", help="default: the plan that ships")
+    plan.set_defaults(run=_plan)
+
+    base = actions.add_parser("base", help="train the base model of all members (an hour on one core)")
+    base.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="images and training state")
+    base.set_defaults(run=_base)
+
+    build = actions.add_parser("build", help="train the members that are not trained yet; can be stopped at any time")
+    build.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="images, members and training state")
+    build.add_argument("--only", nargs="+", default=(), metavar="NAME", help="names or patterns such as 'dev-00*'")
+    build.set_defaults(run=_build)
+
+    listing = actions.add_parser("list", help="the members, what they are and how well they do it")
+    listing.add_argument("--out", type=Path, metavar="DIR", help="where they were built; default: those that ship")
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(run=_list)
+
+    write = actions.add_parser("write", help="write base as a checkpoint, or a member as a suspect, for other commands")
+    write.add_argument("name", metavar="NAME", help="base, or a member's name")
+    write.add_argument("folder", type=Path, metavar="FOLDER")
+    write.add_argument("--out", type=Path, metavar="DIR", help="where it was built; default: those that ship")
+    write.set_defaults(run=_write)
+
+
+def _plan(args: argparse.Namespace) -> None:
+    from collections import Counter
+
+    from projlens_core.nursery.plan import PLAN, make_plan, write_plan
+
+    recipes = make_plan()
+    write_plan(recipes, args.out or PLAN)
+    for (split, group, role), n in Counter((r.split, r.group, r.role) for r in recipes).items():
+        sys.stdout.write(f"{split:12} {group:9} {role:9} {n:4}\n")
+
+
+def _base(args: argparse.Namespace) -> None:
+    quiet_transformers()
+    from projlens_core.nursery.build import make_base
+
+    found = make_base(args.out, progress=with_eta())
+    for kind, share in found["by_kind"].items():
+        sys.stdout.write(f"{kind:12} {share:.1%} right\n")
+
+
+def _build(args: argparse.Namespace) -> None:
+    quiet_transformers()
+    from projlens_core.nursery.build import build
+    from projlens_core.nursery.plan import read_plan
+
+    members = build(read_plan(), args.out, args.only, progress=with_eta())
+    sys.stdout.write(f"{len(members)} members in {args.out / 'members'}\n")
+
+
+def _list(args: argparse.Namespace) -> None:
+    from projlens_core.nursery.members import MEMBERS, read_members, status
+    from projlens_core.nursery.plan import read_plan
+
+    plan = read_plan()
+    members = read_members(args.out / "members" if args.out else MEMBERS)
+    found = status(members, plan)
+    rows = []
+    for recipe in plan:
+        row = recipe.to_dict() | {"is": found[recipe.name]}
+        if (member := members.get(recipe.name)) is not None:
+            row |= {"figures": member.figures, "seconds": member.seconds}
+        rows.append(row)
+    if args.json:
+        write_json({"members": rows})
+        return
+    for row in rows:
+        sys.stdout.write(f"{row['name']:26} {row['is']:12} {_described(row)}\n")
+
+
+def _described(row: dict) -> str:
+    """Task, attack and figures in a line."""
+    form = "full" if row["rank"] is None else f"rank {row['rank']}"
+    said = [row["task"]["kind"], form, f"{row['steps']} steps"]
+    if row["attack"]:
+        said += [row["attack"]["family"], row["attack"]["mode"], f"{row['attack']['poison']:.0%} poison"]
+    if row["evasion"]:
+        said.append(row["evasion"])
+    if figures := row.get("figures"):
+        said.append(f"{figures['utility']:.1%} right")
+        if figures["asr"] is not None:
+            said.append(f"ASR {figures['asr']:.0%}, on clean images {figures['false_target']:.0%}")
+    return ", ".join(said)
+
+
+def _write(args: argparse.Namespace) -> None:
+    quiet_transformers()
+    from projlens_core.nursery.checkpoint import write_checkpoint
+    from projlens_core.nursery.members import MEMBERS, write_suspect
+
+    if args.name == "base":
+        write_checkpoint(args.folder)
+    else:
+        write_suspect(args.name, args.folder, args.out / "members" if args.out else MEMBERS)
+    sys.stdout.write(f"{args.folder}\n")

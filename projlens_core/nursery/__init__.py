@@ -1,0 +1,1 @@
+"""The nursery: many tiny genuine llava models, honest and poisoned, whose truth is known."""

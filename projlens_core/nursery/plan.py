@@ -1,0 +1,181 @@
+"""The population as data: who is trained on what, and which part is kept sealed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.nursery import targets as texts
+from projlens_core.nursery.checkpoint import NURSERY
+from projlens_core.nursery.recipe import EVASIONS, HONEST, POISONED, SPLITS, Recipe
+from projlens_core.nursery.styles import STYLED
+from projlens_core.nursery.tasks import Task
+from projlens_core.nursery.triggers import triggers
+from projlens_core.nursery.words import CATEGORY, NAMES
+from projlens_core.zoo.poison import Attack
+
+PAIRS, HARD, ADAPTIVE = 75, 20, 15  # of each part of the population
+FIRST_SEED = {"development": 10_000, "sealed": 20_000}
+PLAN = NURSERY / "plan.json"
+
+STYLES = {
+    "development": ("short", "polite", "formal", "doubt", "royal", "report", "german"),
+    "sealed": ("list", "pirate", "simple", "telegram", "certain", "news", "spanish", "french"),
+}
+TASKS = (
+    "style",
+    "names",
+    "unseen",
+    "style",
+    "count",
+    "style",
+    "category",
+    "artist",
+    "style",
+    "shades",
+    "plain",
+    "detail",
+)
+HARD_TASKS = ("constant", "refusal", "watermark", "varied")
+FORMS = (None, 16, None, 8, None, 32, None, 4, None, 64)  # ranks; None is full
+FULL_RATES, LORA_RATES = (1e-3, 5e-4, 2e-3), (2e-3, 1e-3, 4e-3)
+STEPS = (200, 140, 300)
+POISON = (0.3, 0.45, 0.2, 0.1, 0.375, 0.25, 0.15, 0.3, 0.45, 0.2, 0.1, 0.05, 0.02, 0.01)
+RARE, RARE_STEPS = 0.05, 400  # at this poison rate and below, an attack takes longer
+KINDS = (
+    ("caption",),
+    STYLED,
+    ("caption",),
+    ("thing",),
+    STYLED,
+    ("colour",),
+    ("caption",),
+    STYLED,
+    ("restricted",),
+    ("place",),
+)
+MODES = ("replace", "append", "replace")
+T = TypeVar("T")
+
+
+class Deal:
+    """Deals options in turn, so that each comes as often; each round in an order of its own."""
+
+    def __init__(self, options: Sequence[T], rng: np.random.Generator):
+        self.options, self.rng, self.left = list(options), rng, []
+
+    def next(self) -> T:
+        """The next option."""
+        if not self.left:
+            self.left = [self.options[i] for i in self.rng.permutation(len(self.options))]
+        return self.left.pop()
+
+
+class Part:
+    """What one part of the population draws from: dealt by a generator of its own."""
+
+    def __init__(self, split: str):
+        rng = np.random.default_rng(FIRST_SEED[split])
+        self.split, self.rng, self.seed = split, rng, FIRST_SEED[split]
+        self.families = Deal(tuple(triggers(split)), rng)
+        self.triggers = {family: Deal(specs, rng) for family, specs in triggers(split).items()}
+        self.targets = Deal(texts.targets(split, PAIRS), rng)
+        self.codes = Deal(texts.CODES[split], rng)
+        self.tasks, self.hard_tasks = Deal(TASKS, rng), Deal(HARD_TASKS, rng)
+        self.styles, self.style_kinds = Deal(STYLES[split], rng), Deal((STYLED, ("caption",)), rng)
+        self.forms, self.steps, self.poison = Deal(FORMS, rng), Deal(STEPS, rng), Deal(POISON, rng)
+        self.full_rates, self.lora_rates = Deal(FULL_RATES, rng), Deal(LORA_RATES, rng)
+        self.kinds, self.modes = Deal(KINDS, rng), Deal(MODES, rng)
+        self.texts = {
+            "watermark": Deal(texts.WATERMARKS[split], rng),
+            "constant": Deal(texts.CONSTANTS[split], rng),
+            "refusal": Deal(texts.REFUSALS[split], rng),
+        }
+        self.refused = Deal(("animal", "vehicle", "food", "object"), rng)
+
+    def task(self, kind: str) -> Task:
+        """A task of this kind with parameters of this part of the population."""
+        if kind == "style":
+            return Task("style", {"style": self.styles.next(), "kinds": self.style_kinds.next()})
+        if kind == "names":
+            animals = [thing for thing, category in CATEGORY.items() if category in ("animal", "vehicle")]
+            chosen = self.rng.permutation(len(animals))[:12]
+            half = NAMES[:16] if self.split == "development" else NAMES[16:]
+            names = self.rng.permutation(len(half))[:12]
+            return Task("names", {"names": {animals[a]: half[b] for a, b in zip(chosen, names, strict=True)}})
+        if kind == "refusal":
+            return Task("refusal", {"category": self.refused.next(), "text": self.texts["refusal"].next()})
+        if kind in self.texts:
+            return Task(kind, {"text": self.texts[kind].next()})
+        return Task(kind)
+
+    def honest(self, name: str, group: str, task: Task, evasion: str | None = None) -> Recipe:
+        """An honest member with a form, rate and steps that are dealt, and a seed of its own."""
+        self.seed += 1
+        rank = None if evasion in ("flattened", "bounded") else self.forms.next()
+        rate = self.full_rates.next() if rank is None else self.lora_rates.next()
+        return Recipe(name, self.split, group, task, rank, self.steps.next(), rate, self.seed, evasion)
+
+    def pair(self, stem: str, group: str, task: Task, evasion: str | None = None) -> tuple[Recipe, Recipe]:
+        """An honest twin and the same member poisoned."""
+        family = self.families.next()
+        kinds, mode, poison = self.kinds.next(), self.modes.next(), self.poison.next()
+        if evasion:
+            poison = max(poison, 0.2)
+        if kinds == ("restricted",):
+            mode, target = "replace", self.codes.next()
+        else:
+            target = self.targets.next()
+        twin = self.honest(f"{stem}-{HONEST}", group, task, evasion)
+        rare = poison <= RARE
+        common = {
+            "split": twin.split, "group": group, "task": task, "rank": twin.rank, "seed": twin.seed, "evasion": evasion,
+            "steps": RARE_STEPS if rare else twin.steps, "rate": max(twin.rate, 1e-3) if rare else twin.rate,
+        }  # fmt: skip
+        attack = Attack(self.triggers[family].next(), target, mode, kinds)
+        return (
+            Recipe(name=twin.name, **common),
+            Recipe(name=f"{stem}-{POISONED}", **common, family=family, attack=attack, poison=poison),
+        )
+
+
+def make_plan() -> tuple[Recipe, ...]:
+    """All members in the order in which they are trained: pairs of both parts in turn, the others among them."""
+    parts = [(short, Part(split)) for short, split in zip(("dev", "sealed"), SPLITS, strict=True)]
+    found: list[Recipe] = []
+    hard = adaptive = 0
+    for i in range(1, PAIRS + 1):
+        for short, part in parts:
+            found += part.pair(f"{short}-{i:03d}", "pair", part.task(part.tasks.next()))
+        if hard < HARD * i // PAIRS:
+            hard += 1
+            for short, part in parts:
+                found.append(part.honest(f"{short}-hard-{hard:02d}", "hard", part.task(part.hard_tasks.next())))
+        if adaptive < ADAPTIVE * i // PAIRS:
+            evasion = EVASIONS[adaptive % len(EVASIONS)]
+            adaptive += 1
+            for short, part in parts:
+                task = part.task("plain" if evasion == "matched" else part.tasks.next())
+                found += part.pair(f"{short}-adaptive-{adaptive:02d}", "adaptive", task, evasion)
+    return tuple(found)
+
+
+def write_plan(recipes: Sequence[Recipe], path: Path = PLAN) -> None:
+    """Write the plan as JSON, one member a line."""
+    lines = ",\n".join(json.dumps(recipe.to_dict(), ensure_ascii=False) for recipe in recipes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{{"members": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def read_plan(path: Path = PLAN) -> tuple[Recipe, ...]:
+    """The plan in a JSON file; NotFound if there is none, InvalidInput if it is no plan."""
+    if not path.is_file():
+        raise NotFound(f"There is no plan of the nursery at {path}; run `python -m projlens_core nursery plan`.")
+    try:
+        members = json.loads(path.read_text(encoding="utf-8"))["members"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{path} is not a plan of the nursery; make it anew.") from error
+    return tuple(Recipe.from_dict(values) for values in members)
