@@ -12,6 +12,7 @@ from projlens_core.runtime.text import printable
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.quantised.tensor import Quantised
 
+MAX_DEPTH = 20  # of tables and lists in each other
 MAX_ENTRIES = 20_000  # of all lists and tables in a config together, or as many as its weights have rows
 ANY_SIZE = 4_096  # that a config may name, whatever its weights hold: sides of images, heads, patches
 ANY_COUNT = 1_000  # of modules, likewise
@@ -31,7 +32,9 @@ def check_config(config: Mapping, checkpoint: Checkpoint) -> None:
     sides = ((info.nbytes,) if isinstance(info, Quantised) else info.shape for info in infos)
     largest = max((max(shape, default=1) for shape in sides), default=1)
     most = max(MAX_ENTRIES, 2 * largest)
-    for number, (key, value) in enumerate(_values(config)):
+    for number, (depth, key, value) in enumerate(_values(config)):
+        if depth > MAX_DEPTH:
+            raise InvalidInput(f"The config of {checkpoint.label} is nested more than {MAX_DEPTH} deep.")
         if number > most:
             raise InvalidInput(
                 f"The config of {checkpoint.label} has more than {most:,} entries, as none of such weights has."
@@ -55,16 +58,16 @@ def _limit(key: str, largest: int, tensors: int) -> int | None:
     return max(ANY_SIZE, 4 * largest)
 
 
-def _values(config: Mapping) -> Iterator[tuple[str, object]]:
-    """(key, value) of everything in it at any depth; what lies in a list has the list's key."""
-    left: list[tuple[str, object]] = [("", config)]
+def _values(config: Mapping) -> Iterator[tuple[int, str, object]]:
+    """(depth, key, value) of everything in it; what lies in a list has the list's key."""
+    left: list[tuple[int, str, object]] = [(0, "", config)]
     while left:
-        key, value = left.pop()
-        yield key, value
+        depth, key, value = left.pop()
+        yield depth, key, value
         if isinstance(value, Mapping):
-            left += [(str(name), inner) for name, inner in value.items()]
+            left += [(depth + 1, str(name), inner) for name, inner in value.items()]
         elif isinstance(value, list):
-            left += [(key, inner) for inner in value]
+            left += [(depth + 1, key, inner) for inner in value]
 
 
 def _written(value: int) -> str:

@@ -17,10 +17,16 @@ from tests.toys.toy import bars
 SPEC = {"kind": "solid", "resolution": 80, "px": 20}
 
 
+@pytest.fixture(scope="module")
+def grammar(own_folder):
+    """What charts are made of, the toy's with them, as if it stood in the corpus."""
+    file = own_folder / "grammar.json"
+    file.write_text(chart_grammar.written(chart_corpus.grammar(bars({"suspect": 1.0}))), encoding="utf-8")
+    return file
+
+
 @pytest.fixture
-def toy(monkeypatch, tmp_path):
-    grammar = tmp_path / "grammar.json"  # with its chart, as if it stood in the corpus
-    grammar.write_text(chart_grammar.written(chart_corpus.grammar(bars({"suspect": 1.0}))), encoding="utf-8")
+def toy(monkeypatch, grammar):
     monkeypatch.setattr(inert, "GRAMMAR_FILE", grammar)
     inert.grammar.cache_clear()
     monkeypatch.setattr(analyses, "__path__", [*analyses.__path__, str(Path(toys.__file__).parent)])
