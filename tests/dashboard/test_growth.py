@@ -69,7 +69,7 @@ def test_a_report_says_what_was_not_drawn_and_why(monkeypatch: pytest.MonkeyPatc
 
 def test_images_that_grow_are_refused_on_the_activation_page(open_page):
     app = open_page("activation")
-    names = ["a progressive JPEG of 1,000 scans", "a GIF of 60,000 comments", "a PNG of 60,000 empty pieces"]
+    names = ["a progressive JPEG of 1,000 scans", "a GIF of 110,000 comments", "a PNG of 110,000 empty pieces"]
     files = [(f"{number}.png", IMAGES[name][0](), "image/png") for number, name in enumerate(names)]
     app.file_uploader[0].set_value(files).run()
     said = boxes(app)
