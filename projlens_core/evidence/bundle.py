@@ -25,7 +25,7 @@ from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.evidence.inert import require_inert
 from projlens_core.evidence.record import Missing, Provenance, Record
 from projlens_core.evidence.schema import EXHIBIT, MANIFEST
-from projlens_core.runtime.plain import as_json
+from projlens_core.runtime.plain import as_json, plain
 from projlens_core.runtime.text import printable
 
 FORMAT, FORMAT_VERSION = "projlens-case", 2
@@ -202,7 +202,7 @@ def _exhibit_dict(exhibit: Exhibit) -> dict:
 
 
 def _chart_dict(chart: Chart) -> dict:
-    spec = specification(chart.chart)
+    spec = plain(specification(chart.chart))  # as it will be read: numpy's numbers are Python's
     require_inert(spec)
     return {"name": chart.name, "spec": spec, "caption": chart.caption, "alt": chart.alt}
 
