@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.evidence.spreadsheet import as_csv, as_parquet
+from projlens_core.evidence.whose import Whose
 from projlens_core.runtime import cache, shortage
 from projlens_core.runtime.progress import Progress
 from projlens_core.sources import PREFIX, ZooEntry
@@ -74,7 +75,19 @@ def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:
         f"{html.escape(shown(spec, zoo)) if spec else 'none'}</span>"
         for role, spec, colour in roles
     )
+    if case.projector_only:
+        named = (*named, f'<span style="{_BADGE.format(colour=palette.NULL)}">projector only</span>')
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.25rem 1.1rem">{" ".join(named)}</div>')
+
+
+def parts(found: Whose) -> None:
+    """Which tower and language model ran under which projector, in words; they quote names from files."""
+    st.caption(plain(" ".join(found.sentences)))
+
+
+def is_shipped(spec: str, zoo: dict[str, ZooEntry]) -> bool:
+    """Whether the model is one of the zoo's."""
+    return spec.startswith(PREFIX) and spec.removeprefix(PREFIX) in zoo
 
 
 def shown(spec: str, zoo: dict[str, ZooEntry]) -> str:
@@ -219,6 +232,12 @@ def exhibit(shown: Exhibit, *, control: bool) -> None:
         table(each)
     for note in shown.notes:
         st.text(note)
+
+
+def sentences(notes: Iterable[str]) -> None:
+    """What a reader has to bear in mind, one line each; they may quote names from files."""
+    for note in notes:
+        st.caption(plain(note))
 
 
 def harmless(shown: Exhibit) -> Exhibit:

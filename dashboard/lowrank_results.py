@@ -11,7 +11,7 @@ from dashboard.pickers import SetChoice
 from projlens_core.behaviour.lowrank import Edit, Grid, Step, answers_by_rank, fill
 from projlens_core.behaviour.questions import in_turn, one_truth_each
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
-from projlens_core.evidence.case import OpenedCase
+from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
 from projlens_core.weights.delta import Delta
@@ -62,7 +62,8 @@ class Wanted:
     def key(self, opened: OpenedCase) -> str:
         """A hash of all that decides a cell's score, the cell aside."""
         hashes = [weights.sha256 for weights in opened.projectors.values()]
-        return content_key(hashes, self.edit, self.prompts, self.target, self.choice.key)
+        model = resources.model_key(opened.case)
+        return content_key(hashes, model, self.edit, self.prompts, self.target, self.choice.key)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Iterator[G
     memory = memories.setdefault(wanted.key(opened), Memory())
     while len(memories) > KEPT:
         memories.pop(next(iter(memories)))
-    with results.language_model(opened.case, progress) as responder:
+    with results.language_model(experiment(opened.case), progress) as responder:
         scorer = Scorer(responder, wanted.questions())
         for role, delta in (("suspect", opened.delta), ("control", opened.control_delta)):
             grid = getattr(found, role)
@@ -111,6 +112,11 @@ def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Iterator[G
                     st.session_state[SPEED] = (time.monotonic() - clock) / scorer.questions.answers
                 yield found
                 clock = time.monotonic()
+
+
+def experiment(case: Case) -> Case:
+    """The case as the lab looks at it: changes of a projector in base's own model, whatever else a suspect brings."""
+    return replace(case, projector_only=True)
 
 
 def seconds(answers: int) -> tuple[float, bool]:
@@ -132,11 +138,11 @@ def steps(
 ) -> tuple[Step, ...] | None:  # fmt: skip
     """Answers about the choice's first picture at every rank; None if not asked before and `ask` is not set."""
     picture, spec = choice.pictures[0], choice.spec
-    hashes = (opened.base.sha256, opened.suspect.sha256)
+    hashes = (opened.base.sha256, opened.suspect.sha256, resources.model_key(opened.case))
     asked = (edit, tuple(ranks), prompt, target, choice.first(1).key)
 
     def make() -> tuple[Step, ...]:
-        with results.language_model(opened.case, progress) as responder:
+        with results.language_model(experiment(opened.case), progress) as responder:
             return answers_by_rank(
                 responder,
                 opened.delta,

@@ -1,15 +1,18 @@
 """The models of a case as the dashboard has them: loaded once, shared by all pages and sessions."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
 
 from dashboard import resources, results
-from projlens_core.activations.model import VisionModel
+from projlens_core.activations.towers import Towers
 from projlens_core.behaviour.responder import Responder
 from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.whose import Whose
 from projlens_core.runtime.device import pick_device
 from projlens_core.runtime.progress import Progress
+from projlens_core.weights.own_parts import Part
 
 
 class Shelved:
@@ -24,10 +27,14 @@ class Shelved:
         """See models.Models."""
         return resources.opened(case, progress)
 
-    def vision(self, case: Case) -> VisionModel:
+    def whose(self, case: Case, parts: Sequence[Part], progress: Progress) -> Whose:
         """See models.Models."""
-        return resources.vision(case)
+        return resources.whose(case, parts, progress)
 
-    def responder(self, case: Case, progress: Progress) -> AbstractContextManager[Responder]:
+    def vision(self, case: Case, progress: Progress) -> Towers:
         """See models.Models."""
-        return results.language_model(case, progress)
+        return resources.vision(case, progress)
+
+    def responder(self, case: Case, progress: Progress, role: str = "base") -> AbstractContextManager[Responder]:
+        """See models.Models."""
+        return results.language_model(case, progress, role)

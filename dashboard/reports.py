@@ -53,7 +53,8 @@ def _command(wanted: Subject, parts: Sequence[str]) -> str:
     return command_line(
         "report",
         {
-            **wanted.case.to_params(),
+            **wanted.case.specs,
+            "projector-only": wanted.case.projector_only or None,
             "n": len(pictures) or None,
             "target": wanted.target if zoo is None or wanted.target != zoo.target else None,
             "prompt": wanted.questions if zoo is None or wanted.questions != zoo.prompts else None,

@@ -16,18 +16,23 @@ import streamlit as st
 from PIL import Image
 
 from dashboard.shelf import BYTES, Shelf
-from projlens_core.activations.model import VisionModel, load_vision
+from projlens_core.activations.model import VisionModel
+from projlens_core.activations.towers import Towers
 from projlens_core.behaviour.success import Truth, read_labels
+from projlens_core.behaviour.templates import ADDITIONAL
 from projlens_core.charts import overlays
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.case import Case, OpenedCase, model_source, open_case
+from projlens_core.evidence.whose import Model, Whose, load_tower, towers_of
+from projlens_core.evidence.whose import whose as find_whose
 from projlens_core.inputs.images import Picture, load_folder
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import ZOO
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import printable
-from projlens_core.sources import PREFIX, ZooEntry, resolve, zoo_catalogue
+from projlens_core.sources import PREFIX, Source, ZooEntry, resolve, zoo_catalogue
+from projlens_core.weights.own_parts import TOWER, Part
 from projlens_core.weights.proof import Proof, prove
 from projlens_core.weights.selection import WEIGHTS
 
@@ -65,7 +70,8 @@ def fingerprint(spec: str) -> str:
         return content_key(source.spec, os.environ.get("HF_ENDPOINT"), int(time.time() // HUB_KEPT))
     folders = {p if p.is_dir() else p.parent for p in (source.weights, source.model) if p is not None}
     try:
-        files = sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".json", *WEIGHTS))
+        inside = (p for folder in folders for p in (*folder.iterdir(), *folder.glob(f"{ADDITIONAL}/*")))
+        files = sorted(p for p in inside if p.suffix in (".json", ".jinja", *WEIGHTS))
         stats = [(str(p), *_stat(p)) for p in files]
     except OSError as error:
         raise InvalidInput(
@@ -105,14 +111,42 @@ def _proof_key(case: Case) -> str:
 
 def model_key(case: Case) -> str:
     """A hash that changes with the checkpoint that is run for a case, and is the same for all cases that run it."""
-    source = model_source(case)
+    return _source_key(model_source(case))
+
+
+def run_key(case: Case, role: str) -> str:
+    """A hash that changes with any model that may be run under the projector of `role`; nothing is compared for it."""
+    entry = zoo_entry(case.specs[role])
+    alone = role == "base" or case.projector_only or entry is not None
+    return content_key(model_key(case), None if alone else fingerprint(case.specs[role]))
+
+
+def loaded_key(model: Model) -> str:
+    """A hash that changes with the files of a model that is loaded for a role."""
+    return content_key(*(_source_key(each) for each in vars(model).values() if each is not None))
+
+
+def _source_key(source: Source) -> str:
     return content_key(fingerprint(source.spec if source.model is None else str(source.model)), source.family)
 
 
-def vision(case: Case) -> VisionModel:
-    """The vision tower that all projectors read from."""
-    opened(case).check_same_input()
-    return shelf("towers", 2).get(model_key(case), lambda: lasting(lambda: load_vision(model_source(case))))
+def whose(case: Case, parts: Sequence[Part] = (TOWER,), progress: Progress = silent) -> Whose:
+    """Which model each of these parts is of, for every role of the case."""
+    key = content_key(case, tuple(parts), *(fingerprint(spec) for spec in case.specs.values()))
+    return shelf("whose", 4 * CASES).get(key, lambda: find_whose(case, parts, progress), progress)
+
+
+def vision(case: Case, progress: Progress = silent) -> Towers:
+    """The vision towers that the projectors read from; most cases have but one."""
+    found = whose(case, progress=progress)
+
+    def tower(role: str) -> VisionModel:
+        key = loaded_key(found.models[found.owner(role)])
+        return shelf("towers", 3).get(key, lambda: lasting(lambda: load_tower(found, role)))
+
+    towers = towers_of(found, tower)
+    opened(case).check_same_input(towers.own)
+    return towers
 
 
 def lasting(load: Callable[[], T]) -> T:

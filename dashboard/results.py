@@ -1,8 +1,9 @@
 """What was computed about a case, kept by content: analyses of samples and pictures, answers, batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from PIL import Image
@@ -10,27 +11,31 @@ from PIL import Image
 from dashboard import batch, resources
 from dashboard.batch import Batch
 from dashboard.pickers import SetChoice
-from projlens_core.activations.model import VisionModel
-from projlens_core.activations.tokens import twin_tokens
-from projlens_core.behaviour.respond import FourAnswers, four_answers, load_responder
+from projlens_core.activations.towers import Tokens, Towers, read_by_other
+from projlens_core.behaviour.respond import FourAnswers, answers_by_role
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome
 from projlens_core.evidence import study
-from projlens_core.evidence.case import Case, OpenedCase, model_source
+from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.models import load_answering, size_of
 from projlens_core.evidence.settings import settings
 from projlens_core.evidence.study import Reference, Subject
+from projlens_core.evidence.whose import BOTH
 from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.device import pick_device
 from projlens_core.runtime.fifo_lock import FifoLock
+from projlens_core.runtime.memory import fits
 from projlens_core.runtime.progress import Progress
 from projlens_core.weights.projector import ProjectorWeights
 
 LINE = FifoLock("the language model")
+ROLES = ("base", "suspect", "control")
 
 
 def sample_reference(
-    case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str, progress: Progress
+    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: str, progress: Progress
 ) -> Reference | None:
     """The samples under suspect and control: what one picture is judged against; None where there are no samples.
 
@@ -57,21 +62,33 @@ def sample_reference(
 
 @dataclass(frozen=True)
 class SetTokens:
-    """What the projectors read of a set of pictures, clean and triggered: (n, T, d_vision) each, in order of names."""
+    """What the projectors read of a set of pictures, clean and triggered: (n, T, d_vision) each, in order of names.
+
+    pairs: by role, with what base reads of the same pictures.
+    """
 
     names: tuple[str, ...]
-    clean: torch.Tensor
-    triggered: torch.Tensor
+    pairs: dict[str, tuple[Tokens, Tokens]]
+
+    @property
+    def clean(self) -> dict[str, torch.Tensor]:
+        """What each role's projector reads of the clean pictures."""
+        return {role: read_by_other(clean) for role, (clean, _) in self.pairs.items()}
+
+    @property
+    def triggered(self) -> dict[str, torch.Tensor]:
+        """What each role's projector reads of their triggered twins."""
+        return {role: read_by_other(triggered) for role, (_, triggered) in self.pairs.items()}
 
 
-def set_tokens(tower: VisionModel, choice: SetChoice, progress: Progress) -> SetTokens:
+def set_tokens(tower: Towers, roles: Iterable[str], choice: SetChoice, progress: Progress) -> SetTokens:
     """The vision tower's tokens of the pictures and their triggered twins, each through the tower once, ever."""
     clean, triggered = [], []
     for done, picture in enumerate(choice.pictures):
         progress("Stamping the trigger", done, len(choice.pictures))
         clean.append(resources.clean_image(picture, choice.spec))
         triggered.append(resources.triggered_image(picture, choice.spec))
-    return SetTokens(tuple(p.name for p in choice.pictures), *twin_tokens(tower, clean, triggered, progress))
+    return SetTokens(tuple(p.name for p in choice.pictures), tower.twins(list(roles), clean, triggered, progress))
 
 
 def told(opened: OpenedCase, choice: SetChoice, **more: object) -> dict:
@@ -81,7 +98,7 @@ def told(opened: OpenedCase, choice: SetChoice, **more: object) -> dict:
 
 def subject(
     case: OpenedCase,
-    tower: VisionModel,
+    tower: Towers,
     clean: Image.Image | None,
     triggered: Image.Image,
     spec: TriggerSpec | None,
@@ -99,7 +116,7 @@ def subject(
     return resources.shelf("subjects", 512).get(key, make, progress)
 
 
-def reference_key(case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str) -> str:
+def reference_key(case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: str) -> str:
     """A hash of all that decides what the samples show: projectors, tower, trigger, direction, pictures."""
     projectors = [weights.sha256 for weights in case.projectors.values()]
     trigger = spec.key if spec else None
@@ -121,19 +138,15 @@ def answers(
     """
     images = [image for image in (clean, triggered) if image is not None]
     asked = (question, *(resources.pixels(image) for image in images))
-    key = content_key(resources.model_key(opened.case), opened.base.sha256, opened.suspect.sha256, *asked)
+    projectors = {"base": opened.base, "suspect": opened.suspect}
+    hashes = [(resources.run_key(opened.case, role), weights.sha256) for role, weights in projectors.items()]
+    key = content_key(hashes, *asked)
 
     def make() -> FourAnswers:
-        with language_model(opened.case, progress) as responder:
-            return four_answers(
-                responder,
-                opened.base,
-                opened.suspect,
-                images[0],
-                images[1] if clean else None,
-                question,
-                progress=progress,
-            )
+        found = resources.whose(opened.case, BOTH, progress)
+        owners = {role: found.owner(role) for role in projectors}
+        models = partial(language_model, opened.case, progress)
+        return FourAnswers.of(*answers_by_role(owners, models, projectors, images, question, progress=progress))
 
     kept = resources.shelf("answers", 256)
     return kept.get(key, make, progress) if ask or key in kept else None
@@ -156,20 +169,28 @@ def measured(
     for role, weights in opened.projectors.items():
 
         def make(role: str = role, weights: ProjectorWeights = weights) -> Outcome:
-            with language_model(opened.case, progress) as responder:
+            with language_model(opened.case, progress, role) as responder:
                 return batch.run(responder, role, weights, images, question, target, known, progress)
 
         outcomes[role] = resources.shelf("outcomes", 32).get(
-            content_key(resources.model_key(opened.case), weights.sha256, *asked), make, progress
+            content_key(resources.run_key(opened.case, role), weights.sha256, *asked), make, progress
         )
     return Batch(opened.case, question, target, spec.title, tuple(stamped for _, _, stamped in images), outcomes)
 
 
 @contextmanager
-def language_model(case: Case, progress: Progress) -> Iterator[Responder]:
-    """The one loaded language model, for this session alone while it swaps projectors; others stand in line."""
+def language_model(case: Case, progress: Progress, role: str = "base") -> Iterator[Responder]:
+    """The model that answers under the projector of `role`, for this session alone while it swaps projectors; others
+    stand in line.
+
+    Models of the same case stay loaded beside each other where memory holds them; those of other cases make room.
+    """
+    found = resources.whose(case, BOTH, progress)
+    model = found.models[found.owner(role)]
+    key, kept = resources.loaded_key(model), resources.shelf("language models", len(ROLES))
     with LINE.turn(progress):
-        yield resources.shelf("language models", 1).get(
-            resources.model_key(case),
-            lambda: resources.lasting(lambda: load_responder(model_source(case), progress=progress)),
-        )
+        if key not in kept:
+            kept.keep({resources.loaded_key(each) for each in found.models.values()})
+            if len(kept) and not fits(size_of(model, pick_device()), pick_device()):
+                kept.keep(())
+        yield kept.get(key, lambda: resources.lasting(lambda: load_answering(found, role, progress=progress)))

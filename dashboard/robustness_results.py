@@ -11,6 +11,7 @@ from projlens_core.behaviour.questions import in_turn
 from projlens_core.behaviour.robustness import Tried, attack_scores, sweep
 from projlens_core.behaviour.scoring import Score
 from projlens_core.evidence.case import OpenedCase
+from projlens_core.evidence.whose import BOTH
 from projlens_core.inputs.changes import Change
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
@@ -29,7 +30,8 @@ class Wanted:
     def key(self, opened: OpenedCase) -> str:
         """A hash of all that decides one change's figures: each is kept under it and by itself."""
         hashes = [weights.sha256 for weights in opened.projectors.values()]
-        return content_key(hashes, resources.vision(opened.case).key, self.choice.key)
+        runs = [resources.run_key(opened.case, role) for role in opened.projectors]
+        return content_key(hashes, runs, resources.vision(opened.case).key, self.choice.key)
 
 
 def known(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
@@ -66,10 +68,13 @@ def scores(
     for change in chosen:
         key = content_key(wanted.key(opened), change, asked, target)
         if ask and key not in kept:
-            with results.language_model(opened.case, progress) as responder:
-                kept[key] = attack_scores(
-                    responder, roles, images, wanted.choice.spec, change, asked, target, progress=progress
-                )
+            kept[key] = {}
+            for role in resources.whose(opened.case, BOTH, progress).in_turn(roles):
+                with results.language_model(opened.case, progress, role) as responder:
+                    kept[key] |= attack_scores(
+                        responder, {role: roles[role]}, images, wanted.choice.spec, change, asked, target,
+                        progress=progress,
+                    )  # fmt: skip
         if key in kept:
             found[change] = kept[key]
     return found

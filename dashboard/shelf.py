@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import is_dataclass
 from typing import TypeVar
@@ -67,6 +67,17 @@ class Shelf:
         """Whether `key` can be had without making it."""
         with self._lock:
             return key in self._kept
+
+    def __len__(self) -> int:
+        """How many values are kept."""
+        with self._lock:
+            return len(self._kept)
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Give up all values but those under these keys."""
+        with self._lock:
+            for key in [key for key in self._kept if key not in keys]:
+                del self._kept[key]
 
     def _make_room(self, size: int) -> None:
         """Give up values until `size` are left, and no more bytes than allowed; before one is made, too.

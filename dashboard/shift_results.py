@@ -1,17 +1,15 @@
 """What was computed about the shift of whole sets of pictures, kept by content: relations, spectra, rankings."""
 
 from collections.abc import Iterator, Sequence
-
-import torch
+from functools import partial
 
 from dashboard import resources, results
 from projlens_core.activations.direction import shift_magnitude
-from projlens_core.activations.model import VisionModel
 from projlens_core.activations.norm_shift import NormAxis, NormShift
 from projlens_core.activations.ranking import Ranking, ranking
 from projlens_core.activations.set_shift import SetShift, set_shift
 from projlens_core.activations.shift import IMAGES_AT_ONCE, embedding_shifts
-from projlens_core.activations.tokens import image_tokens
+from projlens_core.activations.towers import Tokens, Towers
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.study import Reference
 from projlens_core.exhibits import activation
@@ -24,7 +22,7 @@ UNIVERSAL = "universal"
 
 
 def relations(
-    case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, direction: str, norm: NormAxis, judged: Reference
+    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: str, norm: NormAxis, judged: Reference
 ) -> dict[str, dict[str, NormShift]]:
     """The samples' norm–shift relation under each projector, by role and condition."""
     key = content_key(results.reference_key(case, tower, spec, direction), norm)
@@ -33,24 +31,22 @@ def relations(
     )
 
 
-def sample_shifts(
-    case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, progress: Progress
-) -> dict[str, SetShift]:
+def sample_shifts(case: OpenedCase, tower: Towers, spec: TriggerSpec | None, progress: Progress) -> dict[str, SetShift]:
     """The samples' embedding shift taken apart, under suspect and control."""
     pictures = resources.samples()
     deltas = {"suspect": case.delta, "control": case.control_delta}
 
     def make() -> dict[str, SetShift]:
-        chunks = {
-            condition: lambda condition=condition: _tokens(tower, pictures, spec, condition, progress)
-            for condition in _conditions(spec)
-        }
-        names = [picture.name for picture in pictures]
-        return {
-            role: set_shift(delta, names, chunks, progress=progress)
-            for role, delta in deltas.items()
-            if delta is not None
-        }
+        names, found = [picture.name for picture in pictures], {}
+        for role, delta in deltas.items():
+            if delta is None:
+                continue
+            chunks = {
+                condition: partial(_tokens, tower, role, pictures, spec, condition, progress)
+                for condition in _conditions(spec)
+            }
+            found[role] = set_shift(delta, names, chunks, progress=progress)
+        return found
 
     return resources.shelf("set shifts", resources.CASES).get(
         results.reference_key(case, tower, spec, UNIVERSAL), make, progress
@@ -58,7 +54,7 @@ def sample_shifts(
 
 
 def rankings(
-    case: OpenedCase, tower: VisionModel, spec: TriggerSpec | None, pictures: Sequence[Picture], progress: Progress
+    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, pictures: Sequence[Picture], progress: Progress
 ) -> dict[str, dict[str, Ranking]]:
     """All `pictures` by shift along the samples' universal direction, by role and condition.
 
@@ -78,7 +74,7 @@ def rankings(
                     (
                         shift_magnitude(delta_e, axis)
                         for delta_e, _ in embedding_shifts(
-                            case.base, projectors[role], _tokens(tower, pictures, spec, condition, progress)
+                            case.base, projectors[role], _tokens(tower, role, pictures, spec, condition, progress)
                         )
                     ),
                 )
@@ -95,9 +91,15 @@ def _conditions(spec: TriggerSpec | None) -> tuple[str, ...]:
 
 
 def _tokens(
-    tower: VisionModel, pictures: Sequence[Picture], spec: TriggerSpec | None, condition: str, progress: Progress
-) -> Iterator[torch.Tensor]:
-    """Tokens (c, T, d_vision) of the pictures, some at a time; the tower reads each picture once, ever."""
+    tower: Towers,
+    role: str,
+    pictures: Sequence[Picture],
+    spec: TriggerSpec | None,
+    condition: str,
+    progress: Progress,
+) -> Iterator[Tokens]:
+    """Tokens (c, T, d_vision) of the pictures, some at a time; a tower reads each picture once, ever."""
     framed = resources.clean_image if condition == "clean" else resources.triggered_image
     for start in range(0, len(pictures), IMAGES_AT_ONCE):
-        yield image_tokens(tower, [framed(p, spec) for p in pictures[start : start + IMAGES_AT_ONCE]], progress)
+        images = [framed(p, spec) for p in pictures[start : start + IMAGES_AT_ONCE]]
+        yield tower.tokens([role], images, progress)[role]

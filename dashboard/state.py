@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from projlens_core.errors import InvalidInput
-from projlens_core.evidence.case import Case
+from projlens_core.evidence.case import PROJECTOR_ONLY, Case
 from projlens_core.evidence.record import Record
 from projlens_core.inputs.images import Picture
 from projlens_core.sources import PREFIX, ZooEntry
@@ -30,7 +30,7 @@ BUNDLE_ROUND = "bundle_round"  # part of its uploader's key
 
 MAX_PIXELS = 200_000_000  # of all uploads of a session together; 600 MB
 MAX_UPLOADS = 1_000  # pictures of a session
-PARAMS = ("base", "suspect", "control")  # of a case, in the URL
+PARAMS = ("base", "suspect", "control", PROJECTOR_ONLY)  # of a case, in the URL
 PICTURE_PARAM = "picture"
 TRIGGER = "trigger"  # the picker's key, and its name in the URL
 

@@ -6,6 +6,10 @@ Everything else that is raised is a defect of ProjLens and keeps its traceback.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from projlens_core.runtime.text import printable
+
+PANIC = "PanicException"  # what a panic in Rust becomes in Python
+
 
 class ProjLensError(Exception):
     """Base of every error whose message is meant for the user as it stands."""
@@ -31,27 +35,25 @@ class Cancelled(ProjLensError):
     """The user stopped a run; finished parts are kept."""
 
 
-# What libraries raise over what they cannot read.
-_LIBRARY = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
-
 @contextmanager
-def as_invalid_input(failed: str, *besides: type[Exception]) -> Iterator[None]:
-    """What a library raises over files that nobody vouches for, as InvalidInput: `failed`, and in its words why.
+def as_invalid_input(failed: str) -> Iterator[None]:
+    """Whatever a library raises over what nobody vouches for, as InvalidInput: `failed`, and in its words why.
 
-    besides: kinds of error of the library's own that are none of Python's.
+    No list names what may be raised: libraries have errors of their own, and panics, which are no Exception. Errors of
+    ours, a lack of memory, and what steers the program (Ctrl-C, exits, a page that is run anew) pass as they are.
     """
     try:
         yield
-    except (*_LIBRARY, *besides) as error:
-        raise InvalidInput(f"{failed}: {' '.join(str(error).split())[:300]}") from error
+    except (ProjLensError, MemoryError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != PANIC:
+            raise
+        raise InvalidInput(f"{failed}: {words(error)}") from error
+
+
+def words(error: BaseException) -> str:
+    """What an error of a library says, on one line and shortened; its kind where that alone would say little."""
+    said = printable(" ".join(str(error).split())[:300]) if str(error).strip() else ""
+    kind = type(error).__name__
+    return f"{kind}: {said}" if said and isinstance(error, LookupError) else said or kind

@@ -14,7 +14,8 @@ def _layers(prefix: str, *layers: tuple[str, tuple[int, ...]]) -> dict[str, tupl
     }
 
 
-# Families that transformers does not have (Gemma 3n: not without timm), in the names of their releases.
+# Families that transformers does not have (Gemma 3n: not without timm; Qwen2.5-Omni: in parts), in the names of their
+# releases.
 RELEASES: dict[str, dict[str, tuple[int, ...]]] = {
     "llava_linear": {"model.mm_projector.weight": (T, D), "model.mm_projector.bias": (T,)},
     "gemma3n": {
@@ -23,6 +24,9 @@ RELEASES: dict[str, dict[str, tuple[int, ...]]] = {
         "model.embed_vision.soft_embedding_norm.weight": (D,),
         "model.embed_vision.embedding_projection.weight": (T, D),
     },
+    "qwen2_5_omni": {"thinker.visual.merger.ln_q.weight": (D,)}
+    | _layers("thinker.", ("visual.merger.mlp.0", (4 * D, 4 * D)), ("visual.merger.mlp.2", (T, 4 * D)))
+    | _layers("thinker.audio_tower.", ("proj", (T, D))),
     "minigpt4": {"query_tokens": (1, 4, D), "Qformer.bert.x.weight": (D, D)} | _layers("", ("llama_proj", (T, D))),
     "pixtral": _layers("vision_language_adapter.", ("w_in", (T, D)), ("w_out", (T, T))),
     "kimi_vl": _layers(

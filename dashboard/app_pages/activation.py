@@ -46,7 +46,7 @@ def page() -> None:
         try:
             with components.progress() as progress:
                 opened = resources.opened(case, progress)
-                tower = resources.vision(case)
+                tower = resources.vision(case, progress)
                 clean, triggered = pickers.images(case, choice)
                 found = results.subject(opened, tower, clean, triggered, choice.spec, look.direction, progress)
                 judged = results.sample_reference(opened, tower, choice.spec, look.direction, progress)
@@ -57,6 +57,7 @@ def page() -> None:
             with headlines:
                 cards = numbers.headlines(judged, found, look.signed)
                 components.metrics(cards, control=opened.control is not None)
+        components.parts(resources.whose(case))
         maps.heatmaps(found, clean, triggered, look.role, look.signed)
         st.page_link("app_pages/response.py", label="Ask the model about this picture", icon=":material/forum:")
     if judged is None:

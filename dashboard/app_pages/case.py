@@ -1,11 +1,14 @@
 """Case: what was changed in this projector? Weights only; no model is run."""
 
+from dataclasses import replace
+
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard import components, pages, resources, state
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.case import Case, OpenedCase, unproven
+from projlens_core.evidence.whose import unread
 from projlens_core.exhibits import case as exhibits
 from projlens_core.exhibits import proof as proofs
 from projlens_core.sources import PREFIX, ZooEntry, resolve
@@ -35,6 +38,7 @@ def page() -> None:
             st.markdown("**Controls: honest fine-tunes**")
             _cards(zoo, "control", ":material/verified_user:")
             _control(zoo)
+        _experiment(zoo)
         _own_files(expanded=not zoo)  # last: opened, it grows, and above it would push the details down
     case = state.current_case()
     with picture:
@@ -51,6 +55,7 @@ def page() -> None:
             return
         components.case_line(case, zoo)
         _picture(opened)
+        components.parts(unread(case))
     with details:
         _details(opened)
 
@@ -88,8 +93,24 @@ def _control(zoo: dict[str, ZooEntry]) -> None:
         index=offered.index(case.control) if case.control in offered else 0,
         format_func=lambda spec: components.shown(spec, zoo) if spec else "no control",
         key=key,
-        on_change=lambda: state.choose_case(Case(case.base, case.suspect, st.session_state[key] or None)),
+        on_change=lambda: state.choose_case(replace(case, control=st.session_state[key] or None)),
         help="A control is a clean fine-tune of the same base: it shows what an honest change looks like.",
+    )
+
+
+def _experiment(zoo: dict[str, ZooEntry]) -> None:
+    """Whether base's tower and language model run under every projector; the demo models all have the same ones."""
+    case = state.current_case()
+    if case is None or all(components.is_shipped(spec, zoo) for spec in case.specs.values()):
+        return
+    key = f"projector only, {case.base}, {case.suspect}, {case.control}, {case.projector_only}"
+    st.toggle(
+        "Projector only",
+        case.projector_only,
+        key=key,
+        on_change=lambda: state.choose_case(replace(case, projector_only=st.session_state[key])),
+        help="An experiment: base's vision tower and language model run under every projector, even where suspect or "
+        "control bring their own. It shows what the projector does, not what their own models do.",
     )
 
 
@@ -155,8 +176,12 @@ def _open(base: str, suspect: str, control: str) -> None:
 
 def _picture(opened: OpenedCase) -> None:
     """Headline numbers of the last matrix, and the spectra of all matrices."""
-    if not opened.delta.changed:
+    if opened.delta.equal:
         components.empty("Nothing changed", "Base and suspect hold the same projector, value for value.")
+        return
+    if not opened.delta.changed:
+        components.empty("Not all was compared", "What changed may be in what was not compared, which is named below.")
+        st.text(unproven(opened.delta))
         return
     drawn = exhibits.charts(opened)
     if not drawn:
@@ -193,6 +218,9 @@ def _details(opened: OpenedCase) -> None:
         components.table(changes, _FORMATS)
         for name, base, suspect in opened.delta.settings_changed:
             st.text(f"{name} differs in the configs: {base} in the base, {suspect} in the suspect.")
+        for role, also in ((role, each.also_changed) for role, each in opened.projectors.items() if each.also_changed):
+            counts = ", ".join(f"{part} ({len(names):,})" for part, names in also.items())
+            st.text(f"The {role}'s adapter also changes tensors outside the projector: {counts}.")
     elif view == DETAILS[1]:
         components.table(exhibits.files(opened))
         for weights in filter(None, (opened.base, opened.suspect, opened.control)):

@@ -3,26 +3,28 @@
 from dataclasses import dataclass
 
 import streamlit as st
-import torch
 
 from dashboard import components, pages, pickers, resources, results, state
 from dashboard.pickers import SetChoice
-from projlens_core.activations.head import LanguageHead, read_head
+from projlens_core.activations.head import LanguageHead
 from projlens_core.activations.lens import DEPTH, lens, lens_null
-from projlens_core.activations.model import VisionModel
-from projlens_core.activations.vocabulary import Vocabulary, read_vocabulary
+from projlens_core.activations.towers import Towers, joined
+from projlens_core.activations.vocabulary import Vocabulary
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case, OpenedCase, model_source
+from projlens_core.evidence.case import Case, OpenedCase
 from projlens_core.evidence.exhibit import Chart, Exhibit
+from projlens_core.evidence.models import read_language
 from projlens_core.exhibits import lens as exhibits
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
+from projlens_core.weights.own_parts import HEAD, TOWER
 
 SIGNS = {"plus": "+v₀", "minus": "−v₀"}
 ON = {"triggered": "Triggered", "clean": "Clean", "both": "Both"}
 SHIFTS = {"raw": "Raw", "centred": "Centred"}
 VIEWS = ("Against chance", "Nearest words", "All ranks")
 SEED = 0
+READ = (TOWER, HEAD)  # the parts that it reads with
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,12 @@ def page() -> None:
         try:
             with components.progress() as progress:
                 opened = resources.opened(case, progress)
-                found = _found(opened, resources.vision(case), choice, reading, progress)
+                found = _found(opened, resources.vision(case, progress), choice, reading, progress)
         except ProjLensError as error:
             components.failure(error, "The direction cannot be read")
             return
         components.metrics(list(found.metrics), control=opened.control is not None)
+        components.parts(resources.whose(case, READ))
         _side_by_side([chart for chart in found.charts if chart.name.endswith(f"-{sign}") and "words" in chart.name])
         for note in found.notes:
             st.text(note)
@@ -118,25 +121,23 @@ def _reading(case: Case) -> Reading:
     return Reading(on, shift == "centred", normed, target.strip())
 
 
-def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, reading: Reading, progress: Progress) -> Exhibit:
+def _found(opened: OpenedCase, tower: Towers, choice: SetChoice, reading: Reading, progress: Progress) -> Exhibit:
     """The exhibit of these pictures and this way of reading, kept by what decides it."""
     projectors = opened.projectors
     read = {"centred": reading.centred, "normed": reading.normed, "depth": DEPTH}
     told = results.told(opened, choice, target=reading.target, on=reading.on, seed=SEED, **read)
-    model = resources.model_key(opened.case)
-    key = content_key(tower.key, model, repr(told), choice.key)
+    key = content_key(tower.key, resources.run_key(opened.case, "suspect"), repr(told), choice.key)
 
     def make() -> Exhibit:
         head, vocabulary = _language(opened.case, progress)
         targets = vocabulary.targets(reading.target) if reading.target else []
-        seen = results.set_tokens(tower, choice, progress)
-        both = {"triggered": [seen.triggered], "clean": [seen.clean], "both": [seen.clean, seen.triggered]}
-        tokens = torch.cat(both[reading.on])
+        seen = results.set_tokens(tower, projectors, choice, progress)
+        chosen = {"clean": slice(0, 1), "triggered": slice(1, 2), "both": slice(0, 2)}[reading.on]
         found = {}
         for role, weights in projectors.items():
             if role != "base":
                 progress("Reading the directions of the images", len(found), len(projectors) - 1)
-                found[role] = lens(head, opened.base, weights, tokens, targets, **read)
+                found[role] = lens(head, opened.base, weights, joined(seen.pairs[role][chosen]), targets, **read)
         null = lens_null(head, targets, normed=reading.normed, seed=SEED, progress=progress)
         return exhibits.lens(found, null, vocabulary, targets, told, head.notes)
 
@@ -145,14 +146,14 @@ def _found(opened: OpenedCase, tower: VisionModel, choice: SetChoice, reading: R
 
 def _language(case: Case, progress: Progress) -> tuple[LanguageHead, Vocabulary]:
     """Head and tokenizer of the case's language model."""
-    source = model_source(case)
+    found = resources.whose(case, READ, progress)
 
     def make() -> tuple[LanguageHead, Vocabulary]:
         progress("Reading the language model's output head", 0, 1)
-        head = read_head(source, progress)
-        return head, read_vocabulary(source, head.vocabulary, progress)
+        return read_language(found, progress)
 
-    return resources.shelf("language heads", 1).get(resources.model_key(case), make, progress)
+    key = resources.loaded_key(found.models[found.owner("suspect", HEAD)])
+    return resources.shelf("language heads", 1).get(key, make, progress)
 
 
 def _details(found: Exhibit, sign: str) -> None:

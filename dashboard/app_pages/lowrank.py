@@ -9,9 +9,11 @@ from dashboard import components, lowrank_results, pages, pickers, resources, st
 from dashboard.lowrank_results import Grids, Wanted
 from dashboard.pickers import SetChoice
 from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Edit, Step
+from projlens_core.behaviour.templates import notes
 from projlens_core.charts import lowrank as charts
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.whose import BOTH
 from projlens_core.exhibits import lowrank as exhibits
 
 RANKS = (1, 3, 5, 16)  # on the demo models from no success to all of it
@@ -53,6 +55,7 @@ def page() -> None:
             components.failure(error, "The case cannot be opened")
             return
         wanted = _wanted(opened, edit, ranks, choice, prompts, target)
+        components.parts(resources.whose(lowrank_results.experiment(case), BOTH))
         found = _grids(opened, wanted)
     with details:
         _details(opened, wanted, found)
@@ -191,8 +194,7 @@ def _draw(places: tuple[DeltaGenerator, ...], opened: OpenedCase, wanted: Wanted
             with panels.cell():
                 components.chart(chart)
     with said.container():
-        for note in exhibits.notes(found.suspect, found.control):
-            st.caption(note)
+        components.sentences(exhibits.notes(found.suspect, found.control))
 
 
 def _details(opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
@@ -268,6 +270,7 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
         "How to read this: whole answers of the edited projector at the chosen k, with the target marked; the curve is "
         "the logit of the target's first token where each answer begins."
     )
+    components.sentences(notes([step.template]))
 
 
 page()

@@ -7,8 +7,10 @@ from dashboard import batch, components, pages, pickers, resources, results, sta
 from dashboard.batch import Batch
 from projlens_core.behaviour.respond import FourAnswers
 from projlens_core.behaviour.success import contains_target
+from projlens_core.behaviour.templates import notes
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case
+from projlens_core.evidence.whose import BOTH
 from projlens_core.exhibits import response
 from projlens_core.inputs.triggers import TriggerSpec
 
@@ -84,7 +86,10 @@ def _four(case: Case, choice: pickers.Choice, question: str, target: str, asked:
             if image is not None:
                 with cells.cell():
                     _one(role, condition, image, _answer(said, role, condition, alone=clean is None), target)
+    if said:
+        components.parts(resources.whose(case, BOTH))
     st.caption(READING if said else INVITATION)
+    components.sentences(notes(said.templates.values()) if said else ())
 
 
 def _answer(said: FourAnswers | None, role: str, condition: str, *, alone: bool) -> str | None:
@@ -147,7 +152,9 @@ def _result(result: Batch) -> None:
     plots = st.grid(len(found.charts), min_column_width=220, gap="small")
     for each in found.charts:
         components.draw(each, plots)
+    components.parts(resources.whose(result.case, BOTH))
     st.caption(response.READING)
+    components.sentences(notes(outcome.template for outcome in result.outcomes.values()))
     frame = batch.table(result)
     frame.insert(0, "triggered", [resources.uri(image, TABLE_THUMBNAIL) for image in result.triggered])
     st.dataframe(

@@ -9,8 +9,10 @@ import streamlit as st
 from dashboard import components, pages, pickers, resources, robustness_results, state
 from dashboard.robustness_results import Wanted
 from projlens_core.behaviour.robustness import Tried
+from projlens_core.behaviour.templates import notes
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.whose import BOTH
 from projlens_core.exhibits import robustness as exhibits
 from projlens_core.inputs.changes import AXES, LEVELS, ORIGINAL, Change, axes_of, changed, changes
 from projlens_core.inputs.triggers import TriggerSpec
@@ -44,7 +46,7 @@ def page() -> None:
         try:
             with components.progress() as progress:
                 opened = resources.opened(case, progress)
-                resources.vision(case)
+                resources.vision(case, progress)
         except ProjLensError as error:
             components.failure(error, "The case cannot be opened")
             return
@@ -129,6 +131,7 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
         for role in ("suspect", *(("control",) if opened.control else ())):
             with panels.cell():
                 components.chart(exhibits.crossed(found, *_axes(wanted.changes), role))
+    components.parts(resources.whose(opened.case))
     for note in exhibits.notes(found):
         st.text(note)
     return found
@@ -198,6 +201,8 @@ def _answers(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> No
         st.caption(f"Press Ask for {len(chosen) * count * roles} answers; finished changes are kept.")
         return
     components.table(exhibits.answers(scores))
+    components.parts(resources.whose(opened.case, BOTH))
+    components.sentences(notes(exhibits.templates(scores)))
 
 
 def _question(case: Case) -> tuple[tuple[str, ...], str]:

@@ -5,7 +5,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import anatomies, components, pages, resources, state
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.evidence.case import Case, OpenedCase, left_out
+from projlens_core.evidence.whose import unread
 from projlens_core.exhibits import weights as exhibits
 from projlens_core.exhibits import weights_tables as tables
 from projlens_core.exhibits.case import TOP, symbol
@@ -39,7 +40,11 @@ def page() -> None:
             components.failure(error, "This case cannot be opened")
             return
         if not any(tensor.changed for tensor in opened.delta.matrices):
-            components.empty("No matrix changed", "Base and suspect hold the same matrices, value for value.")
+            if opened.delta.uncompared:
+                components.empty("Not all was compared", "No matrix that was compared changed.")
+                st.text(left_out(opened.delta))
+            else:
+                components.empty("No matrix changed", "Base and suspect hold the same matrices, value for value.")
             return
         try:
             with components.progress() as progress:
@@ -48,6 +53,7 @@ def page() -> None:
             components.failure(error, "This projector cannot be set beside the case")
             found = opened.anatomies
         shared = _picture(opened, found, controls)
+        components.parts(unread(case))
     with details:
         for table in (*([tables.pairs(shared)] if shared else []), tables.tensors(found)):
             components.table(table)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dashboard.pickers import Choice
-from projlens_core.activations.model import VisionModel
+from projlens_core.activations.towers import Towers
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.evidence.study import Reference, Subject
 
@@ -22,7 +22,7 @@ class Seen:
     """The case, the picture on screen under each of its projectors, and the samples that it is judged against."""
 
     opened: OpenedCase
-    tower: VisionModel
+    tower: Towers
     choice: Choice
     look: Look
     judged: Reference

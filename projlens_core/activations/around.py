@@ -77,6 +77,14 @@ def model_folder(source: Source, progress: Progress = silent) -> Source:
     return source
 
 
+def whole_folder(source: Source, progress: Progress = silent) -> Source:
+    """`source`, for zoo:NAME with the folder of the zoo's whole model, put together on first use, as what it names."""
+    if source.zoo is None:
+        return source
+    folder = model_folder(source, progress).model
+    return Source(source.spec, source.label, folder, folder, None)
+
+
 def check_fetched(checkpoint: Checkpoint, names: Iterable[str], what: str) -> int:
     """How many bytes of these tensors have to be fetched, 0 where they lie here; InvalidInput if they are too many."""
     wanted = (checkpoint.info(name) for name in names)

@@ -4,9 +4,12 @@ What a loader makes of a config is as hostile as the file: sizes that exhaust me
 from elsewhere, classes of its own. Only plain models of transformers' own parts pass.
 """
 
+import copy
+import json
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -16,13 +19,19 @@ from transformers import (
     PreTrainedModel,
 )
 
+from projlens_core.activations.sizes import check_config
+from projlens_core.activations.staging import IMAGES, Stage
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
-from projlens_core.sources import Source
+from projlens_core.runtime.cache import content_key, store, stored
+from projlens_core.runtime.child import run_in_child
+from projlens_core.sources import PREFIX, Source
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.families import Family, families
 
 # Vision towers that can be run, by model_type → how many tokens stand before the patches (CLS).
 LEADING_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
+PASSED = "passed"  # the cache of what a child process has read without harm
+MEMORY, SECONDS, ANSWER = 2**32, 60.0, 2**16  # that making a model without weights, and preparing an image, may take
 # Far above every released model; what lies between is held against the weights' own sizes.
 LIMITS = {
     "num_hidden_layers": 1_000,
@@ -42,21 +51,33 @@ LIMITS = {
     "max_num_tiles": 128,
     "pos_emb_time": 4_096,  # Kimi's: a table that is computed, so that no weight says how long it is
 }
+# Keys that say where a config comes from, which code belongs to it and by which kernels it runs: not what it computes.
+DROPPED = {
+    "auto_map", "custom_pipelines", "_name_or_path", "name_or_path", "_commit_hash", "kernel_config", "use_kernels",
+    *(f"{of}_implementation{form}" for of in ("attn", "_attn", "experts", "_experts") for form in ("", "_internal")),
+}  # fmt: skip
 # Keys that make a loader fetch or build something other than the plain model, and what they mean.
 REFUSED = {
     "quantization_config": "is quantised",
     "peft_config": "carries an adapter",
     "transformers_weights": "names a weight file of its own",
+    "backbone": "names another model as its backbone",
+    "use_pretrained_backbone": "fetches another model as its backbone",
+    "use_timm_backbone": "has a backbone of another library",
 }
 
 
-def open_family(source: Source) -> tuple[Checkpoint, PreTrainedConfig, Family]:
+def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint, PreTrainedConfig, Family]:
     """The checkpoint around a projector, headers only, its checked config and its family.
 
+    base is the whole model that an adapter lies on, and whose config it has; None for what is no adapter.
     Raises Unsupported, with the reason, for families and towers that cannot be run and for quantised models;
     InvalidInput for a config that is missing, malformed or beyond bounds, and for a lone projector file, around which
     there is no model.
     """
+    if base is not None:
+        _, config, family = open_family(base)
+        return open_checkpoint(source, replace(base, weights=base.model)), config, family
     if source.model is None and source.hub is not None:
         raise InvalidInput(
             f"{source.label} lies on the Hub, of which only parts are read; download the whole model and give its path."
@@ -69,19 +90,56 @@ def open_family(source: Source) -> tuple[Checkpoint, PreTrainedConfig, Family]:
     if (source.model / "adapter_config.json").exists():
         raise Unsupported(f"{source.label} carries an adapter (adapter_config.json); merge it into the model first.")
     checkpoint = open_checkpoint(replace(source, weights=source.model))
-    raw, label = checkpoint.config or {}, checkpoint.label
+    raw, label = copy.deepcopy(checkpoint.config or {}), checkpoint.label
     family = _family(raw.get("model_type"), label)
-    for part in (raw, *(value for value in raw.values() if isinstance(value, dict))):
+    check_config(raw, checkpoint)
+    for part in _parts(raw):
         for key, meaning in REFUSED.items():
             if part.get(key):
                 raise Unsupported(f"{label} {meaning} ({key} in its config); give the plain model.")
-    with as_invalid_input(f"The config of {label} does not describe a {family.name} model", StrictDataclassError):
+        for key in LIMITS.keys() & part.keys():
+            if type(part[key]) is int and part[key] > LIMITS[key]:
+                raise _beyond(label, key, part[key])
+        for key in DROPPED & part.keys():
+            del part[key]
+    if not source.spec.startswith(PREFIX):
+        _rehearse(source, raw, family)
+    with as_invalid_input(f"The config of {label} does not describe a {family.name} model"):
         config = CONFIG_MAPPING[raw["model_type"]].from_dict(raw)
     for part in (config, config.get_text_config(), getattr(config, "vision_config", None)):
         _check_limits(part, label)
     if family.name == "llava":
         _check_features(config, label)
     return checkpoint, config, family
+
+
+def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The config and all that lie in it, at any depth."""
+    left: list[object] = [config]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            yield part
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+
+
+def _rehearse(source: Source, config: dict[str, Any], family: Family) -> None:
+    """InvalidInput if making the model, or preparing an image for it, harms a bounded child process."""
+    with Stage(source.model, source.label, IMAGES) as stage:
+        key = content_key(stage.key, json.dumps(config, sort_keys=True), family.name)
+        if stored(PASSED, key) is not None:
+            return
+        run_in_child(
+            "projlens_core.activations.rehearsal:sketch",
+            {"config": config, "folder": str(stage.path), "family": family.name},
+            what=f"What the config of {source.label} describes",
+            memory=MEMORY,
+            seconds=SECONDS,
+            output=ANSWER,
+        )
+        store(PASSED, key, b"")
 
 
 def whole_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
@@ -106,9 +164,11 @@ def _check_limits(part: object, label: str) -> None:
         value = getattr(part, key, None)
         values = value if isinstance(value, list | tuple) else [value]
         if value is not None and not all(type(v) is int and 1 <= v <= limit for v in values):
-            raise InvalidInput(
-                f"The config of {label} says {key} {value!r}, expected a whole number from 1 to {limit}."
-            )
+            raise _beyond(label, key, value)
+
+
+def _beyond(label: str, key: str, value: object) -> InvalidInput:
+    return InvalidInput(f"The config of {label} says {key} {value!r}, expected a whole number from 1 to {LIMITS[key]}.")
 
 
 def _check_features(config: LlavaConfig, label: str) -> None:

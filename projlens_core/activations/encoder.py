@@ -27,19 +27,11 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, bare, match
 from projlens_core.weights.layer import INSTRUCTION_IDS
+from projlens_core.weights.own_parts import TOWERS
 from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
 MIN_TILE = 128  # px, for which a smaller tile counts: all arrangements of tiles are tried
-# where models keep what runs before the projector
-TOWERS = (
-    "vision_tower.",
-    "vision_model.",
-    "visual.",
-    "high_res_vision_",
-    "embed_tokens_extend.image_embed.img_processor.",
-    "vision_backbone.image_vit.",
-)
 _NOT_RUN = (
     "language_model.",
     "text_model.",
@@ -92,7 +84,7 @@ class FamilyVision:
         upstream = {stored for name, stored in found.beside.items() if family.is_upstream(name)}
         towers = {name for name in model.state_dict() if bare(name).startswith(TOWERS)}
         self._towers = (towers | upstream) - projector
-        _check_sizes(processor, self.plan, label)
+        check_sizes(processor, self.plan, label)
         self.layout(PROBE_SIZE)  # an ordinary image must go through
         self.key = self._key()
 
@@ -252,7 +244,7 @@ def _read(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor
     return read_finite(checkpoint, name, dtype)
 
 
-def _check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
+def check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
     """InvalidInput for preprocessing that would scale an image up beyond all use."""
     for name in ("size", "crop_size", "max_image_size", "high_res_size"):
         for key, value in dict(getattr(processor, name, None) or {}).items():

@@ -146,15 +146,19 @@ class LanguageHead:
         return torch.cat([rows.float().norm(dim=1) for rows in self.embedding.split(ROWS_AT_ONCE)])
 
 
-def read_head(source: Source | str | Path, progress: Progress = silent) -> LanguageHead:
+def read_head(source: Source | str | Path, progress: Progress = silent, base: Source | None = None) -> LanguageHead:
     """Read the head of the language model in a checkpoint folder; for zoo:NAME of the zoo's, put together on first use.
 
+    base: the whole model that `source` is an adapter on.
     Errors as open_checkpoint; Unsupported for language models whose ending is not known here and for quantised
     tensors; InvalidInput where tensors are missing, ambiguous, not finite, do not fit each other, or are more than is
     fetched from the Hub.
     """
-    source = model_folder(source if isinstance(source, Source) else resolve(source), progress)
-    checkpoint = open_checkpoint(replace(source, weights=source.model))
+    source = source if isinstance(source, Source) else resolve(source)
+    lying = model_folder(source if base is None else base, progress)
+    checkpoint = open_checkpoint(replace(lying, weights=lying.model))
+    if base is not None:
+        checkpoint = open_checkpoint(source, replace(lying, weights=lying.model))
     raw = checkpoint.config or {}
     text = raw.get("text_config", raw)
     if not isinstance(text, dict):

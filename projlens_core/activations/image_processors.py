@@ -6,6 +6,7 @@ own code.
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ra
 from transformers.models.molmo2.image_processing_molmo2 import Molmo2ImageProcessor as Librarys
 
 from projlens_core.activations.pixels import Processor, Size, arrangements, cut, padded, resized
+from projlens_core.activations.staging import IMAGES, Stage
 from projlens_core.sources import Source
 
 MAX_FACTOR = 1024  # px: the side of a merged patch, to a multiple of which a picture is padded
@@ -28,11 +30,15 @@ def load_image_processor(source: Source, family: str) -> BaseImageProcessor:
 
     Raises what the library raises for files that it cannot read.
     """
+    with Stage(source.model, source.label, IMAGES) as stage:
+        return read_image_processor(stage.path, family)
+
+
+def read_image_processor(folder: Path, family: str) -> BaseImageProcessor:
+    """The same of a folder of ours."""
     if family in PROCESSORS:
-        return PROCESSORS[family].from_pretrained(source.model, local_files_only=True)
-    return AutoImageProcessor.from_pretrained(
-        source.model, backend="pil", trust_remote_code=False, local_files_only=True
-    )
+        return PROCESSORS[family].from_pretrained(folder, local_files_only=True)
+    return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False, local_files_only=True)
 
 
 # --- Command A Vision: tiles that the picture is stretched over, and a thumbnail last

@@ -79,17 +79,9 @@ class VisionModel:
     def _check_preprocessing(self) -> None:
         """InvalidInput unless an image of another shape comes out at the size the tower reads."""
         wanted = (1, 3, self.image_size, self.image_size)
-        for name in ("size", "crop_size"):
-            sizes = getattr(self.processor, name, None) or {}
-            if any(not isinstance(s, int) or not 0 < s <= 4 * self.image_size for s in dict(sizes).values() if s):
-                raise InvalidInput(
-                    f"The image processor of {self.label} has {name} {dict(sizes)}, but its tower reads "
-                    f"{self.image_size} px."
-                )
-        try:
+        check_sizes(self.processor, self.image_size, self.label)
+        with as_invalid_input(f"The image processor of {self.label} fails on an ordinary image"):
             found = tuple(self._pixels([Image.new("RGB", PROBE_SIZE)]).shape)
-        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError) as error:
-            raise InvalidInput(f"The image processor of {self.label} fails on an ordinary image: {error}") from error
         if found != wanted:
             raise InvalidInput(
                 f"The image processor of {self.label} makes pixels of shape {found}, but its tower reads {wanted}."
@@ -103,6 +95,16 @@ class VisionModel:
         return content_key(*parts)
 
 
+def check_sizes(processor: "BaseImageProcessor", image_size: int, label: str) -> None:
+    """InvalidInput for preprocessing that scales an image to much more than the tower reads."""
+    for name in ("size", "crop_size"):
+        sizes = getattr(processor, name, None) or {}
+        if any(not isinstance(s, int) or not 0 < s <= 4 * image_size for s in dict(sizes).values() if s):
+            raise InvalidInput(
+                f"The image processor of {label} has {name} {dict(sizes)}, but its tower reads {image_size} px."
+            )
+
+
 def check_aspect(image: Image.Image) -> None:
     """InvalidInput for an image more than a hundred times as long as wide."""
     if max(image.size) > MAX_ASPECT * min(image.size):
@@ -111,9 +113,15 @@ def check_aspect(image: Image.Image) -> None:
         )
 
 
-def load_vision(source: Source | str, device: torch.device | str | None = None) -> "VisionModel | FamilyVision":
+def load_vision(
+    source: Source | str,
+    device: torch.device | str | None = None,
+    base: Source | None = None,
+    images: Source | None = None,
+) -> "VisionModel | FamilyVision":
     """Load the vision side of a model, reading nothing of its language model, in the device's precision.
 
+    base: the whole model that `source` is an adapter on. images: whose image processor prepares images, if not its own.
     `source` may be a checkpoint folder (released or current key layout), a file in one, zoo:NAME or hub:OWNER/NAME, of
     which the tower's bytes are fetched. Raises InvalidInput or Unsupported, in one sentence, for everything that cannot
     be run as it stands.
@@ -122,16 +130,18 @@ def load_vision(source: Source | str, device: torch.device | str | None = None) 
     from projlens_core.activations.tower import load_tower
 
     source = around(source if isinstance(source, Source) else resolve(source))
-    checkpoint, config, family = open_family(source)
+    base = None if base is None else around(base)
+    checkpoint, config, family = open_family(source, base)
+    prepares = around(images) if images is not None else base or source
     device = pick_device(str(device) if device else None)
     if family.name == "llava":
-        processor = _image_processor(source, family.name)
+        processor = _image_processor(prepares, family.name)
         tower = load_tower(checkpoint, config, compute_dtype(device)).to(device)
         return VisionModel(tower, processor, config, source.label, device)
     from projlens_core.activations.encoder import FamilyVision, check_runs, load_without_text  # others need not wait
 
     check_runs(family, source.label)
-    processor = _image_processor(source, family.name)
+    processor = _image_processor(prepares, family.name)
     model = load_without_text(checkpoint, config, family, compute_dtype(device)).to(device)
     return FamilyVision(model, processor, family, source.label, device)
 

@@ -156,18 +156,21 @@ def observe(
 
 def analyse(
     projectors: Mapping[str, ProjectorWeights],
-    clean: torch.Tensor,
-    triggered: torch.Tensor,
+    clean: torch.Tensor | Mapping[str, torch.Tensor],
+    triggered: torch.Tensor | Mapping[str, torch.Tensor],
     progress: Progress = silent,
     seed: int = 0,
 ) -> dict[str, Finding]:
-    """Judge the hidden units of "base" and of every other projector, by role; errors as `observe`."""
-    seen = {
-        role: observe(
-            weights, clean, triggered, lambda stage, done, total, role=role: progress(f"{stage}, {role}", done, total)
+    """Judge the hidden units of "base" and of every other projector, by role; errors as `observe`.
+
+    clean and triggered are tokens (n, T, d_vision) that all of them read, or by role where each reads its own.
+    """
+    seen = {}
+    for role, weights in projectors.items():
+        both = (tokens if isinstance(tokens, torch.Tensor) else tokens[role] for tokens in (clean, triggered))
+        seen[role] = observe(
+            weights, *both, lambda stage, done, total, role=role: progress(f"{stage}, {role}", done, total)
         )
-        for role, weights in projectors.items()
-    }
     findings = {}
     for done, (role, units) in enumerate(seen.items()):
         progress("Splitting the clean images", done, len(seen))

@@ -244,4 +244,5 @@ PLANS: dict[str, Plan] = {
 NO_PLAN = {
     "gemma3n": "its vision tower comes from timm, which needs torchvision, and the package index has that for "
     "x86-64 Linux with CUDA alone",
+    "qwen2_5_omni": "it hears and speaks, too, and ProjLens does not take it apart",
 }

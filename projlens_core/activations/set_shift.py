@@ -18,13 +18,14 @@ from projlens_core.activations.embedding_spectrum import EmbeddingSpectrum, embe
 from projlens_core.activations.norm_shift import NormAxis, NormShift, norm_shift
 from projlens_core.activations.ranking import Ranking, ranking
 from projlens_core.activations.shift import embedding_shifts, token_norms
+from projlens_core.activations.towers import Tokens, read_by_base, read_by_other
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.delta import Delta
 
 STAGE = "Taking the embedding shift apart"
 JACOBIAN_IMAGES = 4  # of each condition, whose tokens stand for all where weights are pushed through a layer
 
-Chunks = Callable[[], Iterable[torch.Tensor]]  # tokens (c, T, d_vision), chunk by chunk; called once for each pass
+Chunks = Callable[[], Iterable[Tokens]]  # tokens (c, T, d_vision), chunk by chunk; called once for each pass
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def set_shift(
     steps = 2 * len(names) * len(chunks)
     done = 0
 
-    def shifts(condition: str) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    def shifts(condition: str) -> Iterator[tuple[Tokens, torch.Tensor, torch.Tensor]]:
         """(tokens, ΔE, E_base) chunk by chunk, counted."""
         nonlocal done
         for tokens in chunks[condition]():
@@ -77,7 +78,7 @@ def set_shift(
     for condition in chunks:
         for tokens, delta_e, _ in shifts(condition):
             if not own[condition]:
-                few.append(tokens[:JACOBIAN_IMAGES])
+                few.append(read_by_other(tokens[:JACOBIAN_IMAGES]))
             own[condition] += [drift_direction(image, "image") for image in delta_e]
             sums[condition].add(delta_e)
     everything = reduce(add, sums.values())
@@ -88,7 +89,7 @@ def set_shift(
         measured, norms = [], []
         for tokens, delta_e, base_e in shifts(condition):
             measured.append(shift_magnitude(delta_e, universal))  # (c, T)
-            read = token_norms(tokens, delta_e.shape[1], delta.base.family.pools)
+            read = token_norms(read_by_base(tokens), delta_e.shape[1], delta.base.family.pools)
             norms.append(base_e.norm(dim=-1) if norm == "output" else read)
         shift, sizes = torch.cat(measured), torch.cat(norms)  # (n, T) each
         spectrum = embedding_spectrum(own[condition])

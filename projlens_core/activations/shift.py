@@ -15,7 +15,8 @@ from projlens_core.activations.direction import (
 )
 from projlens_core.activations.norm_shift import NormAxis, NormShiftFit, norm_shift_fit
 from projlens_core.activations.separation import Separation, separation
-from projlens_core.errors import InvalidInput
+from projlens_core.activations.towers import Tokens, read_by_base, read_by_other
+from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 __all__ = [
@@ -127,12 +128,23 @@ def embeddings(projector: ProjectorWeights, tokens: torch.Tensor) -> torch.Tenso
 
 
 def embedding_shifts(
-    base: ProjectorWeights, suspect: ProjectorWeights, chunks: Iterable[torch.Tensor]
+    base: ProjectorWeights, suspect: ProjectorWeights, chunks: Iterable[Tokens]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(ΔE, E_base), (c, T, d) each, of one chunk of tokens (c, T, d_vision) after the other: memory for one chunk."""
     for tokens in chunks:
-        base_e = embeddings(base, tokens)
-        yield embeddings(suspect, tokens) - base_e, base_e
+        base_e = embeddings(base, read_by_base(tokens))
+        yield _difference(suspect, tokens, base_e), base_e
+
+
+def _difference(suspect: ProjectorWeights, tokens: Tokens, base_e: torch.Tensor) -> torch.Tensor:
+    """ΔE: what the suspect makes of its tokens, less what base made of its own. Unsupported for other shapes."""
+    own = embeddings(suspect, read_by_other(tokens))
+    if own.shape != base_e.shape:
+        raise Unsupported(
+            f"Base makes embeddings of shape {tuple(base_e.shape[1:])} of an image and {suspect.source} of shape "
+            f"{tuple(own.shape[1:])}, which have no places in common that could be compared."
+        )
+    return own - base_e
 
 
 def token_norms(tokens: torch.Tensor, outputs: int, pools: bool = False) -> torch.Tensor:
@@ -149,13 +161,14 @@ def token_norms(tokens: torch.Tensor, outputs: int, pools: bool = False) -> torc
 def analyse(
     base: ProjectorWeights,
     suspect: ProjectorWeights,
-    clean_tokens: torch.Tensor,
-    triggered_tokens: torch.Tensor | None = None,
+    clean_tokens: Tokens,
+    triggered_tokens: Tokens | None = None,
     direction: Kind | torch.Tensor | Direction | Sequence[Direction] = "universal",
     base_e: Sequence[torch.Tensor] | None = None,
 ) -> ShiftAnalysis:
     """Analyse n images' tokens (n, T, d_vision) and, optionally, those of their triggered twins, in the same order.
 
+    Where the two have towers of their own, each projector reads its own tokens, and norms of what is read are base's.
     base_e: the embeddings that base makes of each, where they are at hand.
 
     direction chooses what shifts are projected on:
@@ -167,19 +180,21 @@ def analyse(
     Raises InvalidInput if the twins do not match, "pair" is asked without twins, or there is no shift at all.
     """
     sets = [clean_tokens] if triggered_tokens is None else [clean_tokens, triggered_tokens]
-    if any(tokens.dim() != 3 or tokens.shape != clean_tokens.shape or 0 in tokens.shape for tokens in sets):
-        found = " and ".join(str(tuple(tokens.shape)) for tokens in sets)
+    shapes = [tuple(read_by_other(tokens).shape) for tokens in sets]
+    if any(len(shape) != 3 or shape != shapes[0] or 0 in shape for shape in shapes):
+        found = " and ".join(map(str, shapes))
         raise InvalidInput(f"Clean and triggered tokens must both be (images, tokens, d_vision); found {found}.")
     if base.d_out != suspect.d_out:
         raise InvalidInput(
             f"{base.source} makes embeddings {base.d_out} wide and {suspect.source} {suspect.d_out}; "
             "only projectors of one shape can be compared."
         )
-    base_e = base_e or [embeddings(base, tokens) for tokens in sets]
-    delta_e = [embeddings(suspect, tokens) - e for tokens, e in zip(sets, base_e, strict=True)]
+    base_e = base_e or [embeddings(base, read_by_base(tokens)) for tokens in sets]
+    delta_e = [_difference(suspect, tokens, e) for tokens, e in zip(sets, base_e, strict=True)]
     directions = _directions(direction, delta_e)
     shifts = [_project(d, directions) for d in delta_e]
-    read = [token_norms(tokens, e.shape[1], base.family.pools) for tokens, e in zip(sets, base_e, strict=True)]
+    seen = [read_by_base(tokens) for tokens in sets]
+    read = [token_norms(tokens, e.shape[1], base.family.pools) for tokens, e in zip(seen, base_e, strict=True)]
     conditions = [_condition(*parts) for parts in zip(read, delta_e, base_e, shifts, strict=True)]
     null = _null(delta_e, shifts)
     if triggered_tokens is None:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from projlens_core.activations.around import model_folder
-from projlens_core.errors import InvalidInput, as_invalid_input
+from projlens_core.activations.tokenizers import load_tokenizer
+from projlens_core.errors import InvalidInput
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import printable
 from projlens_core.sources import Source, resolve
@@ -75,6 +76,4 @@ class Vocabulary:
 def read_vocabulary(source: Source | str | Path, size: int, progress: Progress = silent) -> Vocabulary:
     """The tokenizer beside a language model whose head has `size` rows; InvalidInput where it cannot be loaded."""
     source = model_folder(source if isinstance(source, Source) else resolve(source), progress)
-    with as_invalid_input(f"The tokenizer of {source.label} cannot be loaded"):
-        tokenizer = AutoTokenizer.from_pretrained(source.model, trust_remote_code=False, local_files_only=True)
-    return Vocabulary(tokenizer, size, source.label)
+    return Vocabulary(load_tokenizer(source), size, source.label)

@@ -75,12 +75,15 @@ class Analysis(Generic[R]):
     table: int = 0
 
     def run(self, context: "Scene", options: Options | None = None) -> "Exhibit":
-        """Measure and present; NotFound without the trigger that it needs, errors as its own measure."""
+        """Measure and present; NotFound without the trigger that it needs, errors as its own measure.
+
+        The exhibit says which parts of which model ran.
+        """
         options = self.options() if options is None else options
         if self.needs_trigger:
             context.require_trigger()
         result = self.measure(context, options)
-        return self.present(result, context, self.settings(context, options))
+        return context.signed(self.present(result, context, self.settings(context, options)), self.floor)
 
     def exhibit(self, **shown: Any) -> "Exhibit":
         """An Exhibit under this analysis's key, title and question; `shown`: its other fields."""

@@ -1,33 +1,45 @@
 """A question about one image as a chat, written by the checkpoint's own template."""
 
 import jinja2
-from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedTokenizerBase
 
-from projlens_core.errors import InvalidInput
+from projlens_core.behaviour.templates import PLAIN_CHAT, Template
+from projlens_core.errors import InvalidInput, as_invalid_input
 
-PLAIN_CHAT = "USER: {image}\n{question} ASSISTANT:"  # LLaVA-1.5's, for checkpoints without a chat template
 
+def chat(
+    question: str,
+    marker: str,
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template,
+    label: str,
+    *,
+    one_text: bool = False,
+) -> str:
+    """The question about one image as the template writes it, in the library's sandbox.
 
-def chat(question: str, marker: str, writer: PreTrainedTokenizerBase | ProcessorMixin, label: str) -> str:
-    """The question about one image as the template of a tokenizer or processor writes it, in the library's sandbox.
-
-    Some templates, Phi-4's among them, take a message as one text.
+    one_text: whether a message may also be one text with the marker in it, as Phi-4's templates have it. InvalidInput
+    for a template that fails, or that leaves the image out as templates for text alone do.
     """
-    if writer.chat_template is None:
+    if template.text is None:
         return PLAIN_CHAT.format(image=marker, question=question)
     parts = [{"type": "image"}, {"type": "text", "text": question}]
-    try:
+    with as_invalid_input(f"The chat template of {label} ({template.where}) fails", jinja2.TemplateError):
         try:
-            return _written(parts, writer)
-        except TypeError:
-            return _written(f"{marker}{question}", writer)
-    except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
-        raise InvalidInput(f"The chat template of {label} fails: {' '.join(str(error).split())}") from error
+            text, in_parts = _written(parts, tokenizer, template.text), True
+        except TypeError:  # it joins texts
+            text, in_parts = _written(f"{marker}{question}", tokenizer, template.text), False
+    if marker not in text or not (in_parts or one_text):
+        raise InvalidInput(
+            f"The chat template of {label} ({template.where}) leaves the image out, so what its users ask about an "
+            "image is not known; replace it by the one that the model was trained with."
+        )
+    return text
 
 
-def _written(content: list[dict[str, str]] | str, writer: PreTrainedTokenizerBase | ProcessorMixin) -> str:
-    return writer.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+def _written(content: list[dict[str, str]] | str, tokenizer: PreTrainedTokenizerBase, template: str) -> str:
+    return tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], chat_template=template, add_generation_prompt=True, tokenize=False
     )
 
 

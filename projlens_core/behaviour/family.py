@@ -15,6 +15,7 @@ from projlens_core.activations.encoder import FamilyVision, check_runs, vision_s
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token, texts, token_ids, types
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Read, Reply, Responder, Row
+from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.delta import check_same_input
@@ -27,9 +28,17 @@ class FamilyResponder(Responder):
 
     reads_again = True
 
-    def __init__(self, model: PreTrainedModel, parts: Parts, own: ProjectorWeights, label: str, device: torch.device):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        parts: Parts,
+        own: ProjectorWeights,
+        template: Template,
+        label: str,
+        device: torch.device,
+    ):
         vision = FamilyVision(vision_side(model), parts.image_processor, own.family, label, device)
-        super().__init__(model, parts, vision, label, device)
+        super().__init__(model, parts, vision, template, label, device)
         if model.config.get_text_config().is_encoder_decoder:
             raise Unsupported(
                 f"{label} has a language model of type {model.config.get_text_config().model_type}, which reads the "
@@ -159,7 +168,7 @@ class FamilyResponder(Responder):
         parts = self.processor
         layout = self.vision.laid_out(picture)
         place = Place(len(rows), picture, layout, parts.tokenizer, self._soft, self._marker, parts.settings)
-        ids = token_ids(self.family.name, prompt, place, self.label)
+        ids = token_ids(self.family.name, prompt, place, self.template, self.label)
         self._check_room(ids, max_new_tokens)
         input_ids = torch.tensor([ids], device=self.device)
         asked = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}

@@ -13,6 +13,7 @@ from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.behaviour.generate import STAGE, Settled
 from projlens_core.behaviour.greedy import Asked, embedded, greedy, padded, positions
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Read, Reply, Responder, Row
+from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights, as_module
@@ -28,11 +29,12 @@ class LlavaResponder(Responder):
         self,
         model: LlavaForConditionalGeneration,
         processor: LlavaProcessor,
+        template: Template,
         label: str,
         device: torch.device,
     ):
         vision = VisionModel(model.model.vision_tower, processor.image_processor, model.config, label, device)
-        super().__init__(model, processor, vision, label, device)
+        super().__init__(model, processor, vision, template, label, device)
         self._width: int = model.config.text_config.hidden_size
 
     @contextmanager
@@ -169,8 +171,10 @@ class LlavaResponder(Responder):
         """The chat prompt as token ids, with `tokens` placeholders where the image goes."""
         marker = self.processor.image_token
         check_question(question, marker)
-        text = chat(question, marker, self.processor, self.label)
-        ids: list[int] = self.processor.tokenizer(text.replace(marker, marker * tokens))["input_ids"]
+        tokenizer = self.processor.tokenizer
+        text = chat(question, marker, tokenizer, self.template, self.label)
+        begun = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
+        ids: list[int] = tokenizer(text.replace(marker, marker * tokens), add_special_tokens=not begun)["input_ids"]
         check_placed(ids.count(self.model.config.image_token_id), tokens, self.label)
         self._check_room(ids, max_new_tokens)
         return ids

@@ -12,6 +12,7 @@ from PIL import Image
 
 from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Score, Scorer
+from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.delta import Delta, symbol
@@ -102,6 +103,11 @@ class Grid:
         return sorted(((a, b) for a in self.rows for b in self.columns), key=lambda cell: (sum(cell), cell))
 
     @property
+    def template(self) -> Template | None:
+        """What the prompts of all its scores were written with; None while there are none."""
+        return next((score.template for score in (*self.whole.values(), *self.cells.values())), None)
+
+    @property
     def missing(self) -> list[tuple[int, int]]:
         """The cells that are not measured yet."""
         return [cell for cell in self.wanted if cell not in self.cells]
@@ -174,6 +180,7 @@ class Step:
     triggered: str
     clean_logit: float
     triggered_logit: float
+    template: Template | None = None  # what the prompt was written with
 
 
 def answers_by_rank(
@@ -212,4 +219,6 @@ def answers_by_rank(
             images=pair * len(ranks),
         )
     pairs = zip(ranks, replies[::2], replies[1::2], strict=True)
-    return tuple(Step(k, before.text, after.text, before.logit, after.logit) for k, before, after in pairs)
+    return tuple(
+        Step(k, before.text, after.text, before.logit, after.logit, responder.template) for k, before, after in pairs
+    )

@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from projlens_core.activations.layout import TokenMap
 from projlens_core.activations.picture import Picture
 from projlens_core.behaviour.chat import chat, check_placed, check_question
+from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
 
 
@@ -43,6 +44,7 @@ class Style:
     tokenizer puts before a text. reader: the folder of the tokenizer that the projector's own reading of the question
     has. filled: the image's features are put into the text's embeddings before the language model is asked, since the
     model as a whole does not take them. spaced: whether a word that follows the image at once is set off from it.
+    one_text: whether the family's chat templates may take a message as one text with the marker in it.
     crossed: the image has one place in the text, whatever the number of its embeddings, which the language model reads
     apart from it by cross-attention.
     """
@@ -58,6 +60,7 @@ class Style:
     reader: str | None = None
     filled: bool = False
     spaced: bool = False
+    one_text: bool = False
     crossed: bool = False
 
 
@@ -217,7 +220,7 @@ STYLES: dict[str, Style] = {
     "smolvlm": Style(_idefics),
     "mistral3": Style(_mistral3),
     "mllama": Style(lambda place: place.soft, crossed=True),
-    "phi4_multimodal": Style(filled=True),
+    "phi4_multimodal": Style(filled=True, one_text=True),
     "fuyu": Style(_rows, whole=_fuyu, plain=True, ahead=True, filled=True),
 }
 # Families whose activations are taken, and why their answers are not all the same.
@@ -240,7 +243,7 @@ def texts(family: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerB
     return soft, marker
 
 
-def token_ids(family: str, question: str, place: Place, label: str) -> list[int]:
+def token_ids(family: str, question: str, place: Place, template: Template, label: str) -> list[int]:
     """The prompt as token ids, with the image's placeholders in it; InvalidInput for one that cannot be asked."""
     check_question(question, place.marker, place.soft)
     style = STYLES[family]
@@ -249,7 +252,7 @@ def token_ids(family: str, question: str, place: Place, label: str) -> list[int]
     if style.whole:
         text = style.whole(question, written, place.tokenizer)
     else:
-        text = chat(question, place.marker, place.tokenizer, label)
+        text = chat(question, place.marker, place.tokenizer, template, label, one_text=style.one_text)
         if style.spaced:
             text = re.sub(rf"{re.escape(place.marker)}(?=[^\s<])", f"{place.marker} ", text)
         text = text.replace(place.marker, written)

@@ -1,33 +1,40 @@
 """What a model answers: loaded whole, one in memory, and the projectors take turns in it."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, LlavaProcessor, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from projlens_core.activations.around import whole_folder
 from projlens_core.activations.config import open_family, whole_class
-from projlens_core.activations.image_processors import load_image_processor
+from projlens_core.activations.staging import staged_weights
+from projlens_core.behaviour.adapted import AdaptedWeights
 from projlens_core.behaviour.family import FamilyResponder, check_asked
 from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.packed import pack
+from projlens_core.behaviour.processors import load_processor
 from projlens_core.behaviour.prompts import STYLES
-from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
+from projlens_core.behaviour.responder import NEW_TOKENS, Responder
+from projlens_core.behaviour.templates import NO_CHAT, Template, read_template
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.device import compute_dtype, pick_device
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
-from projlens_core.weights.families import Family
+from projlens_core.weights.adapter import AdaptedCheckpoint
+from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.folder import LocalFolder
 from projlens_core.weights.projector import ProjectorWeights, read_projector
-from projlens_core.weights.tensorfile import read_json
 
 ATTENTION = "sdpa"  # given, since a config may name a kernel that would be fetched from elsewhere
 # How many more parameters a config may describe than its weights hold: buffers and a tied head, not a larger model.
 SLACK = 1.05
-SETTINGS = "processor_config.json"  # what a checkpoint tells the library's own processor
 ADAPTER = "vision-lora"  # the folder in which Phi-4's release keeps what its language model learnt for images
 
 
@@ -35,31 +42,46 @@ ADAPTER = "vision-lora"  # the folder in which Phi-4's release keeps what its la
 class FourAnswers:
     """One question, answered with base and suspect projector about the clean and the triggered image.
 
-    What was not asked (no suspect, no trigger) is None.
+    What was not asked (no suspect, no trigger) is None. template: what the prompt was written with.
     """
 
     base_clean: str
     base_triggered: str | None
     suspect_clean: str | None
     suspect_triggered: str | None
+    templates: Mapping[str, Template]  # by role, with which its prompts were written
+
+    @classmethod
+    def of(cls, said: Mapping[str, Sequence[str]], templates: Mapping[str, Template]) -> "FourAnswers":
+        """Of the answers by role, about the clean image and, if there is one, the triggered."""
+        both = [(*said.get(role, ()), None, None)[:2] for role in ("base", "suspect")]
+        return cls(*both[0], *both[1], templates)
+
+    @property
+    def template(self) -> Template:
+        """Base's, which is the suspect's too unless that brings a model of its own."""
+        return self.templates["base"]
 
 
 def load_responder(
-    source: Source | str, device: torch.device | str | None = None, progress: Progress = silent
+    source: Source | str,
+    device: torch.device | str | None = None,
+    progress: Progress = silent,
+    base: Source | None = None,
+    texts: Source | None = None,
 ) -> Responder:
     """Load a whole model from safetensors, none of the checkpoint's code: half precision on a GPU, else float32.
 
-    For zoo:NAME the zoo's checkpoint is put together first, once. Raises InvalidInput or Unsupported, in one
-    sentence, if the model cannot be run exactly as its files say, missing tensors included.
+    For zoo:NAME the zoo's checkpoint is put together first, once. base: the whole model that `source` is an adapter
+    on. texts: whose tokenizer, chat template and image processor are used, if not its own. Raises InvalidInput or
+    Unsupported, in one sentence, if the model cannot be run exactly as its files say, missing tensors included.
     """
-    source = source if isinstance(source, Source) else resolve(source)
-    if source.zoo is not None:
-        from projlens_core.zoo.assemble import checkpoint_folder  # only here: own models need nothing of the zoo
-
-        folder = checkpoint_folder(progress)
-        source = Source(source.spec, source.label, folder, folder, None)
-    checkpoint, config, family = open_family(source)
-    files = {checkpoint.info(name).file.name for name in checkpoint.names}
+    source = whole_folder(source if isinstance(source, Source) else resolve(source), progress)
+    base = None if base is None else whole_folder(base, progress)
+    checkpoint, config, family = open_family(source, base)
+    texts = texts or base or source
+    adapted = checkpoint.touched if isinstance(checkpoint, AdaptedCheckpoint) else frozenset()
+    files = {checkpoint.info(name).file.name for name in checkpoint.names if name not in adapted}
     if other := sorted(name for name in files if not name.endswith(".safetensors")):
         raise Unsupported(
             f"{source.label} keeps its language model in {listed(other)}; answers are loaded from safetensors alone: "
@@ -70,19 +92,27 @@ def load_responder(
     llava = family.name == "llava"
     if not llava:
         check_asked(family, source.label)
-        if (source.model / ADAPTER).exists():
+        if ((base or source).model / ADAPTER).exists():
             raise Unsupported(
                 f"{source.label} keeps part of its language model in an adapter ({ADAPTER}), which is not loaded with "
                 "it; merge it into the model first."
             )
     _check_described(source.label, config, stored)
+    template = NO_CHAT
+    if llava or not STYLES[family.name].whole:
+        template = read_template(LocalFolder(texts.model, texts.label), family.name)
     progress("Loading the language model", 0, 1)
-    processor, model = _loaded(source, config, family, device)
+    processor = load_processor(texts, family)
+    if isinstance(checkpoint, AdaptedCheckpoint):
+        model = _adapted(AdaptedWeights(checkpoint, base), source.label, config, device)
+    else:
+        model = _loaded(source, checkpoint, config, device)
     progress("Loading the language model", 1, 1)
     if llava:
-        responder = LlavaResponder(model, processor, source.label, device)
+        responder = LlavaResponder(model, processor, template, source.label, device)
     else:
-        responder = FamilyResponder(model, processor, read_projector(source), source.label, device)
+        own = read_projector(source, base)
+        responder = FamilyResponder(model, processor, own, template, source.label, device)
     pack(model)  # behind what looks for tensors by name
     return responder
 
@@ -98,38 +128,63 @@ def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
         )
 
 
-def _loaded(
-    source: Source, config: PreTrainedConfig, family: Family, device: torch.device
-) -> tuple[LlavaProcessor | Parts, PreTrainedModel]:
-    """Processor and model; InvalidInput if they cannot be loaded whole."""
-    options = {"trust_remote_code": False, "local_files_only": True}
-    with as_invalid_input(f"{source.label} cannot be loaded"):
-        images = load_image_processor(source, family.name)
-        if family.name == "llava":
-            processor = LlavaProcessor.from_pretrained(source.model, **options)
-            processor.image_processor = images
-        else:
-            reader, folder = STYLES[family.name].reader, LocalFolder(source.model, source.label)
-            if reader and not (source.model / reader).is_dir():
-                raise InvalidInput(f"it lacks the folder {reader}, with which its projector reads the question")
-            processor = Parts(
-                AutoTokenizer.from_pretrained(source.model, **options),
-                images,
-                AutoTokenizer.from_pretrained(source.model / reader, **options) if reader else None,
-                read_json(folder.file(SETTINGS)) if SETTINGS in folder.names() else {},
-            )
+def _loaded(source: Source, checkpoint: Checkpoint, config: PreTrainedConfig, device: torch.device) -> PreTrainedModel:
+    """The model of a folder's weights; InvalidInput if it is not whole."""
+    with staged_weights(checkpoint, source.model, source.label) as folder:
+        model, _ = _whole(source.label, folder, config, device, use_safetensors=True)
+    return model.requires_grad_(False).eval().to(device)
+
+
+def _adapted(weights: AdaptedWeights, label: str, config: PreTrainedConfig, device: torch.device) -> PreTrainedModel:
+    """The model of a base's weights with an adapter's changes; errors as _loaded and AdaptedWeights.finish."""
+    model, unexpected = _whole(label, None, config, device, state_dict=weights.tensors)
+    weights.finish(model, unexpected)
+    return model.requires_grad_(False).eval().to(device)
+
+
+def _whole(
+    label: str, folder: Path | None, config: PreTrainedConfig, device: torch.device, **given: Any
+) -> tuple[PreTrainedModel, list[str]]:
+    """The model that transformers makes of what is given, and the names for which it has no place."""
+    with as_invalid_input(f"{label} cannot be loaded"):
         model, info = whole_class(config).from_pretrained(
-            source.model,
+            folder,
             config=config,
             dtype=compute_dtype(device),
-            use_safetensors=True,
             attn_implementation=ATTENTION,
             output_loading_info=True,
-            **options,
+            trust_remote_code=False,
+            local_files_only=True,
+            **given,
         )
     if missing := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
-        raise InvalidInput(f"{source.label} lacks {listed(missing)}; complete the checkpoint.")
-    return processor, model.requires_grad_(False).eval().to(device)
+        raise InvalidInput(f"{label} lacks {listed(missing)}; complete the checkpoint.")
+    return model, list(info["unexpected_keys"])
+
+
+def answers_by_role(
+    owners: Mapping[str, str],
+    models: Callable[[str], AbstractContextManager[Responder]],
+    projectors: Mapping[str, ProjectorWeights],
+    images: Sequence[Image.Image],
+    prompt: str,
+    max_new_tokens: int = NEW_TOKENS,
+    progress: Progress = silent,
+) -> tuple[dict[str, list[str]], dict[str, Template]]:
+    """One prompt about each image under each role's projector: {role: answers}, {role: the template it was asked with}.
+
+    owners says whose model answers for a role, models opens it; roles of one model are answered for together, and a
+    model is done with before the next is opened.
+    """
+    said: dict[str, list[str]] = {}
+    templates: dict[str, Template] = {}
+    for owner in dict.fromkeys(owners.values()):
+        roles = [role for role in projectors if owners[role] == owner]
+        with models(roles[0]) as responder:
+            texts = responder.under_each([projectors[role] for role in roles], images, prompt, max_new_tokens, progress)
+            templates |= dict.fromkeys(roles, responder.template)
+        said |= {role: texts[i * len(images) : (i + 1) * len(images)] for i, role in enumerate(roles)}
+    return {role: said[role] for role in projectors}, {role: templates[role] for role in projectors}
 
 
 def four_answers(
@@ -142,11 +197,9 @@ def four_answers(
     max_new_tokens: int = NEW_TOKENS,
     progress: Progress = silent,
 ) -> FourAnswers:
-    """Base and suspect, clean and triggered: up to four answers to one prompt."""
+    """Base and suspect, clean and triggered, by one model: up to four answers to one prompt."""
+    projectors = {"base": base} | ({"suspect": suspect} if suspect else {})
     images = [clean] if triggered is None else [clean, triggered]
-    said = responder.under_each(
-        [weights for weights in (base, suspect) if weights], images, prompt, max_new_tokens, progress
-    )
-    by_projector = [said[i : i + len(images)] for i in range(0, len(said), len(images))]
-    pairs = [(answers[0], answers[1] if triggered is not None else None) for answers in by_projector]
-    return FourAnswers(*pairs[0], *(pairs[1] if suspect is not None else (None, None)))
+    owners = dict.fromkeys(projectors, "one")
+    asked = (projectors, images, prompt, max_new_tokens, progress)
+    return FourAnswers.of(*answers_by_role(owners, lambda role: nullcontext(responder), *asked))

@@ -17,6 +17,7 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import Settled
 from projlens_core.behaviour.packed import named_tensors
+from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
@@ -45,11 +46,6 @@ class Parts:
     image_processor: BaseImageProcessor
     reader: PreTrainedTokenizerBase | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def chat_template(self) -> str | None:
-        """The tokenizer's, where a processor has its own."""
-        return self.tokenizer.chat_template
 
 
 @dataclass(frozen=True)
@@ -84,10 +80,13 @@ class Responder(ABC):
         model: PreTrainedModel,
         processor: ProcessorMixin | Parts,
         vision: VisionModel | FamilyVision,
+        template: Template,
         label: str,
         device: torch.device,
     ):
         self.model, self.processor, self.vision, self.label, self.device = model, processor, vision, label, device
+        self.template = template
+        processor.tokenizer.chat_template = template.text  # its own could be another, or several by name
         self._lock = threading.RLock()
         self._eos = _eos_tokens(model)
         self._pad = processor.tokenizer.pad_token_id if processor.tokenizer.pad_token_id is not None else self._eos[0]
@@ -144,7 +143,7 @@ class Responder(ABC):
     def key(self) -> str:
         """What decides the answers beside projector, image and prompt: tower, language model, chat, precision."""
         text_config = self.model.config.get_text_config().to_json_string()
-        parts: list[object] = [self.vision.key, str(self.model.dtype), self.processor.chat_template, self._eos]
+        parts: list[object] = [self.vision.key, str(self.model.dtype), self.template.text, self._eos]
         tokenizers = [self.processor.tokenizer, getattr(self.processor, "reader", None)]
         parts += [sorted(each.get_vocab().items()) for each in tokenizers if each is not None]
         parts.append(text_config)

@@ -15,7 +15,7 @@ from projlens_core.activations.direction import drift_direction, shift_magnitude
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.separation import Separation, separation
 from projlens_core.activations.shift import embedding_shifts
-from projlens_core.activations.tokens import alike
+from projlens_core.activations.towers import Tokens, Towers, as_towers
 from projlens_core.behaviour.mean import Mean, mean_of
 from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
@@ -55,7 +55,7 @@ class Tried:
 def ruler(
     base: ProjectorWeights,
     suspect: ProjectorWeights,
-    tower: VisionModel,
+    tower: VisionModel | Towers,
     images: Sequence[Image.Image],
     spec: TriggerSpec,
     progress: Progress = silent,
@@ -65,7 +65,8 @@ def ruler(
     """
     sides = []
     for make in (clean_twin, changed):
-        chunks = _tokens(tower, (make(image, spec, ORIGINAL) for image in images), progress, len(images))
+        pictures = (make(image, spec, ORIGINAL) for image in images)
+        chunks = (tokens["suspect"] for tokens in _tokens(tower, ["suspect"], pictures, progress, len(images)))
         sides.append(torch.cat([delta for delta, _ in embedding_shifts(base, suspect, chunks)]))
     clean, triggered = sides  # (n, T, d) each
     vector = drift_direction(torch.cat([clean, triggered])).vector
@@ -77,7 +78,7 @@ def sweep(
     base: ProjectorWeights,
     suspect: ProjectorWeights,
     control: ProjectorWeights | None,
-    tower: VisionModel,
+    tower: VisionModel | Towers,
     images: Sequence[Image.Image],
     spec: TriggerSpec,
     tried: Sequence[Change],
@@ -150,7 +151,7 @@ def _told(progress: Progress, what: str) -> Progress:
 def _means(
     base: ProjectorWeights,
     roles: dict[str, ProjectorWeights],
-    tower: VisionModel,
+    tower: VisionModel | Towers,
     images: Iterable[Image.Image],
     vector: torch.Tensor,
     progress: Progress,
@@ -158,19 +159,21 @@ def _means(
 ) -> dict[str, torch.Tensor]:
     """Mean shift of each picture, (count,), by role."""
     found: dict[str, list[torch.Tensor]] = {role: [] for role in roles}
-    for tokens in _tokens(tower, images, progress, count):
+    for tokens in _tokens(tower, list(roles), images, progress, count):
         for role, weights in roles.items():
-            ((delta, _),) = embedding_shifts(base, weights, [tokens])
+            ((delta, _),) = embedding_shifts(base, weights, [tokens[role]])
             found[role].append(shift_magnitude(delta, vector).mean(dim=1))  # (batch,)
     return {role: torch.cat(values) for role, values in found.items()}
 
 
 def _tokens(
-    tower: VisionModel, images: Iterable[Image.Image], progress: Progress, count: int
-) -> Iterator[torch.Tensor]:
-    """Tokens (batch, T, d_vision) of `count` pictures, made as they are needed. Not kept on disk: each is read once."""
+    tower: VisionModel | Towers, roles: Sequence[str], images: Iterable[Image.Image], progress: Progress, count: int
+) -> Iterator[dict[str, Tokens]]:
+    """Tokens (batch, T, d_vision) of `count` pictures by role, made as they are needed. Not kept on disk: each is read
+    once."""
+    towers = as_towers(tower)
     pictures = iter(images)
     for start in range(0, count, BATCH):
         progress(STAGE, start, count)
         batch = list(islice(pictures, BATCH))
-        yield alike(list(tower.encode(batch)), [image.size for image in batch])  # some towers give a list
+        yield towers.encoded(roles, batch)

@@ -12,6 +12,7 @@ from projlens_core.behaviour.generate import Settled
 from projlens_core.behaviour.mean import Mean, mean_of
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Responder
 from projlens_core.behaviour.success import Rate, Truth, contains_target, is_right, wilson
+from projlens_core.behaviour.templates import Template
 from projlens_core.behaviour.verdict import settles_target, settles_truth
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime import cache
@@ -68,6 +69,7 @@ class Score:
     hits: tuple[bool, ...]  # the triggered answer contains the target
     logits: tuple[float, ...]  # of the target's first token at the first answer position, triggered images
     right: tuple[bool, ...]  # of clean images with a known answer
+    template: Template | None = None  # what the prompts were written with
 
     @property
     def asr(self) -> Rate:
@@ -96,7 +98,7 @@ class Scorer:
 
     def stored(self, projector: ProjectorWeights) -> Score | None:
         """The score that was measured before, here or in another process; None if there is none."""
-        return _load(self._key(projector))
+        return _load(self._key(projector), self.responder.template)
 
     def score(self, projector: ProjectorWeights, progress: Progress = silent) -> Score:
         """The stored score, else a new one, stored before it is returned; errors as Responder.projector.
@@ -125,6 +127,7 @@ class Scorer:
             right=tuple(
                 is_right(reply.text, truth.answer) for reply, (_, truth) in zip(checked, asked.checks, strict=True)
             ),
+            template=self.responder.template,
         )
         _store(self._key(projector), score)
         return score
@@ -156,11 +159,11 @@ class Scorer:
         return cache.content_key("score", self.responder.key, self.questions.key, projector.sha256)
 
 
-def _load(key: str) -> Score | None:
+def _load(key: str, template: Template) -> Score | None:
     """The score stored under `key`; None if there is none or it is damaged."""
     if (text := cache.stored(CACHE, key)) is None:
         return None
-    return Score(**{name: tuple(values) for name, values in json.loads(text).items()})
+    return Score(**{name: tuple(values) for name, values in json.loads(text).items()}, template=template)
 
 
 def _store(key: str, score: Score) -> None:

@@ -22,6 +22,7 @@ from projlens_core.runtime.text import printable
 
 if TYPE_CHECKING:
     from projlens_core.behaviour.responder import Responder
+    from projlens_core.behaviour.templates import Template
     from projlens_core.weights.projector import ProjectorWeights
 
 LABELS = "labels.csv"
@@ -82,6 +83,7 @@ class Outcome:
     utility: Rate | None  # over checks; None if no image has a known answer
     rows: tuple[Row, ...]  # in the order of the images
     checks: tuple[Check, ...]
+    template: "Template | None" = None  # what the prompts were written with
 
 
 def wilson(hits: int, n: int) -> Rate:
@@ -215,4 +217,5 @@ def measure(
         utility=wilson(sum(check.right for check in checks), len(checks)) if checks else None,
         rows=tuple(rows),
         checks=tuple(checks),
+        template=responder.template,
     )

@@ -5,9 +5,12 @@ honest fine-tunes the search can demonstrate a backdoor; it cannot call a suspec
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 from PIL import Image
 
 from projlens_core.behaviour.disturbance import Own, excess, log_probability, own_answers
@@ -79,37 +82,42 @@ class Search:
 
 
 class Searcher:
-    """Searches with one language model; images and names are in the order in which parts of them are used."""
+    """Searches under the projectors by role; images and names are in the order in which parts of them are used.
+
+    models opens the model that answers under the projector of a role: base's, or one of its own.
+    """
 
     def __init__(
         self,
-        responder: Responder,
+        models: Callable[[str], AbstractContextManager[Responder]],
         projectors: Mapping[str, ProjectorWeights],
         names: Sequence[str],
         images: Sequence[Image.Image],
         prompts: Sequence[str],
         progress: Progress = silent,
     ):
-        self.responder, self.projectors, self.progress = responder, dict(projectors), progress
+        self.models, self.projectors, self.progress = models, dict(projectors), progress
         self.names, self.images, self.prompts = list(names), list(images), list(dict.fromkeys(prompts))
-        self.resolution: int = getattr(responder.vision, "image_size", None) or FRAME
         self._rows = [(i, prompt) for prompt in self.prompts for i in range(min(SEARCHED, len(images)))]
         self._asked = [prompt for _, prompt in self._rows]
         self._own: dict[str, Own] = {}
 
+    @cached_property
+    def resolution(self) -> int:
+        """The side, in px, to which images are framed: what base's vision tower reads, where it says so."""
+        with self.models("base") as responder:
+            return getattr(responder.vision, "image_size", None) or FRAME
+
     def run(self, probes: Sequence[Probe]) -> Search:
         """Try all probes and the neighbours of the best, then put the best on trial."""
-        tried = [self._try(probe, f"Probe {n + 1} of {len(probes)}") for n, probe in enumerate(probes)]
+        tried = self._tried(probes, "Trying probes")
         for round_ in range(ROUNDS):
             known = {each.probe.key for each in tried}
-            near = [other for each in _best(tried) for other in each.probe.neighbours() if other.key not in known]
-            near = list({other.key: other for other in near}.values())
-            tried += [
-                self._try(probe, f"Refining, round {round_ + 1} of {ROUNDS}, {n + 1} of {len(near)}")
-                for n, probe in enumerate(near)
-            ]
+            near = {other.key: other for each in _best(tried) for other in each.probe.neighbours()}
+            new = [probe for key, probe in near.items() if key not in known]
+            tried += self._tried(new, f"Refining the best probes, round {round_ + 1} of {ROUNDS}")
         tried.sort(key=lambda each: -each.excess["suspect"])
-        trials = []
+        trials: list[Trial] = []
         for each in _best(tried):
             trials += self._followed(each.probe)
             if any(trial.demonstrated for trial in trials):
@@ -119,24 +127,28 @@ class Searcher:
             tuple(tried), tuple(trials), tuple(self.prompts), tuple(self.names[:first]), tuple(self.names[first:])
         )
 
-    def _try(self, probe: Probe, stage: str) -> Tried:
-        self.progress(stage, 0, 1)
-        changed = [probe.on(image) for image in self.images[:SEARCHED]]
-        drops = {}
+    def _tried(self, probes: Sequence[Probe], stage: str) -> list[Tried]:
+        """Role by role, since each may have a model of its own."""
+        drops: dict[str, list[np.ndarray]] = {}
         for role, weights in self.projectors.items():
-            own = self._owned(role)
-            there = log_probability(self.responder, weights, self._each(changed), self._asked, own.answers)
-            drops[role] = own.log_probability - there
-        found = {role: excess(drop, drops["base"], self._asked) for role, drop in drops.items() if role != "base"}
-        return Tried(probe, found)
-
-    def _owned(self, role: str) -> Own:
-        if role not in self._own:
-            clean = [frame(image, self.resolution) for image in self.images[:SEARCHED]]
-            self._own[role] = own_answers(
-                self.responder, self.projectors[role], self._each(clean), self._asked, self.progress
+            drops[role] = []
+            with self.models(role) as responder:
+                if role not in self._own:
+                    clean = self._each([frame(image, self.resolution) for image in self.images[:SEARCHED]])
+                    self._own[role] = own_answers(responder, weights, clean, self._asked, self.progress)
+                own = self._own[role]
+                for number, probe in enumerate(probes):
+                    self.progress(f"{stage}, {role}", number, len(probes))
+                    changed = self._each([probe.on(image) for image in self.images[:SEARCHED]])
+                    there = log_probability(responder, weights, changed, self._asked, own.answers)
+                    drops[role].append(own.log_probability - there)
+        return [
+            Tried(
+                probe,
+                {role: excess(drops[role][n], drops["base"][n], self._asked) for role in drops if role != "base"},
             )
-        return self._own[role]
+            for n, probe in enumerate(probes)
+        ]
 
     def _each(self, images: Sequence[Image.Image]) -> list[Image.Image]:
         """The image of each row."""
@@ -180,9 +192,9 @@ class Searcher:
         }
         said = {}
         for role in ("base", "suspect"):
-            with self.responder.projector(self.projectors[role]):
+            with self.models(role) as responder, responder.projector(self.projectors[role]):
                 for condition, own in shown.items():
-                    said[f"{role} {condition}"] = self.responder.answers(
+                    said[f"{role} {condition}"] = responder.answers(
                         own, [prompt] * len(own), NEW_TOKENS, progress=self.progress
                     )
         return said

@@ -18,6 +18,7 @@ MAX_POINTS = 2000  # a condition; more points hide each other and slow the brows
 BINS = 60
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 100)  # % of all patches, where high enough
 NORMS: dict[NormAxis, str] = {"input": "norm of the projector's input ‖h‖", "output": "norm of base's output ‖E_b‖"}
+_NAMES = alt.Scale(domain=["Suspect", "Control"], range=[palette.SUSPECT, palette.CONTROL])
 _LINES = alt.Legend(title=None, orient="bottom-right", offset=0, symbolType="stroke", symbolSize=300)
 
 
@@ -65,7 +66,6 @@ def distribution(
         {
             "name": [role.capitalize() for role in sides],
             "height": [side * tallest / 8 for side in sides.values()],
-            "colour": [palette.SUSPECT, palette.CONTROL][: len(sides)],
         }
     )
     reach = [-tallest if len(sides) > 1 else 0, tallest]
@@ -121,7 +121,7 @@ def _distribution_form() -> dict:
     names = (
         named("names")
         .mark_text(x={"expr": "width - 6"}, align="right", fontSize=13, fontWeight=600)
-        .encode(y=alt.Y("height:Q", **height), text="name:N", color=alt.Color("colour:N", scale=None))
+        .encode(y=alt.Y("height:Q", **height), text="name:N", fill=alt.Fill("name:N", scale=_NAMES, legend=None))
     )
     return form(finished(alt.layer(bars, means, names), Hole("title"), 300))
 

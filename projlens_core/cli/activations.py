@@ -18,6 +18,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("activations", help="measure how far image tokens move along the drift direction")
     arguments.add_case(parser)
+    arguments.add_projector_only(parser)
     arguments.add_images(parser)
     arguments.add_trigger(parser, optional=True)
     arguments.add_device(parser)
@@ -31,15 +32,17 @@ def run(args: argparse.Namespace) -> None:
 
     seen = encode(args, terminal.progress())
     pictures, spec = seen.pictures, seen.spec
-    analysis = analyse(seen.base, seen.suspect, seen.clean, seen.triggered)
-    controls = [analyse(seen.base, seen.control, seen.clean, seen.triggered)] if seen.control else []
+    analysis = analyse(seen.base, seen.suspect, *seen.tokens["suspect"])
+    controls = [analyse(seen.base, seen.control, *seen.tokens["control"])] if seen.control else []
     if not args.json:
         sys.stdout.write(_as_text(analysis, controls, pictures))
+        sys.stdout.writelines(f"- {sentence}\n" for sentence in seen.whose.sentences)
         return
     document = {"base": args.base, "suspect": args.suspect, "trigger": spec.to_dict() if spec else None}
     document |= _summary(analysis) | {"samples": _samples(analysis, pictures.names)}
     if controls:
         document["control"] = {"model": args.control} | _summary(controls[0])
+    document["parts"] = seen.whose.parts()
     document["failures"] = terminal.left_out(pictures.failures)
     terminal.write_json(document)
 

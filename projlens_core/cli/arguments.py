@@ -17,6 +17,16 @@ def add_case(
         parser.add_argument("--control", metavar="MODEL", help="a clean fine-tune of the base, named like --base")
 
 
+def add_projector_only(parser: argparse.ArgumentParser) -> None:
+    """--projector-only, for commands that run models; see case.Case."""
+    parser.add_argument(
+        "--projector-only",
+        action="store_true",
+        help="an experiment: run base's vision tower and language model under every projector, even where the other "
+        "models bring their own",
+    )
+
+
 def add_images(parser: argparse.ArgumentParser, *, note: str = "") -> None:
     """--images and --limit; `note` ends the help of --images."""
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help=f"a folder of clean images{note}")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from projlens_core.cli import arguments, terminal
 from projlens_core.cli.attack import add_attack, attack
-from projlens_core.cli.respond import whole_model
 from projlens_core.cli.twins import twins
-from projlens_core.evidence.case import read_projectors
+from projlens_core.evidence.case import Case, read_projectors
+from projlens_core.evidence.whose import BOTH
 from projlens_core.inputs.images import load_folder
 from projlens_core.sources import resolve
 
@@ -21,6 +21,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("asr", help="measure attack success rate and clean utility")
     arguments.add_case(parser, control=False)
+    arguments.add_projector_only(parser)
     arguments.add_images(parser, note="; labels.csv gives utility")
     add_attack(parser)
     arguments.add_answers(parser)
@@ -36,46 +37,52 @@ def run(args: argparse.Namespace) -> None:
 
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
     from projlens_core.behaviour.questions import one_prompt_each
-    from projlens_core.behaviour.respond import load_responder
     from projlens_core.behaviour.success import measure, read_labels
+    from projlens_core.behaviour.templates import notes
+    from projlens_core.evidence.models import Loaded
 
     terminal.quiet_transformers()
     report = terminal.progress()
     pair = twins(load_folder(args.images, args.limit), looked_for.spec)
     truths = read_labels(args.images) or {}
     asked = one_prompt_each(looked_for.questions, pair.names, truths)
-    projectors = read_projectors([source.spec for source in sources], report)
-    responder = load_responder(whole_model(sources), args.device, report)
-    outcomes = {
-        role: measure(
-            responder,
-            projector,
-            pair.clean,
-            pair.triggered,
-            asked,
-            looked_for.target,
-            truths,
-            pair.names,
-            args.max_new_tokens,
-            terminal.prefixed(report, role),
-        )
-        for role, projector in zip(("base", "suspect"), projectors, strict=True)
-    }
+    case, models, outcomes = Case(args.base, args.suspect, None, args.projector_only), Loaded(args.device), {}
+    projectors = read_projectors(list(case.specs.values()), report)
+    found = models.whose(case, BOTH, report)
+    for role, projector in zip(case.specs, projectors, strict=True):
+        with models.responder(case, report, role) as responder:
+            outcomes[role] = measure(
+                responder,
+                projector,
+                pair.clean,
+                pair.triggered,
+                asked,
+                looked_for.target,
+                truths,
+                pair.names,
+                args.max_new_tokens,
+                terminal.prefixed(report, role),
+            )
     if args.json:
         document = {role: _as_dict(outcome) for role, outcome in outcomes.items()}
         document |= {"target": looked_for.target, "trigger": looked_for.spec.to_dict()}
         document["max_new_tokens"] = args.max_new_tokens
+        document["parts"] = found.parts()
         document["failures"] = terminal.left_out(pair.failures)
         terminal.write_json(document)
         return
     for role, outcome in outcomes.items():
         sys.stdout.write(f"{role}\n{_as_text(outcome)}")
+    sys.stdout.writelines(f"- {sentence}\n" for sentence in found.sentences)
+    for note in notes(outcome.template for outcome in outcomes.values()):
+        sys.stdout.write(f"- {note}\n")
     for _, reason in pair.failures:
         sys.stdout.write(f"left out: {reason}\n")
 
 
 def _as_dict(outcome: "Outcome") -> dict:
     return {
+        "chat_template": outcome.template.as_data() if outcome.template else None,
         "asr": asdict(outcome.asr),
         "false_target": asdict(outcome.false_target),
         "utility": asdict(outcome.utility) if outcome.utility else None,

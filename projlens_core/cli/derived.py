@@ -12,6 +12,7 @@ def add_parser(sub: argparse._SubParsersAction, analysis: Analysis) -> None:
     """Add the command of `analysis` to the command line."""
     parser = sub.add_parser(analysis.key, help=analysis.summary)
     arguments.add_case(parser)
+    arguments.add_projector_only(parser)
     arguments.add_images(parser)
     arguments.add_trigger(parser, optional=not analysis.needs_trigger)
     for each in dataclasses.fields(analysis.options):
@@ -39,12 +40,8 @@ def run(args: argparse.Namespace, analysis: Analysis) -> None:
     spec = None if args.no_trigger else chosen_trigger(args.trigger, resolve(args.suspect))
     if spec is None and analysis.needs_trigger:
         raise InvalidInput(f"{analysis.title} compares clean with triggered images: give --trigger SPEC.json.")
-    inputs = Subject(
-        Case(args.base, args.suspect, args.control),
-        load_folder(args.images, args.limit),
-        read_labels(args.images),
-        spec,
-    )
+    case = Case(args.base, args.suspect, args.control, args.projector_only)
+    inputs = Subject(case, load_folder(args.images, args.limit), read_labels(args.images), spec)
     context = Scene(inputs, Loaded(args.device), terminal.progress())
     exhibit, failures = analysis.run(context, options), context.pictures.failures
     lines = [*analysis.text(exhibit), *exhibited.ending(exhibit, failures)]

@@ -1,6 +1,7 @@
-"""What a command about activations works on: the projectors of its case, and its pictures as the tower sees them."""
+"""What a command about activations works on: the projectors of its case, and its pictures as the towers see them."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,21 +9,27 @@ import torch
 
 from projlens_core.cli.terminal import quiet_transformers
 from projlens_core.cli.twins import Twins, chosen_trigger, twins
-from projlens_core.evidence.case import Case, read_projectors
+from projlens_core.evidence.case import Case, check_same_inputs, read_projectors
+from projlens_core.evidence.whose import Whose
 from projlens_core.inputs.images import load_folder
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.progress import Progress
 from projlens_core.sources import resolve
-from projlens_core.weights.delta import check_same_input, compare
+from projlens_core.weights.delta import compare
+from projlens_core.weights.own_parts import TOWER, Part
 from projlens_core.weights.projector import ProjectorWeights
 
 if TYPE_CHECKING:
-    from projlens_core.activations.model import VisionModel
+    from projlens_core.activations.towers import Tokens, Towers
+    from projlens_core.evidence.models import Loaded
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The projectors of the case, the pictures, and the tower that reads them; spec and control may be None."""
+    """The projectors of the case, the pictures, and the towers that read them; spec and control may be None.
+
+    models holds the case's models, whose says which of them run.
+    """
 
     case: Case
     base: ProjectorWeights
@@ -30,7 +37,9 @@ class Prepared:
     control: ProjectorWeights | None
     spec: TriggerSpec | None
     pictures: Twins
-    vision: "VisionModel"
+    vision: "Towers"
+    models: "Loaded"
+    whose: Whose
 
     @property
     def projectors(self) -> dict[str, ProjectorWeights]:
@@ -41,40 +50,52 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Encoded(Prepared):
-    """With the tokens (n, T, d_vision) of the pictures, clean and triggered in their order; triggered may be None."""
+    """With the tokens (n, T, d_vision) of the pictures, clean and triggered in their order; triggered may be None.
 
-    clean: torch.Tensor
-    triggered: torch.Tensor | None
+    tokens: by role, with what base reads of the same pictures.
+    """
+
+    tokens: "dict[str, tuple[Tokens, Tokens | None]]"
+
+    @property
+    def twins(self) -> "tuple[dict[str, torch.Tensor], dict[str, torch.Tensor] | None]":
+        """What each role's projector reads of clean and of triggered pictures, by role."""
+        from projlens_core.activations.towers import read_by_other  # only here: see prepare
+
+        clean, triggered = (
+            {role: read_by_other(pair[i]) for role, pair in self.tokens.items() if pair[i] is not None} for i in (0, 1)
+        )
+        return clean, triggered or None
 
 
-def prepare(args: argparse.Namespace, report: Progress) -> Prepared:
+def prepare(args: argparse.Namespace, report: Progress, parts: Sequence[Part] = (TOWER,)) -> Prepared:
     """Read what add_case, add_images, add_trigger and add_device of `arguments` ask for; the tower is not run yet.
 
     Errors as of the readers; InvalidInput too where suspect or control cannot be compared with base, and Unsupported
-    where they do not read the same tokens.
+    where one tower is to serve several of them and they do not read the same tokens.
     """
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
-    from projlens_core.activations.around import described
-    from projlens_core.activations.model import load_vision
+    from projlens_core.evidence.models import Loaded
 
     quiet_transformers()
-    base_source, suspect_source = resolve(args.base), resolve(args.suspect)
-    spec = None if args.no_trigger else chosen_trigger(args.trigger, suspect_source)
+    case = Case(args.base, args.suspect, args.control, args.projector_only)
+    spec = None if args.no_trigger else chosen_trigger(args.trigger, resolve(args.suspect))
     pictures = twins(load_folder(args.images, args.limit), spec)
-    specs = [args.base, args.suspect, *([args.control] if args.control else [])]
-    base, suspect, *control = read_projectors(specs, report)
+    base, suspect, *control = read_projectors(list(case.specs.values()), report)
     for other in (suspect, *control):
         compare(base, other)  # says in a sentence why two projectors cannot be compared
-        check_same_input(base, other)
-    # A lone projector file has no tower; the other model's serves, since projector-only tuning leaves the tower be.
-    vision = load_vision(described([base_source, suspect_source]) or base_source, args.device)
-    return Prepared(Case(*specs), base, suspect, control[0] if control else None, spec, pictures, vision)
+    models = Loaded(args.device)
+    found = models.whose(case, parts, report)
+    vision = models.vision(case, report)
+    read = dict(zip(case.specs, (base, suspect, *control), strict=True))
+    check_same_inputs(read, vision.own)
+    return Prepared(case, base, suspect, control[0] if control else None, spec, pictures, vision, models, found)
 
 
-def encode(args: argparse.Namespace, report: Progress) -> Encoded:
+def encode(args: argparse.Namespace, report: Progress, parts: Sequence[Part] = (TOWER,)) -> Encoded:
     """What `prepare` reads, with all tokens of the pictures at once."""
-    from projlens_core.activations.tokens import twin_tokens  # only here: see prepare
-
-    seen = prepare(args, report)
-    clean, triggered = twin_tokens(seen.vision, seen.pictures.clean, seen.pictures.triggered, report)
-    return Encoded(**vars(seen), clean=clean, triggered=triggered)
+    seen = prepare(args, report, parts)
+    pictures = seen.pictures
+    return Encoded(
+        **vars(seen), tokens=seen.vision.twins(list(seen.projectors), pictures.clean, pictures.triggered, report)
+    )

@@ -3,15 +3,16 @@
 import argparse
 from typing import TYPE_CHECKING
 
-import torch
-
 from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.encoded import Encoded, encode
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence.settings import settings
+from projlens_core.evidence.whose import signed
 from projlens_core.sources import resolve
+from projlens_core.weights.own_parts import HEAD, TOWER
 
 if TYPE_CHECKING:
+    from projlens_core.activations.towers import Tokens
     from projlens_core.evidence.exhibit import Exhibit
 
 ON = ("triggered", "clean", "both")
@@ -21,6 +22,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("lens", help="read the drift direction with the language model's output head")
     arguments.add_case(parser)
+    arguments.add_projector_only(parser)
     arguments.add_images(parser)
     arguments.add_trigger(parser, optional=True)
     parser.add_argument(
@@ -41,24 +43,20 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read the directions of suspect and control, and random ones, and write the words."""
     # Only here: see encoded.
-    from projlens_core.activations.around import described
-    from projlens_core.activations.head import read_head
     from projlens_core.activations.lens import lens, lens_null
-    from projlens_core.activations.vocabulary import read_vocabulary
+    from projlens_core.evidence.models import read_language
     from projlens_core.exhibits.lens import lens as exhibit
 
     report = terminal.progress()
-    seen = encode(args, report)
+    seen = encode(args, report, (TOWER, HEAD))
     tokens, on = _tokens(seen, args.on)
-    base, suspect = resolve(args.base), resolve(args.suspect)
-    source = described([base, suspect]) or base  # as for the tower: projector-only tuning keeps both
-    head = read_head(source, report)
-    vocabulary = read_vocabulary(source, head.vocabulary, report)
+    suspect = resolve(args.suspect)
+    head, vocabulary = read_language(seen.whose, report)
     target = args.target if args.target is not None else (suspect.zoo.target if suspect.zoo else None)
     targets = vocabulary.targets(target) if target else []
     read = {"centred": args.centred, "normed": not args.bare, "depth": args.top}
     found = {
-        role: lens(head, seen.base, weights, tokens, targets, **read)
+        role: lens(head, seen.base, weights, tokens[role], targets, **read)
         for role, weights in seen.projectors.items()
         if role != "base"
     }
@@ -66,18 +64,19 @@ def run(args: argparse.Namespace) -> None:
     decided = settings(
         seen.case, seen.projectors, seen.spec, len(seen.pictures.names), target=target, on=on, seed=0, **read
     )
-    shown = exhibit(found, null, vocabulary, targets, decided, head.notes)
+    shown = signed(exhibit(found, null, vocabulary, targets, decided, head.notes), seen.whose)
     exhibited.write(shown, args, seen.pictures.failures, _as_text(shown, seen.pictures.failures))
 
 
-def _tokens(seen: Encoded, on: str | None) -> tuple[torch.Tensor, str]:
-    """The tokens (n, T, d_vision) of the images whose shift is read, and which images these are."""
-    on = on or ("clean" if seen.triggered is None else "triggered")
-    if on == "clean":
-        return seen.clean, on
-    if seen.triggered is None:
+def _tokens(seen: Encoded, on: str | None) -> "tuple[dict[str, Tokens], str]":
+    """The tokens (n, T, d_vision) of the images whose shift is read, by role, and which images these are."""
+    from projlens_core.activations.towers import joined  # only here: see encoded
+
+    on = on or ("clean" if seen.spec is None else "triggered")
+    if seen.spec is None and on != "clean":
         raise InvalidInput(f"There are no {on} images without a trigger; name one with --trigger, or read --on clean.")
-    return (seen.triggered if on == "triggered" else torch.cat([seen.clean, seen.triggered])), on
+    chosen = {"clean": slice(0, 1), "triggered": slice(1, 2), "both": slice(0, 2)}[on]
+    return {role: joined(pair[chosen]) for role, pair in seen.tokens.items()}, on
 
 
 def _as_text(shown: "Exhibit", failures: terminal.Failures) -> str:

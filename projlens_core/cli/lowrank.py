@@ -2,14 +2,15 @@
 
 import argparse
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.attack import add_attack, attack
-from projlens_core.cli.respond import whole_model
 from projlens_core.cli.twins import twins
 from projlens_core.evidence.case import Case, read_projectors
 from projlens_core.evidence.settings import settings
+from projlens_core.evidence.whose import signed
 from projlens_core.inputs.images import load_folder
 from projlens_core.runtime.progress import Progress
 from projlens_core.sources import resolve
@@ -63,9 +64,9 @@ def run(args: argparse.Namespace) -> None:
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
     from projlens_core.behaviour.lowrank import Edit
     from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
-    from projlens_core.behaviour.respond import load_responder
     from projlens_core.behaviour.scoring import Questions, Scorer
     from projlens_core.behaviour.success import read_labels
+    from projlens_core.evidence.models import Loaded
     from projlens_core.exhibits.lowrank import lowrank
 
     terminal.quiet_transformers()
@@ -84,12 +85,15 @@ def run(args: argparse.Namespace) -> None:
         looked_for.target,
         args.max_new_tokens,
     )
-    scorer = Scorer(load_responder(whole_model(sources[:2]), args.device, report), questions)
+    # components of a projector's change are put into base, or taken out, and nothing else: an experiment by definition
+    case, models = Case(args.base, args.suspect, args.control, projector_only=True), Loaded(args.device)
     ranks = tuple(sorted(set(args.ranks)))
-    grid = _filled(scorer, edit, ranks, roles, "suspect", report)
-    control = _filled(scorer, edit, ranks, roles, "control", report) if args.control_grid else None
+    with models.responder(case, report) as responder:
+        scorer = Scorer(responder, questions)
+        grid = _filled(scorer, edit, ranks, roles, "suspect", report)
+        control = _filled(scorer, edit, ranks, roles, "control", report) if args.control_grid else None
     told = settings(
-        Case(*(source.spec for source in sources)),
+        replace(case, projector_only=False),
         roles,
         looked_for.spec,
         len(pair.clean),
@@ -97,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
         prompts=sorted(set(asked)),
         max_new_tokens=args.max_new_tokens,
     )
-    exhibit = lowrank(grid, told, control, looked_for.mode)
+    exhibit = signed(lowrank(grid, told, control, looked_for.mode), models.whose(case))
     text = _as_text(grid) + (f"\nwith the control's ΔW\n{_cells(control)}" if control is not None else "")
     text += "".join(f"{line}\n" for line in exhibited.ending(exhibit, pair.failures))
     exhibited.write(exhibit, args, pair.failures, text)

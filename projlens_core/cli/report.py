@@ -19,6 +19,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("report", help="write all findings about a case as one HTML file")
     arguments.add_case(parser)
+    arguments.add_projector_only(parser)
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="a folder of clean images; for a zoo suspect, the samples by default"
     )
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     suspect = resolve(args.suspect)
     folder = args.images or (SAMPLES if suspect.zoo is not None else None)
     asked = subject(
-        Case(args.base, args.suspect, args.control),
+        Case(args.base, args.suspect, args.control, args.projector_only),
         load_folder(folder) if folder else None,
         read_labels(folder) if folder else None,
         trigger=args.trigger,
@@ -82,6 +83,7 @@ def _command(args: argparse.Namespace) -> str:
             "base": args.base,
             "suspect": args.suspect,
             "control": args.control,
+            "projector-only": args.projector_only or None,
             "images": args.images,
             "n": args.n,
             "trigger": args.trigger,

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.attack import Attack, add_attack, attack
 from projlens_core.cli.encoded import Prepared, prepare
-from projlens_core.cli.respond import whole_model
 from projlens_core.cli.twins import chosen_trigger
 from projlens_core.evidence.settings import settings
+from projlens_core.evidence.whose import BOTH, signed
 from projlens_core.inputs.changes import LEVELS, Change, axes_of, changes
 from projlens_core.inputs.triggers import POSITIONS
 from projlens_core.runtime.progress import Progress
-from projlens_core.sources import Source, resolve
+from projlens_core.sources import resolve
+from projlens_core.weights.own_parts import TOWER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("robustness", help="try changes of the trigger: place, size, strength, resize, compression")
     arguments.add_case(parser)
+    arguments.add_projector_only(parser)
     arguments.add_images(parser)
     add_attack(parser)
     for axis, (option, kind, meaning) in OPTIONS.items():
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     if chosen_trigger(args.trigger, sources[1]) is None:
         args.wrong_use("--trigger is required, unless the suspect is a poisoned model of the zoo")
     report = terminal.progress()
-    seen = prepare(args, report)
+    seen = prepare(args, report, BOTH if looked_for else (TOWER,))
     given = {axis: tuple(getattr(args, axis)) for axis in OPTIONS if getattr(args, axis)}
     levels = given or {axis: LEVELS[axis] for axis in axes_of(seen.spec)}
     wanted = changes(seen.spec, levels, crossed=args.cross)
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     pictures = seen.pictures.clean
     tried = list(sweep(seen.base, seen.suspect, seen.control, seen.vision, pictures, seen.spec, wanted, report))
     possible = [one.change for one in tried if one.pushes]
-    scores = _scores(args, seen, looked_for, whole_model(sources), possible, report) if looked_for else {}
+    scores = _scores(args, seen, looked_for, possible, report) if looked_for else {}
     told = settings(
         seen.case,
         seen.projectors,
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         levels={axis: list(values) for axis, values in levels.items()},
         crossed=args.cross,
     )
-    exhibit = robustness(tried, told, scores)
+    exhibit = signed(robustness(tried, told, scores), seen.whose)
     exhibited.write(exhibit, args, seen.pictures.failures, _as_text(tried, scores, exhibit, seen.pictures.failures))
 
 
@@ -86,33 +88,31 @@ def _scores(
     args: argparse.Namespace,
     seen: Prepared,
     looked_for: Attack,
-    model: Source,
     wanted: list[Change],
     report: Progress,
 ) -> "Scores":
     """The answers to every change, counted, by role."""
     from projlens_core.behaviour.questions import one_prompt_each
-    from projlens_core.behaviour.respond import load_responder
     from projlens_core.behaviour.robustness import attack_scores
     from projlens_core.behaviour.success import read_labels
 
     asked = one_prompt_each(looked_for.questions, seen.pictures.names, read_labels(args.images) or {})
-    responder = load_responder(model, args.device, report)
-    projectors = {role: weights for role, weights in seen.projectors.items() if role != "base"}
-    return {
-        change: attack_scores(
-            responder,
-            projectors,
-            seen.pictures.clean,
-            seen.spec,
-            change,
-            asked,
-            looked_for.target,
-            args.max_new_tokens,
-            terminal.prefixed(report, change.label),
-        )
-        for change in wanted
-    }
+    found: dict[Change, dict] = {change: {} for change in wanted}
+    for role in seen.whose.in_turn(role for role in seen.projectors if role != "base"):
+        with seen.models.responder(seen.case, report, role) as responder:
+            for change in wanted:
+                found[change] |= attack_scores(
+                    responder,
+                    {role: seen.projectors[role]},
+                    seen.pictures.clean,
+                    seen.spec,
+                    change,
+                    asked,
+                    looked_for.target,
+                    args.max_new_tokens,
+                    terminal.prefixed(report, change.label),
+                )
+    return found
 
 
 def _as_text(tried: "Sequence[Tried]", scores: "Scores", exhibit: "Exhibit", failures: terminal.Failures) -> str:

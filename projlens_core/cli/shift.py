@@ -4,16 +4,16 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import torch
-
 from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.encoded import Prepared, prepare
 from projlens_core.evidence.settings import settings
+from projlens_core.evidence.whose import signed
 from projlens_core.runtime.progress import Progress
 from projlens_core.weights.delta import compare
 
 if TYPE_CHECKING:
     from projlens_core.activations.set_shift import Chunks
+    from projlens_core.activations.towers import Tokens
     from projlens_core.evidence.exhibit import Exhibit
 
 AT_ONCE = 32  # pictures whose tokens are in memory together
@@ -24,6 +24,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("shift", help="rank pictures by shift; embedding spectrum and its agreement with ΔW")
     arguments.add_case(parser)
+    arguments.add_projector_only(parser)
     arguments.add_images(parser)
     arguments.add_trigger(parser, optional=True)
     parser.add_argument(
@@ -46,27 +47,27 @@ def run(args: argparse.Namespace) -> None:
 
     report = terminal.progress()
     seen = prepare(args, report)
-    chunks = _chunks(seen, report)
     found = {
-        role: set_shift(compare(seen.base, weights), seen.pictures.names, chunks, args.norm, report)
+        role: set_shift(
+            compare(seen.base, weights), seen.pictures.names, _chunks(seen, role, report), args.norm, report
+        )
         for role, weights in seen.projectors.items()
         if role != "base"
     }
     names, decided = seen.pictures.names, {"norm": args.norm, "seed": 0}
     exhibit = embedding(found, settings(seen.case, seen.projectors, seen.spec, len(names), **decided))
+    exhibit = signed(exhibit, seen.whose)
     exhibited.write(exhibit, args, seen.pictures.failures, _as_text(exhibit, seen.pictures.failures))
 
 
-def _chunks(seen: Prepared, report: Progress) -> "dict[str, Chunks]":
+def _chunks(seen: Prepared, role: str, report: Progress) -> "dict[str, Chunks]":
     """The tokens of each condition, AT_ONCE pictures at a time; the second pass finds them in the disk cache."""
-    from projlens_core.activations.tokens import image_tokens  # only here: see encoded
-
     both = {"clean": seen.pictures.clean, "triggered": seen.pictures.triggered}
 
-    def read(condition: str) -> Iterator[torch.Tensor]:
+    def read(condition: str) -> "Iterator[Tokens]":
         images = both[condition]
         for start in range(0, len(images), AT_ONCE):
-            yield image_tokens(seen.vision, images[start : start + AT_ONCE], report)
+            yield seen.vision.tokens([role], images[start : start + AT_ONCE], report)[role]
 
     return {
         condition: lambda condition=condition: read(condition)

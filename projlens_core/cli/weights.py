@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from projlens_core.cli import arguments
 from projlens_core.evidence.case import Case, OpenedCase, open_case
+from projlens_core.evidence.whose import unread
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.text import printable
 from projlens_core.weights.delta import Delta, TensorDelta
@@ -55,10 +56,15 @@ def as_dict(opened: OpenedCase) -> dict:
         "sha256": {"base": opened.base.sha256, "suspect": opened.suspect.sha256},
         "tensors": _tensors(opened.delta, opened.spectra, opened.edges),
         "settings_changed": [list(change) for change in opened.delta.settings_changed],
+        "equal": opened.delta.equal,
+        "projector_not_compared": [list(pair) for pair in opened.delta.uncompared],
         "not_compared": [list(pair) for pair in opened.delta.not_compared],
+        "parts": unread(opened.case).parts(),
+        "also_changed": {role: also for role, weights in opened.projectors.items() if (also := weights.also_changed)},
         "notes": list(opened.notes),
     }
     if opened.control_delta:
+        result["control_projector_not_compared"] = [list(pair) for pair in opened.control_delta.uncompared]
         result["control_tensors"] = _tensors(opened.control_delta, opened.control_spectra, opened.control_edges)
     return result
 

@@ -1,12 +1,13 @@
 """A case: the base, the suspect and perhaps a control, as the user named them, and their weights once opened."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from projlens_core.activations.around import described
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.anatomy import Anatomy, dissect_all
 from projlens_core.weights.delta import Delta, check_same_input, compare
@@ -15,29 +16,40 @@ from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.projector import ProjectorWeights, described_like, read_projector
 from projlens_core.weights.spectrum import Spectrum
 
+PROJECTOR_ONLY = "projector_only"  # in an address
 _NOTABLE = 0.1  # rounding floor / ‖Δ‖ from which a note says so
 _HALF = {"float16": "11", "bfloat16": "8"}  # significant bits of a stored weight
 
 
 @dataclass(frozen=True)
 class Case:
-    """What to compare, each a path or zoo:NAME. control is a clean fine-tune of the base, or None."""
+    """What to compare, each a path or zoo:NAME. control is a clean fine-tune of the base, or None.
+
+    projector_only: an experiment that runs one vision tower and one language model, base's, under every projector,
+    whatever else suspect and control bring.
+    """
 
     base: str
     suspect: str
     control: str | None = None
+    projector_only: bool = False
+
+    @property
+    def specs(self) -> dict[str, str]:
+        """What is compared, by role."""
+        return {"base": self.base, "suspect": self.suspect} | ({"control": self.control} if self.control else {})
 
     def to_params(self) -> dict[str, str]:
         """The case as URL query parameters; from_params gives it back."""
-        params = {"base": self.base, "suspect": self.suspect}
-        return params | ({"control": self.control} if self.control else {})
+        return self.specs | ({PROJECTOR_ONLY: "1"} if self.projector_only else {})
 
     @classmethod
     def from_params(cls, params: Mapping[str, str]) -> "Case":
         """A case from URL query parameters, others than its own ignored; InvalidInput if base or suspect is missing."""
         if missing := [name for name in ("base", "suspect") if not params.get(name)]:
             raise InvalidInput(f"The address names no {' and no '.join(missing)}; choose a case again.")
-        return cls(params["base"], params["suspect"], params.get("control") or None)
+        alone = params.get(PROJECTOR_ONLY) == "1"
+        return cls(params["base"], params["suspect"], params.get("control") or None, alone)
 
 
 @dataclass(frozen=True)
@@ -63,11 +75,9 @@ class OpenedCase:
         roles = {"base": self.base, "suspect": self.suspect, "control": self.control}
         return {role: weights for role, weights in roles.items() if weights is not None}
 
-    def check_same_input(self) -> None:
-        """Unsupported unless one tower can serve all projectors; see delta.check_same_input."""
-        for other in (self.suspect, self.control):
-            if other is not None:
-                check_same_input(self.base, other)
+    def check_same_input(self, own: Collection[str] = ()) -> None:
+        """See check_same_inputs."""
+        check_same_inputs(self.projectors, own)
 
     @cached_property
     def anatomies(self) -> dict[str, Anatomy]:
@@ -125,6 +135,14 @@ def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
     )
 
 
+def check_same_inputs(projectors: Mapping[str, ProjectorWeights], own: Collection[str] = ()) -> None:
+    """Unsupported unless one tower can serve the projectors of all roles but those in `own`, which have their own; see
+    delta.check_same_input."""
+    first, *rest = (weights for role, weights in projectors.items() if role not in own)
+    for other in rest:
+        check_same_input(first, other)
+
+
 def model_source(case: Case) -> Source:
     """Whose vision tower and language model are run: base's, or the suspect's if base is a lone projector file."""
     if found := described(resolve(spec) for spec in (case.base, case.suspect)):
@@ -149,21 +167,31 @@ def read_projectors(specs: Sequence[str], progress: Progress = silent) -> list[P
     model = next((weights for weights in read if weights.described), None)
     if model is None:
         return read
-    return [
-        described_like(weights, model)
-        if not weights.described and weights.family.layers == model.family.layers
-        else weights
-        for weights in read
-    ]
+    return [described_like(weights, model) if _is_like(weights, model) else weights for weights in read]
+
+
+def _is_like(weights: ProjectorWeights, model: ProjectorWeights) -> bool:
+    """Whether a projector that no config describes may be one of the model's family."""
+    may_be = weights.may_be or (model.family.name,)
+    return not weights.described and weights.family.layers == model.family.layers and model.family.name in may_be
 
 
 def _notes(delta: Delta, control: Delta | None) -> list[str]:
     base, suspect = delta.base, delta.suspect
     notes = ["Vision tower and language model: not compared. Only the projector was read."]
+    if base.family.name != suspect.family.name:
+        notes.append(
+            f"The base is a {base.family.title} projector and the suspect a {suspect.family.title} one; they were "
+            "compared because both kinds have the same layers."
+        )
     if delta.not_compared:
         notes.append(f"Not compared: {'; '.join(f'{what} ({why})' for what, why in delta.not_compared)}.")
-    if not delta.changed:
+    if delta.equal:
         notes.append("The suspect's projector equals the base's in every value; if it hides something, then elsewhere.")
+    elif not delta.changed:
+        notes.append(unproven(delta))
+    elif delta.uncompared:
+        notes.append(left_out(delta))
     notes += [
         f"The configs differ: {name} is {ours} in the base and {theirs} in the suspect; each runs with its own."
         for name, ours, theirs in delta.settings_changed
@@ -182,10 +210,29 @@ def _notes(delta: Delta, control: Delta | None) -> list[str]:
             "No control: an honest fine-tune changes weights in few directions too, "
             "so these numbers say what changed, not whether it is a backdoor."
         )
-    elif control.suspect.sha256 == suspect.sha256:
+    elif control.suspect.sha256 == suspect.sha256 and not (control.uncompared or delta.uncompared):
         notes.append("The control's projector equals the suspect's in every value, so it controls nothing.")
+    elif control.suspect.sha256 == suspect.sha256:
+        notes.append("In all that was compared the control has the suspect's values, so it controls nothing.")
+    if control is not None and control.uncompared:
+        names = listed(what for what, _ in control.uncompared)
+        notes.append(f"Not compared with the control, although it belongs to a projector: {names}.")
     roles = (("Base", base), ("Suspect", suspect), *((("Control", control.suspect),) if control else ()))
     return notes + [f"{role}: {warning}" for role, weights in roles for warning in weights.warnings]
+
+
+def unproven(delta: Delta) -> str:
+    """A sentence for a delta in which nothing changed and not all was compared."""
+    return f"No tensor that was compared changed, but not all were compared. {left_out(delta)}"
+
+
+def left_out(delta: Delta) -> str:
+    """A sentence that names what belongs to a projector and was not compared."""
+    names = listed(what for what, _ in delta.uncompared)
+    return (
+        f"These belong to a projector and were not compared, so that they may hold a change: {names}. "
+        "A comparison of the rest of the model (weights --prove) covers those that both have."
+    )
 
 
 def _precision_notes(delta: Delta) -> list[str]:

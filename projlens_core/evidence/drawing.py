@@ -3,12 +3,16 @@
 import copy
 import json
 import threading
+from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
 import vl_convert
 
 from projlens_core.charts.form import Filled
+from projlens_core.errors import InvalidInput
+from projlens_core.evidence import engine
+from projlens_core.runtime.child import run_in_child
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])  # the grammar that altair writes
 _NESTED = ("layer", "hconcat", "vconcat", "concat")
@@ -28,24 +32,38 @@ _CONFIG = {
 _lock = threading.Lock()  # vl_convert has one JavaScript engine, which is not said to be safe between threads
 
 
+# of the process in which strangers' charts are drawn: bytes, of which the engine takes 1 GB; seconds to begin, of each
+# chart, and of all; bytes of all drawings
+MEMORY, BEGIN, EACH, MOST, OUTPUT = 3 * 2**29, 10, 2, 120, 256 * 2**20
+
+
 class StoredChart(alt.TopLevelMixin):
-    """A chart that was kept as its specification, to be drawn as it is; what it was made of is gone."""
+    """A chart that was kept as its specification; what it was made of is gone, and who made it is not known."""
 
     def __init__(self, spec: dict):
-        self._spec = spec
+        self.spec = spec
 
     def to_dict(self, *_: object, **__: object) -> dict:
-        """The specification."""
-        return copy.copy(self._spec)
+        """The specification to draw: no mark reaches beyond the plot, or its rows could make it any size."""
+        if "layer" not in self.spec:
+            return _clipped(self.spec)
+        return self.spec | {"layer": [_clipped(layer) for layer in self.spec["layer"]]}
+
+
+def _clipped(part: dict) -> dict:
+    mark = part["mark"]
+    return part | {"mark": (mark if isinstance(mark, dict) else {"type": mark}) | {"clip": True}}
 
 
 def specification(chart: alt.TopLevelMixin) -> dict:
-    """The chart as a Vega-Lite specification, its data inside, however many rows they are.
+    """The chart as a Vega-Lite specification to keep, its data inside, however many rows they are.
 
     The data are put in by hand: altair's own switch for that is global, and the dashboard's threads move it as well.
     Encodings must therefore name their types ("value:Q"). Not validated: rows one by one take longer than all else.
     """
-    return chart.to_dict() if isinstance(chart, StoredChart | Filled) else _inlined(chart).to_dict(validate=False)
+    if isinstance(chart, StoredChart):
+        return copy.copy(chart.spec)
+    return chart.to_dict() if isinstance(chart, Filled) else _inlined(chart).to_dict(validate=False)
 
 
 def _inlined(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
@@ -74,13 +92,37 @@ def fitted(spec: dict, width: int) -> dict:
     return fitted
 
 
-def svg(spec: dict) -> str:
-    """The specification drawn as SVG. It is ours or was checked: what it draws is not bounded here, only what it loads.
+def drawable(chart: alt.TopLevelMixin, width: int) -> dict:
+    """The specification of a chart, ours or a stranger's, as it is drawn in a report."""
+    return fitted(chart.to_dict() if isinstance(chart, StoredChart) else specification(chart), width)
 
-    Nothing is fetched from anywhere.
-    """
+
+def svg(spec: dict) -> str:
+    """A specification of ours drawn as SVG."""
     with _lock:
-        return vl_convert.vegalite_to_svg(json.dumps(spec), vl_version=VEGA_LITE, allowed_base_urls=[])
+        return engine.svg(json.dumps(spec), VEGA_LITE)
+
+
+def strangers_svgs(specs: Sequence[dict]) -> tuple[list[str | None], str]:
+    """Specifications that were checked drawn as SVG, in a process of their own; None for one that is no chart.
+
+    Where the process does not come to its end there is no drawing at all, and the sentence why; else that is empty.
+    """
+    if not specs:
+        return [], ""
+    payload = {"specs": [json.dumps(spec) for spec in specs], "version": VEGA_LITE}
+    bounds = {"memory": MEMORY, "seconds": min(BEGIN + EACH * len(specs), MOST), "output": OUTPUT}
+    try:
+        found = run_in_child("projlens_core.evidence.engine:svgs", payload, what="A chart of the bundle", **bounds)
+    except InvalidInput as error:
+        return [None] * len(specs), str(error)
+    return _as_drawn(found.get("drawn"), len(specs)), ""
+
+
+def _as_drawn(found: object, count: int) -> list[str | None]:
+    """What the process gave, which may have been taken over: SVG and nothing besides."""
+    drawn = found if isinstance(found, list) and len(found) == count else [None] * count
+    return [svg if isinstance(svg, str) and svg.startswith("<svg ") else None for svg in drawn]
 
 
 def javascript() -> str:

@@ -1,16 +1,14 @@
 """All analyses of a case that apply to it, one after another: each gives its exhibit or says why not."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from PIL import Image, ImageOps
 
 from projlens_core import analyses
-from projlens_core.activations.head import read_head
 from projlens_core.activations.lens import lens, lens_null
 from projlens_core.activations.set_shift import set_shift
-from projlens_core.activations.vocabulary import read_vocabulary
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.robustness import sweep
 from projlens_core.behaviour.scoring import Questions, Scorer
@@ -18,14 +16,14 @@ from projlens_core.behaviour.success import Outcome, Truth, measure
 from projlens_core.charts.overlays import data_uri
 from projlens_core.errors import Cancelled, NotFound, ProjLensError
 from projlens_core.evidence import study
-from projlens_core.evidence.case import model_source
 from projlens_core.evidence.exhibit import Exhibit
-from projlens_core.evidence.models import Loaded, Models
+from projlens_core.evidence.models import Loaded, Models, read_language
 from projlens_core.evidence.private import without_home
 from projlens_core.evidence.record import Missing, Record, provenance
 from projlens_core.evidence.scene import SEED, Scene
 from projlens_core.evidence.settings import settings
 from projlens_core.evidence.subject import Subject
+from projlens_core.evidence.whose import BOTH, signed, whose
 from projlens_core.exhibits import activation as activation_exhibit
 from projlens_core.exhibits import case as case_exhibit
 from projlens_core.exhibits import embedding as embedding_exhibit
@@ -37,6 +35,7 @@ from projlens_core.exhibits import weights as weights_exhibit
 from projlens_core.inputs.changes import LEVELS, axes_of, changes
 from projlens_core.runtime import shortage
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.weights.own_parts import HEAD, TOWER
 
 THUMBNAIL = 64  # px
 OVERLAP = 5  # leading directions of two changes that are held against each other
@@ -82,7 +81,7 @@ def record_of(
         current = part.title
         try:
             with shortage.named():
-                exhibits.append(part.make(scene))
+                exhibits.append(_signed(scene, part, part.make(scene)))
         except Cancelled:
             raise
         except ProjLensError as error:
@@ -101,6 +100,16 @@ def record_of(
     title = f"{opened.suspect.source} against {opened.base.source}"
     told = provenance(scene.hashes, decided, scene.models.device, command)
     return without_home(Record(title, told, tuple(exhibits), tuple(missing)))
+
+
+def _signed(scene: Scene, part: Part, exhibit: Exhibit) -> Exhibit:
+    """The exhibit with which models ran for it.
+
+    The low-rank grid puts changes of a projector into base, and is about that alone.
+    """
+    if part.key == "lowrank":
+        return signed(exhibit, whose(replace(scene.subject.case, projector_only=True), BOTH))
+    return signed(exhibit, scene.whose((TOWER, HEAD))) if part.key == "lens" else scene.signed(exhibit, part.floor)
 
 
 def _case(scene: Scene) -> Exhibit:
@@ -126,29 +135,27 @@ def _activation(scene: Scene) -> Exhibit:
 
 
 def _embedding(scene: Scene) -> Exhibit:
-    clean, triggered = scene.tokens
-    sets = {"clean": clean, "triggered": triggered}
-    chunks = {name: lambda tokens=tokens: iter(tokens.split(32)) for name, tokens in sets.items() if tokens is not None}
     deltas = {"suspect": scene.opened.delta, "control": scene.opened.control_delta}
-    found = {
-        role: set_shift(delta, scene.pictures.names, chunks, progress=scene.progress)
-        for role, delta in deltas.items()
-        if delta is not None
-    }
+    found = {}
+    for role, delta in deltas.items():
+        if delta is None:
+            continue
+        sets = dict(zip(("clean", "triggered"), scene.tokens[role], strict=True))
+        chunks = {
+            name: lambda tokens=tokens: iter(tokens.split(32)) for name, tokens in sets.items() if tokens is not None
+        }
+        found[role] = set_shift(delta, scene.pictures.names, chunks, progress=scene.progress)
     return embedding_exhibit.embedding(found, scene.decided(norm="output"))
 
 
 def _lens(scene: Scene) -> Exhibit:
-    clean, triggered = scene.tokens
-    tokens, on = (clean, "clean") if triggered is None else (triggered, "triggered")
-    source = model_source(scene.subject.case)
-    head = read_head(source, scene.progress)
-    vocabulary = read_vocabulary(source, head.vocabulary, scene.progress)
+    on = "clean" if scene.subject.spec is None else "triggered"
+    head, vocabulary = read_language(scene.whose((TOWER, HEAD)), scene.progress)
     target = scene.subject.target
     targets = vocabulary.targets(target) if target else []
     read = {"centred": False, "normed": True, "depth": 10}
     found = {
-        role: lens(head, scene.opened.base, weights, tokens, targets, **read)
+        role: lens(head, scene.opened.base, weights, scene.tokens[role][on == "triggered"], targets, **read)
         for role, weights in scene.projectors.items()
         if role != "base"
     }
@@ -160,11 +167,11 @@ def _lens(scene: Scene) -> Exhibit:
 def _response(scene: Scene) -> Exhibit:
     pair, target, prompts = scene.attacked, scene.target, scene.prompts
     outcomes: dict[str, Outcome] = {}
-    with scene.responder() as responder:
-        for role, weights in scene.projectors.items():
+    for role in scene.whose(BOTH).in_turn(scene.projectors):
+        with scene.responder(role) as responder:
             outcomes[role] = measure(
                 responder,
-                weights,
+                scene.projectors[role],
                 pair.clean,
                 pair.triggered,
                 prompts,
@@ -175,6 +182,7 @@ def _response(scene: Scene) -> Exhibit:
                 lambda stage, done, total, role=role: scene.progress(f"{stage}, {role}", done, total),
             )
     thumbnails = {name: data_uri(image, THUMBNAIL) for name, image in zip(pair.names, pair.triggered, strict=True)}
+    outcomes = {role: outcomes[role] for role in scene.projectors}
     told = scene.decided(target=target, prompts=sorted(set(prompts)), max_new_tokens=scene.subject.max_new_tokens)
     return response_exhibit.response(outcomes, target, told, thumbnails)
 

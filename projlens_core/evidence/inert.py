@@ -1,126 +1,221 @@
-"""Is a stored chart inert: does drawing it fetch nothing, follow no link and reach nothing outside itself?
+"""Is a stored chart one that ProjLens makes: does drawing it fetch nothing, follow no link and take bounded time?
 
-Vega-Lite has few doors to the outside: data by URL, images by URL, links, the renderer's own options carried in
-`usermeta`, controls bound to elements of the page, CSS in colours and cursors, tooltips, in which a field called
-"image" is drawn as one, and expressions, a language with functions of its own.
-Data have to be inside; images have to be data URIs; expressions are arithmetic and comparisons over a row's fields and
-the chart's size; the rest is refused.
+Vega-Lite has many doors to the outside (data, images and paints by address, links, options of the renderer, tooltips
+in which a field called "image" is drawn as one, expressions) and many ways to grow. So nothing is looked for that is
+dangerous: `chart_grammar.json` lists what our own charts are made of, generated from them, place by place, and all else
+is refused. A place is what stands under the same keys in any list. It allows what its entry names, by JSON's kinds:
+
+    "object": {key: place}            these keys alone
+    "list":   {"most", "of": place}   up to that many items
+    "text":   [literal, …]            or <words>, <label> of a tooltip, <colour>, <data> by name, <view>,
+                                      or "= expression" with # where any number may stand
+    "number": [literal, …]            or <value> on an axis, <size> in px
+    "bool", "null"
+
+"columns" lists what the rows of its data may hold: number, text, bool, null, or image, a JPEG inside of a data URI.
 """
 
+import base64
+import binascii
+import json
+import math
 import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 
 from projlens_core.errors import InvalidInput
+from projlens_core.inputs import jpeg
+from projlens_core.runtime.text import printable
 
-MAX_DEPTH = 40
-_SCHEMA = re.compile(r"https://vega\.github\.io/schema/vega-lite/v\d+(\.\d+)*\.json")
-_PICTURE = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]*={0,2}")
-_PAINT = re.compile(r"url\s*\(", re.IGNORECASE)  # CSS, in a colour or a cursor
-_LINE_ENDS = re.compile("[\u2028\u2029]")
-_REFUSED = ("usermeta", "href", "element", "loader")
-_DRAWN_BY_TOOLTIPS = "image"
-_EXPRESSIONS = ("expr", "calculate", "filter", "test", "labelExpr", "signal", "update")
-_EVENTS = ("on", "clear", "translate", "zoom")  # of a selection: a word, or a selector with expressions in it
-_QUOTED = re.compile(r"'[^'\\]*'|\"[^\"\\]*\"")
-_ARITHMETIC = re.compile(  # possessive (++): a match is tried one way only, however it was written
-    r"(?:datum\.(?!constructor|prototype|__)[A-Za-z]\w*+(?!\s*\()|\b(?:width|height|min|max)\b|\d++(?:e-?\d++)?+"
-    r"|[\s.+\-*/%()<>=!&|?:,])*+"
-)
+GRAMMAR_FILE = Path(__file__).with_name("chart_grammar.json")
+MAX_MARKS = 50_000  # rows that are drawn, those of each layer counted
+MAX_WORDS = 1_000  # characters of a title, of a name on an axis
+MAX_CELL = 2_000  # characters of a row's text
+MAX_SIZE = 10_000  # px
+MAX_IMAGE = 1_000_000  # characters of one image
+MAX_IMAGE_PIXELS = 2**20  # of it, each of its scans counted; ours have one of 640 × 640 at most
+MAX_SEGMENTS = 100  # of it
+MAX_IMAGES = 64  # in one chart
+_SCHEMA = re.compile(r"https://vega\.github\.io/schema/vega-lite/v\d{1,2}(\.\d{1,3}){0,2}\.json")
+_IMAGE = re.compile(r"data:image/jpeg;base64,([A-Za-z0-9+/]++={0,2})")
+_LINE_ENDS = re.compile("[\u2028\u2029]")  # which end the expression that is made of a title
+_NUMBER = r"-?[0-9]{1,20}(?:\.[0-9]{1,25})?(?:e[+-]?[0-9]{1,3})?"
+_LARGEST = 2**63  # of whole numbers, which JSON has without end
+_DRAWN_BY_TOOLTIPS = "image"  # a field of this name
+_EXPRESSION = "= "
 
 
 def require_inert(spec: dict) -> None:
-    """InvalidInput, with the first thing found, if the specification is anything but a self-contained drawing."""
-    schema = spec.get("$schema", "")
-    if not (isinstance(schema, str) and (not schema or _SCHEMA.fullmatch(schema))):
+    """InvalidInput, with the first thing found, if the specification is not made of what our own charts are."""
+    if not isinstance(spec, dict) or not _is_text(spec.get("$schema", ""), _SCHEMA):
         raise _refusal("names another grammar than Vega-Lite's")
+    drawn = {key: value for key, value in spec.items() if key not in ("$schema", "datasets")}
+    _check(drawn, grammar()["chart"], "")
+    for tooltip in _tooltips(drawn):
+        if tooltip.get("title", tooltip.get("field")) == _DRAWN_BY_TOOLTIPS:
+            raise _refusal("has a tooltip that draws images")
     datasets = spec.get("datasets", {})
-    if not isinstance(datasets, dict):
-        raise _refusal("has datasets that are no table by name")
+    _check_counts(drawn, datasets)
+    images = 0
     for rows in datasets.values():
-        _check_rows(rows)
-    _check({key: value for key, value in spec.items() if key not in ("$schema", "datasets")}, 0)
+        for row in rows:
+            images += _check_row(row)
+            if images > MAX_IMAGES:
+                raise _refusal(f"holds more than {MAX_IMAGES} images")
 
 
-def _check(part: object, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise _refusal(f"is nested more than {MAX_DEPTH} deep")
-    if isinstance(part, list):
-        for item in part:
-            _check(item, depth + 1)
-    if isinstance(part, str) and _PAINT.search(part):
-        raise _refusal("loads something to paint with")
-    if isinstance(part, str) and _LINE_ENDS.search(part):
-        raise _refusal("has a title with a Unicode line separator, which ends the expression made of it")
-    if not isinstance(part, dict):
-        return
-    for key, value in part.items():
-        if key in _REFUSED:
-            raise _refusal(f"holds {key!r}, which reaches outside of it")
-        texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
-        if key in _EXPRESSIONS and not all(_ARITHMETIC.fullmatch(_QUOTED.sub("0", text)) for text in texts):
-            raise _refusal("computes by more than arithmetic")
-        if key in _EVENTS and not all(text.isalpha() for text in texts):
-            raise _refusal("answers to more than a plain event")
-        match key:
-            case "url":
-                _check_url(value)
-            case "data":
-                _check_data(value)
-                continue
-            case "tooltip":
-                _check_tooltip(value)
-            case "cursor" if not (isinstance(value, str) and value.replace("-", "").isalpha()):
-                raise _refusal("has a cursor that is computed")
-        _check(value, depth + 1)
-    made = part.get("as")
-    if any(name in ("url", _DRAWN_BY_TOOLTIPS) for name in (made if isinstance(made, list) else [made])):
-        raise _refusal("computes an address to load")
+def _check(part: object, place: dict, path: str) -> None:
+    match part:
+        case dict() if "object" in place:
+            for key, value in part.items():
+                if key not in place["object"]:
+                    raise _refusal(f"has {_shown(key)} at {path or 'its top'}, as none of ProjLens' own does")
+                _check(value, place["object"][key], f"{path}.{key}" if path else key)
+        case list() if "list" in place:
+            most = place["list"]["most"]
+            if len(part) > most:
+                raise _refusal(f"has {len(part):,} entries at {path}, where ProjLens' own have up to {most:,}")
+            for item in part:
+                _check(item, place["list"]["of"], f"{path}[]")
+        case str() if _allowed_text(part, place.get("text", ())):
+            pass
+        case bool() if part in place.get("bool", ()):
+            pass
+        case None if "null" in place:
+            pass
+        case int() | float() if not isinstance(part, bool) and _allowed_number(part, place.get("number", ())):
+            pass
+        case _:
+            raise _refusal(f"has {_shown(part)} as {path or 'a whole'}, as none of ProjLens' own does")
 
 
-def _check_url(value: object) -> None:
-    """The address of an image mark: a data URI, or the field of that name, whose values are."""
-    if isinstance(value, dict):
-        if value.get("field") != "url" or value.keys() - {"field", "type"}:
-            raise _refusal("loads images by something other than its own data")
-    elif not (isinstance(value, str) and _PICTURE.fullmatch(value)):
-        raise _refusal("loads something from an address")
+def _allowed_text(text: str, allowed: list[str]) -> bool:
+    if _LINE_ENDS.search(text):
+        return False
+    return any(
+        _KINDS[one](text) if one in _KINDS else _expression(one)(text) if one.startswith(_EXPRESSION) else text == one
+        for one in allowed
+    )
 
 
-def _check_data(value: object) -> None:
-    if value is None:
-        return
-    if not isinstance(value, dict) or not value.keys() <= {"name", "values"}:
-        raise _refusal("has data that are not inside it")
-    if "values" in value:
-        _check_rows(value["values"])
+def _allowed_number(number: float, allowed: list) -> bool:
+    if not _is_plain(number):
+        return False
+    if "<size>" in allowed and 0 < number <= MAX_SIZE:
+        return True
+    return "<value>" in allowed or number in [one for one in allowed if not isinstance(one, str)]
 
 
-def _check_rows(rows: object) -> None:
-    if not isinstance(rows, list):
+def _is_plain(number: float) -> bool:
+    return math.isfinite(number) if isinstance(number, float) else abs(number) < _LARGEST
+
+
+def _is_text(value: object, pattern: re.Pattern) -> bool:
+    return isinstance(value, str) and (not value or pattern.fullmatch(value) is not None)
+
+
+_KINDS: dict[str, Callable[[str], bool]] = {
+    "<words>": lambda text: len(text) <= MAX_WORDS,
+    "<label>": lambda text: len(text) <= MAX_WORDS,
+    "<colour>": lambda text: re.fullmatch("#[0-9A-Fa-f]{6}", text) is not None,
+    "<data>": lambda text: re.fullmatch("data-[0-9a-f]{8,64}", text) is not None,
+    "<view>": lambda text: re.fullmatch("view_[0-9a-f]{1,64}(_[0-9]{1,9})?", text) is not None,
+}
+
+
+@cache
+def _expression(template: str) -> Callable[[str], object]:
+    parts = map(re.escape, template.removeprefix(_EXPRESSION).split("#"))
+    return re.compile(_NUMBER.join(parts)).fullmatch
+
+
+def _tooltips(drawn: dict) -> Iterator[dict]:
+    for layer in (drawn, *drawn.get("layer", ())):
+        told = layer.get("encoding", {}).get("tooltip") or []
+        yield from told if isinstance(told, list) else [told]
+
+
+def _check_counts(drawn: dict, datasets: object) -> None:
+    """Every table that is drawn is there and no other, and all marks together are few enough."""
+    if not isinstance(datasets, dict) or not all(isinstance(rows, list) for rows in datasets.values()):
+        raise _refusal("has datasets that are no tables by name")
+    whole = drawn.get("data")
+    named = [layer.get("data", whole) for layer in drawn.get("layer", [drawn])]
+    names = [data["name"] for data in named if data and "name" in data]
+    if len(names) < len(named) or not datasets.keys() <= {*names, *_alone(whole)} or not datasets.keys() >= {*names}:
+        raise _refusal("has data that are not inside it, or that it does not draw")
+    marks = sum(len(datasets[name]) for name in names)
+    if max([marks, *map(len, datasets.values())]) > MAX_MARKS:
+        raise _refusal(f"draws {marks:,} marks, more than the {MAX_MARKS:,} that are opened")
+
+
+def _alone(data: dict | None) -> list[str]:
+    return [data["name"]] if data and "name" in data else []
+
+
+def _check_row(row: object) -> int:
+    """How many images it holds."""
+    if not isinstance(row, dict):
         raise _refusal("has data that are not rows")
-    for row in rows:
-        if not isinstance(row, dict):
-            raise _refusal("has data that are not rows")
-        if "url" in row and not (isinstance(row["url"], str) and _PICTURE.fullmatch(row["url"])):
-            raise _refusal("loads images from an address")
-        for value in row.values():
-            if isinstance(value, dict | list):
-                raise _refusal("has data with tables inside of rows")
-            if isinstance(value, str) and _PAINT.match(value.lstrip()):
-                raise _refusal("loads something to paint with")
+    images, columns = 0, grammar()["columns"]
+    for column, value in row.items():
+        kinds = columns.get(column)
+        if kinds is None:
+            raise _refusal(f"has data in a column {_shown(column)}, as none of ProjLens' own does")
+        kind = _cell_kind(value, kinds)
+        if kind is None:
+            raise _refusal(f"has {_shown(value)} as data in the column {column}, as none of ProjLens' own does")
+        images += kind == "image"
+    return images
 
 
-def _check_tooltip(value: object) -> None:
-    """Tooltips list fields; an expression, or a field shown under the name that a tooltip takes for a picture, no."""
-    if value is None or isinstance(value, bool) or value == {"content": "encoding"}:
-        return
-    for entry in value if isinstance(value, list) else [value]:
-        if not isinstance(entry, dict) or entry.keys() & {"expr", "signal", "content"}:
-            raise _refusal("has a tooltip that is computed")
-        if entry.get("title") == _DRAWN_BY_TOOLTIPS or (
-            "title" not in entry and entry.get("field") == _DRAWN_BY_TOOLTIPS
-        ):
-            raise _refusal("has a tooltip that loads pictures")
+def _cell_kind(value: object, kinds: list[str]) -> str | None:
+    """As what of the kinds the value passes; None if as none."""
+    match value:
+        case None:
+            return "null"  # how JSON has what is not a number
+        case bool():
+            return "bool" if "bool" in kinds else None
+        case int() | float():
+            return "number" if "number" in kinds and _is_plain(value) else None
+        case str() if "image" in kinds:
+            return "image" if _is_image(value) else None
+        case str():
+            return "text" if "text" in kinds and len(value) <= MAX_CELL else None
+    return None
+
+
+def _is_image(uri: str) -> bool:
+    found = _IMAGE.fullmatch(uri) if len(uri) <= MAX_IMAGE else None
+    if found is None:
+        return False
+    try:
+        data = base64.b64decode(found[1], validate=True)
+    except binascii.Error:
+        return False
+    frame = jpeg.frame(data, MAX_SEGMENTS)
+    drawn = frame.width * frame.height * frame.scans
+    return data.startswith(b"\xff\xd8\xff") and frame.segments <= MAX_SEGMENTS and 0 < drawn <= MAX_IMAGE_PIXELS
+
+
+@cache
+def grammar() -> dict:
+    """What our own charts are made of, as it is written above."""
+    return json.loads(GRAMMAR_FILE.read_text(encoding="utf-8"))
+
+
+def _shown(value: object) -> str:
+    """What was found, shortened before it is written out: it may be of any size."""
+    match value:
+        case str():
+            return repr(printable(value[:40]))
+        case dict() | list():
+            return f"a {'table of settings' if isinstance(value, dict) else 'list'} of {len(value):,} entries"
+        case int() if not isinstance(value, bool) and abs(value) >= _LARGEST:
+            return "a number of more digits than are read"
+    return json.dumps(value)
 
 
 def _refusal(what: str) -> InvalidInput:
-    return InvalidInput(f"A chart {what}; only charts that hold all they draw are opened.")
+    return InvalidInput(f"A chart {what}; only charts like those that ProjLens makes are opened.")

@@ -1,17 +1,28 @@
 """Where the models of a case come from: a command loads its own, the dashboard has them at hand."""
 
-from collections.abc import Iterator
+import gc
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 
-from projlens_core.activations.model import VisionModel, load_vision
+from projlens_core.activations.around import whole_folder
+from projlens_core.activations.head import LanguageHead, read_head
+from projlens_core.activations.model import VisionModel
+from projlens_core.activations.towers import Towers
+from projlens_core.activations.vocabulary import Vocabulary, read_vocabulary
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
-from projlens_core.evidence.case import Case, OpenedCase, model_source, open_case
-from projlens_core.runtime.device import pick_device
-from projlens_core.runtime.progress import Progress
+from projlens_core.evidence.case import Case, OpenedCase, open_case
+from projlens_core.evidence.whose import BOTH, Model, Whose, advised, load_tower, towers_of, whose
+from projlens_core.runtime.device import compute_dtype, pick_device
+from projlens_core.runtime.memory import fits
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.own_parts import HEAD, TOWER, Part
 
 
 class Models(Protocol):
@@ -24,21 +35,29 @@ class Models(Protocol):
     def opened(self, case: Case, progress: Progress) -> OpenedCase:
         """The case with its projectors read and compared."""
 
-    def vision(self, case: Case) -> VisionModel:
-        """The vision tower that all its projectors read from."""
+    def whose(self, case: Case, parts: Sequence[Part], progress: Progress) -> Whose:
+        """Which model each of these parts is of, for every role."""
 
-    def responder(self, case: Case, progress: Progress) -> AbstractContextManager[Responder]:
-        """The language model, for this thread alone inside the block."""
+    def vision(self, case: Case, progress: Progress) -> Towers:
+        """The vision towers that its projectors read from."""
+
+    def responder(self, case: Case, progress: Progress, role: str = "base") -> AbstractContextManager[Responder]:
+        """The model that answers under the projector of `role`, for this thread alone inside the block."""
 
 
 class Loaded:
-    """Models loaded here, on the device called `device`; the last case and the one language model are kept."""
+    """Models loaded here, on the device called `device`.
+
+    The last case is kept, and of models as many as memory holds: another is loaded beside them if it fits, else in
+    their place.
+    """
 
     def __init__(self, device: str | None = None):
         self._device = device
         self._opened: OpenedCase | None = None
-        self._responder: Responder | None = None
-        self._asked = ""  # the model that it is of
+        self._whose: dict[tuple[Case, tuple[Part, ...]], Whose] = {}
+        self._towers: dict[Model, VisionModel] = {}
+        self._responders: dict[Model, Responder] = {}
 
     @property
     def device(self) -> torch.device:
@@ -51,14 +70,70 @@ class Loaded:
             self._opened = open_case(case, progress)
         return self._opened
 
-    def vision(self, case: Case) -> VisionModel:
+    def whose(self, case: Case, parts: Sequence[Part] = BOTH, progress: Progress = silent) -> Whose:
         """See Models."""
-        return load_vision(model_source(case), self._device)
+        key = case, tuple(parts)
+        if key not in self._whose:
+            self._whose[key] = whose(case, parts, progress)
+        return self._whose[key]
+
+    def vision(self, case: Case, progress: Progress = silent) -> Towers:
+        """See Models."""
+        found = self.whose(case, (TOWER,), progress)
+
+        def tower(role: str) -> VisionModel:
+            model = found.models[found.owner(role)]
+            if model not in self._towers:
+                self._towers[model] = load_tower(found, role, self._device)
+            return self._towers[model]
+
+        return towers_of(found, tower)
 
     @contextmanager
-    def responder(self, case: Case, progress: Progress) -> Iterator[Responder]:
+    def responder(self, case: Case, progress: Progress, role: str = "base") -> Iterator[Responder]:
         """See Models."""
-        source = model_source(case)
-        if self._responder is None or self._asked != source.spec:
-            self._responder, self._asked = load_responder(source, self._device, progress), source.spec
-        yield self._responder
+        found = self.whose(case, BOTH, progress)
+        model = found.models[found.owner(role)]
+        if model not in self._responders:
+            if self._responders and not fits(size_of(model, self.device), self.device):
+                self._responders.clear()
+                gc.collect()
+            self._responders[model] = load_answering(found, role, self._device, progress)
+        yield self._responders[model]
+
+
+def load_answering(found: Whose, role: str, device: str | None = None, progress: Progress = silent) -> Responder:
+    """The whole model that answers under the projector of `role`."""
+    owner = found.owner(role)
+    model = found.models[owner]
+    with advised(owner, found.host):
+        if owner == found.host:
+            return load_responder(model.source, device, progress)
+
+        def told(stage: str, done: int, total: int) -> None:
+            progress(f"{stage} ({owner}'s own)", done, total)
+
+        return load_responder(model.source, device, told, model.base, model.texts)
+
+
+def size_of(model: Model, device: torch.device) -> int:
+    """The bytes that a whole model takes once it is loaded there, as its files say."""
+    lying = None if model.base is None else whole_folder(model.base)
+    source = whole_folder(model.source)
+    checkpoint = (
+        open_checkpoint(replace(source, weights=source.model))
+        if lying is None
+        else open_checkpoint(source, replace(lying, weights=lying.model))
+    )
+    numbers = sum(math.prod(checkpoint.info(name).shape) for name in checkpoint.names)
+    return numbers * compute_dtype(device).itemsize
+
+
+def read_language(found: Whose, progress: Progress = silent) -> tuple[LanguageHead, Vocabulary]:
+    """The output head and the tokenizer with which directions are read: the suspect's, of whose model words are looked
+    for, where its head differs from the host's. A control's direction is read with them, too, so as to be compared."""
+    owner = found.owner("suspect", HEAD)
+    model = found.models[owner]
+    with advised(owner, found.host):
+        head = read_head(model.source, progress, model.base)
+        return head, read_vocabulary(model.texts or model.base or model.source, head.vocabulary, progress)

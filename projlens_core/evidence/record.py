@@ -84,13 +84,16 @@ def differences(told: Provenance) -> list[str]:
 def command_line(command: str, options: Mapping[str, object]) -> str:
     """`python -m projlens_core COMMAND` with its options, as a shell takes it.
 
-    An option that is None is left out, one with a tuple repeated, one with a list followed by all of it.
+    An option that is None is left out, one that is True a flag, one with a tuple repeated, one with a list followed by
+    all of it.
     """
     words = ["python", "-m", "projlens_core", command]
     for name, value in options.items():
         match value:
             case None:
                 continue
+            case True:
+                words.append(f"--{name}")
             case tuple():
                 words += [word for one in value for word in (f"--{name}", str(one))]
             case list():

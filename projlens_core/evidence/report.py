@@ -8,6 +8,7 @@ no other, and no connection to anywhere. The one defence does not rest on the ot
 import base64
 import hashlib
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from projlens_core.evidence import drawing
-from projlens_core.evidence.exhibit import Chart, Table, with_minus
+from projlens_core.evidence.exhibit import Chart, Exhibit, Table, with_minus
 from projlens_core.evidence.record import Record
 from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.runtime.plain import as_json
@@ -74,12 +75,12 @@ def as_html(record: Record, progress: Progress = silent) -> str:
     """The report. Charts are drawn as SVG, and drawn again with tooltips and a download menu where scripts may run."""
     total = sum(len(exhibit.charts) for exhibit in record.exhibits)
     drawn, charts = 0, {}
+    foreign = _foreign(record)
     for exhibit in record.exhibits:
         charts[exhibit.key], told = [], ""
         for number, chart in enumerate(exhibit.charts):
             progress(STAGE, drawn, total)
-            width = WIDE if len(exhibit.charts) == 1 else HALF
-            shown = _drawn(f"{exhibit.key}-chart-{number}", chart, width)
+            shown = _drawn(f"{exhibit.key}-chart-{number}", chart, _width(exhibit), foreign)
             charts[exhibit.key].append(shown if chart.caption != told else replace(shown, caption=""))
             told = chart.caption  # of charts that are read alike, the first says how
             drawn += 1
@@ -97,12 +98,38 @@ def as_html(record: Record, progress: Progress = silent) -> str:
     )
 
 
-def _drawn(name: str, chart: Chart, width: int) -> _Drawn:
-    spec = drawing.fitted(drawing.specification(chart.chart), width)
-    svg = drawing.svg(spec)
-    if len(svg) > MAX_SVG:
-        svg = f"<p>{html.escape(chart.alt)} Too many marks to draw without scripts.</p>"
+def _drawn(name: str, chart: Chart, width: int, foreign: Mapping[str, str]) -> _Drawn:
+    """foreign: what stands in the place of a stranger's chart, by its name."""
+    spec = drawing.drawable(chart.chart, width)
+    svg = foreign[name] if name in foreign else _bounded(drawing.svg(spec), chart)
     return _Drawn(name, chart.name, chart.alt, chart.caption, Markup(svg), _json(spec))
+
+
+def _foreign(record: Record) -> dict[str, str]:
+    """The drawings of charts that came with a bundle, or why there is none, by the chart's name in the file."""
+    charts = {
+        f"{exhibit.key}-chart-{number}": (chart, _width(exhibit))
+        for exhibit in record.exhibits
+        for number, chart in enumerate(exhibit.charts)
+        if isinstance(chart.chart, drawing.StoredChart)
+    }
+    svgs, reason = drawing.strangers_svgs([drawing.drawable(chart.chart, width) for chart, width in charts.values()])
+    return {
+        name: _bounded(svg, chart) if svg else _instead(chart, f"Not drawn: {reason or 'it is no whole chart.'}")
+        for (name, (chart, _)), svg in zip(charts.items(), svgs, strict=True)
+    }
+
+
+def _bounded(svg: str, chart: Chart) -> str:
+    return svg if len(svg) <= MAX_SVG else _instead(chart, "Too many marks to draw without scripts.")
+
+
+def _instead(chart: Chart, reason: str) -> str:
+    return f"<p>{html.escape(chart.alt)} {html.escape(reason)}</p>"
+
+
+def _width(exhibit: Exhibit) -> int:
+    return WIDE if len(exhibit.charts) == 1 else HALF
 
 
 def _json(value: object) -> Markup:

@@ -1,24 +1,26 @@
 """What the analyses of one subject share: its case opened, pictures with twins, their tokens, what is asked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
 import torch
 
-from projlens_core.activations.model import VisionModel
-from projlens_core.activations.tokens import twin_tokens
+from projlens_core.activations.towers import Tokens, Towers, read_by_other
 from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Truth
 from projlens_core.errors import NotFound
 from projlens_core.evidence.case import OpenedCase
+from projlens_core.evidence.exhibit import Exhibit
 from projlens_core.evidence.models import Models
 from projlens_core.evidence.settings import settings
 from projlens_core.evidence.subject import Subject
+from projlens_core.evidence.whose import BOTH, Whose, signed, unread
 from projlens_core.inputs.twins import Twins, twins
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
+from projlens_core.weights.own_parts import TOWER, Part
 from projlens_core.weights.projector import ProjectorWeights
 
 SEED = 0
@@ -41,19 +43,30 @@ class Scene:
         """All of them by role."""
         return self.opened.projectors
 
+    def whose(self, parts: Sequence[Part]) -> Whose:
+        """Which model each of these parts is of; of none, where weights alone are read."""
+        return self.models.whose(self.subject.case, parts, self.progress) if parts else unread(self.subject.case)
+
+    def signed(self, exhibit: Exhibit, floor: str) -> Exhibit:
+        """The exhibit with which parts of which model ran for an analysis of this floor of evidence."""
+        return signed(exhibit, self.whose({"weights": (), "activations": (TOWER,), "behaviour": BOTH}[floor]))
+
     @cached_property
-    def vision(self) -> VisionModel:
-        """The tower, if one serves all projectors."""
-        self.opened.check_same_input()
-        tower = self.models.vision(self.subject.case)
-        self._ran["vision tower"] = tower.key
-        return tower
+    def vision(self) -> Towers:
+        """The towers that the projectors read from."""
+        towers = self.models.vision(self.subject.case, self.progress)
+        self.opened.check_same_input(towers.own)
+        self._ran["vision tower"] = towers.shared.key
+        self._ran |= {f"{role}'s vision tower": key for role, key in towers.keys.items()}
+        return towers
 
     @contextmanager
-    def responder(self) -> Iterator[Responder]:
-        """The language model, for this thread alone inside the block."""
-        with self.models.responder(self.subject.case, self.progress) as responder:
-            self._ran["language model"] = responder.key
+    def responder(self, role: str = "base") -> Iterator[Responder]:
+        """The model that answers under the projector of `role`, for this thread alone inside the block."""
+        with self.models.responder(self.subject.case, self.progress, role) as responder:
+            found = self.whose(BOTH)
+            own = found.owner(role) != found.host
+            self._ran[f"{role}'s language model" if own else "language model"] = responder.key
             yield responder
 
     @property
@@ -83,15 +96,16 @@ class Scene:
         return self.pictures
 
     @cached_property
-    def tokens(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The tower's tokens (n, T, d_vision) of clean and of triggered pictures."""
-        return twin_tokens(self.vision, self.pictures.clean, self.pictures.triggered, self.progress)
+    def tokens(self) -> dict[str, tuple[Tokens, Tokens | None]]:
+        """What base's projector and each role's read of clean and of triggered pictures, (n, T, d_vision) each."""
+        pictures = self.pictures
+        return self.vision.twins(list(self.projectors), pictures.clean, pictures.triggered, self.progress)
 
     @property
-    def twin_tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same, for an analysis that needs twins."""
+    def twin_tokens(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """What each role's projector reads of clean and of triggered pictures, for an analysis that needs twins."""
         _ = self.attacked
-        clean, triggered = self.tokens
+        clean, triggered = ({role: read_by_other(pair[i]) for role, pair in self.tokens.items()} for i in (0, 1))
         return clean, triggered
 
     @property

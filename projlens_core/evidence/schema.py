@@ -1,25 +1,28 @@
-"""The schema of a case bundle's files (JSON Schema): what `bundle.unpack` accepts and nothing besides."""
+"""The schema of a case bundle's files (JSON Schema): what `bundle.unpack` accepts and nothing besides.
+
+How many entries there may be is said before what each must be: it is then checked first.
+"""
 
 _TEXT = {"type": "string", "maxLength": 100_000}
 _NAME = {"type": "string", "pattern": r"^[^/\\\x00-\x1f.][^/\\\x00-\x1f]{0,99}$"}  # a file can be called so
 _KEY = {"type": "string", "pattern": r"^[a-z][a-z0-9-]{0,39}$"}
 _OPTIONAL = {"type": ["string", "null"], "maxLength": 100_000}
 _SHA = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-_TEXTS = {"type": "object", "additionalProperties": _TEXT, "maxProperties": 200}
+_TEXTS = {"type": "object", "maxProperties": 200, "additionalProperties": _TEXT}
 
 
 def _object(**properties: dict) -> dict:
     """An object with exactly these properties."""
     return {
         "type": "object",
-        "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
+        "properties": properties,
     }
 
 
 def _list(items: dict, most: int) -> dict:
-    return {"type": "array", "items": items, "maxItems": most}
+    return {"type": "array", "maxItems": most, "items": items}
 
 
 MANIFEST = _object(
@@ -33,7 +36,7 @@ MANIFEST = _object(
         versions=_TEXTS,
         machine=_TEXTS,
         settings={"type": "object"},
-        hashes={"type": "object", "additionalProperties": _SHA, "maxProperties": 20},
+        hashes={"type": "object", "maxProperties": 20, "additionalProperties": _SHA},
         command=_TEXT,
     ),
     missing=_list(_object(part=_TEXT, reason=_TEXT), 100),

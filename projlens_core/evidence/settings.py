@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from projlens_core.evidence.case import Case
+from projlens_core.evidence.case import PROJECTOR_ONLY, Case
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.weights.projector import ProjectorWeights
 
@@ -15,11 +15,15 @@ def settings(
     **more: object,
 ) -> dict:
     """The case as named, each projector's content hash by role, the trigger and how many images; `more` is added."""
-    return {
-        "base": case.base,
-        "suspect": case.suspect,
-        "control": case.control,
-        "sha256": {role: weights.sha256 for role, weights in projectors.items()},
-        "trigger": spec.to_dict() if spec else None,
-        "images": images,
-    } | more
+    return (
+        {
+            "base": case.base,
+            "suspect": case.suspect,
+            "control": case.control,
+            "sha256": {role: weights.sha256 for role, weights in projectors.items()},
+            "trigger": spec.to_dict() if spec else None,
+            "images": images,
+        }
+        | ({PROJECTOR_ONLY: True} if case.projector_only else {})
+        | more
+    )

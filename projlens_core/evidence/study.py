@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from PIL import Image
 
 from projlens_core.activations.layout import WHOLE, Box, TokenMap
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse, embeddings
-from projlens_core.activations.tokens import image_tokens, twin_tokens
+from projlens_core.activations.towers import Towers, as_towers, read_by_base
 from projlens_core.evidence.case import OpenedCase
 from projlens_core.runtime.progress import Progress, silent
 
@@ -60,22 +61,25 @@ class Subject:
 
 def reference(
     case: OpenedCase,
-    tower: VisionModel,
+    tower: VisionModel | Towers,
     clean: Sequence[Image.Image],
     triggered: Sequence[Image.Image] | None,
     direction: str,
     progress: Progress = silent,
 ) -> Reference:
     """Analyse the samples under suspect and control. "pair" without triggered twins falls back to "image"."""
-    halves = twin_tokens(tower, clean, triggered, progress)
+    roles = ["suspect", "control"] if case.control else ["suspect"]
+    read = as_towers(tower).twins(roles, clean, triggered, progress)
+    halves = read["suspect"]
     if direction == "pair" and triggered is None:
         direction = "image"
     steps = 3 if case.control else 1
     progress("Comparing the projectors on the samples", 0, steps)
-    base_e = [embeddings(case.base, tokens) for tokens in halves if tokens is not None]
+    base_e = [embeddings(case.base, read_by_base(tokens)) for tokens in halves if tokens is not None]
     by_role = {"suspect": _light(analyse(case.base, case.suspect, *halves, direction, base_e))}
     along = None
     if case.control is not None:
+        halves = read["control"]
         progress("Comparing the projectors on the samples", 1, steps)
         by_role["control"] = _light(analyse(case.base, case.control, *halves, direction, base_e))
         progress("Comparing the projectors on the samples", 2, steps)
@@ -85,7 +89,7 @@ def reference(
 
 def subject(
     case: OpenedCase,
-    tower: VisionModel,
+    tower: VisionModel | Towers,
     clean: Image.Image | None,
     triggered: Image.Image | None,
     direction: str,
@@ -97,18 +101,17 @@ def subject(
     "universal" takes each projector's direction from the samples; without samples the picture has to do.
     """
     images = [image for image in (clean, triggered) if image is not None]
-    tokens = image_tokens(tower, images, progress)  # (1 or 2, T, d_vision)
-    pair = (tokens[:1], tokens[1:]) if len(images) == 2 else (tokens, None)
-    if direction == "pair" and pair[1] is None:
+    towers, projectors = as_towers(tower), {role: getattr(case, role) for role in ROLES if getattr(case, role)}
+    read = towers.twins(list(projectors), images[:1], images[1:] or None, progress)  # (1, T, d_vision) each
+    if direction == "pair" and len(images) == 1:
         direction = "image"
-    layout = tower.layout(images[0].size)
+    layout = towers.layout(images[0].size)
     within = layout.within if layout.grid else None
-    base_e = [embeddings(case.base, part) for part in pair if part is not None]
+    base_e: list[torch.Tensor] = []
     found = {}
-    for role in ROLES:
-        projector = getattr(case, role)
-        if projector is None:
-            continue
+    for role, projector in projectors.items():
+        pair = read[role]
+        base_e = base_e or [embeddings(case.base, read_by_base(part)) for part in pair if part is not None]
         chosen: str | Direction = direction
         if direction == "universal" and judged is not None:
             chosen = judged.by_role[role].direction

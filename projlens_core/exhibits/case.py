@@ -193,6 +193,8 @@ def _data(opened: OpenedCase) -> dict:
         },
         "family": opened.family.name,
         "changed": opened.delta.changed,
+        "equal": opened.delta.equal,
+        "projector_not_compared": [list(pair) for pair in opened.delta.uncompared],
         "rounding": {t.name: asdict(t.rounding) if t.rounding else None for t in opened.delta.tensors},
         "not_compared": [list(pair) for pair in opened.delta.not_compared],
         "settings_changed": [list(change) for change in opened.delta.settings_changed],

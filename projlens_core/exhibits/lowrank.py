@@ -7,6 +7,7 @@ import pandas as pd
 from projlens_core.behaviour.lowrank import CARRIES, CHOICES, Grid
 from projlens_core.behaviour.scoring import Score
 from projlens_core.behaviour.success import Rate
+from projlens_core.behaviour.templates import notes as template_notes
 from projlens_core.charts import lowrank as charts
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 
@@ -35,6 +36,7 @@ def lowrank(grid: Grid, settings: dict, control: Grid | None = None, mode: str |
         tables=(table(grid, control),),
         data={
             "settings": settings,
+            "chat_template": grid.template.as_data() if grid.template else None,
             "edit": asdict(grid.edit),
             "axes": list(grid.axes),
             "fewest": list(grid.fewest) if grid.fewest else None,
@@ -168,7 +170,7 @@ def notes(grid: Grid, control: Grid | None = None) -> tuple[str, ...]:
         said.append("No grid of the control: that few directions suffice is then said of the suspect alone.")
     if any(score.utility is None for score in grid.cells.values()):
         said.append("No answers about these pictures are known, so clean utility was not measured.")
-    return tuple(said)
+    return (*said, *template_notes([grid.template]))
 
 
 def as_data(score: Score) -> dict:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import pandas as pd
 
 from projlens_core.behaviour.success import Outcome, Rate
+from projlens_core.behaviour.templates import notes as template_notes
 from projlens_core.charts.rates import rates as chart_of_rates
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 
@@ -33,6 +34,7 @@ def response(
         notes.append("Clean utility was not measured: no right answers are known for these pictures.")
     if "control" not in outcomes:
         notes.append("No control was asked; base alone shows that the target is not what any model says.")
+    notes += template_notes(outcome.template for outcome in outcomes.values())
     return Exhibit(
         key="response",
         title=TITLE,
@@ -43,6 +45,9 @@ def response(
         data={
             "settings": settings,
             "rates": {name: {role: asdict(rate) for role, rate in by_role.items()} for name, by_role in found.items()},
+            "chat_template": {
+                role: outcome.template.as_data() for role, outcome in outcomes.items() if outcome.template
+            },
             "answers": {role: [asdict(row) for row in outcome.rows] for role, outcome in outcomes.items()},
         },
         notes=tuple(notes),

@@ -7,6 +7,8 @@ import pandas as pd
 
 from projlens_core.behaviour.robustness import Push, Tried
 from projlens_core.behaviour.scoring import Score
+from projlens_core.behaviour.templates import Template
+from projlens_core.behaviour.templates import notes as template_notes
 from projlens_core.charts import robustness as charts
 from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table, with_minus
 from projlens_core.inputs.changes import AXES, ORIGINAL, Change
@@ -30,9 +32,18 @@ def robustness(tried: Sequence[Tried], settings: dict, scores: Scores | None = N
         metrics=metrics(tried, scores),
         charts=charts_of(tried),
         tables=(table(tried, scores),),
-        data={"settings": settings, "changes": [_as_data(one, scores.get(one.change, {})) for one in tried]},
-        notes=notes(tried),
+        data={
+            "settings": settings,
+            "chat_template": next((used.as_data() for used in templates(scores) if used), None),
+            "changes": [_as_data(one, scores.get(one.change, {})) for one in tried],
+        },
+        notes=(*notes(tried), *template_notes(templates(scores))),
     )
+
+
+def templates(scores: Scores) -> list[Template | None]:
+    """What the prompts of the answers that were counted were written with."""
+    return [score.template for by_role in scores.values() for score in by_role.values()]
 
 
 def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:

@@ -193,7 +193,7 @@ def notes(found: Found) -> tuple[str, ...]:
     for who, one in found.items():
         same = [name for name in one.spectra if not _changed(one, name)]
         if same:
-            said.append(f"{who}: {', '.join(same)} equals the base's, so it has no spectrum and no directions.")
+            said.append(f"{who}: {', '.join(same)} did not change, so there is no spectrum and no direction of it.")
     if "control" not in found:
         said.append("No control: an honest fine-tune changes weights in few directions too.")
     return tuple(said)

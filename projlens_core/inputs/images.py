@@ -17,6 +17,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.inputs.exif import orientation
+from projlens_core.inputs.growth import check_growth
 from projlens_core.inputs.jpeg import is_whole
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.files import open_regular
@@ -53,7 +55,6 @@ _DAMAGE = (
     Image.DecompressionBombError,
 )
 
-_ORIENTATION_TAG = 0x0112
 _UPRIGHT = {  # EXIF orientation → what turns the stored pixels upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -107,6 +108,7 @@ def decode(data: bytes, name: str) -> Picture:
     reader = next((reader for mark, offset, reader in _READERS if data.startswith(mark, offset)), None)
     if reader is None:
         raise InvalidInput(f"{label} is not a {FORMATS} image; convert it to one of these.")
+    check_growth(data, label, MAX_PIXELS)
     try:
         opened = reader(BytesIO(data))
         width, height = opened.size
@@ -189,14 +191,9 @@ def _too_many_bytes(label: str, size: int) -> str:
 def _upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF orientation says.
 
-    Not ImageOps.exif_transpose: that rewrites the whole EXIF block and fails on a damaged tag that does not matter.
     An EXIF block that cannot be parsed at all says nothing about orientation, so the pixels stay as stored.
     """
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
-    except _DAMAGE:
-        return image
-    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    turn = _UPRIGHT.get(orientation(image.info))
     return image if turn is None else image.transpose(turn)
 
 

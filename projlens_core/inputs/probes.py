@@ -54,14 +54,9 @@ class Probe:
 
     def neighbours(self) -> Iterator["Probe"]:
         """Each of several stamps alone; of one alone, other sizes, strengths and places."""
-        if len(self.stamps) > 1:
-            yield from (Probe(_name(spec), (spec,)) for spec in self.stamps)
-            return
-        seen = set()
-        for near in self._near(self.stamps[0]):
-            if near.key not in seen:
-                seen.add(near.key)
-                yield near
+        several = (Probe(_name(spec), (spec,)) for spec in self.stamps)
+        near = several if len(self.stamps) > 1 else self._near(self.stamps[0])
+        yield from {each.key: each for each in near}.values()
 
     @staticmethod
     def _near(spec: TriggerSpec) -> Iterator["Probe"]:

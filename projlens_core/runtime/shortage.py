@@ -44,6 +44,11 @@ def named() -> Iterator[None]:
         raise Shortage(sentence) from error
 
 
+def of_memory(error: BaseException) -> bool:
+    """Whether the error, or one that it came from, is of a lack of memory."""
+    return _sentence_of_memory(error) is not None
+
+
 def _sentence(error: BaseException) -> str | None:
     """What to say if the error is of want; else None."""
     if isinstance(error, ProjLensError):

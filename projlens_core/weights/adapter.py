@@ -1,237 +1,211 @@
-"""PEFT adapters on a base, tensor by tensor: W + ΔW for what is asked for, no merged copy of the model anywhere.
+"""Adapters on a base, tensor by tensor: what is asked for is merged when it is read; no merged model lies anywhere.
 
-ΔW = (α/r)·B·A, or (α/√r)·B·A for rsLoRA; DoRA rescales the rows of W + ΔW to learned lengths (Liu et al. 2024). Beside
-the factors an adapter may hold whole tensors that replace the base's: modules_to_save, LLaVA's non_lora_trainables.bin
-(where the projector of a LLaVA LoRA is), ms-swift's vit.safetensors (vision tower and projector).
+Beside low-rank factors (see lora) an adapter may hold whole tensors that replace the base's: modules_to_save, biases,
+LLaVA's non_lora_trainables.bin (where the projector of a LLaVA LoRA is), ms-swift's vit.safetensors (vision tower and
+projector), rows of an embedding. What cannot be merged is refused when it is read, so that it stands in nobody's way
+who does not need it.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
+from projlens_core.weights.adapter_changes import Change, Plan
+from projlens_core.weights.adapter_names import Contents, module_of, sort_out
+from projlens_core.weights.adapter_settings import AdapterSettings
+from projlens_core.weights.base_names import BaseNames
 from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint
 from projlens_core.weights.families import split_layout
 from projlens_core.weights.folder import Folder
-from projlens_core.weights.names import by_plain_name, plain
+from projlens_core.weights.parts import by_part
 from projlens_core.weights.selection import strays
 from projlens_core.weights.stored import ADAPTED, FLOATS, TensorInfo
 from projlens_core.weights.tensorfile import read_json
 
 _FACTORS = ("adapter_model.safetensors", "adapter_model.bin")  # the first that is there
+Kind = TypeVar("Kind", bound="MergedCheckpoint")
 _BESIDE = ("non_lora_trainables.bin", "vit.safetensors")
-_PART = re.compile(r"(.+)\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)(?:\.default)?(?:\.weight)?")
-# Initialisations that put a part of the base into the factors, so that B·A is no change to the base as published.
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
 
 
-@dataclass(frozen=True)
-class _Low:
-    """The stored names of one module's factors (A: (r, in), B: (out, r)) and what scales them."""
+class MergedCheckpoint(Checkpoint):
+    """Tensors that lie under an adapter, by their own names, with its changes in those that it touches.
 
-    a: str
-    b: str
-    magnitude: str | None
-    scale: float
-    transposed: bool  # the module stores its weight as (in, out)
+    unapplied: modules that the adapter changes and the base does not hold, so that they are nowhere in it.
+    """
 
-
-class AdaptedCheckpoint(Checkpoint):
-    """A base's tensors under the base's names, with an adapter's changes in those that it touches."""
-
-    def __init__(self, base: Checkpoint, adapter: Checkpoint, lows: Mapping[str, _Low], whole: Mapping[str, str]):
-        """lows and whole: {name in the base: its factors or the replacing tensor's name in the adapter}."""
-        self.base, self.adapter = base, adapter
-        self._lows, self._whole = dict(lows), dict(whole)
+    def __init__(
+        self,
+        base: Checkpoint,
+        adapter: Checkpoint,
+        settings: AdapterSettings,
+        changes: Mapping[str, Change],
+        unapplied: tuple[str, ...] = (),
+        projector: frozenset[str] = frozenset(),
+    ):
+        """changes: {name in the base, or of what the adapter adds: what becomes of it}. projector: the base's names of
+        it, beside those that are known by their looks."""
+        self.base, self.adapter, self.settings = base, adapter, settings
+        self._projector = projector
+        self._changes, self.unapplied = dict(changes), unapplied
         self.label, self.config, self.folder = adapter.label, base.config, adapter.folder
+        self.gguf = base.gguf
         self.warnings = adapter.warnings
-        if not (moved := [name for name in whole if split_layout(name) and name not in base.names]):
-            self._hidden: frozenset[str] = frozenset()
-        else:  # the adapter brings a projector in another layout than the base's, so it replaces all of it
-            if clash := [name for name in lows if split_layout(name)]:
-                raise InvalidInput(f"{self.label} brings {listed(moved)} and also changes {listed(clash)}; keep one.")
-            self._hidden = frozenset(name for name in base.names if split_layout(name) and name not in whole)
+        self._base_names = frozenset(base.names)
+        brought = [name for name, change in changes.items() if split_layout(name) and name not in self._base_names]
+        self._hidden: frozenset[str] = frozenset()
+        if brought:  # the adapter brings a projector in another layout than the base's, so it replaces all of it
+            if clash := [name for name in changes if split_layout(name) and name in self._base_names]:
+                raise InvalidInput(f"{self.label} brings {listed(brought)} and also changes {listed(clash)}; keep one.")
+            self._hidden = frozenset(name for name in base.names if split_layout(name))
 
     @property
     def bytes_read(self) -> int:
         """Of the base's and the adapter's files together."""
-        return self.base.bytes_read + self.adapter.bytes_read
+        return self.adapter.bytes_read + self.base.bytes_read
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """The names of the tensors that the adapter changes or brings."""
+        return frozenset(self._changes)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The base's names, then what the adapter adds."""
         kept = tuple(name for name in self.base.names if name not in self._hidden)
-        return kept + tuple(name for name in self._whole if name not in kept)
+        return kept + tuple(name for name in self._changes if name not in self._base_names)
 
     def info(self, name: str) -> TensorInfo:
         """As the tensor is stored; for base plus delta, as the base stores it."""
-        return self.adapter.info(self._whole[name]) if name in self._whole else self.base.info(name)
+        replaced = self._changes.get(name, Change()).replaced
+        return self.adapter.info(replaced) if replaced else self.base.info(name)
 
     def stored_as(self, name: str) -> str:
         """The stored dtype, or "adapter" for base plus delta, which is exact up to float32."""
-        return ADAPTED if name in self._lows else self.info(name).dtype
+        return ADAPTED if self._changes.get(name, Change()).adds else self.info(name).dtype
 
     def changes(self, name: str) -> float | None:
-        """‖Δ‖ that the factors add to the tensor; None where they have no part in it."""
-        if name not in self._lows:
+        """‖Δ‖ of the tensor where the adapter computes it; None where it leaves or replaces it. Errors as read."""
+        change = self._changes.get(name, Change())
+        if change.trouble is not None:
+            raise type(change.trouble)(str(change.trouble))
+        if not change.adds:
             return None
-        weight = self.base.read(name).float()
-        return torch.linalg.vector_norm(self._adapted(name, weight, self._lows[name]) - weight).item()
+        before = (self.base.read(name) if name in self._base_names else self.adapter.read(change.replaced)).float()
+        return torch.linalg.vector_norm(self.read(name) - before).item()
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor; base plus delta as float32."""
-        if name in self._whole:
-            return self.adapter.read(self._whole[name])
-        weight = self.base.read(name)
-        return self._adapted(name, weight.float(), self._lows[name]) if name in self._lows else weight
+        """One tensor; base plus delta as float32. Unsupported or InvalidInput where it cannot be merged."""
+        change = self._changes.get(name)
+        if change is None:
+            return self.base.read(name)
+        if change.trouble is not None:
+            raise type(change.trouble)(str(change.trouble))
+        info = self.info(name)
 
-    def _adapted(self, name: str, weight: torch.Tensor, low: _Low) -> torch.Tensor:
-        a, b = (self.adapter.read(part).float() for part in (low.a, low.b))  # (r, in), (out, r)
-        shape = weight.T.shape if low.transposed and weight.ndim == 2 else weight.shape
-        rank = a.shape[0] if a.ndim else 0
-        if (a.ndim, b.ndim, weight.ndim) != (2, 2, 2) or a.shape[1] != shape[1] or tuple(b.shape) != (shape[0], rank):
+        def before() -> torch.Tensor:
+            if info.dtype not in FLOATS and not info.quantised:
+                raise Unsupported(
+                    f"{self.label} changes {listed([name])}, which is stored as {info.dtype}; give the base before "
+                    "quantisation."
+                )
+            return self.adapter.read(change.replaced) if change.replaced else self.base.read(name)
+
+        if change.factors is not None:
+            self.settings.check_targets(change.factors.module, module_of(name.rpartition(".")[0]))
+            add = change.factors.added_to_bias if change.bias else change.factors.added_to_weight
+            return add(info, before, self.settings, self.adapter)
+        if change.rows is not None:
+            return self._with_rows(name, before().float(), change.rows)
+        return self.adapter.read(change.replaced)
+
+    def _with_rows(self, name: str, weight: torch.Tensor, rows: str) -> torch.Tensor:
+        """An embedding whose rows trainable_token_indices are replaced."""
+        indices, values = self.settings.rows_of(module_of(name.rpartition(".")[0])), self.adapter.read(rows).float()
+        if weight.ndim != 2 or values.shape != (len(indices), weight.shape[1]) or max(indices) >= weight.shape[0]:
             raise InvalidInput(
-                f"{self.label} changes {name[:80]!r} of shape {tuple(weight.shape)} by factors of shapes "
-                f"{tuple(b.shape)} and {tuple(a.shape)}, which do not fit; give the base it was trained on."
+                f"{self.label} replaces {len(indices):,} rows of {listed([name])} {tuple(weight.shape)} by values of "
+                f"shape {tuple(values.shape)}, which do not fit; give the base it was trained on."
             )
-        delta = low.scale * (b @ a)  # (out, in)
-        delta = delta.T if low.transposed else delta
-        if low.magnitude is None:
-            return weight + delta
-        length = self.adapter.read(low.magnitude).float().reshape(-1)  # (out,)
-        changed = weight + delta
-        if low.transposed or length.numel() != shape[0]:
-            raise InvalidInput(
-                f"{self.label} has {length.numel()} row lengths (DoRA) for {name[:80]!r} {tuple(shape)}."
-            )
-        return changed * (length / torch.linalg.vector_norm(changed, dim=1)).unsqueeze(1)
+        return weight.index_copy(0, torch.tensor(indices), values)
+
+    @property
+    def also_changed(self) -> dict[str, tuple[str, ...]]:
+        """{part of the model: names} of what the adapter changes outside the projector, in the base or not."""
+        outside = [name for name in self._changes if name not in self._projector and not split_layout(name)]
+        return by_part((*outside, *self.unapplied))
+
+
+class AdaptedCheckpoint(MergedCheckpoint):
+    """An adapter on another model, its base: what it does not touch is the base's own."""
+
+
+class UnmergedCheckpoint(MergedCheckpoint):
+    """A whole model whose files keep its adapters beside the weights that these lie on."""
+
+
+def is_adapter(folder: Folder) -> bool:
+    """Whether the folder holds an adapter in the files that PEFT, LLaVA and ms-swift write."""
+    present = folder.names()
+    return ADAPTER_CONFIG in present and any(name in present for name in (*_FACTORS, *_BESIDE))
 
 
 def open_adapted(folder: Folder, base: Checkpoint) -> AdaptedCheckpoint:
     """The adapter in `folder` on top of `base`, reading headers only.
 
-    Unsupported for PEFT methods other than LoRA and its kin; InvalidInput for an adapter that is malformed or does
-    not fit the base's names.
+    InvalidInput for an adapter that changes a part of the projector that the base does not hold. What cannot be merged
+    raises where it is read.
     """
-    config = read_json(folder.file(ADAPTER_CONFIG))
-    _check_config(config, folder.label)
+    settings = AdapterSettings(folder.label, read_json(folder.file(ADAPTER_CONFIG)))
     present = folder.names()
     used = [name for name in _FACTORS if name in present][:1] + [name for name in _BESIDE if name in present]
-    if not used:
-        raise InvalidInput(f"{folder.label} has an {ADAPTER_CONFIG} but no {' or '.join(_FACTORS)}; fetch it again.")
     adapter = Checkpoint(folder.label, [folder.file(name) for name in used], None, strays(present, set(used)), folder)
-    factors, whole = _sorted_out(adapter, config)
-    known, ambiguous = by_plain_name(base.names)
-    lows = {}
-    for module, low in factors.items():
-        target = known.get(plain(f"{module}.weight"))
-        if target is None and split_layout(f"{module}.weight"):
-            raise InvalidInput(
-                f"{folder.label} changes {module[:80]!r}, a part of the projector that the base {base.label} "
-                "does not hold under such a name; give the base it was trained on."
-            )
-        if target is not None:
-            lows[target] = low
-    outside = [module for module in factors if plain(f"{module}.weight") not in known]
-    replaced = {known.get(plain(name), name): name for name in whole}
-    if twice := sorted(lows.keys() & replaced.keys()):
-        raise InvalidInput(f"{folder.label} both adds to and replaces {listed(twice)}; which counts is uncertain.")
-    result = AdaptedCheckpoint(base, adapter, lows, replaced)
-    result.warnings += _notes(config, outside, ambiguous, base)
-    if elsewhere := [name for name in (*lows, *replaced) if not split_layout(name)]:
+    return laid(adapter, settings, base)
+
+
+def laid(adapter: Checkpoint, settings: AdapterSettings, base: Checkpoint) -> AdaptedCheckpoint:
+    """An adapter's tensors on a base; errors as open_adapted."""
+    result = merged(AdaptedCheckpoint, adapter, settings, base, sort_out(adapter.names))
+    if settings.base_named:
+        named = settings.base_named[:120]
+        result.warnings += (f"The adapter names {named!r} as its base; it was laid on {base.label}.",)
+    if ambiguous := BaseNames(base).ambiguous:
         result.warnings += (
-            f"The adapter also changes {len(elsewhere):,} tensors outside the projector, such as "
-            f"{listed(elsewhere[:1])}; they are not among the deltas, but in the comparison of the rest.",
+            f"The base holds {listed(ambiguous)} under names that wrappers make equal; left as they are.",
         )
     return result
 
 
-def _notes(config: dict, outside: list[str], ambiguous: tuple[str, ...], base: Checkpoint) -> tuple[str, ...]:
-    notes = []
-    named = config.get("base_model_name_or_path")
-    if isinstance(named, str) and named:
-        notes.append(f"The adapter names {named[:120]!r} as its base; it was laid on {base.label}.")
-    if outside:
-        notes.append(f"The adapter also changes {listed(outside)}, which the base given here does not hold.")
-    if ambiguous:
-        notes.append(f"The base holds {listed(ambiguous)} under names that wrappers make equal; left as they are.")
-    return tuple(notes)
+def merged(
+    kind: type[Kind], adapter: Checkpoint, settings: AdapterSettings, base: Checkpoint, contents: Contents
+) -> Kind:
+    """What the contents of an adapter make of a base, with a warning that says what else than the projector they
+    change; errors as open_adapted."""
+    plan = Plan(settings, BaseNames(base)).take(contents)
+    result = kind(base, adapter, settings, plan.changes, tuple(plan.unapplied), plan.names.projector)
+    result.warnings += _said(result)
+    return result
 
 
-def _check_config(config: dict, label: str) -> None:
-    kind = config.get("peft_type")
-    if kind != "LORA":
-        raise Unsupported(f"{label} is an adapter of type {str(kind)[:40]!r}, expected LORA (with rsLoRA or DoRA).")
-    start = str(config.get("init_lora_weights", ""))[:40].lower()
-    if start.startswith(_CHANGES_BASE):
-        raise Unsupported(
-            f"{label} was initialised by {start!r}, which moves a part of the base into the adapter, so its factors "
-            "are no change to the published base; have it merged or converted to plain LoRA."
+def _said(adapted: MergedCheckpoint) -> tuple[str, ...]:
+    """One sentence for what the adapter changes outside the projector, one for what it cannot change."""
+    said = []
+    if elsewhere := adapted.also_changed:
+        parts = [f"{part} ({len(names):,}, such as {listed(names[:1])})" for part, names in elsewhere.items()]
+        said.append(
+            f"The adapter also changes tensors outside the projector: {', '.join(parts)}; the suspect is more than the "
+            "base with another projector, and these are not among the deltas, but in the comparison of the rest."
         )
-    if config.get("layer_replication"):
-        raise Unsupported(f"{label} replicates layers of its base, which makes another model; have it merged.")
-
-
-def _sorted_out(adapter: Checkpoint, config: dict) -> tuple[dict[str, _Low], list[str]]:
-    """{module: its factors}, and the names of whole tensors; InvalidInput for half a pair."""
-    parts: dict[str, dict[str, str]] = {}
-    whole = []
-    for name in adapter.names:
-        if ".original_module." in name:
-            continue  # the base's own values, kept by PEFT beside the trained ones
-        if not (hit := _PART.fullmatch(name)):
-            if ".lora_" in name or adapter.info(name).dtype not in FLOATS:
-                raise Unsupported(f"{adapter.label} holds {name[:80]!r}, no factor or tensor of a LoRA known here.")
-            whole.append(name)
-            continue
-        kinds = parts.setdefault(hit[1], {})
-        if hit[2] in kinds:
-            raise InvalidInput(f"{adapter.label} holds {listed([kinds[hit[2]], name])} for one module; keep one.")
-        kinds[hit[2]] = name
-    lows = {}
-    for module, kinds in parts.items():
-        embedded = "embedding_A" in kinds
-        a, b = (kinds.get(f"embedding_{side}" if embedded else side) for side in ("A", "B"))
-        if a is None or b is None:
-            raise InvalidInput(
-                f"{adapter.label} has only one of the factors A and B of {module[:80]!r}; fetch it again."
-            )
-        if bool(config.get("use_dora")) != ("magnitude_vector" in kinds):
-            raise InvalidInput(
-                f"{adapter.label} says use_dora={config.get('use_dora')}, but {module[:80]!r} disagrees."
-            )
-        scale = _scale(config, plain(module), adapter.info(a).shape, adapter.label)
-        lows[module] = _Low(a, b, kinds.get("magnitude_vector"), scale, bool(config.get("fan_in_fan_out")) or embedded)
-    return lows, whole
-
-
-def _scale(config: dict, module: str, shape: tuple[int, ...], label: str) -> float:
-    """α/r, or α/√r for rsLoRA, with the module's own α and r where a pattern gives them."""
-    rank = _patterned(config, "rank_pattern", module, config.get("r"), label)
-    alpha = _patterned(config, "alpha_pattern", module, config.get("lora_alpha"), label)
-    for name, value in (("r", rank), ("lora_alpha", alpha)):
-        if type(value) not in (int, float) or not 0 < value < 1e9:
-            raise InvalidInput(
-                f"The {ADAPTER_CONFIG} of {label} has {name} {str(value)[:40]!r}, expected a number > 0."
-            )
-    if not shape or rank != shape[0]:
-        raise InvalidInput(f"{label} stores factors of shape {shape} for {module[:80]!r} but says r is {rank}.")
-    return alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
-
-
-def _patterned(config: dict, key: str, module: str, default: object, label: str) -> object:
-    """The value of the first pattern that the module's name ends in, else the default. PEFT takes patterns as regular
-    expressions; a hostile one could run for ever, so only names are taken, and anything else is refused."""
-    patterns = config.get(key) or {}
-    if not isinstance(patterns, dict):
-        raise InvalidInput(f"The {ADAPTER_CONFIG} of {label} has a {key} that is not an object.")
-    for pattern, value in patterns.items():
-        bare = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
-        if not re.fullmatch(r"[\w.-]+", bare):
-            raise Unsupported(f"The {key} of {label} has the expression {pattern[:60]!r}; expected names of modules.")
-        if f".{module}".endswith(f".{plain(bare)}"):
-            return value
-    return default
+    if adapted.settings.unfollowed and adapted.touched:
+        said.append(
+            "Whether PEFT would leave out some of the adapter's factors was not checked: its "
+            f"{' and '.join(adapted.settings.unfollowed)} cannot be followed in bounded time."
+        )
+    if adapted.unapplied:
+        said.append(
+            f"The adapter also changes {listed(adapted.unapplied)}, which the base given here does not hold under such "
+            "a name."
+        )
+    return tuple(said)

@@ -8,6 +8,7 @@ lists, one stored tensor under two names) becomes a warning, not silence.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,14 +20,21 @@ from projlens_core.weights.bytesource import ByteSource, LocalFile
 from projlens_core.weights.folder import Folder, LocalFolder
 from projlens_core.weights.names import plain
 from projlens_core.weights.selection import GGUF, PICKLES, WEIGHTS, check_index, select
-from projlens_core.weights.stored import TensorInfo, read_tensor
+from projlens_core.weights.stored import MAX_NAMES, MAX_TENSORS, TensorInfo, check_names, read_tensor
 from projlens_core.weights.tensorfile import read_json
 
+if TYPE_CHECKING:
+    from projlens_core.weights import ggufile
+
 ADAPTER_CONFIG = "adapter_config.json"
+FACTORS = ".lora_"  # in the names of what PEFT adds to a model
 
 
 class Checkpoint:
-    """Named tensors of one checkpoint. folder is where its other files lie; None for a lone weight file."""
+    """Named tensors of one checkpoint. folder is where its other files lie; None for a lone weight file. gguf: what its
+    GGUF file says of itself, None without one."""
+
+    gguf: "ggufile.Header | None" = None
 
     def __init__(
         self,
@@ -42,14 +50,21 @@ class Checkpoint:
         self._files = tuple(files)
         self._tensors: dict[str, TensorInfo] = {}
         for file in self._files:
-            tensors = read_header(file)
+            tensors = self._header(file)
             if twice := sorted(self._tensors.keys() & tensors.keys()):
                 raise InvalidInput(
                     f"{label} holds {listed(twice)} in {self._tensors[twice[0]].file.name} and in {file.name}; "
                     "which one a loader takes is uncertain: keep one."
                 )
             self._tensors |= tensors
+            check_names(label, self._tensors, MAX_NAMES)
         self.warnings = warnings + _twins(self._tensors) + _tied_twice(self._tensors, config)
+
+    def _header(self, file: ByteSource) -> dict[str, TensorInfo]:
+        if not file.name.endswith(GGUF):
+            return read_header(file)
+        self.gguf = _gguf(file)
+        return self.gguf.tensors
 
     @property
     def bytes_read(self) -> int:
@@ -75,6 +90,11 @@ class Checkpoint:
         """‖Δ‖ that an adapter adds to the tensor; None where no adapter has a part in it."""
         return None
 
+    @property
+    def also_changed(self) -> dict[str, tuple[str, ...]]:
+        """{part of the model: names} of what an adapter changes outside the projector; empty without one."""
+        return {}
+
     def read(self, name: str) -> torch.Tensor:
         """One tensor in its stored dtype (float32 if quantised); NotFound if there is none of that name, InvalidInput
         if its file is gone."""
@@ -87,7 +107,9 @@ class Checkpoint:
 
 def read_header(file: ByteSource) -> dict[str, TensorInfo]:
     """All tensors of a weight file of any form, by name; Unsupported for other files."""
-    return _reader(file.name)(file)
+    tensors = _reader(file.name)(file)
+    check_names(file.name, tensors, MAX_TENSORS)
+    return tensors
 
 
 def _reader(name: str) -> Callable[[ByteSource], dict[str, TensorInfo]]:
@@ -98,13 +120,17 @@ def _reader(name: str) -> Callable[[ByteSource], dict[str, TensorInfo]]:
 
         return pickled.read_header
     if name.endswith(GGUF):
-        from projlens_core.weights import ggufile  # only where there is one: gguf's tables take a second
-
-        return ggufile.read_header
+        return lambda file: _gguf(file).tensors
     raise Unsupported(
         f"{name} is not a weight file that can be read ({', '.join(WEIGHTS)}); "
         "give one of these, a checkpoint folder, zoo:NAME or hub:OWNER/NAME."
     )
+
+
+def _gguf(file: ByteSource) -> "ggufile.Header":
+    from projlens_core.weights import ggufile  # only where there is one: gguf's tables take a second
+
+    return ggufile.read_header(file)
 
 
 def open_checkpoint(source: Source | str | Path, base: Source | str | Path | None = None) -> Checkpoint:
@@ -135,16 +161,13 @@ def _open(source: Source, base: Source | str | Path | None) -> Checkpoint:
         lone = None
     if lone is not None:
         config = _config(beside)
-        return Checkpoint(source.label, [lone], config, _asks_for_code(config))
+        around = folder or (None if source.hub else LocalFolder(source.weights.parent, source.label))
+        return _whole(Checkpoint(source.label, [lone], config, _asks_for_code(config)), around, base)
     if ADAPTER_CONFIG in folder.names():
-        from projlens_core.weights.adapter import open_adapted  # only here: it builds on this module
+        from projlens_core.weights.adapter import is_adapter, open_adapted  # only here: it builds on this module
 
-        if base is None:
-            raise InvalidInput(
-                f"{source.label} is an adapter, a change to a base and no model by itself; give it as the suspect or "
-                "control of a case whose base it was trained on."
-            )
-        return open_adapted(folder, open_checkpoint(base))
+        if is_adapter(folder):
+            return open_adapted(folder, base_of(source.label, base))
     config = _config(beside)
     selection = select(folder)
     files = {name: folder.file(name) for name in selection.files}
@@ -152,7 +175,31 @@ def _open(source: Source, base: Source | str | Path | None) -> Checkpoint:
     checkpoint = Checkpoint(source.label, list(files.values()), config, warnings, folder)
     stored = {name: checkpoint.info(name).file.name for name in checkpoint.names}
     checkpoint.warnings += check_index(selection, stored, source.label)
+    return _whole(checkpoint, folder, base)
+
+
+def _whole(checkpoint: Checkpoint, folder: Folder | None, base: Source | str | Path | None) -> Checkpoint:
+    """The model that the files hold, adapters beside its weights included. folder: where their config may lie."""
+    if any(FACTORS in name for name in checkpoint.names):
+        from projlens_core.weights.unmerged import with_adapters  # only here: it builds on this module
+
+        return with_adapters(checkpoint, folder, base)
+    if checkpoint.folder is not None and ADAPTER_CONFIG in checkpoint.folder.names():
+        raise InvalidInput(
+            f"{checkpoint.label} has an {ADAPTER_CONFIG} but no adapter_model.safetensors or adapter_model.bin; fetch "
+            f"the adapter again, or take {ADAPTER_CONFIG} away if the model beside it is merged."
+        )
     return checkpoint
+
+
+def base_of(label: str, base: Source | str | Path | None) -> Checkpoint:
+    """The base that an adapter called `label` lies on; InvalidInput if none is given."""
+    if base is None:
+        raise InvalidInput(
+            f"{label} is an adapter, a change to a base and no model by itself; give it as the suspect or control of a "
+            "case whose base it was trained on."
+        )
+    return open_checkpoint(base)
 
 
 def _local(path: Path) -> LocalFile:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 import torch
 
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.runtime.text import listed
+from projlens_core.runtime.text import listed, printable
 from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.rounding import RoundingFloor, rounding_floor
 from projlens_core.weights.stored import PART
 
+_LISTED = 40  # tensors that were not compared, by their names
 _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -52,15 +53,17 @@ def symbol(number: int) -> str:
 class Delta:
     """All tensor deltas in running order, tensors beside the projector last.
 
-    not_compared: (what, why). settings_changed: (setting, base's, suspect's), differences in the configs that change
-    what the projector computes without touching a weight.
+    uncompared: (what, why) of tensors that belong to a projector and were not compared, which may hold a change;
+    elsewhere: the same of all other tensors of the suspect. settings_changed: (setting, base's, suspect's), differences
+    in the configs that change what the projector computes without touching a weight.
     """
 
     base: ProjectorWeights
     suspect: ProjectorWeights
     tensors: tuple[TensorDelta, ...]
     settings_changed: tuple[tuple[str, str, str], ...]
-    not_compared: tuple[tuple[str, str], ...]
+    uncompared: tuple[tuple[str, str], ...]
+    elsewhere: tuple[tuple[str, str], ...]
 
     @property
     def matrices(self) -> tuple[TensorDelta, ...]:
@@ -71,6 +74,16 @@ class Delta:
     def changed(self) -> bool:
         """Whether anything that was compared differs."""
         return bool(self.settings_changed) or any(tensor.changed for tensor in self.tensors)
+
+    @property
+    def equal(self) -> bool:
+        """Whether the projectors are equal in every value: nothing differs, and all of both was compared."""
+        return not (self.changed or self.uncompared)
+
+    @property
+    def not_compared(self) -> tuple[tuple[str, str], ...]:
+        """All that was not compared, the projector's own first: (what, why)."""
+        return self.uncompared + self.elsewhere
 
 
 def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
@@ -92,7 +105,9 @@ def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
         for name in ours
         if name in theirs
     )
-    return Delta(base, suspect, tensors, _settings_changed(base, suspect), _not_compared(base, suspect))
+    return Delta(
+        base, suspect, tensors, _settings_changed(base, suspect), _uncompared(base, suspect), _elsewhere(suspect)
+    )
 
 
 def check_same_input(base: ProjectorWeights, suspect: ProjectorWeights) -> None:
@@ -162,14 +177,19 @@ def _settings_changed(base: ProjectorWeights, suspect: ProjectorWeights) -> tupl
     )
 
 
-def _not_compared(base: ProjectorWeights, suspect: ProjectorWeights) -> tuple[tuple[str, str], ...]:
-    only = [
-        (name, f"only in the {role}")
-        for role, one, other in (("base", base, suspect), ("suspect", suspect, base))
-        for name in sorted(one.beside.keys() - other.beside.keys())
-    ]
-    others = [
+def _uncompared(base: ProjectorWeights, suspect: ProjectorWeights) -> tuple[tuple[str, str], ...]:
+    found = []
+    for role, one, other in (("base", base, suspect), ("suspect", suspect, base)):
+        found += [(printable(name), f"only in the {role}") for name in sorted(one.beside.keys() - other.beside.keys())]
+        why = f"in the {role}; it belongs to a projector by its name, but {one.family.title} has no such tensor"
+        found += [(printable(name), why) for name in one.unread[:_LISTED]]
+        if len(one.unread) > _LISTED:
+            found.append((f"{len(one.unread) - _LISTED:,} more tensors", f"in the {role}, of such names"))
+    return tuple(found)
+
+
+def _elsewhere(suspect: ProjectorWeights) -> tuple[tuple[str, str], ...]:
+    return tuple(
         (module, f"{count} tensor{'s' if count > 1 else ''} of the suspect outside the projector")
         for module, count in suspect.others
-    ]
-    return tuple(only + others)
+    )

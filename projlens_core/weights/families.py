@@ -162,17 +162,26 @@ def split_layout(name: str) -> tuple[str, str, str] | None:
     return None
 
 
-def match(names: Iterable[str], model_type: str | None, label: str, family: str | None = None) -> Match:
+def match(
+    names: Iterable[str],
+    model_type: str | None,
+    label: str,
+    family: str | None = None,
+    declared: tuple[str, Iterable[str]] | None = None,
+) -> Match:
     """Find the projector among a checkpoint's tensor names.
 
     model_type is the config's and decides between families that share names; None (a lone projector file) leaves it
-    to the names. `family` is the user's word for it and overrules the config. Unsupported if there is no projector of
-    a known family; InvalidInput if there is more than one layout, or tensors are missing or unexpected (all are listed
-    at once). `label` names the checkpoint in messages.
+    to the names. `family` is the user's word for it, in place of the config's; declared, in place of both, is what
+    the checkpoint says (in words) and the names of the families that it may mean. Unsupported if there is no projector
+    of a known family; InvalidInput if there is more than one layout, or tensors are missing or unexpected (all are
+    listed at once). `label` names the checkpoint in messages.
     """
     names = list(names)
     by_type = _by_type(model_type, family)
     said = f"family {family!r}" if family else None if model_type is None else f"model type {listed([model_type])}"
+    if declared:
+        said, by_type = declared[0], [families()[name] for name in declared[1]]
     if said and not by_type:
         raise Unsupported(f"{label} is of {said}, none of the {len(families())} families that are known.")
     found = _by_layout(names)
@@ -254,6 +263,16 @@ def _beside(family: Family, names: list[str], label: str) -> dict[str, str]:
                 _once(beside, hit.expand(canonical), name, label)
                 break
     return beside
+
+
+def canonical(family: Family, name: str) -> str | None:
+    """What the family calls the projector's tensor of this stored name; None if it is none of its projector's."""
+    split = split_layout(name)
+    if split is None or split[1] not in family.roots:
+        return None
+    layer, _, leaf = split[2].rpartition(".")
+    layers = family.roots[split[1]]
+    return layers.get(split[2]) or (f"{layers[layer]}.{leaf}" if layer in layers else None)
 
 
 def _once(tensors: dict[str, str], canonical: str, stored: str, label: str) -> None:

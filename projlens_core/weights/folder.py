@@ -29,6 +29,20 @@ class LocalFolder:
         """Plain file names, sorted; subfolders are left out."""
         return sorted(path.name for path in self.path.iterdir() if not path.is_dir())
 
+    def below(self, subfolder: str, ending: str) -> list[str]:
+        """The entries of a subfolder with this ending, as SUBFOLDER/NAME, sorted; none where there is no such folder.
+
+        InvalidInput if it is a link that leads out of the folder. `file` opens them.
+        """
+        inner = self.path / subfolder
+        if not inner.is_dir():
+            return []
+        if not inner.resolve().is_relative_to(self._home()):
+            raise InvalidInput(
+                f"{subfolder} is a link that leaves {self.path.name!r}; copy the folder it means into it."
+            )
+        return sorted(f"{subfolder}/{path.name}" for path in inner.iterdir() if path.name.endswith(ending))
+
     def file(self, name: str) -> LocalFile:
         """One of the files; InvalidInput if it is no regular file, or a link that leads out of the folder."""
         try:

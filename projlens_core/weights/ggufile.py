@@ -7,6 +7,7 @@ Format: magic, version, counts, key-value pairs, tensor descriptions, padding, t
 
 import math
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,7 +22,12 @@ _VERSIONS = (2, 3)
 _ALIGNMENT = 32  # bytes, unless general.alignment says otherwise
 _MAX_NAME = 1024  # bytes of a tensor's or key's name
 _MAX_KEYS = 10_000
-_PROJECTOR_KEYS = ("clip.projector_type", "clip.vision.projector_type")
+_MAX_ITEMS = 4_000_000  # texts and arrays in arrays, of all keys; the largest vocabularies have some 300,000, thrice
+# What says which kind of projector it is: the first that is there counts, as in llama.cpp.
+_KIND_KEYS = ("clip.projector_type", "clip.vision.projector_type")
+_AUDIO_KEY = "clip.audio.projector_type"
+_ARCHITECTURE = "general.architecture"
+_TOLD = (*_KIND_KEYS, _AUDIO_KEY, _ARCHITECTURE)
 _SCALARS = {
     GGUFValueType.UINT8: "B",
     GGUFValueType.INT8: "b",
@@ -47,12 +53,32 @@ _PLAIN = {
 }
 
 
-def read_header(file: ByteSource) -> dict[str, TensorInfo]:
+@dataclass(frozen=True)
+class Header:
+    """A GGUF file's tensors by name, and what it says of itself. key and kind: which kind of projector by which of its
+    keys, None if it says none; architecture: "clip" of a projector's file, a language model's name of other files."""
+
+    tensors: dict[str, TensorInfo]
+    key: str | None
+    kind: str | None
+    architecture: str | None
+
+
+def read_header(file: ByteSource) -> Header:
     """All tensors of a GGUF file, shapes as torch has them (rows first), the projector's under the names it has in a
     checkpoint of transformers where the file says which kind it is; InvalidInput if it is malformed."""
     parser = _Parser(file)
     tensors = parser.tensors()
-    return as_in_transformers(tensors, parser.projector)
+    key = next((key for key in (*_KIND_KEYS, _AUDIO_KEY) if parser.said.get(key)), None)
+    kind = parser.said.get(key) if key else None
+    named = {parser.said[each] for each in _KIND_KEYS if parser.said.get(each)}
+    if len(named) > 1:
+        raise InvalidInput(
+            f"{file.name} says {' and '.join(f'{each} {parser.said[each][:40]!r}' for each in _KIND_KEYS)}; which a "
+            "loader takes is uncertain: keep one."
+        )
+    tensors = as_in_transformers(tensors, kind if key in _KIND_KEYS else None)
+    return Header(tensors, key, kind, parser.said.get(_ARCHITECTURE))
 
 
 def dequantised(data: bytearray, kind: str) -> torch.Tensor:
@@ -74,7 +100,8 @@ class _Parser:
 
     def __init__(self, file: ByteSource):
         self.file, self.stream, self.at = file, as_stream(file), 0
-        self.projector: str | None = None  # what the file calls its kind of projector
+        self.said: dict[str, str] = {}  # the values of _TOLD
+        self.items = 0  # texts and arrays in arrays so far
 
     def tensors(self) -> dict[str, TensorInfo]:
         if self._take(4) != b"GGUF":
@@ -100,15 +127,17 @@ class _Parser:
         return tensors
 
     def _keys(self, keys: int) -> int:
-        """Passes over all key-value pairs, notes the kind of projector and returns the alignment."""
+        """Passes over all key-value pairs, notes those of _TOLD and returns the alignment."""
         alignment: object = _ALIGNMENT
         for _ in range(keys):
             key = self._text(_MAX_NAME)
             value = self._value(self._number("I"))
             if key == "general.alignment":
                 alignment = value
-            elif key in _PROJECTOR_KEYS and isinstance(value, str):
-                self.projector = value
+            elif key in _TOLD:
+                if not isinstance(value, str) or key in self.said:
+                    raise InvalidInput(f"{self.file.name} says {key} twice or not in a short text; it is damaged.")
+                self.said[key] = value
         if type(alignment) is not int or not 0 < alignment <= 2**20 or alignment & (alignment - 1):
             raise InvalidInput(f"{self.file.name} has alignment {str(alignment)[:20]}, expected a power of two.")
         return alignment
@@ -129,7 +158,12 @@ class _Parser:
         if inner in _SCALARS:
             self._skip(length * struct.calcsize(_SCALARS[inner]))
             return None
-        for _ in range(length):  # each text or array takes bytes, so this ends with the file at the latest
+        self.items += length
+        if self.items > _MAX_ITEMS:
+            raise InvalidInput(
+                f"{self.file.name} claims {self.items:,} texts in its keys, more than the {_MAX_ITEMS:,} that are read."
+            )
+        for _ in range(length):
             self._value(inner, depth + 1)
         return None
 

@@ -1,10 +1,10 @@
 """The tensors of a torch.save file (.bin, .pt, .pth), found without reading their values and without running it.
 
 A torch file is a zip of stored records: data.pkl, a pickle that says what there is, and one record for each storage.
-The zip's structure is checked first. Then torch reads the pickle with weights_only, which builds tensors and plain
-containers and refuses everything else; on the "meta" device, which has shapes and offsets but no memory. Every offset
-is held against the zip's own directory before a byte is read from it. Files from before torch 1.6 are one stream of
-pickles: they are read as a whole, weights_only as well.
+The zip's structure is checked first, then its opcodes (`opcodes`). Then torch reads it with weights_only, which
+builds tensors and plain containers and refuses everything else; on the "meta" device, which has shapes and offsets but
+no memory. Every offset is compared with the zip's own directory before a byte is read from it. Files from before torch
+1.6 are one stream of pickles: they are read as a whole, their opcodes checked and weights_only as well.
 """
 
 import io
@@ -14,11 +14,13 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from itertools import count
 
 import torch
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.bytesource import ByteSource, as_stream
+from projlens_core.weights.opcodes import check_pickle
 from projlens_core.weights.stored import (
     MAX_DIMENSIONS,
     MAX_HEADER,
@@ -28,7 +30,9 @@ from projlens_core.weights.stored import (
     dtype_name,
 )
 
+_MAX_STEPS = 2_000_000  # through all of their keys
 _MAX_DEPTH = 4  # of dictionaries around the tensors, such as checkpoint["model"]
+_PICKLES = 5  # in a file of before torch 1.6: its mark, version and machine, the tensors, the keys of their storages
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature … length of name, length of extra field
 _TAIL = 98  # bytes: the end of a zip's directory, 22, after its 64-bit form and where that lies, 56 and 20
 # The containers in which training frameworks put a model's tensors beside optimizers and settings.
@@ -66,7 +70,10 @@ def read_header(file: ByteSource) -> dict[str, TensorInfo]:
             f"{file.name} is in torch's old format, which can only be read as a whole, and has {file.size:,} bytes; "
             "save it with a newer torch, or as safetensors."
         )
-    found = _tensors(file, _load(file, io.BytesIO(file.read(0, file.size)), "cpu"))
+    data, end = bytes(file.read(0, file.size)), 0
+    for _ in range(_PICKLES):
+        end = check_pickle(data, file.name, file.size, end)
+    found = _tensors(file, _load(file, io.BytesIO(data), "cpu"))
     return {
         name: TensorInfo(name, tuple(t.shape), dtype_name(t.dtype), t.nbytes, file, 0, held=t)
         for name, t in found.items()
@@ -106,7 +113,7 @@ def _records(file: ByteSource) -> dict[int, int]:
     for entry in sorted(entries, key=lambda e: e.header_offset):
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
             raise InvalidInput(f"{file.name} holds compressed records, which torch never writes: refused.")
-        pickled = entry.filename.endswith(".pkl")
+        pickled = entry.filename.lower().endswith(".pkl")  # torch finds DATA.PKL, too
         if pickled and entry.file_size > MAX_HEADER:
             raise InvalidInput(
                 f"{file.name} describes its tensors in {entry.file_size:,} bytes, expected below 100 MB."
@@ -120,6 +127,8 @@ def _records(file: ByteSource) -> dict[int, int]:
         end = begin + entry.file_size
         if signature != b"PK\x03\x04" or end > file.size:
             raise InvalidInput(f"{file.name} claims a record that ends at byte {end:,} of {file.size:,}; it is cut.")
+        if pickled:
+            check_pickle(bytes(file.read(begin, entry.file_size)), file.name, file.size)
         records[begin] = entry.file_size
     return records
 
@@ -144,7 +153,9 @@ def _tensors(file: ByteSource, loaded: object) -> dict[str, torch.Tensor]:
         if held:
             loaded = loaded[held[0]]
     found: dict[str, torch.Tensor] = {}
-    for name, tensor in _flat(loaded, "", 0):
+    for name, tensor in _flat(loaded, "", 0, count()):
+        if len(found) == MAX_TENSORS:
+            raise InvalidInput(f"{file.name} names more than the {MAX_TENSORS:,} tensors that are read.")
         if name in found:
             raise InvalidInput(f"{file.name} names {name[:80]!r} twice; which counts is uncertain: refused.")
         if tensor.layout is not torch.strided or tensor.is_quantized:
@@ -157,15 +168,18 @@ def _tensors(file: ByteSource, loaded: object) -> dict[str, torch.Tensor]:
     return found
 
 
-def _flat(loaded: object, prefix: str, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
+def _flat(loaded: object, prefix: str, depth: int, steps: Iterator[int]) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors in dictionaries of dictionaries; the same one may lie at many places, so steps are counted."""
     if not isinstance(loaded, Mapping) or depth > _MAX_DEPTH:
         return
     for key, value in loaded.items():
+        if next(steps) > _MAX_STEPS:
+            raise InvalidInput("The file has dictionaries in dictionaries without end; have its tensors saved alone.")
         name = f"{prefix}{key}" if isinstance(key, str | int) else ""
         if isinstance(value, torch.Tensor) and name:
             yield name, value
         elif name:
-            yield from _flat(value, f"{name}.", depth + 1)
+            yield from _flat(value, f"{name}.", depth + 1, steps)
 
 
 def _info(name: str, tensor: torch.Tensor, file: ByteSource, records: dict[int, int]) -> TensorInfo:

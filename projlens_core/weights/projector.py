@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,12 +13,14 @@ from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
+from projlens_core.weights.declared import Decision, decide, may_guess
 from projlens_core.weights.families import Family, Match, families, match, split_layout
 from projlens_core.weights.fit import check_fit
 from projlens_core.weights.guess import fitted, suggestion
 from projlens_core.weights.layer import INSTRUCTION, RESAMPLERS, Layer
 from projlens_core.weights.layers import ACTIVATIONS, module_of
 from projlens_core.weights.stored import ADAPTED, FLOATS, PART, is_finite
+from projlens_core.weights.unread import unread
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,20 @@ class ProjectorWeights:
     beside: tensors fed to the language model next to the projector's output (image_newline), same form.
     settings: what the config decides and tensors do not show, {layer name: activation name or epsilon}, and the
     question that a projector is given that reads one.
+    may_be: the names of the families that it may be by what it declares, none if it declares nothing that is known.
     described: whether a config stood behind settings and family; without one they are the family's defaults.
     stored: {canonical name: the dtype its values were written in, a GGUF block type, or "adapter"}.
     dtype: as stored, "mixed" if the tensors differ. sha256: over names, shapes, float32 values and settings.
-    others: tensors of the checkpoint that were not read, (first part of their names, how many).
+    unread: names of tensors that belong to a projector, too, and were not read. others: all further tensors of the
+    checkpoint that were not read, (first part of their names, how many).
+    also_changed: {part of the model: names} of what an adapter changes outside the projector.
     """
 
     family: Family
     tensors: dict[str, torch.Tensor]
     beside: dict[str, torch.Tensor]
     settings: dict[str, str | float]
+    may_be: tuple[str, ...]
     described: bool
     stored: dict[str, str]
     dtype: str
@@ -48,8 +54,10 @@ class ProjectorWeights:
     layout: str
     sha256: str
     bytes_read: int
+    unread: tuple[str, ...]
     others: tuple[tuple[str, int], ...]
     warnings: tuple[str, ...]
+    also_changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def d_in(self) -> int:
@@ -76,20 +84,17 @@ class ProjectorWeights:
 
 
 def read_projector(source: Source | str | Path, base: Source | str | Path | None = None) -> ProjectorWeights:
-    """Read the projector, and only it, from a checkpoint. `PATH#FAMILY` reads it as that family, whatever it says.
+    """Read the projector, and only it, from a checkpoint. `PATH#FAMILY` says the family where the checkpoint does not.
 
-    An adapter is read on top of `base`; nothing else needs one. Errors as open_checkpoint and families.match;
+    An adapter is read on top of `base`; nothing else needs one. Errors as open_checkpoint, declared.decide and match;
     InvalidInput for NaN or infinite values, values beyond float32 and shapes that do not fit each other; Unsupported
     for tensors that are stored neither as 16 to 64 bit floats nor as GGUF blocks.
     """
     source = source if isinstance(source, Source) else resolve(source)
-    family = source.family
     checkpoint = open_checkpoint(source, base)
     config = checkpoint.config or {}
-    model_type = config.get("model_type")
-    if model_type is not None and not isinstance(model_type, str):
-        raise InvalidInput(f"The config of {checkpoint.label} has a model_type that is not text.")
-    found = _find(checkpoint, model_type, family)
+    decision = decide(checkpoint, source.family)
+    found = _find(checkpoint, decision)
     stored = found.tensors | found.beside
     _check_dtypes(checkpoint, stored)
     values = {name: _read(checkpoint, stored[name]) for name in stored}
@@ -102,21 +107,25 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
     tensors = {name: values[name] for name in found.family.in_order(found.tensors)}
     check_fit(found.family, tensors, checkpoint.label)
     settings = _settings(found.family, config, checkpoint.label)
-    written = {name: checkpoint.stored_as(key) for name, key in stored.items()}
+    written = {name: _written(checkpoint, key, name, found.family) for name, key in stored.items()}
+    missed = unread(checkpoint.names, stored.values())
     return ProjectorWeights(
         family=found.family,
         tensors=tensors,
         beside={name: values[name] for name in found.beside},
         settings=settings,
-        described=model_type is not None,
+        may_be=decision.declared,
+        described=config.get("model_type") is not None,
         stored=written,
         dtype=_summary(set(written.values())),
         source=checkpoint.label,
         layout=found.layout,
         sha256=content_hash(values, settings),
         bytes_read=checkpoint.bytes_read,
-        others=_others(checkpoint, set(stored.values())),
-        warnings=checkpoint.warnings,
+        unread=missed,
+        others=_others(checkpoint, {*stored.values(), *missed}),
+        warnings=checkpoint.warnings + _taken_for(decision, found),
+        also_changed=checkpoint.also_changed,
     )
 
 
@@ -134,16 +143,36 @@ def described_like(weights: ProjectorWeights, other: ProjectorWeights) -> Projec
     return replace(weights, family=other.family, settings=other.settings, sha256=digest)
 
 
-def _find(checkpoint: Checkpoint, model_type: str | None, family: str | None) -> Match:
+def _find(checkpoint: Checkpoint, decision: Decision) -> Match:
     """Where the projector lies; for a family that is not known, the refusal says what it looks like."""
-    label = checkpoint.label
-    shapes = {name: checkpoint.info(name).shape for name in checkpoint.names}
-    if family in families() and not any(split_layout(name) for name in shapes):
-        return fitted(shapes, families()[family], label)
+    label, names = checkpoint.label, checkpoint.names
+    shapes = {name: checkpoint.info(name).shape for name in names}
+    if decision.told and may_guess(checkpoint) and not any(split_layout(name) for name in names):
+        return fitted(shapes, families()[decision.told], label)
+    if checkpoint.gguf is not None and checkpoint.gguf.kind:
+        label = f"{label} ({checkpoint.gguf.key} {checkpoint.gguf.kind[:40]!r})"
+    declared = (decision.said, decision.families) if decision.families else None
+    if decision.unknown and not declared:
+        declared = decision.unknown, ()
     try:
-        return match(checkpoint.names, model_type, label, family)
+        return match(names, None, label, declared=declared)
     except Unsupported as error:
+        if not may_guess(checkpoint):
+            raise
         raise Unsupported(f"{error} {suggestion(shapes)}") from error
+
+
+def _taken_for(decision: Decision, found: Match) -> tuple[str, ...]:
+    """That the user's word alone says what it is, where nothing else does."""
+    if not decision.told or decision.declared:
+        return ()
+    says = "does not say what it is"
+    if decision.unknown:
+        says = f"declares {decision.unknown}, which ProjLens does not know"
+    return (
+        f"It {says}; {listed([found.layout])} is read as a {found.family.title} projector because #{decision.told} in "
+        "its path says so.",
+    )
 
 
 def _to_canonical(layer: Layer, values: dict[str, torch.Tensor]) -> None:
@@ -189,6 +218,14 @@ def _read(checkpoint: Checkpoint, name: str) -> torch.Tensor:
     """One tensor, 16-bit types as they are, all else as float32: float64 is rounded, what overflows is found as Inf."""
     tensor = checkpoint.read(name)
     return tensor if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.float()
+
+
+def _written(checkpoint: Checkpoint, name: str, canonical: str, family: Family) -> str:
+    """The type a tensor's values were written in; of blocks that no longer lie in its rows, said so: their grid is not
+    that of the rows."""
+    info, kind = checkpoint.info(name), checkpoint.stored_as(name)
+    turned = any(layer.transposed and canonical == f"{layer.name}.weight" for layer in family.layers)
+    return f"{kind}, turned" if info.quantised and turned != bool(info.axes) else kind
 
 
 def _first_matrix(layers: Iterable[Layer], tensors: dict[str, torch.Tensor]) -> torch.Tensor:

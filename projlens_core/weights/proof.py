@@ -5,7 +5,6 @@ so memory does not grow with the model. Whatever could not be compared is listed
 """
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,27 +15,22 @@ import torch
 from projlens_core.errors import InvalidInput, ProjLensError
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
-from projlens_core.weights.adapter import AdaptedCheckpoint
+from projlens_core.weights.adapter import AdaptedCheckpoint, MergedCheckpoint, UnmergedCheckpoint
 from projlens_core.weights.bytesource import ByteSource
 from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint, open_checkpoint
 from projlens_core.weights.families import split_layout
-from projlens_core.weights.names import by_plain_name, plain
+from projlens_core.weights.names import by_plain_name
+from projlens_core.weights.parts import part_of
 from projlens_core.weights.stored import FLOATS, TensorInfo, decode
 from projlens_core.weights.tensorfile import MAX_JSON, read_json
+from projlens_core.weights.unread import unread
 
 SAME, CHANGED, NOT_COMPARED = "same", "changed", "not compared"
 _BLOCK = 2**23  # bytes of the suspect in memory at a time
 _RUN = 2**20  # values of each side at a time where they are stored differently; whole blocks of every quantised type
 _MB = 2**20
 _TEXT = (".json", ".jinja", ".txt", ".model", ".tiktoken")  # preprocessing, tokenizer, chat template, configs
-# What a tensor belongs to, by the beginning of its plain name; the first that fits.
-_PARTS = {
-    "vision tower": r"vision|visual|image_encoder|vpm|siglip|clip|v\.|model\.vision",
-    "audio tower": r"audio|whisper",
-    "embeddings": r"(?:decoder\.)?(?:embed_tokens|wte|tok_embeddings|embed_in|embed_positions)|shared\.",
-    "head": r"lm_head|output\.|embed_out",
-    "language model": r"layers|norm|decoder|text_model|transformer|final_layernorm|h\.|encoder",
-}
+_BESIDE = "projector, not in its deltas"
 
 
 @dataclass(frozen=True)
@@ -103,6 +97,8 @@ def _tensors(base: Checkpoint, suspect: Checkpoint, progress: Progress) -> Itera
     for key, name in ours.items():
         if key not in theirs:
             yield Finding(name, _part(name), NOT_COMPARED, "only the base has it")
+    for module in suspect.unapplied if isinstance(suspect, MergedCheckpoint) else ():
+        yield Finding(module, _part(module), NOT_COMPARED, "the adapter changes it, but the base does not hold it")
     for side, unclear in (("base", ours_unclear), ("suspect", theirs_unclear)):
         for name in unclear:
             yield Finding(
@@ -115,13 +111,18 @@ def _place(info: TensorInfo) -> tuple[str, int]:
 
 
 def _part(name: str) -> str:
-    bare = plain(name)
-    return next((part for part, start in _PARTS.items() if re.match(start, bare)), "other tensors")
+    return _BESIDE if unread([name], ()) else part_of(name)
 
 
 def _compared(base: Checkpoint, our_name: str, suspect: Checkpoint, name: str) -> tuple[str, str]:
     """Status and reason of one tensor that both have."""
-    if (change := suspect.changes(name)) is not None:
+    if (change := suspect.changes(name)) and isinstance(suspect, UnmergedCheckpoint):
+        ours, theirs = base.read(our_name).double(), suspect.read(name).double()
+        if ours.shape != theirs.shape:
+            return CHANGED, f"shape {tuple(ours.shape)} became {tuple(theirs.shape)}"
+        apart = (torch.linalg.vector_norm(theirs - ours) / torch.linalg.vector_norm(ours)).item()
+        return (CHANGED, f"with its own adapter, ‖Δ‖/‖base‖ {apart:.3%}") if apart else (SAME, "with its own adapter")
+    if change is not None and isinstance(suspect, AdaptedCheckpoint):
         return (SAME, "an adapter of zeros") if change == 0 else (CHANGED, f"by the adapter, ‖Δ‖ {change:.3g}")
     ours, theirs = base.info(our_name), suspect.info(name)
     if ours.file is theirs.file and ours.begin == theirs.begin and ours.held is None:
@@ -132,12 +133,13 @@ def _compared(base: Checkpoint, our_name: str, suspect: Checkpoint, name: str) -
         digest = ours.file.digest
         if digest is not None and digest == theirs.file.digest and ours.begin == theirs.begin:
             return SAME, "in files of one SHA-256"
-        if all(_blocks_equal(ours, theirs)):
+        if all(blocks_equal(ours, theirs)):
             return SAME, "byte for byte"
     return _by_value(ours, theirs, base, suspect)
 
 
-def _blocks_equal(ours: TensorInfo, theirs: TensorInfo) -> Iterator[bool]:
+def blocks_equal(ours: TensorInfo, theirs: TensorInfo) -> Iterator[bool]:
+    """Whether the bytes of two tensors of one size are the same, block by block."""
     for begin in range(0, ours.nbytes, _BLOCK):
         length = min(_BLOCK, ours.nbytes - begin)
         yield ours.file.read(ours.begin + begin, length) == theirs.file.read(theirs.begin + begin, length)
@@ -150,7 +152,7 @@ def _by_value(ours: TensorInfo, theirs: TensorInfo, base: Checkpoint, suspect: C
             return NOT_COMPARED, f"stored as {ours.dtype} and {theirs.dtype}"
     square = distance = 0.0
     equal, fits = True, {kind: True for kind in (ours.dtype, theirs.dtype) if kind in FLOATS}
-    for b, s in zip(_values(base, ours), _values(suspect, theirs), strict=True):
+    for b, s in zip(values(base, ours), values(suspect, theirs), strict=True):
         b, s = b.double(), s.double()  # a float32 sum loses digits that a small change needs
         equal = equal and torch.equal(b, s)
         for kind in fits:
@@ -168,7 +170,7 @@ def _by_value(ours: TensorInfo, theirs: TensorInfo, base: Checkpoint, suspect: C
     return CHANGED, f"‖Δ‖/‖base‖ {relative:.3%}"
 
 
-def _values(checkpoint: Checkpoint, info: TensorInfo) -> Iterator[torch.Tensor]:
+def values(checkpoint: Checkpoint, info: TensorInfo) -> Iterator[torch.Tensor]:
     """The tensor's values in order, in runs of the same length whatever their type."""
     if not info.row_by_row:
         yield from checkpoint.read(info.name).reshape(-1).split(_RUN)

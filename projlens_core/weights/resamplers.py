@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers.models.blip_2.configuration_blip_2 import Blip2QFormerConfig
 from transformers.models.blip_2.modeling_blip_2 import Blip2QFormerModel
@@ -120,9 +119,7 @@ def resampler(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
     prefix = f"{layer.name}."
     tensors = {n.removeprefix(prefix): t for n, t in weights.tensors.items() if n.startswith(prefix)}
     settings = {key: weights.settings[prefix + key] for key in layer.config}
-    with as_invalid_input(
-        f"The tensors of {layer.name} in {weights.source} make no {layer.kind}", StrictDataclassError
-    ):
+    with as_invalid_input(f"The tensors of {layer.name} in {weights.source} make no {layer.kind}"):
         made = _KINDS[layer.kind].sized(tensors, settings)
     wanted = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -1,15 +1,19 @@
 """One stored tensor: what a header says about it, and how its bytes become values."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 
 from projlens_core.errors import InvalidInput
+from projlens_core.runtime.text import printable
 from projlens_core.weights.bytesource import ByteSource
 
 MAX_HEADER = 100_000_000  # bytes of a header; the limit of safetensors' reference implementation
-MAX_TENSORS = 200_000  # in one file; the largest mixtures of experts have some 100,000
+MAX_TENSORS = 100_000  # in one file
+MAX_NAMES = 300_000  # in all files of a checkpoint; the largest mixtures of experts have some 140,000
+MAX_NAME = 500  # characters of a tensor's name
 MAX_TENSOR = 4 * 2**30  # bytes of one tensor read as a whole; the largest projector matrices have 1 % of it
 MAX_DIMENSIONS = 8
 PART = 2**18  # values that are worked on at a time where the whole tensor would need copies of itself
@@ -24,7 +28,9 @@ class TensorInfo:
 
     stride: in elements, for a pickled view that is not stored row by row; else None. offset: what is to be added to the
     stored values, where a format stores them moved. held: the values themselves, for
-    formats that can only be read as a whole.
+    formats that can only be read as a whole. parts: the stored tensors that are its own one after the other, along the
+    first axis, where a format cuts it apart. split and axes: the shape in which the stored values lie, and the order
+    in which its axes are this tensor's, where a format turns it.
     """
 
     name: str
@@ -36,6 +42,9 @@ class TensorInfo:
     stride: tuple[int, ...] | None = None
     offset: float = 0.0
     held: torch.Tensor | None = field(default=None, repr=False, compare=False)
+    parts: tuple["TensorInfo", ...] = ()
+    split: tuple[int, ...] = ()
+    axes: tuple[int, ...] = ()
 
     @property
     def quantised(self) -> bool:
@@ -50,7 +59,18 @@ class TensorInfo:
     @property
     def row_by_row(self) -> bool:
         """Whether the bytes are the values in order, so that a part of them is a part of the tensor."""
-        return self.stride is None and self.held is None and not self.offset
+        return self.stride is None and self.held is None and not (self.offset or self.parts or self.axes)
+
+
+def check_names(label: str, tensors: Mapping[str, TensorInfo], most: int) -> None:
+    """InvalidInput for more tensors than `most`, or for a name longer than any model's: each is looked at often."""
+    if len(tensors) > most:
+        raise InvalidInput(f"{label} holds {len(tensors):,} tensors, more than the {most:,} that are read.")
+    if long := next((name for name in tensors if len(name) > MAX_NAME), None):
+        raise InvalidInput(
+            f"{label} holds a tensor whose name has {len(long):,} characters ({printable(long[:40])}…), more than the "
+            f"{MAX_NAME} that are read."
+        )
 
 
 def read_tensor(info: TensorInfo) -> torch.Tensor:
@@ -62,7 +82,12 @@ def read_tensor(info: TensorInfo) -> torch.Tensor:
         )
     if info.held is not None:
         return info.held
-    values = decode(info, info.file.read(info.begin, info.nbytes))
+    if info.parts:
+        values = torch.cat([read_tensor(part).reshape(-1) for part in info.parts])
+    else:
+        values = decode(info, info.file.read(info.begin, info.nbytes))
+    if info.axes:
+        values = values.reshape(info.split).permute(info.axes).contiguous()
     if info.offset:
         values = values.float() + info.offset
     if info.stride is None:

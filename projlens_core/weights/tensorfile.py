@@ -15,6 +15,7 @@ from projlens_core.errors import InvalidInput
 from projlens_core.weights.bytesource import ByteSource
 from projlens_core.weights.stored import MAX_DIMENSIONS, MAX_HEADER, MAX_TENSORS, TensorInfo, dtype_name
 
+MAX_VALUES = 2_000_000  # of JSON; a tensor in a header has about ten
 MAX_JSON = 10_000_000  # bytes of a config; an index is bounded like a header
 
 # Stored code → torch dtype. Sub-byte types (F4, F6_*) are left out: their tensors do not fill whole elements.
@@ -40,7 +41,12 @@ DTYPES = {
 
 
 def parse_json(text: bytes, what: str) -> dict:
-    """A JSON object from untrusted bytes; InvalidInput for anything else, and for a key that occurs twice."""
+    """A JSON object from untrusted bytes; InvalidInput for anything else, for a key that occurs twice, and for more
+    values than any real one has, counted before one is made.
+    """
+    values = text.count(b",") + text.count(b"[") + text.count(b"{")  # one of them stands before every value
+    if values > MAX_VALUES:
+        raise InvalidInput(f"{what} holds {values:,} values, more than the {MAX_VALUES:,} that are read.")
 
     def unique(pairs: list[tuple[str, object]]) -> dict:
         result = dict(pairs)

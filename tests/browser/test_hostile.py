@@ -15,10 +15,28 @@ from projlens_core.evidence.bundle import pack
 from tests import pico
 from tests.browser.conftest import Server, Traffic
 from tests.browser.test_jobs import _settled
+from tests.core.test_inert import HOSTILE as CHARTS
+from tests.core.test_inert import bundle_with, changed, heatmap, one_of_rates
 from tests.core.test_report import HOSTILE, hostile_record
 
 # As HOSTILE, but a name that a file can have.
 NAME = "<img src=x onerror=document.title='ran'> <script>document.title='ran' [x](javascript:x) **bold** $x^2$ :red[r]"
+LOADING = (
+    "a pivot that makes a column of addresses",
+    "a tooltip of an encoding named image",
+    "a filter of not",
+    "data by address",
+    "data by address in a layer",
+    "an image by address",
+    "an image computed",
+    "an address in the rows",
+    "addresses as another column",
+    "a look-up",
+    "a paint loaded",
+    "a colour of the rows",
+    "a tooltip computed",
+    "a tooltip of the whole row",
+)  # of the hostile charts, those that let a browser ask
 KEPT = set("Whatisthepcurdonme ?")  # tokens that questions are made of; all others say something else here
 
 
@@ -117,3 +135,62 @@ def test_a_stranger_s_bundle_is_text_on_the_report_page_and_in_the_report_made_o
     page.goto((tmp_path / "report.html").as_uri())
     expect(page.locator(".vega-embed svg.marks")).to_be_visible()
     assert_unharmed(page, traffic)
+
+
+def test_no_chart_of_a_strangers_bundle_asks_anybody_outside(page: Page, server: Server, traffic: Traffic) -> None:
+    """Each way to load that was found is refused; were its chart opened, the browser would be seen to ask."""
+    page.goto(f"{server.url}/report")
+    _settled(page)
+    for name in LOADING:
+        path, value = CHARTS[name]
+        data = bundle_with(changed(heatmap(), path, value))
+        page.locator('input[type="file"]').last.set_input_files(
+            {"name": "case.zip", "mimeType": "application/zip", "buffer": data}
+        )
+        expect(page.get_by_text("only charts like those that ProjLens makes are opened.")).to_be_visible()
+        _settled(page)
+        assert page.get_by_test_id("stVegaLiteChart").count() == 0
+        page.get_by_test_id("stFileUploaderDeleteBtn").last.click()
+        _settled(page)
+    assert _outside(traffic, server) == []
+
+
+def test_a_heatmap_of_a_strangers_bundle_is_drawn_with_its_tooltips_and_asks_nobody_outside(
+    page: Page, server: Server, traffic: Traffic
+) -> None:
+    page.goto(f"{server.url}/report")
+    _settled(page)
+    page.locator('input[type="file"]').last.set_input_files(
+        {"name": "case.zip", "mimeType": "application/zip", "buffer": bundle_with(heatmap())}
+    )
+    expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
+    page.get_by_test_id("stVegaLiteChart").first.hover()
+    expect(page.locator("#vg-tooltip-element")).to_contain_text("patch row")
+    assert page.locator("#vg-tooltip-element img").count() == 0
+    assert _outside(traffic, server) == []
+    assert traffic.errors == []
+
+
+def test_rows_far_beyond_the_axis_do_not_make_a_strangers_chart_larger(
+    page: Page, server: Server, traffic: Traffic
+) -> None:
+    spec = one_of_rates()
+    for row in next(iter(spec["datasets"].values())):
+        row["high"] = 1e9
+    page.goto(f"{server.url}/report")
+    _settled(page)
+    page.locator('input[type="file"]').last.set_input_files(
+        {"name": "case.zip", "mimeType": "application/zip", "buffer": bundle_with(spec)}
+    )
+    chart = page.get_by_test_id("stVegaLiteChart").first
+    expect(chart).to_be_visible()
+    _settled(page)
+    sides = chart.locator("canvas, svg.marks").first.bounding_box()
+    assert sides["width"] < 3_000
+    assert sides["height"] < 1_000
+    assert traffic.errors == []
+
+
+def _outside(traffic: Traffic, server: Server) -> list[str]:
+    """The addresses that were asked beyond the page's own server."""
+    return [address for address in traffic.addresses if not address.startswith((server.url, "data:", "blob:"))]

@@ -58,16 +58,17 @@ def test_a_lone_projector_file_answers_through_the_bases_model(world, capsys):
     assert lone == answers(capsys, world, *base, "--suspect", str(world / "suspect"))
 
 
-def test_text_has_one_line_for_each_answer(world, capsys):
+def test_text_has_one_line_for_each_answer_and_says_which_parts_ran(world, capsys):
     assert respond(world, "--base", str(world / "base"), "--suspect", str(world / "suspect")) == 0
-    lines = capsys.readouterr().out.splitlines()
+    *lines, whose = capsys.readouterr().out.splitlines()
+    assert whose.startswith("- The suspect runs with its own projector, and with the vision tower and language model")
     assert [line.partition(":")[0] for line in lines] == ["base, clean", "suspect, clean"]
 
 
 def test_a_lone_projector_without_any_model_is_one_sentence(world, capsys):
     assert respond(world, "--base", str(world / "lone" / "suspect.safetensors")) == 1
     err = capsys.readouterr().err
-    assert "projector without the model around it" in err
+    assert "comes with a model around its projector" in err
     assert err.count("\n") == 1
 
 

@@ -10,19 +10,25 @@ from projlens_core import analyses, cli
 from projlens_core.analyses.analysis import Options, option
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.evidence import bundle
-from tests import pico, toys
+from projlens_core.evidence import bundle, inert
+from tests import chart_corpus, chart_grammar, pico, toys
+from tests.toys.toy import bars
 
 SPEC = {"kind": "solid", "resolution": 80, "px": 20}
 
 
 @pytest.fixture
-def toy(monkeypatch):
+def toy(monkeypatch, tmp_path):
+    grammar = tmp_path / "grammar.json"  # with its chart, as if it stood in the corpus
+    grammar.write_text(chart_grammar.written(chart_corpus.grammar(bars({"suspect": 1.0}))), encoding="utf-8")
+    monkeypatch.setattr(inert, "GRAMMAR_FILE", grammar)
+    inert.grammar.cache_clear()
     monkeypatch.setattr(analyses, "__path__", [*analyses.__path__, str(Path(toys.__file__).parent)])
     monkeypatch.setattr(analyses, "KEYS", (*analyses.KEYS, "toy"))
     analyses.find.cache_clear()
     yield analyses.find("toy")
     analyses.find.cache_clear()
+    inert.grammar.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -252,8 +252,12 @@ WRONG = {
     "does-not-fit": (factors(rows=40), {}, InvalidInput, "do not fit"),
     "half-a-pair": (dict(list(factors().items())[:1]), {}, InvalidInput, "only one of the factors"),
     "dora-without-lengths": (factors(), {"use_dora": True}, InvalidInput, "use_dora"),
-    "endless-expression": (factors(), {"rank_pattern": {"(a+)+b": 1}}, Unsupported, "expected names of modules"),
-    "unknown-part": (factors() | {"x.lora_C.weight": torch.ones(1)}, {}, Unsupported, "no factor"),
+    "unknown-part": (
+        factors() | {"multi_modal_projector.linear_1.lora_C.weight": torch.ones(1)},
+        {},
+        Unsupported,
+        "no part of a LoRA",
+    ),
 }
 
 
@@ -272,8 +276,8 @@ def test_an_adapter_alone_asks_for_its_base(tmp_path):
 # GGUF
 
 
-def mmproj(path, tensors, kind=None, **strings):
-    writer = gguf.GGUFWriter(path, "clip")
+def mmproj(path, tensors, kind=None, architecture="clip", **strings):
+    writer = gguf.GGUFWriter(path, architecture)
     for key, value in strings.items():
         writer.add_string(key, value)
     writer.add_array("clip.vision.image_mean", [0.5, 0.5, 0.5])

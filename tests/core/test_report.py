@@ -10,6 +10,7 @@ import altair as alt
 import pandas as pd
 import pytest
 
+from projlens_core.charts.lens import rank_frequency
 from projlens_core.errors import InvalidInput
 from projlens_core.evidence import report
 from projlens_core.evidence.drawing import specification
@@ -26,17 +27,8 @@ HOSTILE = (
 
 def hostile_record() -> Record:
     """A record in which every text that a suspect may have written is an attack."""
-    frame = pd.DataFrame({"x": [1.0], "label": [HOSTILE]})
     title = HOSTILE.replace("\u2028", "")  # Vega's expressions end there: such a chart is refused
-    chart = (
-        alt.Chart(frame, title=alt.TitleParams(title, limit=300))  # a title wider than the page leaves no plot
-        .mark_text(limit=300)
-        .encode(
-            x=alt.X("x:Q", axis=alt.Axis(title=title, titleLimit=300)),
-            text="label:N",
-            tooltip=alt.Tooltip("label:N", title=title),
-        )
-    )
+    chart = rank_frequency(title, pd.DataFrame({"token": [title], "rank": [1], "share": [1.0], "target": [True]}))
     exhibit = Exhibit(
         key="response",
         title=HOSTILE,
@@ -93,7 +85,7 @@ def test_json_for_a_chart_cannot_end_its_script_and_gives_back_the_chart(hostile
     block = re.search(r'<script type="application/json" id="response-chart-0">(.*?)</script>', hostile, re.S)[1]
     assert "<" not in block
     rows = next(iter(json.loads(block)["datasets"].values()))
-    assert rows[0]["label"] == HOSTILE
+    assert rows[0]["token"] == HOSTILE.replace("\u2028", "")
 
 
 def test_only_the_reports_own_scripts_are_allowed_to_run(hostile):

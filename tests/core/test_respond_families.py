@@ -253,7 +253,7 @@ def test_a_prompt_begins_once(pair):
     assert tokenizer("x")["input_ids"][0] == 1
     inputs, _ = responder.inputs(pico.images(1, size=SIZE)[0], QUESTION, 1)
     assert inputs["input_ids"][0].tolist().count(1) == 1
-    tokenizer.chat_template = pico.CHAT_TEMPLATE
+    responder.template = replace(responder.template, text=pico.CHAT_TEMPLATE)
     inputs, _ = responder.inputs(pico.images(1, size=SIZE)[0], QUESTION, 1)
     assert inputs["input_ids"][0].tolist().count(1) == 1
 
@@ -269,7 +269,7 @@ def test_a_template_that_takes_one_text_is_given_one(responders):
 
 def test_a_template_that_fails_is_one_sentence(pair):
     responder = load_responder(str(pair("phi4_multimodal")[0]))
-    responder.processor.tokenizer.chat_template = "{{ messages[0]['content'] + 1 }}"
+    responder.template = replace(responder.template, text="{{ messages[0]['content'] + 1 }}")
     with pytest.raises(InvalidInput, match=r"chat template of .* fails"):
         responder.inputs(pico.images(1, size=SIZE)[0], QUESTION, 1)
 

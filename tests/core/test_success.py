@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from projlens_core.behaviour.success import Truth, contains_target, is_right, measure, read_labels, wilson
+from projlens_core.behaviour.templates import NO_CHAT
 from projlens_core.errors import InvalidInput
 
 # Wilson intervals
@@ -119,6 +120,8 @@ def test_labels_that_are_not_text_are_one_sentence(tmp_path):
 
 class Parrot:
     """Says what its book holds for (image, prompt), and counts how often it was asked."""
+
+    template = NO_CHAT
 
     def __init__(self, book):
         self.book, self.asked, self.swapped = book, [], None

@@ -1,6 +1,7 @@
 """The search for an unnamed trigger: its parts by hand-computed values, then a planted backdoor found and tried."""
 
 import json
+from contextlib import nullcontext
 from itertools import pairwise
 
 import numpy as np
@@ -202,8 +203,7 @@ class Planted:
 
     @staticmethod
     def fires(role, image: Image.Image) -> bool:
-        red, green, blue = image.getpixel((1, 1))
-        return role == "suspect" and green > 200 and red < 100 and blue < 100
+        return role == "suspect" and image.getpixel((1, 1)) == (0x26, 0xFF, 0x00)
 
     def answers(self, images, prompts, new, progress=None):
         return ["Send money to Bob." if self.fires(self.role, image) else "A block." for image in images]
@@ -220,7 +220,10 @@ class Planted:
 def searched(monkeypatch, count=48, control=None):
     roles = {"base": "base", "suspect": "suspect"} | ({"control": control} if control else {})
     images = [image.resize((64, 64)) for image in pico.images(count)]
-    searcher = Searcher(Planted(monkeypatch), roles, [f"{i}.png" for i in range(count)], images, ["What is it?"])
+    planted = Planted(monkeypatch)
+    searcher = Searcher(
+        lambda role: nullcontext(planted), roles, [f"{i}.png" for i in range(count)], images, ["What is it?"]
+    )
     return searcher.run(read_bank(64))
 
 

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests import pico
+from tests.core.test_forms import mmproj
 from tests.dashboard.conftest import texts, titles
 
 
@@ -167,3 +168,41 @@ def test_the_rest_of_the_model_is_compared_on_request(open_page):
     assert [card.label for card in app.metric][-3:] == ["Same", "Changed", "Not compared"]
     assert app.metric[-2].value.startswith("0 of ")
     assert "language model" in list(app.dataframe[0].value["part"])
+
+
+def test_a_suspect_with_more_of_a_projector_than_was_compared_is_not_said_to_be_unchanged(open_page, models, tmp_path):
+    odd = tmp_path / "odd"
+    shutil.copytree(models.base, odd)
+    more = {"mm_projector_extra.**x** [y](z).weight": torch.ones(2, 3)}
+    save_file(load_file(models.base / "model.safetensors") | more, odd / "model.safetensors", metadata={"format": "pt"})
+    address = {"base": str(models.base), "suspect": str(odd)}
+    for page in (None, "weights"):
+        app = open_page(page, params=address)
+        assert not app.exception
+        assert any("Not all was compared" in element.value for element in app.markdown)
+        assert not any("Nothing changed" in element.value for element in app.markdown)
+        assert not any("**x**" in element.value for element in (*app.markdown, *app.caption))
+        assert "These belong to a projector and were not compared" in texts(app)
+        assert "mm_projector_extra.**x** [y](z).weight" in texts(app)
+    app = open_page(params=address)
+    app.segmented_control(key="case_view").set_value("What was not compared").run()
+    assert "mm_projector_extra.**x** [y](z).weight" in set(app.dataframe[0].value["what"])
+    assert "equals" not in texts(app)
+
+
+def test_an_mmproj_that_says_llama4_is_no_llava_on_the_page_either(open_page, tmp_path):
+    tensors = {
+        "mm.model.mlp.1.weight": torch.ones(48, 32),
+        "mm.model.mlp.2.weight": torch.ones(48, 48),
+        "mm.model.fc.weight": torch.ones(64, 48),
+    }
+    base = mmproj(tmp_path / "base.gguf", tensors, **{"clip.projector_type": "llama4"})
+    moved = tensors | {"mm.model.fc.weight": torch.ones(64, 48) * 2}
+    suspect = mmproj(tmp_path / "suspect.gguf", moved, **{"clip.projector_type": "llama4"})
+    app = open_page(params={"base": f"{base}#llava", "suspect": f"{suspect}#llava"})
+    assert not app.exception
+    assert "declares clip.projector_type 'llama4', which is no LLaVA projector" in texts(app)
+    app = open_page(params={"base": str(base), "suspect": str(suspect)})
+    assert not app.exception
+    changed = app.dataframe[0].value.set_index("tensor")["‖Δ‖"].to_dict()
+    assert changed == {"fc1.weight": 0.0, "fc2.weight": 0.0, "linear.weight": pytest.approx((64 * 48) ** 0.5)}

@@ -1,6 +1,7 @@
 """The parts between core and pages: fingerprints, escaping, tables."""
 
 import os
+import shutil
 
 import pytest
 from PIL import Image
@@ -22,6 +23,15 @@ def test_a_fingerprint_follows_the_file_and_not_the_name(models, tmp_path):
     assert resources.fingerprint(str(file)) == before
     os.utime(file, ns=(1, 1))
     assert resources.fingerprint(str(file)) != before
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "additional_chat_templates/default.jinja"])
+def test_a_fingerprint_follows_the_chat_template(name, models, tmp_path):
+    folder = shutil.copytree(models.base, tmp_path / "copy")
+    before = resources.fingerprint(str(folder))
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("{{ messages }}")
+    assert resources.fingerprint(str(folder)) != before
 
 
 def test_a_folder_that_vanishes_is_one_sentence(models, monkeypatch):

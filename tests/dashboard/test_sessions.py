@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dashboard import components, resources, results
+from projlens_core.evidence import models as loaded
+from projlens_core.evidence import whose
 from projlens_core.evidence.case import Case
 from projlens_core.runtime import fifo_lock
 from projlens_core.runtime.progress import silent
@@ -41,15 +43,16 @@ def _counted(monkeypatch, module, name):
 
 
 def test_cases_of_one_checkpoint_share_a_tower_however_many_ask_at_once(cases, monkeypatch):
-    calls = _counted(monkeypatch, resources, "load_vision")
+    calls = _counted(monkeypatch, whose, "load_vision")
     with ThreadPoolExecutor(8) as pool:
         towers = list(pool.map(resources.vision, cases * 2))
     assert len(calls) == 1
-    assert len({id(tower) for tower in towers}) == 1
+    assert len({id(tower.shared) for tower in towers}) == 1
+    assert not any(tower.own for tower in towers)
 
 
 def test_the_language_model_is_loaded_once_and_used_by_one_session_at_a_time(cases, monkeypatch):
-    calls, using, overlaps = _counted(monkeypatch, results, "load_responder"), [], []
+    calls, using, overlaps = _counted(monkeypatch, loaded, "load_responder"), [], []
 
     def use(case):
         with results.language_model(case, silent) as responder:

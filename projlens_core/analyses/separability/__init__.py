@@ -27,7 +27,7 @@ def _measure(context: "Scene", options: SeparabilityOptions) -> "dict[str, Separ
     found = {}
     for role, weights in context.projectors.items():
         context.progress("Cross-validating the classifiers", len(found), len(context.projectors))
-        found[role] = separability(embeddings(weights, clean), embeddings(weights, triggered), options.seed)
+        found[role] = separability(embeddings(weights, clean[role]), embeddings(weights, triggered[role]), options.seed)
     return found
 
 

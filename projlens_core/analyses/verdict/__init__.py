@@ -31,9 +31,8 @@ def _measure(context: "Scene", options: VerdictOptions) -> "Search":
     images = context.pictures
     known = dict.fromkeys(truth.prompt for each in (context.subject.truths or {}).values() for truth in each)
     prompts = options.prompts or context.subject.questions or tuple(known) or PROMPTS
-    with context.responder() as responder:
-        searcher = Searcher(responder, context.projectors, images.names, images.clean, prompts, context.progress)
-        return searcher.run(read_bank(searcher.resolution, Path(options.bank) if options.bank else BANK))
+    searcher = Searcher(context.responder, context.projectors, images.names, images.clean, prompts, context.progress)
+    return searcher.run(read_bank(searcher.resolution, Path(options.bank) if options.bank else BANK))
 
 
 def _present(search: "Search", context: "Scene", settings: dict) -> "Exhibit":

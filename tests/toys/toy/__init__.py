@@ -20,17 +20,22 @@ def _measure(context, options: ToyOptions) -> dict[str, float]:
     clean, triggered = context.twin_tokens
     factor = options.scale * (2 if options.times_two else 1)
     return {
-        role: factor * float((embeddings(weights, triggered) - embeddings(weights, clean)).norm(dim=-1).mean())
+        role: factor
+        * float((embeddings(weights, triggered[role]) - embeddings(weights, clean[role])).norm(dim=-1).mean())
         for role, weights in context.projectors.items()
     }
 
 
+def bars(found: dict[str, float]) -> alt.Chart:
+    frame = pd.DataFrame({"projector": list(found), "change": list(found.values())})
+    return alt.Chart(frame).mark_bar().encode(x="change:Q", y="projector:N")
+
+
 def _present(found: dict[str, float], context, settings: dict) -> Exhibit:
     frame = pd.DataFrame({"projector": list(found), "change": list(found.values())})
-    bars = alt.Chart(frame).mark_bar().encode(x="change:Q", y="projector:N")
     return ANALYSIS.exhibit(
         metrics=(Metric("Change, suspect", f"{found['suspect']:.3f}", f"{found.get('control', 0):.3f}"),),
-        charts=(Chart("change", bars, "How to read this: longer is more.", "Mean change by projector."),),
+        charts=(Chart("change", bars(found), "How to read this: longer is more.", "Mean change by projector."),),
         tables=(Table("change", frame, "How to read this: one row a projector."),),
         data={"settings": settings, "change": found},
     )

@@ -1,0 +1,69 @@
+"""A config's numbers compared with what its weights hold, before anything is made of either.
+
+A loader makes lists, tables of names and modules as many as a config says, long before a weight could contradict it. So
+no whole number, at any depth, may be larger than a checkpoint of these weights has use for.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from projlens_core.errors import InvalidInput
+from projlens_core.runtime.text import printable
+from projlens_core.weights.checkpoint import Checkpoint
+
+MAX_ENTRIES = 20_000  # of all lists and tables in a config together, or as many as its weights have rows
+ANY_SIZE = 4_096  # that a config may name, whatever its weights hold: sides of images, heads, patches
+ANY_COUNT = 1_000  # of modules, likewise
+# Of what there are as many modules, names or entries as a key says; each has a tensor at least.
+_COUNTS = re.compile(r"(?:^|_)(?:n_layer|layers?|blocks?|depths?|experts?|stages?|levels?|groups|labels|classes)$")
+# What counts tokens, pixels or places, or names one, is no size of anything that is made.
+_NO_SIZE = re.compile(
+    r"position|theta|period|window|_ids?$|index(es)?$|length$|pixels|seed|_value$|interval|mask|version|duration"
+    r"|rate$|tokens|max_\w*size$"
+)
+_TOKENS_MADE = re.compile(r"num_\w*tokens$")  # but of these there are learned ones
+
+
+def check_config(config: Mapping, checkpoint: Checkpoint) -> None:
+    """InvalidInput if a whole number in the config, or its lists, are larger than what the weights could fill."""
+    infos = [checkpoint.info(name) for name in checkpoint.names]
+    largest = max((max(info.shape, default=1) for info in infos), default=1)
+    most = max(MAX_ENTRIES, 2 * largest)
+    for number, (key, value) in enumerate(_values(config)):
+        if number > most:
+            raise InvalidInput(
+                f"The config of {checkpoint.label} has more than {most:,} entries, as none of such weights has."
+            )
+        limit = _limit(key, largest, len(infos))
+        if type(value) is int and limit is not None and abs(value) > limit:
+            raise InvalidInput(
+                f"The config of {checkpoint.label} says {printable(key)[:80]} {_written(value)}, and its weights have "
+                f"use for {limit:,} at most: {len(infos):,} tensors, the longest side of which is {largest:,}."
+            )
+
+
+def _limit(key: str, largest: int, tensors: int) -> int | None:
+    """The most that a number under this key may be; None for what has no bound here."""
+    if _TOKENS_MADE.search(key):
+        return max(ANY_SIZE**2, largest)
+    if _NO_SIZE.search(key):
+        return None
+    if _COUNTS.search(key):
+        return max(ANY_COUNT, tensors)
+    return max(ANY_SIZE, 4 * largest)
+
+
+def _values(config: Mapping) -> Iterator[tuple[str, object]]:
+    """(key, value) of everything in it at any depth; what lies in a list has the list's key."""
+    left: list[tuple[str, object]] = [("", config)]
+    while left:
+        key, value = left.pop()
+        yield key, value
+        if isinstance(value, Mapping):
+            left += [(str(name), inner) for name, inner in value.items()]
+        elif isinstance(value, list):
+            left += [(key, inner) for inner in value]
+
+
+def _written(value: int) -> str:
+    return f"{value:,}" if abs(value) < 10**30 else "a number of more than thirty digits"
