@@ -1,6 +1,5 @@
 """A question about one image as a chat, written by the checkpoint's own template."""
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from projlens_core.behaviour.templates import PLAIN_CHAT, Template
@@ -24,7 +23,7 @@ def chat(
     if template.text is None:
         return PLAIN_CHAT.format(image=marker, question=question)
     parts = [{"type": "image"}, {"type": "text", "text": question}]
-    with as_invalid_input(f"The chat template of {label} ({template.where}) fails", jinja2.TemplateError):
+    with as_invalid_input(f"The chat template of {label} ({template.where}) fails"):
         try:
             text, in_parts = _written(parts, tokenizer, template.text), True
         except TypeError:  # it joins texts

@@ -142,7 +142,7 @@ BESIDE = {
     "dora's lengths": (
         {}, pair(Q) | {f"{Q}.lora_magnitude_vector": torch.ones(48)}, "language model"
     ),
-    "another rank": ({}, {name: torch.cat([t, t], "B" in name) for name, t in pair(Q).items()}, "language model"),
+    "another rank": ({}, {name: torch.cat([t, t], int("B" in name)) for name, t in pair(Q).items()}, "language model"),
     "an unknown part": ({}, {f"{Q}.lora_diag": torch.ones(2)}, "language model"),
     "8-bit factors": ({}, {name: t.to(torch.float8_e4m3fn) for name, t in pair(Q).items()}, "language model"),
     "two adapters": ({}, pair(Q) | {f"{Q}.lora_A.other.weight": torch.ones(2, 48)}, "language model"),
