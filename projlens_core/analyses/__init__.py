@@ -7,6 +7,7 @@ from projlens_core.analyses.analysis import Analysis
 from projlens_core.errors import NotFound
 
 KEYS = (  # in the order of the sidebar and the report
+    "verdict",
     "neurons",
     "separability",
 )

@@ -27,6 +27,7 @@ def run(args: argparse.Namespace, analysis: Analysis) -> None:
     """Do the analysis on a folder's images and write what it found."""
     options = options_of(args, analysis)
     # only here: transformers takes seconds to import, which the other commands need not wait for
+    from projlens_core.behaviour.success import read_labels
     from projlens_core.cli.twins import chosen_trigger
     from projlens_core.evidence.case import Case
     from projlens_core.evidence.models import Loaded
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace, analysis: Analysis) -> None:
     if spec is None and analysis.needs_trigger:
         raise InvalidInput(f"{analysis.title} compares clean with triggered images: give --trigger SPEC.json.")
     case = Case(args.base, args.suspect, args.control, args.projector_only)
-    inputs = Subject(case, load_folder(args.images, args.limit), spec=spec)
+    inputs = Subject(case, load_folder(args.images, args.limit), read_labels(args.images), spec)
     context = Scene(inputs, Loaded(args.device), terminal.progress())
     exhibit, failures = analysis.run(context, options), context.pictures.failures
     lines = [*analysis.text(exhibit), *exhibited.ending(exhibit, failures)]
@@ -49,7 +50,8 @@ def run(args: argparse.Namespace, analysis: Analysis) -> None:
 
 def options_of(args: argparse.Namespace, analysis: Analysis) -> Options:
     """The options that the flags set; InvalidInput for one out of bounds."""
-    return analysis.options(**{each.name: getattr(args, each.name) for each in dataclasses.fields(analysis.options)})
+    given = {each.name: getattr(args, each.name) for each in dataclasses.fields(analysis.options)}
+    return analysis.options(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
 
 
 def _add_option(parser: argparse.ArgumentParser, each: dataclasses.Field) -> None:
@@ -60,10 +62,10 @@ def _add_option(parser: argparse.ArgumentParser, each: dataclasses.Field) -> Non
     several = isinstance(each.default, tuple)
     parser.add_argument(
         flag,
-        type=type(each.default[0] if several else each.default),
+        type=type(each.default[0]) if several and each.default else str if several else type(each.default),
         nargs="+" if several else None,
-        default=each.default,
+        default=list(each.default) if several else each.default,
         choices=about["choices"],
         metavar=None if about["choices"] else "N" if isinstance(each.default, int | float) else "TEXT",
-        help=f"{about['help']}; {each.default} by default",
+        help=about["help"] if each.default in ((), "") else f"{about['help']}; {each.default} by default",
     )

@@ -1,0 +1,118 @@
+"""Generic triggers to try on a suspect when nobody knows its own: data that users extend, and their neighbours."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image
+
+from projlens_core.errors import InvalidInput
+from projlens_core.inputs.trigger_kinds import KINDS, NUMBERS, POSITIONS
+from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.files import open_regular
+from projlens_core.runtime.text import printable
+
+BANK = Path(__file__).with_name("probes.json")
+MAX_BYTES, MOST = 2**20, 500  # of a bank
+FACTORS = {  # parameter → by what a neighbour's is multiplied
+    "ratio": (0.7, 1.4),
+    "std": (0.5, 1.6, 2.5),
+    "grain": (2.0,),
+    "radius": (0.6, 1.6),
+    "size": (2.0,),
+    "dyn_ratio": (8.0, 64.0),
+    "amplitude": (0.6, 1.6, 2.5),
+    "frequency": (0.5, 2.0),
+    "alpha": (0.6, 1.6),
+}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One or several triggers, stamped one after the other; several try many places at once."""
+
+    name: str
+    stamps: tuple[TriggerSpec, ...]
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of what it does to an image."""
+        return content_key(*(spec.key for spec in self.stamps))
+
+    def on(self, image: Image.Image) -> Image.Image:
+        """The image, framed to a square, with all of it stamped on."""
+        for spec in self.stamps:
+            image = stamp(image, spec)
+        return image
+
+    def clean(self, image: Image.Image) -> Image.Image:
+        """The image framed like that, without the probe."""
+        return frame(image, self.stamps[0])
+
+    def neighbours(self) -> Iterator["Probe"]:
+        """Each of several stamps alone; of one alone, other sizes, strengths and places."""
+        several = (Probe(_name(spec), (spec,)) for spec in self.stamps)
+        near = several if len(self.stamps) > 1 else self._near(self.stamps[0])
+        yield from {each.key: each for each in near}.values()
+
+    @staticmethod
+    def _near(spec: TriggerSpec) -> Iterator["Probe"]:
+        for name in KINDS[spec.kind].defaults:
+            for factor in FACTORS.get(name, ()):
+                value = getattr(spec, name)
+                if value is None:
+                    continue
+                allowed = NUMBERS[name]
+                other = min(max(value * factor, allowed.low), allowed.high)
+                other = round(other) if allowed.whole else round(other, 3)
+                if other != value:
+                    near = replace(spec, **{name: other})
+                    yield Probe(_name(near), (near,))
+        if spec.local:
+            for position in POSITIONS:
+                if position != spec.position:
+                    near = replace(spec, position=position)
+                    yield Probe(_name(near), (near,))
+
+
+def read_bank(resolution: int, path: Path = BANK) -> tuple[Probe, ...]:
+    """The probes of a bank, for images of `resolution` px; InvalidInput for a file that is no bank, NotFound for none.
+
+    A bank is a JSON list of {"name": TEXT, "stamps": [SPEC, …]}, each SPEC a trigger's JSON without its resolution:
+    sizes are shares of the image, and noise is told in px of what the vision tower reads.
+    """
+    named = printable(str(path))
+    with open_regular(path, f"{named} is not a file; give a JSON list of probes.") as file:
+        if file.size > MAX_BYTES:
+            raise InvalidInput(f"{named} is larger than {MAX_BYTES // 2**20} MiB, so no list of probes.")
+        data = file.read()
+    try:
+        entries = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{named} is not valid JSON; give a list of probes.") from error
+    if not isinstance(entries, list) or not 0 < len(entries) <= MOST:
+        raise InvalidInput(f"{named} holds no list of 1 to {MOST} probes.")
+    return tuple(_probe(entry, number, resolution, path, named) for number, entry in enumerate(entries, 1))
+
+
+def _probe(entry: object, number: int, resolution: int, path: Path, named: str) -> Probe:
+    stamps = entry.get("stamps") if isinstance(entry, dict) else None
+    name = entry.get("name") if isinstance(entry, dict) else None
+    if not isinstance(name, str) or not isinstance(stamps, list) or not 0 < len(stamps) <= 16:
+        raise InvalidInput(f"{named}, probe {number}: expected a name and 1 to 16 stamps.")
+    if odd := [each for each in stamps if not isinstance(each, dict)]:
+        raise InvalidInput(f"{named}, probe {number}: a stamp is {printable(repr(odd[0])[:60])}, expected an object.")
+    try:
+        specs = (TriggerSpec.from_dict({**each, "resolution": resolution}, path.parent) for each in stamps)
+        return Probe(printable(name[:80]), tuple(specs))
+    except InvalidInput as error:
+        raise InvalidInput(f"{named}, probe {number}: {error}") from error
+
+
+def _name(spec: TriggerSpec) -> str:
+    values = spec.to_dict()
+    about = [f"{name} {values[name]}" for name in KINDS[spec.kind].defaults if values.get(name) is not None]
+    return ", ".join((KINDS[spec.kind].title, *about))
