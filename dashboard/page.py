@@ -50,11 +50,16 @@ def show(
         if choice is None:
             components.no_set()
             return
+        ask = not analysis.on_request or _asked(analysis)
         try:
             with components.progress() as progress:
-                exhibit = found(analysis, case, choice, options(said) if options else analysis.options(), progress)
+                wanted = options(said) if options else analysis.options()
+                exhibit = found(analysis, case, choice, wanted, progress, ask=ask)
         except ProjLensError as error:
             components.failure(error, analysis.failure)
+            return
+        if exhibit is None:
+            components.empty("Not searched yet" if not state.stopped() else "Stopped", "It takes minutes: press Start.")
             return
         components.metrics(list(exhibit.metrics), control=case.control is not None)
         picture(exhibit)
@@ -78,9 +83,21 @@ def plain(key: str) -> None:
     show(analyses.find(key), lambda: None, picture, details)
 
 
-def found(analysis: Analysis, case: Case, choice: SetChoice, options: Options, progress: Progress) -> Exhibit:
-    """The exhibit of these images, kept by all that decides it."""
+def _asked(analysis: Analysis) -> bool:
+    """Whether the button of an analysis that takes minutes was pressed; next to it is one that stops it."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        pressed = st.button("Start", type="primary", icon=":material/play_arrow:", key=f"start {analysis.key}")
+        if pressed:
+            st.button("Stop", icon=":material/stop:", on_click=state.stop, key=f"stop {analysis.key}")
+    return pressed
+
+
+def found(
+    analysis: Analysis, case: Case, choice: SetChoice, options: Options, progress: Progress, *, ask: bool = True
+) -> Exhibit | None:
+    """The exhibit of these images, kept by all that decides it; None if it is not there and `ask` is not set."""
     inputs = Subject(case, ImageSet(choice.pictures, ()), spec=choice.spec)
     context = Scene(inputs, Shelved(), progress)
     key = content_key(repr(analysis.settings(context, options)), context.vision.key, choice.key)
-    return resources.shelf(analysis.key, KEPT).get(key, lambda: analysis.run(context, options), progress)
+    kept = resources.shelf(analysis.key, KEPT)
+    return kept.get(key, lambda: analysis.run(context, options), progress) if ask or key in kept else None

@@ -59,12 +59,12 @@ def sections() -> dict[str, tuple[Page, ...]]:
         "Weights": (CASE, WEIGHTS, *_about("weights")),
         "Activations": (ACTIVATION, DIRECTION, *_about("activations")),
         "Behaviour": (RESPONSE, LOWRANK, ROBUSTNESS, *_about("behaviour")),
-        "Evidence": (REPORT,),
+        "Evidence": (of("verdict"), REPORT),
     }
 
 
 def _about(floor: Floor) -> list[Page]:
-    return [of(key) for key in analyses.KEYS if analyses.find(key).floor == floor]
+    return [of(key) for key in analyses.KEYS if analyses.find(key).floor == floor and key != "verdict"]
 
 
 def navigation() -> Registered:

@@ -7,7 +7,7 @@ from dashboard.pickers import SetChoice
 from projlens_core.errors import ProjLensError
 from projlens_core.evidence.bundle import MAX_ZIPPED, pack, unpack
 from projlens_core.evidence.case import Case
-from projlens_core.evidence.gather import PARTS
+from projlens_core.evidence.gather import parts
 from projlens_core.evidence.record import Record, differences
 from projlens_core.evidence.subject import Subject
 from projlens_core.runtime import shortage
@@ -47,13 +47,14 @@ def page() -> None:
 
 def _parts() -> list[str]:
     """Which analyses to do."""
+    known = parts()
     st.markdown("**Parts**")
     return st.pills(
         "Parts",
-        list(PARTS),
+        list(known),
         selection_mode="multi",
-        default=[key for key, part in PARTS.items() if part.floor in AT_ONCE],
-        format_func=lambda key: PARTS[key].title,
+        default=[key for key, part in known.items() if part.floor in AT_ONCE],
+        format_func=lambda key: known[key].title,
         key="report_parts",
         persist_state="session",
         label_visibility="collapsed",

@@ -55,7 +55,8 @@ class Analysis(Generic[R]):
 
     measure takes the context and the options to a result; present takes result, context and settings to the Exhibit;
     text takes the Exhibit to the lines that a command prints. json and csv say what these flags write besides; table
-    is the exhibit's table that CSV holds.
+    is the exhibit's table that CSV holds. icon is that of its page. on_request: it takes minutes, so a
+    report has it only where it is asked for, and its page waits for a button.
     """
 
     key: str
@@ -73,6 +74,7 @@ class Analysis(Generic[R]):
     json: str = "all figures"
     csv: str = "the table"
     table: int = 0
+    on_request: bool = False
 
     def run(self, context: "Scene", options: Options | None = None) -> "Exhibit":
         """Measure and present; NotFound without the trigger that it needs, errors as its own measure.

@@ -12,7 +12,7 @@ from pathlib import Path
 from projlens_core.behaviour.success import Truth
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.evidence.case import Case
-from projlens_core.evidence.gather import PARTS, record_of
+from projlens_core.evidence.gather import parts, record_of
 from projlens_core.evidence.models import Loaded, Models
 from projlens_core.evidence.subject import Subject, subject
 from projlens_core.inputs.images import ImageSet, picture
@@ -210,4 +210,4 @@ FACTS: dict[str, Callable[[dict], dict] | None] = {
     "response": None,
     "lowrank": _lowrank,
 }
-PART_OF = {name: name for name in FACTS if name in PARTS} | {"weights": "case"}
+PART_OF = {name: name for name in FACTS if name in parts()} | {"weights": "case"}

@@ -44,12 +44,15 @@ Floor = Literal["weights", "activations", "behaviour"]
 
 @dataclass(frozen=True)
 class Part:
-    """One analysis: its key and title, which kind of evidence it needs, and how it is made."""
+    """One analysis: its key and title, which kind of evidence it needs, how it is made, and whether a report has it only
+    where it is asked for.
+    """
 
     key: str
     title: str
     floor: Floor
     make: Callable[[Scene], Exhibit]
+    on_request: bool = False
 
 
 def record_of(
@@ -59,14 +62,16 @@ def record_of(
     progress: Progress = silent,
     command: str = "",
 ) -> Record:
-    """The parts of PARTS that are in `keys` (all by default), in their order; one that fails does not stop the rest.
+    """The parts that are in `keys`, in their order, by default all but those on request; one that fails does not stop
+    the rest.
 
     Raises NotFound for a key that is none, what `open_case` raises where the weights cannot be compared (then nothing
     can be), and Cancelled from progress.
     """
-    chosen = list(PARTS) if keys is None else list(keys)
-    if unknown := [key for key in chosen if key not in PARTS]:
-        raise NotFound(f"There is no part {unknown[0]!r}; the parts are {', '.join(PARTS)}.")
+    known = parts()
+    chosen = [key for key, part in known.items() if not part.on_request] if keys is None else list(keys)
+    if unknown := [key for key in chosen if key not in known]:
+        raise NotFound(f"There is no part {unknown[0]!r}; the parts are {', '.join(known)}.")
     current = "Case"
 
     def told(stage: str, done: int, total: int) -> None:
@@ -75,7 +80,7 @@ def record_of(
     scene = Scene(subject, models or Loaded(), told)
     opened = scene.opened
     exhibits, missing = [], []
-    for key, part in PARTS.items():
+    for key, part in known.items():
         if key not in chosen:
             continue
         current = part.title
@@ -94,7 +99,7 @@ def record_of(
         target=subject.target,
         questions=list(subject.questions),
         max_new_tokens=subject.max_new_tokens,
-        parts=[key for key in PARTS if key in chosen],
+        parts=[key for key in known if key in chosen],
         seed=SEED,
     )
     title = f"{opened.suspect.source} against {opened.base.source}"
@@ -227,17 +232,20 @@ def _grey(image: Image.Image) -> str:
     return data_uri(ImageOps.grayscale(image))
 
 
-PARTS = {
-    part.key: part
-    for part in (
+def parts() -> dict[str, Part]:
+    """All parts by key, in the order of the report."""
+    records = [analyses.find(key) for key in analyses.KEYS]
+    made = [Part(each.key, each.title, each.floor, each.run, each.on_request) for each in records]
+    found = (
+        *(part for part in made if part.on_request),
         Part("case", case_exhibit.TITLE, "weights", _case),
         Part("weights", weights_exhibit.TITLE, "weights", _weights),
         Part("activation", activation_exhibit.TITLE, "activations", _activation),
         Part("embedding", embedding_exhibit.TITLE, "activations", _embedding),
         Part("lens", lens_exhibit.TITLE, "activations", _lens),
-        *(Part(each.key, each.title, each.floor, each.run) for each in map(analyses.find, analyses.KEYS)),
+        *(part for part in made if not part.on_request),
         Part("response", response_exhibit.TITLE, "behaviour", _response),
         Part("lowrank", lowrank_exhibit.TITLE, "behaviour", _lowrank),
         Part("robustness", robustness_exhibit.TITLE, "activations", _robustness),
     )
-}
+    return {part.key: part for part in found}

@@ -54,6 +54,7 @@ ANALYSIS = Analysis(
     failure="The search cannot be made",
     floor="behaviour",
     needs_trigger=False,
+    on_request=True,
     options=VerdictOptions,
     measure=_measure,
     present=_present,
