@@ -56,10 +56,11 @@ def of(key: str) -> Page:
 def sections() -> dict[str, tuple[Page, ...]]:
     """The pages under the heads of the sidebar."""
     return {
+        "Verdict": (of("verdict"),),
         "Weights": (CASE, WEIGHTS, *_about("weights")),
         "Activations": (ACTIVATION, DIRECTION, *_about("activations")),
         "Behaviour": (RESPONSE, LOWRANK, ROBUSTNESS, *_about("behaviour")),
-        "Evidence": (of("verdict"), REPORT),
+        "Evidence": (REPORT,),
     }
 
 

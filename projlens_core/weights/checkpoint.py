@@ -140,7 +140,7 @@ def read_header(file: ByteSource) -> dict[str, TensorInfo]:
 
 
 def _or_what_it_is(reader: Callable[[ByteSource], Read], file: ByteSource) -> Read:
-    """What the reader makes of the file; where it fails, a sentence that says what the file is instead, if that shows."""
+    """What the reader makes of the file; where it fails, what the file is instead, if that shows."""
     try:
         return reader(file)
     except ProjLensError as error:
