@@ -44,7 +44,7 @@ Floor = Literal["weights", "activations", "behaviour"]
 
 @dataclass(frozen=True)
 class Part:
-    """One analysis: its key and title, which kind of evidence it needs, how it is made, and whether a report has it only
+    """One analysis: its key and title, the evidence that it needs, how it is made, and whether a report has it only
     where it is asked for.
     """
 
