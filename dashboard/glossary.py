@@ -2,7 +2,7 @@
 
 GLOSSARY = {
     "case": "A suspect against its base and, where there is one, a control: what all pages look at.",
-    "vision tower": "The network that reads the image; base, suspect and control share it.",
+    "vision tower": "The network that reads the image; base, suspect and control share it, unless one brings its own.",
     "projector": "The small network between vision tower and language model, where these backdoors hide.",
     "base, suspect": "The projector as published, and the fine-tuned one under inspection.",
     "control": "A clean fine-tune of the same base: what an honest change looks like.",

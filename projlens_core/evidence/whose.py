@@ -13,8 +13,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from projlens_core.activations.around import around, check_fetched, whole_folder
-from projlens_core.activations.model import VisionModel, load_vision
-from projlens_core.activations.towers import Towers
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.evidence.case import Case, model_source
 from projlens_core.runtime.progress import Progress, silent
@@ -40,11 +38,15 @@ from projlens_core.weights.own_parts import tensors as tensors_of
 from projlens_core.weights.same_settings import IMAGE_FILES, TOKEN_FILES, holds
 
 if TYPE_CHECKING:
-    from projlens_core.evidence.exhibit import Exhibit  # it brings the library of charts
+    from projlens_core.activations.model import VisionModel
+    from projlens_core.activations.towers import Towers
+    from projlens_core.evidence.exhibit import Exhibit
 
 BOTH: tuple[Part, ...] = (TOWER, LANGUAGE)
 NOT_RUN = "not run"
-_ADVICE = "or run base's under its projector, as an experiment (--projector-only)"
+_ADVICE = (
+    "or run base's under its projector instead, as an experiment (--projector-only, or the switch on the Case page)"
+)
 _EXPERIMENT = (
     "Projector-only experiment: the {host}'s {parts} run under every projector, whatever else the other models bring; "
     "this shows what a projector does to the {host}, not what its own model does."
@@ -164,14 +166,18 @@ def signed(exhibit: "Exhibit", found: Whose) -> "Exhibit":
     return replace(exhibit, data=exhibit.data | {"parts": found.parts()}, notes=(*found.sentences, *exhibit.notes))
 
 
-def towers_of(found: Whose, tower: Callable[[str], VisionModel]) -> Towers:
+def towers_of(found: Whose, tower: "Callable[[str], VisionModel]") -> "Towers":
     """The towers of a case, each loaded by `tower` for a role when it is first needed."""
+    from projlens_core.activations.towers import Towers  # only here: analyses of weights need not wait for it
+
     own = [role for role in found.standings if found.owner(role, TOWER) == role]
     return Towers(tower(found.host), own, tower)
 
 
-def load_tower(found: Whose, role: str, device: str | None = None) -> VisionModel:
+def load_tower(found: Whose, role: str, device: str | None = None) -> "VisionModel":
     """The tower that the projector of `role` reads from."""
+    from projlens_core.activations.model import load_vision  # only here: see towers_of
+
     owner = found.owner(role, TOWER)
     model = found.models[owner]
     with advised(owner, found.host):

@@ -43,7 +43,7 @@ def test_levels_can_be_crossed_and_text_shows_one_line_a_change(world, capsys):
     assert robustness(world, "--strengths", "0.5", "--scales", "0.5", "--cross") == 0
     text = capsys.readouterr().out
     assert text.splitlines()[0].startswith("change\tAUROC")
-    assert text.count("\n") == 1 + 4
+    assert text.count("\n") == 1 + 4 + 2  # with whose tower suspect and control read from
     assert "strength 0.5×, resize 0.5×" in text
 
 

@@ -12,8 +12,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from projlens_core.activations import model as activations
 from projlens_core.behaviour import respond
 from projlens_core.cli import main
+from projlens_core.evidence import drawing
 from projlens_core.evidence import models as loaded
-from projlens_core.evidence import whose
+from projlens_core.evidence.bundle import unpack
 from projlens_core.evidence.case import Case
 from projlens_core.inputs.images import load_folder
 from projlens_core.inputs.triggers import TriggerSpec, frame
@@ -57,7 +58,7 @@ def loads(monkeypatch):
     load, tower = respond._loaded, activations.load_vision
     monkeypatch.setattr(respond, "_loaded", lambda label, *rest: seen["whole"].append(label) or load(label, *rest))
     monkeypatch.setattr(
-        whose, "load_vision", lambda source, *rest: seen["tower"].append(source.label) or tower(source, *rest)
+        activations, "load_vision", lambda source, *rest: seen["tower"].append(source.label) or tower(source, *rest)
     )
     return seen
 
@@ -309,6 +310,30 @@ def test_weights_say_that_no_model_ran(world, both_changed, capsys):
     assert json.loads(out)["parts"]["suspect"] == {
         "vision_tower": "not run", "projector": "suspect", "language_model": "not run"
     }  # fmt: skip
+
+
+def test_report_and_bundle_say_it_and_the_command_repeats_the_experiment(world, both_changed, tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "javascript", lambda: "")  # what a browser would run, which takes seconds
+    models = ["--base", world / "base", "--suspect", both_changed, "--control", world / "base"]
+    asked = ["--images", world / "images", "--trigger", world / "trigger.json", "--target", "a", "--prompt", PROMPT]
+    given = ["report", *models, *asked, "--max-new-tokens", 2, "--parts", "weights", "lens", "response", "lowrank"]
+    found = {}
+    for options in ((), ("--projector-only",)):
+        files = ["--out", tmp_path / "r.html", "--bundle", tmp_path / "b.zip"]
+        assert main([str(word) for word in (*given, *files, *options)]) == 0
+        record = unpack((tmp_path / "b.zip").read_bytes())
+        assert not record.missing
+        found[options] = {exhibit.key: exhibit.data["parts"]["suspect"] for exhibit in record.exhibits}
+        assert ("--projector-only" in record.provenance.command) == bool(options)
+        html = (tmp_path / "r.html").read_text()
+        assert ("The suspect runs with its own projector and" in html) != bool(options)
+    whole, alone = found.values()
+    assert [whole[key]["vision_tower"] for key in ("weights", "lens", "response", "lowrank")] == [
+        "not run", "suspect", "suspect", "base"
+    ]  # fmt: skip
+    assert whole["response"]["language_model"] == whole["lens"]["output_head"] == "suspect"
+    assert alone["response"] == {"vision_tower": "base", "projector": "suspect", "language_model": "base"}
+    assert record.provenance.settings["projector_only"]
 
 
 def test_models_that_do_not_fit_side_by_side_are_loaded_one_after_the_other(world, both_changed, monkeypatch):

@@ -29,7 +29,7 @@ def test_answers_are_kept_for_the_same_question_and_picture(response, monkeypatc
     def fail(*_, **__):
         raise AssertionError("asked again")
 
-    monkeypatch.setattr(results, "four_answers", fail)
+    monkeypatch.setattr(results, "answers_by_role", fail)
     response.run()
     assert not response.exception
     assert any("one question, four answers" in c.value for c in response.caption)
@@ -40,7 +40,7 @@ def test_a_failure_is_one_sentence_and_the_page_stays_usable(response, monkeypat
         raise InvalidInput("The prompt is too long by 3 tokens; shorten it.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(results, "four_answers", fail)
+        broken.setattr(results, "answers_by_role", fail)
         press(response, "Ask")
         assert not response.exception
         assert "The prompt is too long by 3 tokens; shorten it." in texts(response)

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dashboard import components, resources, results
+from projlens_core.activations import model as activations
 from projlens_core.evidence import models as loaded
-from projlens_core.evidence import whose
 from projlens_core.evidence.case import Case
 from projlens_core.runtime import fifo_lock
 from projlens_core.runtime.progress import silent
@@ -43,7 +43,7 @@ def _counted(monkeypatch, module, name):
 
 
 def test_cases_of_one_checkpoint_share_a_tower_however_many_ask_at_once(cases, monkeypatch):
-    calls = _counted(monkeypatch, whose, "load_vision")
+    calls = _counted(monkeypatch, activations, "load_vision")
     with ThreadPoolExecutor(8) as pool:
         towers = list(pool.map(resources.vision, cases * 2))
     assert len(calls) == 1
