@@ -21,7 +21,7 @@ _COUNTS = re.compile(r"(?:^|_)(?:n_layer|layers?|blocks?|depths?|experts?|stages
 # What counts tokens, pixels or places, or names one, is no size of anything that is made.
 _NO_SIZE = re.compile(
     r"position|theta|period|window|_ids?$|index(es)?$|length$|pixels|seed|_value$|interval|mask|version|duration"
-    r"|rate$|tokens|max_\w*size$"
+    r"|rate$|tokens|max_\w*size$|floor_scale$|attention_chunk_size$"
 )
 _TOKENS_MADE = re.compile(r"num_\w*tokens$")  # but of these there are learned ones
 

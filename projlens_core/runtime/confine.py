@@ -14,6 +14,7 @@ import signal
 import struct
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 LINUX = sys.platform.startswith("linux")
 _PARENT_DEATH, _NO_NEW_RIGHTS, _SECCOMP, _FILTER = 1, 38, 22, 2  # of prctl(2)
@@ -55,7 +56,8 @@ def confine(memory: int) -> None:
     libc.prctl(_PARENT_DEATH, signal.SIGKILL, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_DATA, (_data() + memory,) * 2)  # writable memory, not what is only reserved
     if platform.machine() in _NUMBERS:
-        _filter_calls(libc)
+        with suppress(OSError):  # a kernel without filters: as elsewhere, the limits alone hold
+            _filter_calls(libc)
 
 
 def allow(seconds: float) -> None:

@@ -20,7 +20,7 @@ from projlens_core.inputs.images import load_folder
 from projlens_core.inputs.triggers import TriggerSpec, frame
 from projlens_core.runtime.progress import silent
 from tests import pico
-from tests.whole_models import ALIKE, BASE, KINDS, OWN, PROJECTOR, TEXT_LAYER, adapter, changed, tensors
+from tests.whole_models import ALIKE, BASE, KINDS, OWN, PROJECTOR, TEXT_LAYER, adapter, changed, copied, tensors
 
 SPEC = {"kind": "solid", "resolution": 80, "px": 40}
 PROMPT = "What is it?"
@@ -314,7 +314,8 @@ def test_weights_say_that_no_model_ran(world, both_changed, capsys):
 
 def test_report_and_bundle_say_it_and_the_command_repeats_the_experiment(world, both_changed, tmp_path, monkeypatch):
     monkeypatch.setattr(drawing, "javascript", lambda: "")  # what a browser would run, which takes seconds
-    models = ["--base", world / "base", "--suspect", both_changed, "--control", world / "base"]
+    control = copied(world / "base", tmp_path / "control")
+    models = ["--base", world / "base", "--suspect", both_changed, "--control", control]
     asked = ["--images", world / "images", "--trigger", world / "trigger.json", "--target", "a", "--prompt", PROMPT]
     given = ["report", *models, *asked, "--max-new-tokens", 2, "--parts", "weights", "lens", "response", "lowrank"]
     found = {}
