@@ -240,12 +240,12 @@ def _folder(source: Source, part: Part, progress: Progress) -> Source:
 
 def _check_loadable(checkpoint: Checkpoint, source: Source, part: Part, reason: str, role: str) -> None:
     """Unsupported for a part that no config says how to run, or that an adapter cannot be laid on."""
+    if left := unapplied(checkpoint, part):
+        raise Unsupported(
+            f"{source.label} changes {listed(left)}, which its base does not hold under such a name, so that its own "
+            f"{TITLES[part]} cannot be put together; give the base it was trained on, {_ADVICE}."
+        )
     if isinstance(checkpoint, AdaptedCheckpoint):
-        if left := unapplied(checkpoint, part):
-            raise Unsupported(
-                f"{source.label} changes {listed(left)}, which its base does not hold under such a name, so that its "
-                f"own {TITLES[part]} cannot be put together; give the base it was trained on, {_ADVICE}."
-            )
         return
     if around(source).model is None:
         raise Unsupported(

@@ -71,6 +71,11 @@ class MergedCheckpoint(Checkpoint):
         """The names of the tensors that the adapter changes or brings."""
         return frozenset(self._changes)
 
+    def replaces(self, name: str) -> bool:
+        """Whether the tensor is one that the adapter brings whole, to be read as it is stored."""
+        change = self._changes.get(name)
+        return change is not None and change.trouble is None and not change.adds
+
     @property
     def names(self) -> tuple[str, ...]:
         """The base's names, then what the adapter adds."""

@@ -15,7 +15,7 @@ import torch
 from projlens_core.errors import ProjLensError
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
-from projlens_core.weights.adapter import AdaptedCheckpoint
+from projlens_core.weights.adapter import AdaptedCheckpoint, MergedCheckpoint
 from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, match, split_layout
 from projlens_core.weights.names import bare, by_plain_name, plain
@@ -108,7 +108,7 @@ def brings(checkpoint: Checkpoint, part: Part, family: str | None = None) -> tup
 
 def unapplied(checkpoint: Checkpoint, part: Part) -> tuple[str, ...]:
     """The modules of a part that an adapter changes and its base does not hold under such a name."""
-    left = checkpoint.unapplied if isinstance(checkpoint, AdaptedCheckpoint) else ()
+    left = checkpoint.unapplied if isinstance(checkpoint, MergedCheckpoint) else ()
     return tuple(name for name in left if part in _parts(plain(f"{name}.weight"), ()))
 
 
@@ -170,11 +170,16 @@ def _place(info: TensorInfo) -> tuple[int, str, int]:
 
 def _equal(ours: Checkpoint, our_name: str, theirs: Checkpoint, name: str) -> bool:
     """Whether two tensors hold the same values, as whatever floats they are stored."""
+    if isinstance(theirs, MergedCheckpoint) and name in theirs.touched and not theirs.replaces(name):
+        return False  # base plus delta is not read to be compared, and what cannot be merged is never the base's
     a, b = ours.info(our_name), theirs.info(name)
+<<<<<<< ours
     if theirs.stored_as(name) != b.dtype:  # base plus delta, never read to be compared
         return False
     if isinstance(a, Quantised) or isinstance(b, Quantised):
         return codes_equal(a, b)
+=======
+>>>>>>> theirs
     if a.shape != b.shape:
         return False
     if (

@@ -207,6 +207,14 @@ def adapter_in_a_file_beside_another_base(base, folder):
     return made
 
 
+def with_half_a_pair(base, folder):
+    """A change to one tensor of the language model that cannot be merged."""
+    made = adapter(TEXT_LAYER, saved=(PROJECTOR,))(base, folder).given
+    found = {name: t for name, t in tensors(made).items() if "lora_B" not in name}
+    save_file(found, made / "adapter_model.safetensors")
+    return made
+
+
 def of_another_kind(base, folder):
     """Another language model under the same projector, of a type that transformers does not load."""
     made = changed(base, folder / "suspect", "language_model", PROJECTOR)
@@ -226,6 +234,7 @@ REFUSED = {
     with_a_tensor_that_has_no_place: "memory",
     with_words_missing: "parameters",
     adapter_in_a_file_beside_another_base: "do not fit",
+    with_half_a_pair: "factors",
     of_another_kind: "made_up",
 }
 
