@@ -72,9 +72,12 @@ def check_pickle(data: bytes, name: str, most: int, begin: int = 0) -> int:
     name: the file, for the sentence. most: values that one storage may claim to have. Unsupported if it holds tensors
     that are quantised.
     """
+    reader = _Reader(data, name, most, begin)
     try:
-        return _Reader(data, name, most, begin).end()
+        return reader.end()
     except (_Malformed, LookupError, UnicodeDecodeError) as error:
+        if reader.foreign is not None:
+            raise reader.called(reader.foreign) from error
         raise InvalidInput(
             f"{name} is not a whole file of tensors as torch.save writes them; fetch it again."
         ) from error
@@ -88,6 +91,7 @@ class _Reader:
         self._memo: dict[int, object] = {}
         self._claimed: dict[str, int] = {}  # values of each storage, by its key
         self._total = 0
+        self.foreign: str | None = None  # a function that it names and no file of tensors does
 
     def end(self) -> int:
         steps = {opcode: getattr(self, name) for opcode, name in _STEPS.items()}
@@ -181,7 +185,10 @@ class _Reader:
 
     def _named(self) -> None:
         name = ".".join(self._line() for _ in range(2))
-        self._stack.append(_Global(f"builtins.{name.removeprefix(_OLD)}" if name.startswith(_OLD) else name))
+        name = f"builtins.{name.removeprefix(_OLD)}" if name.startswith(_OLD) else name
+        if name not in _CALLED | _INERT and not name.startswith("torch."):
+            self.foreign = name
+        self._stack.append(_Global(name))
 
     def _call(self) -> None:
         arguments = self._stack.pop()
@@ -215,7 +222,7 @@ class _Reader:
         if name == _QUANTISED:
             raise Unsupported(f"{self._name} holds tensors that are quantised; save them as plain floats.")
         if name not in _CALLED | _INERT or given is None:
-            raise self._refusal(f"asks its loader to call {printable(name)[:80]!r}, which no tensor needs")
+            raise self.called(name)
         calls = given[0] if given else None
         if name == _TYPED and not (isinstance(calls, _Global) and calls.name in _REBUILT | _WRAPPED):
             raise self._refusal(f"asks its loader to call {name!r} with what no tensor needs")
@@ -264,6 +271,10 @@ class _Reader:
             raise _Malformed("cut")
         self._at += count
         return part
+
+    def called(self, name: str) -> InvalidInput:
+        """What to say of a function that is asked for."""
+        return self._refusal(f"asks its loader to call {printable(name)[:80]!r}, which no tensor needs")
 
     def _refusal(self, what: str) -> InvalidInput:
         return InvalidInput(

@@ -173,13 +173,8 @@ def _equal(ours: Checkpoint, our_name: str, theirs: Checkpoint, name: str) -> bo
     if isinstance(theirs, MergedCheckpoint) and name in theirs.touched and not theirs.replaces(name):
         return False  # base plus delta is not read to be compared, and what cannot be merged is never the base's
     a, b = ours.info(our_name), theirs.info(name)
-<<<<<<< ours
-    if theirs.stored_as(name) != b.dtype:  # base plus delta, never read to be compared
-        return False
     if isinstance(a, Quantised) or isinstance(b, Quantised):
         return codes_equal(a, b)
-=======
->>>>>>> theirs
     if a.shape != b.shape:
         return False
     if (
