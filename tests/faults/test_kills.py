@@ -3,6 +3,8 @@
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from projlens_core.runtime import cache as disk
 from tests.faults import work
 from tests.faults.children import child
@@ -69,6 +71,25 @@ def test_a_kill_in_the_middle_of_a_report_leaves_the_former_one_whole(cache, tmp
         after.go_on()
         after.result()
     assert path.read_bytes() == NEW
+
+
+@pytest.mark.parametrize("kind", work.KINDS)
+def test_a_kill_in_the_middle_of_any_other_write_leaves_nothing_under_its_name_and_the_next_is_whole(
+    kind, cache, tmp_path
+):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with child(cache, work.write_a_kind, kind, str(folder)) as killed:
+        assert killed.heard() == "written, not in its place"
+        killed.kill()
+    named = {path for path in everything(folder) if not path.split("/")[-1].startswith(".") and "partial-" not in path}
+    assert named <= {"uploads"}
+    with child(cache, work.write_a_kind, kind, str(folder)) as after:
+        after.heard()
+        after.go_on()
+        after.result()
+    named = {path for path in everything(folder) if not path.split("/")[-1].startswith(".") and "partial-" not in path}
+    assert any((folder / path).is_file() for path in named)
 
 
 def test_two_processes_on_one_cache_serve_each_other_what_was_written_and_nothing_else(cache):

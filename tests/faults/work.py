@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 import diskcache
+import pandas as pd
 import torch
 from transformers import CLIPVisionModel, LlamaForCausalLM
 
@@ -17,11 +18,14 @@ from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.behaviour.success import Truth
+from projlens_core.cli import terminal
 from projlens_core.errors import ProjLensError
+from projlens_core.evidence.exhibit import Table
 from projlens_core.inputs.images import load
 from projlens_core.runtime import cache, paths, shortage
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.weights import upload
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import read_projector
 from projlens_core.zoo import assemble, loop
@@ -180,6 +184,48 @@ def write_a_report(end: Connection, path: str, data: bytes) -> None:
 def write_a_report_on_a_small_disk(end: Connection, path: str, data: bytes) -> tuple[str, object]:
     children.small_disk(len(data) // 2)
     return attempted(lambda: write_atomically(Path(path), data))
+
+
+# every other kind of write, each killed where the file is written and not in its place
+
+
+def write_a_kind(end: Connection, kind: str, folder: str) -> None:
+    real = {"replace": os.replace, "rename": os.rename}
+
+    def waiting(name: str):
+        def moved(*paths, **options) -> None:
+            if str(folder) in str(paths[-1]):
+                wait(end, "written, not in its place")
+            real[name](*paths, **options)
+
+        return moved
+
+    for name in real:
+        setattr(os, name, waiting(name))
+    KINDS[kind](Path(folder))
+
+
+def _csv(folder: Path) -> None:
+    terminal.write_csv(Table("t", pd.DataFrame({"a": [1]}), ""), folder / "file")
+
+
+def _trigger(folder: Path) -> None:
+    pico.images(1)[0].save(folder.parent / "in.png")
+    (folder.parent / "spec.json").write_text('{"kind": "edge"}')
+    cli.main(["trigger", str(folder.parent / "spec.json"), str(folder.parent / "in.png"), str(folder / "file.png")])
+
+
+def _upload(folder: Path) -> None:
+    os.environ["PROJLENS_CACHE"] = str(folder)
+    upload.store([("a.bin", b"x" * 10_000)])
+
+
+KINDS = {
+    "csv": _csv,
+    "trigger": _trigger,
+    "upload": _upload,
+    "bundle": lambda folder: write_atomically(folder / "file.zip", b"x" * 10_000),
+}
 
 
 # disks and folders
