@@ -16,7 +16,7 @@ TEMPLATES = {
     "multiplies a text": ("{{ 'x' * 10**12 }}", "needs more than"),
     "multiplies a list": ("{{ ([0] * 10**11) | length }}", "needs more than"),
     "takes a power without end": ("{{ (9 ** (9 ** 9)) % 7 }}", "longer than any sound one"),
-    "pads a text": ("{{ '%1000000000000d' % 1 }}", "fails"),
+    "pads a text": ("{{ '%1000000000000d' % 1 }}", "model"),
     "centres a text": ("{{ 'x' | center(10**12) }}", "needs more than"),
     "writes too long a chat": ("{{ 'x' * 10**7 }}", "grows to more than"),
     "recurses": ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "fails"),

@@ -100,7 +100,6 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
     checkpoint = open_checkpoint(replace(source, weights=source.model))
     raw, label = copy.deepcopy(checkpoint.config or {}), checkpoint.label
     family = _family(raw.get("model_type"), label)
-    check_config(raw, checkpoint)
     for part in _parts(raw):
         for key, meaning in REFUSED.items():
             if part.get(key):
@@ -116,6 +115,7 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
                 )
         for key in DROPPED & part.keys():
             del part[key]
+    check_config(raw, checkpoint)
     if not source.spec.startswith(PREFIX):
         _rehearse(source, raw, family)
     with as_invalid_input(f"The config of {label} does not describe a {family.name} model"):

@@ -18,10 +18,11 @@ ANY_SIZE = 4_096  # that a config may name, whatever its weights hold: sides of 
 ANY_COUNT = 1_000  # of modules, likewise
 # Of what there are as many modules, names or entries as a key says; each has a tensor at least.
 _COUNTS = re.compile(r"(?:^|_)(?:n_layer|layers?|blocks?|depths?|experts?|stages?|levels?|groups|labels|classes)$")
-# What counts tokens, pixels or places, or names one, is no size of anything that is made.
+# What counts tokens, pixels or places, or names one, is no size of anything that is made. Vocabularies have a bound of
+# their own (config.LIMITS), as a config may name more words than its weights have rows.
 _NO_SIZE = re.compile(
     r"position|theta|period|window|_ids?$|index(es)?$|length$|pixels|seed|_value$|interval|mask|version|duration"
-    r"|rate$|tokens|max_\w*size$|floor_scale$|attention_chunk_size$"
+    r"|rate$|tokens|max_\w*size$|floor_scale$|attention_chunk_size$|vocab"
 )
 _TOKENS_MADE = re.compile(r"num_\w*tokens$")  # but of these there are learned ones
 

@@ -237,7 +237,6 @@ def parts() -> dict[str, Part]:
     records = [analyses.find(key) for key in analyses.KEYS]
     made = [Part(each.key, each.title, each.floor, each.run, each.on_request) for each in records]
     found = (
-        *(part for part in made if part.on_request),
         Part("case", case_exhibit.TITLE, "weights", _case),
         Part("weights", weights_exhibit.TITLE, "weights", _weights),
         Part("activation", activation_exhibit.TITLE, "activations", _activation),
@@ -247,5 +246,6 @@ def parts() -> dict[str, Part]:
         Part("response", response_exhibit.TITLE, "behaviour", _response),
         Part("lowrank", lowrank_exhibit.TITLE, "behaviour", _lowrank),
         Part("robustness", robustness_exhibit.TITLE, "activations", _robustness),
+        *(part for part in made if part.on_request),
     )
     return {part.key: part for part in found}

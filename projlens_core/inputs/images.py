@@ -110,9 +110,9 @@ def decode(data: bytes, name: str) -> Picture:
     reader = next((reader for mark, offset, reader in _READERS if data.startswith(mark, offset)), None)
     if reader is None:
         raise InvalidInput(f"{label} is not a {FORMATS} image; convert it to one of these.")
+    data = without_metadata(data, label)
     try:
         check_growth(data, label, MAX_PIXELS)
-        data = without_metadata(data)
         opened = reader(BytesIO(data))
         width, height = opened.size
         if width * height > MAX_PIXELS:

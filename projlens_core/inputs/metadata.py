@@ -1,13 +1,18 @@
 """An image file without what does not make its picture: colour profiles, texts, comments, thumbnails.
 
-They may be far larger than the picture, which Pillow refuses or takes minutes over. What says which way up the picture
-is stays (EXIF; texts with XMP of up to a MiB), and so does all that decoding needs. Where the structure is not what the
-format says, the rest of the file is left as it is, for the decoder to judge.
+They may be far larger than the picture, and made up of any number of pieces, which Pillow refuses or takes minutes
+over. What says which way up the picture is stays (EXIF; texts with XMP of up to a MiB), and so does all that decoding
+needs.
+Where the structure is not what the format says, the rest of the file is left as it is, for the decoder to judge.
 """
 
 import re
 import zlib
+from collections.abc import Callable
 
+from projlens_core.errors import InvalidInput
+
+MAX_PIECES = 100_000  # of one file; a PNG of 64 MiB in pieces of 1 kB has fewer
 _MAX_KEPT = 2**20  # bytes of one kept text, decompressed
 _MAX_TEXTS = 16  # of EXIF or XMP that are kept
 
@@ -17,29 +22,41 @@ _UPRIGHT_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif")
 _JPEG_KEPT = (0xE0, 0xEE)  # JFIF; Adobe's, which says how colours are coded
 _JPEG_UPRIGHT = (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0")
 _START_OF_SCAN = 0xDA
+_BLOCKS = 4  # of a GIF that count as one piece: they have at most 255 bytes
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
 
 
-def without_metadata(data: bytes) -> bytes:
-    """The file's content without metadata, for PNG, JPEG and GIF; others as they are. Of how many pieces it may be made
-    is for growth.check_growth to say."""
-    for mark, go_through in ((_PNG, _of_png), (_JPEG, _of_jpeg), (_GIF, _of_gif)):
+def without_metadata(data: bytes, label: str) -> bytes:
+    """The file's content without metadata, for PNG, JPEG and GIF; others as they are. `label` names it in messages.
+
+    InvalidInput for a file of more than MAX_PIECES chunks, segments or blocks.
+    """
+    for mark, kept in ((_PNG, _of_png), (_JPEG, _of_jpeg), (_GIF, _of_gif)):
         if data.startswith(mark):
-            cursor = _Cursor(data)
-            go_through(cursor)
-            return bytes(cursor.made) + data[cursor.at :] if cursor.dropped else data
+            return _joined(data, kept, label)
     return data
 
 
+def _joined(data: bytes, kept: Callable[["_Cursor"], None], label: str) -> bytes:
+    cursor = _Cursor(data, label)
+    kept(cursor)
+    return bytes(cursor.made) + data[cursor.at :] if cursor.dropped else data
+
+
 class _Cursor:
-    """A place in a file, and what was kept before it."""
+    """A place in a file, what was kept before it, and how many pieces it has been through."""
 
-    def __init__(self, data: bytes):
-        self.data = data
-        self.at, self.dropped, self.made = 0, False, bytearray()
+    def __init__(self, data: bytes, label: str):
+        self.data, self.label = data, label
+        self.at, self.pieces, self.dropped, self.made = 0, 0, False, bytearray()
 
-    def take(self, end: int, keep: bool = True) -> None:
+    def take(self, end: int, keep: bool = True, pieces: int = 1) -> None:
         """Go on to `end`, with or without what lies before it."""
+        self.pieces += pieces
+        if self.pieces > MAX_PIECES:
+            raise InvalidInput(
+                f"{self.label} is made of more than {MAX_PIECES:,} pieces, which no real image is; save it anew."
+            )
         if keep:
             self.made += self.data[self.at : end]
         else:
@@ -110,7 +127,7 @@ def _of_gif(cursor: _Cursor) -> None:
     cursor.take(13 + (3 * 2 ** ((data[10] & 7) + 1) if data[10] & 0x80 else 0))
     while data[cursor.at : cursor.at + 1] == b"\x21":  # an extension before the first image
         keep = data[cursor.at + 1 : cursor.at + 2] == b"\xf9"  # how the image is drawn
-        at = cursor.at + 2
-        while at < len(data) and data[at]:
-            at += 1 + data[at]
-        cursor.take(at + 1, keep)
+        at, blocks = cursor.at + 2, 0
+        while at < len(data) and data[at] and blocks <= _BLOCKS * MAX_PIECES:
+            at, blocks = at + 1 + data[at], blocks + 1
+        cursor.take(at + 1, keep, 1 + blocks // _BLOCKS)

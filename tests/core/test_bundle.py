@@ -136,8 +136,7 @@ HOSTILE_BUNDLES = {
         "not as wide",
     ),
     "tables in cells": (lambda: repacked({EXHIBIT: {"tables": [_table(columns=["a"], rows=[[{}]])]}}), "a cell is no"),
-    "a cell of a megabyte": (lambda: with_cell("a" * 1_100_000), "a cell is no number and no text of up to"),
-    "a cell of four hundred digits": (lambda: with_cell(10**400), "a cell is no"),
+    "a cell of four hundred digits": (lambda: with_cell(10**400), "a cell is no number and no text of up to"),
     "a cell beyond 64 bits": (lambda: with_cell(2**63), "a cell is no"),
     "a cell beyond all numbers": (lambda: repacked({EXHIBIT: with_text_cell(b"1e999")}), "a cell is no"),
     "columns of one name": (lambda: repacked({EXHIBIT: {"tables": [_table(columns=["a", "a"])]}}), "one name"),
@@ -231,6 +230,7 @@ GROWING = {
     ),
     "tables that are wrong": lambda: exhibit_with("tables", listed('{"name": "/"}', 200_000)),
     "help that is wrong": lambda: exhibit_with("tables", b"[" + table_of(b"[]", keys(200_000)) + b"]"),
+    "a cell of a megabyte": lambda: exhibit_with("tables", b"[" + table_of(b'[["' + b"a" * 1_100_000 + b'"]]') + b"]"),
     "a text of megabytes": lambda: exhibit_with("title", b'"' + b"a" * 9_000_000 + b'"'),
     "a type that is a book": lambda: exhibit_with("title", listed('"' + "a" * 100 + '"', 100_000)),
 }
@@ -274,7 +274,7 @@ def test_what_grows_out_of_few_bytes_is_refused_in_one_sentence(make, monkeypatc
 def test_values_are_counted_before_one_is_made(monkeypatch: pytest.MonkeyPatch):
     data = repacked({EXHIBIT: GROWING["millions of objects"]()})
     monkeypatch.setattr(bundle.json, "loads", lambda *_, **__: pytest.fail("it was parsed"))
-    with pytest.raises(InvalidInput, match=r"holds 4,\d+,\d+ values, more than the 3,000,000 that are read"):
+    with pytest.raises(InvalidInput, match=r"holds \d,\d+,\d+ values, more than the 3,000,000 that are read"):
         unpack(data)
 
 

@@ -39,7 +39,9 @@ def place(world):
 
 
 def command(world, name, *options):
-    models = ["--base", str(world / "base"), "--suspect", str(world / "suspect")]
+    # a projector alone is asked by base's model: a suspect that brings a template is asked with its own
+    lone = pico.projector_file(world / "suspect", world / "suspect.safetensors")
+    models = ["--base", str(world / "base"), "--suspect", str(lone)]
     trigger = [] if "--no-trigger" in options else ["--trigger", str(world / "trigger.json")]
     return main([name, *models, *trigger, *options, *SHORT])
 

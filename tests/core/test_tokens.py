@@ -79,8 +79,9 @@ def test_a_damaged_entry_is_computed_anew_and_mended(vision, cache, damage):
     assert vision.seen == 4
 
 
-def test_an_unusable_cache_costs_time_only(vision, cache):
-    cache.write_bytes(b"not a folder")
+def test_an_unusable_cache_costs_time_only(vision, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"not a folder")
+    monkeypatch.setenv("PROJLENS_CACHE", str(tmp_path / "file"))
     images = pico.images(2)
     first = image_tokens(vision, images)
     assert torch.equal(image_tokens(vision, images), first)

@@ -55,8 +55,13 @@ def of_base(world):
 def loads(monkeypatch):
     """Which whole models and which towers were loaded."""
     seen = {"whole": [], "tower": []}
-    load, tower = respond._loaded, activations.load_vision
-    monkeypatch.setattr(respond, "_loaded", lambda label, *rest: seen["whole"].append(label) or load(label, *rest))
+    load, tower = respond._whole, activations.load_vision
+
+    def loaded(label, *rest, **more):
+        seen["whole"].append(label)
+        return load(label, *rest, **more)
+
+    monkeypatch.setattr(respond, "_whole", loaded)
     monkeypatch.setattr(
         activations, "load_vision", lambda source, *rest: seen["tower"].append(source.label) or tower(source, *rest)
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dashboard import resources
 from projlens_core.activations import tokenizers
 from projlens_core.evidence.case import Case
 from tests import hostile_models, pico
@@ -53,16 +54,22 @@ def _small_limits(monkeypatch):
     monkeypatch.setattr(sys, "stdin", NobodyThere())
 
 
+class Asked:
+    """A zoo entry that offers one question: what a tokenizer is harmed by."""
+
+    prompts, target, mode, trigger = (HARMED,), None, None, None
+
+
 @pytest.fixture
-def ask(open_page, models, tmp_path):
+def ask(open_page, models, tmp_path, monkeypatch):
     """Ask a base that was changed, and its suspect."""
+    monkeypatch.setattr(resources, "zoo_entry", lambda spec: Asked)
 
     def asked(change: hostile_models.Change):
         base: Path = pico.checkpoint(tmp_path / "base")
         change(base)
         case = Case(str(base), str(models.suspect), str(models.control))
         app = open_page("response", case.to_params())
-        app.selectbox(key=f"question {models.suspect}").set_value(HARMED)
         press(app, "Ask")
         assert not app.exception
         return app

@@ -99,7 +99,7 @@ def test_a_page_that_fails_gives_up_its_place(open_page, monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(results, "four_answers", broken)
+    monkeypatch.setattr(results, "answers_by_role", broken)
     press(open_page("response"), "Ask")
     with results.LINE.turn(lambda *_: pytest.fail("the place was not given up")):
         pass

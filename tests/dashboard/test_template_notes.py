@@ -16,7 +16,9 @@ def address(tmp_path):
     pico.suspect(base, tmp_path / "suspect")
     (base / JINJA).unlink()
     put(base, {TOKENIZER: None})
-    return {"base": str(base), "suspect": str(tmp_path / "suspect")}
+    # a projector alone is asked by base's model: a suspect that brings a template is asked with its own
+    lone = pico.projector_file(tmp_path / "suspect", tmp_path / "suspect.safetensors")
+    return {"base": str(base), "suspect": str(lone)}
 
 
 def noted(app):

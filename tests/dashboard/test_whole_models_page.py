@@ -1,5 +1,6 @@
 """A suspect with a tower or language model of its own on the pages, and the switch that leaves them out."""
 
+import html
 import json
 import re
 
@@ -29,7 +30,8 @@ def made(models, tmp_path_factory):
 def spoken(app):
     """All that stands on the page as text, without what keeps Markdown from acting."""
     shown = [element.value for element in (*app.markdown, *app.caption, *app.text)]
-    return re.sub(r"\\(.)", r"\1", " ".join(shown))
+    answers = [html.unescape(re.sub(r"<[^>]*>", "", element.proto.body)) for element in app.get("html")]
+    return " ".join([re.sub(r"\\(.)", r"\1", " ".join(shown)), *answers])
 
 
 def answer(capsys, case, image, *options):
@@ -83,7 +85,7 @@ def test_the_switch_on_the_case_page_makes_it_an_experiment_and_stands_in_the_ad
     page = open_page(None, Case(str(models.base), str(made("vision tower, whole"))).to_params())
     page.toggle[0].set_value(True).run()
     assert not page.exception
-    assert page.query_params[PROJECTOR_ONLY] == ["1"]
+    assert page.query_params[PROJECTOR_ONLY] == "1"
     assert any("projector only" in element.proto.body for element in page.get("html"))
     page.toggle[0].set_value(False).run()
     assert PROJECTOR_ONLY not in page.query_params
