@@ -62,6 +62,7 @@ DROPPED = {
     "auto_map", "custom_pipelines", "_name_or_path", "name_or_path", "_commit_hash", "kernel_config", "use_kernels",
     *(f"{of}_implementation{form}" for of in ("attn", "_attn", "experts", "_experts") for form in ("", "_internal")),
 }  # fmt: skip
+NOT_BUILT = ("audio_config",)  # what hears is left out, or made as small as it can be
 # Keys that make a loader fetch or build something other than the plain model, and what they mean.
 REFUSED = {
     "quantization_config": "is quantised",
@@ -100,11 +101,12 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
     checkpoint = open_checkpoint(replace(source, weights=source.model))
     raw, label = copy.deepcopy(checkpoint.config or {}), checkpoint.label
     family = _family(raw.get("model_type"), label)
-    for part in _parts(raw):
+    built = {key: value for key, value in raw.items() if key not in NOT_BUILT}
+    for part in _parts(built):
         for key, meaning in REFUSED.items():
             if part.get(key):
                 raise Unsupported(f"{label} {meaning} ({key} in its config); give the plain model.")
-        for key in LIMITS.keys() & part.keys():
+        for key in (key for key in LIMITS if key in part):  # in their order
             if type(part[key]) is int and part[key] > LIMITS[key]:
                 raise _beyond(label, key, part[key])
         for key in ACTIVATIONS & part.keys():
@@ -115,7 +117,7 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
                 )
         for key in DROPPED & part.keys():
             del part[key]
-    check_config(raw, checkpoint)
+    check_config(built, checkpoint)
     if not source.spec.startswith(PREFIX):
         _rehearse(source, raw, family)
     with as_invalid_input(f"The config of {label} does not describe a {family.name} model"):

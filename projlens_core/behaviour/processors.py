@@ -27,8 +27,8 @@ def load_processor(source: Source, family: Family) -> LlavaProcessor | Parts:
     reader, folder = STYLES[family.name].reader, LocalFolder(source.model, source.label)
     if reader and not (source.model / reader).is_dir():
         raise InvalidInput(
-            f"{source.label} lacks the folder {reader}, with which its projector reads the question; complete the "
-            "checkpoint."
+            f"{source.label} cannot be loaded: it lacks the folder {reader}, with which its projector reads the "
+            "question; complete the checkpoint."
         )
     return Parts(
         load_tokenizer(source),

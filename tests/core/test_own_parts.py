@@ -60,7 +60,7 @@ def statuses(base, suspect):
 @pytest.mark.parametrize("name", STYLES)
 def test_one_changed_tensor_makes_its_part_the_models_own(name, base, tmp_path):
     folder, rest = base(name)
-    sees = [n for n in rest if any(word in n for word in SEES)]
+    sees = [n for n in rest if any(word in n for word in SEES) and "generation" not in n and "audio" not in n]
     speaks = [n for n in rest if n not in sees and any(word in n for word in SPEAKS) and "audio" not in n]
     assert statuses(folder, moved(folder, tmp_path / "same")).items() <= {TOWER: SAME, LANGUAGE: SAME}.items() | (
         set() if sees else {(TOWER, "absent")}

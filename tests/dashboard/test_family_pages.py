@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from dashboard import state
 from projlens_core.evidence import drawing
+from projlens_core.evidence.case import PROJECTOR_ONLY
 from projlens_core.weights.families import families, match
 from tests import pico_families
 from tests.dashboard.conftest import PAGES, press, texts, titles
@@ -92,7 +93,7 @@ def test_every_page_of_weights_and_activations_answers_for_other_families(family
 
 
 def test_every_page_of_activations_says_why_models_that_differ_before_their_projector_are_not_run(open_page, address):
-    params = address("minicpmv4_6", upstream=True)
+    params = address("minicpmv4_6", upstream=True) | {PROJECTOR_ONLY: "1"}  # with its own tower it would be run
     app = open_page(None, params)
     assert not app.exception
     for name in (*WALKED[1:], "robustness"):
