@@ -132,4 +132,4 @@ def _result(message: bytes, what: str, memory: int) -> dict[str, Any]:
     if kind in KINDS:
         raise KINDS[kind](printable(said))
     reason = printable(said) if said else "it tries to end the program that reads it"
-    raise InvalidInput(f"{what} cannot be read: {reason}")
+    raise InvalidInput(f"{what} cannot be read: {reason.rstrip('. ')}; {ADVICE}.")

@@ -6,13 +6,21 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.pages import PAGES
+from dashboard.pages import CASE as FIRST
+from dashboard.pages import sections
 from tests.browser.conftest import WAIT_MS, Server, Traffic
 
 CASE = "?base=zoo%3Abase&suspect=zoo%3Atargeted-refusal&control=zoo%3Aclean-1"
 SCREENS = [(1440, "light"), (1440, "dark"), (900, "dark"), (900, "light")]  # width in px and colour scheme
 BACKGROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 20, 24)"}  # of dashboard/.streamlit/config.toml
-UNASKED = {"response", "lowrank", "robustness", "report"}  # pages that compute nothing costly until they are told to
+PAGES = [page for shown in sections().values() for page in shown]
+UNASKED = {
+    "verdict",
+    "response",
+    "lowrank",
+    "robustness",
+    "report",
+}  # pages that compute nothing costly until they are told to
 MARKS = "svg.marks .role-mark :is(path, line, image, text, rect)"  # what a chart shows besides axes and legends
 
 
@@ -21,7 +29,7 @@ def test_every_page_answers_its_question_without_an_error_or_an_empty_chart(
     name: str, page: Page, server: Server, traffic: Traffic
 ) -> None:
     about = next(page for page in PAGES if page.name == name)
-    page.goto(f"{server.url}/{name if about is not PAGES[0] else ''}{CASE}")
+    page.goto(f"{server.url}/{name if about is not FIRST else ''}{CASE}")
     expect(page.get_by_role("heading", level=1)).to_have_text(about.title)
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=2 * WAIT_MS)
     expect(page.get_by_test_id("stMain").get_by_text(about.question)).to_be_visible()

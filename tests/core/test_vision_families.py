@@ -255,7 +255,12 @@ def edit(folder, name, change):
 @pytest.mark.parametrize(
     ("file", "change", "kind", "said"),
     [
-        ("config.json", lambda c: c["vision_config"].update(depth=10**9), InvalidInput, "(num_hidden_layers|depth) 1000000000"),
+        (
+            "config.json",
+            lambda c: c["vision_config"].update(depth=10**9),
+            InvalidInput,
+            "(num_hidden_layers|depth) 1000000000",
+        ),
         ("config.json", lambda c: c["vision_config"].update(depth=900), InvalidInput, "but its weights hold"),
         ("config.json", lambda c: c["vision_config"].update(depth=1), InvalidInput, "besides"),
         (

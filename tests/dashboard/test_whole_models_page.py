@@ -8,6 +8,7 @@ import pytest
 
 from projlens_core.cli import main
 from projlens_core.evidence.case import PROJECTOR_ONLY, Case
+from projlens_core.inputs.triggers import PRESETS
 from tests.dashboard.conftest import press, texts
 from tests.whole_models import KINDS
 
@@ -35,7 +36,10 @@ def spoken(app):
 
 
 def answer(capsys, case, image, *options):
+    trigger = image.parent.parent / "trigger.json"  # the page's first, which frames the clean image, too
+    trigger.write_text(next(iter(PRESETS.values())).to_json())
     asked = ["respond", "--base", case.base, "--suspect", case.suspect, "--image", str(image), "--prompt", QUESTION]
+    asked += ["--trigger", str(trigger)]
     assert main([*asked, "--json", *options]) == 0
     return json.loads(capsys.readouterr().out)["answers"]["suspect"]["clean"]
 
