@@ -118,6 +118,7 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
         for key in DROPPED & part.keys():
             del part[key]
     check_config(built, checkpoint)
+    check_config({key: raw[key] for key in NOT_BUILT if key in raw}, checkpoint, counts_alone=True)
     if not source.spec.startswith(PREFIX):
         _rehearse(source, raw, family)
     with as_invalid_input(f"The config of {label} does not describe a {family.name} model"):
@@ -188,7 +189,8 @@ def _check_limits(part: object, label: str) -> None:
 
 
 def _beyond(label: str, key: str, value: object) -> InvalidInput:
-    return InvalidInput(f"The config of {label} says {key} {value!r}, expected a whole number from 1 to {LIMITS[key]}.")
+    said = repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:39]}…"
+    return InvalidInput(f"The config of {label} says {key} {said}, expected a whole number from 1 to {LIMITS[key]}.")
 
 
 def _check_features(config: LlavaConfig, label: str) -> None:

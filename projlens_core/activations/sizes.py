@@ -27,8 +27,11 @@ _NO_SIZE = re.compile(
 _TOKENS_MADE = re.compile(r"num_\w*tokens$")  # but of these there are learned ones
 
 
-def check_config(config: Mapping, checkpoint: Checkpoint) -> None:
-    """InvalidInput if a whole number in the config, or its lists, are larger than what the weights could fill."""
+def check_config(config: Mapping, checkpoint: Checkpoint, *, counts_alone: bool = False) -> None:
+    """InvalidInput if a whole number in the config, or its lists, are larger than what the weights could fill.
+
+    counts_alone: of a part that is not built as the config says, only how many modules it has is looked at.
+    """
     infos = [checkpoint.info(name) for name in checkpoint.names]
     sides = ((info.nbytes,) if isinstance(info, Quantised) else info.shape for info in infos)
     largest = max((max(shape, default=1) for shape in sides), default=1)
@@ -40,7 +43,7 @@ def check_config(config: Mapping, checkpoint: Checkpoint) -> None:
             raise InvalidInput(
                 f"The config of {checkpoint.label} has more than {most:,} entries, as none of such weights has."
             )
-        limit = _limit(key, largest, len(infos))
+        limit = None if counts_alone and not _COUNTS.search(key) else _limit(key, largest, len(infos))
         if type(value) is int and limit is not None and abs(value) > limit:
             raise InvalidInput(
                 f"The config of {checkpoint.label} says {printable(key)[:80]} {_written(value)}, and its weights have "

@@ -41,7 +41,7 @@ def test_out_of_memory_while_the_model_answers_is_said_and_the_next_question_is_
 ):
     app = open_page("response")
     with monkeypatch.context() as patch:
-        patch.setattr(results, "four_answers", lambda *_, **__: torch.empty(2**50))
+        patch.setattr(results, "answers_by_role", lambda *_, **__: torch.empty(2**50))
         press(app, "Ask")
         assert not app.exception
         assert texts(app).count(TOO_LITTLE) == 1

@@ -66,7 +66,7 @@ def test_a_command_on_a_full_disk_ends_in_its_result_and_one_sentence(cache, mod
         "--images",
         str(images),
     ]
-    with child(cache, work.command_on_a_small_disk, line, 1500, str(said)) as full:
+    with child(cache, work.command_on_a_small_disk, line, 20_000, str(said)) as full:
         assert full.result() == 0
     assert said.read_text().startswith(f"Results cannot be kept in {cache} (")
     assert said.read_text().count("\n") == 1

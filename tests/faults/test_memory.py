@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from projlens_core import cli
+from projlens_core.activations import neurons
 from projlens_core.errors import InvalidInput, NotFound, Shortage
 from projlens_core.evidence import gather
 from projlens_core.evidence.case import Case
@@ -112,7 +113,7 @@ def test_a_part_of_a_report_out_of_memory_is_said_and_the_other_is_there(cache, 
     asked = Subject(
         Case(str(models / "base"), str(models / "suspect")), load_folder(tmp_path), spec=TriggerSpec("solid", px=8)
     )
-    monkeypatch.setattr(gather, "watch_units", lambda *_: np.empty(2**50))
+    monkeypatch.setattr(neurons, "analyse", lambda *_: np.empty(2**50))
     record = gather.record_of(asked, ["case", "neurons"])
     assert [exhibit.key for exhibit in record.exhibits] == ["case"]
     [missing] = record.missing
