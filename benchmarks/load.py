@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +118,7 @@ def _truth(
         shifts[name] = {condition: np.abs(getattr(found, condition)) for condition in study.CONDITIONS}
         if number in asked:
             said = four_answers(responder, opened.base, opened.suspect, *pairs[name], question)
-            answers[name] = [answer for answer in astuple(said) if answer]
+            answers[name] = [text for text in said.texts if text]
     return Truth(case, tuple(entry.title for entry in entries), shifts, answers)
 
 

@@ -5,6 +5,7 @@ tests.pico_releases.
 """
 
 import contextlib
+import copy
 from collections.abc import Callable
 
 import torch
@@ -103,14 +104,14 @@ def _internvl() -> hf.PreTrainedModel:
 def _qwen2() -> hf.PreTrainedModel:
     tower = QWEN_TOWER | {"embed_dim": D, "hidden_size": T, "mlp_ratio": 2}
     return hf.Qwen2VLForConditionalGeneration(
-        hf.Qwen2VLConfig(vision_config=tower, text_config=TEXT | MROPE, **QWEN_IDS)
+        hf.Qwen2VLConfig(vision_config=tower, text_config=TEXT | copy.deepcopy(MROPE), **QWEN_IDS)
     )
 
 
 def _qwen2_5() -> hf.PreTrainedModel:
     sizes = {"hidden_size": D, "out_hidden_size": T, "intermediate_size": 32, "fullatt_block_indexes": [1]}
     config = hf.Qwen2_5_VLConfig(
-        vision_config=QWEN_TOWER | sizes | {"window_size": 16}, text_config=TEXT | MROPE, **QWEN_IDS
+        vision_config=QWEN_TOWER | sizes | {"window_size": 16}, text_config=TEXT | copy.deepcopy(MROPE), **QWEN_IDS
     )
     return hf.Qwen2_5_VLForConditionalGeneration(config)
 
@@ -123,7 +124,7 @@ def _qwen3() -> hf.PreTrainedModel:
         "deepstack_visual_indexes": [0, 1],
         "num_position_embeddings": 64,
     }
-    config = hf.Qwen3VLConfig(vision_config=QWEN_TOWER | sizes, text_config=TEXT | MROPE, **QWEN_IDS)
+    config = hf.Qwen3VLConfig(vision_config=QWEN_TOWER | sizes, text_config=TEXT | copy.deepcopy(MROPE), **QWEN_IDS)
     return hf.Qwen3VLForConditionalGeneration(config)
 
 
@@ -308,7 +309,7 @@ def _glm4v() -> hf.PreTrainedModel:
         "intermediate_size": 32,
         "spatial_merge_size": 2,
     }
-    config = hf.Glm4vConfig(vision_config=tower, text_config=TEXT | MROPE, image_token_id=IMAGE_TOKEN)
+    config = hf.Glm4vConfig(vision_config=tower, text_config=TEXT | copy.deepcopy(MROPE), image_token_id=IMAGE_TOKEN)
     return hf.Glm4vForConditionalGeneration(config)
 
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.activations import ACT2FN
 
-from projlens_core.activations.sizes import check_config
+from projlens_core.activations.sizes import check_config, check_depth
 from projlens_core.activations.staging import IMAGES, Stage
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.cache import content_key, store, stored
@@ -99,6 +99,7 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
     if (source.model / "adapter_config.json").exists():
         raise Unsupported(f"{source.label} carries an adapter (adapter_config.json); merge it into the model first.")
     checkpoint = open_checkpoint(replace(source, weights=source.model))
+    check_depth(checkpoint.config or {}, checkpoint.label)
     raw, label = copy.deepcopy(checkpoint.config or {}), checkpoint.label
     family = _family(raw.get("model_type"), label)
     built = {key: value for key, value in raw.items() if key not in NOT_BUILT}

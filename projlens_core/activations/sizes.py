@@ -36,9 +36,8 @@ def check_config(config: Mapping, checkpoint: Checkpoint, *, counts_alone: bool 
     sides = ((info.nbytes,) if isinstance(info, Quantised) else info.shape for info in infos)
     largest = max((max(shape, default=1) for shape in sides), default=1)
     most = max(MAX_ENTRIES, 2 * largest)
-    for number, (depth, key, value) in enumerate(_values(config)):
-        if depth > MAX_DEPTH:
-            raise InvalidInput(f"The config of {checkpoint.label} is nested more than {MAX_DEPTH} deep.")
+    check_depth(config, checkpoint.label)
+    for number, (_, key, value) in enumerate(_values(config)):
         if number > most:
             raise InvalidInput(
                 f"The config of {checkpoint.label} has more than {most:,} entries, as none of such weights has."
@@ -49,6 +48,12 @@ def check_config(config: Mapping, checkpoint: Checkpoint, *, counts_alone: bool 
                 f"The config of {checkpoint.label} says {printable(key)[:80]} {_written(value)}, and its weights have "
                 f"use for {limit:,} at most: {len(infos):,} tensors, the longest side of which is {largest:,}."
             )
+
+
+def check_depth(config: Mapping, label: str) -> None:
+    """InvalidInput if it is nested deeper than any config is, before something walks through it by recursion."""
+    if any(depth > MAX_DEPTH for depth, _, _ in _values(config)):
+        raise InvalidInput(f"The config of {label} is nested more than {MAX_DEPTH} deep.")
 
 
 def _limit(key: str, largest: int, tensors: int) -> int | None:

@@ -58,6 +58,12 @@ class FourAnswers:
         return cls(*both[0], *both[1], templates)
 
     @property
+    def texts(self) -> list[str]:
+        """The answers that were given, in the order of the fields."""
+        said = (self.base_clean, self.base_triggered, self.suspect_clean, self.suspect_triggered)
+        return [text for text in said if text is not None]
+
+    @property
     def template(self) -> Template:
         """Base's, which is the suspect's too unless that brings a model of its own."""
         return self.templates["base"]

@@ -42,6 +42,7 @@ HOSTILE: dict[str, tuple[str, object]] = {
     "labels by name": ("id2label", {str(i): f"LABEL_{i}" for i in range(30_000)}),
     "lists in lists": ("a", [[[]] * 100] * 300),
     "tables in tables": ("a", json.loads('{"a":' * 300 + "1" + "}" * 300)),
+    "tables in tables, as deep as JSON is read": ("a", json.loads('{"a":' * 900 + "1" + "}" * 900)),
     "fewer than none": ("text_config.head_dim", -(10**12)),
     "queries that are learned": ("num_query_tokens", 10**12),
     "a number of 400 digits": ("text_config.num_key_value_heads", 10**400),

@@ -7,6 +7,8 @@ waits there to be killed or let go on. So no test sleeps, and none is early or l
 import multiprocessing
 import os
 import resource
+import sys
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -53,13 +55,28 @@ def child(cache: Path, work: Callable, *args: object) -> Iterator[Child]:
     """A process that does `work(end, *args)` with `cache` as the folder of ProjLens' caches, and says its result."""
     ours, theirs = _context.Pipe()
     process = _context.Process(target=_run, args=(theirs, str(cache), disk._version(), work, args))
-    process.start()
+    with _without_main():
+        process.start()
     theirs.close()
     try:
         yield Child(process, ours)
     finally:
         process.kill()
         process.join(PATIENCE)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """What multiprocessing would run again in the child as its main module is not there for a while.
+
+    After an AppTest that is the dashboard, which would be started in every child.
+    """
+    main = sys.modules.pop("__main__")
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _run(end: Connection, cache: str, version: str, work: Callable, args: tuple) -> None:
