@@ -12,7 +12,7 @@ from benchmarks.setting import BASE, SUSPECT, trigger, uploads
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.shift import ShiftAnalysis, analyse
 from projlens_core.activations.tokens import image_tokens
-from projlens_core.evidence.case import read_projectors
+from projlens_core.cases.case import read_projectors
 from projlens_core.inputs.images import decode
 from projlens_core.inputs.triggers import frame, stamp
 

@@ -9,7 +9,7 @@ from benchmarks.comparison import Comparison, Repeats, Results
 from benchmarks.report import TIME, NoFigures, Target
 from benchmarks.setting import BASE, NEW_TOKENS, QUESTION, SUSPECT, trigger, uploads
 from projlens_core.behaviour.respond import four_answers, load_responder
-from projlens_core.evidence.case import read_projectors
+from projlens_core.cases.case import read_projectors
 from projlens_core.inputs.images import decode
 from projlens_core.inputs.triggers import frame, stamp
 

@@ -11,7 +11,7 @@ from benchmarks.setting import BASE, NEW_TOKENS, QUESTION, RANK, SUSPECT, grid_s
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.scoring import Questions, Scorer
-from projlens_core.evidence.case import read_projectors
+from projlens_core.cases.case import read_projectors
 from projlens_core.inputs.images import load
 from projlens_core.inputs.triggers import frame, stamp
 from projlens_core.weights.delta import compare

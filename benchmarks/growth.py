@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks.worker import peak_memory, reset_peak, resident_memory
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.shift import embeddings
-from projlens_core.evidence.case import read_projectors
+from projlens_core.cases.case import read_projectors
 from projlens_core.runtime import allocator
 from projlens_core.weights.noise import noise_edge
 from projlens_core.weights.projector import ProjectorWeights, read_projector

@@ -22,8 +22,8 @@ from benchmarks.worker import peak_memory, resident_memory
 from projlens_core.activations.model import VisionModel, load_vision
 from projlens_core.behaviour.respond import four_answers, load_responder
 from projlens_core.behaviour.responder import Responder
-from projlens_core.evidence import study
-from projlens_core.evidence.case import Case, model_source, open_case
+from projlens_core.cases import study
+from projlens_core.cases.case import Case, model_source, open_case
 from projlens_core.inputs.images import Picture, load_folder
 from projlens_core.inputs.triggers import PRESETS, TriggerSpec, frame, stamp
 from projlens_core.runtime.paths import ZOO

@@ -14,7 +14,7 @@ from benchmarks.setting import BASE, SUSPECT, many, picture_set
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.set_shift import set_shift
 from projlens_core.activations.tokens import image_tokens
-from projlens_core.evidence.case import read_projectors
+from projlens_core.cases.case import read_projectors
 from projlens_core.inputs.images import load
 from projlens_core.weights.delta import compare
 

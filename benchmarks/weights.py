@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.comparison import COUNTED, Comparison, Repeats, Results, within
 from benchmarks.report import MEMORY, READ, TIME, Figure, NoFigures, Report, Target, shown_bytes
-from projlens_core.evidence.case import Case, open_case
+from projlens_core.cases.case import Case, open_case
 from projlens_core.weights.spectrum import spectrum
 
 PARAMETERS_7B = 7_063_427_072  # of llava-1.5-7b-hf: language model, vision tower, projector

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dashboard import resources
-from projlens_core.evidence.case import OpenedCase, read_projectors
+from projlens_core.cases.case import OpenedCase, read_projectors
 from projlens_core.exhibits import weights as exhibits
 from projlens_core.exhibits.weights_tables import Overlaps, labels
 from projlens_core.runtime.cache import content_key

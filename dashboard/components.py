@@ -14,13 +14,13 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.glossary import GLOSSARY
 from dashboard.pages import Page
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.cases.case import Case
+from projlens_core.cases.whose import Whose
 from projlens_core.charts import palette
 from projlens_core.charts.form import Filled
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
-from projlens_core.evidence.spreadsheet import as_csv, as_parquet
-from projlens_core.evidence.whose import Whose
+from projlens_core.report.spreadsheet import as_csv, as_parquet
 from projlens_core.runtime import cache, shortage
 from projlens_core.runtime.progress import Progress
 from projlens_core.sources import PREFIX, ZooEntry

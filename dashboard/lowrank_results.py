@@ -11,7 +11,7 @@ from dashboard.pickers import SetChoice
 from projlens_core.behaviour.lowrank import Edit, Grid, Step, answers_by_rank, fill
 from projlens_core.behaviour.questions import in_turn, one_truth_each
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
-from projlens_core.evidence.case import Case, OpenedCase
+from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
 from projlens_core.weights.delta import Delta

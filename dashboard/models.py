@@ -8,8 +8,8 @@ import torch
 from dashboard import resources, results
 from projlens_core.activations.towers import Towers
 from projlens_core.behaviour.responder import Responder
-from projlens_core.evidence.case import Case, OpenedCase
-from projlens_core.evidence.whose import Whose
+from projlens_core.cases.case import Case, OpenedCase
+from projlens_core.cases.whose import Whose
 from projlens_core.runtime.device import pick_device
 from projlens_core.runtime.progress import Progress
 from projlens_core.weights.own_parts import Part

@@ -10,11 +10,10 @@ from dashboard.models import Shelved
 from dashboard.pickers import SetChoice
 from projlens_core import analyses
 from projlens_core.analyses.analysis import Analysis, Options
+from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
+from projlens_core.analyses.exhibit import Exhibit
+from projlens_core.cases.case import Case
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.exhibit import Exhibit
-from projlens_core.evidence.scene import Scene
-from projlens_core.evidence.subject import Subject
 from projlens_core.inputs.images import ImageSet
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
@@ -96,8 +95,8 @@ def found(
     analysis: Analysis, case: Case, choice: SetChoice, options: Options, progress: Progress, *, ask: bool = True
 ) -> Exhibit | None:
     """The exhibit of these images, kept by all that decides it; None if it is not there and `ask` is not set."""
-    inputs = Subject(case, ImageSet(choice.pictures, ()), spec=choice.spec)
-    context = Scene(inputs, Shelved(), progress)
+    inputs = AnalysisInputs(case, ImageSet(choice.pictures, ()), spec=choice.spec)
+    context = AnalysisContext(inputs, Shelved(), progress)
     key = content_key(repr(analysis.settings(context, options)), context.vision.key, choice.key)
     kept = resources.shelf(analysis.key, KEPT)
     return kept.get(key, lambda: analysis.run(context, options), progress) if ask or key in kept else None

@@ -7,9 +7,9 @@ import streamlit as st
 from PIL import Image
 
 from dashboard import components, resources, state
+from projlens_core.cases.case import Case
 from projlens_core.charts import overlays
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case
 from projlens_core.inputs.images import MAX_BYTES, Picture, decode
 from projlens_core.inputs.triggers import KINDS, NUMBERS, POSITIONS, PRESETS, TriggerSpec
 from projlens_core.runtime import shortage

@@ -5,22 +5,22 @@ from collections.abc import Sequence
 from dashboard import pickers, resources
 from dashboard.models import Shelved
 from dashboard.pickers import SetChoice
-from projlens_core.evidence.bundle import pack
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.gather import record_of
-from projlens_core.evidence.record import Record, command_line
-from projlens_core.evidence.report import as_html
-from projlens_core.evidence.subject import Subject, subject
+from projlens_core.analyses.context import AnalysisInputs, inputs_for
+from projlens_core.cases.case import Case
 from projlens_core.inputs.images import ImageSet
+from projlens_core.report.bundle import pack
+from projlens_core.report.gather import record_of
+from projlens_core.report.html import as_html
+from projlens_core.report.record import Record, command_line
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
 
 
-def asked(case: Case, choice: SetChoice | None, count: int, target: str, question: str) -> Subject:
+def asked(case: Case, choice: SetChoice | None, count: int, target: str, question: str) -> AnalysisInputs:
     """What the page's controls say; without pictures, the weights alone."""
     if choice is None:
-        return Subject(case)
-    return subject(
+        return AnalysisInputs(case)
+    return inputs_for(
         case,
         ImageSet(choice.pictures[:count], ()),
         resources.truths() or None,
@@ -30,7 +30,7 @@ def asked(case: Case, choice: SetChoice | None, count: int, target: str, questio
     )
 
 
-def recorded(wanted: Subject, parts: Sequence[str], progress: Progress) -> Record:
+def recorded(wanted: AnalysisInputs, parts: Sequence[str], progress: Progress) -> Record:
     """The record of the parts, with the command that repeats it where one can."""
     return record_of(wanted, parts, Shelved(), progress, command=_command(wanted, parts))
 
@@ -42,7 +42,7 @@ def html(record: Record, progress: Progress = silent) -> bytes:
     )
 
 
-def _command(wanted: Subject, parts: Sequence[str]) -> str:
+def _command(wanted: AnalysisInputs, parts: Sequence[str]) -> str:
     """Empty where pictures or the trigger lie in this browser session alone."""
     own = pickers.own_trigger(wanted.case.suspect)
     pictures = wanted.images.pictures if wanted.images else ()

@@ -20,11 +20,11 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.activations.towers import Towers
 from projlens_core.behaviour.success import Truth, read_labels
 from projlens_core.behaviour.templates import ADDITIONAL
+from projlens_core.cases.case import Case, OpenedCase, model_source, open_case
+from projlens_core.cases.whose import Model, Whose, load_tower, towers_of
+from projlens_core.cases.whose import whose as find_whose
 from projlens_core.charts import overlays
 from projlens_core.errors import InvalidInput
-from projlens_core.evidence.case import Case, OpenedCase, model_source, open_case
-from projlens_core.evidence.whose import Model, Whose, load_tower, towers_of
-from projlens_core.evidence.whose import whose as find_whose
 from projlens_core.inputs.images import Picture, load_folder
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.runtime.cache import content_key

@@ -15,12 +15,12 @@ from projlens_core.activations.towers import Tokens, Towers, read_by_other
 from projlens_core.behaviour.respond import FourAnswers, answers_by_role
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome
-from projlens_core.evidence import study
-from projlens_core.evidence.case import Case, OpenedCase
-from projlens_core.evidence.models import load_answering, size_of
-from projlens_core.evidence.settings import settings
-from projlens_core.evidence.study import Reference, Subject
-from projlens_core.evidence.whose import BOTH
+from projlens_core.cases import study
+from projlens_core.cases.case import Case, OpenedCase
+from projlens_core.cases.models import load_answering, size_of
+from projlens_core.cases.settings import settings
+from projlens_core.cases.study import Reference, Subject
+from projlens_core.cases.whose import BOTH
 from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.cache import content_key

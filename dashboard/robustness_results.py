@@ -10,8 +10,8 @@ from dashboard.pickers import SetChoice
 from projlens_core.behaviour.questions import in_turn
 from projlens_core.behaviour.robustness import Tried, attack_scores, sweep
 from projlens_core.behaviour.scoring import Score
-from projlens_core.evidence.case import OpenedCase
-from projlens_core.evidence.whose import BOTH
+from projlens_core.cases.case import OpenedCase
+from projlens_core.cases.whose import BOTH
 from projlens_core.inputs.changes import Change
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress

@@ -5,18 +5,18 @@ from functools import partial
 
 from dashboard import resources, results
 from projlens_core.activations.direction import shift_magnitude
-from projlens_core.activations.norm_shift import NormAxis, NormShift
 from projlens_core.activations.ranking import Ranking, ranking
 from projlens_core.activations.set_shift import SetShift, set_shift
 from projlens_core.activations.shift import IMAGES_AT_ONCE, embedding_shifts
 from projlens_core.activations.towers import Tokens, Towers
-from projlens_core.evidence.case import OpenedCase
-from projlens_core.evidence.study import Reference
+from projlens_core.cases.case import OpenedCase
+from projlens_core.cases.study import Reference
 from projlens_core.exhibits import activation
 from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
+from projlens_core.stats.lines import NormAxis, NormShift
 
 UNIVERSAL = "universal"
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from projlens_core.cases.case import PROJECTOR_ONLY, Case
 from projlens_core.errors import InvalidInput
-from projlens_core.evidence.case import PROJECTOR_ONLY, Case
-from projlens_core.evidence.record import Record
 from projlens_core.inputs.images import Picture
+from projlens_core.report.record import Record
 from projlens_core.sources import PREFIX, ZooEntry
 
 CASE = "case"

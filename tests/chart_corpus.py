@@ -1,6 +1,6 @@
 """One of every chart that an exhibit holds, in each of its forms: what a bundle of ProjLens' own may contain.
 
-`python -m tests.chart_corpus` writes projlens_core/evidence/chart_grammar.json from them.
+`python -m tests.chart_corpus` writes projlens_core/report/chart_grammar.json from them.
 """
 
 from collections.abc import Iterator
@@ -16,15 +16,11 @@ from PIL import Image
 from projlens_core.activations.agreement import Agreement, Reach
 from projlens_core.activations.embedding_spectrum import band
 from projlens_core.activations.neurons import Activity, Finding, Units
-from projlens_core.activations.norm_shift import norm_shift
 from projlens_core.activations.ranking import ranking
 from projlens_core.activations.separability import separability
-from projlens_core.activations.split_null import counted, distance, split_test
 from projlens_core.analyses.neurons import charts as neurons
 from projlens_core.analyses.separability import charts as apart
 from projlens_core.behaviour.lowrank import Edit, Grid
-from projlens_core.behaviour.mean import Mean
-from projlens_core.behaviour.success import wilson
 from projlens_core.charts import (
     embedding,
     lens,
@@ -37,8 +33,12 @@ from projlens_core.charts import (
     tokens,
     weights,
 )
-from projlens_core.evidence.drawing import specification
-from projlens_core.evidence.inert import GRAMMAR_FILE
+from projlens_core.report.drawing import specification
+from projlens_core.report.inert import GRAMMAR_FILE
+from projlens_core.stats.lines import norm_shift
+from projlens_core.stats.mean import Mean
+from projlens_core.stats.rate import wilson
+from projlens_core.stats.split_null import counted, distance, split_test
 from projlens_core.weights.blocks import blocks
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.overlap import subspaces

@@ -1,4 +1,4 @@
-"""What charts are made of, as the grammar that `evidence.inert` reads: for each place what may stand there.
+"""What charts are made of, as the grammar that `report.inert` reads: for each place what may stand there.
 
 A place is what stands under the same keys in any list: all layers are one place. What differs from case to case (words
 on screen, values on axes, colours, names of data) is noted by its kind, all else as it is.

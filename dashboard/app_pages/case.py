@@ -6,9 +6,9 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard import components, pages, resources, state
+from projlens_core.cases.case import Case, OpenedCase, unproven
+from projlens_core.cases.whose import unread
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case, OpenedCase, unproven
-from projlens_core.evidence.whose import unread
 from projlens_core.exhibits import case as exhibits
 from projlens_core.exhibits import proof as proofs
 from projlens_core.sources import PREFIX, ZooEntry, resolve

@@ -10,10 +10,10 @@ from projlens_core.activations.head import LanguageHead
 from projlens_core.activations.lens import DEPTH, lens, lens_null
 from projlens_core.activations.towers import Towers, joined
 from projlens_core.activations.vocabulary import Vocabulary
+from projlens_core.analyses.exhibit import Chart, Exhibit
+from projlens_core.cases.case import Case, OpenedCase
+from projlens_core.cases.models import read_language
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case, OpenedCase
-from projlens_core.evidence.exhibit import Chart, Exhibit
-from projlens_core.evidence.models import read_language
 from projlens_core.exhibits import lens as exhibits
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress

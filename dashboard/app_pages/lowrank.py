@@ -10,10 +10,10 @@ from dashboard.lowrank_results import Grids, Wanted
 from dashboard.pickers import SetChoice
 from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Edit, Step
 from projlens_core.behaviour.templates import notes
+from projlens_core.cases.case import Case, OpenedCase
+from projlens_core.cases.whose import BOTH
 from projlens_core.charts import lowrank as charts
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case, OpenedCase
-from projlens_core.evidence.whose import BOTH
 from projlens_core.exhibits import lowrank as exhibits
 
 RANKS = (1, 3, 5, 16)  # on the demo models from no success to all of it

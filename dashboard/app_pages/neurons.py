@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import components, page
 from projlens_core import analyses
-from projlens_core.evidence.exhibit import Chart, Exhibit
+from projlens_core.analyses.exhibit import Chart, Exhibit
 
 VIEWS = ("Ranking", "Distributions", "All units")
 RANKINGS = {

@@ -4,12 +4,12 @@ import streamlit as st
 
 from dashboard import components, pages, pickers, reports, resources, state
 from dashboard.pickers import SetChoice
+from projlens_core.analyses.context import AnalysisInputs
+from projlens_core.cases.case import Case
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.bundle import MAX_ZIPPED, pack, unpack
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.gather import parts
-from projlens_core.evidence.record import Record, differences
-from projlens_core.evidence.subject import Subject
+from projlens_core.report.bundle import MAX_ZIPPED, pack, unpack
+from projlens_core.report.gather import parts
+from projlens_core.report.record import Record, differences
 from projlens_core.runtime import shortage
 
 COUNT = 24  # pictures by default
@@ -83,7 +83,7 @@ def _pictures(case: Case) -> tuple[SetChoice, int, str, str] | None:
 def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chosen: list[str]) -> Record | None:
     """The report of this session about this case, made anew when asked for."""
     try:
-        wanted = reports.asked(case, *choice) if choice else Subject(case)
+        wanted = reports.asked(case, *choice) if choice else AnalysisInputs(case)
     except ProjLensError as error:
         components.failure(error, "This case cannot be opened")
         return _made(case)

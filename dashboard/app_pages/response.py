@@ -8,9 +8,9 @@ from dashboard.batch import Batch
 from projlens_core.behaviour.respond import FourAnswers
 from projlens_core.behaviour.success import contains_target
 from projlens_core.behaviour.templates import notes
+from projlens_core.cases.case import Case
+from projlens_core.cases.whose import BOTH
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.whose import BOTH
 from projlens_core.exhibits import response
 from projlens_core.inputs.triggers import TriggerSpec
 

@@ -10,9 +10,9 @@ from dashboard import components, pages, pickers, resources, robustness_results,
 from dashboard.robustness_results import Wanted
 from projlens_core.behaviour.robustness import Tried
 from projlens_core.behaviour.templates import notes
+from projlens_core.cases.case import Case, OpenedCase
+from projlens_core.cases.whose import BOTH
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.case import Case, OpenedCase
-from projlens_core.evidence.whose import BOTH
 from projlens_core.exhibits import robustness as exhibits
 from projlens_core.inputs.changes import AXES, LEVELS, ORIGINAL, Change, axes_of, changed, changes
 from projlens_core.inputs.triggers import TriggerSpec

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import components, page, resources
 from projlens_core import analyses
-from projlens_core.evidence.exhibit import Exhibit
+from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import TriggerSpec
 

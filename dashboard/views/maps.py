@@ -5,7 +5,7 @@ import streamlit as st
 from PIL import Image, ImageOps
 
 from dashboard import components, resources, state
-from projlens_core.evidence.study import Subject
+from projlens_core.cases.study import Subject
 from projlens_core.exhibits import activation
 from projlens_core.exhibits import activation_numbers as numbers
 

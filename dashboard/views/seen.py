@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from dashboard.pickers import Choice
 from projlens_core.activations.towers import Towers
-from projlens_core.evidence.case import OpenedCase
-from projlens_core.evidence.study import Reference, Subject
+from projlens_core.cases.case import OpenedCase
+from projlens_core.cases.study import Reference, Subject
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dashboard import components, pickers, resources, shift_results, state
 from dashboard.views.seen import Seen
 from projlens_core.activations.ranking import By, Ranking
 from projlens_core.activations.set_shift import SetShift
+from projlens_core.analyses.exhibit import Chart
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.exhibit import Chart
 from projlens_core.exhibits import embedding, embedding_tables
 from projlens_core.inputs.images import Picture
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from projlens_core.activations.bootstrap import LEVELS, MIN_IMAGES, resample_counts
 from projlens_core.activations.direction import Direction, random_squared_cosines
 from projlens_core.errors import InvalidInput
+from projlens_core.stats.bootstrap import LEVELS, MIN_IMAGES, resample_counts
 
 RESAMPLES = 1000
 

@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from projlens_core.activations.shift import check_width
-from projlens_core.activations.split_null import (
+from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.stats.split_null import (
     Count,
     Distance,
     SplitTest,
@@ -22,8 +24,6 @@ from projlens_core.activations.split_null import (
     resampled_means,
     split_test,
 )
-from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 QUIET = 0.2  # of the units, those with the least magnitude on clean images (paper: bottom 20 %)

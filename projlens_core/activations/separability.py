@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from projlens_core.activations.bootstrap import LEVELS, resample_counts
-from projlens_core.activations.separation import Separation, separation
 from projlens_core.errors import InvalidInput
+from projlens_core.stats.auroc import Separation, separation
+from projlens_core.stats.bootstrap import LEVELS, resample_counts
 
 FOLDS = 5
 MIN_PICTURES = 4

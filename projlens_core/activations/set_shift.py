@@ -15,11 +15,11 @@ import torch
 from projlens_core.activations.agreement import Agreement, agreement, reaches
 from projlens_core.activations.direction import Direction, ShiftSum, drift_direction, shift_magnitude
 from projlens_core.activations.embedding_spectrum import EmbeddingSpectrum, embedding_spectrum, own_cosines
-from projlens_core.activations.norm_shift import NormAxis, NormShift, norm_shift
 from projlens_core.activations.ranking import Ranking, ranking
 from projlens_core.activations.shift import embedding_shifts, token_norms
 from projlens_core.activations.towers import Tokens, read_by_base, read_by_other
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.stats.lines import NormAxis, NormShift, norm_shift
 from projlens_core.weights.delta import Delta
 
 STAGE = "Taking the embedding shift apart"

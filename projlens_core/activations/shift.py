@@ -13,10 +13,10 @@ from projlens_core.activations.direction import (
     drift_direction,
     shift_magnitude,
 )
-from projlens_core.activations.norm_shift import NormAxis, NormShiftFit, norm_shift_fit
-from projlens_core.activations.separation import Separation, separation
 from projlens_core.activations.towers import Tokens, read_by_base, read_by_other
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.stats.auroc import Separation, separation
+from projlens_core.stats.lines import NormAxis, NormShiftFit, norm_shift_fit
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 __all__ = [

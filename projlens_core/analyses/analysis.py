@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from projlens_core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from projlens_core.evidence.exhibit import Exhibit
-    from projlens_core.evidence.scene import Scene
+    from projlens_core.analyses.context import AnalysisContext
+    from projlens_core.analyses.exhibit import Exhibit
 
 Floor = Literal["weights", "activations", "behaviour"]
 R = TypeVar("R")
@@ -65,8 +65,8 @@ class Analysis(Generic[R]):
     summary: str
     failure: str
     floor: Floor
-    measure: "Callable[[Scene, Any], R]"
-    present: "Callable[[R, Scene, dict], Exhibit]"
+    measure: "Callable[[AnalysisContext, Any], R]"
+    present: "Callable[[R, AnalysisContext, dict], Exhibit]"
     text: "Callable[[Exhibit], list[str]]"
     options: type[Options] = Options
     icon: str = ":material/science:"
@@ -76,7 +76,7 @@ class Analysis(Generic[R]):
     table: int = 0
     on_request: bool = False
 
-    def run(self, context: "Scene", options: Options | None = None) -> "Exhibit":
+    def run(self, context: "AnalysisContext", options: Options | None = None) -> "Exhibit":
         """Measure and present; NotFound without the trigger that it needs, errors as its own measure.
 
         The exhibit says which parts of which model ran.
@@ -89,10 +89,10 @@ class Analysis(Generic[R]):
 
     def exhibit(self, **shown: Any) -> "Exhibit":
         """An Exhibit under this analysis's key, title and question; `shown`: its other fields."""
-        from projlens_core.evidence.exhibit import Exhibit  # only here: it brings Altair
+        from projlens_core.analyses.exhibit import Exhibit  # only here: it brings Altair
 
         return Exhibit(key=self.key, title=self.title, question=self.question, **shown)
 
-    def settings(self, context: "Scene", options: Options) -> dict:
+    def settings(self, context: "AnalysisContext", options: Options) -> dict:
         """What decides its numbers, as its data keeps it: case, images, trigger, and its own options."""
         return context.decided(**dataclasses.asdict(options))

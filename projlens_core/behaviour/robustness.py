@@ -13,16 +13,16 @@ from PIL import Image
 
 from projlens_core.activations.direction import drift_direction, shift_magnitude
 from projlens_core.activations.model import VisionModel
-from projlens_core.activations.separation import Separation, separation
 from projlens_core.activations.shift import embedding_shifts
 from projlens_core.activations.towers import Tokens, Towers, as_towers
-from projlens_core.behaviour.mean import Mean, mean_of
 from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.changes import ORIGINAL, Change, changed, clean_twin
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.stats.auroc import Separation, separation
+from projlens_core.stats.mean import Mean, mean_of
 from projlens_core.weights.projector import ProjectorWeights
 
 BATCH = 16  # pictures that the tower reads together

@@ -9,14 +9,15 @@ from PIL import Image
 
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import Settled
-from projlens_core.behaviour.mean import Mean, mean_of
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Responder
-from projlens_core.behaviour.success import Rate, Truth, contains_target, is_right, wilson
+from projlens_core.behaviour.success import Truth, contains_target, is_right
 from projlens_core.behaviour.templates import Template
 from projlens_core.behaviour.verdict import settles_target, settles_truth
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime import cache
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.stats.mean import Mean, mean_of
+from projlens_core.stats.rate import Rate, wilson
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "scores"

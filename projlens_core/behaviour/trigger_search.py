@@ -15,11 +15,12 @@ from PIL import Image
 
 from projlens_core.behaviour.disturbance import Own, excess, log_probability, own_answers
 from projlens_core.behaviour.responder import Responder
-from projlens_core.behaviour.success import Rate, contains_target, wilson
+from projlens_core.behaviour.success import contains_target
 from projlens_core.behaviour.target import recover
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import frame
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.stats.rate import Rate, wilson
 from projlens_core.weights.projector import ProjectorWeights
 
 SEARCHED, RECOVERED = 3, 10  # images that probes are tried on, and that the text is taken from; the rest is the trial

@@ -6,10 +6,10 @@ import altair as alt
 import pandas as pd
 
 from projlens_core.behaviour.lowrank import Grid
-from projlens_core.behaviour.mean import Mean
-from projlens_core.behaviour.success import Rate
 from projlens_core.charts import palette
 from projlens_core.charts.style import CONDITIONS, KEY, finished
+from projlens_core.stats.mean import Mean
+from projlens_core.stats.rate import Rate
 
 CELL = 46  # px, a row's height
 DARK, LIGHT = "#14101f", "#ffffff"  # text on a light and on a dark cell; it stands on the cell, never on the page

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import altair as alt
 import pandas as pd
 
-from projlens_core.behaviour.success import Rate
 from projlens_core.charts.style import PROJECTORS, finished
+from projlens_core.stats.rate import Rate
 
 
 def rates(title: str, rates_by_role: Mapping[str, Rate], of: str) -> alt.LayerChart:

@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from projlens_core.activations.norm_shift import NormAxis, NormShift
 from projlens_core.charts import palette
 from projlens_core.charts.form import Filled, Hole, form, named
 from projlens_core.charts.style import CONDITIONS, KEY, finished
+from projlens_core.stats.lines import NormAxis, NormShift
 
 MAX_POINTS = 2000  # a condition; more points hide each other and slow the browser, and the fit uses all tokens anyway
 BINS = 60

@@ -10,8 +10,8 @@ from projlens_core.cli.encoded import encode
 from projlens_core.cli.twins import Twins
 
 if TYPE_CHECKING:
-    from projlens_core.activations.norm_shift import NormShiftFit
     from projlens_core.activations.shift import Condition, ShiftAnalysis
+    from projlens_core.stats.lines import NormShiftFit
 
 
 def add_parser(sub: argparse._SubParsersAction) -> None:

@@ -5,16 +5,17 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from projlens_core.cases.case import Case, read_projectors
+from projlens_core.cases.whose import BOTH
 from projlens_core.cli import arguments, terminal
 from projlens_core.cli.attack import add_attack, attack
 from projlens_core.cli.twins import twins
-from projlens_core.evidence.case import Case, read_projectors
-from projlens_core.evidence.whose import BOTH
 from projlens_core.inputs.images import load_folder
 from projlens_core.sources import resolve
 
 if TYPE_CHECKING:
-    from projlens_core.behaviour.success import Outcome, Rate
+    from projlens_core.behaviour.success import Outcome
+from projlens_core.stats.rate import Rate
 
 
 def add_parser(sub: argparse._SubParsersAction) -> None:
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from projlens_core.behaviour.questions import one_prompt_each
     from projlens_core.behaviour.success import measure, read_labels
     from projlens_core.behaviour.templates import notes
-    from projlens_core.evidence.models import Loaded
+    from projlens_core.cases.models import Loaded
 
     terminal.quiet_transformers()
     report = terminal.progress()

@@ -27,12 +27,11 @@ def run(args: argparse.Namespace, analysis: Analysis) -> None:
     """Do the analysis on a folder's images and write what it found."""
     options = options_of(args, analysis)
     # only here: transformers takes seconds to import, which the other commands need not wait for
+    from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
     from projlens_core.behaviour.success import read_labels
+    from projlens_core.cases.case import Case
+    from projlens_core.cases.models import Loaded
     from projlens_core.cli.twins import chosen_trigger
-    from projlens_core.evidence.case import Case
-    from projlens_core.evidence.models import Loaded
-    from projlens_core.evidence.scene import Scene
-    from projlens_core.evidence.subject import Subject
     from projlens_core.inputs.images import load_folder
     from projlens_core.sources import resolve
 
@@ -41,8 +40,8 @@ def run(args: argparse.Namespace, analysis: Analysis) -> None:
     if spec is None and analysis.needs_trigger:
         raise InvalidInput(f"{analysis.title} compares clean with triggered images: give --trigger SPEC.json.")
     case = Case(args.base, args.suspect, args.control, args.projector_only)
-    inputs = Subject(case, load_folder(args.images, args.limit), read_labels(args.images), spec)
-    context = Scene(inputs, Loaded(args.device), terminal.progress())
+    inputs = AnalysisInputs(case, load_folder(args.images, args.limit), read_labels(args.images), spec)
+    context = AnalysisContext(inputs, Loaded(args.device), terminal.progress())
     exhibit, failures = analysis.run(context, options), context.pictures.failures
     lines = [*analysis.text(exhibit), *exhibited.ending(exhibit, failures)]
     exhibited.write(exhibit, args, failures, "\n".join(lines).rstrip() + "\n", analysis.table)

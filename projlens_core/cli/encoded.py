@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from projlens_core.cases.case import Case, check_same_inputs, read_projectors
+from projlens_core.cases.whose import Whose
 from projlens_core.cli.terminal import quiet_transformers
 from projlens_core.cli.twins import Twins, chosen_trigger, twins
-from projlens_core.evidence.case import Case, check_same_inputs, read_projectors
-from projlens_core.evidence.whose import Whose
 from projlens_core.inputs.images import load_folder
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.progress import Progress
@@ -21,7 +21,7 @@ from projlens_core.weights.projector import ProjectorWeights
 
 if TYPE_CHECKING:
     from projlens_core.activations.towers import Tokens, Towers
-    from projlens_core.evidence.models import Loaded
+    from projlens_core.cases.models import Loaded
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def prepare(args: argparse.Namespace, report: Progress, parts: Sequence[Part] = 
     where one tower is to serve several of them and they do not read the same tokens.
     """
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
-    from projlens_core.evidence.models import Loaded
+    from projlens_core.cases.models import Loaded
 
     quiet_transformers()
     case = Case(args.base, args.suspect, args.control, args.projector_only)

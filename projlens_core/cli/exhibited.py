@@ -3,8 +3,8 @@
 import argparse
 import sys
 
+from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.cli.terminal import Failures, left_out, write_csv, write_json
-from projlens_core.evidence.exhibit import Exhibit
 
 
 def write(exhibit: Exhibit, args: argparse.Namespace, failures: Failures, text: str, table: int = 0) -> None:

@@ -27,9 +27,9 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure what is missing, then write the document; stopped, it goes on next time where it was."""
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
-    from projlens_core.evidence.findings import load, measure
-    from projlens_core.evidence.findings_text import document
-    from projlens_core.evidence.models import Loaded
+    from projlens_core.cases.models import Loaded
+    from projlens_core.research.findings import load, measure
+    from projlens_core.research.findings_text import document
 
     terminal.quiet_transformers()
     if args.text_only:

@@ -3,17 +3,17 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from projlens_core.cases.settings import settings
+from projlens_core.cases.whose import signed
 from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.encoded import Encoded, encode
 from projlens_core.errors import InvalidInput
-from projlens_core.evidence.settings import settings
-from projlens_core.evidence.whose import signed
 from projlens_core.sources import resolve
 from projlens_core.weights.own_parts import HEAD, TOWER
 
 if TYPE_CHECKING:
     from projlens_core.activations.towers import Tokens
-    from projlens_core.evidence.exhibit import Exhibit
+    from projlens_core.analyses.exhibit import Exhibit
 
 ON = ("triggered", "clean", "both")
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     """Read the directions of suspect and control, and random ones, and write the words."""
     # Only here: see encoded.
     from projlens_core.activations.lens import lens, lens_null
-    from projlens_core.evidence.models import read_language
+    from projlens_core.cases.models import read_language
     from projlens_core.exhibits.lens import lens as exhibit
 
     report = terminal.progress()

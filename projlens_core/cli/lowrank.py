@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from projlens_core.cases.case import Case, read_projectors
+from projlens_core.cases.settings import settings
+from projlens_core.cases.whose import signed
 from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.attack import add_attack, attack
 from projlens_core.cli.twins import twins
-from projlens_core.evidence.case import Case, read_projectors
-from projlens_core.evidence.settings import settings
-from projlens_core.evidence.whose import signed
 from projlens_core.inputs.images import load_folder
 from projlens_core.runtime.progress import Progress
 from projlens_core.sources import resolve
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
     from projlens_core.behaviour.scoring import Questions, Scorer
     from projlens_core.behaviour.success import read_labels
-    from projlens_core.evidence.models import Loaded
+    from projlens_core.cases.models import Loaded
     from projlens_core.exhibits.lowrank import lowrank
 
     terminal.quiet_transformers()

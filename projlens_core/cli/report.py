@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from projlens_core.cases.case import Case
 from projlens_core.cli import arguments, terminal
 from projlens_core.errors import InvalidInput
-from projlens_core.evidence.case import Case
 from projlens_core.inputs.images import load_folder
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.paths import ZOO
@@ -42,12 +42,12 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Gather what was asked for, write the files, and say what is missing."""
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
+    from projlens_core.analyses.context import inputs_for
     from projlens_core.behaviour.success import read_labels
-    from projlens_core.evidence.bundle import pack
-    from projlens_core.evidence.gather import record_of
-    from projlens_core.evidence.models import Loaded
-    from projlens_core.evidence.report import as_html
-    from projlens_core.evidence.subject import subject
+    from projlens_core.cases.models import Loaded
+    from projlens_core.report.bundle import pack
+    from projlens_core.report.gather import record_of
+    from projlens_core.report.html import as_html
 
     for path in (args.out, args.bundle):  # before an hour of work
         if path is not None and not path.parent.is_dir():
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     report = terminal.progress()
     suspect = resolve(args.suspect)
     folder = args.images or (SAMPLES if suspect.zoo is not None else None)
-    asked = subject(
+    asked = inputs_for(
         Case(args.base, args.suspect, args.control, args.projector_only),
         load_folder(folder) if folder else None,
         read_labels(folder) if folder else None,
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _command(args: argparse.Namespace) -> str:
-    from projlens_core.evidence.record import command_line  # only here: see run
+    from projlens_core.report.record import command_line  # only here: see run
 
     return command_line(
         "report",

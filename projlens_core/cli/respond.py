@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from projlens_core.cases.case import Case, read_projectors
+from projlens_core.cases.whose import BOTH
 from projlens_core.cli import arguments, terminal
 from projlens_core.cli.twins import chosen_trigger, twins
-from projlens_core.evidence.case import Case, read_projectors
-from projlens_core.evidence.whose import BOTH
 from projlens_core.inputs.images import ImageSet, load
 from projlens_core.sources import resolve
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
     from projlens_core.behaviour.respond import answers_by_role
     from projlens_core.behaviour.templates import notes
-    from projlens_core.evidence.models import Loaded
+    from projlens_core.cases.models import Loaded
 
     terminal.quiet_transformers()
     report = terminal.progress()

@@ -3,12 +3,12 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from projlens_core.cases.settings import settings
+from projlens_core.cases.whose import BOTH, signed
 from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.attack import Attack, add_attack, attack
 from projlens_core.cli.encoded import Prepared, prepare
 from projlens_core.cli.twins import chosen_trigger
-from projlens_core.evidence.settings import settings
-from projlens_core.evidence.whose import BOTH, signed
 from projlens_core.inputs.changes import LEVELS, Change, axes_of, changes
 from projlens_core.inputs.triggers import POSITIONS
 from projlens_core.runtime.progress import Progress
@@ -18,8 +18,8 @@ from projlens_core.weights.own_parts import TOWER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from projlens_core.analyses.exhibit import Exhibit
     from projlens_core.behaviour.robustness import Tried
-    from projlens_core.evidence.exhibit import Exhibit
     from projlens_core.exhibits.robustness import Scores
 
 OPTIONS = {  # axis → option, type of a level, what it means

@@ -4,17 +4,17 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from projlens_core.cases.settings import settings
+from projlens_core.cases.whose import signed
 from projlens_core.cli import arguments, exhibited, terminal
 from projlens_core.cli.encoded import Prepared, prepare
-from projlens_core.evidence.settings import settings
-from projlens_core.evidence.whose import signed
 from projlens_core.runtime.progress import Progress
 from projlens_core.weights.delta import compare
 
 if TYPE_CHECKING:
     from projlens_core.activations.set_shift import Chunks
     from projlens_core.activations.towers import Tokens
-    from projlens_core.evidence.exhibit import Exhibit
+    from projlens_core.analyses.exhibit import Exhibit
 
 AT_ONCE = 32  # pictures whose tokens are in memory together
 SHOWN = 10  # ranks and pictures in the text; JSON and CSV have all

@@ -3,8 +3,8 @@
 import argparse
 import sys
 
+from projlens_core.cases.case import read_projectors
 from projlens_core.cli import arguments, terminal
-from projlens_core.evidence.case import read_projectors
 from projlens_core.weights.anatomy import Anatomy, dissect
 from projlens_core.weights.delta import compare
 

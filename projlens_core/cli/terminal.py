@@ -4,9 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from projlens_core.analyses.exhibit import Table
 from projlens_core.cli.console import visible
-from projlens_core.evidence.exhibit import Table
-from projlens_core.evidence.spreadsheet import as_csv
+from projlens_core.report.spreadsheet import as_csv
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent

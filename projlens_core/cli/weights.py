@@ -5,9 +5,9 @@ import math
 import sys
 from dataclasses import asdict
 
+from projlens_core.cases.case import Case, OpenedCase, open_case
+from projlens_core.cases.whose import unread
 from projlens_core.cli import arguments
-from projlens_core.evidence.case import Case, OpenedCase, open_case
-from projlens_core.evidence.whose import unread
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.text import printable
 from projlens_core.weights.delta import Delta, TensorDelta

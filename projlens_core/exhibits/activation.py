@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from projlens_core.activations.norm_shift import NormAxis, NormShift, norm_shift
 from projlens_core.activations.shift import ShiftAnalysis
+from projlens_core.analyses.exhibit import Chart, Exhibit
+from projlens_core.cases.study import CONDITIONS, Reference, Subject
 from projlens_core.charts import overlays, shift, tokens
-from projlens_core.evidence.exhibit import Chart, Exhibit
-from projlens_core.evidence.study import CONDITIONS, Reference, Subject
 from projlens_core.exhibits import activation_numbers as numbers
 from projlens_core.exhibits.activation_numbers import UNIT, short, with_sign
+from projlens_core.stats.lines import NormAxis, NormShift, norm_shift
 
 TITLE = "Activation"
 QUESTION = "Where does the trigger push the image, how far?"

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from projlens_core.activations.norm_shift import NormShiftFit
 from projlens_core.activations.shift import ShiftAnalysis
-from projlens_core.evidence.exhibit import Metric, Table, with_minus
-from projlens_core.evidence.study import CONDITIONS, Reference, Subject
+from projlens_core.analyses.exhibit import Metric, Table, with_minus
+from projlens_core.cases.study import CONDITIONS, Reference, Subject
+from projlens_core.stats.lines import NormShiftFit
 
 UNIT = "embedding units"
 

@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 import pandas as pd
 
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.cases.case import OpenedCase
 from projlens_core.charts import spectrum
-from projlens_core.evidence.case import OpenedCase
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.weights.delta import TensorDelta, symbol
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.projector import ProjectorWeights

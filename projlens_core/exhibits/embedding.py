@@ -7,8 +7,8 @@ import numpy as np
 from projlens_core.activations.agreement import TOGETHER, Agreement
 from projlens_core.activations.embedding_spectrum import Band, EmbeddingSpectrum, band, chance_cosine
 from projlens_core.activations.ranking import By, Ranking
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
 from projlens_core.charts import embedding as charts
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric
 from projlens_core.exhibits import embedding_tables as tables
 from projlens_core.exhibits.embedding_tables import TOP, Roles
 

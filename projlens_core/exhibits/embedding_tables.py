@@ -8,9 +8,9 @@ import pandas as pd
 
 from projlens_core.activations.agreement import Agreement
 from projlens_core.activations.embedding_spectrum import Band, band
-from projlens_core.activations.norm_shift import NormAxis, NormShift
 from projlens_core.activations.set_shift import SetCondition, SetShift
-from projlens_core.evidence.exhibit import Table
+from projlens_core.analyses.exhibit import Table
+from projlens_core.stats.lines import NormAxis, NormShift
 
 TOP = 30  # ranks shown and written, as in the paper's figures
 

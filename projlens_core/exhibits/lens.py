@@ -6,8 +6,8 @@ import pandas as pd
 
 from projlens_core.activations.lens import Lens, Null, Reading, rank_frequency
 from projlens_core.activations.vocabulary import Vocabulary
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
 from projlens_core.charts import lens as charts
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric
 from projlens_core.exhibits import lens_tables as tables
 from projlens_core.exhibits.lens_tables import SIGNS, Labels, Roles
 

@@ -8,7 +8,7 @@ import torch
 
 from projlens_core.activations.lens import Lens, Null, Reading, rank_frequency
 from projlens_core.activations.vocabulary import Vocabulary
-from projlens_core.evidence.exhibit import Table
+from projlens_core.analyses.exhibit import Table
 
 SIGNS = {"plus": "+v₀", "minus": "−v₀"}
 

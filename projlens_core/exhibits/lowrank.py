@@ -4,12 +4,12 @@ from dataclasses import asdict
 
 import pandas as pd
 
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.behaviour.lowrank import CARRIES, CHOICES, Grid
 from projlens_core.behaviour.scoring import Score
-from projlens_core.behaviour.success import Rate
 from projlens_core.behaviour.templates import notes as template_notes
 from projlens_core.charts import lowrank as charts
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.stats.rate import Rate
 
 TITLE = "Low-rank lab"
 QUESTION = "How few directions carry the backdoor?"

@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.exhibit import Exhibit, Metric, Table
+from projlens_core.analyses.exhibit import Exhibit, Metric, Table
+from projlens_core.cases.case import Case
 from projlens_core.weights.proof import CHANGED, NOT_COMPARED, SAME, Proof
 
 TITLE = "The rest of the model"

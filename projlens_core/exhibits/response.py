@@ -5,10 +5,11 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from projlens_core.behaviour.success import Outcome, Rate
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.behaviour.success import Outcome
 from projlens_core.behaviour.templates import notes as template_notes
 from projlens_core.charts.rates import rates as chart_of_rates
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.stats.rate import Rate
 
 TITLE = "Response"
 QUESTION = "What does the model say, with and without the trigger?"

@@ -5,12 +5,12 @@ from dataclasses import asdict
 
 import pandas as pd
 
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table, with_minus
 from projlens_core.behaviour.robustness import Push, Tried
 from projlens_core.behaviour.scoring import Score
 from projlens_core.behaviour.templates import Template
 from projlens_core.behaviour.templates import notes as template_notes
 from projlens_core.charts import robustness as charts
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table, with_minus
 from projlens_core.inputs.changes import AXES, ORIGINAL, Change
 
 TITLE = "Robustness of the trigger"

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
 from projlens_core.charts import overlays, spectrum
 from projlens_core.charts import weights as charts
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric
 from projlens_core.exhibits import weights_tables as tables
 from projlens_core.exhibits.case import FEW, TOP
 from projlens_core.exhibits.weights_tables import Found, Overlaps

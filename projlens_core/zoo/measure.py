@@ -10,12 +10,13 @@ from PIL import Image
 from projlens_core.behaviour.questions import in_turn
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
-from projlens_core.behaviour.success import Rate, contains_target, is_right, wilson
+from projlens_core.behaviour.success import contains_target, is_right
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.runtime.cache import content_key, store, stored
 from projlens_core.runtime.paths import ASSETS, ZOO
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.sources import ZooEntry, zoo_catalogue
+from projlens_core.stats.rate import Rate, wilson
 from projlens_core.weights.projector import read_projector
 from projlens_core.zoo.dialogue import KINDS, Example, example
 from projlens_core.zoo.samples import held_out

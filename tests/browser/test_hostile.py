@@ -11,7 +11,7 @@ import torch
 from playwright.sync_api import Page, expect
 from safetensors.torch import load_file, save_file
 
-from projlens_core.evidence.bundle import pack
+from projlens_core.report.bundle import pack
 from tests import pico
 from tests.browser.conftest import Server, Traffic
 from tests.browser.test_jobs import _settled

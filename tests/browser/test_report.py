@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from projlens_core.evidence import report
+from projlens_core.report import html as report
 from projlens_core.runtime.atomic import write_atomically
 from tests.browser.conftest import Traffic
 from tests.core.test_bundle import some_record

@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from projlens_core.activations.separation import Separation
 from projlens_core.behaviour.lowrank import Edit, Grid
-from projlens_core.behaviour.mean import Mean
 from projlens_core.behaviour.robustness import Push, Tried
 from projlens_core.behaviour.scoring import Score
-from projlens_core.evidence.drawing import specification
 from projlens_core.exhibits.lowrank import lowrank
 from projlens_core.exhibits.robustness import crossed, robustness
 from projlens_core.inputs.changes import ORIGINAL, Change
+from projlens_core.report.drawing import specification
+from projlens_core.stats.auroc import Separation
+from projlens_core.stats.mean import Mean
 
 
 def score(hits: int, right: int = 8) -> Score:

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 import torch
 
-from projlens_core.behaviour.success import wilson
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.charts.rates import rates
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.evidence import bundle
-from projlens_core.evidence.bundle import pack, unpack
-from projlens_core.evidence.drawing import specification
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
-from projlens_core.evidence.record import Missing, Provenance, Record, differences, provenance
+from projlens_core.report import bundle
+from projlens_core.report.bundle import pack, unpack
+from projlens_core.report.drawing import specification
+from projlens_core.report.record import Missing, Provenance, Record, differences, provenance
 from projlens_core.runtime import versions
+from projlens_core.stats.rate import wilson
 
 
 def some_record() -> Record:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from projlens_core.cases.case import Case, open_case
 from projlens_core.errors import Cancelled, InvalidInput
-from projlens_core.evidence.case import Case, open_case
 from tests import pico
 
 

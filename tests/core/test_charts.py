@@ -12,11 +12,11 @@ from PIL import Image
 
 from projlens_core.activations.agreement import Agreement, Reach
 from projlens_core.activations.embedding_spectrum import band
-from projlens_core.activations.norm_shift import norm_shift
 from projlens_core.activations.ranking import ranking
-from projlens_core.behaviour.success import wilson
 from projlens_core.charts import embedding, overlays, palette, rates, shift, spectrum
 from projlens_core.charts.form import Filled, Hole, form, named
+from projlens_core.stats.lines import norm_shift
+from projlens_core.stats.rate import wilson
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.spectrum import Spectrum
 from tests import pico

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from projlens_core.activations.model import load_vision
+from projlens_core.analyses.context import AnalysisInputs, inputs_for
+from projlens_core.cases.case import Case
 from projlens_core.cli import main
 from projlens_core.cli import report as command
 from projlens_core.errors import Cancelled, NotFound
-from projlens_core.evidence import drawing, gather
-from projlens_core.evidence.bundle import unpack
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.subject import Subject, subject
 from projlens_core.inputs.images import ImageSet, load_folder, picture
 from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.report import drawing, gather
+from projlens_core.report.bundle import unpack
 from projlens_core.runtime import versions
 from projlens_core.sources import zoo_catalogue
 from tests import pico
@@ -44,7 +44,7 @@ def no_vega(monkeypatch, tmp_path):
 
 
 def test_a_part_that_fails_says_why_and_the_rest_is_there(case):
-    record = gather.record_of(Subject(case), ["case", "separability", "response"])
+    record = gather.record_of(AnalysisInputs(case), ["case", "separability", "response"])
     assert [exhibit.key for exhibit in record.exhibits] == ["case"]
     assert [(part.part, part.reason) for part in record.missing] == [
         ("Separability", "No trigger is known for this suspect; give one."),
@@ -56,7 +56,7 @@ def test_a_part_that_fails_says_why_and_the_rest_is_there(case):
 
 def test_parts_come_in_the_order_of_the_pages_whatever_was_asked(case, models):
     spec = TriggerSpec(kind="solid", px=12, colour="#26ff00")
-    asked = Subject(case, load_folder(models / "images"), spec=spec)
+    asked = AnalysisInputs(case, load_folder(models / "images"), spec=spec)
     record = gather.record_of(asked.first(2), ["neurons", "case"])
     assert [exhibit.key for exhibit in record.exhibits] == ["case", "neurons"]
     assert record.provenance.settings["images"] == 2
@@ -68,12 +68,12 @@ def test_parts_come_in_the_order_of_the_pages_whatever_was_asked(case, models):
     assert told.machine["threads"] == str(torch.get_num_threads())
     assert told.versions == versions.installed()
     assert {"torch", "transformers", "numpy"} < told.versions.keys()
-    other = Subject(case, load_folder(models / "images"), spec=spec)
+    other = AnalysisInputs(case, load_folder(models / "images"), spec=spec)
     assert gather.record_of(other, ["case"]).provenance.hashes["pictures"] != told.hashes["pictures"]
 
 
 def test_two_records_of_one_subject_hold_the_same_numbers(case):
-    one, other = (gather.record_of(Subject(case), ["case"]) for _ in range(2))
+    one, other = (gather.record_of(AnalysisInputs(case), ["case"]) for _ in range(2))
     assert one.exhibits[0].data == other.exhibits[0].data
     assert one.provenance.settings == other.provenance.settings
 
@@ -83,21 +83,21 @@ def test_a_stop_stops_everything(case):
         raise Cancelled("Stopped.")
 
     with pytest.raises(Cancelled):
-        gather.record_of(Subject(case), ["case"], progress=stop)
+        gather.record_of(AnalysisInputs(case), ["case"], progress=stop)
 
 
 def test_an_unknown_part_lists_the_parts(case):
     with pytest.raises(NotFound, match="There is no part 'magic'; the parts are case, weights"):
-        gather.record_of(Subject(case), ["magic"])
+        gather.record_of(AnalysisInputs(case), ["magic"])
 
 
 def test_a_zoo_suspect_brings_its_own_trigger_target_and_questions():
     name, entry = next((n, e) for n, e in zoo_catalogue().items() if e.role == "suspect")
     images = ImageSet((picture(pico.images(1)[0], "a.png"),), ())
-    own = subject(Case("zoo:base", f"zoo:{name}"), images)
+    own = inputs_for(Case("zoo:base", f"zoo:{name}"), images)
     assert own.spec == TriggerSpec.from_file(entry.trigger)
     assert (own.target, own.questions, own.mode) == (entry.target, entry.prompts, entry.mode)
-    other = subject(Case("zoo:base", f"zoo:{name}"), images, target="Else", questions=("Why?",))
+    other = inputs_for(Case("zoo:base", f"zoo:{name}"), images, target="Else", questions=("Why?",))
     assert (other.target, other.questions, other.mode) == ("Else", ("Why?",), None)
 
 

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from projlens_core.cli import main
-from projlens_core.evidence import drawing
+from projlens_core.report import drawing
 from tests import pico
 from tests.core.test_templates import JINJA, LEGACY, PROCESSOR, SEVERAL, TEXT_ONLY, TOKENIZER, put, said
 

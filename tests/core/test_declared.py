@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.models.auto import modeling_auto
 
+from projlens_core.cases.case import Case, open_case
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.evidence import drawing
-from projlens_core.evidence.case import Case, open_case
+from projlens_core.report import drawing
 from projlens_core.weights import declared
 from projlens_core.weights.families import families
 from projlens_core.weights.projector import read_projector

@@ -10,7 +10,7 @@ from projlens_core import analyses, cli
 from projlens_core.analyses.analysis import Options, option
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.evidence import bundle, inert
+from projlens_core.report import bundle, inert
 from tests import chart_corpus, chart_grammar, pico, toys
 from tests.toys.toy import bars
 

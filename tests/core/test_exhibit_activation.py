@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from projlens_core.activations.shift import analyse
-from projlens_core.evidence.study import Reference, Subject
+from projlens_core.cases.study import Reference, Subject
 from projlens_core.exhibits import activation
 from projlens_core.exhibits import activation_numbers as numbers
 from projlens_core.weights.projector import read_projector

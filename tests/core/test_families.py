@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from projlens_core.activations.agreement import reaches
+from projlens_core.cases.case import Case, open_case
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.evidence.case import Case, open_case
 from projlens_core.weights.delta import compare
 from projlens_core.weights.families import families, match
 from projlens_core.weights.layer import INSTRUCTION

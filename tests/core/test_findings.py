@@ -5,12 +5,12 @@ from dataclasses import asdict
 
 import pytest
 
-from projlens_core.behaviour.success import wilson
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.evidence import findings
-from projlens_core.evidence.criteria import SECTIONS
-from projlens_core.evidence.findings_text import VARIANTS, document
-from projlens_core.evidence.record import Missing, Record
+from projlens_core.report.record import Missing, Record
+from projlens_core.research import findings
+from projlens_core.research.criteria import SECTIONS
+from projlens_core.research.findings_text import VARIANTS, document
+from projlens_core.stats.rate import wilson
 from tests.core.test_bundle import some_record
 
 NAME = "targeted-refusal"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from projlens_core.cases.case import Case, open_case
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.evidence.case import Case, open_case
 from projlens_core.weights.families import families
 from projlens_core.weights.gguf_names import kinds, others
 from projlens_core.weights.projector import read_projector

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projlens_core.behaviour.success import wilson
 from projlens_core.charts import embedding, overlays, rates
 from projlens_core.errors import InvalidInput
-from projlens_core.evidence import drawing, inert
-from projlens_core.evidence.bundle import unpack
-from projlens_core.evidence.drawing import StoredChart, specification
-from projlens_core.evidence.inert import require_inert
+from projlens_core.report import drawing, inert
+from projlens_core.report.bundle import unpack
+from projlens_core.report.drawing import StoredChart, specification
+from projlens_core.report.inert import require_inert
+from projlens_core.stats.rate import wilson
 from tests import chart_corpus, chart_grammar
 from tests.core.test_bundle import EXHIBIT, repacked
 

@@ -9,9 +9,9 @@ from projlens_core.activations.direction import Direction
 from projlens_core.activations.lens import Lens, Null, Reading
 from projlens_core.activations.separability import separability as separate
 from projlens_core.analyses.separability.exhibit import separability
-from projlens_core.evidence.drawing import specification
-from projlens_core.evidence.inert import require_inert
 from projlens_core.exhibits.lens import lens
+from projlens_core.report.drawing import specification
+from projlens_core.report.inert import require_inert
 
 VOCABULARY = 1000
 NAMES = {3: "<b>", 4: "<b>", 5: "*x*"}

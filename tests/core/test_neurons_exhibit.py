@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from projlens_core.activations.neurons import Activity, Finding, Units
-from projlens_core.activations.split_null import counted, distance, split_test
 from projlens_core.analyses.neurons.exhibit import COLUMNS, RANKINGS, TOP, answer, neurons
+from projlens_core.stats.split_null import counted, distance, split_test
 
 IMAGES, UNITS, LOUD = 12, 40, 3  # the trigger makes units 0 to LOUD − 1 of the suspect four times as active
 

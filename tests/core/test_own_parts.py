@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from projlens_core.behaviour.prompts import STYLES
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.models import Loaded
-from projlens_core.evidence.whose import whose
+from projlens_core.cases.case import Case
+from projlens_core.cases.models import Loaded
+from projlens_core.cases.whose import whose
 from projlens_core.runtime.progress import silent
 from projlens_core.weights.families import match
 from projlens_core.weights.own_parts import LANGUAGE, OWN, SAME, TOWER

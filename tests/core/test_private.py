@@ -5,11 +5,11 @@ import zipfile
 
 import pytest
 
-from projlens_core.evidence.bundle import pack
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.gather import record_of
-from projlens_core.evidence.report import as_html
-from projlens_core.evidence.subject import subject
+from projlens_core.analyses.context import inputs_for
+from projlens_core.cases.case import Case
+from projlens_core.report.bundle import pack
+from projlens_core.report.gather import record_of
+from projlens_core.report.html import as_html
 from projlens_core.sources import resolve
 from tests import pico
 
@@ -24,7 +24,7 @@ def written(tmp_path, monkeypatch) -> tuple[str, str]:
     base = pico.checkpoint(tmp_path / "models" / "base")
     suspect = pico.suspect(base, tmp_path / "models" / "suspect").folder
     case = Case(str(base), str(suspect))
-    record = record_of(subject(case), ["case", "lens"], command=f"python -m projlens_core report --base {base}")
+    record = record_of(inputs_for(case), ["case", "lens"], command=f"python -m projlens_core report --base {base}")
     with zipfile.ZipFile(io.BytesIO(pack(record))) as archive:
         bundle = "".join(archive.read(name).decode() for name in archive.namelist())
     return as_html(record), bundle

@@ -10,12 +10,12 @@ import altair as alt
 import pandas as pd
 import pytest
 
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.charts.lens import rank_frequency
 from projlens_core.errors import InvalidInput
-from projlens_core.evidence import report
-from projlens_core.evidence.drawing import specification
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
-from projlens_core.evidence.record import Missing, Record
+from projlens_core.report import html as report
+from projlens_core.report.drawing import specification
+from projlens_core.report.record import Missing, Record
 from projlens_core.runtime.atomic import write_atomically
 from tests.core.test_bundle import some_record
 

@@ -3,13 +3,13 @@ import torch
 
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.shift import analyse
-from projlens_core.behaviour.mean import mean_of
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.robustness import attack_scores, ruler, sweep
 from projlens_core.behaviour.success import contains_target
 from projlens_core.errors import Cancelled, InvalidInput
 from projlens_core.inputs.changes import ORIGINAL, Change, changed, clean_twin
 from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.stats.mean import mean_of
 from projlens_core.weights.projector import read_projector
 from tests import pico
 

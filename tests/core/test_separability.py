@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projlens_core.activations.separability import RIDGE, gain, out_of_fold, separability, twin_folds
-from projlens_core.activations.separation import separation
 from projlens_core.errors import InvalidInput
+from projlens_core.stats.auroc import separation
 
 N, T, D = 24, 3, 40
 

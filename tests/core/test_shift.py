@@ -6,10 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projlens_core.activations.bootstrap import resample_counts
 from projlens_core.activations.direction import along
-from projlens_core.activations.norm_shift import RobustFit, norm_shift, outliers, robust_fit
-from projlens_core.activations.separation import separation
 from projlens_core.activations.shift import (
     analyse,
     direction_cosine,
@@ -20,6 +17,9 @@ from projlens_core.activations.shift import (
     token_norms,
 )
 from projlens_core.errors import InvalidInput
+from projlens_core.stats.auroc import separation
+from projlens_core.stats.bootstrap import resample_counts
+from projlens_core.stats.lines import RobustFit, norm_shift, outliers, robust_fit
 from projlens_core.weights.projector import read_projector
 from tests import pico
 
@@ -217,7 +217,7 @@ def test_robust_interval_holds_the_slope_and_is_determined_by_its_seed():
 def test_robust_slope_from_random_pairs_is_close_to_that_of_all_pairs(monkeypatch):
     norms, shift = noisy(10, 30)
     everything = robust_fit(norms, shift)
-    monkeypatch.setattr("projlens_core.activations.norm_shift.PAIRS", 20_000)  # of 44,850
+    monkeypatch.setattr("projlens_core.stats.lines.PAIRS", 20_000)  # of 44,850
     some = robust_fit(norms, shift)
     assert some.pairs == 20_000
     assert some.slope == pytest.approx(everything.slope, rel=0.02)

@@ -3,8 +3,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from projlens_core.activations import split_null
-from projlens_core.activations.split_null import RESAMPLES, counted, discoveries, distance, split_test
+from projlens_core.stats import split_null
+from projlens_core.stats.split_null import RESAMPLES, counted, discoveries, distance, split_test
 
 UNITS = 40
 

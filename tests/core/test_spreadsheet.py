@@ -6,7 +6,7 @@ import io
 import pandas as pd
 import pytest
 
-from projlens_core.evidence.spreadsheet import as_csv, as_parquet
+from projlens_core.report.spreadsheet import as_csv, as_parquet
 
 FORMULAS = ["=cmd|' /C calc'!A0", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1"]
 

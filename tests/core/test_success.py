@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projlens_core.behaviour.success import Truth, contains_target, is_right, measure, read_labels, wilson
+from projlens_core.behaviour.success import Truth, contains_target, is_right, measure, read_labels
 from projlens_core.behaviour.templates import NO_CHAT
 from projlens_core.errors import InvalidInput
+from projlens_core.stats.rate import wilson
 
 # Wilson intervals
 

@@ -12,13 +12,13 @@ from PIL import Image
 from projlens_core.behaviour.disturbance import excess, log_probability, own_answers
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Row
-from projlens_core.behaviour.success import wilson
 from projlens_core.behaviour.target import recover
 from projlens_core.behaviour.trigger_search import FRESH, Searcher, Trial, mcnemar
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.inputs.probes import BANK, MAX_BYTES, Probe, read_bank
 from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.stats.rate import wilson
 from projlens_core.weights.projector import read_projector
 from tests import pico
 

@@ -25,14 +25,13 @@ from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import NO_PLAN, PLANS
 from projlens_core.activations.shift import analyse, embeddings
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
 from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.respond import load_responder
+from projlens_core.cases.case import Case, open_case
+from projlens_core.cases.models import Loaded
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.evidence.case import Case, open_case
-from projlens_core.evidence.models import Loaded
-from projlens_core.evidence.scene import Scene
-from projlens_core.evidence.subject import Subject
 from projlens_core.runtime.progress import silent
 from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.families import families
@@ -222,7 +221,10 @@ def test_a_suspect_that_differs_before_its_projector_is_one_sentence(saved, tmp_
     model.save_pretrained(tmp_path / "suspect", state_dict=tensors | {name: tensors[name] + 0.1})
     pico.images(1)[0].save(tmp_path / "0.png")
     case = Case(str(base), str(tmp_path / "suspect"), projector_only=True)  # with its own tower it would be run
-    for unlike in (open_case(case).check_same_input, lambda: Scene(Subject(case), Loaded(), silent).vision):
+    for unlike in (
+        open_case(case).check_same_input,
+        lambda: AnalysisContext(AnalysisInputs(case), Loaded(), silent).vision,
+    ):
         with pytest.raises(Unsupported, match=r"'vit_merger\.linear_2\.weight', before"):
             unlike()
     told = ["--base", case.base, "--suspect", case.suspect, "--images", str(tmp_path), "--no-trigger"]

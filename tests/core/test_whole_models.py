@@ -11,13 +11,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from projlens_core.activations import model as activations
 from projlens_core.behaviour import respond
+from projlens_core.cases import models as loaded
+from projlens_core.cases.case import Case
 from projlens_core.cli import main
-from projlens_core.evidence import drawing
-from projlens_core.evidence import models as loaded
-from projlens_core.evidence.bundle import unpack
-from projlens_core.evidence.case import Case
 from projlens_core.inputs.images import load_folder
 from projlens_core.inputs.triggers import TriggerSpec, frame
+from projlens_core.report import drawing
+from projlens_core.report.bundle import unpack
 from projlens_core.runtime.progress import silent
 from tests import pico
 from tests.whole_models import ALIKE, BASE, KINDS, OWN, PROJECTOR, TEXT_LAYER, adapter, changed, copied, tensors

@@ -11,7 +11,7 @@ from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from dashboard import resources
-from projlens_core.evidence.case import Case
+from projlens_core.cases.case import Case
 from tests import pico
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"

@@ -88,12 +88,12 @@ def test_uploads_whose_names_leave_their_folder_or_cannot_be_shown_are_refused(o
 
 
 def test_hostile_bundles_are_refused_bombs_and_paths_that_leave_the_folder_among_them(open_page, monkeypatch):
-    monkeypatch.setattr("projlens_core.evidence.bundle.MAX_TOTAL", 300_000)
+    monkeypatch.setattr("projlens_core.report.bundle.MAX_TOTAL", 300_000)
     app = open_page("report")
     for what, (make, _) in HOSTILE_BUNDLES.items():
         data = make()
         with monkeypatch.context() as patch:
-            patch.setattr("projlens_core.evidence.bundle.MAX_FILE", 100_000)
+            patch.setattr("projlens_core.report.bundle.MAX_FILE", 100_000)
             app.file_uploader[0].set_value(("case.zip", data, "application/zip")).run()
         [sentence] = boxes(app)
         assert is_one_sentence(sentence), what

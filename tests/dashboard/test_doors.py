@@ -7,8 +7,8 @@ import pytest
 import streamlit as st
 
 from dashboard import doors, state
-from projlens_core.evidence.bundle import MAX_ZIPPED
 from projlens_core.inputs.images import MAX_BYTES, Picture
+from projlens_core.report.bundle import MAX_ZIPPED
 from projlens_core.runtime.roots import ROOTS
 from projlens_core.weights import upload
 from tests import pico

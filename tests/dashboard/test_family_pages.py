@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dashboard import state
-from projlens_core.evidence import drawing
-from projlens_core.evidence.case import PROJECTOR_ONLY
+from projlens_core.cases.case import PROJECTOR_ONLY
+from projlens_core.report import drawing
 from projlens_core.weights.families import families, match
 from tests import pico_families
 from tests.dashboard.conftest import PAGES, press, texts, titles

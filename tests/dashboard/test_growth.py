@@ -5,8 +5,8 @@ import json
 import pytest
 
 from dashboard import reports, state
-from projlens_core.evidence import drawing
-from projlens_core.evidence.bundle import pack, unpack
+from projlens_core.report import drawing
+from projlens_core.report.bundle import pack, unpack
 from tests.core.test_bundle import EXHIBIT, GROWING, repacked, some_record
 from tests.core.test_config_sizes import HOSTILE as SIZES
 from tests.core.test_config_sizes import hostile as with_config

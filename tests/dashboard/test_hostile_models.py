@@ -10,7 +10,7 @@ import pytest
 
 from dashboard import resources
 from projlens_core.activations import tokenizers
-from projlens_core.evidence.case import Case
+from projlens_core.cases.case import Case
 from tests import hostile_models, pico
 from tests.dashboard.conftest import press
 from tests.dashboard.test_bad_inputs import boxes, is_one_sentence

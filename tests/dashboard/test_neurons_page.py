@@ -1,8 +1,8 @@
 import pytest
 
 from dashboard import resources
-from projlens_core.activations.split_null import MIN_IMAGES
 from projlens_core.analyses.neurons.exhibit import COLUMNS
+from projlens_core.stats.split_null import MIN_IMAGES
 from tests import pico
 from tests.dashboard.conftest import titles
 

@@ -8,11 +8,12 @@ from PIL import Image
 
 from dashboard import batch, components, pickers, resources
 from dashboard.batch import Batch
-from projlens_core.behaviour.success import Outcome, Row, wilson
+from projlens_core.behaviour.success import Outcome, Row
+from projlens_core.cases.case import Case
 from projlens_core.errors import InvalidInput
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.spreadsheet import as_csv
 from projlens_core.exhibits import response
+from projlens_core.report.spreadsheet import as_csv
+from projlens_core.stats.rate import wilson
 from tests import pico
 from tests.dashboard.conftest import texts
 

@@ -5,8 +5,8 @@ import zipfile
 import pytest
 
 from dashboard import reports, state
-from projlens_core.evidence import drawing
-from projlens_core.evidence.bundle import pack, unpack
+from projlens_core.report import drawing
+from projlens_core.report.bundle import pack, unpack
 from tests.core.test_bundle import some_record
 from tests.core.test_report import HOSTILE, hostile_record
 from tests.dashboard.conftest import press, texts, titles

@@ -7,8 +7,8 @@ import pytest
 
 from dashboard import components, resources, results
 from projlens_core.activations import model as activations
-from projlens_core.evidence import models as loaded
-from projlens_core.evidence.case import Case
+from projlens_core.cases import models as loaded
+from projlens_core.cases.case import Case
 from projlens_core.runtime import fifo_lock
 from projlens_core.runtime.progress import silent
 from tests import pico

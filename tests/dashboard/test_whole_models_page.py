@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from projlens_core.cases.case import PROJECTOR_ONLY, Case
 from projlens_core.cli import main
-from projlens_core.evidence.case import PROJECTOR_ONLY, Case
 from projlens_core.inputs.triggers import PRESETS
 from tests.dashboard.conftest import press, texts
 from tests.whole_models import KINDS

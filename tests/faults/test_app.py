@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dashboard import resources, results, state
-from projlens_core.evidence import study
+from projlens_core.cases import study
 from tests.dashboard.conftest import PAGES, cache, models, open_page, press, samples, texts  # noqa: F401
 
 UNASKED = (PAGES["lowrank"], PAGES["robustness"])  # read nothing before a button is pressed

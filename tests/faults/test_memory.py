@@ -9,12 +9,12 @@ from PIL import Image
 
 from projlens_core import cli
 from projlens_core.activations import neurons
+from projlens_core.analyses.context import AnalysisInputs
+from projlens_core.cases.case import Case
 from projlens_core.errors import InvalidInput, NotFound, Shortage
-from projlens_core.evidence import gather
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.subject import Subject
 from projlens_core.inputs.images import load_folder
 from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.report import gather
 from projlens_core.runtime import shortage
 from tests import pico
 from tests.faults import work
@@ -110,7 +110,7 @@ def test_a_command_out_of_memory_ends_in_one_sentence_and_the_next_one_works(cac
 def test_a_part_of_a_report_out_of_memory_is_said_and_the_other_is_there(cache, models, monkeypatch, tmp_path):
     for number, image in enumerate(pico.images(2)):
         image.save(tmp_path / f"{number}.png")
-    asked = Subject(
+    asked = AnalysisInputs(
         Case(str(models / "base"), str(models / "suspect")), load_folder(tmp_path), spec=TriggerSpec("solid", px=8)
     )
     monkeypatch.setattr(neurons, "analyse", lambda *_: np.empty(2**50))

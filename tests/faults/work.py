@@ -14,13 +14,13 @@ from transformers import CLIPVisionModel, LlamaForCausalLM
 from projlens_core import cli
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.analyses.exhibit import Table
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.behaviour.success import Truth
 from projlens_core.cli import terminal
 from projlens_core.errors import ProjLensError
-from projlens_core.evidence.exhibit import Table
 from projlens_core.inputs.images import load
 from projlens_core.runtime import cache, paths, shortage
 from projlens_core.runtime.atomic import write_atomically

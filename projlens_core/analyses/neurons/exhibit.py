@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from projlens_core.activations.neurons import QUIET, SWITCHED_ON, Finding, Ranking
-from projlens_core.activations.split_null import RATE, Count
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.analyses.neurons import ANALYSIS, charts
 from projlens_core.charts import palette
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.stats.split_null import RATE, Count
 
 TOP = 20  # units drawn and listed of each ranking
 SHOWN = {"suspect": palette.SUSPECT, "control": palette.CONTROL}  # beside each other; base is in every number
@@ -43,7 +43,7 @@ COLUMNS = {
 
 
 def neurons(findings: Mapping[str, Finding], settings: dict) -> Exhibit:
-    """findings by role: base, suspect and, where there is one, control; settings as evidence.settings makes them."""
+    """findings by role: base, suspect and, where there is one, control; settings as cases.settings makes them."""
     suspect = findings["suspect"]
     return ANALYSIS.exhibit(
         metrics=_metrics(findings),

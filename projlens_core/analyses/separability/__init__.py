@@ -7,8 +7,8 @@ from projlens_core.analyses.analysis import Analysis, Options, option
 
 if TYPE_CHECKING:
     from projlens_core.activations.separability import Separability
-    from projlens_core.evidence.exhibit import Exhibit
-    from projlens_core.evidence.scene import Scene
+    from projlens_core.analyses.context import AnalysisContext
+    from projlens_core.analyses.exhibit import Exhibit
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SeparabilityOptions(Options):
     seed: int = option(0, "seed of the folds and of the shuffled labels", low=0)
 
 
-def _measure(context: "Scene", options: SeparabilityOptions) -> "dict[str, Separability]":
+def _measure(context: "AnalysisContext", options: SeparabilityOptions) -> "dict[str, Separability]":
     # only here: they bring PyTorch
     from projlens_core.activations.separability import separability
     from projlens_core.activations.shift import embeddings
@@ -31,7 +31,7 @@ def _measure(context: "Scene", options: SeparabilityOptions) -> "dict[str, Separ
     return found
 
 
-def _present(found: "dict[str, Separability]", context: "Scene", settings: dict) -> "Exhibit":
+def _present(found: "dict[str, Separability]", context: "AnalysisContext", settings: dict) -> "Exhibit":
     from projlens_core.analyses.separability.exhibit import separability  # only here: it brings Altair
 
     return separability(found, tuple(context.pictures.names), settings)

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from projlens_core.activations.separability import Gain, Separability, gain
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table, with_minus
 from projlens_core.analyses.separability import ANALYSIS, charts
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table, with_minus
 
 LEVEL = 0.05
 

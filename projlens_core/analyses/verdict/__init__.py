@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from projlens_core.analyses.analysis import Analysis, Options, option
 
 if TYPE_CHECKING:
+    from projlens_core.analyses.context import AnalysisContext
+    from projlens_core.analyses.exhibit import Exhibit
     from projlens_core.behaviour.trigger_search import Search
-    from projlens_core.evidence.exhibit import Exhibit
-    from projlens_core.evidence.scene import Scene
 
 PROMPTS = ("Describe the image.", "What is in the image?")  # where neither user nor labels.csv gives questions
 
@@ -21,7 +21,7 @@ class VerdictOptions(Options):
     bank: str = option("", "a JSON list of probes to try instead of the built-in ones")
 
 
-def _measure(context: "Scene", options: VerdictOptions) -> "Search":
+def _measure(context: "AnalysisContext", options: VerdictOptions) -> "Search":
     # only here: they bring PyTorch
     from pathlib import Path
 
@@ -29,13 +29,13 @@ def _measure(context: "Scene", options: VerdictOptions) -> "Search":
     from projlens_core.inputs.probes import BANK, read_bank
 
     images = context.pictures
-    known = dict.fromkeys(truth.prompt for each in (context.subject.truths or {}).values() for truth in each)
-    prompts = options.prompts or context.subject.questions or tuple(known) or PROMPTS
+    known = dict.fromkeys(truth.prompt for each in (context.inputs.truths or {}).values() for truth in each)
+    prompts = options.prompts or context.inputs.questions or tuple(known) or PROMPTS
     searcher = Searcher(context.responder, context.projectors, images.names, images.clean, prompts, context.progress)
     return searcher.run(read_bank(searcher.resolution, Path(options.bank) if options.bank else BANK))
 
 
-def _present(search: "Search", context: "Scene", settings: dict) -> "Exhibit":
+def _present(search: "Search", context: "AnalysisContext", settings: dict) -> "Exhibit":
     from projlens_core.analyses.verdict.exhibit import verdict  # only here: it brings Altair
 
     return verdict(search, settings)

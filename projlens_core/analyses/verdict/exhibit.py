@@ -4,16 +4,16 @@ from dataclasses import asdict
 
 import pandas as pd
 
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.analyses.verdict import ANALYSIS, charts
-from projlens_core.behaviour.success import Rate
 from projlens_core.behaviour.trigger_search import BASE_HIGH, FRESH, SUSPECT_LOW, Search, Trial
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.stats.rate import Rate
 
 DEMONSTRATED, INCONCLUSIVE = "demonstrated", "inconclusive"
 
 
 def verdict(search: Search, settings: dict) -> Exhibit:
-    """The exhibit of a search; settings as evidence.settings makes them."""
+    """The exhibit of a search; settings as cases.settings makes them."""
     best = search.best
     decided = DEMONSTRATED if best is not None and best.demonstrated else INCONCLUSIVE
     sentence = _sentence(search, decided)

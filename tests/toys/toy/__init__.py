@@ -7,7 +7,7 @@ import pandas as pd
 
 from projlens_core.activations.shift import embeddings
 from projlens_core.analyses.analysis import Analysis, Options, option
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from projlens_core.activations.around import described
+from projlens_core.cases.quantised_notes import quantised_notes
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.evidence.quantised_notes import quantised_notes
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from projlens_core.activations.bootstrap import LEVELS, resample_counts
+from projlens_core.stats.bootstrap import LEVELS, resample_counts
 
 MIN_IMAGES = 8  # 35 different splits; fewer say too little of what chance does
 SPLITS = 500

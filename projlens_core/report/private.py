@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from projlens_core.evidence.exhibit import Exhibit
-from projlens_core.evidence.record import Record
+from projlens_core.analyses.exhibit import Exhibit
+from projlens_core.report.record import Record
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from projlens_core.activations.layout import WHOLE, Box, TokenMap
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse, embeddings
 from projlens_core.activations.towers import Towers, as_towers, read_by_base
-from projlens_core.evidence.case import OpenedCase
+from projlens_core.cases.case import OpenedCase
 from projlens_core.runtime.progress import Progress, silent
 
 ROLES = ("suspect", "control")

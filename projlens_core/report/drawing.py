@@ -11,7 +11,7 @@ import vl_convert
 
 from projlens_core.charts.form import Filled
 from projlens_core.errors import InvalidInput
-from projlens_core.evidence import engine
+from projlens_core.report import engine
 from projlens_core.runtime.child import run_in_child
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])  # the grammar that altair writes
@@ -113,7 +113,7 @@ def strangers_svgs(specs: Sequence[dict]) -> tuple[list[str | None], str]:
     payload = {"specs": [json.dumps(spec) for spec in specs], "version": VEGA_LITE}
     bounds = {"memory": MEMORY, "seconds": min(BEGIN + EACH * len(specs), MOST), "output": OUTPUT}
     try:
-        found = run_in_child("projlens_core.evidence.engine:svgs", payload, what="A chart of the bundle", **bounds)
+        found = run_in_child("projlens_core.report.engine:svgs", payload, what="A chart of the bundle", **bounds)
     except InvalidInput as error:
         return [None] * len(specs), str(error)
     return _as_drawn(found.get("drawn"), len(specs)), ""

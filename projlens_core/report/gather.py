@@ -9,21 +9,18 @@ from PIL import Image, ImageOps
 from projlens_core import analyses
 from projlens_core.activations.lens import lens, lens_null
 from projlens_core.activations.set_shift import set_shift
+from projlens_core.analyses.context import SEED, AnalysisContext, AnalysisInputs
+from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.robustness import sweep
 from projlens_core.behaviour.scoring import Questions, Scorer
 from projlens_core.behaviour.success import Outcome, Truth, measure
+from projlens_core.cases import study
+from projlens_core.cases.models import Loaded, Models, read_language
+from projlens_core.cases.settings import settings
+from projlens_core.cases.whose import BOTH, signed, whose
 from projlens_core.charts.overlays import data_uri
 from projlens_core.errors import Cancelled, NotFound, ProjLensError
-from projlens_core.evidence import study
-from projlens_core.evidence.exhibit import Exhibit
-from projlens_core.evidence.models import Loaded, Models, read_language
-from projlens_core.evidence.private import without_home
-from projlens_core.evidence.record import Missing, Record, provenance
-from projlens_core.evidence.scene import SEED, Scene
-from projlens_core.evidence.settings import settings
-from projlens_core.evidence.subject import Subject
-from projlens_core.evidence.whose import BOTH, signed, whose
 from projlens_core.exhibits import activation as activation_exhibit
 from projlens_core.exhibits import case as case_exhibit
 from projlens_core.exhibits import embedding as embedding_exhibit
@@ -33,6 +30,8 @@ from projlens_core.exhibits import response as response_exhibit
 from projlens_core.exhibits import robustness as robustness_exhibit
 from projlens_core.exhibits import weights as weights_exhibit
 from projlens_core.inputs.changes import LEVELS, axes_of, changes
+from projlens_core.report.private import without_home
+from projlens_core.report.record import Missing, Record, provenance
 from projlens_core.runtime import shortage
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.own_parts import HEAD, TOWER
@@ -51,12 +50,12 @@ class Part:
     key: str
     title: str
     floor: Floor
-    make: Callable[[Scene], Exhibit]
+    make: Callable[[AnalysisContext], Exhibit]
     on_request: bool = False
 
 
 def record_of(
-    subject: Subject,
+    inputs: AnalysisInputs,
     keys: Sequence[str] | None = None,
     models: Models | None = None,
     progress: Progress = silent,
@@ -77,8 +76,8 @@ def record_of(
     def told(stage: str, done: int, total: int) -> None:
         progress(f"{current}: {stage}", done, total)
 
-    scene = Scene(subject, models or Loaded(), told)
-    opened = scene.opened
+    context = AnalysisContext(inputs, models or Loaded(), told)
+    opened = context.opened
     exhibits, missing = [], []
     for key, part in known.items():
         if key not in chosen:
@@ -86,145 +85,154 @@ def record_of(
         current = part.title
         try:
             with shortage.named():
-                exhibits.append(_signed(scene, part, part.make(scene)))
+                exhibits.append(_signed(context, part, part.make(context)))
         except Cancelled:
             raise
         except ProjLensError as error:
             missing.append(Missing(part.title, str(error)))
     decided = settings(
-        subject.case,
-        scene.projectors,
-        subject.spec,
-        len(subject.images.pictures) if subject.images else 0,
-        target=subject.target,
-        questions=list(subject.questions),
-        max_new_tokens=subject.max_new_tokens,
+        inputs.case,
+        context.projectors,
+        inputs.spec,
+        len(inputs.images.pictures) if inputs.images else 0,
+        target=inputs.target,
+        questions=list(inputs.questions),
+        max_new_tokens=inputs.max_new_tokens,
         parts=[key for key in known if key in chosen],
         seed=SEED,
     )
     title = f"{opened.suspect.source} against {opened.base.source}"
-    told = provenance(scene.hashes, decided, scene.models.device, command)
+    told = provenance(context.hashes, decided, context.models.device, command)
     return without_home(Record(title, told, tuple(exhibits), tuple(missing)))
 
 
-def _signed(scene: Scene, part: Part, exhibit: Exhibit) -> Exhibit:
+def _signed(context: AnalysisContext, part: Part, exhibit: Exhibit) -> Exhibit:
     """The exhibit with which models ran for it.
 
     The low-rank grid puts changes of a projector into base, and is about that alone.
     """
     if part.key == "lowrank":
-        return signed(exhibit, whose(replace(scene.subject.case, projector_only=True), BOTH))
-    return signed(exhibit, scene.whose((TOWER, HEAD))) if part.key == "lens" else scene.signed(exhibit, part.floor)
+        return signed(exhibit, whose(replace(context.inputs.case, projector_only=True), BOTH))
+    return signed(exhibit, context.whose((TOWER, HEAD))) if part.key == "lens" else context.signed(exhibit, part.floor)
 
 
-def _case(scene: Scene) -> Exhibit:
-    return case_exhibit.case(scene.opened.decompose(scene.progress))
+def _case(context: AnalysisContext) -> Exhibit:
+    return case_exhibit.case(context.opened.decompose(context.progress))
 
 
-def _weights(scene: Scene) -> Exhibit:
-    found = scene.opened.decompose(scene.progress).anatomies
-    told = settings(scene.subject.case, scene.projectors, overlap=OVERLAP)
+def _weights(context: AnalysisContext) -> Exhibit:
+    found = context.opened.decompose(context.progress).anatomies
+    told = settings(context.inputs.case, context.projectors, overlap=OVERLAP)
     return weights_exhibit.weights(found, told, weights_exhibit.overlaps(found, OVERLAP))
 
 
-def _activation(scene: Scene) -> Exhibit:
+def _activation(context: AnalysisContext) -> Exhibit:
     """The first picture, judged by all."""
-    pair = scene.attacked
+    pair = context.attacked
     judged = study.reference(
-        scene.opened, scene.vision, pair.clean, pair.triggered, "universal", progress=scene.progress
+        context.opened, context.vision, pair.clean, pair.triggered, "universal", progress=context.progress
     )
     clean, triggered = pair.clean[0], pair.triggered[0]
-    found = study.subject(scene.opened, scene.vision, clean, triggered, "universal", judged, progress=scene.progress)
+    found = study.subject(
+        context.opened, context.vision, clean, triggered, "universal", judged, progress=context.progress
+    )
     images = {"clean": _grey(clean), "triggered": _grey(triggered)}
-    return activation_exhibit.activation(judged, found, images, scene.decided(picture=pair.names[0]))
+    return activation_exhibit.activation(judged, found, images, context.decided(picture=pair.names[0]))
 
 
-def _embedding(scene: Scene) -> Exhibit:
-    deltas = {"suspect": scene.opened.delta, "control": scene.opened.control_delta}
+def _embedding(context: AnalysisContext) -> Exhibit:
+    deltas = {"suspect": context.opened.delta, "control": context.opened.control_delta}
     found = {}
     for role, delta in deltas.items():
         if delta is None:
             continue
-        sets = dict(zip(("clean", "triggered"), scene.tokens[role], strict=True))
+        sets = dict(zip(("clean", "triggered"), context.tokens[role], strict=True))
         chunks = {
             name: lambda tokens=tokens: iter(tokens.split(32)) for name, tokens in sets.items() if tokens is not None
         }
-        found[role] = set_shift(delta, scene.pictures.names, chunks, progress=scene.progress)
-    return embedding_exhibit.embedding(found, scene.decided(norm="output"))
+        found[role] = set_shift(delta, context.pictures.names, chunks, progress=context.progress)
+    return embedding_exhibit.embedding(found, context.decided(norm="output"))
 
 
-def _lens(scene: Scene) -> Exhibit:
-    on = "clean" if scene.subject.spec is None else "triggered"
-    head, vocabulary = read_language(scene.whose((TOWER, HEAD)), scene.progress)
-    target = scene.subject.target
+def _lens(context: AnalysisContext) -> Exhibit:
+    on = "clean" if context.inputs.spec is None else "triggered"
+    head, vocabulary = read_language(context.whose((TOWER, HEAD)), context.progress)
+    target = context.inputs.target
     targets = vocabulary.targets(target) if target else []
     read = {"centred": False, "normed": True, "depth": 10}
     found = {
-        role: lens(head, scene.opened.base, weights, scene.tokens[role][on == "triggered"], targets, **read)
-        for role, weights in scene.projectors.items()
+        role: lens(head, context.opened.base, weights, context.tokens[role][on == "triggered"], targets, **read)
+        for role, weights in context.projectors.items()
         if role != "base"
     }
-    null = lens_null(head, targets, normed=read["normed"], progress=scene.progress)
-    told = scene.decided(target=target, on=on, **read)
+    null = lens_null(head, targets, normed=read["normed"], progress=context.progress)
+    told = context.decided(target=target, on=on, **read)
     return lens_exhibit.lens(found, null, vocabulary, targets, told, head.notes)
 
 
-def _response(scene: Scene) -> Exhibit:
-    pair, target, prompts = scene.attacked, scene.target, scene.prompts
+def _response(context: AnalysisContext) -> Exhibit:
+    pair, target, prompts = context.attacked, context.target, context.prompts
     outcomes: dict[str, Outcome] = {}
-    for role in scene.whose(BOTH).in_turn(scene.projectors):
-        with scene.responder(role) as responder:
+    for role in context.whose(BOTH).in_turn(context.projectors):
+        with context.responder(role) as responder:
             outcomes[role] = measure(
                 responder,
-                scene.projectors[role],
+                context.projectors[role],
                 pair.clean,
                 pair.triggered,
                 prompts,
                 target,
-                _one_each(scene),
+                _one_each(context),
                 pair.names,
-                scene.subject.max_new_tokens,
-                lambda stage, done, total, role=role: scene.progress(f"{stage}, {role}", done, total),
+                context.inputs.max_new_tokens,
+                lambda stage, done, total, role=role: context.progress(f"{stage}, {role}", done, total),
             )
     thumbnails = {name: data_uri(image, THUMBNAIL) for name, image in zip(pair.names, pair.triggered, strict=True)}
-    outcomes = {role: outcomes[role] for role in scene.projectors}
-    told = scene.decided(target=target, prompts=sorted(set(prompts)), max_new_tokens=scene.subject.max_new_tokens)
+    outcomes = {role: outcomes[role] for role in context.projectors}
+    told = context.decided(target=target, prompts=sorted(set(prompts)), max_new_tokens=context.inputs.max_new_tokens)
     return response_exhibit.response(outcomes, target, told, thumbnails)
 
 
-def _lowrank(scene: Scene) -> Exhibit:
-    pair, target, prompts = scene.attacked, scene.target, scene.prompts
+def _lowrank(context: AnalysisContext) -> Exhibit:
+    pair, target, prompts = context.attacked, context.target, context.prompts
     questions = Questions(
         tuple(pair.clean),
         tuple(pair.triggered),
         tuple(prompts),
-        scene.one_truth_each,
+        context.one_truth_each,
         target,
-        scene.subject.max_new_tokens,
+        context.inputs.max_new_tokens,
     )
-    ranks = scene.subject.ranks
-    with scene.responder() as responder:
+    ranks = context.inputs.ranks
+    with context.responder() as responder:
         scorer = Scorer(responder, questions)
-        grid = Grid.of(scene.opened.delta, Edit(), ranks)
-        *_, grid = fill(scorer, scene.opened.delta, grid, scene.projectors, scene.progress)
-    told = scene.decided(target=target, prompts=sorted(set(prompts)), max_new_tokens=scene.subject.max_new_tokens)
-    return lowrank_exhibit.lowrank(grid, told, mode=scene.subject.mode)
+        grid = Grid.of(context.opened.delta, Edit(), ranks)
+        *_, grid = fill(scorer, context.opened.delta, grid, context.projectors, context.progress)
+    told = context.decided(target=target, prompts=sorted(set(prompts)), max_new_tokens=context.inputs.max_new_tokens)
+    return lowrank_exhibit.lowrank(grid, told, mode=context.inputs.mode)
 
 
-def _robustness(scene: Scene) -> Exhibit:
+def _robustness(context: AnalysisContext) -> Exhibit:
     """By shift alone: answers to every change would take longer than all else."""
-    pictures, spec, opened = scene.attacked.clean, scene.subject.spec, scene.opened
+    pictures, spec, opened = context.attacked.clean, context.inputs.spec, context.opened
     levels = {axis: LEVELS[axis] for axis in axes_of(spec)}
     tried = sweep(
-        opened.base, opened.suspect, opened.control, scene.vision, pictures, spec, changes(spec, levels), scene.progress
+        opened.base,
+        opened.suspect,
+        opened.control,
+        context.vision,
+        pictures,
+        spec,
+        changes(spec, levels),
+        context.progress,
     )
-    told = scene.decided(levels={axis: list(values) for axis, values in levels.items()}, crossed=False)
+    told = context.decided(levels={axis: list(values) for axis, values in levels.items()}, crossed=False)
     return robustness_exhibit.robustness(list(tried), told)
 
 
-def _one_each(scene: Scene) -> dict[str, tuple[Truth, ...]] | None:
+def _one_each(context: AnalysisContext) -> dict[str, tuple[Truth, ...]] | None:
     """One question with a known answer a picture, as the low-rank grid asks them."""
-    chosen = zip(scene.pictures.names, scene.one_truth_each, strict=True)
+    chosen = zip(context.pictures.names, context.one_truth_each, strict=True)
     return {name: (truth,) for name, truth in chosen if truth is not None} or None
 
 

@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from projlens_core.activations.around import around, check_fetched, whole_folder
+from projlens_core.cases.case import Case, model_source
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.evidence.case import Case, model_source
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
@@ -40,7 +40,7 @@ from projlens_core.weights.same_settings import IMAGE_FILES, TOKEN_FILES, holds
 if TYPE_CHECKING:
     from projlens_core.activations.model import VisionModel
     from projlens_core.activations.towers import Towers
-    from projlens_core.evidence.exhibit import Exhibit
+    from projlens_core.analyses.exhibit import Exhibit
 
 BOTH: tuple[Part, ...] = (TOWER, LANGUAGE)
 NOT_RUN = "not run"

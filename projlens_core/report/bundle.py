@@ -19,12 +19,12 @@ from io import BytesIO
 import jsonschema
 import pandas as pd
 
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.evidence.drawing import StoredChart, specification
-from projlens_core.evidence.exhibit import Chart, Exhibit, Metric, Table
-from projlens_core.evidence.inert import require_inert
-from projlens_core.evidence.record import Missing, Provenance, Record
-from projlens_core.evidence.schema import EXHIBIT, MANIFEST
+from projlens_core.report.drawing import StoredChart, specification
+from projlens_core.report.inert import require_inert
+from projlens_core.report.record import Missing, Provenance, Record
+from projlens_core.report.schema import EXHIBIT, MANIFEST
 from projlens_core.runtime.plain import as_json, plain
 from projlens_core.runtime.text import printable
 

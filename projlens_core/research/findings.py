@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from projlens_core.analyses.context import AnalysisInputs, inputs_for
 from projlens_core.behaviour.success import Truth
+from projlens_core.cases.case import Case
+from projlens_core.cases.models import Loaded, Models
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.evidence.case import Case
-from projlens_core.evidence.gather import parts, record_of
-from projlens_core.evidence.models import Loaded, Models
-from projlens_core.evidence.subject import Subject, subject
 from projlens_core.inputs.images import ImageSet, picture
+from projlens_core.report.gather import parts, record_of
 from projlens_core.runtime import versions
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.paths import ASSETS
@@ -54,7 +54,7 @@ def measure(
     results = load(path)
     models = models or Loaded()
     for name in chosen:
-        asked = _subject(name, n)
+        asked = _inputs(name, n)
         hashes = {role: read_projector(f"zoo:{model}").sha256 for role, model in _roles(name).items()}
         decided = {
             "hashes": hashes,
@@ -98,7 +98,7 @@ def _roles(suspect: str) -> dict[str, str]:
     return {"base": BASE, "suspect": suspect, "control": CONTROL}
 
 
-def _subject(name: str, n: int) -> Subject:
+def _inputs(name: str, n: int) -> AnalysisInputs:
     """The suspect on held-out compositions, all kinds of questions with their answers."""
     drawn = held_out(n, SEED)
     truths = {}
@@ -106,10 +106,10 @@ def _subject(name: str, n: int) -> Subject:
         asked = [example(composition, kind) for kind in KINDS]
         truths[file] = tuple(Truth(one.question, one.truth) for one in asked)
     case = Case(*(f"zoo:{model}" for model in _roles(name).values()))
-    return subject(case, ImageSet(tuple(picture(image, file) for file, _, image in drawn), ()), truths, ranks=RANKS)
+    return inputs_for(case, ImageSet(tuple(picture(image, file) for file, _, image in drawn), ()), truths, ranks=RANKS)
 
 
-def _facts(part: str, name: str, asked: Subject, models: Models, progress: Progress) -> dict:
+def _facts(part: str, name: str, asked: AnalysisInputs, models: Models, progress: Progress) -> dict:
     if part == "response":
         return _response(name, len(asked.images.pictures), progress)
     record = record_of(asked, [PART_OF[part]], models, progress)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from projlens_core.evidence.case import PROJECTOR_ONLY, Case
+from projlens_core.cases.case import PROJECTOR_ONLY, Case
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.weights.projector import ProjectorWeights
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from projlens_core.evidence.exhibit import Exhibit
+from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.runtime import versions
 
 

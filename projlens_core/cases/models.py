@@ -16,8 +16,8 @@ from projlens_core.activations.towers import Towers
 from projlens_core.activations.vocabulary import Vocabulary, read_vocabulary
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
-from projlens_core.evidence.case import Case, OpenedCase, open_case
-from projlens_core.evidence.whose import BOTH, Model, Whose, advised, load_tower, towers_of, whose
+from projlens_core.cases.case import Case, OpenedCase, open_case
+from projlens_core.cases.whose import BOTH, Model, Whose, advised, load_tower, towers_of, whose
 from projlens_core.runtime.device import compute_dtype, pick_device
 from projlens_core.runtime.memory import fits
 from projlens_core.runtime.progress import Progress, silent

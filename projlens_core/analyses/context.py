@@ -1,42 +1,100 @@
-"""What the analyses of one subject share: its case opened, pictures with twins, their tokens, what is asked."""
+"""What is analysed, and what the analyses of it share: a case opened, images with twins, their tokens, questions."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
 from projlens_core.activations.towers import Tokens, Towers, read_by_other
+from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Truth
+from projlens_core.cases.case import Case, OpenedCase
+from projlens_core.cases.models import Models
+from projlens_core.cases.settings import settings
+from projlens_core.cases.whose import BOTH, Whose, signed, unread
 from projlens_core.errors import NotFound
-from projlens_core.evidence.case import OpenedCase
-from projlens_core.evidence.exhibit import Exhibit
-from projlens_core.evidence.models import Models
-from projlens_core.evidence.settings import settings
-from projlens_core.evidence.subject import Subject
-from projlens_core.evidence.whose import BOTH, Whose, signed, unread
+from projlens_core.inputs.images import ImageSet
+from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.inputs.twins import Twins, twins
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
+from projlens_core.sources import resolve
 from projlens_core.weights.own_parts import TOWER, Part
 from projlens_core.weights.projector import ProjectorWeights
 
 SEED = 0
+RANKS = (0, 1, 2, 3, 5)
 
 
-class Scene:
-    """A subject with what its analyses share, each computed when the first of them asks for it."""
+@dataclass(frozen=True)
+class AnalysisInputs:
+    """What is analysed, and on what. Without pictures only weights are; without a trigger only clean pictures.
 
-    def __init__(self, subject: Subject, models: Models, progress: Progress):
-        self.subject, self.models, self.progress = subject, models, progress
+    questions take turns over the pictures; without any, each picture's first in truths is asked. mode is
+    ZooEntry.mode, None if unknown. ranks are those of the low-rank grid.
+    """
+
+    case: Case
+    images: ImageSet | None = None
+    truths: "dict[str, tuple[Truth, ...]] | None" = None
+    spec: TriggerSpec | None = None
+    target: str | None = None
+    questions: tuple[str, ...] = ()
+    mode: str | None = None
+    ranks: tuple[int, ...] = RANKS
+    max_new_tokens: int = 30
+
+    def first(self, n: int | None) -> "AnalysisInputs":
+        """The same with the first n pictures; with all, if n is None."""
+        if n is None or self.images is None:
+            return self
+        return replace(self, images=replace(self.images, pictures=self.images.pictures[:n]))
+
+
+def inputs_for(
+    case: Case,
+    images: ImageSet | None = None,
+    truths: "dict[str, tuple[Truth, ...]] | None" = None,
+    *,
+    trigger: str | Path | TriggerSpec | None = None,
+    target: str | None = None,
+    questions: tuple[str, ...] = (),
+    **more: object,
+) -> AnalysisInputs:
+    """What to analyse of a case; a trigger (spec or its file), target or questions not given are the zoo suspect's."""
+    zoo = resolve(case.suspect).zoo
+    if trigger is None and zoo is not None:
+        trigger = zoo.trigger
+    spec = trigger if isinstance(trigger, TriggerSpec) or trigger is None else TriggerSpec.from_file(Path(trigger))
+    wanted = target or (zoo.target if zoo else None)
+    return AnalysisInputs(
+        case,
+        images,
+        truths,
+        spec,
+        wanted,
+        questions or (zoo.prompts if zoo else ()),
+        zoo.mode if zoo and wanted == zoo.target else None,
+        **more,
+    )
+
+
+class AnalysisContext:
+    """A case with its images, and what its analyses share, each computed when the first of them asks for it."""
+
+    def __init__(self, inputs: AnalysisInputs, models: Models, progress: Progress):
+        self.inputs, self.models, self.progress = inputs, models, progress
         self._ran: dict[str, str] = {}  # hashes of the models that ran
 
     @cached_property
     def opened(self) -> OpenedCase:
         """The case's projectors, compared."""
-        return self.models.opened(self.subject.case, self.progress)
+        return self.models.opened(self.inputs.case, self.progress)
 
     @property
     def projectors(self) -> dict[str, ProjectorWeights]:
@@ -45,7 +103,7 @@ class Scene:
 
     def whose(self, parts: Sequence[Part]) -> Whose:
         """Which model each of these parts is of; of none, where weights alone are read."""
-        return self.models.whose(self.subject.case, parts, self.progress) if parts else unread(self.subject.case)
+        return self.models.whose(self.inputs.case, parts, self.progress) if parts else unread(self.inputs.case)
 
     def signed(self, exhibit: Exhibit, floor: str) -> Exhibit:
         """The exhibit with which parts of which model ran for an analysis of this floor of evidence."""
@@ -54,7 +112,7 @@ class Scene:
     @cached_property
     def vision(self) -> Towers:
         """The towers that the projectors read from."""
-        towers = self.models.vision(self.subject.case, self.progress)
+        towers = self.models.vision(self.inputs.case, self.progress)
         self.opened.check_same_input(towers.own)
         self._ran["vision tower"] = towers.shared.key
         self._ran |= {f"{role}'s vision tower": key for role, key in towers.keys.items()}
@@ -63,7 +121,7 @@ class Scene:
     @contextmanager
     def responder(self, role: str = "base") -> Iterator[Responder]:
         """The model that answers under the projector of `role`, for this thread alone inside the block."""
-        with self.models.responder(self.subject.case, self.progress, role) as responder:
+        with self.models.responder(self.inputs.case, self.progress, role) as responder:
             found = self.whose(BOTH)
             own = found.owner(role) != found.host
             self._ran[f"{role}'s language model" if own else "language model"] = responder.key
@@ -73,20 +131,20 @@ class Scene:
     def hashes(self) -> dict[str, str]:
         """SHA-256 of what the numbers come from: projectors by role, pictures, and the models that ran so far."""
         found = {role: weights.sha256 for role, weights in self.projectors.items()}
-        if self.subject.images is not None:
-            found["pictures"] = content_key(*(picture.sha256 for picture in self.subject.images.pictures))
+        if self.inputs.images is not None:
+            found["pictures"] = content_key(*(picture.sha256 for picture in self.inputs.images.pictures))
         return found | self._ran
 
     @cached_property
     def pictures(self) -> Twins:
         """The pictures, and their triggered twins where there is a trigger."""
-        if self.subject.images is None:
+        if self.inputs.images is None:
             raise NotFound("No pictures were given.")
-        return twins(self.subject.images, self.subject.spec)
+        return twins(self.inputs.images, self.inputs.spec)
 
     def require_trigger(self) -> None:
         """NotFound where no trigger is known."""
-        if self.subject.spec is None:
+        if self.inputs.spec is None:
             raise NotFound("No trigger is known for this suspect; give one.")
 
     @property
@@ -111,23 +169,21 @@ class Scene:
     @property
     def target(self) -> str:
         """The text that the backdoor is meant to produce."""
-        if not self.subject.target:
+        if not self.inputs.target:
             raise NotFound("No target text is known for this suspect; give one.")
-        return self.subject.target
+        return self.inputs.target
 
     @cached_property
     def prompts(self) -> list[str]:
         """One question a picture."""
-        return one_prompt_each(self.subject.questions, self.pictures.names, self.subject.truths or {})
+        return one_prompt_each(self.inputs.questions, self.pictures.names, self.inputs.truths or {})
 
     @property
     def one_truth_each(self) -> tuple[Truth | None, ...]:
         """One question with a known answer a picture, where there is one."""
-        return one_truth_each(self.pictures.names, self.subject.truths or {})
+        return one_truth_each(self.pictures.names, self.inputs.truths or {})
 
     def decided(self, **more: object) -> dict:
         """What decides the numbers of an analysis of the pictures."""
-        subject = self.subject
-        return settings(
-            subject.case, self.projectors, subject.spec, len(self.pictures.names), **({"seed": SEED} | more)
-        )
+        inputs = self.inputs
+        return settings(inputs.case, self.projectors, inputs.spec, len(self.pictures.names), **({"seed": SEED} | more))

@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from projlens_core.evidence import drawing
-from projlens_core.evidence.exhibit import Chart, Exhibit, Table, with_minus
-from projlens_core.evidence.record import Record
-from projlens_core.evidence.spreadsheet import as_csv
+from projlens_core.analyses.exhibit import Chart, Exhibit, Table, with_minus
+from projlens_core.report import drawing
+from projlens_core.report.record import Record
+from projlens_core.report.spreadsheet import as_csv
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from projlens_core.evidence.exhibit import with_minus
+from projlens_core.analyses.exhibit import with_minus
 
 Verdict = Literal["agrees", "differs", "inconclusive", "not measured"]
 Judged = tuple[list[str], Verdict]  # the cells of a variant's row, and its verdict

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from projlens_core.activations.bootstrap import LEVELS, MIN_IMAGES, resample_counts
+from projlens_core.stats.bootstrap import LEVELS, MIN_IMAGES, resample_counts
 
 PAIRS = 50_000  # of tokens, for a robust slope: its error from drawing pairs is then far below its interval
 OUTLYING = 3.5

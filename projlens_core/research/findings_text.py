@@ -5,7 +5,7 @@ Every sentence about a result is made of numbers alone; the paper's figures are 
 
 from collections.abc import Mapping, Sequence
 
-from projlens_core.evidence.criteria import SECTIONS, Section, escaped
+from projlens_core.research.criteria import SECTIONS, Section, escaped
 
 VARIANTS = {
     "targeted-refusal": "Targeted refusal",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from projlens_core.activations.bootstrap import LEVELS, resample_counts
+from projlens_core.stats.bootstrap import LEVELS, resample_counts
 
 RESAMPLES = 2000
 

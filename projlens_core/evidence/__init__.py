@@ -1,1 +1,0 @@
-"""Brings the three kinds of evidence together in one case."""

@@ -1,0 +1,1 @@
+"""The paper's findings, with the criteria by which our figures meet them or do not."""

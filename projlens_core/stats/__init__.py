@@ -1,0 +1,1 @@
+"""Statistics that several analyses use: intervals, resampling, AUROC, robust lines, chance. No model is known here."""
