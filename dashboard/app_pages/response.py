@@ -13,6 +13,7 @@ from projlens_core.cases.whose import BOTH
 from projlens_core.errors import ProjLensError
 from projlens_core.exhibits import response
 from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.report.spreadsheet import without_formulas
 
 PROMPTS = ("What is in the picture?", "Describe the picture.")
 TABLE_THUMBNAIL = 64  # px
@@ -155,7 +156,7 @@ def _result(result: Batch) -> None:
     components.parts(resources.whose(result.case, BOTH))
     st.caption(response.READING)
     components.sentences(notes(outcome.template for outcome in result.outcomes.values()))
-    frame = batch.table(result)
+    frame = without_formulas(batch.table(result))
     frame.insert(0, "triggered", [resources.uri(image, TABLE_THUMBNAIL) for image in result.triggered])
     st.dataframe(
         frame,

@@ -11,6 +11,7 @@ from projlens_core.analyses.exhibit import Chart
 from projlens_core.errors import ProjLensError
 from projlens_core.exhibits import embedding, embedding_tables
 from projlens_core.inputs.images import Picture
+from projlens_core.report.spreadsheet import without_formulas
 
 RANKED_BY: dict[By, str] = {"mean": "Mean over patches", "largest": "Largest patch"}
 CONDITIONS = {"triggered": "With the trigger", "clean": "As they are"}
@@ -49,7 +50,7 @@ def _table(found: dict[str, dict[str, Ranking]], pictures: tuple[Picture, ...], 
     thumbnails = resources.thumbnails((pictures[i] for i in order), pickers.THUMBNAIL)
     key = f"ranked {condition} {by}"
     st.dataframe(
-        frame.assign(look=thumbnails)[["place", "look", *list(frame.columns[1:])]],
+        without_formulas(frame).assign(look=thumbnails)[["place", "look", *list(frame.columns[1:])]],
         hide_index=True,
         row_height=44,
         column_config={"look": st.column_config.ImageColumn("", width="small", pinned=True)},

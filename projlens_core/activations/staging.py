@@ -133,12 +133,15 @@ def staged_weights(checkpoint: Checkpoint, folder: Path, label: str) -> Iterator
     with Stage(folder, label, ("generation_config.json",)) as stage, ExitStack() as opened:
         files = {checkpoint.info(name).file.name: checkpoint.info(name).file for name in checkpoint.names}
         shards = {name: WEIGHTS if len(files) == 1 else f"{i:05}.safetensors" for i, name in enumerate(sorted(files))}
+        handles = {name: _opened(files[name], opened) for name in shards}
         for name, shard in shards.items():
-            os.symlink(f"/dev/fd/{_opened(files[name], opened)}", stage.path / shard)
+            os.symlink(f"/dev/fd/{handles[name]}", stage.path / shard)
         if len(files) > 1:
             places: Mapping[str, str] = {n: shards[checkpoint.info(n).file.name] for n in checkpoint.names}
             (stage.path / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}))
         yield stage.path
+        for name, handle in handles.items():
+            files[name].check_unchanged(handle)
 
 
 def _opened(file: LocalFile, opened: ExitStack) -> int:
@@ -149,6 +152,9 @@ def _opened(file: LocalFile, opened: ExitStack) -> int:
         raise InvalidInput(f"{printable(file.name)} cannot be read: {error.strerror}.") from error
     opened.callback(os.close, handle)
     found = os.fstat(handle)
-    if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
-        raise InvalidInput(f"{printable(file.name)} changed while it was read; fetch it again.")
+    if not stat.S_ISREG(found.st_mode):
+        raise InvalidInput(
+            f"{printable(file.name)} changed while it was read; open it again once nothing writes to it."
+        )
+    file.check_unchanged(handle)
     return handle

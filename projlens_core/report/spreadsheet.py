@@ -13,8 +13,12 @@ def as_csv(frame: pd.DataFrame) -> bytes:
     the values as they are in the Parquet file.
     """
     # lines end as RFC 4180 has it: then a lone carriage return in a text is quoted, too, and begins no row
-    text = frame.map(_no_formula).rename(columns=_no_formula).to_csv(index=False, lineterminator="\r\n")
-    return text.encode("utf-8-sig")
+    return without_formulas(frame).to_csv(index=False, lineterminator="\r\n").encode("utf-8-sig")
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with that apostrophe; also for a table on screen, since a browser saves it as it is shown."""
+    return frame.map(_no_formula).rename(columns=_no_formula)
 
 
 def as_parquet(frame: pd.DataFrame) -> bytes:

@@ -1,10 +1,12 @@
 """The bytes of one weight file, wherever it lies, read by range and counted: readers ask for no more than they need."""
 
 import io
+import os
 from pathlib import Path
 from typing import Protocol
 
 from projlens_core.errors import InvalidInput
+from projlens_core.runtime.text import printable
 
 _PEEK = 4_096  # bytes; what a stream fetches at least, so that a zip's many small records cost few requests
 
@@ -22,13 +24,14 @@ class ByteSource(Protocol):
 
 
 class LocalFile:
-    """A regular file of this machine."""
+    """A regular file of this machine, as it was when this was made: values from two states of it are never mixed."""
 
     digest = None
 
     def __init__(self, path: Path):
         self.path, self.name, self.bytes_read = path, path.name, 0
-        self.size = path.stat().st_size
+        found = path.stat()
+        self.size, self._state = found.st_size, _state(found)
 
     def read(self, begin: int, length: int) -> bytearray:
         """Exactly `length` bytes from `begin`; the file is opened anew, as a checkpoint may have hundreds of shards."""
@@ -38,10 +41,25 @@ class LocalFile:
             file.seek(begin)
             while done < length and (count := file.readinto(view[done:])):
                 done += count
-        self.bytes_read += done
+            self.bytes_read += done
+            self.check_unchanged(file.fileno())  # after reading: what was written meanwhile is noticed, too
         if done < length:
-            raise InvalidInput(f"{self.name} became shorter while it was read; fetch it again.")
+            raise InvalidInput(f"{printable(self.name)} became shorter while it was read; fetch it again.")
         return buffer
+
+    def check_unchanged(self, descriptor: int) -> None:
+        """InvalidInput if what is open under the descriptor is another file, or was written to since."""
+        found = os.fstat(descriptor)
+        if found.st_size < self.size:
+            raise InvalidInput(f"{printable(self.name)} became shorter while it was read; fetch it again.")
+        if _state(found) != self._state:
+            raise InvalidInput(
+                f"{printable(self.name)} changed while it was read; open it again once nothing writes to it."
+            )
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def check_range(source: ByteSource, begin: int, length: int) -> int:

@@ -116,14 +116,18 @@ def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
 
 
 def check_same_input(base: ProjectorWeights, suspect: ProjectorWeights) -> None:
-    """Unsupported if what acts before the first layer differs: then the two read different tokens of one picture, and
+    """Unsupported if what acts before the first layer differs: then the two read different tokens of one image, and
     no shift of their embeddings is the projector's alone. Rounding to the narrower of two types is no difference.
+
+    A lone projector file has nothing of the kind and reads the other's tokens; what only one of two has that hold some
+    is a difference.
     """
-    changed = []
-    for name in sorted(filter(base.family.is_upstream, base.beside.keys() & suspect.beside.keys())):
-        ours, theirs = base.beside[name], suspect.beside[name]
-        narrower = min(ours.dtype, theirs.dtype, key=lambda dtype: dtype.itemsize)
-        if not torch.equal(ours.to(narrower), theirs.to(narrower)):
+    ours, theirs = (set(filter(base.family.is_upstream, weights.beside)) for weights in (base, suspect))
+    changed = sorted(ours ^ theirs) if ours and theirs else []
+    for name in sorted(ours & theirs):
+        a, b = base.beside[name], suspect.beside[name]
+        narrower = min(a.dtype, b.dtype, key=lambda dtype: dtype.itemsize)
+        if not torch.equal(a.to(narrower), b.to(narrower)):
             changed.append(name)
     if changed:
         raise Unsupported(

@@ -4,9 +4,12 @@ import struct
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from projlens_core.activations.staging import staged_weights
+from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound, Unsupported
+from projlens_core.weights.bytesource import LocalFile
 from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.selection import INDEX
 from projlens_core.weights.tensorfile import DTYPES
@@ -308,3 +311,92 @@ def test_file_cut_after_opening_is_one_clear_sentence(tmp_path):
     path.unlink()
     with pytest.raises(InvalidInput, match="cannot be read"):
         checkpoint.read("a")
+
+
+def _rewritten(path):
+    with path.open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\x00\x00\x80\x3f")
+
+
+def _replaced(path):
+    save_file({"a": A + 1}, path.with_suffix(".new"))
+    os.replace(path.with_suffix(".new"), path)
+
+
+def _replaced_keeping_its_time(path):
+    before = path.stat()
+    _replaced(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _grown(path):
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def _linked_elsewhere(path):
+    save_file({"a": A + 1}, path.with_name("other"))
+    path.unlink()
+    path.symlink_to(path.with_name("other"))
+
+
+CHANGES = {
+    "rewritten in place": _rewritten,
+    "replaced by another of its size": _replaced,
+    "replaced by one of its size and time": _replaced_keeping_its_time,
+    "grown": _grown,
+    "made a link to another": _linked_elsewhere,
+}
+
+
+@pytest.fixture
+def whole(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"a": A}, path)
+    os.utime(path, ns=(0, 10**18))  # an older file, as most are
+    checkpoint = open_checkpoint(path)
+    assert torch.equal(checkpoint.read("a"), A)
+    return checkpoint, path
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_tensors_of_two_states_of_a_file_are_never_mixed(whole, change):
+    checkpoint, path = whole
+    change(path)
+    with pytest.raises(InvalidInput, match=r"^model\.safetensors changed while it was read; "):
+        checkpoint.read("a")
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_a_library_loads_is_one_state_of_a_file(whole, change):
+    checkpoint, path = whole
+
+    def load():
+        with staged_weights(checkpoint, path.parent, "it") as staged:
+            change(path)
+            return load_file(staged / "model.safetensors")["a"]
+
+    if change in (_rewritten, _grown):
+        with pytest.raises(InvalidInput, match=r"^model\.safetensors changed while it was read; "):
+            load()
+    else:
+        assert torch.equal(load(), A)  # the file that was opened is still what it was
+
+
+def test_a_file_that_changes_under_the_command_is_one_sentence(tmp_path, capsys, monkeypatch):
+    base = pico.checkpoint(tmp_path / "base")
+    suspect = pico.suspect(base, tmp_path / "suspect").folder / "model.safetensors"
+    suspect = suspect.rename(suspect.with_name("suspect.safetensors"))
+    real = LocalFile.read
+
+    def read(self, begin, length):
+        if begin > 8 and self.name == "suspect.safetensors":
+            os.utime(suspect, ns=(0, 0))  # as written to since
+        return real(self, begin, length)
+
+    monkeypatch.setattr(LocalFile, "read", read)
+    capsys.readouterr()
+    assert main(["weights", "--base", str(base), "--suspect", str(suspect)]) == 1
+    [said] = capsys.readouterr().err.strip().splitlines()
+    assert said.startswith("suspect.safetensors changed while it was read")

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from dashboard import batch, components, pickers, resources
 from dashboard.batch import Batch
@@ -109,6 +110,21 @@ def test_the_table_puts_the_suspect_first(result):
 def test_no_answer_is_run_as_a_formula_by_a_spreadsheet(result):
     line = as_csv(batch.whole(result)).decode("utf-8-sig").splitlines()[1]
     assert line == "a.png,True,False,'@s,'=1+1,'-b,'=1+1,Why?,target,Blur"
+
+
+def test_no_cell_is_run_as_a_formula_when_the_browser_saves_a_table():
+    def page():
+        import pandas as pd
+
+        from dashboard import components
+        from projlens_core.analyses.exhibit import Table
+
+        components.table(Table("said", pd.DataFrame({"=1": ["=2", "-b", "harmless"], "n": [-1, 2, 3]}), "All of it."))
+
+    shown = AppTest.from_function(page, default_timeout=60).run().dataframe[0].value
+    assert list(shown.columns) == ["'=1", "n"]
+    assert list(shown["'=1"]) == ["'=2", "'-b", "harmless"]
+    assert list(shown["n"]) == [-1, 2, 3]
 
 
 def test_a_measure_that_was_not_taken_has_no_rates(result):
