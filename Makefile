@@ -7,7 +7,7 @@ LOCKS := requirements.lock requirements-dev.lock requirements-lm.txt requirement
 LOCKED := $(BIN)/python -m pip install --no-deps --require-hashes
 
 .DEFAULT_GOAL := run
-.PHONY: setup run test test-all bench support lint lock zoo findings
+.PHONY: setup run test test-fast test-all bench support lint lock zoo findings
 
 setup: $(INSTALLED)
 
@@ -24,12 +24,21 @@ $(INSTALLED): $(LOCKS)
 run: setup
 	$(BIN)/streamlit run dashboard/app.py
 
-# With PROJLENS_TEST_SECONDS, slow tests too, as many as it has time for.
+# A process a core, up to four (some 2 GB each), with one thread each; the tests of a file share what they set up.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
+
+# Where PROJLENS_TEST_UNTIL (s since 1970) says how long there is time, as many of the slow tests as end before.
 test: setup
-	$(BIN)/python -m pytest -q $(if $(PROJLENS_TEST_SECONDS),,-m "not slow")
+	$(PYTEST) -m "not slow"
+	$(if $(PROJLENS_TEST_UNTIL),$(BIN)/python -m pytest -q -m slow)
+
+# What needs no model and no page: under a minute.
+test-fast: setup
+	$(PYTEST) --fast -m "not slow" tests/core
 
 test-all: setup
-	$(BIN)/python -m pytest -q
+	$(PYTEST) -m "not slow"
+	$(BIN)/python -m pytest -q -m slow
 
 bench: setup
 	$(BIN)/python -m benchmarks

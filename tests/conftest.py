@@ -1,15 +1,28 @@
-"""Slow tests come last, the shortest first, and PROJLENS_TEST_SECONDS lets no more of them start than it has time for.
+"""Slow tests come last, the shortest first, and none starts that would end after PROJLENS_TEST_UNTIL (s since 1970).
 
-`@pytest.mark.slow(seconds=…)` says how long one takes on two cores.
+`@pytest.mark.slow(seconds=…)` says how long one takes on two cores. With --fast only the fast floor is collected.
 """
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
-BUDGET = "PROJLENS_TEST_SECONDS"
-BEGIN = time.monotonic()
+from tests.fast import is_fast
+
+UNTIL = "PROJLENS_TEST_UNTIL"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fast", action="store_true", help="only what neither runs models nor opens pages: under a minute"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if config.getoption("--fast") and is_test and not is_fast(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,9 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    needed, budget = _seconds(item), os.environ.get(BUDGET)
-    if needed and budget and time.monotonic() - BEGIN + needed > float(budget):
-        pytest.skip(f"takes {needed} s, more than is left of {BUDGET}={budget}")
+    needed, until = _seconds(item), os.environ.get(UNTIL)
+    if needed and until and time.time() + needed > float(until):
+        pytest.skip(f"takes {needed} s, more than is left until {UNTIL}={until}")
 
 
 def _seconds(item: pytest.Item) -> float:
