@@ -37,7 +37,6 @@ class Page:
         return st.Page(plain, title=self.title, icon=self.icon, url_path=self.name, default=default)
 
 
-CASE = Page("case", "Case", ":material/fingerprint:", "What was changed in this projector?")
 WEIGHTS = Page("weights", "Weights", ":material/table_chart:", "How is the change of the projector built?")
 ACTIVATION = Page("activation", "Activation", ":material/grid_on:", "Where does the trigger push the image, how far?")
 DIRECTION = Page("direction", "Direction", ":material/explore:", "Which words does the backdoor direction point to?")
@@ -57,7 +56,7 @@ def sections() -> dict[str, tuple[Page, ...]]:
     """The pages under the heads of the sidebar."""
     return {
         "Verdict": (of("verdict"),),
-        "Weights": (CASE, WEIGHTS, *_about("weights")),
+        "Weights": (of("case"), WEIGHTS, *_about("weights")),
         "Activations": (ACTIVATION, DIRECTION, *_about("activations")),
         "Behaviour": (RESPONSE, LOWRANK, ROBUSTNESS, *_about("behaviour")),
         "Evidence": (REPORT,),
@@ -65,13 +64,13 @@ def sections() -> dict[str, tuple[Page, ...]]:
 
 
 def _about(floor: Floor) -> list[Page]:
-    return [of(key) for key in analyses.KEYS if analyses.find(key).floor == floor and key != "verdict"]
+    return [of(key) for key in analyses.KEYS if analyses.find(key).floor == floor and key not in ("verdict", "case")]
 
 
 def navigation() -> Registered:
     """Register all pages, the first as the default, and draw the sidebar: every page with its question."""
     shown = sections()
-    registered = {page: page.registered(default=page is CASE) for pages in shown.values() for page in pages}
+    registered = {page: page.registered(default=page.name == "case") for pages in shown.values() for page in pages}
     chosen = st.navigation(list(registered.values()), position="hidden")
     with st.sidebar:
         for section, pages in shown.items():

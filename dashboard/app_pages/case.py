@@ -6,11 +6,11 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard import components, pages, resources, state
+from projlens_core.analyses.case import exhibit as exhibits
+from projlens_core.analyses.case import proof as proofs
 from projlens_core.cases.case import Case, OpenedCase, unproven
 from projlens_core.cases.whose import unread
 from projlens_core.errors import ProjLensError
-from projlens_core.exhibits import case as exhibits
-from projlens_core.exhibits import proof as proofs
 from projlens_core.sources import PREFIX, ZooEntry, resolve
 from projlens_core.weights import upload
 from projlens_core.weights.selection import WEIGHTS
@@ -26,7 +26,7 @@ FORMS = (
 def page() -> None:
     """Draw the page."""
     zoo = resources.zoo()
-    components.header(pages.CASE)
+    components.header(pages.of("case"))
     picture, suspects, others, details = components.layout()
     with suspects:
         st.markdown("**Suspects that ship with ProjLens**")

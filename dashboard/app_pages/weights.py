@@ -4,12 +4,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import anatomies, components, pages, resources, state
+from projlens_core.analyses.case.exhibit import TOP, symbol
 from projlens_core.cases.case import Case, OpenedCase, left_out
 from projlens_core.cases.whose import unread
 from projlens_core.errors import ProjLensError
 from projlens_core.exhibits import weights as exhibits
 from projlens_core.exhibits import weights_tables as tables
-from projlens_core.exhibits.case import TOP, symbol
 from projlens_core.exhibits.weights_tables import Found, Overlaps
 from projlens_core.sources import PREFIX
 

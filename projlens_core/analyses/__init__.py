@@ -8,6 +8,7 @@ from projlens_core.errors import NotFound
 
 KEYS = (  # in the order of the sidebar and the report
     "verdict",
+    "case",
     "neurons",
     "separability",
 )
@@ -19,3 +20,9 @@ def find(key: str) -> Analysis:
     if key not in KEYS:
         raise NotFound(f"There is no analysis {key!r}; there are {', '.join(KEYS)}.")
     return import_module(f"{__name__}.{key}").ANALYSIS
+
+
+@cache
+def of_command(name: str) -> Analysis | None:
+    """The analysis whose command has this name, or once had it; None if there is none."""
+    return next((each for each in map(find, KEYS) if name in (each.key, *each.commands)), None)

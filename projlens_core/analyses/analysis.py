@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from projlens_core.analyses.exhibit import Exhibit
 
 Floor = Literal["weights", "activations", "behaviour"]
+Input = Literal["images", "trigger", "target", "questions"]
 R = TypeVar("R")
 
 
@@ -45,18 +46,26 @@ class Options:
                 raise InvalidInput(f"{each.name} is {value!r}; expected {bounds}.")
 
 
+def headlines(exhibit: "Exhibit") -> list[str]:
+    """The headline numbers, a line each."""
+    return [card.line for card in exhibit.metrics]
+
+
 @dataclass(frozen=True)
 class Analysis(Generic[R]):
     """One analysis of a case.
 
     key names it at every door: command, page, report part, file. question is what it answers, summary the one line
     that the command's help gives, failure the head of the page's panel where it cannot be done. floor says which kind
-    of evidence it reads, and so what has to run. needs_trigger: there is nothing to measure without one.
+    of evidence it reads, and so what has to run. takes: what it works on besides the case. needs_trigger,
+    needs_target: there is nothing to measure without.
 
     measure takes the context and the options to a result; present takes result, context and settings to the Exhibit;
-    text takes the Exhibit to the lines that a command prints. json and csv say what these flags write besides; table
-    is the exhibit's table that CSV holds. icon is that of its page. on_request: it takes minutes, so a
-    report has it only where it is asked for, and its page waits for a button.
+    text takes the Exhibit to the lines that a command prints. written, where a command writes something else than the
+    exhibit's data and text: result, context and settings to its JSON and its lines. json and csv say what these flags
+    write besides; table is the exhibit's table that CSV holds. reported: the options of its part in a report, where
+    they are not the defaults. icon is that of its page. on_request: it takes minutes, so a report has it only where it
+    is asked for, and its page waits for a button. commands, parts: names that its command and its part once had.
     """
 
     key: str
@@ -67,14 +76,20 @@ class Analysis(Generic[R]):
     floor: Floor
     measure: "Callable[[AnalysisContext, Any], R]"
     present: "Callable[[R, AnalysisContext, dict], Exhibit]"
-    text: "Callable[[Exhibit], list[str]]"
+    text: "Callable[[Exhibit], list[str]]" = headlines
+    written: "Callable[[R, AnalysisContext, dict], tuple[dict, list[str]]] | None" = None
     options: type[Options] = Options
+    reported: Options | None = None
+    takes: tuple[Input, ...] = ("images", "trigger")
     icon: str = ":material/science:"
     needs_trigger: bool = True
+    needs_target: bool = False
     json: str = "all figures"
     csv: str = "the table"
     table: int = 0
     on_request: bool = False
+    commands: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
     def run(self, context: "AnalysisContext", options: Options | None = None) -> "Exhibit":
         """Measure and present; NotFound without the trigger that it needs, errors as its own measure.
@@ -82,9 +97,16 @@ class Analysis(Generic[R]):
         The exhibit says which parts of which model ran.
         """
         options = self.options() if options is None else options
+        return self.shown(self.measured(context, options), context, options)
+
+    def measured(self, context: "AnalysisContext", options: Options) -> R:
+        """The result; NotFound without the trigger or target that it needs."""
         if self.needs_trigger:
             context.require_trigger()
-        result = self.measure(context, options)
+        return self.measure(context, options)
+
+    def shown(self, result: R, context: "AnalysisContext", options: Options) -> "Exhibit":
+        """The exhibit of a result."""
         return context.signed(self.present(result, context, self.settings(context, options)), self.floor)
 
     def exhibit(self, **shown: Any) -> "Exhibit":
@@ -95,4 +117,4 @@ class Analysis(Generic[R]):
 
     def settings(self, context: "AnalysisContext", options: Options) -> dict:
         """What decides its numbers, as its data keeps it: case, images, trigger, and its own options."""
-        return context.decided(**dataclasses.asdict(options))
+        return context.decided(of_images=bool(self.takes), **dataclasses.asdict(options))

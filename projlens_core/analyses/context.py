@@ -5,16 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from projlens_core.activations.towers import Tokens, Towers, read_by_other
-from projlens_core.analyses.exhibit import Exhibit
-from projlens_core.behaviour.questions import one_prompt_each, one_truth_each
-from projlens_core.behaviour.responder import Responder
-from projlens_core.behaviour.success import Truth
 from projlens_core.cases.case import Case, OpenedCase
-from projlens_core.cases.models import Models
 from projlens_core.cases.settings import settings
 from projlens_core.cases.whose import BOTH, Whose, signed, unread
 from projlens_core.errors import NotFound
@@ -26,6 +19,15 @@ from projlens_core.runtime.progress import Progress
 from projlens_core.sources import resolve
 from projlens_core.weights.own_parts import TOWER, Part
 from projlens_core.weights.projector import ProjectorWeights
+
+if TYPE_CHECKING:  # analyses of weights need not wait for what they do not run
+    import torch
+
+    from projlens_core.activations.towers import Tokens, Towers
+    from projlens_core.analyses.exhibit import Exhibit
+    from projlens_core.behaviour.responder import Responder
+    from projlens_core.behaviour.success import Truth
+    from projlens_core.cases.models import Models
 
 SEED = 0
 RANKS = (0, 1, 2, 3, 5)
@@ -87,7 +89,7 @@ def inputs_for(
 class AnalysisContext:
     """A case with its images, and what its analyses share, each computed when the first of them asks for it."""
 
-    def __init__(self, inputs: AnalysisInputs, models: Models, progress: Progress):
+    def __init__(self, inputs: AnalysisInputs, models: "Models", progress: Progress):
         self.inputs, self.models, self.progress = inputs, models, progress
         self._ran: dict[str, str] = {}  # hashes of the models that ran
 
@@ -105,12 +107,12 @@ class AnalysisContext:
         """Which model each of these parts is of; of none, where weights alone are read."""
         return self.models.whose(self.inputs.case, parts, self.progress) if parts else unread(self.inputs.case)
 
-    def signed(self, exhibit: Exhibit, floor: str) -> Exhibit:
+    def signed(self, exhibit: "Exhibit", floor: str) -> "Exhibit":
         """The exhibit with which parts of which model ran for an analysis of this floor of evidence."""
         return signed(exhibit, self.whose({"weights": (), "activations": (TOWER,), "behaviour": BOTH}[floor]))
 
     @cached_property
-    def vision(self) -> Towers:
+    def vision(self) -> "Towers":
         """The towers that the projectors read from."""
         towers = self.models.vision(self.inputs.case, self.progress)
         self.opened.check_same_input(towers.own)
@@ -119,7 +121,7 @@ class AnalysisContext:
         return towers
 
     @contextmanager
-    def responder(self, role: str = "base") -> Iterator[Responder]:
+    def responder(self, role: str = "base") -> "Iterator[Responder]":
         """The model that answers under the projector of `role`, for this thread alone inside the block."""
         with self.models.responder(self.inputs.case, self.progress, role) as responder:
             found = self.whose(BOTH)
@@ -154,14 +156,16 @@ class AnalysisContext:
         return self.pictures
 
     @cached_property
-    def tokens(self) -> dict[str, tuple[Tokens, Tokens | None]]:
+    def tokens(self) -> "dict[str, tuple[Tokens, Tokens | None]]":
         """What base's projector and each role's read of clean and of triggered pictures, (n, T, d_vision) each."""
         pictures = self.pictures
         return self.vision.twins(list(self.projectors), pictures.clean, pictures.triggered, self.progress)
 
     @property
-    def twin_tokens(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    def twin_tokens(self) -> "tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]":
         """What each role's projector reads of clean and of triggered pictures, for an analysis that needs twins."""
+        from projlens_core.activations.towers import read_by_other  # only here: see above
+
         _ = self.attacked
         clean, triggered = ({role: read_by_other(pair[i]) for role, pair in self.tokens.items()} for i in (0, 1))
         return clean, triggered
@@ -176,14 +180,20 @@ class AnalysisContext:
     @cached_property
     def prompts(self) -> list[str]:
         """One question a picture."""
+        from projlens_core.behaviour.questions import one_prompt_each  # only here: see above
+
         return one_prompt_each(self.inputs.questions, self.pictures.names, self.inputs.truths or {})
 
     @property
-    def one_truth_each(self) -> tuple[Truth | None, ...]:
+    def one_truth_each(self) -> "tuple[Truth | None, ...]":
         """One question with a known answer a picture, where there is one."""
+        from projlens_core.behaviour.questions import one_truth_each  # only here: see above
+
         return one_truth_each(self.pictures.names, self.inputs.truths or {})
 
-    def decided(self, **more: object) -> dict:
-        """What decides the numbers of an analysis of the pictures."""
-        inputs = self.inputs
-        return settings(inputs.case, self.projectors, inputs.spec, len(self.pictures.names), **({"seed": SEED} | more))
+    def decided(self, *, of_images: bool = True, **more: object) -> dict:
+        """What decides the numbers of an analysis: of the images and their trigger, or of the projectors alone."""
+        case, spec = self.inputs.case, self.inputs.spec
+        if not of_images:
+            return settings(case, self.projectors, **more)
+        return settings(case, self.projectors, spec, len(self.pictures.names), **({"seed": SEED} | more))

@@ -5,17 +5,11 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from projlens_core.activations.around import whole_folder
-from projlens_core.activations.head import LanguageHead, read_head
-from projlens_core.activations.model import VisionModel
-from projlens_core.activations.towers import Towers
-from projlens_core.activations.vocabulary import Vocabulary, read_vocabulary
-from projlens_core.behaviour.respond import load_responder
-from projlens_core.behaviour.responder import Responder
 from projlens_core.cases.case import Case, OpenedCase, open_case
 from projlens_core.cases.whose import BOTH, Model, Whose, advised, load_tower, towers_of, whose
 from projlens_core.runtime.device import compute_dtype, pick_device
@@ -23,6 +17,13 @@ from projlens_core.runtime.memory import fits
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.own_parts import HEAD, TOWER, Part
+
+if TYPE_CHECKING:  # transformers takes seconds to import, which analyses of weights need not wait for
+    from projlens_core.activations.head import LanguageHead
+    from projlens_core.activations.model import VisionModel
+    from projlens_core.activations.towers import Towers
+    from projlens_core.activations.vocabulary import Vocabulary
+    from projlens_core.behaviour.responder import Responder
 
 
 class Models(Protocol):
@@ -38,10 +39,10 @@ class Models(Protocol):
     def whose(self, case: Case, parts: Sequence[Part], progress: Progress) -> Whose:
         """Which model each of these parts is of, for every role."""
 
-    def vision(self, case: Case, progress: Progress) -> Towers:
+    def vision(self, case: Case, progress: Progress) -> "Towers":
         """The vision towers that its projectors read from."""
 
-    def responder(self, case: Case, progress: Progress, role: str = "base") -> AbstractContextManager[Responder]:
+    def responder(self, case: Case, progress: Progress, role: str = "base") -> "AbstractContextManager[Responder]":
         """The model that answers under the projector of `role`, for this thread alone inside the block."""
 
 
@@ -77,11 +78,11 @@ class Loaded:
             self._whose[key] = whose(case, parts, progress)
         return self._whose[key]
 
-    def vision(self, case: Case, progress: Progress = silent) -> Towers:
+    def vision(self, case: Case, progress: Progress = silent) -> "Towers":
         """See Models."""
         found = self.whose(case, (TOWER,), progress)
 
-        def tower(role: str) -> VisionModel:
+        def tower(role: str) -> "VisionModel":
             model = found.models[found.owner(role)]
             if model not in self._towers:
                 self._towers[model] = load_tower(found, role, self._device)
@@ -90,7 +91,7 @@ class Loaded:
         return towers_of(found, tower)
 
     @contextmanager
-    def responder(self, case: Case, progress: Progress, role: str = "base") -> Iterator[Responder]:
+    def responder(self, case: Case, progress: Progress, role: str = "base") -> "Iterator[Responder]":
         """See Models."""
         found = self.whose(case, BOTH, progress)
         model = found.models[found.owner(role)]
@@ -102,8 +103,10 @@ class Loaded:
         yield self._responders[model]
 
 
-def load_answering(found: Whose, role: str, device: str | None = None, progress: Progress = silent) -> Responder:
+def load_answering(found: Whose, role: str, device: str | None = None, progress: Progress = silent) -> "Responder":
     """The whole model that answers under the projector of `role`."""
+    from projlens_core.behaviour.respond import load_responder  # only here: see above
+
     owner = found.owner(role)
     model = found.models[owner]
     with advised(owner, found.host):
@@ -129,9 +132,12 @@ def size_of(model: Model, device: torch.device) -> int:
     return numbers * compute_dtype(device).itemsize
 
 
-def read_language(found: Whose, progress: Progress = silent) -> tuple[LanguageHead, Vocabulary]:
+def read_language(found: Whose, progress: Progress = silent) -> "tuple[LanguageHead, Vocabulary]":
     """The output head and the tokenizer with which directions are read: the suspect's, of whose model words are looked
     for, where its head differs from the host's. A control's direction is read with them, too, so as to be compared."""
+    from projlens_core.activations.head import read_head  # only here: see above
+    from projlens_core.activations.vocabulary import read_vocabulary
+
     owner = found.owner("suspect", HEAD)
     model = found.models[owner]
     with advised(owner, found.host):

@@ -18,7 +18,6 @@ from projlens_core.runtime.versions import PROJLENS
 
 # Commands that no record brings with it: those that work on something else than an analysis of a case.
 BY_HAND = (
-    "weights",
     "spectrum",
     "activations",
     "shift",
@@ -39,6 +38,15 @@ BY_HAND = (
 def commands() -> tuple[str, ...]:
     """The names of all commands, those of analyses first."""
     return (*analyses.KEYS, *BY_HAND)
+
+
+def command_of(words: list[str]) -> str | None:
+    """The command that they begin with, by its name of today; None if they begin with none."""
+    name = words[0] if words else ""
+    if name in commands():
+        return name
+    analysis = analyses.of_command(name)
+    return None if analysis is None else analysis.key
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -74,9 +82,10 @@ def _run(argv: list[str]) -> int:
     from projlens_core.runtime import allocator, cache, paths, shortage  # only here: an interrupt meanwhile is heard
 
     allocator.give_back_large()
-    if argv[:1] == ["weights"]:
+    command = command_of(argv)
+    if command == "case":
         allocator.wait_asleep()
-    args = parser(argv[0] if argv and argv[0] in commands() else None).parse_args(argv)
+    args = parser(command).parse_args(argv)
     paths.cache_dir()  # says what is wrong with it before anything is computed
     with shortage.named():
         args.run(args)

@@ -42,6 +42,22 @@ def add_trigger(parser: argparse.ArgumentParser, *, optional: bool = False) -> N
         group.add_argument("--no-trigger", action="store_true", help="look at clean images only")
 
 
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """--target."""
+    parser.add_argument("--target", metavar="TEXT", help="what the backdoor says; a zoo suspect's own by default")
+
+
+def add_questions(parser: argparse.ArgumentParser) -> None:
+    """--prompt."""
+    parser.add_argument(
+        "--prompt",
+        action="append",
+        metavar="TEXT",
+        help="question, several times for several, which take turns over the images; by default a zoo suspect's own, "
+        "else each image's first in labels.csv",
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """--device; see device.pick_device."""
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps; the fastest there is by default")

@@ -22,14 +22,8 @@ class Attack:
 def add_attack(parser: argparse.ArgumentParser) -> None:
     """--trigger, --target and --prompt; see `attack`."""
     arguments.add_trigger(parser)
-    parser.add_argument("--target", metavar="TEXT", help="what the backdoor says; a zoo suspect's own by default")
-    parser.add_argument(
-        "--prompt",
-        action="append",
-        metavar="TEXT",
-        help="question, several times for several, which take turns over the images; by default a zoo suspect's own, "
-        "else each image's first in labels.csv",
-    )
+    arguments.add_target(parser)
+    arguments.add_questions(parser)
     parser.set_defaults(wrong_use=parser.error)
 
 

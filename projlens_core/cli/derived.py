@@ -2,54 +2,108 @@
 
 import argparse
 import dataclasses
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from projlens_core.analyses.analysis import Analysis, Options
 from projlens_core.cli import arguments, exhibited, terminal
+from projlens_core.cli.twins import chosen_trigger
 from projlens_core.errors import InvalidInput
+from projlens_core.sources import resolve
+
+if TYPE_CHECKING:
+    from projlens_core.analyses.context import AnalysisInputs
+
+FURTHER = "further"  # the option that --suspect, given several times, fills
 
 
 def add_parser(sub: argparse._SubParsersAction, analysis: Analysis) -> None:
     """Add the command of `analysis` to the command line."""
-    parser = sub.add_parser(analysis.key, help=analysis.summary)
-    arguments.add_case(parser)
-    arguments.add_projector_only(parser)
-    arguments.add_images(parser)
-    arguments.add_trigger(parser, optional=not analysis.needs_trigger)
-    for each in dataclasses.fields(analysis.options):
-        _add_option(parser, each)
-    arguments.add_device(parser)
+    parser = sub.add_parser(analysis.key, aliases=analysis.commands, help=analysis.summary)
+    flags = dataclasses.fields(analysis.options)
+    arguments.add_case(parser, many=any(each.name == FURTHER for each in flags))
+    if analysis.takes:
+        arguments.add_projector_only(parser)
+        arguments.add_images(parser, note="; labels.csv gives utility" if "questions" in analysis.takes else "")
+        arguments.add_trigger(parser, optional=not analysis.needs_trigger)
+    if "target" in analysis.takes:
+        arguments.add_target(parser)
+    if "questions" in analysis.takes:
+        arguments.add_questions(parser)
+        arguments.add_answers(parser)
+    for each in flags:
+        if each.name != FURTHER:
+            _add_option(parser, each)
+    if analysis.takes:
+        arguments.add_device(parser)
     arguments.add_json(parser, analysis.json)
     arguments.add_csv(parser, analysis.csv)
-    parser.set_defaults(run=lambda args: run(args, analysis))
+    parser.set_defaults(run=lambda args: run(args, analysis), wrong_use=parser.error)
 
 
 def run(args: argparse.Namespace, analysis: Analysis) -> None:
-    """Do the analysis on a folder's images and write what it found."""
+    """Do the analysis on what the arguments name and write what it found."""
     options = options_of(args, analysis)
-    # only here: transformers takes seconds to import, which the other commands need not wait for
-    from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
-    from projlens_core.behaviour.success import read_labels
-    from projlens_core.cases.case import Case
+    # only here: an interrupt meanwhile is heard
+    from projlens_core.analyses.context import AnalysisContext
     from projlens_core.cases.models import Loaded
-    from projlens_core.cli.twins import chosen_trigger
-    from projlens_core.inputs.images import load_folder
-    from projlens_core.sources import resolve
 
-    terminal.quiet_transformers()
-    spec = None if args.no_trigger else chosen_trigger(args.trigger, resolve(args.suspect))
-    if spec is None and analysis.needs_trigger:
+    if analysis.takes:
+        terminal.quiet_transformers()
+    context = AnalysisContext(_inputs(args, analysis), Loaded(getattr(args, "device", None)), terminal.progress())
+    result = analysis.measured(context, options)
+    failures = context.pictures.failures if analysis.takes else ()
+    exhibit = analysis.shown(result, context, options) if args.csv or analysis.written is None else None
+    if exhibit is None or analysis.written is not None:
+        document, lines = analysis.written(result, context, analysis.settings(context, options))
+        lines += [f"left out: {reason}" for _, reason in failures]
+    else:
+        document, lines = exhibit.data, [*analysis.text(exhibit), *exhibited.ending(exhibit, failures)]
+    if analysis.takes:
+        document = document | {"failures": terminal.left_out(failures)}
+    if args.csv:
+        terminal.write_csv(exhibit.tables[analysis.table], args.csv)
+    if args.json:
+        terminal.write_json(document)
+    else:
+        sys.stdout.write("\n".join(lines).rstrip() + "\n")
+
+
+def _inputs(args: argparse.Namespace, analysis: Analysis) -> "AnalysisInputs":
+    """What the arguments name; what they do not is the zoo suspect's own."""
+    from projlens_core.analyses.context import AnalysisInputs, inputs_for
+    from projlens_core.cases.case import Case
+
+    first, *_ = args.suspect if isinstance(args.suspect, list) else [args.suspect]
+    if not analysis.takes:
+        return AnalysisInputs(Case(args.base, first, args.control))
+    from projlens_core.behaviour.success import read_labels
+    from projlens_core.inputs.images import load_folder
+
+    case = Case(args.base, first, args.control, args.projector_only)
+    spec = None if args.no_trigger else chosen_trigger(args.trigger, resolve(first))
+    on = load_folder(args.images, args.limit), read_labels(args.images)
+    if "target" in analysis.takes:
+        asked = {"max_new_tokens": args.max_new_tokens} if "questions" in analysis.takes else {}
+        prompts = tuple(vars(args).get("prompt") or ())
+        inputs = replace(inputs_for(case, *on, target=args.target, questions=prompts, **asked), spec=spec)
+    else:
+        inputs = AnalysisInputs(case, *on, spec)
+    if analysis.needs_target and (inputs.spec is None or inputs.target is None):
+        args.wrong_use("--trigger and --target are required, unless the suspect is a poisoned model of the zoo")
+    if analysis.needs_trigger and inputs.spec is None:
         raise InvalidInput(f"{analysis.title} compares clean with triggered images: give --trigger SPEC.json.")
-    case = Case(args.base, args.suspect, args.control, args.projector_only)
-    inputs = AnalysisInputs(case, load_folder(args.images, args.limit), read_labels(args.images), spec)
-    context = AnalysisContext(inputs, Loaded(args.device), terminal.progress())
-    exhibit, failures = analysis.run(context, options), context.pictures.failures
-    lines = [*analysis.text(exhibit), *exhibited.ending(exhibit, failures)]
-    exhibited.write(exhibit, args, failures, "\n".join(lines).rstrip() + "\n", analysis.table)
+    return inputs
 
 
 def options_of(args: argparse.Namespace, analysis: Analysis) -> Options:
     """The options that the flags set; InvalidInput for one out of bounds."""
-    given = {each.name: getattr(args, each.name) for each in dataclasses.fields(analysis.options)}
+    given = {
+        each.name: getattr(args, each.name) for each in dataclasses.fields(analysis.options) if each.name != FURTHER
+    }
+    if isinstance(args.suspect, list):
+        given[FURTHER] = args.suspect[1:]
     return analysis.options(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
 
 

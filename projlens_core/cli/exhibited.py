@@ -2,12 +2,15 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.cli.terminal import Failures, left_out, write_csv, write_json
 
+if TYPE_CHECKING:
+    from projlens_core.analyses.exhibit import Exhibit
 
-def write(exhibit: Exhibit, args: argparse.Namespace, failures: Failures, text: str, table: int = 0) -> None:
+
+def write(exhibit: "Exhibit", args: argparse.Namespace, failures: Failures, text: str, table: int = 0) -> None:
     """What --json and --csv of `arguments` ask for, else `text`; CSV holds the exhibit's table of that number."""
     if args.csv:
         write_csv(exhibit.tables[table], args.csv)
@@ -17,6 +20,6 @@ def write(exhibit: Exhibit, args: argparse.Namespace, failures: Failures, text: 
         sys.stdout.write(text)
 
 
-def ending(exhibit: Exhibit, failures: Failures) -> list[str]:
+def ending(exhibit: "Exhibit", failures: Failures) -> list[str]:
     """The last lines of a text: what has to be borne in mind, and what was left out."""
     return [*(f"- {note}" for note in exhibit.notes), *(f"left out: {reason}" for _, reason in failures)]

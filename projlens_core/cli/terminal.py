@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from projlens_core.analyses.exhibit import Table
 from projlens_core.cli.console import visible
-from projlens_core.report.spreadsheet import as_csv
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from projlens_core.analyses.exhibit import Table
 
 Failures = Sequence[tuple[str, str]]  # (image, sentence): what was left out
 
@@ -50,6 +52,8 @@ def left_out(failures: Failures) -> list[dict[str, str]]:
     return [{"image": name, "reason": reason} for name, reason in failures]
 
 
-def write_csv(table: Table, file: Path) -> None:
+def write_csv(table: "Table", file: Path) -> None:
     """All of a table as CSV into `file`, whole or not at all; InvalidInput if it cannot be written there."""
+    from projlens_core.report.spreadsheet import as_csv  # only here: the library of tables takes a second
+
     write_atomically(file, as_csv(table.frame))

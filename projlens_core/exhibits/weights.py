@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from projlens_core.analyses.case.exhibit import FEW, TOP
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
 from projlens_core.charts import overlays, spectrum
 from projlens_core.charts import weights as charts
 from projlens_core.exhibits import weights_tables as tables
-from projlens_core.exhibits.case import FEW, TOP
 from projlens_core.exhibits.weights_tables import Found, Overlaps
 from projlens_core.weights.anatomy import Anatomy
 from projlens_core.weights.blocks import Blocks, blocks

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from projlens_core.analyses.case.exhibit import FEW, TENSOR_HELP, tensor_row
 from projlens_core.analyses.exhibit import Table
-from projlens_core.exhibits.case import FEW, TENSOR_HELP, tensor_row
 from projlens_core.weights.anatomy import Anatomy
 from projlens_core.weights.noise import BulkEdge, NoiseEdge
 from projlens_core.weights.overlap import Overlap, SidedOverlap

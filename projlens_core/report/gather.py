@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from PIL import Image, ImageOps
@@ -22,7 +23,6 @@ from projlens_core.cases.whose import BOTH, signed, whose
 from projlens_core.charts.overlays import data_uri
 from projlens_core.errors import Cancelled, NotFound, ProjLensError
 from projlens_core.exhibits import activation as activation_exhibit
-from projlens_core.exhibits import case as case_exhibit
 from projlens_core.exhibits import embedding as embedding_exhibit
 from projlens_core.exhibits import lens as lens_exhibit
 from projlens_core.exhibits import lowrank as lowrank_exhibit
@@ -39,6 +39,10 @@ from projlens_core.weights.own_parts import HEAD, TOWER
 THUMBNAIL = 64  # px
 OVERLAP = 5  # leading directions of two changes that are held against each other
 Floor = Literal["weights", "activations", "behaviour"]
+ORDER = (
+    *("case", "weights", "activation", "embedding", "lens", "neurons", "separability"),
+    *("response", "lowrank", "robustness", "verdict"),
+)
 
 
 @dataclass(frozen=True)
@@ -114,10 +118,6 @@ def _signed(context: AnalysisContext, part: Part, exhibit: Exhibit) -> Exhibit:
     if part.key == "lowrank":
         return signed(exhibit, whose(replace(context.inputs.case, projector_only=True), BOTH))
     return signed(exhibit, context.whose((TOWER, HEAD))) if part.key == "lens" else context.signed(exhibit, part.floor)
-
-
-def _case(context: AnalysisContext) -> Exhibit:
-    return case_exhibit.case(context.opened.decompose(context.progress))
 
 
 def _weights(context: AnalysisContext) -> Exhibit:
@@ -242,18 +242,22 @@ def _grey(image: Image.Image) -> str:
 
 def parts() -> dict[str, Part]:
     """All parts by key, in the order of the report."""
-    records = [analyses.find(key) for key in analyses.KEYS]
-    made = [Part(each.key, each.title, each.floor, each.run, each.on_request) for each in records]
-    found = (
-        Part("case", case_exhibit.TITLE, "weights", _case),
+    made = {}
+    for record in map(analyses.find, analyses.KEYS):
+        make = partial(record.run, options=record.reported)
+        made[record.key] = Part(record.key, record.title, record.floor, make, record.on_request)
+    by_hand = (
         Part("weights", weights_exhibit.TITLE, "weights", _weights),
         Part("activation", activation_exhibit.TITLE, "activations", _activation),
         Part("embedding", embedding_exhibit.TITLE, "activations", _embedding),
         Part("lens", lens_exhibit.TITLE, "activations", _lens),
-        *(part for part in made if not part.on_request),
         Part("response", response_exhibit.TITLE, "behaviour", _response),
         Part("lowrank", lowrank_exhibit.TITLE, "behaviour", _lowrank),
         Part("robustness", robustness_exhibit.TITLE, "activations", _robustness),
-        *(part for part in made if part.on_request),
     )
-    return {part.key: part for part in found}
+    found = {part.key: part for part in by_hand} | made
+    return {key: found[key] for key in sorted(found, key=_place)}
+
+
+def _place(key: str) -> int:
+    return ORDER.index(key) if key in ORDER else len(ORDER) - 1

@@ -4,7 +4,7 @@ import sys
 _CHILD = """
 import sys
 import dashboard.components, dashboard.resources, dashboard.state
-import projlens_core.exhibits.case, projlens_core.exhibits.proof
+import projlens_core.analyses.case.exhibit, projlens_core.analyses.case.proof
 sys.exit("transformers" in sys.modules)
 """
 

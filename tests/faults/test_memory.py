@@ -98,7 +98,7 @@ def test_other_errors_stay_what_they_are(error):
 def test_a_command_out_of_memory_ends_in_one_sentence_and_the_next_one_works(cache, models, monkeypatch, capsys):
     line = ["weights", "--base", str(models / "base"), "--suspect", str(models / "suspect")]
     with monkeypatch.context() as patch:
-        patch.setattr(cli.import_module("projlens_core.cli.weights"), "open_case", lambda *_: torch.empty(2**50))
+        patch.setattr(cli.import_module("projlens_core.cases.models"), "open_case", lambda *_: torch.empty(2**50))
         assert cli.main(line) == 1
     said = capsys.readouterr()
     assert said.out == ""

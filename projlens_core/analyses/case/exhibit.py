@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
+from projlens_core.analyses.case import ANALYSIS
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.cases.case import OpenedCase
 from projlens_core.charts import spectrum
@@ -12,8 +13,6 @@ from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.spectrum import Spectrum
 
-TITLE = "Case"
-QUESTION = "What was changed in this projector?"
 MATRICES = 4  # drawn at once
 TOP = 30  # singular values shown, as in the paper's figures
 FEW = 5  # directions that a projector backdoor is said to fit into
@@ -25,10 +24,7 @@ READING = (
 
 def case(opened: OpenedCase) -> Exhibit:
     """The whole page as an exhibit."""
-    return Exhibit(
-        key="case",
-        title=TITLE,
-        question=QUESTION,
+    return ANALYSIS.exhibit(
         metrics=metrics(opened),
         charts=charts(opened) if opened.delta.changed else (),
         tables=(changes(opened), files(opened), *((not_compared(opened),) if opened.delta.not_compared else ())),

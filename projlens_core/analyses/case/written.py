@@ -1,46 +1,16 @@
-"""`projlens_core weights`: what was changed in a suspect's projector. Runs no model."""
+"""What the command writes of a case: every figure as JSON, a table for people, and the proof about the rest."""
 
-import argparse
 import math
-import sys
 from dataclasses import asdict
 
-from projlens_core.cases.case import Case, OpenedCase, open_case
+from projlens_core.cases.case import OpenedCase
 from projlens_core.cases.whose import unread
-from projlens_core.cli import arguments
-from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.text import printable
 from projlens_core.weights.delta import Delta, TensorDelta
 from projlens_core.weights.noise import NoiseEdge
-from projlens_core.weights.proof import CHANGED, NOT_COMPARED, Proof, prove
+from projlens_core.weights.proof import CHANGED, NOT_COMPARED, Proof
 from projlens_core.weights.rounding import RoundingFloor
 from projlens_core.weights.spectrum import Spectrum
-
-
-def add_parser(sub: argparse._SubParsersAction) -> None:
-    """Add this command to the command line."""
-    parser = sub.add_parser("weights", help="compare two projectors: deltas and singular spectra")
-    arguments.add_case(parser)
-    arguments.add_json(parser, "all singular values")
-    parser.add_argument("--prove", action="store_true", help="compare all the rest too: tower, language model, files")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Open the case and write what changed."""
-    opened = open_case(Case(args.base, args.suspect, args.control)).decompose()
-    proof = _proved(args) if args.prove else None
-    if args.json:
-        text = as_json(as_dict(opened) | ({"proof": proof_as_dict(proof)} if proof else {}))
-    else:
-        text = as_table(opened) + (f"\n\n{proof_as_text(proof)}" if proof else "")
-    sys.stdout.write(text + "\n")
-
-
-def _proved(args: argparse.Namespace) -> Proof:
-    from projlens_core.cli.terminal import progress  # only here: it brings the library of tables, which takes a second
-
-    return prove(args.base, args.suspect, progress())
 
 
 def as_dict(opened: OpenedCase) -> dict:
