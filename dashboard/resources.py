@@ -87,8 +87,7 @@ def opened(case: Case, progress: Progress = silent) -> OpenedCase:
 
 def decomposed(case: Case, progress: Progress = silent) -> OpenedCase:
     """The same with the spectra of its changes."""
-    here = opened(case, progress)
-    return shelf("spectra", CASES).get(_case_key(case), lambda: here.decompose(progress), progress)
+    return shelf("spectra", CASES).get(_case_key(case), lambda: opened(case, progress).decompose(progress), progress)
 
 
 def _case_key(case: Case) -> str:

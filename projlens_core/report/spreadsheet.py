@@ -18,7 +18,11 @@ def as_csv(frame: pd.DataFrame) -> bytes:
 
 def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with that apostrophe; also for a table on screen, since a browser saves it as it is shown."""
-    return frame.map(_no_formula).rename(columns=_no_formula)
+    shown = frame.copy(deep=False)
+    for name, kind in frame.dtypes.items():
+        if not pd.api.types.is_numeric_dtype(kind):
+            shown[name] = frame[name].map(_no_formula)
+    return shown.rename(columns=_no_formula)
 
 
 def as_parquet(frame: pd.DataFrame) -> bytes:
