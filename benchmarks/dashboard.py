@@ -30,11 +30,11 @@ NAME, TITLE = "dashboard", "dashboard in Chromium (zoo)"
 CHARTS = "[data-testid=stVegaLiteChart] :is(canvas, svg)"
 PAGES = {
     "Case": Ready("Case", CHARTS),
-    "Weights": Ready("Weights", CHARTS),
+    "Spectrum": Ready("Spectrum", CHARTS),
     "Activation": Ready("Activation", CHARTS),
     "Response": Ready("Response", "[data-testid=stImage] img"),
 }
-START, UPLOAD, SWITCH, SLIDER = "start → first page", "upload → heatmaps", "switch to {}", "slider on Weights"
+START, UPLOAD, SWITCH, SLIDER = "start → first page", "upload → heatmaps", "switch to {}", "slider on Spectrum"
 SERVER_MEMORY = f"{MEMORY}, server"
 TARGETS = {START: Target(at_most=6), UPLOAD: Target(at_most=1), SLIDER: Target(at_most=0.2)} | {
     SWITCH.format(page): Target(at_most=0.3) for page in PAGES
@@ -88,15 +88,15 @@ def _opened(browser: Browser, folder: Path, found: dict[str, list[float]]) -> It
 
 def _round(page: Page, found: dict[str, list[float]]) -> None:
     """From Case through the other pages and back to it."""
-    for name in ("Weights", "Activation", "Response", "Case"):
+    for name in ("Spectrum", "Activation", "Response", "Case"):
         found.setdefault(SWITCH.format(name), []).append(switch(page, name, PAGES[name]))
 
 
 def _slide(page: Page, times: int, found: dict[str, list[float]]) -> None:
     """Show one more singular value, so many times; the first is not counted."""
-    switch(page, "Weights", PAGES["Weights"])
+    switch(page, "Spectrum", PAGES["Spectrum"])
     for number in range(times + 1):
-        seconds = step_slider(page, PAGES["Weights"])
+        seconds = step_slider(page, PAGES["Spectrum"])
         if number:
             found.setdefault(SLIDER, []).append(seconds)
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from dashboard import resources
+from projlens_core.analyses.spectrum import exhibit as exhibits
+from projlens_core.analyses.spectrum.tables import Overlaps, labels
 from projlens_core.cases.case import OpenedCase, read_projectors
-from projlens_core.exhibits import weights as exhibits
-from projlens_core.exhibits.weights_tables import Overlaps, labels
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
 from projlens_core.weights.anatomy import Anatomy, dissect

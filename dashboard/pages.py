@@ -37,7 +37,6 @@ class Page:
         return st.Page(plain, title=self.title, icon=self.icon, url_path=self.name, default=default)
 
 
-WEIGHTS = Page("weights", "Weights", ":material/table_chart:", "How is the change of the projector built?")
 ACTIVATION = Page("activation", "Activation", ":material/grid_on:", "Where does the trigger push the image, how far?")
 DIRECTION = Page("direction", "Direction", ":material/explore:", "Which words does the backdoor direction point to?")
 RESPONSE = Page("response", "Response", ":material/forum:", "What does the model say, with and without the trigger?")
@@ -56,7 +55,7 @@ def sections() -> dict[str, tuple[Page, ...]]:
     """The pages under the heads of the sidebar."""
     return {
         "Verdict": (of("verdict"),),
-        "Weights": (of("case"), WEIGHTS, *_about("weights")),
+        "Weights": tuple(_about("weights")),
         "Activations": (ACTIVATION, DIRECTION, *_about("activations")),
         "Behaviour": (RESPONSE, LOWRANK, ROBUSTNESS, *_about("behaviour")),
         "Evidence": (REPORT,),
@@ -64,7 +63,7 @@ def sections() -> dict[str, tuple[Page, ...]]:
 
 
 def _about(floor: Floor) -> list[Page]:
-    return [of(key) for key in analyses.KEYS if analyses.find(key).floor == floor and key not in ("verdict", "case")]
+    return [of(key) for key in analyses.KEYS if analyses.find(key).floor == floor and key != "verdict"]
 
 
 def navigation() -> Registered:

@@ -20,19 +20,9 @@ from projlens_core.activations.ranking import ranking
 from projlens_core.activations.separability import separability
 from projlens_core.analyses.neurons import charts as neurons
 from projlens_core.analyses.separability import charts as apart
+from projlens_core.analyses.spectrum import charts as spectrum
 from projlens_core.behaviour.lowrank import Edit, Grid
-from projlens_core.charts import (
-    embedding,
-    lens,
-    lowrank,
-    overlays,
-    rates,
-    robustness,
-    shift,
-    spectrum,
-    tokens,
-    weights,
-)
+from projlens_core.charts import embedding, lens, lowrank, overlays, rates, robustness, shift, tokens
 from projlens_core.report.drawing import specification
 from projlens_core.report.inert import GRAMMAR_FILE
 from projlens_core.stats.lines import norm_shift
@@ -45,7 +35,7 @@ from projlens_core.weights.overlap import subspaces
 from projlens_core.weights.spectrum import Spectrum
 from tests import chart_grammar
 
-MODULES = (embedding, lens, lowrank, neurons, overlays, rates, robustness, apart, shift, spectrum, tokens, weights)
+MODULES = (embedding, lens, lowrank, neurons, overlays, rates, robustness, apart, shift, spectrum, tokens)
 ON_PAGES_ONLY = {"gallery"}  # which no exhibit holds
 CONDITIONS = ("clean", "triggered")
 ROLES = ("suspect", "control")
@@ -187,15 +177,15 @@ def _weights() -> Iterator[alt.TopLevelMixin]:
             yield spectrum.spectrum("Values", found, control, each, 3)
             yield spectrum.energy("Energy", found, control, 3)
     names = [*ROLES, "third", "fourth"]
-    colours = weights.colours(names)
+    colours = spectrum.colours(names)
     curves = dict.fromkeys(names, found.values)
     for edges in ({}, {"noise edge": edge}, {"noise edge": edge, "law": SimpleNamespace(edge=2.5, spikes=1)}):
         yield spectrum.values("Values", curves, colours, edges, 3)
     yield spectrum.shares("Energy", curves, colours, 3)
     matrix = blocks(torch.from_numpy(_some(6, 7)), cells=3)
-    yield weights.heatmap("ΔW", matrix, matrix.largest, 1.0, "largest |entry|")
+    yield spectrum.heatmap("ΔW", matrix, matrix.largest, 1.0, "largest |entry|")
     basis = torch.linalg.qr(torch.from_numpy(_some(9, 3)))[0]
-    yield weights.angles("Angles", dict.fromkeys(names[1:], subspaces(basis, basis)), colours)
+    yield spectrum.angles("Angles", dict.fromkeys(names[1:], subspaces(basis, basis)), colours)
 
 
 if __name__ == "__main__":

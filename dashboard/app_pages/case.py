@@ -195,7 +195,7 @@ def _picture(opened: OpenedCase) -> None:
                 components.draw(each)
     st.caption(exhibits.READING)
     if len(drawn) < 2 * len(opened.spectra):
-        st.caption(f"Up to {exhibits.MATRICES} matrices that changed most are drawn; Weights has the others.")
+        st.caption(f"Up to {exhibits.MATRICES} matrices that changed most are drawn; Spectrum has the others.")
 
 
 def _details(opened: OpenedCase) -> None:

@@ -9,6 +9,7 @@ from projlens_core.errors import NotFound
 KEYS = (  # in the order of the sidebar and the report
     "verdict",
     "case",
+    "spectrum",
     "neurons",
     "separability",
 )
@@ -20,6 +21,11 @@ def find(key: str) -> Analysis:
     if key not in KEYS:
         raise NotFound(f"There is no analysis {key!r}; there are {', '.join(KEYS)}.")
     return import_module(f"{__name__}.{key}").ANALYSIS
+
+
+def of_part(name: str) -> str:
+    """The key of the part of a report that has this name, or once had it; the name itself, if there is none."""
+    return next((each.key for each in map(find, KEYS) if name in each.parts), name)
 
 
 @cache

@@ -28,7 +28,6 @@ from projlens_core.exhibits import lens as lens_exhibit
 from projlens_core.exhibits import lowrank as lowrank_exhibit
 from projlens_core.exhibits import response as response_exhibit
 from projlens_core.exhibits import robustness as robustness_exhibit
-from projlens_core.exhibits import weights as weights_exhibit
 from projlens_core.inputs.changes import LEVELS, axes_of, changes
 from projlens_core.report.private import without_home
 from projlens_core.report.record import Missing, Record, provenance
@@ -37,10 +36,9 @@ from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.own_parts import HEAD, TOWER
 
 THUMBNAIL = 64  # px
-OVERLAP = 5  # leading directions of two changes that are held against each other
 Floor = Literal["weights", "activations", "behaviour"]
 ORDER = (
-    *("case", "weights", "activation", "embedding", "lens", "neurons", "separability"),
+    *("case", "spectrum", "activation", "embedding", "lens", "neurons", "separability"),
     *("response", "lowrank", "robustness", "verdict"),
 )
 
@@ -72,7 +70,11 @@ def record_of(
     can be), and Cancelled from progress.
     """
     known = parts()
-    chosen = [key for key, part in known.items() if not part.on_request] if keys is None else list(keys)
+    chosen = (
+        [key for key, part in known.items() if not part.on_request]
+        if keys is None
+        else [analyses.of_part(key) for key in keys]
+    )
     if unknown := [key for key in chosen if key not in known]:
         raise NotFound(f"There is no part {unknown[0]!r}; the parts are {', '.join(known)}.")
     current = "Case"
@@ -118,12 +120,6 @@ def _signed(context: AnalysisContext, part: Part, exhibit: Exhibit) -> Exhibit:
     if part.key == "lowrank":
         return signed(exhibit, whose(replace(context.inputs.case, projector_only=True), BOTH))
     return signed(exhibit, context.whose((TOWER, HEAD))) if part.key == "lens" else context.signed(exhibit, part.floor)
-
-
-def _weights(context: AnalysisContext) -> Exhibit:
-    found = context.opened.decompose(context.progress).anatomies
-    told = settings(context.inputs.case, context.projectors, overlap=OVERLAP)
-    return weights_exhibit.weights(found, told, weights_exhibit.overlaps(found, OVERLAP))
 
 
 def _activation(context: AnalysisContext) -> Exhibit:
@@ -247,7 +243,6 @@ def parts() -> dict[str, Part]:
         make = partial(record.run, options=record.reported)
         made[record.key] = Part(record.key, record.title, record.floor, make, record.on_request)
     by_hand = (
-        Part("weights", weights_exhibit.TITLE, "weights", _weights),
         Part("activation", activation_exhibit.TITLE, "activations", _activation),
         Part("embedding", embedding_exhibit.TITLE, "activations", _embedding),
         Part("lens", lens_exhibit.TITLE, "activations", _lens),

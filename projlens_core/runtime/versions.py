@@ -9,6 +9,7 @@ from pathlib import Path
 PROJLENS = "0.1.0"  # read by the build, see pyproject.toml
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "opencv-contrib-python-headless")
 COMPUTING = (
+    "stats",
     "inputs",
     "weights",
     "activations",

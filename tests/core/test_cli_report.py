@@ -87,7 +87,7 @@ def test_a_stop_stops_everything(case):
 
 
 def test_an_unknown_part_lists_the_parts(case):
-    with pytest.raises(NotFound, match="There is no part 'magic'; the parts are case, weights"):
+    with pytest.raises(NotFound, match="There is no part 'magic'; the parts are case, spectrum"):
         gather.record_of(AnalysisInputs(case), ["magic"])
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from projlens_core.exhibits import weights as exhibits
-from projlens_core.exhibits.weights_tables import edge_sentence, labels
+from projlens_core.analyses.spectrum import exhibit as exhibits
+from projlens_core.analyses.spectrum.tables import edge_sentence, labels
 from projlens_core.weights.anatomy import dissect
 from projlens_core.weights.delta import compare
 from projlens_core.weights.noise import BulkEdge, NoiseEdge
@@ -22,7 +22,7 @@ def found(tmp_path_factory):
 
 
 def test_the_exhibit_shows_each_changed_matrix_and_says_what_did_not_change(found):
-    shown = exhibits.weights(found, {"seed": 0}, exhibits.overlaps(found, 8))
+    shown = exhibits.spectrum(found, {"seed": 0}, exhibits.overlaps(found, 8))
     assert [chart.name for chart in shown.charts] == [
         "weights-values-2",
         "weights-energy-2",

@@ -16,7 +16,7 @@ from tests import pico
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 PAGES = {
-    "weights": "app_pages/weights.py",
+    "weights": "app_pages/spectrum.py",
     "activation": "app_pages/activation.py",
     "direction": "app_pages/direction.py",
     "neurons": "app_pages/neurons.py",

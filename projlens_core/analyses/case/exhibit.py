@@ -6,8 +6,8 @@ import pandas as pd
 
 from projlens_core.analyses.case import ANALYSIS
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.analyses.spectrum import charts as spectra
 from projlens_core.cases.case import OpenedCase
-from projlens_core.charts import spectrum
 from projlens_core.weights.delta import TensorDelta, symbol
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.projector import ProjectorWeights
@@ -88,8 +88,8 @@ def charts(opened: OpenedCase) -> tuple[Chart, ...]:
     drawn = []
     for name, number in matrices(opened).items():
         suspect, control, delta = opened.spectra[name], opened.control_spectra.get(name), symbol(number)
-        values = spectrum.spectrum(f"Singular values of {delta}", suspect, control, opened.edges[name], TOP)
-        energy = spectrum.energy(f"Energy of {delta} in its k largest values", suspect, control, TOP)
+        values = spectra.spectrum(f"Singular values of {delta}", suspect, control, opened.edges[name], TOP)
+        energy = spectra.energy(f"Energy of {delta} in its k largest values", suspect, control, TOP)
         drawn += [
             Chart(
                 f"spectrum-{number}",

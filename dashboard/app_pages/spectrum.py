@@ -1,16 +1,16 @@
-"""Weights: how is the change of the projector built? Reads weights only; no model is run."""
+"""Spectrum: how is the change of the projector built? Reads weights only; no model is run."""
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import anatomies, components, pages, resources, state
 from projlens_core.analyses.case.exhibit import TOP, symbol
+from projlens_core.analyses.spectrum import exhibit as exhibits
+from projlens_core.analyses.spectrum import tables
+from projlens_core.analyses.spectrum.tables import Found, Overlaps
 from projlens_core.cases.case import Case, OpenedCase, left_out
 from projlens_core.cases.whose import unread
 from projlens_core.errors import ProjLensError
-from projlens_core.exhibits import weights as exhibits
-from projlens_core.exhibits import weights_tables as tables
-from projlens_core.exhibits.weights_tables import Found, Overlaps
 from projlens_core.sources import PREFIX
 
 VIEWS = {"spectra": "Spectra", "heatmap": "ΔW itself", "overlap": "Shared directions"}
@@ -23,7 +23,7 @@ MOST_DIRECTIONS = 32
 
 def page() -> None:
     """Draw the page."""
-    components.header(pages.WEIGHTS)
+    components.header(pages.of("spectrum"))
     case = state.current_case()
     if case is None:
         components.no_case()

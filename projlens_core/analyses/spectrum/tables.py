@@ -1,4 +1,4 @@
-"""The numbers behind the Weights page: tables for people, data for scripts."""
+"""The numbers behind the spectrum: tables for people, data for scripts."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -4,22 +4,19 @@ from collections.abc import Callable
 
 from projlens_core.analyses.case.exhibit import FEW, TOP
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
-from projlens_core.charts import overlays, spectrum
-from projlens_core.charts import weights as charts
-from projlens_core.exhibits import weights_tables as tables
-from projlens_core.exhibits.weights_tables import Found, Overlaps
+from projlens_core.analyses.spectrum import ANALYSIS, charts, tables
+from projlens_core.analyses.spectrum.tables import Found, Overlaps
+from projlens_core.charts import overlays
 from projlens_core.weights.anatomy import Anatomy
 from projlens_core.weights.blocks import Blocks, blocks
 from projlens_core.weights.delta import symbol
 from projlens_core.weights.overlap import overlap
 
-TITLE = "Weights"
-QUESTION = "How is the change of the projector built?"
 CELLS = 64  # a side of a heatmap; more would be slow to draw and finer than two of them side by side show
 MEASURES = {"largest": "largest |ΔW|", "rms": "root mean square of ΔW"}
 
 
-def weights(found: Found, settings: dict, overlaps: Overlaps, top: int = TOP) -> Exhibit:
+def spectrum(found: Found, settings: dict, overlaps: Overlaps, top: int = TOP) -> Exhibit:
     """Everything about all matrices.
 
     found: {"suspect": …, "control": … if there is one, then further changes of the same base, by name on screen}.
@@ -29,10 +26,7 @@ def weights(found: Found, settings: dict, overlaps: Overlaps, top: int = TOP) ->
     drawn = []
     for name in changed:
         drawn += [*spectra(found, name, top), *heatmaps(_case(found), name, "rms"), *angles(overlaps, found, name)]
-    return Exhibit(
-        key="weights",
-        title=TITLE,
-        question=QUESTION,
+    return ANALYSIS.exhibit(
         metrics=tuple(card for name in changed[-1:] for card in metrics(found, name)),
         charts=tuple(drawn),
         tables=(tables.tensors(found), tables.pairs(overlaps)),
@@ -106,14 +100,14 @@ def spectra(found: Found, name: str, top: int = TOP) -> tuple[Chart, ...]:
     return (
         Chart(
             f"weights-values-{number}",
-            spectrum.values(f"Singular values of {symbol(number)}", values, scale, edges, top),
+            charts.values(f"Singular values of {symbol(number)}", values, scale, edges, top),
             "How to read this: values above the suspect's noise edge are structure, below it noise explains them. A "
             "backdoor stands out by a few values far above all others and above the control's.",
             f"Singular values of the change of {name}: {who}; with the noise edge of the suspect.",
         ),
         Chart(
             f"weights-energy-{number}",
-            spectrum.shares(f"Energy of {symbol(number)} in its k largest values", energy, scale, top, spectrum.HEIGHT),
+            charts.shares(f"Energy of {symbol(number)} in its k largest values", energy, scale, top, charts.HEIGHT),
             "How to read this: the share of ‖ΔW‖² in the k strongest directions; a curve above the control's is a more "
             "concentrated change.",
             f"Cumulative energy of the change of {name}: {who}.",
