@@ -20,9 +20,9 @@ from benchmarks.report import HELD, MEMORY, Figure, NoFigures, Report, Target
 from benchmarks.session import Session, frames, session
 from benchmarks.worker import peak_memory, resident_memory
 from projlens_core.activations.model import VisionModel, load_vision
+from projlens_core.analyses.activation import measure
 from projlens_core.behaviour.respond import four_answers, load_responder
 from projlens_core.behaviour.responder import Responder
-from projlens_core.cases import study
 from projlens_core.cases.case import Case, model_source, open_case
 from projlens_core.inputs.images import Picture, load_folder
 from projlens_core.inputs.triggers import PRESETS, TriggerSpec, frame, stamp
@@ -110,12 +110,12 @@ def _truth(
     spec = TriggerSpec.from_file(entries[0].trigger) if entries[0].trigger else next(iter(PRESETS.values()))
     opened = open_case(case)
     pairs = {picture.name: (frame(picture.image, spec), stamp(picture.image, spec)) for picture in samples}
-    judged = study.reference(opened, tower, *map(list, zip(*pairs.values(), strict=True)), "universal")
+    judged = measure.sample_shift(opened, tower, *map(list, zip(*pairs.values(), strict=True)), "universal")
     question = (*entries[0].prompts, *PROMPTS)[0]
     shifts, answers = {}, {}
     for number, name in enumerate(list(pairs)[:PICTURES]):
-        found = study.subject(opened, tower, *pairs[name], "universal", judged)["suspect"]
-        shifts[name] = {condition: np.abs(getattr(found, condition)) for condition in study.CONDITIONS}
+        found = measure.image_shift(opened, tower, *pairs[name], "universal", judged)["suspect"]
+        shifts[name] = {condition: np.abs(getattr(found, condition)) for condition in measure.CONDITIONS}
         if number in asked:
             said = four_answers(responder, opened.base, opened.suspect, *pairs[name], question)
             answers[name] = [text for text in said.texts if text]

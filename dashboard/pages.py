@@ -37,12 +37,14 @@ class Page:
         return st.Page(plain, title=self.title, icon=self.icon, url_path=self.name, default=default)
 
 
-ACTIVATION = Page("activation", "Activation", ":material/grid_on:", "Where does the trigger push the image, how far?")
 DIRECTION = Page("direction", "Direction", ":material/explore:", "Which words does the backdoor direction point to?")
 RESPONSE = Page("response", "Response", ":material/forum:", "What does the model say, with and without the trigger?")
 LOWRANK = Page("lowrank", "Low-rank lab", ":material/layers:", "How few directions carry the backdoor?")
 ROBUSTNESS = Page("robustness", "Robustness", ":material/tune:", "Which changes of the trigger still work?")
 REPORT = Page("report", "Report", ":material/description:", "What can be handed on?")
+
+
+BY_HAND = ("verdict", "activation")  # whose place in the sidebar is given
 
 
 def of(key: str) -> Page:
@@ -56,14 +58,14 @@ def sections() -> dict[str, tuple[Page, ...]]:
     return {
         "Verdict": (of("verdict"),),
         "Weights": tuple(_about("weights")),
-        "Activations": (ACTIVATION, DIRECTION, *_about("activations")),
+        "Activations": (of("activation"), DIRECTION, *_about("activations")),
         "Behaviour": (RESPONSE, LOWRANK, ROBUSTNESS, *_about("behaviour")),
         "Evidence": (REPORT,),
     }
 
 
 def _about(floor: Floor) -> list[Page]:
-    return [of(key) for key in analyses.KEYS if analyses.find(key).floor == floor and key != "verdict"]
+    return [of(key) for key in analyses.KEYS if analyses.find(key).floor == floor and key not in BY_HAND]
 
 
 def navigation() -> Registered:

@@ -12,14 +12,14 @@ from dashboard import batch, resources
 from dashboard.batch import Batch
 from dashboard.pickers import SetChoice
 from projlens_core.activations.towers import Tokens, Towers, read_by_other
+from projlens_core.analyses.activation import measure
+from projlens_core.analyses.activation.measure import ImageShift, SampleShift
 from projlens_core.behaviour.respond import FourAnswers, answers_by_role
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome
-from projlens_core.cases import study
 from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.cases.models import load_answering, size_of
 from projlens_core.cases.settings import settings
-from projlens_core.cases.study import Reference, Subject
 from projlens_core.cases.whose import BOTH
 from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
@@ -36,7 +36,7 @@ ROLES = ("base", "suspect", "control")
 
 def sample_reference(
     case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: str, progress: Progress
-) -> Reference | None:
+) -> SampleShift | None:
     """The samples under suspect and control: what one picture is judged against; None where there are no samples.
 
     Without a spec the samples are analysed clean only.
@@ -45,7 +45,7 @@ def sample_reference(
     if not pictures:
         return None
 
-    def make() -> Reference:
+    def make() -> SampleShift:
         clean = [resources.clean_image(p, spec) for p in pictures]
         triggered = None
         if spec is not None:
@@ -53,7 +53,7 @@ def sample_reference(
             for done, picture in enumerate(pictures):
                 progress("Stamping the trigger on the samples", done, len(pictures))
                 triggered.append(resources.triggered_image(picture, spec))
-        return study.reference(case, tower, clean, triggered, direction, progress)
+        return measure.sample_shift(case, tower, clean, triggered, direction, progress)
 
     return resources.shelf("references", 2 * resources.CASES).get(
         reference_key(case, tower, spec, direction), make, progress
@@ -104,14 +104,14 @@ def subject(
     spec: TriggerSpec | None,
     direction: str,
     progress: Progress,
-) -> dict[str, Subject]:
+) -> dict[str, ImageShift]:
     """One picture under suspect and control, along their direction from `sample_reference` if that is universal."""
     images = [resources.pixels(image) for image in (clean, triggered)]
     key = content_key(reference_key(case, tower, spec, direction), *images)
 
-    def make() -> dict[str, Subject]:
+    def make() -> dict[str, ImageShift]:
         judged = sample_reference(case, tower, spec, direction, progress)
-        return study.subject(case, tower, clean, triggered, direction, judged, progress)
+        return measure.image_shift(case, tower, clean, triggered, direction, judged, progress)
 
     return resources.shelf("subjects", 512).get(key, make, progress)
 

@@ -9,9 +9,9 @@ from projlens_core.activations.ranking import Ranking, ranking
 from projlens_core.activations.set_shift import SetShift, set_shift
 from projlens_core.activations.shift import IMAGES_AT_ONCE, embedding_shifts
 from projlens_core.activations.towers import Tokens, Towers
+from projlens_core.analyses.activation import exhibit as activation
+from projlens_core.analyses.activation.measure import SampleShift
 from projlens_core.cases.case import OpenedCase
-from projlens_core.cases.study import Reference
-from projlens_core.exhibits import activation
 from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.cache import content_key
@@ -22,7 +22,7 @@ UNIVERSAL = "universal"
 
 
 def relations(
-    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: str, norm: NormAxis, judged: Reference
+    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: str, norm: NormAxis, judged: SampleShift
 ) -> dict[str, dict[str, NormShift]]:
     """The samples' norm–shift relation under each projector, by role and condition."""
     key = content_key(results.reference_key(case, tower, spec, direction), norm)

@@ -5,8 +5,8 @@ import streamlit as st
 from dashboard import components, pages, pickers, resources, results, state
 from dashboard.views import maps, set_details, shift_details
 from dashboard.views.seen import Look, Seen
+from projlens_core.analyses.activation import numbers
 from projlens_core.errors import ProjLensError
-from projlens_core.exhibits import activation_numbers as numbers
 
 ROLES = {"suspect": "Suspect", "control": "Control"}
 DIRECTIONS = {"universal": "The samples", "image": "This image", "pair": "This pair"}
@@ -24,7 +24,7 @@ DETAILS = {
 
 def page() -> None:
     """Draw the page."""
-    components.header(pages.ACTIVATION)
+    components.header(pages.of("activation"))
     case = state.current_case()
     if case is None:
         components.no_case()

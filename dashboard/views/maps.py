@@ -5,13 +5,13 @@ import streamlit as st
 from PIL import Image, ImageOps
 
 from dashboard import components, resources, state
-from projlens_core.cases.study import Subject
-from projlens_core.exhibits import activation
-from projlens_core.exhibits import activation_numbers as numbers
+from projlens_core.analyses.activation import exhibit as activation
+from projlens_core.analyses.activation import numbers
+from projlens_core.analyses.activation.measure import ImageShift
 
 
 def heatmaps(
-    found: dict[str, Subject], clean: Image.Image | None, triggered: Image.Image, role: str, signed: bool
+    found: dict[str, ImageShift], clean: Image.Image | None, triggered: Image.Image, role: str, signed: bool
 ) -> None:
     """Shift per patch over the clean and the triggered image under one projector, their difference, one patch."""
     images = {"clean": clean, "triggered": triggered}
@@ -37,7 +37,7 @@ def clicked(key: str, parameter: str) -> None:
         state.choose_patch(int(picked[0]["token"]))
 
 
-def _patch(found: dict[str, Subject], role: str, chosen: int | None) -> None:
+def _patch(found: dict[str, ImageShift], role: str, chosen: int | None) -> None:
     """The chosen patch in one line: where it is, its numbers, and the other projector's shift there."""
     if chosen is None:
         what = "patch" if found[role].within else "bar"
@@ -57,6 +57,6 @@ def _patch(found: dict[str, Subject], role: str, chosen: int | None) -> None:
                 st.text(said)
 
 
-def _map(subject: Subject) -> np.ndarray:
+def _map(subject: ImageShift) -> np.ndarray:
     """The triggered or, where there is none, the clean picture's patches (rows, cols)."""
     return subject.clean if subject.triggered is None else subject.triggered

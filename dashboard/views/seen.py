@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from dashboard.pickers import Choice
 from projlens_core.activations.towers import Towers
+from projlens_core.analyses.activation.measure import ImageShift, SampleShift
 from projlens_core.cases.case import OpenedCase
-from projlens_core.cases.study import Reference, Subject
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,6 @@ class Seen:
     tower: Towers
     choice: Choice
     look: Look
-    judged: Reference
-    found: dict[str, Subject]
+    judged: SampleShift
+    found: dict[str, ImageShift]
     sample_names: tuple[str, ...]

@@ -10,6 +10,7 @@ KEYS = (  # in the order of the sidebar and the report
     "verdict",
     "case",
     "spectrum",
+    "activation",
     "neurons",
     "separability",
 )

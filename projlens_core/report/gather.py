@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from PIL import Image, ImageOps
-
 from projlens_core import analyses
 from projlens_core.activations.lens import lens, lens_null
 from projlens_core.activations.set_shift import set_shift
@@ -16,13 +14,11 @@ from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.robustness import sweep
 from projlens_core.behaviour.scoring import Questions, Scorer
 from projlens_core.behaviour.success import Outcome, Truth, measure
-from projlens_core.cases import study
 from projlens_core.cases.models import Loaded, Models, read_language
 from projlens_core.cases.settings import settings
 from projlens_core.cases.whose import BOTH, signed, whose
 from projlens_core.charts.overlays import data_uri
 from projlens_core.errors import Cancelled, NotFound, ProjLensError
-from projlens_core.exhibits import activation as activation_exhibit
 from projlens_core.exhibits import embedding as embedding_exhibit
 from projlens_core.exhibits import lens as lens_exhibit
 from projlens_core.exhibits import lowrank as lowrank_exhibit
@@ -122,20 +118,6 @@ def _signed(context: AnalysisContext, part: Part, exhibit: Exhibit) -> Exhibit:
     return signed(exhibit, context.whose((TOWER, HEAD))) if part.key == "lens" else context.signed(exhibit, part.floor)
 
 
-def _activation(context: AnalysisContext) -> Exhibit:
-    """The first picture, judged by all."""
-    pair = context.attacked
-    judged = study.reference(
-        context.opened, context.vision, pair.clean, pair.triggered, "universal", progress=context.progress
-    )
-    clean, triggered = pair.clean[0], pair.triggered[0]
-    found = study.subject(
-        context.opened, context.vision, clean, triggered, "universal", judged, progress=context.progress
-    )
-    images = {"clean": _grey(clean), "triggered": _grey(triggered)}
-    return activation_exhibit.activation(judged, found, images, context.decided(picture=pair.names[0]))
-
-
 def _embedding(context: AnalysisContext) -> Exhibit:
     deltas = {"suspect": context.opened.delta, "control": context.opened.control_delta}
     found = {}
@@ -232,10 +214,6 @@ def _one_each(context: AnalysisContext) -> dict[str, tuple[Truth, ...]] | None:
     return {name: (truth,) for name, truth in chosen if truth is not None} or None
 
 
-def _grey(image: Image.Image) -> str:
-    return data_uri(ImageOps.grayscale(image))
-
-
 def parts() -> dict[str, Part]:
     """All parts by key, in the order of the report."""
     made = {}
@@ -243,7 +221,6 @@ def parts() -> dict[str, Part]:
         make = partial(record.run, options=record.reported)
         made[record.key] = Part(record.key, record.title, record.floor, make, record.on_request)
     by_hand = (
-        Part("activation", activation_exhibit.TITLE, "activations", _activation),
         Part("embedding", embedding_exhibit.TITLE, "activations", _embedding),
         Part("lens", lens_exhibit.TITLE, "activations", _lens),
         Part("response", response_exhibit.TITLE, "behaviour", _response),

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from projlens_core.activations.shift import analyse
-from projlens_core.cases.study import Reference, Subject
-from projlens_core.exhibits import activation
-from projlens_core.exhibits import activation_numbers as numbers
+from projlens_core.analyses.activation import exhibit as activation
+from projlens_core.analyses.activation import numbers
+from projlens_core.analyses.activation.measure import ImageShift, SampleShift
 from projlens_core.weights.projector import read_projector
 from tests import pico
 
@@ -38,8 +38,8 @@ def seen(tmp_path_factory):
     for role, weights in by_role.items():
         analysis = analyse(base, weights, *pair, direction=judged[role].direction)
         clean, triggered = (part.shift[0].reshape(pico.GRID).numpy() for part in analysis.conditions.values())
-        found[role] = Subject(clean, triggered, analysis)
-    return Reference(judged, along, 6), found
+        found[role] = ImageShift(clean, triggered, analysis)
+    return SampleShift(judged, along, 6), found
 
 
 def test_the_exhibit_holds_both_projectors_maps_on_one_scale(seen):
@@ -62,7 +62,7 @@ def test_the_exhibits_data_is_json_and_says_what_decides_it(seen):
 
 def test_without_a_control_the_exhibit_says_what_a_map_cannot_say(seen):
     judged, found = seen
-    alone = Reference({"suspect": judged.by_role["suspect"]}, None, 6)
+    alone = SampleShift({"suspect": judged.by_role["suspect"]}, None, 6)
     shown = activation.activation(alone, {"suspect": found["suspect"]}, IMAGES, {})
     assert shown.notes == (activation.ALONE,)
 
@@ -71,7 +71,7 @@ def test_a_direction_that_was_turned_round_does_not_change_the_headline(seen):
     judged, found = seen
     suspect = judged.by_role["suspect"]
     turned = replace(suspect, direction_cosine=-suspect.direction_cosine)
-    other = Reference(judged.by_role | {"suspect": turned}, judged.along, 6)
+    other = SampleShift(judged.by_role | {"suspect": turned}, judged.along, 6)
     assert numbers.headlines(other, found, signed=False) == numbers.headlines(judged, found, signed=False)
 
 

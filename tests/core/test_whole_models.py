@@ -343,7 +343,7 @@ def test_report_and_bundle_say_it_and_the_command_repeats_the_experiment(world, 
         html = (tmp_path / "r.html").read_text()
         assert ("The suspect runs with its own projector and" in html) != bool(options)
     whole, alone = found.values()
-    assert [whole[key]["vision_tower"] for key in ("weights", "lens", "response", "lowrank")] == [
+    assert [whole[key]["vision_tower"] for key in ("spectrum", "lens", "response", "lowrank")] == [
         "not run", "suspect", "suspect", "base"
     ]  # fmt: skip
     assert whole["response"]["language_model"] == whole["lens"]["output_head"] == "suspect"

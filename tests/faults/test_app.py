@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dashboard import resources, results, state
-from projlens_core.cases import study
+from projlens_core.analyses.activation import measure
 from tests.dashboard.conftest import PAGES, cache, models, open_page, press, samples, texts  # noqa: F401
 
 UNASKED = (PAGES["lowrank"], PAGES["robustness"])  # read nothing before a button is pressed
@@ -17,7 +17,7 @@ TOO_LITTLE = "There is too little memory for this; use fewer or smaller pictures
 @pytest.mark.parametrize("allocate", [torch.empty, np.empty], ids=["torch", "numpy"])
 def test_out_of_memory_on_one_request_is_said_and_the_next_is_served(open_page, monkeypatch, allocate):  # noqa: F811
     with monkeypatch.context() as patch:
-        patch.setattr(study, "reference", lambda *_: allocate(2**50))
+        patch.setattr(measure, "sample_shift", lambda *_: allocate(2**50))
         app = open_page("activation")
         assert not app.exception
         assert texts(app).count(TOO_LITTLE) == 1

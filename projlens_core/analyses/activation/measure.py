@@ -1,4 +1,4 @@
-"""One picture under the projectors of a case, and the samples that it is judged against."""
+"""One image under the projectors of a case, and the samples that it is compared with."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ CONDITIONS = ("clean", "triggered")
 
 
 @dataclass(frozen=True)
-class Reference:
+class SampleShift:
     """The samples' shift under each projector: {role: analysis}, the control along its own direction and `along` the
     suspect's. The control is absent where the case has none. ΔE itself is dropped from all analyses."""
 
@@ -30,7 +30,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ImageShift:
     """The picture on screen under one projector: shift per patch, (rows, cols), in embedding units.
 
     within is what the patches cover of the picture: x0, y0, x1, y1 as shares of its sides; None if the model's tokens
@@ -59,14 +59,14 @@ class Subject:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-def reference(
+def sample_shift(
     case: OpenedCase,
     tower: VisionModel | Towers,
     clean: Sequence[Image.Image],
     triggered: Sequence[Image.Image] | None,
     direction: str,
     progress: Progress = silent,
-) -> Reference:
+) -> SampleShift:
     """Analyse the samples under suspect and control. "pair" without triggered twins falls back to "image"."""
     roles = ["suspect", "control"] if case.control else ["suspect"]
     read = as_towers(tower).twins(roles, clean, triggered, progress)
@@ -84,18 +84,18 @@ def reference(
         by_role["control"] = _light(analyse(case.base, case.control, *halves, direction, base_e))
         progress("Comparing the projectors on the samples", 2, steps)
         along = _light(analyse(case.base, case.control, *halves, by_role["suspect"].directions, base_e))
-    return Reference(by_role, along, len(clean))
+    return SampleShift(by_role, along, len(clean))
 
 
-def subject(
+def image_shift(
     case: OpenedCase,
     tower: VisionModel | Towers,
     clean: Image.Image | None,
     triggered: Image.Image | None,
     direction: str,
-    judged: Reference | None,
+    judged: SampleShift | None,
     progress: Progress = silent,
-) -> dict[str, Subject]:
+) -> dict[str, ImageShift]:
     """The picture on screen under suspect and control; at least one of clean and triggered is given.
 
     "universal" takes each projector's direction from the samples; without samples the picture has to do.
@@ -118,7 +118,7 @@ def subject(
         analysis = _light(analyse(case.base, projector, *pair, chosen, base_e))
         first = _map(analysis.clean, layout)
         maps = (first, _map(analysis.triggered, layout)) if len(images) == 2 else (first, None)
-        found[role] = Subject(*(maps if clean is not None else maps[::-1]), analysis, within)
+        found[role] = ImageShift(*(maps if clean is not None else maps[::-1]), analysis, within)
     return found
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 
 from projlens_core.activations.shift import ShiftAnalysis
+from projlens_core.analyses.activation.measure import CONDITIONS, ImageShift, SampleShift
 from projlens_core.analyses.exhibit import Metric, Table, with_minus
-from projlens_core.cases.study import CONDITIONS, Reference, Subject
 from projlens_core.stats.lines import NormShiftFit
 
 UNIT = "embedding units"
@@ -28,7 +28,7 @@ def _number(value: float, form: str) -> str:
     return with_minus(format(value, form))
 
 
-def headlines(judged: Reference, found: dict[str, Subject], signed: bool) -> list[Metric]:
+def headlines(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -> list[Metric]:
     """This picture's shift, and what all samples say; found and judged hold "suspect" and, if there is one, "control".
 
     An upload that is already triggered has an unknown trigger, so it is held against the clean samples only.
@@ -68,8 +68,8 @@ def headlines(judged: Reference, found: dict[str, Subject], signed: bool) -> lis
     ]
 
 
-def _mean_shift(found: dict[str, Subject], signed: bool) -> Metric:
-    def means(subject: Subject) -> str:
+def _mean_shift(found: dict[str, ImageShift], signed: bool) -> Metric:
+    def means(subject: ImageShift) -> str:
         maps = [m for m in (subject.clean, subject.triggered) if m is not None]
         return " → ".join(short((m if signed else abs(m)).mean()) for m in maps)
 
@@ -82,7 +82,7 @@ def _mean_shift(found: dict[str, Subject], signed: bool) -> Metric:
     )
 
 
-def _alone(judged: Reference, found: dict[str, Subject], signed: bool) -> list[Metric]:
+def _alone(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -> list[Metric]:
     def below(role: str) -> str:
         clean = judged.by_role[role].clean.sample_mean
         return f"{int((clean < float(found[role].triggered.mean())).sum())} of {len(clean)}"
@@ -108,7 +108,7 @@ def _alone(judged: Reference, found: dict[str, Subject], signed: bool) -> list[M
     ]
 
 
-def numbers(judged: Reference) -> Table:
+def numbers(judged: SampleShift) -> Table:
     """Every figure of the analysis as text: suspect, control, and the control along the suspect's direction."""
     columns = {"suspect": judged.by_role["suspect"]}
     if "control" in judged.by_role:
@@ -123,7 +123,7 @@ def numbers(judged: Reference) -> Table:
     )
 
 
-def patches(found: dict[str, Subject]) -> Table:
+def patches(found: dict[str, ImageShift]) -> Table:
     """One row a patch of the picture on screen, the farthest pushed by the suspect first."""
     suspect = found["suspect"]
     shown = suspect.triggered if suspect.triggered is not None else suspect.clean
@@ -159,7 +159,7 @@ def within(values: np.ndarray) -> np.ndarray:
     return places
 
 
-def patch(subject: Subject, token: int) -> list[tuple[str, str]]:
+def patch(subject: ImageShift, token: int) -> list[tuple[str, str]]:
     """(what, numbers) of one patch under one projector, clean → triggered where there are both."""
     maps = {c: getattr(subject, c) for c in CONDITIONS if getattr(subject, c) is not None}
     parts = subject.conditions

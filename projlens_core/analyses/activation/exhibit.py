@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from projlens_core.activations.shift import ShiftAnalysis
+from projlens_core.analyses.activation import ANALYSIS, numbers
+from projlens_core.analyses.activation import charts as shift
+from projlens_core.analyses.activation import token_charts as tokens
+from projlens_core.analyses.activation.measure import CONDITIONS, ImageShift, SampleShift
+from projlens_core.analyses.activation.numbers import UNIT, short, with_sign
 from projlens_core.analyses.exhibit import Chart, Exhibit
-from projlens_core.cases.study import CONDITIONS, Reference, Subject
-from projlens_core.charts import overlays, shift, tokens
-from projlens_core.exhibits import activation_numbers as numbers
-from projlens_core.exhibits.activation_numbers import UNIT, short, with_sign
+from projlens_core.charts import overlays
 from projlens_core.stats.lines import NormAxis, NormShift, norm_shift
 
-TITLE = "Activation"
-QUESTION = "Where does the trigger push the image, how far?"
 HEATMAP = (
     "How to read this: each block is one patch of the image, coloured by how far the projector pushes it along the "
     "drift direction; clean and triggered, suspect and control share one scale. The difference is triggered minus "
@@ -40,8 +40,8 @@ class Scales:
 
 
 def activation(
-    judged: Reference,
-    found: dict[str, Subject],
+    judged: SampleShift,
+    found: dict[str, ImageShift],
     images: Mapping[str, str],
     settings: dict,
     norm: NormAxis = "output",
@@ -52,10 +52,7 @@ def activation(
     images: {condition: data URI of the grey picture}. settings: what decides the numbers, as Exhibit.data keeps it.
     """
     related = {role: relations(analysis, norm) for role, analysis in judged.by_role.items()}
-    return Exhibit(
-        key="activation",
-        title=TITLE,
-        question=QUESTION,
+    return ANALYSIS.exhibit(
         metrics=tuple(numbers.headlines(judged, found, signed)),
         charts=(
             *(chart for role in found for chart in heatmaps(found, images, role, signed)),
@@ -82,14 +79,14 @@ def measured(values: np.ndarray | None, signed: bool) -> np.ndarray | None:
     return values if signed or values is None else np.abs(values)
 
 
-def scales(found: dict[str, Subject], signed: bool) -> Scales:
+def scales(found: dict[str, ImageShift], signed: bool) -> Scales:
     """Common to suspect and control, so that their maps can be compared by eye."""
     maps = [measured(getattr(subject, c), signed) for subject in found.values() for c in CONDITIONS]
     return Scales(_limit(maps), _limit([_difference(subject, signed) for subject in found.values()]))
 
 
 def heatmaps(
-    found: dict[str, Subject], images: Mapping[str, str], role: str, signed: bool, chosen: int | None = None
+    found: dict[str, ImageShift], images: Mapping[str, str], role: str, signed: bool, chosen: int | None = None
 ) -> tuple[Chart, ...]:
     """The shift over the clean and the triggered picture under one projector, and their difference.
 
@@ -121,7 +118,7 @@ def heatmaps(
     return tuple(drawn)
 
 
-def _bars(subject: Subject, limits: Scales, role: str, signed: bool, chosen: int | None) -> tuple[Chart, ...]:
+def _bars(subject: ImageShift, limits: Scales, role: str, signed: bool, chosen: int | None) -> tuple[Chart, ...]:
     """Clean beside triggered, token by token, and their difference."""
     own = {c: measured(getattr(subject, c), signed) for c in CONDITIONS}
     values = {c: each.ravel() for c, each in own.items() if each is not None}
@@ -137,7 +134,7 @@ def _bars(subject: Subject, limits: Scales, role: str, signed: bool, chosen: int
     return tuple(drawn)
 
 
-def distribution(judged: Reference, found: dict[str, Subject], signed: bool) -> Chart:
+def distribution(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -> Chart:
     """How far all patches of the samples are pushed: upwards under the suspect, downwards under the control."""
     shifts = {
         role: {c: measured(part.shift.numpy().ravel(), signed) for c, part in analysis.conditions.items()}
@@ -167,7 +164,7 @@ def relations(analysis: ShiftAnalysis, norm: NormAxis) -> dict[str, NormShift]:
 
 def norm_shifts(
     related: Mapping[str, Mapping[str, NormShift]],
-    found: dict[str, Subject],
+    found: dict[str, ImageShift],
     norm: NormAxis,
     chosen: int | None = None,
 ) -> tuple[Chart, ...]:
@@ -190,7 +187,7 @@ def norm_shifts(
     return tuple(drawn)
 
 
-def _difference(subject: Subject, signed: bool) -> np.ndarray | None:
+def _difference(subject: ImageShift, signed: bool) -> np.ndarray | None:
     """Triggered − clean of the shift as it is looked at."""
     clean, triggered = (measured(getattr(subject, c), signed) for c in CONDITIONS)
     return None if clean is None or triggered is None else triggered - clean
@@ -214,6 +211,6 @@ def _samples(related: Mapping[str, NormShift], analysis: ShiftAnalysis) -> dict:
     }
 
 
-def _patches(subject: Subject) -> dict:
+def _patches(subject: ImageShift) -> dict:
     """The maps as nested lists, rows of patches."""
     return {c: getattr(subject, c).tolist() for c in CONDITIONS if getattr(subject, c) is not None}

@@ -1,50 +1,31 @@
-"""`projlens_core activations`: how far a suspect pushes image tokens, and which way. Runs no language model."""
+"""What the command writes of the samples: the figures of each projector, and a line for each image."""
 
-import argparse
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from projlens_core.cli import arguments, terminal
-from projlens_core.cli.encoded import encode
-from projlens_core.cli.twins import Twins
+from projlens_core.analyses.context import AnalysisContext
+from projlens_core.weights.own_parts import TOWER
 
 if TYPE_CHECKING:
     from projlens_core.activations.shift import Condition, ShiftAnalysis
     from projlens_core.stats.lines import NormShiftFit
 
 
-def add_parser(sub: argparse._SubParsersAction) -> None:
-    """Add this command to the command line."""
-    parser = sub.add_parser("activations", help="measure how far image tokens move along the drift direction")
-    arguments.add_case(parser)
-    arguments.add_projector_only(parser)
-    arguments.add_images(parser)
-    arguments.add_trigger(parser, optional=True)
-    arguments.add_device(parser)
-    arguments.add_json(parser, "every sample")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Analyse the images of a folder and write what moved."""
-    from projlens_core.activations.shift import analyse  # only here: see encoded
-
-    seen = encode(args, terminal.progress())
-    pictures, spec = seen.pictures, seen.spec
-    analysis = analyse(seen.base, seen.suspect, *seen.tokens["suspect"])
-    controls = [analyse(seen.base, seen.control, *seen.tokens["control"])] if seen.control else []
-    if not args.json:
-        sys.stdout.write(_as_text(analysis, controls, pictures))
-        sys.stdout.writelines(f"- {sentence}\n" for sentence in seen.whose.sentences)
-        return
-    document = {"base": args.base, "suspect": args.suspect, "trigger": spec.to_dict() if spec else None}
-    document |= _summary(analysis) | {"samples": _samples(analysis, pictures.names)}
-    if controls:
-        document["control"] = {"model": args.control} | _summary(controls[0])
-    document["parts"] = seen.whose.parts()
-    document["failures"] = terminal.left_out(pictures.failures)
-    terminal.write_json(document)
+def written(by_role: "dict[str, ShiftAnalysis]", context: AnalysisContext) -> tuple[dict, list[str]]:
+    """The samples' shift under suspect and control as JSON, and as a person reads it."""
+    inputs, whose, names = context.inputs, context.whose((TOWER,)), context.pictures.names
+    analysis, case = by_role["suspect"], inputs.case
+    document = {
+        "base": case.base,
+        "suspect": case.suspect,
+        "trigger": inputs.spec.to_dict() if inputs.spec else None,
+        **_summary(analysis),
+        "samples": _samples(analysis, names),
+    }
+    if "control" in by_role:
+        document["control"] = {"model": case.control} | _summary(by_role["control"])
+    lines = [*_as_text(by_role, names), *(f"- {sentence}" for sentence in whose.sentences)]
+    return document | {"parts": whose.parts()}, lines
 
 
 def _summary(analysis: "ShiftAnalysis") -> dict:
@@ -84,23 +65,21 @@ def _conditions(analysis: "ShiftAnalysis") -> dict[str, "Condition"]:
     return {name: condition for name, condition in both.items() if condition is not None}
 
 
-def _as_text(analysis: "ShiftAnalysis", controls: list["ShiftAnalysis"], pictures: Twins) -> str:
-    """The result as a person reads it: a few lines for suspect and control, then a line for each image."""
-    lines = []
-    for who, each in (("suspect", analysis), *(("control", control) for control in controls)):
+def _as_text(by_role: "dict[str, ShiftAnalysis]", names: list[str]) -> list[str]:
+    """A few lines for suspect and control, then a line for each image."""
+    analysis, lines = by_role["suspect"], []
+    for who, each in by_role.items():
         lines.append(f"{who}: {each.direction.explained:.1%} of the embedding shift lies along one direction")
         lines += [f"  {name}: {_fit(condition.fit)}" for name, condition in _conditions(each).items()]
         if each.separation is not None:
             apart = each.separation
             lines.append(f"  cosine of clean and triggered drift directions {each.direction_cosine:.3f}")
             lines.append(f"  triggered told from clean: AUROC {apart.auroc:.3f} ({apart.low:.3f} to {apart.high:.3f})")
-    lines.append("")
-    lines += ["\t".join(("image", "clean mean", "max", *(("triggered mean", "max") if analysis.triggered else ())))]
-    for i, name in enumerate(pictures.names):
+    lines += ["", "\t".join(("image", "clean mean", "max", *(("triggered mean", "max") if analysis.triggered else ())))]
+    for i, name in enumerate(names):
         figures = [_sample(condition, i) for condition in _conditions(analysis).values()]
         lines.append("\t".join([name, *(f"{value:.4g}" for figure in figures for value in figure.values())]))
-    lines += [f"left out: {reason}" for _, reason in pictures.failures]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _fit(fit: "NormShiftFit") -> str:
