@@ -180,9 +180,6 @@ KINDS: dict[str, tuple[Callable[[Path, Path], Made], str, str]] = {
     "rsLoRA": (adapter(TEXT_LAYER, settings={"use_rslora": True}, saved=BIASED), BASE, OWN),
     "DoRA": (adapter(TEXT_LAYER, TOWER_LAYER, settings={"use_dora": True}, saved=BIASED), OWN, OWN),
     "a head of its own, saved whole": (adapter(saved=(*BIASED, "language_model.lm_head.weight")), BASE, OWN),
-    "token embeddings saved whole": (
-        adapter(TEXT_LAYER, saved=(*BIASED, "language_model.model.embed_tokens.weight")), BASE, OWN
-    ),
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
+from projlens_core.weights.adapter import MergedCheckpoint
 from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
 from projlens_core.weights.stored import FLOATS, is_finite
 
@@ -159,6 +160,8 @@ def read_head(source: Source | str | Path, progress: Progress = silent, base: So
     checkpoint = open_checkpoint(replace(lying, weights=lying.model))
     if base is not None:
         checkpoint = open_checkpoint(source, replace(lying, weights=lying.model))
+    if isinstance(checkpoint, MergedCheckpoint):
+        checkpoint.check_head()
     raw = checkpoint.config or {}
     text = raw.get("text_config", raw)
     if not isinstance(text, dict):

@@ -25,6 +25,7 @@ class AdaptedWeights:
                 "such a name, so the model that it makes cannot be put together; give the base it was trained on, or "
                 "merge it."
             )
+        checkpoint.check_head()
         self._checkpoint, self._base = checkpoint, base
         self.tensors = {name: _Later(checkpoint, name) for name in checkpoint.names}
 

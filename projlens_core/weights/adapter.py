@@ -20,6 +20,7 @@ from projlens_core.weights.base_names import BaseNames
 from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint
 from projlens_core.weights.families import split_layout
 from projlens_core.weights.folder import Folder
+from projlens_core.weights.names import plain
 from projlens_core.weights.parts import by_part
 from projlens_core.weights.selection import strays
 from projlens_core.weights.stored import ADAPTED, FLOATS, TensorInfo
@@ -27,6 +28,7 @@ from projlens_core.weights.tensorfile import read_json
 
 _FACTORS = ("adapter_model.safetensors", "adapter_model.bin")  # the first that is there
 Kind = TypeVar("Kind", bound="MergedCheckpoint")
+_EMBEDDINGS, _HEADS = ("embed_tokens.weight",), ("lm_head.weight",)
 _BESIDE = ("non_lora_trainables.bin", "vit.safetensors")
 
 
@@ -75,6 +77,21 @@ class MergedCheckpoint(Checkpoint):
         """Whether the tensor is one that the adapter brings whole, to be read as it is stored."""
         change = self._changes.get(name)
         return change is not None and change.trouble is None and not change.adds
+
+    def check_head(self) -> None:
+        """Unsupported if the adapter changes token embeddings that are the output head, too.
+
+        Whether the head moves with them depends on who merges it: PEFT's own merge of factors moves it, the model as it
+        was trained does not.
+        """
+        if any(plain(name) in _HEADS for name in self.names):
+            return
+        for name, change in self._changes.items():
+            if plain(name) in _EMBEDDINGS and change.rows is None:
+                raise Unsupported(
+                    f"{self.label} changes {listed([name])}, which are the output head, too, and loaders differ in "
+                    "whether that changes with them; merge the adapter the way it is to run, and give that model."
+                )
 
     @property
     def names(self) -> tuple[str, ...]:

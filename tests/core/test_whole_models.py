@@ -229,6 +229,11 @@ def of_another_kind(base, folder):
     return made
 
 
+def with_embeddings_that_are_the_head(base, folder):
+    """PEFT leaves the head as it was, whoever merges by hand and loads it by transformers moves it along."""
+    return adapter(TEXT_LAYER, saved=(PROJECTOR, "language_model.model.embed_tokens.weight"))(base, folder).given
+
+
 REFUSED = {
     in_a_pickle: "safetensors alone",
     quantised: "is quantised",
@@ -241,6 +246,7 @@ REFUSED = {
     adapter_in_a_file_beside_another_base: "do not fit",
     with_half_a_pair: "factors",
     of_another_kind: "made_up",
+    with_embeddings_that_are_the_head: "are the output head, too",
 }
 
 
