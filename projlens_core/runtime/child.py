@@ -17,6 +17,7 @@ from typing import Any
 
 from projlens_core.errors import InvalidInput, Shortage
 from projlens_core.runtime import framing, helper
+from projlens_core.runtime.confine import owners_memory
 from projlens_core.runtime.forker import ERROR, KINDS, MEMORY, SAID
 from projlens_core.runtime.helper import MIB
 from projlens_core.runtime.text import printable
@@ -124,6 +125,11 @@ def _result(message: bytes, what: str, memory: int) -> dict[str, Any]:
     if ERROR not in result:
         return result
     kind, said = result[ERROR], str(result.get(SAID))
+    if kind == MEMORY and (most := owners_memory()) <= memory:
+        raise Shortage(
+            f"{what} cannot be read: this machine lets a process have {most / MIB:,.0f} MB of memory, and reading it may "
+            f"take up to {memory / MIB:,.0f}; raise that limit (ulimit -d)."
+        )
     if kind == MEMORY:
         raise InvalidInput(
             f"{what} needs more than {memory / MIB:,.0f} MB of memory to be read, more than any sound one, and was "

@@ -54,7 +54,8 @@ def confine(memory: int) -> None:
         return
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PARENT_DEATH, signal.SIGKILL, 0, 0, 0)
-    resource.setrlimit(resource.RLIMIT_DATA, (_data() + memory,) * 2)  # writable memory, not what is only reserved
+    most = _within(resource.RLIMIT_DATA, _data() + memory)  # writable memory, not what is only reserved
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     if platform.machine() in _NUMBERS:
         with suppress(OSError):  # a kernel without filters: as elsewhere, the limits alone hold
             _filter_calls(libc)
@@ -66,7 +67,20 @@ def allow(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_PROF, seconds)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + seconds) + 1, hard))  # should the timer be undone
+    end = _within(resource.RLIMIT_CPU, math.ceil(used + seconds) + 1)
+    resource.setrlimit(resource.RLIMIT_CPU, (end, hard))  # should the timer be undone
+
+
+def owners_memory() -> float:
+    """Bytes of writable memory that the owner of the machine lets a process have; infinite without such a limit."""
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    return math.inf if hard == resource.RLIM_INFINITY else hard
+
+
+def _within(kind: int, limit: int) -> int:
+    """The limit, or the owner's own where that is lower and so cannot be raised."""
+    hard = resource.getrlimit(kind)[1]
+    return limit if hard == resource.RLIM_INFINITY else min(limit, hard)
 
 
 def _data() -> int:

@@ -245,3 +245,23 @@ def test_nothing_goes_on_when_its_owner_is_killed():
     while Path(f"/proc/{helper}").exists() and time.monotonic() < end:
         time.sleep(0.01)
     assert not Path(f"/proc/{helper}").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems bound no writable memory")
+@pytest.mark.parametrize(
+    ("size", "said"), [(2**20, "length"), (2**29, "Shortage: The file cannot be read: this machine")]
+)
+def test_the_owners_own_limits_are_kept_and_no_fault_of_the_file(size: int, said: str):
+    script = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_DATA, (2**29, 2**29))
+resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+from projlens_core.runtime.child import run_in_child
+try:
+    bounds = {{"memory": 2**31, "seconds": 90, "output": 99}}
+    print(run_in_child("tests.hostile:fills_memory", {{"bytes": {size}}}, what="The file", **bounds))
+except Exception as error:
+    print(f"{{type(error).__name__}}: {{error}}")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert said in done.stdout, done
