@@ -268,14 +268,14 @@ def answer(text: str | None, target: str) -> None:
         st.html(marked(text, target))
 
 
-def marked(text: str, target: str) -> str:
-    """HTML of `text` with each occurrence of `target`, whatever its case, in <mark>."""
+def marked(text: str, target: str, size: str = "1.1rem") -> str:
+    """HTML of `text` with each occurrence of `target`, whatever its case, in <mark>; size: that of its letters."""
     pieces = re.split(f"({re.escape(target)})", text, flags=re.IGNORECASE) if target else [text]
     style = f"background:{palette.TRIGGERED}33;color:inherit;border-bottom:2px solid {palette.TRIGGERED}"
     marks = (
         f'<mark style="{style}">{html.escape(p)}</mark>' if i % 2 else html.escape(p) for i, p in enumerate(pieces)
     )
-    return f'<div style="font-size:1.1rem;line-height:1.45;overflow-wrap:anywhere">{"".join(marks)}</div>'
+    return f'<div style="font-size:{size};line-height:1.45;overflow-wrap:anywhere">{"".join(marks)}</div>'
 
 
 def plain(text: str) -> str:

@@ -35,6 +35,7 @@ GLOSSARY = {
     "separability": "Whether a linear classifier tells clean from triggered images by their mean embedding.",
     "AUROC": "How often a triggered image scores above a clean one: 0.5 is chance, 1 always.",
     "trigger, target": "What an attacker puts on an image, and the text the model then says.",
+    "dose, flip": "How much of the trigger is on the image, none to full; where the answer becomes the target.",
     "ASR": "Attack success rate: share of triggered images whose answer contains the target.",
     "exhibit, case bundle": "What one page found, with its charts and tables; and all of a case's, as one file.",
     "clean utility": "Share of questions about clean images answered right.",

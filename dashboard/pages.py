@@ -37,6 +37,7 @@ class Page:
         return st.Page(plain, title=self.title, icon=self.icon, url_path=self.name, default=default)
 
 
+DEMO = Page("demo", "Demo", ":material/slideshow:", "How does the backdoor work? Turn the trigger up and watch")
 DIRECTION = Page("direction", "Direction", ":material/explore:", "Which words does the backdoor direction point to?")
 RESPONSE = Page("response", "Response", ":material/forum:", "What does the model say, with and without the trigger?")
 LOWRANK = Page("lowrank", "Low-rank lab", ":material/layers:", "How few directions carry the backdoor?")
@@ -59,7 +60,7 @@ def sections() -> dict[str, tuple[Page, ...]]:
         "Verdict": (of("verdict"),),
         "Weights": tuple(_about("weights")),
         "Activations": (of("activation"), DIRECTION, *_about("activations")),
-        "Behaviour": (RESPONSE, LOWRANK, ROBUSTNESS, *_about("behaviour")),
+        "Behaviour": (DEMO, RESPONSE, LOWRANK, ROBUSTNESS, *_about("behaviour")),
         "Evidence": (REPORT,),
     }
 

@@ -15,7 +15,6 @@ from projlens_core.exhibits import response
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.report.spreadsheet import without_formulas
 
-PROMPTS = ("What is in the picture?", "Describe the picture.")
 TABLE_THUMBNAIL = 64  # px
 DEFAULT_BATCH = 12
 READING = (
@@ -56,19 +55,11 @@ def page() -> None:
 
 def _question(case: Case) -> tuple[str, str, bool]:
     """The question, the target to look for, and whether Ask was pressed."""
-    entry = resources.zoo_entry(case.suspect)
-    offered = list(dict.fromkeys((*(entry.prompts if entry else ()), *PROMPTS)))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        question = st.selectbox(
-            "Question (choose, or type your own)",
-            offered,
-            accept_new_options=True,
-            key=f"question {case.suspect}",
-            persist_state="session",
-        )
+        question = pickers.question(case)
         target = pickers.target(case)
         asked = st.button("Ask", type="primary", icon=":material/send:")
-    return question or offered[0], target, asked
+    return question, target, asked
 
 
 def _four(case: Case, choice: pickers.Choice, question: str, target: str, asked: bool) -> None:

@@ -11,6 +11,7 @@ STAGE = "Writing answers"
 
 # (the answer so far, how many tokens may still follow) → whether what it is judged on is decided already
 Settled = Callable[[str, int], bool]
+Heard = Callable[[int, str], None]  # (number of an answer, all of it so far)
 
 
 def greedily(eos: list[int], pad: int, max_new_tokens: int) -> GenerationConfig:
@@ -18,6 +19,19 @@ def greedily(eos: list[int], pad: int, max_new_tokens: int) -> GenerationConfig:
     return GenerationConfig(
         do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, eos_token_id=eos, pad_token_id=pad
     )
+
+
+def listening(heard: Heard, answers: int) -> list[Settled]:
+    """Tells `heard` each of so many answers as it grows, and settles none."""
+
+    def told(number: int) -> Settled:
+        def hear(text: str, left: int) -> bool:
+            heard(number, text)
+            return False
+
+        return hear
+
+    return [told(number) for number in range(answers)]
 
 
 class Report(StoppingCriteria):

@@ -10,7 +10,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.chat import chat, check_placed, check_question
-from projlens_core.behaviour.generate import STAGE, Settled
+from projlens_core.behaviour.generate import STAGE, Heard, Settled, listening
 from projlens_core.behaviour.greedy import Asked, embedded, greedy, padded, positions
 from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Read, Reply, Responder, Row
 from projlens_core.behaviour.templates import Template
@@ -67,6 +67,7 @@ class LlavaResponder(Responder):
         prompt: str,
         max_new_tokens: int,
         progress: Progress,
+        heard: Heard | None = None,
     ) -> list[str]:
         """See Responder; all of them in one batch."""
         rows = []
@@ -78,6 +79,7 @@ class LlavaResponder(Responder):
             lambda numbers: stacked[numbers],
             [prompt] * len(stacked),
             self._pad,
+            listening(heard, len(stacked)) if heard else None,
             max_new_tokens=max_new_tokens,
             progress=progress,
         )

@@ -16,6 +16,7 @@ from projlens_core.activations.config import open_family, whole_class
 from projlens_core.activations.staging import staged_weights
 from projlens_core.behaviour.adapted import AdaptedWeights
 from projlens_core.behaviour.family import FamilyResponder, check_asked
+from projlens_core.behaviour.generate import Heard
 from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.processors import load_processor
@@ -176,21 +177,28 @@ def answers_by_role(
     prompt: str,
     max_new_tokens: int = NEW_TOKENS,
     progress: Progress = silent,
+    heard: Callable[[str, int, str], None] | None = None,
 ) -> tuple[dict[str, list[str]], dict[str, Template]]:
     """One prompt about each image under each role's projector: {role: answers}, {role: the template it was asked with}.
 
     owners says whose model answers for a role, models opens it; roles of one model are answered for together, and a
-    model is done with before the next is opened.
+    model is done with before the next is opened. heard is told (role, number of the image, answer so far) as they grow.
     """
     said: dict[str, list[str]] = {}
     templates: dict[str, Template] = {}
     for owner in dict.fromkeys(owners.values()):
         roles = [role for role in projectors if owners[role] == owner]
         with models(roles[0]) as responder:
-            texts = responder.under_each([projectors[role] for role in roles], images, prompt, max_new_tokens, progress)
+            told = _by_role(heard, roles, len(images)) if heard else None
+            weights = [projectors[role] for role in roles]
+            texts = responder.under_each(weights, images, prompt, max_new_tokens, progress, told)
             templates |= dict.fromkeys(roles, responder.template)
         said |= {role: texts[i * len(images) : (i + 1) * len(images)] for i, role in enumerate(roles)}
     return {role: said[role] for role in projectors}, {role: templates[role] for role in projectors}
+
+
+def _by_role(heard: Callable[[str, int, str], None], roles: Sequence[str], images: int) -> Heard:
+    return lambda number, text: heard(roles[number // images], number % images, text)
 
 
 def four_answers(

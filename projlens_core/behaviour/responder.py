@@ -15,7 +15,7 @@ from transformers import BaseImageProcessor, GenerationConfig, PreTrainedModel, 
 from projlens_core.activations.encoder import FamilyVision
 from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import image_tokens
-from projlens_core.behaviour.generate import Settled
+from projlens_core.behaviour.generate import Heard, Settled, listening
 from projlens_core.behaviour.packed import named_tensors
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
@@ -173,11 +173,12 @@ class Responder(ABC):
         max_new_tokens: int = NEW_TOKENS,
         batch_size: int | None = None,
         progress: Progress = silent,
+        heard: Heard | None = None,
     ) -> list[str]:
         """One greedy answer for each image and its prompt, the same in any batch as alone, up to rounding.
 
         An image that stands there several times, as the same object, is read once for all its prompts. progress counts
-        tokens, those of answers that end early included.
+        tokens, those of answers that end early included; heard is told each answer as it grows.
         """
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
@@ -187,7 +188,7 @@ class Responder(ABC):
             None,
             prompts,
             self._pad,
-            None,
+            listening(heard, len(prompts)) if heard else None,
             max_new_tokens,
             batch_size,
             progress,
@@ -203,12 +204,14 @@ class Responder(ABC):
         prompt: str,
         max_new_tokens: int,
         progress: Progress,
+        heard: Heard | None = None,
     ) -> list[str]:
         """Answers to one prompt, image by image under the first projector, then under the next."""
-        said = []
+        said: list[str] = []
         for weights in projectors:
+            told = _after(heard, len(said)) if heard else None
             with self.projector(weights):
-                said += self.answers(images, [prompt] * len(images), max_new_tokens, progress=progress)
+                said += self.answers(images, [prompt] * len(images), max_new_tokens, progress=progress, heard=told)
         return said
 
     def _text(self, written: list[int]) -> str:
@@ -219,6 +222,11 @@ class Responder(ABC):
         room = self.model.config.get_text_config().max_position_embeddings - max_new_tokens
         if len(ids) > room:
             raise InvalidInput(f"The question makes a prompt of {len(ids)} tokens, and there is room for {room}.")
+
+
+def _after(heard: Heard, before: int) -> Heard:
+    """`heard`, told of answers that come behind so many others."""
+    return lambda number, text: heard(before + number, text)
 
 
 def _eos_tokens(model: PreTrainedModel) -> list[int]:

@@ -12,7 +12,7 @@ from projlens_core.inputs.trigger_kinds import KINDS, NUMBERS, POSITIONS
 from projlens_core.inputs.trigger_spec import PRESETS, TriggerSpec
 from projlens_core.runtime.cache import content_key
 
-__all__ = ["KINDS", "NUMBERS", "POSITIONS", "PRESETS", "TriggerSpec", "frame", "stamp"]
+__all__ = ["KINDS", "NUMBERS", "POSITIONS", "PRESETS", "TriggerSpec", "frame", "patch_box", "stamp"]
 
 
 def frame(image: Image.Image, spec: TriggerSpec | int | None) -> Image.Image:
@@ -38,8 +38,7 @@ def stamp(image: Image.Image, spec: TriggerSpec, *, name_seed: str = "") -> Imag
     patch is larger than the image or would leave it.
     """
     framed = frame(image, spec)
-    key = content_key(spec.seed, name_seed, *framed.size, framed.tobytes())
-    rng = np.random.default_rng(int(key, 16))
+    rng = _random(framed, spec, name_seed)
     if spec.local:
         return _with_patch(framed, spec, rng)
     match spec.kind:
@@ -60,12 +59,24 @@ def stamp(image: Image.Image, spec: TriggerSpec, *, name_seed: str = "") -> Imag
     return _to_image(pixels)
 
 
+def patch_box(image: Image.Image, spec: TriggerSpec, *, name_seed: str = "") -> tuple[int, int, int] | None:
+    """Where `stamp` puts the patch on frame(image, spec): x and y of its top left corner and its side, in px.
+
+    None for a trigger of the whole image. Errors as stamp.
+    """
+    if not spec.local:
+        return None
+    framed = frame(image, spec)
+    return _place(framed.width, spec, _random(framed, spec, name_seed))
+
+
+def _random(framed: Image.Image, spec: TriggerSpec, name_seed: str) -> np.random.Generator:
+    key = content_key(spec.seed, name_seed, *framed.size, framed.tobytes())
+    return np.random.default_rng(int(key, 16))
+
+
 def _with_patch(framed: Image.Image, spec: TriggerSpec, rng: np.random.Generator) -> Image.Image:
-    side = framed.width
-    size = spec.px if spec.px is not None else max(1, math.floor(side * spec.ratio))  # rounded down, as the paper does
-    if size > side:
-        raise InvalidInput(f"The trigger is {size} px wide but the image only {side}; make it smaller or use 'ratio'.")
-    x, y = _corner(spec.position, side, size, rng)
+    x, y, size = _place(framed.width, spec, rng)
     match spec.kind:
         case "solid":
             patch = Image.new("RGB", (size, size), spec.colour)
@@ -77,6 +88,14 @@ def _with_patch(framed: Image.Image, spec: TriggerSpec, rng: np.random.Generator
     stamped = framed.copy()
     stamped.paste(patch, (x, y))
     return stamped
+
+
+def _place(side: int, spec: TriggerSpec, rng: np.random.Generator) -> tuple[int, int, int]:
+    """x, y and size, in px, of the patch in a square of `side` px."""
+    size = spec.px if spec.px is not None else max(1, math.floor(side * spec.ratio))  # rounded down, as the paper does
+    if size > side:
+        raise InvalidInput(f"The trigger is {size} px wide but the image only {side}; make it smaller or use 'ratio'.")
+    return *_corner(spec.position, side, size, rng), size
 
 
 def _corner(position: str | tuple[float, float], side: int, size: int, rng: np.random.Generator) -> tuple[int, int]:

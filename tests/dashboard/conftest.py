@@ -21,6 +21,7 @@ PAGES = {
     "direction": "app_pages/direction.py",
     "neurons": "app_pages/neurons.py",
     "separability": "app_pages/separability.py",
+    "demo": "app_pages/demo.py",
     "response": "app_pages/response.py",
     "lowrank": "app_pages/lowrank.py",
     "robustness": "app_pages/robustness.py",

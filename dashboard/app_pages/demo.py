@@ -1,0 +1,77 @@
+"""Demo: the mechanism on one screen, for an audience; one slider moves shift, norm and answer together."""
+
+import streamlit as st
+
+from dashboard import components, pages, pickers, resources, state
+from dashboard.views import stage
+from projlens_core.cases.case import Case
+from projlens_core.inputs.doses import DoseAxis, dose_axes
+
+AXES: dict[DoseAxis, str] = {"strength": "Strength", "size": "Size"}
+
+
+def page() -> None:
+    """Draw the page."""
+    components.header(pages.DEMO)
+    case = state.current_case()
+    if case is None:
+        components.no_case()
+        return
+    shown = st.container(gap="small")
+    with st.expander("Image, trigger and question", icon=":material/image:"):
+        columns = st.grid(3, min_column_width=components.COLUMN, gap="medium")
+        with columns.cell():
+            picture = pickers.picture_panel()
+        with columns.cell():
+            choice = pickers.trigger_panel(case, picture) if picture else None
+        with columns.cell():
+            question, target = pickers.question(case), pickers.target(case)
+    with shown:
+        _case(case)
+        if picture is None:
+            components.empty("No picture yet", "Upload one below to put a trigger on it.")
+        elif choice is not None and choice.spec is None:
+            components.empty("Nothing to turn up", "The picture already carries its trigger; choose one without.")
+        elif choice is not None:
+            stage.play(case, choice, _axis(choice), question, target)
+
+
+def _case(case: Case) -> None:
+    """The demo models to choose from, and the case on screen."""
+    zoo = resources.zoo()
+    variants = {f"zoo:{name}": entry.title for name, entry in zoo.items() if entry.role == "suspect"}
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        if variants:
+            chosen = st.segmented_control(
+                "Demo model",
+                list(variants),
+                default=case.suspect if case.suspect in variants else None,
+                format_func=variants.get,
+                key=f"variant {case.suspect}",
+                label_visibility="collapsed",
+                wrap=True,
+            )
+            if chosen and chosen != case.suspect:
+                state.choose_case(state.zoo_case(zoo, chosen.removeprefix("zoo:")))
+                st.rerun()
+        components.case_line(case, zoo)
+
+
+def _axis(choice: pickers.Choice) -> DoseAxis:
+    """What the slider moves; of a trigger of the whole image there is nothing to choose."""
+    axes = dose_axes(choice.spec)
+    if len(axes) == 1:
+        return axes[0]
+    return st.segmented_control(
+        "What the slider moves",
+        list(axes),
+        default=axes[0],
+        required=True,
+        format_func=AXES.get,
+        key="dose_axis",
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+
+
+page()
