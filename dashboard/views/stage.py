@@ -14,11 +14,12 @@ from dashboard.pickers import Choice
 from dashboard.views.stage_words import Told, hit, sentence
 from projlens_core.activations.dose_shift import DoseShifts
 from projlens_core.activations.layout import TokenMap
+from projlens_core.analyses.activation import tokens
 from projlens_core.analyses.exhibit import Chart, with_minus
 from projlens_core.behaviour.flip import Flip, flip
 from projlens_core.cases.case import Case
 from projlens_core.charts import dose as charts
-from projlens_core.charts import overlays, tokens
+from projlens_core.charts import overlays
 from projlens_core.errors import ProjLensError
 from projlens_core.inputs.doses import DoseAxis
 
