@@ -14,7 +14,7 @@ from dashboard.pickers import Choice
 from dashboard.views.stage_words import Told, hit, sentence
 from projlens_core.activations.dose_shift import DoseShifts
 from projlens_core.activations.layout import TokenMap
-from projlens_core.analyses.activation import tokens
+from projlens_core.analyses.activation import token_charts as tokens
 from projlens_core.analyses.exhibit import Chart, with_minus
 from projlens_core.behaviour.flip import Flip, flip
 from projlens_core.cases.case import Case
