@@ -127,8 +127,8 @@ def _result(message: bytes, what: str, memory: int) -> dict[str, Any]:
     kind, said = result[ERROR], str(result.get(SAID))
     if kind == MEMORY and (most := owners_memory()) <= memory:
         raise Shortage(
-            f"{what} cannot be read: this machine lets a process have {most / MIB:,.0f} MB of memory, and reading it may "
-            f"take up to {memory / MIB:,.0f}; raise that limit (ulimit -d)."
+            f"{what} cannot be read: this machine lets a process have {most / MIB:,.0f} MB of memory, and reading it "
+            f"may take up to {memory / MIB:,.0f}; raise that limit (ulimit -d)."
         )
     if kind == MEMORY:
         raise InvalidInput(
