@@ -29,6 +29,10 @@ _BADGE = (  # as st.badge draws one; the text leans to that of the theme, or vio
     "background:{colour}22;color:color-mix(in srgb, {colour} 65%, currentColor);"
     "border-radius:.25rem;padding:.1rem .3rem;margin-right:.25rem;font-size:.9em"
 )
+_ALONE = (
+    f'<div style="border-left:.25rem solid {palette.TRIGGERED};padding:.1rem .6rem;margin-top:.4rem">No control: an '
+    "honest fine-tune changes weights and embeddings, too. Choose one on the Case page to know what is unusual.</div>"
+)
 COLUMN = 200  # px; the least width of a page's columns, and so of the controls beside its picture
 
 
@@ -77,7 +81,8 @@ def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:
     )
     if case.projector_only:
         named = (*named, f'<span style="{_BADGE.format(colour=palette.NULL)}">projector only</span>')
-    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.25rem 1.1rem">{" ".join(named)}</div>')
+    alone = "" if case.control else _ALONE
+    st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.25rem 1.1rem">{" ".join(named)}</div>{alone}')
 
 
 def parts(found: Whose) -> None:
@@ -147,15 +152,18 @@ def no_set() -> None:
     empty("Nothing to look at yet", "The panel of pictures and trigger says what is missing.")
 
 
-def metrics(cards: list[Metric], control: bool) -> None:
-    """Headline numbers side by side; each says how the control fares, or that there is none."""
+def metrics(cards: list[Metric], control: bool | None) -> None:
+    """Headline numbers side by side; each says how the control fares, or that there is none.
+
+    control: whether the case has one; None for numbers of which no control has any, which then do not mention it.
+    """
     grid = st.grid(len(cards), min_column_width=165, gap="xxsmall")
     for card in cards:
-        beside = f"control {card.control}" if card.control else ("control n/a" if control else "no control")
+        beside = f"control {card.control}" if card.control else ("control: no figure" if control else "no control")
         grid.metric(
             card.label,
             card.value,
-            delta=beside,
+            delta=None if control is None else beside,
             delta_color="green" if card.control else "off",
             delta_arrow="off",
             delta_description=card.interval,
@@ -222,7 +230,7 @@ def table_files(name: str, frame: pd.DataFrame, caption: str) -> None:
                 )
 
 
-def exhibit(shown: Exhibit, *, control: bool) -> None:
+def exhibit(shown: Exhibit, *, control: bool | None) -> None:
     """An exhibit from top to bottom: headline numbers, charts, tables, notes."""
     if shown.metrics:
         metrics(list(shown.metrics), control=control)

@@ -193,7 +193,7 @@ def _picture(opened: OpenedCase) -> None:
         with plots.cell():
             for each in (values, energy):
                 components.draw(each)
-    st.caption(exhibits.READING)
+    st.caption(drawn[0].caption)
     if len(drawn) < 2 * len(opened.spectra):
         st.caption(f"Up to {exhibits.MATRICES} matrices that changed most are drawn; Spectrum has the others.")
 
@@ -249,7 +249,7 @@ def _rest(case: Case) -> None:
     except ProjLensError as error:
         components.failure(error, "This cannot be compared")
         return
-    components.exhibit(proofs.proof(found, case), control=False)
+    components.exhibit(proofs.proof(found, case), control=None)
 
 
 _FORMATS = {

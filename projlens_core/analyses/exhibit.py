@@ -28,7 +28,8 @@ class Metric:
     @property
     def line(self) -> str:
         """The number with its interval and the control's, as one line of text."""
-        context = [f"95 % interval {self.interval}"] if self.interval else []
+        ranges = self.interval is not None and " – " in self.interval
+        context = [f"95 % interval {self.interval}" if ranges else self.interval] if self.interval else []
         context += [f"control {self.control}"] if self.control else []
         return f"{self.label}: {self.value}" + (f" ({'; '.join(context)})" if context else "")
 

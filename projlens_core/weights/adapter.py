@@ -108,6 +108,15 @@ class MergedCheckpoint(Checkpoint):
         """The stored dtype, or "adapter" for base plus delta, which is exact up to float32."""
         return ADAPTED if self._changes.get(name, Change()).adds else self.info(name).dtype
 
+    def rank_added(self, name: str) -> int | None:
+        """See Checkpoint. DoRA rescales each output's weights too, so that its change has any rank."""
+        change = self._changes.get(name, Change())
+        if change.factors is None or change.bias or "magnitude_vector" in change.factors.parts:
+            return None
+        return next(
+            (self.adapter.info(name).shape[0] for part, name in change.factors.parts.items() if part == "A"), None
+        )
+
     def changes(self, name: str) -> float | None:
         """‖Δ‖ of the tensor where the adapter computes it; None where it leaves or replaces it. Errors as read."""
         change = self._changes.get(name, Change())

@@ -102,6 +102,10 @@ class Checkpoint:
         """In which precision the values were written: the stored dtype, or "adapter" if they are base plus delta."""
         return self.info(name).dtype
 
+    def rank_added(self, name: str) -> int | None:
+        """The most directions in which an adapter's factors change the tensor; None where they leave or rescale it."""
+        return None
+
     def changes(self, name: str) -> float | None:
         """‖Δ‖ that an adapter adds to the tensor; None where no adapter has a part in it."""
         return None

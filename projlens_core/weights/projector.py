@@ -44,7 +44,8 @@ class ProjectorWeights:
     dtype: as stored, "mixed" if the tensors differ. sha256: over names, shapes, float32 values and settings.
     unread: names of tensors that belong to a projector, too, and were not read. others: all further tensors of the
     checkpoint that were not read, (first part of their names, how many).
-    also_changed: {part of the model: names} of what an adapter changes outside the projector.
+    also_changed: {part of the model: names} of what an adapter changes outside the projector. ranks: {canonical name:
+    the rank of the factors that an adapter adds}, so the most that its change can have.
     """
 
     family: Family
@@ -64,6 +65,7 @@ class ProjectorWeights:
     warnings: tuple[str, ...]
     also_changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     grids: dict[str, Grid] = field(default_factory=dict, repr=False)
+    ranks: dict[str, int] = field(default_factory=dict)
 
     @property
     def d_in(self) -> int:
@@ -134,6 +136,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
         warnings=checkpoint.warnings + _taken_for(decision, found),
         also_changed=checkpoint.also_changed,
         grids=grids,
+        ranks={name: rank for name, key in found.tensors.items() if (rank := checkpoint.rank_added(key)) is not None},
     )
 
 

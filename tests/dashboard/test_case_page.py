@@ -25,7 +25,7 @@ def test_a_link_opens_its_case_with_spectra_of_every_matrix_and_the_control_besi
     assert stable_rank.delta == "control 12.0"  # twelve equal singular values
     assert energy.value == "100%"
     assert energy.delta == "control 42%"  # 5 of 12
-    assert energy.label == "Top 5 hold of ΔW₂"
+    assert energy.label == "Energy in the top 5 of ΔW₂"
     assert relative.value.endswith("%")
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from projlens_core.analyses.case import ANALYSIS
+from projlens_core.analyses.case import ANALYSIS, reading
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.analyses.spectrum import charts as spectra
 from projlens_core.cases.case import OpenedCase
@@ -16,10 +16,6 @@ from projlens_core.weights.spectrum import Spectrum
 MATRICES = 4  # drawn at once
 TOP = 30  # singular values shown, as in the paper's figures
 FEW = 5  # directions that a projector backdoor is said to fit into
-READING = (
-    "How to read this: a backdoor is a change in few directions, so the suspect's first values stand high above "
-    "the noise edge and hold most of the energy; an honest fine-tune (control) spreads over many."
-)
 
 
 def case(opened: OpenedCase) -> Exhibit:
@@ -59,9 +55,10 @@ def metrics(opened: OpenedCase) -> tuple[Metric, ...]:
     return (
         *(_stable_rank(opened, name, symbol(drawn[name])) for name in dict.fromkeys((names[0], last))),
         Metric(
-            f"Top {few} hold of {delta}",
+            f"Energy in the top {few} of {delta}",
             f"{suspect.energy[few - 1]:.0%}",
             f"{control.energy[few - 1]:.0%}" if control else None,
+            _bound(opened, last),
             help=f"Energy: the share of ‖{delta}‖² that its {few} strongest directions hold together.",
         ),
         Metric(
@@ -79,13 +76,20 @@ def _stable_rank(opened: OpenedCase, name: str, delta: str) -> Metric:
         f"Stable rank of {delta}",
         f"{suspect.stable_rank:.1f}",
         f"{control.stable_rank:.1f}" if control else None,
+        _bound(opened, name),
         help=f"‖{delta}‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
     )
 
 
+def _bound(opened: OpenedCase, name: str) -> str | None:
+    """Why a card about concentration is no evidence, where it is none."""
+    rank = reading.moot(opened.delta, opened.control_delta, name)
+    return None if rank is None else f"rank ≤ {rank} by construction: no evidence"
+
+
 def charts(opened: OpenedCase) -> tuple[Chart, ...]:
     """Singular values and energy of the `matrices`, in their order: values, energy, values, energy, …"""
-    drawn = []
+    drawn, caption = [], reading.spectra(opened.delta, opened.control_delta)
     for name, number in matrices(opened).items():
         suspect, control, delta = opened.spectra[name], opened.control_spectra.get(name), symbol(number)
         values = spectra.spectrum(f"Singular values of {delta}", suspect, control, opened.edges[name], TOP)
@@ -94,13 +98,13 @@ def charts(opened: OpenedCase) -> tuple[Chart, ...]:
             Chart(
                 f"spectrum-{number}",
                 values,
-                READING,
+                caption,
                 f"Singular values of the change of {name}, suspect and control, with the noise edge.",
             ),
             Chart(
                 f"energy-{number}",
                 energy,
-                READING,
+                caption,
                 f"Cumulative energy of the change of {name}, suspect and control.",
             ),
         ]
@@ -117,7 +121,7 @@ def changes(opened: OpenedCase) -> Table:
     return Table(
         "what-changed",
         frame,
-        "How to read this: one row a tensor; a relative change far above the control's is where to look.",
+        reading.changes(opened.delta, opened.control_delta),
         TENSOR_HELP | {"control's": "‖Δ‖ / ‖base‖ of the control"},
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from projlens_core.analyses.case import reading
 from projlens_core.analyses.case.exhibit import FEW, TOP
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
 from projlens_core.analyses.spectrum import ANALYSIS, charts, tables
@@ -80,7 +81,7 @@ def metrics(found: Found, name: str) -> tuple[Metric, ...]:
             lambda one: f"{one.spectra[name].effective_rank:.0f}",
         ),
         card(
-            f"Top {few} hold of {delta}",
+            f"Energy in the top {few} of {delta}",
             f"Energy: the share of ‖{delta}‖² that its {few} strongest directions hold together.",
             lambda one: f"{one.spectra[name].energy[few - 1]:.0%}",
         ),
@@ -101,8 +102,7 @@ def spectra(found: Found, name: str, top: int = TOP) -> tuple[Chart, ...]:
         Chart(
             f"weights-values-{number}",
             charts.values(f"Singular values of {symbol(number)}", values, scale, edges, top),
-            "How to read this: values above the suspect's noise edge are structure, below it noise explains them. A "
-            "backdoor stands out by a few values far above all others and above the control's.",
+            reading.spectra(suspect.delta, found["control"].delta if "control" in found else None),
             f"Singular values of the change of {name}: {who}; with the noise edge of the suspect.",
         ),
         Chart(
