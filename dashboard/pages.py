@@ -66,7 +66,8 @@ def sections() -> dict[str, tuple[Page, ...]]:
 
 
 def _about(floor: Floor) -> list[Page]:
-    return [of(key) for key in analyses.KEYS if analyses.find(key).floor == floor and key not in BY_HAND]
+    found = [analysis for analysis in map(analyses.find, analyses.KEYS) if analysis.floor == floor]
+    return [of(each.key) for each in found if each.page is None and each.key not in BY_HAND]
 
 
 def navigation() -> Registered:

@@ -47,15 +47,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class SetChoice:
-    """Pictures without a trigger, and the trigger to put on them."""
+    """Pictures without a trigger, and the trigger to put on them; None if they are looked at without one."""
 
     pictures: tuple[Picture, ...]
-    spec: TriggerSpec
+    spec: TriggerSpec | None
 
     @property
     def key(self) -> str:
         """A hash of the pictures' contents and of the trigger."""
-        return content_key(self.spec.key, *resources.keys(self.pictures))
+        return content_key(self.spec and self.spec.key, *resources.keys(self.pictures))
 
     def first(self, count: int) -> "SetChoice":
         """The first `count` pictures of it."""

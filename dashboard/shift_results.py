@@ -1,12 +1,10 @@
 """What was computed about the shift of whole sets of pictures, kept by content: relations, spectra, rankings."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from dashboard import resources, results
 from projlens_core.activations.direction import shift_magnitude
 from projlens_core.activations.ranking import Ranking, ranking
-from projlens_core.activations.set_shift import SetShift, set_shift
 from projlens_core.activations.shift import IMAGES_AT_ONCE, embedding_shifts
 from projlens_core.activations.towers import Tokens, Towers
 from projlens_core.analyses.activation import exhibit as activation
@@ -28,28 +26,6 @@ def relations(
     key = content_key(results.reference_key(case, tower, spec, direction), norm)
     return resources.shelf("norm relations", 2 * resources.CASES).get(
         key, lambda: {role: activation.relations(analysis, norm) for role, analysis in judged.by_role.items()}
-    )
-
-
-def sample_shifts(case: OpenedCase, tower: Towers, spec: TriggerSpec | None, progress: Progress) -> dict[str, SetShift]:
-    """The samples' embedding shift taken apart, under suspect and control."""
-    pictures = resources.samples()
-    deltas = {"suspect": case.delta, "control": case.control_delta}
-
-    def make() -> dict[str, SetShift]:
-        names, found = [picture.name for picture in pictures], {}
-        for role, delta in deltas.items():
-            if delta is None:
-                continue
-            chunks = {
-                condition: partial(_tokens, tower, role, pictures, spec, condition, progress)
-                for condition in _conditions(spec)
-            }
-            found[role] = set_shift(delta, names, chunks, progress=progress)
-        return found
-
-    return resources.shelf("set shifts", resources.CASES).get(
-        results.reference_key(case, tower, spec, UNIVERSAL), make, progress
     )
 
 

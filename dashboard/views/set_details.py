@@ -3,13 +3,14 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import components, pickers, resources, shift_results, state
+from dashboard import components, page, pickers, resources, shift_results, state
+from dashboard.pickers import SetChoice
 from dashboard.views.seen import Seen
+from projlens_core import analyses
 from projlens_core.activations.ranking import By, Ranking
-from projlens_core.activations.set_shift import SetShift
-from projlens_core.analyses.exhibit import Chart
+from projlens_core.analyses.exhibit import Chart, Exhibit, Table
+from projlens_core.analyses.shift import exhibit as embedding
 from projlens_core.errors import ProjLensError
-from projlens_core.exhibits import embedding, embedding_tables
 from projlens_core.inputs.images import Picture
 from projlens_core.report.spreadsheet import without_formulas
 
@@ -78,8 +79,8 @@ def directions(seen: Seen) -> None:
     """Each sample's own drift direction against the universal one."""
     found = _sample_shifts(seen)
     if found:
-        components.chart(embedding.universality(found))
-        components.table(embedding_tables.own_directions(found))
+        components.chart(*_named(found, "universality"))
+        components.table(_table_named(found, "own-directions"))
 
 
 def spectrum(seen: Seen) -> None:
@@ -88,29 +89,40 @@ def spectrum(seen: Seen) -> None:
     found = _sample_shifts(seen)
     if not found:
         return
-    components.metrics(list(embedding.metrics(found)), control="control" in found)
-    _pair(tuple(chart for chart in embedding.spectra(found) if chart.name.startswith(f"embedding-{measure}")))
+    components.metrics(list(found.metrics), control=seen.opened.control is not None)
+    _pair(_named(found, f"embedding-{measure}"))
     st.markdown("**Do the changed weights reach the drift?**")
-    agreements = embedding.agreements(found)
+    agreements = _named(found, "agreement")
     columns = st.grid(3, min_column_width=240, gap="small")
     for each in agreements:
         components.draw(each, columns)
     if agreements:
         st.caption(agreements[0].caption)
-    for note in embedding.unreached(found):
-        st.text(note)
+    for note in found.notes:
+        if note not in resources.whose(seen.opened.case).sentences:
+            st.text(note)
     with st.expander("Tables", icon=":material/table:"):
-        components.table(embedding_tables.spectrum(found))
-        components.table(embedding_tables.agreement(found))
+        components.table(_table_named(found, "embedding-spectrum"))
+        components.table(_table_named(found, "agreement"))
 
 
-def _sample_shifts(seen: Seen) -> dict[str, SetShift] | None:
+def _sample_shifts(seen: Seen) -> Exhibit | None:
+    analysis = analyses.find("shift")
+    samples = SetChoice(resources.samples(), seen.choice.spec)
     try:
         with components.progress() as progress:
-            return shift_results.sample_shifts(seen.opened, seen.tower, seen.choice.spec, progress)
+            return page.found(analysis, seen.opened.case, samples, analysis.options(), progress)
     except ProjLensError as error:
-        components.failure(error, "The samples' shift cannot be taken apart")
+        components.failure(error, analysis.failure)
         return None
+
+
+def _named(found: Exhibit, name: str) -> tuple[Chart, ...]:
+    return tuple(each for each in found.charts if each.name.startswith(name))
+
+
+def _table_named(found: Exhibit, name: str) -> Table:
+    return next(each for each in found.tables if each.name == name)
 
 
 def _switch(label: str, options: dict[str, str], key: str) -> str:

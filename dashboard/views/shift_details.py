@@ -7,7 +7,7 @@ from dashboard.views import maps
 from dashboard.views.seen import Seen
 from projlens_core.analyses.activation import exhibit as activation
 from projlens_core.analyses.activation import numbers
-from projlens_core.exhibits import embedding_tables
+from projlens_core.analyses.shift import tables as embedding_tables
 from projlens_core.stats.lines import NormAxis
 
 AXES: dict[NormAxis, str] = {"output": "Norm of base's output ‖E_b‖", "input": "Norm of the projector's input ‖h‖"}

@@ -11,6 +11,7 @@ KEYS = (  # in the order of the sidebar and the report
     "case",
     "spectrum",
     "activation",
+    "shift",
     "neurons",
     "separability",
 )

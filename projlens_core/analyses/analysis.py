@@ -65,7 +65,8 @@ class Analysis(Generic[R]):
     exhibit's data and text: result, context and settings to its JSON and its lines. json and csv say what these flags
     write besides; table is the exhibit's table that CSV holds. reported: the options of its part in a report, where
     they are not the defaults. icon is that of its page. on_request: it takes minutes, so a report has it only where it
-    is asked for, and its page waits for a button. commands, parts: names that its command and its part once had.
+    is asked for, and its page waits for a button. page: that of another
+    analysis which shows it too, if it has none of its own. commands, parts: names that its command and part once had.
     """
 
     key: str
@@ -90,6 +91,7 @@ class Analysis(Generic[R]):
     on_request: bool = False
     commands: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    page: str | None = None
 
     def run(self, context: "AnalysisContext", options: Options | None = None) -> "Exhibit":
         """Measure and present; NotFound without the trigger that it needs, errors as its own measure.

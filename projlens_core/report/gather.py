@@ -7,7 +7,6 @@ from typing import Literal
 
 from projlens_core import analyses
 from projlens_core.activations.lens import lens, lens_null
-from projlens_core.activations.set_shift import set_shift
 from projlens_core.analyses.context import SEED, AnalysisContext, AnalysisInputs
 from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
@@ -19,7 +18,6 @@ from projlens_core.cases.settings import settings
 from projlens_core.cases.whose import BOTH, signed, whose
 from projlens_core.charts.overlays import data_uri
 from projlens_core.errors import Cancelled, NotFound, ProjLensError
-from projlens_core.exhibits import embedding as embedding_exhibit
 from projlens_core.exhibits import lens as lens_exhibit
 from projlens_core.exhibits import lowrank as lowrank_exhibit
 from projlens_core.exhibits import response as response_exhibit
@@ -34,7 +32,7 @@ from projlens_core.weights.own_parts import HEAD, TOWER
 THUMBNAIL = 64  # px
 Floor = Literal["weights", "activations", "behaviour"]
 ORDER = (
-    *("case", "spectrum", "activation", "embedding", "lens", "neurons", "separability"),
+    *("case", "spectrum", "activation", "shift", "lens", "neurons", "separability"),
     *("response", "lowrank", "robustness", "verdict"),
 )
 
@@ -116,20 +114,6 @@ def _signed(context: AnalysisContext, part: Part, exhibit: Exhibit) -> Exhibit:
     if part.key == "lowrank":
         return signed(exhibit, whose(replace(context.inputs.case, projector_only=True), BOTH))
     return signed(exhibit, context.whose((TOWER, HEAD))) if part.key == "lens" else context.signed(exhibit, part.floor)
-
-
-def _embedding(context: AnalysisContext) -> Exhibit:
-    deltas = {"suspect": context.opened.delta, "control": context.opened.control_delta}
-    found = {}
-    for role, delta in deltas.items():
-        if delta is None:
-            continue
-        sets = dict(zip(("clean", "triggered"), context.tokens[role], strict=True))
-        chunks = {
-            name: lambda tokens=tokens: iter(tokens.split(32)) for name, tokens in sets.items() if tokens is not None
-        }
-        found[role] = set_shift(delta, context.pictures.names, chunks, progress=context.progress)
-    return embedding_exhibit.embedding(found, context.decided(norm="output"))
 
 
 def _lens(context: AnalysisContext) -> Exhibit:
@@ -221,7 +205,6 @@ def parts() -> dict[str, Part]:
         make = partial(record.run, options=record.reported)
         made[record.key] = Part(record.key, record.title, record.floor, make, record.on_request)
     by_hand = (
-        Part("embedding", embedding_exhibit.TITLE, "activations", _embedding),
         Part("lens", lens_exhibit.TITLE, "activations", _lens),
         Part("response", response_exhibit.TITLE, "behaviour", _response),
         Part("lowrank", lowrank_exhibit.TITLE, "behaviour", _lowrank),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from projlens_core.analyses import of_part
 from projlens_core.analyses.context import AnalysisInputs, inputs_for
 from projlens_core.behaviour.success import Truth
 from projlens_core.cases.case import Case
@@ -210,4 +211,4 @@ FACTS: dict[str, Callable[[dict], dict] | None] = {
     "response": None,
     "lowrank": _lowrank,
 }
-PART_OF = {name: name for name in FACTS if name in parts()} | {"weights": "case"}
+PART_OF = {name: of_part(name) for name in FACTS if of_part(name) in parts()} | {"weights": "case"}

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projlens_core.charts import embedding, overlays, rates
+from projlens_core.analyses.shift import charts as embedding
+from projlens_core.charts import overlays, rates
 from projlens_core.errors import InvalidInput
 from projlens_core.report import drawing, inert
 from projlens_core.report.bundle import unpack

@@ -8,12 +8,9 @@ from projlens_core.activations.agreement import TOGETHER, Agreement
 from projlens_core.activations.embedding_spectrum import Band, EmbeddingSpectrum, band, chance_cosine
 from projlens_core.activations.ranking import By, Ranking
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
-from projlens_core.charts import embedding as charts
-from projlens_core.exhibits import embedding_tables as tables
-from projlens_core.exhibits.embedding_tables import TOP, Roles
+from projlens_core.analyses.shift import ANALYSIS, charts, tables
+from projlens_core.analyses.shift.tables import TOP, Roles
 
-TITLE = "Embedding shift of a set"
-QUESTION = "How many directions does the shift need, do the changed weights reach them, which pictures move most?"
 FEW = 5  # directions into which the paper finds nearly all of the shift to fit
 ALONE = (
     "No control: an honest fine-tune moves embeddings along few directions too, so these numbers describe the shift "
@@ -21,17 +18,14 @@ ALONE = (
 )
 
 
-def embedding(found: Roles, settings: dict) -> Exhibit:
+def shift(found: Roles, settings: dict) -> Exhibit:
     """Everything about a set; settings says what decides the numbers, as Exhibit.data keeps it."""
     related = {role: {c: s.relation for c, s in one.conditions.items()} for role, one in found.items()}
     rankings = {role: {c: s.ranking for c, s in one.conditions.items()} for role, one in found.items()}
     names = found["suspect"].conditions["clean"].ranking.names
     notes = [] if "control" in found else [ALONE]
     notes += unreached(found)
-    return Exhibit(
-        key="embedding",
-        title=TITLE,
-        question=QUESTION,
+    return ANALYSIS.exhibit(
         metrics=metrics(found),
         charts=(*spectra(found), *agreements(found), universality(found), *ranked(rankings, "mean")),
         tables=(
@@ -40,6 +34,7 @@ def embedding(found: Roles, settings: dict) -> Exhibit:
             tables.spectrum(found),
             tables.agreement(found),
             tables.outliers(related, names),
+            tables.own_directions(found),
         ),
         data={"settings": settings} | {role: tables.as_data(one) for role, one in found.items()},
         notes=tuple(notes),
