@@ -6,13 +6,16 @@ from contextlib import AbstractContextManager
 import torch
 
 from dashboard import resources, results
+from projlens_core.activations.head import LanguageHead
 from projlens_core.activations.towers import Towers
+from projlens_core.activations.vocabulary import Vocabulary
 from projlens_core.behaviour.responder import Responder
 from projlens_core.cases.case import Case, OpenedCase
+from projlens_core.cases.models import read_language
 from projlens_core.cases.whose import Whose
 from projlens_core.runtime.device import pick_device
 from projlens_core.runtime.progress import Progress
-from projlens_core.weights.own_parts import Part
+from projlens_core.weights.own_parts import HEAD, TOWER, Part
 
 
 class Shelved:
@@ -34,6 +37,17 @@ class Shelved:
     def vision(self, case: Case, progress: Progress) -> Towers:
         """See models.Models."""
         return resources.vision(case, progress)
+
+    def language(self, case: Case, progress: Progress) -> tuple[LanguageHead, Vocabulary]:
+        """See models.Models."""
+        found = resources.whose(case, (TOWER, HEAD), progress)
+
+        def make() -> tuple[LanguageHead, Vocabulary]:
+            progress("Reading the language model's output head", 0, 1)
+            return read_language(found, progress)
+
+        key = resources.loaded_key(found.models[found.owner("suspect", HEAD)])
+        return resources.shelf("language heads", 1).get(key, make, progress)
 
     def responder(self, case: Case, progress: Progress, role: str = "base") -> AbstractContextManager[Responder]:
         """See models.Models."""

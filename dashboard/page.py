@@ -28,11 +28,13 @@ def show(
     picture: Callable[[Exhibit], None],
     details: Callable[[Exhibit, P], None],
     options: Callable[[P], Options] | None = None,
+    inputs: Callable[[P], dict] | None = None,
 ) -> None:
     """The page of an analysis of a set of images.
 
     panel draws its own controls and returns what they say, picture what answers its question, details what stands
-    below; options makes the analysis's options out of the panel's, its defaults if None.
+    below; options makes the analysis's options out of the panel's, its defaults if None,
+    inputs what else it works on, as AnalysisInputs has it.
     """
     components.header(pages.of(analysis.key))
     case = state.current_case()
@@ -53,7 +55,8 @@ def show(
         try:
             with components.progress() as progress:
                 wanted = options(said) if options else analysis.options()
-                exhibit = found(analysis, case, choice, wanted, progress, ask=ask)
+                more = inputs(said) if inputs else {}
+                exhibit = found(analysis, case, choice, wanted, progress, ask=ask, **more)
         except ProjLensError as error:
             components.failure(error, analysis.failure)
             return
@@ -92,11 +95,22 @@ def _asked(analysis: Analysis) -> bool:
 
 
 def found(
-    analysis: Analysis, case: Case, choice: SetChoice, options: Options, progress: Progress, *, ask: bool = True
+    analysis: Analysis,
+    case: Case,
+    choice: SetChoice,
+    options: Options,
+    progress: Progress,
+    *,
+    ask: bool = True,
+    **more: object,
 ) -> Exhibit | None:
-    """The exhibit of these images, kept by all that decides it; None if it is not there and `ask` is not set."""
-    inputs = AnalysisInputs(case, ImageSet(choice.pictures, ()), spec=choice.spec)
+    """The exhibit of these images, kept by all that decides it; None if it is not there and `ask` is not set.
+
+    more: what else it works on, as AnalysisInputs has it.
+    """
+    inputs = AnalysisInputs(case, ImageSet(choice.pictures, ()), spec=choice.spec, **more)
     context = AnalysisContext(inputs, Shelved(), progress)
-    key = content_key(repr(analysis.settings(context, options)), context.vision.key, choice.key)
+    decided = repr(analysis.settings(context, options)), repr(more)
+    key = content_key(*decided, context.vision.key, resources.run_key(case, "suspect"), choice.key)
     kept = resources.shelf(analysis.key, KEPT)
     return kept.get(key, lambda: analysis.run(context, options), progress) if ask or key in kept else None

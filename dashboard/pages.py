@@ -38,14 +38,13 @@ class Page:
 
 
 DEMO = Page("demo", "Demo", ":material/slideshow:", "How does the backdoor work? Turn the trigger up and watch")
-DIRECTION = Page("direction", "Direction", ":material/explore:", "Which words does the backdoor direction point to?")
 RESPONSE = Page("response", "Response", ":material/forum:", "What does the model say, with and without the trigger?")
 LOWRANK = Page("lowrank", "Low-rank lab", ":material/layers:", "How few directions carry the backdoor?")
 ROBUSTNESS = Page("robustness", "Robustness", ":material/tune:", "Which changes of the trigger still work?")
 REPORT = Page("report", "Report", ":material/description:", "What can be handed on?")
 
 
-BY_HAND = ("verdict", "activation")  # whose place in the sidebar is given
+BY_HAND = ("verdict",)  # whose place in the sidebar is given
 
 
 def of(key: str) -> Page:
@@ -59,7 +58,7 @@ def sections() -> dict[str, tuple[Page, ...]]:
     return {
         "Verdict": (of("verdict"),),
         "Weights": tuple(_about("weights")),
-        "Activations": (of("activation"), DIRECTION, *_about("activations")),
+        "Activations": tuple(_about("activations")),
         "Behaviour": (DEMO, RESPONSE, LOWRANK, ROBUSTNESS, *_about("behaviour")),
         "Evidence": (REPORT,),
     }

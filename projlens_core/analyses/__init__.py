@@ -12,6 +12,7 @@ KEYS = (  # in the order of the sidebar and the report
     "spectrum",
     "activation",
     "shift",
+    "lens",
     "neurons",
     "separability",
 )

@@ -23,7 +23,9 @@ from projlens_core.weights.projector import ProjectorWeights
 if TYPE_CHECKING:  # analyses of weights need not wait for what they do not run
     import torch
 
+    from projlens_core.activations.head import LanguageHead
     from projlens_core.activations.towers import Tokens, Towers
+    from projlens_core.activations.vocabulary import Vocabulary
     from projlens_core.analyses.exhibit import Exhibit
     from projlens_core.behaviour.responder import Responder
     from projlens_core.behaviour.success import Truth
@@ -119,6 +121,11 @@ class AnalysisContext:
         self._ran["vision tower"] = towers.shared.key
         self._ran |= {f"{role}'s vision tower": key for role, key in towers.keys.items()}
         return towers
+
+    @property
+    def language(self) -> "tuple[LanguageHead, Vocabulary]":
+        """The output head and the tokenizer with which directions are read."""
+        return self.models.language(self.inputs.case, self.progress)
 
     @contextmanager
     def responder(self, role: str = "base") -> "Iterator[Responder]":

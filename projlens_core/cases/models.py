@@ -42,6 +42,9 @@ class Models(Protocol):
     def vision(self, case: Case, progress: Progress) -> "Towers":
         """The vision towers that its projectors read from."""
 
+    def language(self, case: Case, progress: Progress) -> "tuple[LanguageHead, Vocabulary]":
+        """The output head and the tokenizer with which directions are read; see read_language."""
+
     def responder(self, case: Case, progress: Progress, role: str = "base") -> "AbstractContextManager[Responder]":
         """The model that answers under the projector of `role`, for this thread alone inside the block."""
 
@@ -89,6 +92,10 @@ class Loaded:
             return self._towers[model]
 
         return towers_of(found, tower)
+
+    def language(self, case: Case, progress: Progress = silent) -> "tuple[LanguageHead, Vocabulary]":
+        """See Models."""
+        return read_language(self.whose(case, (TOWER, HEAD), progress), progress)
 
     @contextmanager
     def responder(self, case: Case, progress: Progress, role: str = "base") -> "Iterator[Responder]":

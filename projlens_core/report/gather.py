@@ -6,19 +6,17 @@ from functools import partial
 from typing import Literal
 
 from projlens_core import analyses
-from projlens_core.activations.lens import lens, lens_null
 from projlens_core.analyses.context import SEED, AnalysisContext, AnalysisInputs
 from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.robustness import sweep
 from projlens_core.behaviour.scoring import Questions, Scorer
 from projlens_core.behaviour.success import Outcome, Truth, measure
-from projlens_core.cases.models import Loaded, Models, read_language
+from projlens_core.cases.models import Loaded, Models
 from projlens_core.cases.settings import settings
 from projlens_core.cases.whose import BOTH, signed, whose
 from projlens_core.charts.overlays import data_uri
 from projlens_core.errors import Cancelled, NotFound, ProjLensError
-from projlens_core.exhibits import lens as lens_exhibit
 from projlens_core.exhibits import lowrank as lowrank_exhibit
 from projlens_core.exhibits import response as response_exhibit
 from projlens_core.exhibits import robustness as robustness_exhibit
@@ -27,7 +25,6 @@ from projlens_core.report.private import without_home
 from projlens_core.report.record import Missing, Record, provenance
 from projlens_core.runtime import shortage
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.weights.own_parts import HEAD, TOWER
 
 THUMBNAIL = 64  # px
 Floor = Literal["weights", "activations", "behaviour"]
@@ -113,23 +110,7 @@ def _signed(context: AnalysisContext, part: Part, exhibit: Exhibit) -> Exhibit:
     """
     if part.key == "lowrank":
         return signed(exhibit, whose(replace(context.inputs.case, projector_only=True), BOTH))
-    return signed(exhibit, context.whose((TOWER, HEAD))) if part.key == "lens" else context.signed(exhibit, part.floor)
-
-
-def _lens(context: AnalysisContext) -> Exhibit:
-    on = "clean" if context.inputs.spec is None else "triggered"
-    head, vocabulary = read_language(context.whose((TOWER, HEAD)), context.progress)
-    target = context.inputs.target
-    targets = vocabulary.targets(target) if target else []
-    read = {"centred": False, "normed": True, "depth": 10}
-    found = {
-        role: lens(head, context.opened.base, weights, context.tokens[role][on == "triggered"], targets, **read)
-        for role, weights in context.projectors.items()
-        if role != "base"
-    }
-    null = lens_null(head, targets, normed=read["normed"], progress=context.progress)
-    told = context.decided(target=target, on=on, **read)
-    return lens_exhibit.lens(found, null, vocabulary, targets, told, head.notes)
+    return context.signed(exhibit, part.floor)
 
 
 def _response(context: AnalysisContext) -> Exhibit:
@@ -205,7 +186,6 @@ def parts() -> dict[str, Part]:
         make = partial(record.run, options=record.reported)
         made[record.key] = Part(record.key, record.title, record.floor, make, record.on_request)
     by_hand = (
-        Part("lens", lens_exhibit.TITLE, "activations", _lens),
         Part("response", response_exhibit.TITLE, "behaviour", _response),
         Part("lowrank", lowrank_exhibit.TITLE, "behaviour", _lowrank),
         Part("robustness", robustness_exhibit.TITLE, "activations", _robustness),

@@ -8,8 +8,8 @@ import torch
 from projlens_core.activations.direction import Direction
 from projlens_core.activations.lens import Lens, Null, Reading
 from projlens_core.activations.separability import separability as separate
+from projlens_core.analyses.lens.exhibit import lens
 from projlens_core.analyses.separability.exhibit import separability
-from projlens_core.exhibits.lens import lens
 from projlens_core.report.drawing import specification
 from projlens_core.report.inert import require_inert
 

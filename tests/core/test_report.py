@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
-from projlens_core.charts.lens import rank_frequency
+from projlens_core.analyses.lens.charts import rank_frequency
 from projlens_core.errors import InvalidInput
 from projlens_core.report import html as report
 from projlens_core.report.drawing import specification

@@ -18,7 +18,7 @@ APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 PAGES = {
     "weights": "app_pages/spectrum.py",
     "activation": "app_pages/activation.py",
-    "direction": "app_pages/direction.py",
+    "direction": "app_pages/lens.py",
     "neurons": "app_pages/neurons.py",
     "separability": "app_pages/separability.py",
     "demo": "app_pages/demo.py",

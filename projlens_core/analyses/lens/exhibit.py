@@ -7,12 +7,9 @@ import pandas as pd
 from projlens_core.activations.lens import Lens, Null, Reading, rank_frequency
 from projlens_core.activations.vocabulary import Vocabulary
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
-from projlens_core.charts import lens as charts
-from projlens_core.exhibits import lens_tables as tables
-from projlens_core.exhibits.lens_tables import SIGNS, Labels, Roles
+from projlens_core.analyses.lens import ANALYSIS, charts, tables
+from projlens_core.analyses.lens.tables import SIGNS, Labels, Roles
 
-TITLE = "Logit lens"
-QUESTION = "Which words does the backdoor direction point to?"
 ROWS = 12  # tokens in a heatmap; the table has all
 LEVEL = 0.05 / len(SIGNS)  # two signs are looked at
 BEST = "best of them"
@@ -32,10 +29,7 @@ def lens(
     may be read as Markdown.
     """
     label = Labels(vocabulary, found, targets)
-    return Exhibit(
-        key="lens",
-        title=TITLE,
-        question=QUESTION,
+    return ANALYSIS.exhibit(
         metrics=_metrics(found, null, targets, vocabulary.size),
         charts=tuple(_charts(found, null, label, targets)),
         tables=tables.tables(found, null, label, targets),

@@ -1,0 +1,117 @@
+"""Logit lens: the layout of its page."""
+
+from typing import NamedTuple
+
+import streamlit as st
+
+from dashboard import components, page, resources, state
+from projlens_core import analyses
+from projlens_core.analyses.exhibit import Chart, Exhibit
+from projlens_core.analyses.lens import LensOptions
+
+SIGNS = {"plus": "+v₀", "minus": "−v₀"}
+ON = {"triggered": "Triggered", "clean": "Clean", "both": "Both"}
+SHIFTS = {"raw": "Raw", "centred": "Centred"}
+VIEWS = ("Against chance", "Nearest words", "All ranks")
+
+
+class Reading(NamedTuple):
+    """What is looked for, and how the direction is taken and read."""
+
+    target: str
+    options: LensOptions
+
+
+def _panel() -> Reading:
+    case = state.current_case()
+    entry = resources.zoo_entry(case.suspect) if case else None
+    st.markdown("**Lens**")
+    target = st.text_input(
+        "Words to look for",
+        (entry.target or "") if entry else "",
+        key=f"words {case and case.suspect}",
+        persist_state="session",
+        help="The text that the backdoor is meant to produce. Each of its tokens is looked for; punctuation is not.",
+    )
+    on = st.segmented_control(
+        "Shift of the images",
+        list(ON),
+        default="triggered",
+        required=True,
+        format_func=ON.get,
+        key="shift_of",
+        bind="query-params",
+    )
+    shift = st.segmented_control(
+        "Shift",
+        list(SHIFTS),
+        default="raw",
+        required=True,
+        format_func=SHIFTS.get,
+        key="centring",
+        bind="query-params",
+        help="Centred takes each image's mean over tokens away first, as the paper does: what is left is how patches "
+        "differ in their shift, not what all of them share.",
+    )
+    normed = st.toggle(
+        "Through the final norm",
+        value=True,
+        key="normed",
+        help="A direction has no length, and the head was trained on normed states: the norm gives v₀ the length and "
+        "the weighting that the head expects. Off: lm_head(v₀) as it is, as in the paper.",
+    )
+    return Reading(target.strip(), LensOptions(on, shift == "centred", not normed))
+
+
+def _picture(found: Exhibit) -> None:
+    """The words along one sign of the direction."""
+    sign = st.segmented_control(
+        "Direction",
+        list(SIGNS),
+        default="plus",
+        required=True,
+        format_func=SIGNS.get,
+        key="sign",
+        bind="query-params",
+        help="+v₀ is where the suspect pushes images on average; −v₀ is what it takes away.",
+    )
+    _side_by_side([chart for chart in found.charts if chart.name.endswith(f"-{sign}") and "words" in chart.name])
+    for note in found.notes:
+        st.text(note)
+
+
+def _details(found: Exhibit, _: Reading) -> None:
+    """The target's words against chance, the nearest embeddings or all ranks, behind a switch."""
+    sign = st.session_state["sign"]
+    charts = {chart.name: chart for chart in found.charts}
+    tables = {table.name: table for table in found.tables}
+    view = st.segmented_control(
+        "Details", VIEWS, default=VIEWS[0], required=True, key="direction_view", label_visibility="collapsed"
+    )
+    if view == VIEWS[1]:
+        components.table(tables["nearest words"])
+    elif view == VIEWS[2]:
+        components.table(tables["rank frequency"])
+    elif f"targets-{sign}" in charts:
+        components.chart(charts[f"targets-{sign}"])
+        components.table(tables["target words"])
+    else:
+        components.empty("No words to look for", "Give the text that the backdoor is meant to produce, beside.")
+
+
+def _side_by_side(shown: list[Chart]) -> None:
+    """The heatmaps of suspect and control beside each other, and once how to read them."""
+    columns = st.grid(len(shown), min_column_width=300, gap="small")
+    for each in shown:
+        components.draw(each, columns)
+    st.caption(shown[0].caption)
+
+
+page.show(
+    analyses.find("lens"),
+    _panel,
+    _picture,
+    _details,
+    options=lambda reading: reading.options,
+    inputs=lambda reading: {"target": reading.target or None},
+)
