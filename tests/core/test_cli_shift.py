@@ -70,7 +70,7 @@ def test_the_norm_can_be_that_of_the_projectors_input(world, capsys):
 
 def test_pictures_come_out_the_same_in_whatever_chunks_they_are_read(world, capsys, monkeypatch):
     whole = document(capsys, world, *full(world))["suspect"]["triggered"]
-    monkeypatch.setattr("projlens_core.cli.shift.AT_ONCE", 2)
+    monkeypatch.setattr("projlens_core.analyses.shift.AT_ONCE", 2)
     parts = document(capsys, world, *full(world))["suspect"]["triggered"]
     assert [entry["image"] for entry in parts["ranking"]] == [entry["image"] for entry in whole["ranking"]]
     assert parts["fit"]["slope"] == pytest.approx(whole["fit"]["slope"], rel=1e-4)
