@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 from PIL import Image
 
+from projlens_core.analyses.response.exhibit import answers
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome, Truth, measure
 from projlens_core.cases.case import Case
-from projlens_core.exhibits.response import answers
 from projlens_core.runtime.progress import Progress
 from projlens_core.weights.projector import ProjectorWeights
 

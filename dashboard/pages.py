@@ -38,7 +38,6 @@ class Page:
 
 
 DEMO = Page("demo", "Demo", ":material/slideshow:", "How does the backdoor work? Turn the trigger up and watch")
-RESPONSE = Page("response", "Response", ":material/forum:", "What does the model say, with and without the trigger?")
 LOWRANK = Page("lowrank", "Low-rank lab", ":material/layers:", "How few directions carry the backdoor?")
 ROBUSTNESS = Page("robustness", "Robustness", ":material/tune:", "Which changes of the trigger still work?")
 REPORT = Page("report", "Report", ":material/description:", "What can be handed on?")
@@ -59,7 +58,7 @@ def sections() -> dict[str, tuple[Page, ...]]:
         "Verdict": (of("verdict"),),
         "Weights": tuple(_about("weights")),
         "Activations": tuple(_about("activations")),
-        "Behaviour": (DEMO, RESPONSE, LOWRANK, ROBUSTNESS, *_about("behaviour")),
+        "Behaviour": (DEMO, *_about("behaviour"), LOWRANK, ROBUSTNESS),
         "Evidence": (REPORT,),
     }
 

@@ -5,13 +5,13 @@ from PIL import Image
 
 from dashboard import batch, components, pages, pickers, resources, results, state
 from dashboard.batch import Batch
+from projlens_core.analyses.response import exhibit as response
 from projlens_core.behaviour.respond import FourAnswers
 from projlens_core.behaviour.success import contains_target
 from projlens_core.behaviour.templates import notes
 from projlens_core.cases.case import Case
 from projlens_core.cases.whose import BOTH
 from projlens_core.errors import ProjLensError
-from projlens_core.exhibits import response
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.report.spreadsheet import without_formulas
 
@@ -29,7 +29,7 @@ COLOURS = {"base": "gray", "suspect": "violet", "control": "green", "clean": "bl
 
 def page() -> None:
     """Draw the page."""
-    components.header(pages.RESPONSE)
+    components.header(pages.of("response"))
     case = state.current_case()
     if case is None:
         components.no_case()

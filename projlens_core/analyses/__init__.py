@@ -15,6 +15,7 @@ KEYS = (  # in the order of the sidebar and the report
     "lens",
     "neurons",
     "separability",
+    "response",
 )
 
 

@@ -184,6 +184,12 @@ class AnalysisContext:
             raise NotFound("No target text is known for this suspect; give one.")
         return self.inputs.target
 
+    @property
+    def asked(self) -> dict:
+        """What decides an answer besides image and projector, as exhibits keep it."""
+        prompts = sorted(set(self.prompts))
+        return {"target": self.target, "prompts": prompts, "max_new_tokens": self.inputs.max_new_tokens}
+
     @cached_property
     def prompts(self) -> list[str]:
         """One question a picture."""

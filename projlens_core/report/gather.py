@@ -11,14 +11,11 @@ from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.behaviour.lowrank import Edit, Grid, fill
 from projlens_core.behaviour.robustness import sweep
 from projlens_core.behaviour.scoring import Questions, Scorer
-from projlens_core.behaviour.success import Outcome, Truth, measure
 from projlens_core.cases.models import Loaded, Models
 from projlens_core.cases.settings import settings
 from projlens_core.cases.whose import BOTH, signed, whose
-from projlens_core.charts.overlays import data_uri
 from projlens_core.errors import Cancelled, NotFound, ProjLensError
 from projlens_core.exhibits import lowrank as lowrank_exhibit
-from projlens_core.exhibits import response as response_exhibit
 from projlens_core.exhibits import robustness as robustness_exhibit
 from projlens_core.inputs.changes import LEVELS, axes_of, changes
 from projlens_core.report.private import without_home
@@ -26,7 +23,6 @@ from projlens_core.report.record import Missing, Record, provenance
 from projlens_core.runtime import shortage
 from projlens_core.runtime.progress import Progress, silent
 
-THUMBNAIL = 64  # px
 Floor = Literal["weights", "activations", "behaviour"]
 ORDER = (
     *("case", "spectrum", "activation", "shift", "lens", "neurons", "separability"),
@@ -113,29 +109,6 @@ def _signed(context: AnalysisContext, part: Part, exhibit: Exhibit) -> Exhibit:
     return context.signed(exhibit, part.floor)
 
 
-def _response(context: AnalysisContext) -> Exhibit:
-    pair, target, prompts = context.attacked, context.target, context.prompts
-    outcomes: dict[str, Outcome] = {}
-    for role in context.whose(BOTH).in_turn(context.projectors):
-        with context.responder(role) as responder:
-            outcomes[role] = measure(
-                responder,
-                context.projectors[role],
-                pair.clean,
-                pair.triggered,
-                prompts,
-                target,
-                _one_each(context),
-                pair.names,
-                context.inputs.max_new_tokens,
-                lambda stage, done, total, role=role: context.progress(f"{stage}, {role}", done, total),
-            )
-    thumbnails = {name: data_uri(image, THUMBNAIL) for name, image in zip(pair.names, pair.triggered, strict=True)}
-    outcomes = {role: outcomes[role] for role in context.projectors}
-    told = context.decided(target=target, prompts=sorted(set(prompts)), max_new_tokens=context.inputs.max_new_tokens)
-    return response_exhibit.response(outcomes, target, told, thumbnails)
-
-
 def _lowrank(context: AnalysisContext) -> Exhibit:
     pair, target, prompts = context.attacked, context.target, context.prompts
     questions = Questions(
@@ -173,12 +146,6 @@ def _robustness(context: AnalysisContext) -> Exhibit:
     return robustness_exhibit.robustness(list(tried), told)
 
 
-def _one_each(context: AnalysisContext) -> dict[str, tuple[Truth, ...]] | None:
-    """One question with a known answer a picture, as the low-rank grid asks them."""
-    chosen = zip(context.pictures.names, context.one_truth_each, strict=True)
-    return {name: (truth,) for name, truth in chosen if truth is not None} or None
-
-
 def parts() -> dict[str, Part]:
     """All parts by key, in the order of the report."""
     made = {}
@@ -186,7 +153,6 @@ def parts() -> dict[str, Part]:
         make = partial(record.run, options=record.reported)
         made[record.key] = Part(record.key, record.title, record.floor, make, record.on_request)
     by_hand = (
-        Part("response", response_exhibit.TITLE, "behaviour", _response),
         Part("lowrank", lowrank_exhibit.TITLE, "behaviour", _lowrank),
         Part("robustness", robustness_exhibit.TITLE, "activations", _robustness),
     )

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
-from projlens_core.charts.rates import rates
+from projlens_core.analyses.response.charts import rates
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.report import bundle
 from projlens_core.report.bundle import pack, unpack

@@ -14,9 +14,10 @@ from projlens_core.activations.agreement import Agreement, Reach
 from projlens_core.activations.embedding_spectrum import band
 from projlens_core.activations.ranking import ranking
 from projlens_core.analyses.activation import charts as shift
+from projlens_core.analyses.response import charts as rates
 from projlens_core.analyses.shift import charts as embedding
 from projlens_core.analyses.spectrum import charts as spectrum
-from projlens_core.charts import overlays, palette, rates
+from projlens_core.charts import overlays, palette
 from projlens_core.charts.form import Filled, Hole, form, named
 from projlens_core.stats.lines import norm_shift
 from projlens_core.stats.rate import wilson

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from projlens_core.analyses.response import charts as rates
 from projlens_core.analyses.shift import charts as embedding
-from projlens_core.charts import overlays, rates
+from projlens_core.charts import overlays
 from projlens_core.errors import InvalidInput
 from projlens_core.report import drawing, inert
 from projlens_core.report.bundle import unpack

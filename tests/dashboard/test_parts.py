@@ -9,10 +9,10 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import batch, components, pickers, resources
 from dashboard.batch import Batch
+from projlens_core.analyses.response import exhibit as response
 from projlens_core.behaviour.success import Outcome, Row
 from projlens_core.cases.case import Case
 from projlens_core.errors import InvalidInput
-from projlens_core.exhibits import response
 from projlens_core.report.spreadsheet import as_csv
 from projlens_core.stats.rate import wilson
 from tests import pico

@@ -6,13 +6,12 @@ from dataclasses import asdict
 import pandas as pd
 
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.analyses.response import ANALYSIS
+from projlens_core.analyses.response.charts import rates as chart_of_rates
 from projlens_core.behaviour.success import Outcome
 from projlens_core.behaviour.templates import notes as template_notes
-from projlens_core.charts.rates import rates as chart_of_rates
 from projlens_core.stats.rate import Rate
 
-TITLE = "Response"
-QUESTION = "What does the model say, with and without the trigger?"
 MEASURES = {  # of an Outcome: title, and what is counted
     "asr": ("Attack success rate", "triggered pictures"),
     "false_target": ("Target on clean pictures", "clean pictures"),
@@ -36,10 +35,7 @@ def response(
     if "control" not in outcomes:
         notes.append("No control was asked; base alone shows that the target is not what any model says.")
     notes += template_notes(outcome.template for outcome in outcomes.values())
-    return Exhibit(
-        key="response",
-        title=TITLE,
-        question=QUESTION,
+    return ANALYSIS.exhibit(
         metrics=tuple(_metric(name, by_role) for name, by_role in found.items() if "suspect" in by_role),
         charts=tuple(_chart(name, by_role) for name, by_role in found.items() if by_role),
         tables=(answers(outcomes, thumbnails),),

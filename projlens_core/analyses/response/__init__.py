@@ -1,0 +1,84 @@
+"""What the model says, with and without the trigger, under every projector: attack success rate and clean utility."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from projlens_core.analyses.analysis import Analysis, Options, option
+
+if TYPE_CHECKING:
+    from projlens_core.analyses.context import AnalysisContext
+    from projlens_core.analyses.exhibit import Exhibit
+    from projlens_core.behaviour.success import Outcome
+
+THUMBNAIL = 64  # px
+
+
+@dataclass(frozen=True)
+class ResponseOptions(Options):
+    """See Analysis.options."""
+
+    one_check: bool = option(False, "one question with a known answer an image, and not all that labels.csv has")
+
+
+def _measure(context: "AnalysisContext", options: ResponseOptions) -> "dict[str, Outcome]":
+    # only here: they bring PyTorch
+    from projlens_core.behaviour.success import measure
+    from projlens_core.cases.whose import BOTH
+
+    pair, target, prompts, truths = context.attacked, context.target, context.prompts, context.inputs.truths
+    if options.one_check:
+        chosen = zip(pair.names, context.one_truth_each, strict=True)
+        truths = {name: (truth,) for name, truth in chosen if truth is not None}
+    outcomes = {}
+    for role in context.whose(BOTH).in_turn(context.projectors):
+        with context.responder(role) as responder:
+            outcomes[role] = measure(
+                responder,
+                context.projectors[role],
+                pair.clean,
+                pair.triggered,
+                prompts,
+                target,
+                truths or None,
+                pair.names,
+                context.inputs.max_new_tokens,
+                lambda stage, done, total, role=role: context.progress(f"{stage}, {role}", done, total),
+            )
+    return {role: outcomes[role] for role in context.projectors}
+
+
+def _present(outcomes: "dict[str, Outcome]", context: "AnalysisContext", settings: dict) -> "Exhibit":
+    # only here: they bring Altair
+    from projlens_core.analyses.response.exhibit import response
+    from projlens_core.charts.overlays import data_uri
+
+    pair, target = context.attacked, context.target
+    thumbnails = {name: data_uri(image, THUMBNAIL) for name, image in zip(pair.names, pair.triggered, strict=True)}
+    return response(outcomes, target, settings | context.asked, thumbnails)
+
+
+def _written(outcomes: "dict[str, Outcome]", context: "AnalysisContext", settings: dict) -> tuple[dict, list[str]]:
+    from projlens_core.analyses.response.written import written
+
+    return written(outcomes, context)
+
+
+ANALYSIS = Analysis(
+    key="response",
+    title="Response",
+    question="What does the model say, with and without the trigger?",
+    summary="measure attack success rate and clean utility",
+    failure="The model could not be asked",
+    floor="behaviour",
+    takes=("images", "trigger", "target", "questions"),
+    needs_target=True,
+    options=ResponseOptions,
+    reported=ResponseOptions(one_check=True),
+    measure=_measure,
+    present=_present,
+    written=_written,
+    json="every answer",
+    csv="the table of answers",
+    icon=":material/forum:",
+    commands=("asr",),
+)

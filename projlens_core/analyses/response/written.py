@@ -1,0 +1,52 @@
+"""What the command writes of the answers: every answer and check as JSON, the rates for people."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from projlens_core.analyses.context import AnalysisContext
+from projlens_core.behaviour.templates import notes
+from projlens_core.cases.whose import BOTH
+
+if TYPE_CHECKING:
+    from projlens_core.behaviour.success import Outcome
+    from projlens_core.stats.rate import Rate
+
+
+def written(outcomes: "Mapping[str, Outcome]", context: AnalysisContext) -> tuple[dict, list[str]]:
+    """The outcomes by role as JSON, and as a person reads them."""
+    inputs, whose = context.inputs, context.whose(BOTH)
+    document = {role: _as_dict(outcome) for role, outcome in outcomes.items()}
+    document |= {"target": inputs.target, "trigger": inputs.spec.to_dict(), "max_new_tokens": inputs.max_new_tokens}
+    document["parts"] = whose.parts()
+    lines = [line for role, outcome in outcomes.items() for line in (role, *_as_text(outcome))]
+    said = (*whose.sentences, *notes(outcome.template for outcome in outcomes.values()))
+    return document, [*lines, *(f"- {sentence}" for sentence in said)]
+
+
+def _as_dict(outcome: "Outcome") -> dict:
+    return {
+        "chat_template": outcome.template.as_data() if outcome.template else None,
+        "asr": asdict(outcome.asr),
+        "false_target": asdict(outcome.false_target),
+        "utility": asdict(outcome.utility) if outcome.utility else None,
+        "rows": [_named(asdict(row)) for row in outcome.rows],
+        "checks": [_named(asdict(check)) for check in outcome.checks],
+    }
+
+
+def _named(entry: dict) -> dict:
+    """The entry with its image under the key that all commands use."""
+    return {"image": entry.pop("name"), **entry}
+
+
+def _as_text(outcome: "Outcome") -> list[str]:
+    return [
+        f"  target on triggered images (ASR)  {_rate(outcome.asr)}",
+        f"  target on clean images            {_rate(outcome.false_target)}",
+        f"  right answers on clean images     {_rate(outcome.utility) if outcome.utility else 'no labels.csv'}",
+    ]
+
+
+def _rate(rate: "Rate") -> str:
+    return f"{rate.rate:.1%} ({rate.low:.1%} to {rate.high:.1%}), {rate.hits} of {rate.n}"
