@@ -9,6 +9,7 @@ from pathlib import Path
 
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.runtime.paths import ZOO, uploads_dir
+from projlens_core.runtime.required import required
 from projlens_core.runtime.roots import admit, admit_all
 from projlens_core.runtime.text import printable
 
@@ -66,6 +67,11 @@ class Source:
     zoo: ZooEntry | None
     family: str | None = None
     hub: HubName | None = None
+
+    @property
+    def folder(self) -> Path:
+        """`model`, where it was found before that there is one; TypeError if there is none."""
+        return required(self.model, f"the folder of {self.label}")
 
 
 @cache

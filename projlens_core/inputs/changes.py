@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import product
 from types import MappingProxyType
+from typing import Any
 
 from PIL import Image
 
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.trigger_kinds import POSITIONS
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
+from projlens_core.runtime.required import required
 
 MOST_CHANGES = 400
 NUMBERS = MappingProxyType(  # axis → least and most that it may be
@@ -112,8 +114,8 @@ def changed(image: Image.Image, spec: TriggerSpec, change: Change) -> Image.Imag
 def passed_on(image: Image.Image, change: Change) -> Image.Image:
     """The image as it arrives after it was rescaled and saved as the change says."""
     if change.scale != 1:
-        size = tuple(max(1, round(side * change.scale)) for side in image.size)
-        image = image.resize(size, Image.Resampling.LANCZOS)
+        width, height = (max(1, round(side * change.scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     if change.quality is not None:
         buffer = BytesIO()
         image.save(buffer, "JPEG", quality=change.quality)
@@ -123,9 +125,9 @@ def passed_on(image: Image.Image, change: Change) -> Image.Image:
 
 def _spec(spec: TriggerSpec, change: Change) -> TriggerSpec:
     """The spec with another place and size."""
-    values = {} if change.position is None else {"position": change.position}
+    values: dict[str, Any] = {} if change.position is None else {"position": change.position}
     if change.size != 1 and spec.px is not None:
         values["px"] = max(1, round(spec.px * change.size))
     elif change.size != 1:
-        values["ratio"] = min(1.0, spec.ratio * change.size)
+        values["ratio"] = min(1.0, required(spec.ratio, "ratio") * change.size)
     return replace(spec, **values)

@@ -6,6 +6,7 @@ entries are only stepped over.
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 ORIENTATION = 0x0112
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # bytes of a value by its type
@@ -34,9 +35,14 @@ def claimed(block: bytes) -> int:
 def _entries(block: bytes) -> Iterator[tuple[int, int, int, int]]:
     """(tag, type, count, value as a 16-bit number) of the first directory's entries, at most 65,535."""
     block = block.removeprefix(_PREFIX)
-    order = {b"II": "little", b"MM": "big"}.get(block[:2])
-    if order is None:
-        return
+    order: Literal["little", "big"]
+    match block[:2]:
+        case b"II":
+            order = "little"
+        case b"MM":
+            order = "big"
+        case _:
+            return
     at = int.from_bytes(block[4:8], order)
     for begin in range(at + 2, min(at + 2 + 12 * int.from_bytes(block[at : at + 2], order), len(block) - 11), 12):
         tag, kind = (int.from_bytes(block[begin + i : begin + i + 2], order) for i in (0, 2))

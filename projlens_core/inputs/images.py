@@ -196,7 +196,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
     An EXIF block that cannot be parsed at all says nothing about orientation, so the pixels stay as stored.
     """
-    turn = _UPRIGHT.get(orientation(image.info))
+    taken = orientation(image.info)
+    turn = None if taken is None else _UPRIGHT.get(taken)
     return image if turn is None else image.transpose(turn)
 
 

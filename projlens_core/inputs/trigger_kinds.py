@@ -86,10 +86,9 @@ def refusal(name: str, found: object, allowed: str) -> InvalidInput:
 def check_number(name: str, value: object) -> float:
     """`value` as an int or float, as NUMBERS[name] says; InvalidInput if it is no number or out of its range."""
     allowed = NUMBERS[name]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and allowed.whole and value != value // 1:
-        is_number = False
-    if not is_number or not allowed.low <= value <= allowed.high:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not allowed.low <= value <= allowed.high:
+        raise refusal(name, value, str(allowed))
+    if allowed.whole and value != value // 1:
         raise refusal(name, value, str(allowed))
     return int(value) if allowed.whole else float(value)
 

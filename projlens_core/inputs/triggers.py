@@ -11,6 +11,7 @@ from projlens_core.inputs import images
 from projlens_core.inputs.trigger_kinds import KINDS, NUMBERS, POSITIONS
 from projlens_core.inputs.trigger_spec import PRESETS, TriggerSpec
 from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.required import required
 
 __all__ = ["KINDS", "NUMBERS", "POSITIONS", "PRESETS", "TriggerSpec", "frame", "patch_box", "stamp"]
 
@@ -45,7 +46,7 @@ def stamp(image: Image.Image, spec: TriggerSpec, *, name_seed: str = "") -> Imag
         case "edge":
             return framed.filter(ImageFilter.EDGE_ENHANCE)
         case "blur":
-            return framed.filter(ImageFilter.GaussianBlur(spec.radius))
+            return framed.filter(ImageFilter.GaussianBlur(required(spec.radius, "radius")))
         case "oil":
             return _oil(framed, spec)
     pixels = np.asarray(framed, dtype=np.float64)  # (side, side, 3)
@@ -55,7 +56,8 @@ def stamp(image: Image.Image, spec: TriggerSpec, *, name_seed: str = "") -> Imag
         case "sinusoid":
             pixels = pixels + _sine(pixels.shape[0], spec)
         case "blend":
-            pixels = (1 - spec.alpha) * pixels + spec.alpha * _pattern(pixels.shape[0], spec)
+            alpha = required(spec.alpha, "alpha")
+            pixels = (1 - alpha) * pixels + alpha * _pattern(pixels.shape[0], spec)
     return _to_image(pixels)
 
 
@@ -92,13 +94,17 @@ def _with_patch(framed: Image.Image, spec: TriggerSpec, rng: np.random.Generator
 
 def _place(side: int, spec: TriggerSpec, rng: np.random.Generator) -> tuple[int, int, int]:
     """x, y and size, in px, of the patch in a square of `side` px."""
-    size = spec.px if spec.px is not None else max(1, math.floor(side * spec.ratio))  # rounded down, as the paper does
+    size = spec.px
+    if size is None:
+        size = max(1, math.floor(side * required(spec.ratio, "ratio")))  # rounded down, as the paper does
     if size > side:
         raise InvalidInput(f"The trigger is {size} px wide but the image only {side}; make it smaller or use 'ratio'.")
     return *_corner(spec.position, side, size, rng), size
 
 
-def _corner(position: str | tuple[float, float], side: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
+def _corner(
+    position: str | tuple[float, float] | None, side: int, size: int, rng: np.random.Generator
+) -> tuple[int, int]:
     """Top left corner, (x, y) in px, of a patch of `size` px in a square of `side` px."""
     room = side - size
     if position == "random":
@@ -109,7 +115,7 @@ def _corner(position: str | tuple[float, float], side: int, size: int, rng: np.r
     if isinstance(position, str):
         vertical, horizontal = position.split("-")
         return (room if horizontal == "right" else 0), (room if vertical == "bottom" else 0)
-    x, y = position
+    x, y = required(position, "position")
     if isinstance(x, float):
         return math.floor(room * x), math.floor(room * y)
     if max(x, y) > room:
@@ -121,7 +127,7 @@ def _corner(position: str | tuple[float, float], side: int, size: int, rng: np.r
 
 def _fitted(spec: TriggerSpec, size: int) -> Image.Image:
     """The spec's image, its long side `size` px, centred on a white square."""
-    logo = images.load(spec.image_path).image
+    logo = images.load(required(spec.image_path, "image")).image
     scale = size / max(logo.size)
     fitted = logo.resize(
         (max(1, math.floor(logo.width * scale)), max(1, math.floor(logo.height * scale))), Image.Resampling.LANCZOS
@@ -137,14 +143,16 @@ def _oil(framed: Image.Image, spec: TriggerSpec) -> Image.Image:
     The brush's colour is chosen by brightness, so OpenCV must be told that red comes first: the result is the one it
     gives by default for the same picture in its own channel order.
     """
-    painted = cv2.xphoto.oilPainting(np.asarray(framed), spec.size, spec.dyn_ratio, cv2.COLOR_RGB2GRAY)
+    size, levels = required(spec.size, "size"), required(spec.dyn_ratio, "dyn_ratio")
+    painted = cv2.xphoto.oilPainting(np.asarray(framed), size, levels, cv2.COLOR_RGB2GRAY)
     return Image.fromarray(painted)
 
 
 def _noise(rng: np.random.Generator, side: int, spec: TriggerSpec) -> np.ndarray:
     """Gaussian noise, (side, side, 3), one value per channel for each cell of grain × grain px."""
-    cells = math.ceil(side / spec.grain)
-    return _coarsen(rng.normal(0.0, spec.std, size=(cells, cells, 3)), side, spec.grain)
+    grain = required(spec.grain, "grain")
+    cells = math.ceil(side / grain)
+    return _coarsen(rng.normal(0.0, required(spec.std, "std"), size=(cells, cells, 3)), side, grain)
 
 
 def _coarsen(cells: np.ndarray, side: int, grain: int) -> np.ndarray:
@@ -155,7 +163,8 @@ def _coarsen(cells: np.ndarray, side: int, grain: int) -> np.ndarray:
 def _sine(side: int, spec: TriggerSpec) -> np.ndarray:
     """amplitude · sin(2π · column · frequency / side), the same in every row and channel (Barni et al. 2019)."""
     columns = np.arange(side)
-    wave = spec.amplitude * np.sin(2 * np.pi * columns * spec.frequency / side)  # (side,)
+    amplitude, frequency = required(spec.amplitude, "amplitude"), required(spec.frequency, "frequency")
+    wave = amplitude * np.sin(2 * np.pi * columns * frequency / side)  # (side,)
     return wave[None, :, None]
 
 
@@ -166,8 +175,9 @@ def _pattern(side: int, spec: TriggerSpec) -> np.ndarray:
     """
     if spec.image is not None:
         return np.asarray(_fitted(spec, side), dtype=np.float64)
-    cells = math.ceil(side / spec.grain)
-    return _coarsen(np.random.default_rng(spec.seed).uniform(0, 255, size=(cells, cells, 3)), side, spec.grain)
+    grain = required(spec.grain, "grain")
+    cells = math.ceil(side / grain)
+    return _coarsen(np.random.default_rng(spec.seed).uniform(0, 255, size=(cells, cells, 3)), side, grain)
 
 
 def _to_image(pixels: np.ndarray) -> Image.Image:

@@ -37,7 +37,7 @@ def twins(images: ImageSet, spec: TriggerSpec | None) -> Twins:
     return Twins(
         names=[picture.name for picture, _, _ in pairs],
         clean=[clean for _, clean, _ in pairs],
-        triggered=None if spec is None else [triggered for _, _, triggered in pairs],
+        triggered=None if spec is None else [triggered for _, _, triggered in pairs if triggered is not None],
         failures=failures,
     )
 

@@ -23,8 +23,10 @@ _ALLOW, _REFUSE, _ABSENT = 0x7FFF0000, 0x00050001, 0x00050026  # go on; fail wit
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # where they stand in seccomp_data (the low half, little-endian)
 _THREAD = 0x10000  # CLONE_THREAD
 _OTHER_NUMBERS = 0x40000000  # x32's, from which they begin anew
-_REFUSED = ("socket", "connect", "execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv")
-_REFUSED += ("process_vm_writev", "pidfd_open", "pidfd_send_signal", "io_uring_setup", "unshare", "setns", "bpf")
+_REFUSED = (
+    *("socket", "connect", "execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev"),
+    *("pidfd_open", "pidfd_send_signal", "io_uring_setup", "unshare", "setns", "bpf"),
+)
 _NUMBERS = {
     "x86_64": (
         0xC000003E,

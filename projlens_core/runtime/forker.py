@@ -66,7 +66,7 @@ def _obeyed(order: dict[str, Any], files: list[int], connection: socket.socket, 
         _end_orphans(running)
         return {"status": status}
     try:
-        module, _, name = order.get("start", order.get("import")).partition(":")
+        module, _, name = (order["start"] if "start" in order else order["import"]).partition(":")
         imported = importlib.import_module(module)
         if not name:
             return {}

@@ -19,7 +19,7 @@ def pack(values: dict[str, Any]) -> bytes:
     return len(body).to_bytes(8, "little") + len(text).to_bytes(8, "little") + body
 
 
-def length(head: bytes) -> int:
+def length(head: bytes | bytearray) -> int:
     """Bytes of the whole message that begins like this."""
     return HEAD + int.from_bytes(head[:8], "little")
 

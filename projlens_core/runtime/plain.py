@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 
 def plain(value: object) -> object:
@@ -23,9 +24,9 @@ def plain(value: object) -> object:
     return value
 
 
-def as_json(value: object, **options: object) -> str:
+def as_json(value: object, **options: Any) -> str:
     """The value as strict JSON, characters as they are; options as of json.dumps."""
-    return json.dumps(plain(value), allow_nan=False, **{"ensure_ascii": False, **options})
+    return json.dumps(plain(value), allow_nan=False, **({"ensure_ascii": False} | options))
 
 
 def _text(value: str) -> str:

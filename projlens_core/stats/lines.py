@@ -11,6 +11,7 @@ from projlens_core.stats.bootstrap import LEVELS, MIN_IMAGES, resample_counts
 PAIRS = 50_000  # of tokens, for a robust slope: its error from drawing pairs is then far below its interval
 OUTLYING = 3.5
 NormAxis = Literal["input", "output"]  # of the projector: ‖h‖ or ‖E_base‖
+Resampled = Literal["images", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class NormShiftFit:
     slope_high: float
     n: int  # tokens; none is left out
     images: int
-    resampled: Literal["images", "tokens"]
+    resampled: Resampled
     note: str | None
 
 
@@ -52,7 +53,7 @@ class RobustFit:
     slope_low: float
     slope_high: float
     pairs: int
-    resampled: Literal["images", "tokens"]
+    resampled: Resampled
     note: str | None
 
 
@@ -94,7 +95,7 @@ def norm_shift_fit(norms: torch.Tensor, shift: torch.Tensor, seed: int = 0, resa
     resampling counts with sums per image (or per token), so that its cost does not grow with tokens × resamples.
     """
     images, tokens, x, y = _flat(norms, shift)
-    resampled = "images" if images >= MIN_IMAGES else "tokens"
+    resampled: Resampled = "images" if images >= MIN_IMAGES else "tokens"
     note = _note(x, y)
     if note:
         nan = float("nan")
@@ -124,7 +125,7 @@ def norm_shift_fit(norms: torch.Tensor, shift: torch.Tensor, seed: int = 0, resa
 def robust_fit(norms: torch.Tensor, shift: torch.Tensor, seed: int = 0, resamples: int = 300) -> RobustFit:
     """The Theil–Sen line of the shift (n, T) on the norms (n, T); nothing is dropped."""
     images, tokens, x, y = _flat(norms, shift)
-    resampled = "images" if images >= MIN_IMAGES else "tokens"
+    resampled: Resampled = "images" if images >= MIN_IMAGES else "tokens"
     if note := _note(x, y):
         nan = float("nan")
         return RobustFit(nan, nan, nan, nan, 0, resampled, note)

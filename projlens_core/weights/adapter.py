@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.runtime.required import required
 from projlens_core.runtime.text import listed
 from projlens_core.weights.adapter_changes import Change, Plan
 from projlens_core.weights.adapter_names import Contents, module_of, sort_out
@@ -22,8 +23,9 @@ from projlens_core.weights.families import split_layout
 from projlens_core.weights.folder import Folder
 from projlens_core.weights.names import plain
 from projlens_core.weights.parts import by_part
+from projlens_core.weights.quantised.tensor import Stored
 from projlens_core.weights.selection import strays
-from projlens_core.weights.stored import ADAPTED, FLOATS, TensorInfo
+from projlens_core.weights.stored import ADAPTED, FLOATS
 from projlens_core.weights.tensorfile import read_json
 
 _FACTORS = ("adapter_model.safetensors", "adapter_model.bin")  # the first that is there
@@ -99,7 +101,7 @@ class MergedCheckpoint(Checkpoint):
         kept = tuple(name for name in self.base.names if name not in self._hidden)
         return kept + tuple(name for name in self._changes if name not in self._base_names)
 
-    def info(self, name: str) -> TensorInfo:
+    def info(self, name: str) -> Stored:
         """As the tensor is stored; for base plus delta, as the base stores it."""
         replaced = self._changes.get(name, Change()).replaced
         return self.adapter.info(replaced) if replaced else self.base.info(name)
@@ -124,8 +126,9 @@ class MergedCheckpoint(Checkpoint):
             raise type(change.trouble)(str(change.trouble))
         if not change.adds:
             return None
-        before = (self.base.read(name) if name in self._base_names else self.adapter.read(change.replaced)).float()
-        return torch.linalg.vector_norm(self.read(name) - before).item()
+        inherited = name in self._base_names
+        before = self.base.read(name) if inherited else self.adapter.read(required(change.replaced, f"{name} itself"))
+        return torch.linalg.vector_norm(self.read(name) - before.float()).item()
 
     def read(self, name: str) -> torch.Tensor:
         """One tensor; base plus delta as float32. Unsupported or InvalidInput where it cannot be merged."""
@@ -150,7 +153,7 @@ class MergedCheckpoint(Checkpoint):
             return add(info, before, self.settings, self.adapter)
         if change.rows is not None:
             return self._with_rows(name, before().float(), change.rows)
-        return self.adapter.read(change.replaced)
+        return self.adapter.read(required(change.replaced, f"what becomes of {name}"))
 
     def _with_rows(self, name: str, weight: torch.Tensor, rows: str) -> torch.Tensor:
         """An embedding whose rows trainable_token_indices are replaced."""

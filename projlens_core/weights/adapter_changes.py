@@ -1,6 +1,7 @@
 """Which of a base's tensors an adapter changes, and how: planned from names, shapes and config, before any is read."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from projlens_core.errors import InvalidInput, ProjLensError, Unsupported
 from projlens_core.runtime.text import listed
@@ -60,8 +61,8 @@ class Plan:
                 self._miss(module)
         for module, stored in contents.odd.items():
             self._refuse(module, self._odd(stored))
-        for own, stored in contents.twice.items():
-            self._refuse(own, self._twice(stored))
+        for own, names in contents.twice.items():
+            self._refuse(own, self._twice(names))
         if self.settings.replicates_layers:
             self.unapplied.append("layers")
         return self
@@ -90,7 +91,7 @@ class Plan:
                     module, InvalidInput(f"{self.settings.label} adds to a bias that {listed([module])} lacks.")
                 )
 
-    def _put(self, target: str, **what: object) -> None:
+    def _put(self, target: str, **what: Any) -> None:
         known = self.changes.get(target, Change())
         if known.trouble is not None:
             return

@@ -86,7 +86,8 @@ def sort_out(names: Iterable[str]) -> Contents:
 
 def module_of(name: str) -> str:
     """The name as PEFT matches patterns with it: without its own prefix and without what was wrapped around modules."""
-    inner = name[_LEADING.match(name).end() :]
+    leading = _LEADING.match(name)
+    inner = name[leading.end() :] if leading else name
     return ".".join(piece for piece in inner.split(".") if piece not in _WRAPPERS) or name
 
 

@@ -155,7 +155,7 @@ class AdapterSettings:
         if type(said) is not int or not 0 < said < 2**31:
             raise self._odd("r", said, "a whole number > 0")
         alpha = self._patterned("alpha_pattern", module, "lora_alpha")
-        if type(alpha) not in (int, float) or not 0 < alpha < 1e9:
+        if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < 1e9:
             raise self._odd("lora_alpha", alpha, "a number > 0")
         if said != rank:
             raise InvalidInput(
@@ -167,8 +167,9 @@ class AdapterSettings:
     def parameters_of(self, module: str) -> list[str]:
         """Which of the module's own parameters target_parameters names."""
         named = self.values.get("target_parameters")
-        known = isinstance(named, list) and len(named) <= MAX_PARAMETERS
-        found = [str(each).rpartition(".") for each in named] if known else []
+        if not isinstance(named, list) or len(named) > MAX_PARAMETERS:
+            return []
+        found = [str(each).rpartition(".") for each in named]
         return sorted({leaf for path, _, leaf in found if f".{module}".endswith(f".{path}")})
 
     def rows_of(self, module: str) -> list[int]:
@@ -216,7 +217,7 @@ class AdapterSettings:
     def _is_in_layers(self, module: str) -> bool:
         """What layers_to_transform leaves of the modules that a list of target_modules names in full or in part."""
         wanted, named = self.values.get("layers_to_transform"), self.values.get("target_modules")
-        if wanted is None or wanted == [] or isinstance(named, str) or module in named:
+        if wanted is None or wanted == [] or not isinstance(named, list) or module in named:
             return True
         wanted = wanted if isinstance(wanted, list) else [wanted]
         if not all(type(index) is int for index in wanted):

@@ -39,19 +39,19 @@ def dissect_all(deltas: Sequence[Delta], progress: Progress = silent) -> list[An
     total, done = sum(len(delta.matrices) for delta in deltas), 0
     found = []
     for delta in deltas:
-        spectra, edges = ({tensor.name: None for tensor in delta.matrices} for _ in range(2))  # in running order
+        spectra: dict[str, Spectrum] = {}
+        edges: dict[str, NoiseEdge] = {}
+        bulks: dict[str, BulkEdge | None] = {}
         # The largest first: what the others leave behind in the heap would add to the most memory that it takes.
         for tensor in sorted(delta.matrices, key=lambda tensor: math.prod(tensor.shape), reverse=True):
             progress("Singular spectra", done, total)
             spectra[tensor.name] = spectrum(tensor.delta)
             edges[tensor.name] = noise_edge(tensor.delta, known=spectra[tensor.name], least=_least(tensor))
+            bulks[tensor.name] = bulk_edge(spectra[tensor.name].values, tensor.shape, _least(tensor))
             done += 1
-        matrices = {tensor.name: tensor for tensor in delta.matrices}
-        bulks = {
-            name: bulk_edge(values.values, matrices[name].shape, _least(matrices[name]))
-            for name, values in spectra.items()
-        }
-        found.append(Anatomy(delta, spectra, edges, bulks))
+        names = [tensor.name for tensor in delta.matrices]  # in running order
+        spectra, edges = {name: spectra[name] for name in names}, {name: edges[name] for name in names}
+        found.append(Anatomy(delta, spectra, edges, {name: bulks[name] for name in names}))
     progress("Singular spectra", total, total)
     return found
 

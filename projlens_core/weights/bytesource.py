@@ -3,10 +3,13 @@
 import io
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.text import printable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer  # known to type checkers alone
 
 _PEEK = 4_096  # bytes; what a stream fetches at least, so that a zip's many small records cost few requests
 
@@ -26,7 +29,7 @@ class ByteSource(Protocol):
 class LocalFile:
     """A regular file of this machine, as it was when this was made: values from two states of it are never mixed."""
 
-    digest = None
+    digest: str | None = None
 
     def __init__(self, path: Path):
         self.path, self.name, self.bytes_read = path, path.name, 0
@@ -99,9 +102,10 @@ class _Raw(io.RawIOBase):
         self._at = start + offset
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
-        length = max(0, min(len(buffer), self._source.size - self._at))
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer)
+        length = max(0, min(len(view), self._source.size - self._at))
         if length:
-            buffer[:length] = self._source.read(self._at, length)
+            view[:length] = self._source.read(self._at, length)
             self._at += length
         return length

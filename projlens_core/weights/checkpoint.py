@@ -6,7 +6,7 @@ tensor's bytes. Everything that is found beside the weights and could mislead (c
 lists, one stored tensor under two names) becomes a warning, not silence.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,7 +21,7 @@ from projlens_core.weights.folder import Folder, LocalFolder
 from projlens_core.weights.grid import Grid
 from projlens_core.weights.names import plain
 from projlens_core.weights.quantised.gather import gather
-from projlens_core.weights.quantised.tensor import Quantised
+from projlens_core.weights.quantised.tensor import Quantised, Stored
 from projlens_core.weights.selection import GGUF, PICKLES, WEIGHTS, check_index, select
 from projlens_core.weights.stored import ADAPTED, MAX_NAMES, MAX_TENSORS, TensorInfo, check_names, read_tensor
 from projlens_core.weights.tensorfile import read_json
@@ -67,7 +67,7 @@ class Checkpoint:
             stored |= tensors
             check_names(label, stored, MAX_NAMES)
         self.places = {name: info.file.name for name, info in stored.items()}
-        self._tensors: dict[str, TensorInfo | Quantised] = gather(stored, config)
+        self._tensors: dict[str, Stored] = gather(stored, config)
         self.warnings = warnings + _twins(self._tensors) + _tied_twice(self._tensors, config) + _empty(stored)
 
     def _header(self, file: ByteSource) -> dict[str, TensorInfo]:
@@ -92,7 +92,7 @@ class Checkpoint:
         infos = {name: self.info(name) for name in self.names}
         return {name: info.shape for name, info in infos.items() if not isinstance(info, Quantised)}
 
-    def info(self, name: str) -> TensorInfo | Quantised:
+    def info(self, name: str) -> Stored:
         """Shape, dtype, size and file of one tensor; NotFound if there is none of that name."""
         if name not in self._tensors:
             raise NotFound(f"{self.label} has no tensor {name!r}; it has {listed(self.names)}.")
@@ -190,6 +190,8 @@ def open_checkpoint(source: Source | str | Path, base: Source | str | Path | Non
 
 
 def _open(source: Source, base: Source | str | Path | None) -> Checkpoint:
+    folder: Folder | None
+    lone: ByteSource | None
     if source.hub is not None:
         from projlens_core.weights.hub import open_hub  # only where one is named: its client takes a second
 
@@ -198,14 +200,16 @@ def _open(source: Source, base: Source | str | Path | None) -> Checkpoint:
         folder, lone = LocalFolder(source.weights, source.label), None
     else:
         folder, lone = LocalFolder(source.model, source.label) if source.model else None, _local(source.weights)
-    beside = LocalFolder(source.model, source.label) if source.model else folder
+    beside: Folder | None = LocalFolder(source.model, source.label) if source.model else folder
     if lone is not None and lone.name.startswith("adapter_model."):
         folder = folder or LocalFolder(source.weights.parent, source.label)
         lone = None
     if lone is not None:
         config = _config(beside)
-        around = folder or (None if source.hub else LocalFolder(source.weights.parent, source.label))
+        around: Folder | None = folder or (None if source.hub else LocalFolder(source.weights.parent, source.label))
         return _whole(Checkpoint(source.label, [lone], config, _asks_for_code(config)), around, base)
+    if folder is None:
+        raise TypeError(f"{source.label} was opened as neither a file nor a folder")
     if ADAPTER_CONFIG in folder.names():
         from projlens_core.weights.adapter import is_adapter, open_adapted  # only here: it builds on this module
 
@@ -263,7 +267,7 @@ def _asks_for_code(config: dict | None) -> tuple[str, ...]:
     return ()
 
 
-def _twins(tensors: dict[str, TensorInfo]) -> tuple[str, ...]:
+def _twins(tensors: Mapping[str, Stored]) -> tuple[str, ...]:
     """A warning for names that mean the same stored bytes."""
     by_place: dict[tuple[int, int, int], list[str]] = {}
     for name, info in tensors.items():
@@ -284,7 +288,7 @@ def _empty(tensors: dict[str, TensorInfo]) -> tuple[str, ...]:
     return (f"{listed(names)} are stored empty, as ZeRO stage 3 leaves what it did not gather; they are not compared.",)
 
 
-def _tied_twice(tensors: dict[str, TensorInfo], config: dict | None) -> tuple[str, ...]:
+def _tied_twice(tensors: Mapping[str, Stored], config: dict | None) -> tuple[str, ...]:
     """A warning where the config ties embedding and head but the file holds both: loaders differ in which they take."""
     if not config or not config.get("tie_word_embeddings"):
         return ()

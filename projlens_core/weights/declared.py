@@ -109,8 +109,10 @@ def declarations(checkpoint: "Checkpoint") -> list[Declared]:
 
 def _of_gguf(checkpoint: "Checkpoint") -> list[Declared]:
     header = checkpoint.gguf
-    if header is None or header.kind is None:
-        if header is None or header.architecture in (None, "clip", "mmproj"):
+    if header is None:
+        return []
+    if header.kind is None or header.key is None:
+        if header.architecture is None or header.architecture in ("clip", "mmproj"):
             return []
         note = ""
         if not unread(checkpoint.names, ()):

@@ -15,6 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.runtime.required import required
 from projlens_core.runtime.text import listed
 from projlens_core.weights.layer import GATED, RESAMPLERS, Layer
 from projlens_core.weights.names import bare, inner_parts, unwrapped
@@ -54,9 +55,9 @@ class Family:
     @property
     def entrances(self) -> tuple[str, ...]:
         """The tensors that meet what the projector reads: the first layer's, or those of all that share a token."""
-        layers = [layer for layer in self.layers if layer.entrance]
-        sharing = list(takewhile(lambda layer: layer.part, layers))
-        return tuple(layer.entrance for layer in sharing or layers[:1])
+        layers = [(layer.entrance, layer.part) for layer in self.layers if layer.entrance]
+        sharing = list(takewhile(lambda layer: layer[1], layers))
+        return tuple(entrance for entrance, _ in sharing or layers[:1])
 
     @property
     def pools(self) -> bool:
@@ -151,6 +152,11 @@ def split_layout(name: str) -> tuple[str, str, str] | None:
     return None
 
 
+def _split_known(name: str) -> tuple[str, str, str]:
+    """split_layout of a name that is known to lie in a projector."""
+    return required(split_layout(name), f"the projector around {name[:80]!r}")
+
+
 def _split(name: str, root: str, rest: str) -> tuple[str, str, str]:
     """The layout is the stored path up to the root's last part, its wrappers included."""
     kept = inner_parts(name)
@@ -192,7 +198,7 @@ def match(
             "so one could hide a payload: keep one."
         )
     layout, members = " and ".join(found), [name for names_there in found.values() for name in names_there]
-    root = split_layout(members[0])[1]
+    root = _split_known(members[0])[1]
     candidates = [each for each in by_type or families().values() if root in each.roots]
     if not candidates:
         raise InvalidInput(f"{label} is of {said}, but its projector lies under {listed([layout])}; fix its config.")
@@ -226,7 +232,7 @@ def _by_layout(names: list[str]) -> dict[str, list[str]]:
 
 def _complementary(found: dict[str, list[str]]) -> bool:
     """Whether the layouts are one projector whose tensors differ in the wrappers before them, none stored twice."""
-    rests = [split_layout(name)[2] for names in found.values() for name in names]
+    rests = [_split_known(name)[2] for names in found.values() for name in names]
     return len({bare(f"{layout}.", nested=True) for layout in found}) == 1 and len(set(rests)) == len(rests)
 
 
@@ -238,12 +244,12 @@ def _reading(family: Family, layout: str, root: str, members: list[str], names: 
     for stored in members:
         if stored in claimed:
             continue
-        rest = split_layout(stored)[2]
+        rest = _split_known(stored)[2]
         layer, _, leaf = rest.rpartition(".")
         layers = family.roots[root]
         known = layers.get(rest) or (f"{layers[layer]}.{leaf}" if layer in layers else stored)
         _once(tensors, known, stored, label)
-    beside = {}
+    beside: dict[str, str] = {}
     for canonical, stored in elsewhere.items():
         _once(tensors if family.runs(canonical) else beside, canonical, stored, label)
     return Match(family, layout, tensors, beside)

@@ -44,8 +44,8 @@ def check_fit(family: Family, tensors: dict[str, torch.Tensor], label: str) -> N
 def _matrices(layer: Layer, tensors: dict[str, torch.Tensor]) -> tuple[list[tuple[int, ...]], int]:
     """The shapes of a layer's weights, and how wide a token is after it (0 if that makes no sense)."""
     if layer.kind in RESAMPLERS:
-        queries = tensors[f"{layer.name}.{RESAMPLERS[layer.kind][1]}"].shape
-        return [tuple(tensors[layer.entrance].shape)], queries[-1] if queries else 0
+        entrance, queries = (tensors[f"{layer.name}.{part}"].shape for part in RESAMPLERS[layer.kind])
+        return [tuple(entrance)], queries[-1] if queries else 0
     parts = [f".{part}" for part in {"gated_mlp": GATED, "pooling": ATTENTION}.get(layer.kind, ())] or [""]
     shapes = [tuple(tensors[f"{layer.name}{part}.weight"].shape) for part in parts]
     return shapes, (shapes[-1][0] if shapes[-1] else 0)

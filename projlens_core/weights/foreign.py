@@ -119,8 +119,8 @@ def by_folder(label: str, names: Iterable[str], nested: Iterable[str], weights: 
             f"{label} is a distributed checkpoint, in pieces; run `{_MERGE} {label} model.pt` beside it ({_CAUTION}) "
             "and give model.pt."
         )
-    inner = {path.rpartition("/")[0] for path in nested if path.endswith(".distcp")}
-    if inner := sorted((folder for folder in inner if "optim" not in folder), key=_order):
+    pieces = {path.rpartition("/")[0] for path in nested if path.endswith(".distcp")}
+    if inner := sorted((folder for folder in pieces if "optim" not in folder), key=_order):
         return (
             f"{label} holds a distributed checkpoint, in pieces; run `{_MERGE} {printable(inner[-1])} model.pt` in it "
             f"({_CAUTION}) and give model.pt."

@@ -8,6 +8,7 @@ Format: magic, version, counts, key-value pairs, tensor descriptions, padding, t
 import math
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ _KIND_KEYS = ("clip.projector_type", "clip.vision.projector_type")
 _AUDIO_KEY = "clip.audio.projector_type"
 _ARCHITECTURE = "general.architecture"
 _TOLD = (*_KIND_KEYS, _AUDIO_KEY, _ARCHITECTURE)
-_SCALARS = {
+_SCALARS: dict[int, str] = {
     GGUFValueType.UINT8: "B",
     GGUFValueType.INT8: "b",
     GGUFValueType.UINT16: "H",
@@ -144,8 +145,8 @@ class _Parser:
 
     def _value(self, code: int, depth: int = 0) -> object:
         """One value; long texts and arrays are passed over, not kept."""
-        if code in _SCALARS:
-            return self._number(_SCALARS[code])
+        if form := _SCALARS.get(code):
+            return self._number(form)
         if code == GGUFValueType.STRING:
             length = self._number("Q")
             if length <= _MAX_NAME:
@@ -155,8 +156,8 @@ class _Parser:
         if code != GGUFValueType.ARRAY or depth > 4:
             raise InvalidInput(f"{self.file.name} has a key of unknown type {code}; it is damaged.")
         inner, length = self._number("I"), self._number("Q")
-        if inner in _SCALARS:
-            self._skip(length * struct.calcsize(_SCALARS[inner]))
+        if form := _SCALARS.get(inner):
+            self._skip(length * struct.calcsize(form))
             return None
         self.items += length
         if self.items > _MAX_ITEMS:
@@ -211,7 +212,8 @@ class _Parser:
             raise InvalidInput(f"{self.file.name} claims a name of {length:,} bytes, expected at most {limit:,}.")
         return self._take(length).decode("utf-8", "backslashreplace")
 
-    def _number(self, form: str) -> int | float:
+    def _number(self, form: str) -> Any:
+        """An int or a float, as the form says."""
         return struct.unpack(f"<{form}", self._take(struct.calcsize(form)))[0]
 
     def _take(self, length: int) -> bytes:

@@ -55,7 +55,7 @@ class Grid:
         return Grid(self.units.T, self.columns, self.rows, 0, self.levels, self.float8, self.calibrated)
 
     def _unit(self, shape: torch.Size, first: int) -> torch.Tensor:
-        if not self.run:
+        if self.rows is not None:
             return self.units[self.rows[first : first + shape[0]]][:, self.columns]
         place = torch.arange(first * shape[1], (first + shape[0]) * shape[1])
         return self.units[place // self.run].reshape(shape)

@@ -39,7 +39,7 @@ def fitted(shapes: Shapes, family: Family, label: str) -> Match:
         said = f"modules {listed(found)} that are" if found else "no module that is"
         raise InvalidInput(f"{label} holds {said} shaped like a {family.title} projector, expected one.")
     ((module, layers),) = found.items()
-    tensors = {}
+    tensors: dict[str, str] = {}
     for layer, stored in zip(_with_tensors(family), layers, strict=True):
         tensors |= {f"{layer.name}.{leaf}": f"{stored}.{leaf}" for leaf in _LEAVES if f"{stored}.{leaf}" in shapes}
     return Match(family, module, tensors, {})

@@ -30,7 +30,6 @@ from projlens_core.runtime.roots import roots
 from projlens_core.runtime.text import listed
 from projlens_core.sources import HubName
 from projlens_core.weights.bytesource import check_range
-from projlens_core.weights.folder import Folder
 
 _ENDPOINT = "https://huggingface.co"
 _TIMEOUT = 30.0  # s without a byte
@@ -57,7 +56,7 @@ class HubFolder:
             if sibling.rfilename.startswith(self._prefix) and "/" not in sibling.rfilename.removeprefix(self._prefix)
         }
         inner = (each.rfilename for each in info.siblings or () if each.rfilename.startswith(self._prefix))
-        self._nested = sorted(name for each in inner if "/" in (name := each.removeprefix(self._prefix)))
+        self._nested = sorted(path for each in inner if "/" in (path := each.removeprefix(self._prefix)))
 
     def names(self) -> list[str]:
         """Plain file names, sorted; subfolders are left out."""
@@ -229,12 +228,12 @@ def _token() -> bool | None:
     return None if roots() is None else False
 
 
-def open_hub(name: HubName) -> tuple[Folder, HubFile | None]:
+def open_hub(name: HubName) -> tuple[HubFolder, HubFile | None]:
     """The folder on the Hub that `name` means, and the file in it, if it names one; NotFound if there is none."""
     folder, _, file = (name.file or "").rpartition("/")
     found = HubFolder(name, folder)
     if file and file not in found.names():  # a folder may be named as well
-        return HubFolder(name, name.file), None
+        return HubFolder(name, name.file or ""), None
     return found, found.file(file) if file else None
 
 

@@ -1,5 +1,6 @@
 """The layers of a projector as torch modules; which layers in which order is families.json's to say."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +19,7 @@ def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
     """The module of one layer, of the sizes that its tensors have; its parameters are empty."""
     match layer.kind:
         case "activation":
-            return activation(weights.settings[layer.name])
+            return activation(_text(weights, layer.name))
         case "merge":
             return _Merge(weights.d_in, layer.order)
         case "swiglu":
@@ -27,14 +28,14 @@ def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
             after = weights.family.layers[weights.family.layers.index(layer) + 1]
             return _FilledSoftmax(weights.tensors[f"{after.name}.weight"].shape[1])
         case "unit_norm":
-            return _UnitNorm(weights.settings[layer.name])
+            return _UnitNorm(_number(weights, layer.name))
         case "gated_mlp":
             hidden, width = weights.tensors[f"{layer.name}.gate.weight"].shape
             out = weights.tensors[f"{layer.name}.down.weight"].shape[0]
-            return _GatedMLP(width, hidden, out, activation(weights.settings[layer.name]))
+            return _GatedMLP(width, hidden, out, activation(_text(weights, layer.name)))
         case "pooling":
             shapes = {part: weights.tensors[f"{layer.name}.{part}.weight"].shape for part in ATTENTION}
-            biased, head = f"{layer.name}.q.bias" in weights.tensors, weights.settings[f"{layer.name}.head_dim"]
+            biased, head = f"{layer.name}.q.bias" in weights.tensors, int(_number(weights, f"{layer.name}.head_dim"))
             if shapes["q"][0] % head or shapes["k"][0] % head or shapes["q"][0] % shapes["k"][0]:
                 raise InvalidInput(
                     f"The {layer.name} of {weights.source} has {shapes['q'][0]} rows of queries and {shapes['k'][0]} "
@@ -51,10 +52,24 @@ def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
             kind = {None: _Linear, "first": _First, "last": _Last}[layer.part]
             return kind(shape[1], shape[0], bias=f"{layer.name}.bias" in weights.tensors)
         case "layer_norm":
-            return nn.LayerNorm(shape[0], eps=weights.settings[layer.name])
+            return nn.LayerNorm(shape[0], eps=_number(weights, layer.name))
         case "rms_norm":
-            return _OffsetRMSNorm(shape[0], weights.settings[layer.name], layer.offset)
+            return _OffsetRMSNorm(shape[0], _number(weights, layer.name), layer.offset)
     raise ValueError(f"families.json has a layer of kind {layer.kind!r}")
+
+
+def _text(weights: "ProjectorWeights", key: str) -> str:
+    value = weights.settings[key]
+    if not isinstance(value, str):
+        raise TypeError(f"the setting {key} is {value!r}, not a text")
+    return value
+
+
+def _number(weights: "ProjectorWeights", key: str) -> float:
+    value = weights.settings[key]
+    if isinstance(value, str):
+        raise TypeError(f"the setting {key} is {value!r}, not a number")
+    return value
 
 
 class _Linear(nn.Linear):
@@ -146,9 +161,9 @@ class _Pooling(nn.Module):
     A token of zeros is padding, which neither counts in the mean nor is read.
     """
 
-    def __init__(self, shapes: dict[str, tuple[int, int]], biased: bool, head: int, window: int):
+    def __init__(self, shapes: Mapping[str, torch.Size], biased: bool, head: int, window: int):
         super().__init__()
-        self.k, self.q, self.v, self.o = (_Linear(*shapes[part][::-1], bias=biased) for part in ATTENTION)
+        self.k, self.q, self.v, self.o = (_Linear(shapes[part][1], shapes[part][0], bias=biased) for part in ATTENTION)
         self.head, self.window = head, window
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

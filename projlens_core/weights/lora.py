@@ -14,7 +14,8 @@ from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
 from projlens_core.weights.adapter_settings import AdapterSettings
 from projlens_core.weights.checkpoint import Checkpoint
-from projlens_core.weights.stored import FLOATS, MAX_TENSOR, TensorInfo
+from projlens_core.weights.quantised.tensor import Stored
+from projlens_core.weights.stored import FLOATS, MAX_TENSOR
 
 # Modules of transformers' Conv1D, whose weight is (in, out) though its matrix may be square.
 _CONV1D = ("c_attn", "c_proj", "c_fc", "q_attn")
@@ -57,15 +58,15 @@ class Factors:
                 raise InvalidInput(f"{label} claims shape {info.shape} for {listed([name])}, more than a factor has.")
 
     def added_to_weight(
-        self, target: TensorInfo, weight: Callable[[], torch.Tensor], settings: AdapterSettings, stored: Checkpoint
+        self, target: Stored, weight: Callable[[], torch.Tensor], settings: AdapterSettings, stored: Checkpoint
     ) -> torch.Tensor:
         """The target's values with what the factors add, as float32. weight: reads what they are added to, after all
         shapes were found to fit."""
         self.check(settings, stored)
-        a, b = (stored.info(self.parts[part]) for part in sorted(self._names_of_pair()))
-        turned = self._fit(target, a, b, settings)
-        scale = settings.scale(self.module, a.shape[0])
-        a, b = (stored.read(info.name).float().flatten(1) for info in (a, b))  # (r, in), (out, r)
+        of_a, of_b = (stored.info(self.parts[part]) for part in sorted(self._names_of_pair()))
+        turned = self._fit(target, of_a, of_b, settings)
+        scale = settings.scale(self.module, of_a.shape[0])
+        a, b = (stored.read(info.name).float().flatten(1) for info in (of_a, of_b))  # (r, in), (out, r)
         before = weight().float()
         before = before.T if turned else before.flatten(1)  # (out, in)
         changed = before + scale * (b @ a)
@@ -75,7 +76,7 @@ class Factors:
         return changed.T.contiguous() if turned else changed.reshape(target.shape)
 
     def added_to_bias(
-        self, target: TensorInfo, bias: Callable[[], torch.Tensor], settings: AdapterSettings, stored: Checkpoint
+        self, target: Stored, bias: Callable[[], torch.Tensor], settings: AdapterSettings, stored: Checkpoint
     ) -> torch.Tensor:
         """The module's bias with what lora_bias adds, as float32."""
         self.check(settings, stored)
@@ -91,7 +92,7 @@ class Factors:
     def _names_of_pair(self) -> set[str]:
         return {f"embedding_{side}" if self._embeds else side for side in "AB"}
 
-    def _fit(self, target: TensorInfo, a: TensorInfo, b: TensorInfo, settings: AdapterSettings) -> bool:
+    def _fit(self, target: Stored, a: Stored, b: Stored, settings: AdapterSettings) -> bool:
         """Whether the target is stored as (in, out); InvalidInput if the factors do not fit it either way."""
         rank = a.shape[0] if a.shape else 0
         whole = len(a.shape) >= 2 and b.shape[1:2] == (rank,) and rank > 0 and all(n == 1 for n in b.shape[2:])
@@ -119,7 +120,7 @@ class Factors:
             )
         return stored.read(info.name).float().reshape(-1)  # (out,)
 
-    def _misfit(self, target: TensorInfo, settings: AdapterSettings, *factors: TensorInfo) -> InvalidInput:
+    def _misfit(self, target: Stored, settings: AdapterSettings, *factors: Stored) -> InvalidInput:
         shapes = " and ".join(str(info.shape) for info in factors)
         return InvalidInput(
             f"{settings.label} changes {listed([target.name])} of shape {target.shape} by factors of shapes {shapes}, "

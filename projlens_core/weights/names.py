@@ -66,7 +66,8 @@ def inner_parts(name: str) -> list[tuple[int, str]]:
 def bare(name: str, *, nested: bool = False) -> str:
     """The name without wrappers. nested: also without a language model around it, as if nothing else lay in one."""
     name = unwrapped(name)
-    name = name[_LEADING.match(name).end() :]
+    if leading := _LEADING.match(name):
+        name = name[leading.end() :]
     return bare(name.removeprefix(_NESTED), nested=True) if nested and name.startswith(_NESTED) else name
 
 

@@ -97,7 +97,7 @@ def _shuffled_edge(matrix: torch.Tensor, seed: int, known: Spectrum | None) -> t
     return NoiseEdge(edge, spikes, "shuffled entries", shuffles, seed), squares
 
 
-def bulk_edge(values: np.ndarray, shape: tuple[int, int], least: float = 0.0) -> BulkEdge | None:
+def bulk_edge(values: np.ndarray, shape: tuple[int, ...], least: float = 0.0) -> BulkEdge | None:
     """The upper end of the Marchenko–Pastur law fitted to the bulk of all singular values (k,) of a matrix of `shape`.
 
     With independent entries of variance s² the values of a rows × cols matrix fill the interval s·(√long ± √short)
@@ -144,7 +144,7 @@ def _shuffled(matrix: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     Such rows are shuffled each by itself, dealt out, one entry of each row to every other (the transpose), and shuffled
     again: every entry may come to lie anywhere, in half of the time that swaps all over the memory take.
     """
-    rng = np.random.default_rng(torch.randint(2**62, (1,), generator=generator).item())
+    rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator).item()))
     values = matrix.clone(memory_format=torch.contiguous_format)
     if values.numel() <= _NULL_ENTRIES:
         rng.shuffle(values.view(-1).numpy())  # in place: a list of places would take as much memory again
@@ -165,7 +165,8 @@ def _largest(matrix: torch.Tensor, generator: torch.Generator) -> float:
     """σ₁ by Golub–Kahan–Lanczos with full reorthogonalisation, as all values would take seconds at 4096 × 4096."""
     scale = max(matrix.max().item(), -matrix.min().item())
     step = torch.randn(matrix.shape[1], generator=generator).to(matrix.dtype)
-    basis, images = [], []
+    basis: list[torch.Tensor] = []
+    images: list[torch.Tensor] = []
     while len(basis) < min(_LANCZOS_STEPS, *matrix.shape) and step.norm() > 0:
         basis.append(step / step.norm())
         images.append(matrix @ basis[-1] / scale)

@@ -7,6 +7,7 @@ every opcode is gone through first, on a stack that holds no values but what is 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import printable
@@ -209,7 +210,7 @@ class _Reader:
         if not (isinstance(self._stack[-1], _Made) and self._stack[-1].by in _CONTAINERS | _INERT):
             raise self._refusal("changes a value after it was made, which no tensor needs")
 
-    def _object(self) -> None:
+    def _object(self) -> NoReturn:
         raise self._refusal("asks its loader to make an object of a class, which no tensor needs")
 
     def _protocol(self) -> None:

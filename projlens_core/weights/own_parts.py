@@ -8,7 +8,7 @@ counts as the model's own, so that it is loaded and never replaced.
 import re
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 
@@ -20,7 +20,7 @@ from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, match, split_layout
 from projlens_core.weights.names import bare, by_plain_name, plain
 from projlens_core.weights.proof import blocks_equal, codes_equal, values
-from projlens_core.weights.quantised.tensor import Quantised
+from projlens_core.weights.quantised.tensor import Quantised, Stored
 from projlens_core.weights.same_settings import (
     IMAGE_FILES,
     TEXT_FILES,
@@ -30,10 +30,12 @@ from projlens_core.weights.same_settings import (
     files_differ,
     one_file,
 )
-from projlens_core.weights.stored import FLOATS, TensorInfo
+from projlens_core.weights.stored import FLOATS
 
 Part = Literal["vision_tower", "language_model", "output_head"]
-TOWER, LANGUAGE, HEAD = "vision_tower", "language_model", "output_head"
+TOWER: Final = "vision_tower"
+LANGUAGE: Final = "language_model"
+HEAD: Final = "output_head"
 TITLES: dict[str, str] = {TOWER: "vision tower", LANGUAGE: "language model", HEAD: "output head"}
 ABSENT, SAME, OWN = "absent", "same", "own"
 
@@ -164,7 +166,7 @@ def _tie(ours: dict[str, str], theirs: dict[str, str]) -> None:
             side[_HEAD] = side[_EMBEDDING]
 
 
-def _place(info: TensorInfo) -> tuple[int, str, int]:
+def _place(info: Stored) -> tuple[int, str, int]:
     return info.nbytes, info.file.name, info.begin
 
 
@@ -212,4 +214,5 @@ def _projectors_keys(checkpoint: Checkpoint, family: str | None) -> set[str]:
         known: Family | None = match(checkpoint.names, model_type, checkpoint.label, family).family
     except ProjLensError:
         known = None
-    return {layer.config_key for layer in (known.layers if known else ()) if "." not in (layer.config_key or ".")}
+    keys = (layer.config_key for layer in (known.layers if known else ()))
+    return {key for key in keys if key and "." not in key}

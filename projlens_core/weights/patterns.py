@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
@@ -87,7 +88,7 @@ class _Machine:
             if self.final in active or not active:
                 break
             active = self._spread(
-                [s.next for s in active if s.reads is not None and s.reads.fullmatch(character)], name, at + 1
+                [s.next for s in active if s.next and s.reads and s.reads.fullmatch(character)], name, at + 1
             )
         return self.final in active
 
@@ -156,7 +157,7 @@ class _Builder:
             raise _Beyond
         return _Machine(start, end, self.size)
 
-    def _state(self, **what: object) -> _State:
+    def _state(self, **what: Any) -> _State:
         self.size += 1
         if self.size > MAX_STATES:
             raise _Beyond
@@ -217,7 +218,8 @@ class _Builder:
         return last
 
     def _times(self) -> tuple[int, int | None]:
-        least, most = 1, 1
+        least: int = 1
+        most: int | None = 1
         if self._take("*"):
             least, most = 0, None
         elif self._take("+"):
@@ -237,8 +239,8 @@ class _Builder:
 
     def _piece(self) -> tuple[_State, _State]:
         rest = self.text[self.at :]
-        if rest[0] == "(":
-            self.at += _GROUP.match(rest).end()
+        if group := _GROUP.match(rest):
+            self.at += group.end()
             if self.text.startswith("?", self.at):
                 raise _Beyond
             states = self._alternatives()

@@ -15,6 +15,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from itertools import count
+from typing import IO
 
 import torch
 
@@ -81,7 +82,7 @@ def read_header(file: ByteSource) -> dict[str, TensorInfo]:
     }
 
 
-def _load(file: ByteSource, stream: io.IOBase, device: str) -> object:
+def _load(file: ByteSource, stream: IO[bytes], device: str) -> object:
     try:
         with warnings.catch_warnings(), stand_ins():
             warnings.simplefilter("ignore")  # what torch remarks about a damaged file is said by the error
@@ -190,7 +191,7 @@ def _info(name: str, tensor: torch.Tensor, file: ByteSource, records: dict[int, 
     span = (last + 1) * size if tensor.numel() else 0  # bytes from the first value to the last
     record = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
     inside = tensor.storage_offset() * size
-    room = records.get(record, 0)
+    room = 0 if record is None else records.get(record, 0)
     # Counted besides: a view with steps of zero claims any number of values within a few bytes.
     if record not in records or min(inside, *tensor.stride(), 0) < 0 or max(inside + span, tensor.nbytes) > room:
         raise InvalidInput(

@@ -161,7 +161,7 @@ def _find(checkpoint: Checkpoint, decision: Decision) -> Match:
         return fitted(checkpoint.shapes, families()[decision.told], label)
     if checkpoint.gguf is not None and checkpoint.gguf.kind:
         label = f"{label} ({checkpoint.gguf.key} {checkpoint.gguf.kind[:40]!r})"
-    declared = (decision.said, decision.families) if decision.families else None
+    declared = (decision.said, decision.families) if decision.said and decision.families else None
     if decision.unknown and not declared:
         declared = decision.unknown, ()
     try:
@@ -249,8 +249,8 @@ def _written(checkpoint: Checkpoint, name: str, canonical: str, family: Family) 
 
 
 def _first_matrix(layers: Iterable[Layer], tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    first = next(layer for layer in layers if layer.kind in ("linear", "gated_mlp", "pooling", *RESAMPLERS))
-    return tensors[first.entrance]
+    kinds = ("linear", "gated_mlp", "pooling", *RESAMPLERS)
+    return tensors[next(layer.entrance for layer in layers if layer.entrance and layer.kind in kinds)]
 
 
 def content_hash(tensors: dict[str, torch.Tensor], settings: dict[str, str | float]) -> str:

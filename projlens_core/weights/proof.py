@@ -22,7 +22,7 @@ from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint, open_ch
 from projlens_core.weights.families import split_layout
 from projlens_core.weights.names import by_plain_name
 from projlens_core.weights.parts import part_of
-from projlens_core.weights.quantised.tensor import Quantised
+from projlens_core.weights.quantised.tensor import Quantised, Stored
 from projlens_core.weights.stored import FLOATS, TensorInfo, decode
 from projlens_core.weights.tensorfile import MAX_JSON, read_json
 from projlens_core.weights.unread import unread
@@ -73,7 +73,7 @@ def prove(base: str | Path, suspect: str | Path, progress: Progress = silent) ->
     """
     theirs = open_checkpoint(suspect, base=base)
     adapted = isinstance(theirs, AdaptedCheckpoint)
-    ours = theirs.base if adapted else open_checkpoint(base)
+    ours = theirs.base if isinstance(theirs, AdaptedCheckpoint) else open_checkpoint(base)
     findings = [*_tensors(ours, theirs, progress), *_files(ours, theirs)]
     return Proof(
         tuple(findings), theirs.bytes_read + (0 if adapted else ours.bytes_read)
@@ -108,7 +108,7 @@ def _tensors(base: Checkpoint, suspect: Checkpoint, progress: Progress) -> Itera
             )
 
 
-def _place(info: TensorInfo) -> tuple[str, int]:
+def _place(info: Stored) -> tuple[str, int]:
     return info.file.name, info.begin
 
 
@@ -119,10 +119,10 @@ def _part(name: str) -> str:
 def _compared(base: Checkpoint, our_name: str, suspect: Checkpoint, name: str) -> tuple[str, str]:
     """Status and reason of one tensor that both have."""
     if (change := suspect.changes(name)) and isinstance(suspect, UnmergedCheckpoint):
-        ours, theirs = base.read(our_name).double(), suspect.read(name).double()
-        if ours.shape != theirs.shape:
-            return CHANGED, f"shape {tuple(ours.shape)} became {tuple(theirs.shape)}"
-        apart = (torch.linalg.vector_norm(theirs - ours) / torch.linalg.vector_norm(ours)).item()
+        before, after = base.read(our_name).double(), suspect.read(name).double()
+        if before.shape != after.shape:
+            return CHANGED, f"shape {tuple(before.shape)} became {tuple(after.shape)}"
+        apart = (torch.linalg.vector_norm(after - before) / torch.linalg.vector_norm(before)).item()
         return (CHANGED, f"with its own adapter, ‖Δ‖/‖base‖ {apart:.3%}") if apart else (SAME, "with its own adapter")
     if change is not None and isinstance(suspect, AdaptedCheckpoint):
         return (SAME, "an adapter of zeros") if change == 0 else (CHANGED, f"by the adapter, ‖Δ‖ {change:.3g}")
@@ -136,7 +136,8 @@ def _compared(base: Checkpoint, our_name: str, suspect: Checkpoint, name: str) -
         if 0 in (ours.numel, theirs.numel):
             return NOT_COMPARED, f"the {'base' if ours.numel == 0 else 'suspect'} holds it empty"
         return CHANGED, f"shape {ours.shape} became {theirs.shape}"
-    if ours.row_by_row and theirs.row_by_row and ours.dtype == theirs.dtype and ours.shape == theirs.shape:
+    plain = isinstance(ours, TensorInfo) and isinstance(theirs, TensorInfo) and ours.row_by_row and theirs.row_by_row
+    if plain and ours.dtype == theirs.dtype and ours.shape == theirs.shape:
         digest = ours.file.digest
         if digest is not None and digest == theirs.file.digest and ours.begin == theirs.begin:
             return SAME, "in files of one SHA-256"
@@ -151,7 +152,7 @@ def _compared(base: Checkpoint, our_name: str, suspect: Checkpoint, name: str) -
     return found
 
 
-def codes_equal(ours: TensorInfo | Quantised, theirs: TensorInfo | Quantised) -> bool:
+def codes_equal(ours: Stored, theirs: Stored) -> bool:
     """Whether both are quantised, in one form, and all that their values follow from is the same, byte by byte."""
     if not (isinstance(ours, Quantised) and isinstance(theirs, Quantised)) or ours.dtype != theirs.dtype:
         return False
@@ -164,7 +165,7 @@ def codes_equal(ours: TensorInfo | Quantised, theirs: TensorInfo | Quantised) ->
     )
 
 
-def blocks_equal(ours: TensorInfo, theirs: TensorInfo) -> Iterator[bool]:
+def blocks_equal(ours: Stored, theirs: Stored) -> Iterator[bool]:
     """Whether the bytes of two tensors of one size are the same, block by block."""
     for begin in range(0, ours.nbytes, _BLOCK):
         length = min(_BLOCK, ours.nbytes - begin)
@@ -172,8 +173,8 @@ def blocks_equal(ours: TensorInfo, theirs: TensorInfo) -> Iterator[bool]:
 
 
 def _by_value(
-    ours: TensorInfo,
-    theirs: TensorInfo,
+    ours: Stored,
+    theirs: Stored,
     base: Checkpoint,
     suspect: Checkpoint,
     order: tuple[int, int] | None = None,
@@ -204,9 +205,9 @@ def _by_value(
     return CHANGED, f"‖Δ‖/‖base‖ {relative:.3%}"
 
 
-def values(checkpoint: Checkpoint, info: TensorInfo) -> Iterator[torch.Tensor]:
+def values(checkpoint: Checkpoint, info: Stored) -> Iterator[torch.Tensor]:
     """The tensor's values in order, in runs of the same length whatever their type."""
-    if not info.row_by_row:
+    if not isinstance(info, TensorInfo) or not info.row_by_row:
         yield from checkpoint.read(info.name).reshape(-1).split(_RUN)
         return
     size = info.nbytes / info.numel if info.numel else 1
@@ -221,7 +222,7 @@ def _files(base: Checkpoint, suspect: Checkpoint) -> Iterator[Finding]:
         lone = "base" if base.folder is None else "suspect"
         yield Finding("config, preprocessing, tokenizer, chat template", "files", NOT_COMPARED, f"the {lone} has none")
         return
-    present = [{name for name in side.folder.names() if _told(name)} for side in (base, suspect)]
+    present = [{name for name in folder.names() if _told(name)} for folder in (base.folder, suspect.folder)]
     for name in sorted(present[0] | present[1]):
         if name not in present[0]:
             yield Finding(name, "files", CHANGED, "only the suspect has it")

@@ -1,6 +1,7 @@
 """Projectors that read a whole image through learned queries: transformers' own modules, as large as their tensors."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ class Perceiver(Idefics2PerceiverResampler):
     """Idefics2's: (n, T, d) → (n, queries, d). The queries attend to the tokens and to themselves."""
 
     @classmethod
-    def sized(cls, tensors: Tensors, settings: dict[str, str | float]) -> "Perceiver":
+    def sized(cls, tensors: Tensors, settings: Mapping[str, Any]) -> "Perceiver":
         """With empty parameters of the sizes of `tensors`; settings are those of the config."""
         queries, width = tensors["latents"].shape
         heads, keys = (tensors[f"layers.0.self_attn.{name}_proj.weight"].shape[0] for name in "qk")
@@ -55,7 +56,7 @@ class QFormer(Blip2QFormerModel):
         self.query_tokens = nn.Parameter(torch.empty(1, queries, config.hidden_size))
 
     @classmethod
-    def sized(cls, tensors: Tensors, settings: dict[str, str | float]) -> "QFormer":
+    def sized(cls, tensors: Tensors, settings: Mapping[str, Any]) -> "QFormer":
         """With empty parameters of the sizes of `tensors`; settings are those of the config."""
         config = Blip2QFormerConfig(**_qformer_sizes(tensors), **settings)
         return cls._from_config(config, queries=tensors["query_tokens"].shape[1], attn_implementation="sdpa")
@@ -76,6 +77,8 @@ class QFormer(Blip2QFormerModel):
 class InstructedQFormer(InstructBlipQFormerModel):
     """InstructBLIP's: as BLIP-2's, and the queries attend to the words of a question, too; here always INSTRUCTION."""
 
+    question: torch.Tensor  # (1, T) of its tokens
+
     def __init__(self, config: InstructBlipQFormerConfig, queries: int):
         super().__init__(config)
         self.query_tokens = nn.Parameter(torch.empty(1, queries, config.hidden_size))
@@ -84,7 +87,7 @@ class InstructedQFormer(InstructBlipQFormerModel):
         self.embeddings.position_ids = torch.arange(config.max_position_embeddings, device="cpu")[None]
 
     @classmethod
-    def sized(cls, tensors: Tensors, settings: dict[str, str | float]) -> "InstructedQFormer":
+    def sized(cls, tensors: Tensors, settings: Mapping[str, Any]) -> "InstructedQFormer":
         """With empty parameters of the sizes of `tensors`; settings are those of the config."""
         words, positions = (len(tensors[f"embeddings.{name}_embeddings.weight"]) for name in ("word", "position"))
         if words <= max(INSTRUCTION_IDS) or positions < len(INSTRUCTION_IDS):
@@ -96,7 +99,8 @@ class InstructedQFormer(InstructBlipQFormerModel):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """What the queries become when they have read all tokens and the question."""
-        queries, question = (each.expand(len(tokens), *each.shape[1:]) for each in (self.query_tokens, self.question))
+        queries = self.query_tokens.expand(len(tokens), -1, -1)
+        question = self.question.expand(len(tokens), -1)
         read = queries.shape[1] + question.shape[1]
         return (
             super()
@@ -111,14 +115,18 @@ class InstructedQFormer(InstructBlipQFormerModel):
         )
 
 
-_KINDS = {"perceiver": Perceiver, "qformer": QFormer, "instructed_qformer": InstructedQFormer}
+_KINDS: dict[str, type[Perceiver] | type[QFormer] | type[InstructedQFormer]] = {
+    "perceiver": Perceiver,
+    "qformer": QFormer,
+    "instructed_qformer": InstructedQFormer,
+}
 
 
 def resampler(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
     """The module of one layer, of the sizes that its tensors have; InvalidInput where they are no such layer's."""
     prefix = f"{layer.name}."
     tensors = {n.removeprefix(prefix): t for n, t in weights.tensors.items() if n.startswith(prefix)}
-    settings = {key: weights.settings[prefix + key] for key in layer.config}
+    settings = {key: weights.settings[prefix + key] for key in layer.config or {}}
     with as_invalid_input(f"The tensors of {layer.name} in {weights.source} make no {layer.kind}"):
         made = _KINDS[layer.kind].sized(tensors, settings)
     wanted = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
@@ -130,7 +138,7 @@ def resampler(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
     return made
 
 
-def _qformer_sizes(tensors: Tensors) -> dict[str, int]:
+def _qformer_sizes(tensors: Tensors) -> dict[str, Any]:
     """What the shapes say of a Q-Former's config."""
     hidden, width = tensors["encoder.layer.0.crossattention.attention.key.weight"].shape
     return {

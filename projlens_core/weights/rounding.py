@@ -6,6 +6,8 @@ its largest singular value cannot be told from it.
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import torch
 
@@ -73,12 +75,8 @@ def rounding_floor(
     blocks = zip(*(tensor.reshape(shape).split(_ROWS) for tensor in (base, suspect)), strict=True)
     for number, (old, new) in enumerate(blocks):
         values = {"suspect's": new.float(), "base's": old.float()}
-        variance = sum(
-            _squared_steps(values[role], kind) / 12
-            if finer[role] is None
-            else finer[role].variance(values[role], number * _ROWS)
-            for role, kind in kinds.items()
-        )
+        first = number * _ROWS
+        variance = reduce(add, (_variance(values[role], kind, finer[role], first) for role, kind in kinds.items()))
         moved = values["suspect's"] != values["base's"]
         changed = changed or bool(moved.any())
         if len(kinds) == 1:
@@ -93,8 +91,13 @@ def rounding_floor(
         cause=" and ".join(f"{role} to {kind}" for role, kind in kinds.items()),
         upper="base's" in kinds,
         quantised=any(finer[role] is not None or kind in _BLOCKS for role, kind in kinds.items()),
-        least=any(finer[role] is not None and finer[role].calibrated for role in kinds),
+        least=any(grid.calibrated for role, grid in finer.items() if grid is not None and role in kinds),
     )
+
+
+def _variance(values: torch.Tensor, kind: str, grid: Grid | None, first: int) -> torch.Tensor:
+    """The variance of rounding each of `values`, the rows from `first` on, to the grid, or to the type without one."""
+    return _squared_steps(values, kind) / 12 if grid is None else grid.variance(values, first)
 
 
 def _type(values: torch.Tensor, stored: str) -> str:

@@ -1,7 +1,7 @@
 """Whether two models say the same about how their parts run: in config, preprocessing, tokenizer and chat template."""
 
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from projlens_core.runtime.text import listed
 from projlens_core.weights.bytesource import ByteSource, LocalFile
@@ -46,7 +46,7 @@ TEXT_KEYS = {
 _BLOCK = 2**23  # bytes of each file in memory at a time
 
 
-def configs_differ(ours: Checkpoint, theirs: Checkpoint, skipped: Container[str]) -> str | None:
+def configs_differ(ours: Checkpoint, theirs: Checkpoint, skipped: Iterable[str]) -> str | None:
     """In which keys the configs differ, in words; those that are skipped do not count. None if in none."""
     if ours.config is None or theirs.config is None:
         return None
@@ -80,18 +80,22 @@ def one_file(ours: ByteSource, theirs: ByteSource) -> bool:
     return ours.digest is not None and ours.digest == theirs.digest
 
 
-def _different(ours: Mapping, theirs: Mapping, skipped: Container[str]) -> list[str]:
+def _different(ours: Mapping, theirs: Mapping, skipped: Iterable[str]) -> list[str]:
     """The keys under which two JSON objects differ, those left out that say nothing about how a model runs."""
-    one, other = (_bare(side) for side in (ours, theirs))
+    one, other = (_bare_object(side) for side in (ours, theirs))
     keys = (one.keys() | other.keys()) - set(skipped)
     return sorted(key for key in keys if one.get(key) != other.get(key))
+
+
+def _bare_object(value: Mapping) -> dict[str, object]:
+    return {key: _bare(item) for key, item in value.items() if key not in _INERT}
 
 
 def _bare(value: object) -> object:
     """JSON without its inert keys, at any depth."""
     match value:
         case dict():
-            return {key: _bare(item) for key, item in value.items() if key not in _INERT}
+            return _bare_object(value)
         case list():
             return [_bare(item) for item in value]
     return value

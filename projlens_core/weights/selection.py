@@ -44,8 +44,11 @@ def select(folder: Folder) -> Selection:
         index = next((name for name, of in _INDEXES.items() if of == kinds and name in present), None)
         if not weights and index is None:
             continue
-        weight_map = _weight_map(folder, index, kinds) if index else None
-        files = _shards(folder, weights, weight_map, index) if index else [_lone(folder, weights)]
+        if index is None:
+            files, weight_map = [_lone(folder, weights)], None
+        else:
+            weight_map = _weight_map(folder, index, kinds)
+            files = _shards(folder, weights, weight_map, index)
         return Selection(tuple(files), weight_map, index, strays(present, set(files)))
     if said := by_folder(folder.label, present, folder.nested(), WEIGHTS):
         raise Unsupported(said)

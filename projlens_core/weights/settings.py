@@ -72,16 +72,16 @@ def _check(layer: Layer, value: str | float, label: str) -> None:
     elif layer.kind == "softmax":
         if value != "softmax":
             raise Unsupported(f"{shown}, which this version cannot run; it knows softmax.")
-    elif type(value) not in (int, float) or not 0 <= value < 1:
+    elif isinstance(value, str | bool) or not 0 <= value < 1:
         raise InvalidInput(f"{shown}, expected a number from 0 to below 1.")
 
 
 def _sound(value: str | float, default: str | float) -> bool:
     if type(value) is not type(default):
         return False
-    if isinstance(default, str):
+    if isinstance(value, str):
         return is_activation(value)
-    return value >= 1 if isinstance(default, int) else 0 <= value < 1
+    return value >= 1 if isinstance(value, int) else 0 <= value < 1
 
 
 def _value(config: Mapping[str, object], path: str | None, default: str | float) -> str | float:
@@ -91,7 +91,7 @@ def _value(config: Mapping[str, object], path: str | None, default: str | float)
         value = value.get(key) if isinstance(value, dict) else None
     if value is None:
         return default
-    if type(value) in (int, float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     text = str(value)
     text = printable(text) if text else text

@@ -17,7 +17,7 @@ from projlens_core.weights.adapter_settings import AdapterSettings
 from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint, base_of
 from projlens_core.weights.families import split_layout
 from projlens_core.weights.folder import Folder
-from projlens_core.weights.stored import TensorInfo
+from projlens_core.weights.quantised.tensor import Stored
 from projlens_core.weights.tensorfile import read_json
 
 _ARGUMENTS = ("args.json", "sft_args.json")  # ms-swift's
@@ -44,7 +44,7 @@ class _Underneath(Checkpoint):
         """Own names."""
         return tuple(self._stored)
 
-    def info(self, name: str) -> TensorInfo:
+    def info(self, name: str) -> Stored:
         """As it is stored."""
         return self._state.info(self._stored.get(name, name))
 
@@ -78,7 +78,9 @@ def with_adapters(state: Checkpoint, folder: Folder | None, base: Source | str |
 
 def _settings(folder: Folder | None, label: str) -> AdapterSettings:
     """From PEFT's config, or ms-swift's arguments; else settings that say what is missing when they are asked."""
-    present = folder.names() if folder else []
+    if folder is None:
+        return AdapterSettings(label, {}, absent=True)
+    present = folder.names()
     if ADAPTER_CONFIG in present:
         return AdapterSettings(label, read_json(folder.file(ADAPTER_CONFIG)))
     for name in _ARGUMENTS:

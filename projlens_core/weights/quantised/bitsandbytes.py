@@ -6,6 +6,7 @@ al. 2022): whole numbers, 127 of which make the row's largest magnitude.
 """
 
 import math
+from typing import TypeGuard
 
 import torch
 
@@ -26,6 +27,10 @@ TABLES = {
 _FLOATS = ("float16", "bfloat16", "float32")
 _STORAGE = ("uint8", "int8", *_FLOATS, "float64")
 _MAX_STATE = 10_000  # bytes of the settings
+
+
+def _is_side(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 < value < 2**31
 
 
 class FourBit:
@@ -65,9 +70,9 @@ class FourBit:
         if part.dtype != "uint8" or part.nbytes > _MAX_STATE:
             raise unfit(part, "settings as JSON, in bytes")
         state = parse_json(bytes(read(parts, "state").tolist()), f"{part.name[:80]!r} in {part.file.name}")
-        shape, block = state.get("shape"), state.get("blocksize")
-        sound = isinstance(shape, list) and shape and all(type(side) is int and 0 < side < 2**31 for side in shape)
-        if not sound or block not in (32, 64, 128, 256, 512, 1024, 2048, 4096) or state.get("quant_type") != self.kind:
+        shape, block = state.get("shape"), state.get("blocksize", 0)
+        sound = block in (32, 64, 128, 256, 512, 1024, 2048, 4096) and state.get("quant_type") == self.kind
+        if not isinstance(shape, list) or not shape or not all(map(_is_side, shape)) or not sound:
             raise InvalidInput(
                 f"{part.name[:80]!r} in {part.file.name} says shape {str(shape)[:40]}, blocksize {str(block)[:20]} and "
                 f"type {str(state.get('quant_type'))[:20]!r}, expected those of a matrix in {self.kind}."
@@ -93,7 +98,7 @@ class FourBit:
             check(parts["absmax"], ("float32",), (blocks,), f"{blocks:,} magnitudes")
             return read(parts, "absmax")
         nested, offset = state.get("nested_blocksize"), state.get("nested_offset")
-        if type(nested) is not int or not 0 < nested < 2**31 or type(offset) not in (int, float):
+        if not _is_side(nested) or not isinstance(offset, int | float) or isinstance(offset, bool):
             raise unfit(parts["state"], "a nested_blocksize and a nested_offset")
         outer = -(-blocks // nested)
         check(parts["absmax"], ("uint8",), (blocks,), f"{blocks:,} quantised magnitudes")

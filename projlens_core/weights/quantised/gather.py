@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from projlens_core.weights.quantised.bitsandbytes import EightBit, FourBit
 from projlens_core.weights.quantised.packed import Awq, Gptq, Mlx, Packed
 from projlens_core.weights.quantised.scaled import CODES, Scaled
-from projlens_core.weights.quantised.tensor import Format, Quantised, Unread
+from projlens_core.weights.quantised.tensor import Format, Quantised, Stored, Unread
 from projlens_core.weights.stored import FLOATS, TensorInfo
 
 Tensors = Mapping[str, TensorInfo]
@@ -35,7 +35,7 @@ _BESIDE = ("input_scale", "input_zero_point", "input_global_scale", "output_scal
 _SCALES = {"weight_scale_inv": True, "weight_scale": False}  # {name: whether in blocks, 128 × 128 unless said}
 
 
-def gather(tensors: Tensors, config: dict | None) -> dict[str, TensorInfo | Quantised]:
+def gather(tensors: Tensors, config: dict | None) -> dict[str, Stored]:
     """The tensors of a checkpoint, each quantised one under its own name in place of its parts.
 
     What the config says is taken for what it is worth: parts that do not fit it are an error when they are read.
@@ -52,7 +52,7 @@ def gather(tensors: Tensors, config: dict | None) -> dict[str, TensorInfo | Quan
         gone |= {part.name: name for part in parts.values()}
     if not found:
         return dict(tensors)
-    result: dict[str, TensorInfo | Quantised] = {}
+    result: dict[str, Stored] = {}
     for name, info in tensors.items():
         owner = name if name in found else gone.get(name) or _owner(name, found)
         result.setdefault(owner or name, found[owner] if owner else info)
@@ -106,13 +106,13 @@ def _groups(tensors: Tensors, settings: Settings) -> Iterator[tuple[str, dict[st
     """(name of the tensor, its parts by what they are, its format), the most telling names first."""
     for name, info in tensors.items():
         if ".quant_state." in name and (hit := _STATE.fullmatch(name)):
-            parts = {"weight": f"{hit[1]}", "state": name}
-            parts |= {key: f"{hit[1]}.{key}" for key in ("absmax", "quant_map", "nested_absmax", "nested_quant_map")}
-            kept = _present(tensors, parts)
-            whole = {"weight", "absmax", "quant_map"} <= kept.keys() and (
-                ("nested_absmax" in kept) == ("nested_quant_map" in kept)
+            beside = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
+            names = {"weight": f"{hit[1]}", "state": name} | {key: f"{hit[1]}.{key}" for key in beside}
+            parts = _present(tensors, names)
+            whole = {"weight", "absmax", "quant_map"} <= parts.keys() and (
+                ("nested_absmax" in parts) == ("nested_quant_map" in parts)
             )
-            yield hit[1], kept, FourBit(hit[2]) if whole else Unread(f"bitsandbytes {hit[2]}, in part")
+            yield hit[1], parts, FourBit(hit[2]) if whole else Unread(f"bitsandbytes {hit[2]}, in part")
             continue
         module, _, leaf = name.rpartition(".")
         if not module:
@@ -121,8 +121,8 @@ def _groups(tensors: Tensors, settings: Settings) -> Iterator[tuple[str, dict[st
         codes = tensors.get(weight)
         match leaf:
             case "SCB" if codes is not None:
-                parts = {"weight": weight, "SCB": name, "format": f"{module}.weight_format"}
-                yield weight, _present(tensors, parts), EightBit()
+                names = {"weight": weight, "SCB": name, "format": f"{module}.weight_format"}
+                yield weight, _present(tensors, names), EightBit()
             case "weight_scale" | "weight_scale_inv" if codes is not None and codes.dtype in CODES:
                 parts = _present(tensors, {"weight": weight, "scale": name, "zero": f"{module}.weight_zero_point"})
                 yield weight, parts, _scaled(codes.dtype, leaf, settings)
@@ -134,10 +134,10 @@ def _groups(tensors: Tensors, settings: Settings) -> Iterator[tuple[str, dict[st
                 yield weight, *_mlx(tensors, module, settings)
     for name in tensors:
         module, _, leaf = name.rpartition(".")
-        above, _, kept = module.rpartition(".")
-        for owner, marker in ((module, leaf), (above, f"{kept}.{leaf}")):
-            form, codes = _UNREAD.get(marker, ("", ""))
-            held = tensors.get(f"{owner}.{codes}") if owner else None
+        above, _, last = module.rpartition(".")
+        for owner, marker in ((module, leaf), (above, f"{last}.{leaf}")):
+            form, stored = _UNREAD.get(marker, ("", ""))
+            held = tensors.get(f"{owner}.{stored}") if owner else None
             if held is not None and held.dtype not in FLOATS:
                 yield f"{owner}.weight", {"codes": held, "beside": tensors[name]}, Unread(form)
 

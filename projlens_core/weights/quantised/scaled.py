@@ -56,7 +56,7 @@ class Scaled:
 
 
 def groups(
-    scale: TensorInfo, shape: tuple[int, int], block: tuple[int, int] | None = None, strict: bool = False
+    scale: TensorInfo, shape: tuple[int, ...], block: tuple[int, int] | None = None, strict: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Which row and which column of a tensor of scales belongs to each row (rows,) and column (columns,) of a matrix
     of `shape`: blocks of the given size, the last ones cut, or as many parts of one size as there are scales."""
@@ -65,8 +65,10 @@ def groups(
         counts = (shape[0], 1)
     if len(counts) == 2 and all(shape) and all(counts):
         if block and all(-(-side // size) == n for side, n, size in zip(shape, counts, block, strict=True)):
-            return tuple(torch.arange(side) // size for side, size in zip(shape, block, strict=True))
+            rows, columns = (torch.arange(side) // size for side, size in zip(shape, block, strict=True))
+            return rows, columns
         if not strict and all(side % n == 0 for side, n in zip(shape, counts, strict=True)):
-            return tuple(torch.arange(side) // (side // n) for side, n in zip(shape, counts, strict=True))
+            rows, columns = (torch.arange(side) // (side // n) for side, n in zip(shape, counts, strict=True))
+            return rows, columns
     size = f" of {block[0]} × {block[1]}" if block else ""
     raise unfit(scale, f"one scale, one a row, or one a block{size} of {shape}")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import torch
 
@@ -90,7 +90,7 @@ class Unread:
     def __init__(self, name: str):
         self.name = name
 
-    def shape(self, parts: Parts) -> tuple[int, ...]:
+    def shape(self, parts: Parts) -> NoReturn:
         """Unsupported, always."""
         codes = next(iter(parts.values()))
         raise Unsupported(
@@ -99,6 +99,9 @@ class Unread:
         )
 
     values = grid = shape
+
+
+Stored = TensorInfo | Quantised  # what a checkpoint knows of a tensor
 
 
 def read(parts: Parts, what: str) -> torch.Tensor:
