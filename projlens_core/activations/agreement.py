@@ -66,7 +66,7 @@ def reaches(delta: Delta, tokens: torch.Tensor, ranks: int = RANKS) -> tuple[Rea
     span is thus explained by it; a drift outside of an earlier layer's span is not proof that this layer had no part.
     Biases and norms are in no reach. A matrix that did not change, or whose output is merged later on, has none.
     """
-    module = as_module(delta.suspect)
+    steps = list(as_module(delta.suspect))
     layers = delta.suspect.family.layers
     found = []
     for index, layer in enumerate(layers):
@@ -76,8 +76,8 @@ def reaches(delta: Delta, tokens: torch.Tensor, ranks: int = RANKS) -> tuple[Rea
         if any(later.kind == "merge" for later in layers[index + 1 :]):
             continue
         left = _left_vectors(tensor.delta, ranks)  # (out, K)
-        rest = module[index + 1 :]
-        columns = _pushed(rest, module[: index + 1], left, tokens, layer.part == "last") if len(rest) else left
+        first, rest = torch.nn.Sequential(*steps[: index + 1]), torch.nn.Sequential(*steps[index + 1 :])
+        columns = _pushed(rest, first, left, tokens, layer.part == "last") if len(rest) else left
         found.append((tensor.name, columns.double()))
     alone = [_reach(name, [columns]) for name, columns in found]
     together = [_reach(TOGETHER, [columns for _, columns in found])] if len(found) > 1 else []
@@ -137,7 +137,7 @@ def _pushed(
     vectors = F.pad(vectors, (0, 0, room, 0) if last else (0, 0, 0, room))
     columns = []
     for vector in vectors.T:
-        _, change = torch.func.jvp(rest, (states,), (vector.expand_as(states).contiguous(),))
+        change = torch.func.jvp(rest, (states,), (vector.expand_as(states).contiguous(),))[1]
         columns.append(change.mean(dim=0))
     return torch.stack(columns, dim=1)
 

@@ -48,7 +48,7 @@ def around(source: Source, progress: Progress = silent) -> Source:
     names = [each for each in DESCRIBING if each in folder.names()]
     if "config.json" not in names:
         return source
-    inner = source.hub.file if lone is None else source.hub.file.rpartition("/")[0] or None
+    inner = source.hub.file if lone is None else (source.hub.file or "").rpartition("/")[0] or None
     kept = cache_dir() / "hub"
     here = kept / content_key(os.environ.get("HF_ENDPOINT"), source.hub.repository, folder.commit, inner)
     missing = [each for each in names if not (here / each).is_file()]
@@ -81,7 +81,7 @@ def whole_folder(source: Source, progress: Progress = silent) -> Source:
     """`source`, for zoo:NAME with the folder of the zoo's whole model, put together on first use, as what it names."""
     if source.zoo is None:
         return source
-    folder = model_folder(source, progress).model
+    folder = model_folder(source, progress).folder
     return Source(source.spec, source.label, folder, folder, None)
 
 

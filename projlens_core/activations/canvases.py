@@ -47,7 +47,7 @@ def cut(inputs: BatchFeature, processor: Any) -> BatchFeature:
     return inputs
 
 
-def last_states(model: PreTrainedModel) -> Callable[..., Any]:
+def last_states(model: Any) -> Callable[..., Any]:
     """Fuyu's are the embeddings; Llama 4 projects its own where it puts them into the text."""
     project = getattr(model, "multi_modal_projector", nn.Identity())
 
@@ -67,7 +67,7 @@ def raw(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
 # --- tiles of a padded canvas, each with a class token, and empty tiles up to a fixed number of them
 
 
-def cross_attended(model: PreTrainedModel) -> Callable[..., Any]:
+def cross_attended(model: Any) -> Callable[..., Any]:
     """Llama 3.2 Vision makes its image embeddings inside forward."""
 
     def read(pixel_values: torch.Tensor, aspect_ratio_ids: torch.Tensor, aspect_ratio_mask: torch.Tensor) -> Any:
@@ -77,7 +77,7 @@ def cross_attended(model: PreTrainedModel) -> Callable[..., Any]:
     return read
 
 
-def filled_tiles(picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+def filled_tiles(picture: Picture, model: Any) -> torch.Tensor:
     """The tokens of tiles that hold some of the canvas; the language model does not attend to the others."""
     return torch.arange(int(picture.inputs["aspect_ratio_mask"].sum()) * model.vision_model.num_patches)
 
@@ -122,7 +122,7 @@ def between_separators(picture: Picture, model: PreTrainedModel) -> torch.Tensor
     return no_separators(picture.inputs, model.config.vision_config).nonzero().flatten()
 
 
-def put_into_text(model: PreTrainedModel) -> Callable[..., Any]:
+def put_into_text(model: Any) -> Callable[..., Any]:
     """Phi-4 makes its image embeddings where it puts them into the text: here into one that is all image."""
 
     def read(image_pixel_values: torch.Tensor, image_sizes: torch.Tensor, image_attention_mask: torch.Tensor) -> Any:
@@ -144,8 +144,9 @@ def cropped(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMa
             f"tower reads {vision.crop_size} and {vision.patch_size}, an even number of patches a side."
         )
     kept, side = _on_canvas(picture.inputs, vision), crop // vision.patch_size // 2
-    over = corner(picture, *kept.shape, 2 * vision.patch_size)
-    crops = boxes(*kept.shape, over)[kept.flatten().numpy()].clip(0, 1)
+    rows, columns = kept.shape
+    over = corner(picture, rows, columns, 2 * vision.patch_size)
+    crops = boxes(rows, columns, over)[kept.flatten().numpy()].clip(0, 1)
     whole = boxes(side, side, over).clip(0, 1)
     kinds = ("tile",) * len(crops) + tuple("thumbnail" if (box[:2] < box[2:]).all() else "padding" for box in whole)
     return TokenMap(np.concatenate([crops, whole]), kinds, (int(kept[:, 0].sum()), int(kept[0].sum())))

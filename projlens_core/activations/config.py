@@ -86,7 +86,7 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
     """
     if base is not None:
         _, config, family = open_family(base)
-        return open_checkpoint(source, replace(base, weights=base.model)), config, family
+        return open_checkpoint(source, replace(base, weights=base.folder)), config, family
     if source.model is None and source.hub is not None:
         raise InvalidInput(
             f"{source.label} lies on the Hub, of which only parts are read; download the whole model and give its path."
@@ -124,9 +124,9 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
         _rehearse(source, raw, family)
     with as_invalid_input(f"The config of {label} does not describe a {family.name} model"):
         config = CONFIG_MAPPING[raw["model_type"]].from_dict(raw)
-    for part in (config, config.get_text_config(), getattr(config, "vision_config", None)):
-        _check_limits(part, label)
-    if family.name == "llava":
+    for described in (config, config.get_text_config(), getattr(config, "vision_config", None)):
+        _check_limits(described, label)
+    if isinstance(config, LlavaConfig):
         _check_features(config, label)
     return checkpoint, config, family
 
@@ -145,7 +145,7 @@ def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _rehearse(source: Source, config: dict[str, Any], family: Family) -> None:
     """InvalidInput if making the model, or preparing an image for it, harms a bounded child process."""
-    with Stage(source.model, source.label, IMAGES) as stage:
+    with Stage(source.folder, source.label, IMAGES) as stage:
         key = content_key(stage.key, json.dumps(config, sort_keys=True), family.name)
         if stored(PASSED, key) is not None:
             return
@@ -163,13 +163,14 @@ def _rehearse(source: Source, config: dict[str, Any], family: Family) -> None:
 def whole_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
     """transformers' class of the whole model, language model and head included."""
     known = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING  # Phi-4 is not
-    return (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if known else MODEL_FOR_CAUSAL_LM_MAPPING)[type(config)]
+    # Each config has one class in these two; others of the library's tables have several.
+    return (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if known else MODEL_FOR_CAUSAL_LM_MAPPING)[type(config)]  # type: ignore[return-value]
 
 
 def _family(model_type: object, label: str) -> Family:
     """The family of a model type that transformers loads; Unsupported for all others."""
     found = [each for each in families().values() if model_type in each.model_types]
-    if not found or model_type not in CONFIG_MAPPING:
+    if not isinstance(model_type, str) or not found or model_type not in CONFIG_MAPPING:
         raise Unsupported(
             f"{label} is a model of type {str(model_type)[:80]!r}, which transformers does not load, so it is not run "
             "(its projector may still be compared by its weights)."
@@ -196,7 +197,7 @@ def _beyond(label: str, key: str, value: object) -> InvalidInput:
 
 def _check_features(config: LlavaConfig, label: str) -> None:
     """The tower is one that can be run, its layers exist, and its tokens are just the patches of the grid."""
-    tower, strategy = config.vision_config, config.vision_feature_select_strategy
+    tower, strategy = vision_config(config), config.vision_feature_select_strategy
     if tower.model_type not in LEADING_TOKENS:
         raise Unsupported(
             f"{label} has a vision tower of type {tower.model_type!r}; expected {' or '.join(LEADING_TOKENS)}."
@@ -215,6 +216,11 @@ def _check_features(config: LlavaConfig, label: str) -> None:
         raise Unsupported(
             f"{label} cuts images of {tower.image_size} px into patches of {tower.patch_size} px, which do not fit."
         )
+
+
+def vision_config(config: LlavaConfig) -> Any:
+    """The tower's config: CLIP's or SigLIP's, which have the same attributes."""
+    return config.vision_config
 
 
 def feature_layers(config: LlavaConfig) -> list[int]:

@@ -76,9 +76,10 @@ class FamilyVision:
             paths = [path.rpartition(".")[0] for path in paths]
         self._entrances = [model.get_submodule(path) for path in paths]
         self.d_vision: int = sum(model.state_dict()[name].shape[-1] for name in stored)
-        self._read = self.plan.reads(model)
-        if self._read is None:
+        read = self.plan.reads(model)
+        if read is None:
             raise Unsupported(f"{label} is a model of type {model.config.model_type!r}, which reads videos alone.")
+        self._read = read
         self._reads = inspect.signature(self._read).parameters  # processors tell more than models read
         # what lies beside the projector may still have a part in what reaches it
         projector = set(found.tensors.values())
@@ -218,7 +219,7 @@ def load_without_text(
             f"{checkpoint.label} holds tensors of its vision tower under several names that mean the same; keep one."
         )
     with as_invalid_input(failed):
-        model, info = whole_class(config).from_pretrained(
+        loaded: Any = whole_class(config).from_pretrained(
             None,
             config=config,
             state_dict=tensors,
@@ -226,6 +227,7 @@ def load_without_text(
             attn_implementation="sdpa",
             output_loading_info=True,
         )
+        model, info = loaded  # a pair, since it is asked for what was missing
     missing = {name for name in info["missing_keys"] if not _unread(name)}
     check_complete(missing, set(info["unexpected_keys"]), checkpoint.label)
     return vision_side(model).requires_grad_(False).eval()
@@ -249,7 +251,7 @@ def _read(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor
     return read_finite(checkpoint, name, dtype)
 
 
-def check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
+def check_sizes(processor: Any, plan: Plan, label: str) -> None:
     """InvalidInput for preprocessing that would scale an image up beyond all use."""
     for name in ("size", "crop_size", "max_image_size", "high_res_size"):
         for key, value in dict(getattr(processor, name, None) or {}).items():
@@ -269,12 +271,18 @@ def check_sizes(processor: BaseImageProcessor, plan: Plan, label: str) -> None:
     side = dict(getattr(processor, "size", None) or {}).get("height")
     for name in ("max_patches", "max_crops", "max_image_tiles", "dynamic_hd"):
         most = getattr(processor, name, None)
-        if None not in (most, side) and not (type(most) is int and 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS):
+        if (
+            most is not None
+            and side is not None
+            and not (type(most) is int and 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS)
+        ):
             raise InvalidInput(
                 f"The image processor of {label} has {name} {most!r}, expected up to {MAX_PIXELS} pixels in all."
             )
     area = getattr(processor, "max_soft_tokens", None)
-    for name in ("pooling_kernel_size", "patch_size") if area is not None else ():
+    for name in ("pooling_kernel_size", "patch_size"):
+        if area is None:
+            break
         side = getattr(processor, name, None)
         if type(side) is not int or not 0 < side**2 * area <= MAX_PIXELS:
             raise InvalidInput(

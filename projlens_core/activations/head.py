@@ -14,6 +14,7 @@ import torch
 from projlens_core.activations.around import check_fetched, model_folder
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.adapter import MergedCheckpoint
@@ -157,9 +158,9 @@ def read_head(source: Source | str | Path, progress: Progress = silent, base: So
     """
     source = source if isinstance(source, Source) else resolve(source)
     lying = model_folder(source if base is None else base, progress)
-    checkpoint = open_checkpoint(replace(lying, weights=lying.model))
+    checkpoint = open_checkpoint(replace(lying, weights=lying.folder))
     if base is not None:
-        checkpoint = open_checkpoint(source, replace(lying, weights=lying.model))
+        checkpoint = open_checkpoint(source, replace(lying, weights=lying.folder))
     if isinstance(checkpoint, MergedCheckpoint):
         checkpoint.check_head()
     raw = checkpoint.config or {}
@@ -185,10 +186,10 @@ def read_head(source: Source | str | Path, progress: Progress = silent, base: So
     parts = {what: _only(checkpoint, what) for what in _NAMES}
     fetched = check_fetched(checkpoint, filter(None, parts.values()), "output head")
     progress("Reading the language model's output head", 0, 1)
-    embedding = _read(checkpoint, parts["token embeddings"], 2)
+    embedding = _read(checkpoint, required(parts["token embeddings"], "the token embeddings"), 2)
     if added := parts["embeddings of added tokens"]:
         embedding = torch.cat([embedding, _read(checkpoint, added, 2)])
-    norm = _read(checkpoint, parts["final norm"], 1)
+    norm = _read(checkpoint, required(parts["final norm"], "the final norm"), 1)
     bias = _read(checkpoint, stored, 1) if (stored := parts["final norm's bias"]) else None
     unembedding, notes = _unembedding(checkpoint, parts["output head"], embedding, _tied(raw, text, family))
     if fetched:

@@ -6,6 +6,7 @@ own code.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, SizeDict
 from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ratio_preserving_size
 from transformers.models.molmo2.image_processing_molmo2 import Molmo2ImageProcessor as Librarys
 
-from projlens_core.activations.pixels import Processor, Size, arrangements, cut, padded, resized
+from projlens_core.activations.pixels import Processor, Size, arrangements, cut, padded, resized, size_of
 from projlens_core.activations.staging import IMAGES, Stage
+from projlens_core.runtime.required import required
 from projlens_core.sources import Source
 
 MAX_FACTOR = 1024  # px: the side of a merged patch, to a multiple of which a picture is padded
@@ -30,7 +32,7 @@ def load_image_processor(source: Source, family: str) -> BaseImageProcessor:
 
     Raises what the library raises for files that it cannot read.
     """
-    with Stage(source.model, source.label, IMAGES) as stage:
+    with Stage(source.folder, source.label, IMAGES) as stage:
         return read_image_processor(stage.path, family)
 
 
@@ -63,7 +65,7 @@ class Cohere2VisionImageProcessor(Processor):
         tile, columns, rows = (settings["size"].height, settings["size"].width), 1, 1
         if settings["crop_to_patches"]:
             limits = settings["min_patches"], settings["max_patches"]
-            columns, rows = get_optimal_tiled_canvas(tuple(image.shape[1:]), tile, *limits)
+            columns, rows = get_optimal_tiled_canvas(size_of(image), tile, *limits)
         tiles = cut(resized(image, (rows * tile[0], columns * tile[1]), settings), rows, columns)
         if len(tiles) > 1:
             tiles = torch.cat([tiles, resized(image, tile, settings)[None]])
@@ -106,9 +108,7 @@ class Llama4ImageProcessor(Processor):
         tile = settings["size"].height
         if settings["size"].width != tile:
             raise ValueError("tiles must be square")
-        grid, scaled = llama4_canvas(
-            tuple(image.shape[1:]), tile, settings["max_patches"], settings["resize_to_max_canvas"]
-        )
+        grid, scaled = llama4_canvas(size_of(image), tile, settings["max_patches"], settings["resize_to_max_canvas"])
         canvas = padded(resized(image, scaled, settings), (grid[0] * tile, grid[1] * tile))
         tiles = cut(self._normalised(canvas, settings), *grid)
         if len(tiles) > 1:
@@ -130,9 +130,9 @@ def kimi_sizes(image: Size, patch: int, merge: int, most: int, side: int) -> tup
     """The (height, width) to which a picture is made smaller, if it must be, and that of it padded to whole tokens."""
     patches = math.prod(max(1.0, length // patch) for length in image)
     scale = min(1.0, math.sqrt(most / patches), *(side * patch / length for length in image))
-    scaled = tuple(min(max(1, int(length * scale)), side * patch) for length in image)
+    height, width = (min(max(1, int(length * scale)), side * patch) for length in image)
     factor = merge * patch
-    return scaled, tuple(-(-length // factor) * factor for length in scaled)
+    return (height, width), (-(-height // factor) * factor, -(-width // factor) * factor)
 
 
 class Kimi_K25ImageProcessor(Processor):  # noqa: N801
@@ -145,7 +145,7 @@ class Kimi_K25ImageProcessor(Processor):  # noqa: N801
         patch, merge, most = (settings[name] for name in ("patch_size", "merge_size", "max_patches"))
         if min(patch, merge, most) < 1 or patch * merge > MAX_FACTOR:
             raise ValueError(f"patches of {patch} px, of which {merge} a side are merged, up to {most} in all")
-        scaled, whole = kimi_sizes(tuple(image.shape[1:]), patch, merge, most, settings["size"].max_height)
+        scaled, whole = kimi_sizes(size_of(image), patch, merge, most, settings["size"].max_height)
         canvas = self._normalised(padded(resized(image, scaled, settings), whole), settings)
         rows, columns = (length // patch for length in whole)
         grid = torch.tensor([1, rows, columns])
@@ -182,7 +182,7 @@ class Phi4MultimodalImageProcessor(Processor):
         crop, patch = settings["size"].height, settings["patch_size"]
         if settings["size"].width != crop:
             raise ValueError("crops must be square")
-        grid, scaled = phi4_canvas(tuple(image.shape[1:]), crop, settings["dynamic_hd"])
+        grid, scaled = phi4_canvas(size_of(image), crop, settings["dynamic_hd"])
         if min(scaled) < 10:
             raise ValueError(f"an image of {image.shape[1]} × {image.shape[2]} px is too thin")
         canvas = [crop * count for count in grid]
@@ -214,12 +214,13 @@ class Gemma4UnifiedImageProcessor(Processor):
     image_mean, image_std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     patch_size, max_soft_tokens, pooling_kernel_size = 16, 280, 3
 
-    def _validate_preprocess_kwargs(self, **settings: Any) -> None:
+    # The library names every setting one by one.
+    def _validate_preprocess_kwargs(self, **settings: Any) -> None:  # type: ignore[override]
         super()._validate_preprocess_kwargs(**settings | {"do_resize": False})  # which would ask for a size
 
     def _one(self, image: torch.Tensor, settings: dict[str, Any]) -> dict[str, Any]:
         patch, kernel, most = (settings[name] for name in ("patch_size", "pooling_kernel_size", "max_soft_tokens"))
-        target = get_aspect_ratio_preserving_size(*image.shape[1:], patch, most * kernel**2, kernel)
+        target = get_aspect_ratio_preserving_size(*size_of(image), patch, most * kernel**2, kernel)
         image = resized(image, target, settings)
         scaled = self._normalised(image, settings) if settings["do_normalize"] else image * settings["rescale_factor"]
         rows, columns = (length // (patch * kernel) for length in target)
@@ -244,7 +245,7 @@ class Molmo2ImageProcessor(Processor):
     max_crops, overlap_margins, patch_size, pooling_size = 8, [4, 4], 14, [2, 2]
     joined = ("pixel_values", "image_token_pooling")
     _build_overlapping_crops = Librarys._build_overlapping_crops
-    _made = Librarys._image_batch_to_patches_and_grids
+    _made: Callable[..., Any] = Librarys._image_batch_to_patches_and_grids  # which asks for its own class
 
     def _one(self, image: torch.Tensor, settings: dict[str, Any]) -> dict[str, Any]:
         told = ("max_crops", "overlap_margins", "resample", "do_rescale", "rescale_factor", "do_normalize")
@@ -257,10 +258,14 @@ class Molmo2ImageProcessor(Processor):
         names = ("image_grids", "pixel_values", "image_token_pooling", "image_num_crops")
         return dict(zip(names, (grid[0], patches[0], pooling[0], patches.shape[1]), strict=True))
 
-    def resize(self, image: torch.Tensor, size: SizeDict, resample: int, antialias: bool) -> torch.Tensor:
+    # Called by the library's own steps, which are those for torchvision, not by the class that it is here.
+    def resize(  # type: ignore[override]
+        self, image: torch.Tensor, size: SizeDict, resample: Resampling, antialias: bool
+    ) -> torch.Tensor:
         """As torchvision does."""
         mode = {Resampling.BILINEAR: "bilinear", Resampling.BICUBIC: "bicubic"}[resample]
-        return F.interpolate(image, (size.height, size.width), mode=mode, antialias=antialias)
+        height, width = required(size.height, "a height"), required(size.width, "a width")
+        return F.interpolate(image, (height, width), mode=mode, antialias=antialias)
 
     def rescale_and_normalize(
         self, image: torch.Tensor, rescale: bool, factor: float, normalize: bool, mean: Any, std: Any

@@ -10,6 +10,7 @@ from torch import nn
 
 from projlens_core.activations.around import around
 from projlens_core.activations.layout import WHOLE, TokenMap, centre_crop, one_grid
+from projlens_core.activations.vision import VisionTower
 from projlens_core.errors import InvalidInput, as_invalid_input
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.device import compute_dtype, pick_device
@@ -19,8 +20,6 @@ from projlens_core.sources import Source, resolve
 # so it, and what brings it (config, tower), is imported where a tower is loaded.
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor, LlavaConfig
-
-    from projlens_core.activations.encoder import FamilyVision
 
 PROBE_SIZE = (640, 426)  # px, not square: preprocessing must turn any image into one size
 MAX_ASPECT = 100  # a longer and thinner image is scaled to an enormous one, or refused by the processor
@@ -36,15 +35,16 @@ class VisionModel:
     def __init__(
         self, tower: nn.Module, processor: "BaseImageProcessor", config: "LlavaConfig", label: str, device: torch.device
     ):
-        from projlens_core.activations.config import LEADING_TOKENS, feature_layers
+        from projlens_core.activations.config import LEADING_TOKENS, feature_layers, vision_config
 
         self.tower, self.processor, self.label, self.device = tower, processor, label, device
-        self.image_size: int = config.vision_config.image_size
-        side = self.image_size // config.vision_config.patch_size
+        vision = vision_config(config)
+        self.image_size: int = vision.image_size
+        side: int = self.image_size // vision.patch_size
         self.grid = (side, side)
-        self.d_vision: int = config.vision_config.hidden_size * len(feature_layers(config))
+        self.d_vision: int = vision.hidden_size * len(feature_layers(config))
         self._layers = feature_layers(config)
-        self._leading = LEADING_TOKENS[config.vision_config.model_type]
+        self._leading = LEADING_TOKENS[vision.model_type]
         self._dtype = next(tower.parameters()).dtype
         self._check_preprocessing()
         self.key = self._key()
@@ -118,7 +118,7 @@ def load_vision(
     device: torch.device | str | None = None,
     base: Source | None = None,
     images: Source | None = None,
-) -> "VisionModel | FamilyVision":
+) -> VisionTower:
     """Load the vision side of a model, reading nothing of its language model, in the device's precision.
 
     base: the whole model that `source` is an adapter on. images: whose image processor prepares images, if not its own.
@@ -126,6 +126,8 @@ def load_vision(
     which the tower's bytes are fetched. Raises InvalidInput or Unsupported, in one sentence, for everything that cannot
     be run as it stands.
     """
+    from transformers import LlavaConfig
+
     from projlens_core.activations.config import open_family
     from projlens_core.activations.tower import load_tower
 
@@ -134,7 +136,7 @@ def load_vision(
     checkpoint, config, family = open_family(source, base)
     prepares = around(images) if images is not None else base or source
     device = pick_device(str(device) if device else None)
-    if family.name == "llava":
+    if isinstance(config, LlavaConfig):
         processor = _image_processor(prepares, family.name)
         tower = load_tower(checkpoint, config, compute_dtype(device)).to(device)
         return VisionModel(tower, processor, config, source.label, device)
@@ -142,7 +144,8 @@ def load_vision(
 
     check_runs(family, source.label)
     processor = _image_processor(prepares, family.name)
-    model = load_without_text(checkpoint, config, family, compute_dtype(device)).to(device)
+    model = load_without_text(checkpoint, config, family, compute_dtype(device))
+    model.to(device)  # type: ignore[arg-type]  # the library's decorator loses the signature
     return FamilyVision(model, processor, family, source.label, device)
 
 

@@ -4,8 +4,10 @@ A hidden unit is one output of the projector's activation function, read at ever
 and triggered distributions of these figures coincide: a projector backdoor has no neurons of its own.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -117,7 +119,11 @@ def hidden_layers(projector: ProjectorWeights) -> nn.Sequential:
             f"A projector of {projector.family.title} has no layer of hidden units behind an activation function; "
             "look at its embeddings on the Activation page."
         )
-    return as_module(projector)[: last + 1]
+    return nn.Sequential(OrderedDict(list(as_module(projector).named_children())[: last + 1]))
+
+
+def _of_role(progress: Progress, role: str, stage: str, done: int, total: int) -> None:
+    progress(f"{stage}, {role}", done, total)
 
 
 def observe(
@@ -136,8 +142,9 @@ def observe(
     module, n = hidden_layers(projector), len(clean)
     check_width(projector, clean)
     watched: dict[str, list[torch.Tensor]] = {"clean": [], "triggered": []}
-    firing = {"clean": 0.0, "triggered": 0.0}
-    change, swap = 0.0, 0.0
+    zero = torch.zeros((), dtype=torch.float64)
+    firing = {"clean": zero, "triggered": zero}
+    change, swap = zero, zero
     with torch.no_grad():
         for start in range(0, n, IMAGES_AT_ONCE):
             progress("Watching hidden units", start, n)
@@ -146,9 +153,9 @@ def observe(
             other = torch.cat((_run(module, clean[index[:1] - 1]), hidden["clean"][:-1]))  # -1: the last image
             for condition, a in hidden.items():  # (chunk, T, m)
                 watched[condition].append(a.abs().mean(dim=1))
-                firing[condition] += (a > 0).float().mean(dim=1).double().sum(dim=0)
-            change += (hidden["triggered"] - hidden["clean"]).abs().mean(dim=1).double().sum(dim=0)
-            swap += (hidden["clean"] - other).abs().mean(dim=1).double().sum(dim=0)
+                firing[condition] = firing[condition] + (a > 0).float().mean(dim=1).double().sum(dim=0)
+            change = change + (hidden["triggered"] - hidden["clean"]).abs().mean(dim=1).double().sum(dim=0)
+            swap = swap + (hidden["clean"] - other).abs().mean(dim=1).double().sum(dim=0)
     progress("Watching hidden units", n, n)
     seen = {c: Activity(torch.cat(watched[c]).numpy(), (firing[c] / n).numpy()) for c in watched}
     return Units(seen["clean"], seen["triggered"], (change / n).numpy(), (swap / n if n > 1 else swap * np.nan).numpy())
@@ -167,10 +174,8 @@ def analyse(
     """
     seen = {}
     for role, weights in projectors.items():
-        both = (tokens if isinstance(tokens, torch.Tensor) else tokens[role] for tokens in (clean, triggered))
-        seen[role] = observe(
-            weights, *both, lambda stage, done, total, role=role: progress(f"{stage}, {role}", done, total)
-        )
+        read = [tokens if isinstance(tokens, torch.Tensor) else tokens[role] for tokens in (clean, triggered)]
+        seen[role] = observe(weights, read[0], read[1], partial(_of_role, progress, role))
     findings = {}
     for done, (role, units) in enumerate(seen.items()):
         progress("Splitting the clean images", done, len(seen))

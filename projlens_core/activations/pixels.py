@@ -1,6 +1,7 @@
 """From a picture to the pixels of a vision tower, as transformers' processors for torchvision make them."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,16 +41,20 @@ class Processor(PilBackend):
 
     valid_kwargs = Settings
     do_resize = do_rescale = do_normalize = do_convert_rgb = True
-    steps = ("do_resize", "do_rescale", "do_normalize")  # that cannot be left out
+    steps: tuple[str, ...] = ("do_resize", "do_rescale", "do_normalize")  # that cannot be left out
     joined: tuple[str, ...] = ("pixel_values",)  # one after the other
     resample = Resampling.BICUBIC
-    image_mean, image_std = HALF, HALF
+    image_mean: Sequence[float] = HALF
+    image_std: Sequence[float] = HALF
 
-    def _preprocess(self, images: list[np.ndarray], return_tensors: str | None, **settings: Any) -> BatchFeature:
+    # The library names every setting one by one.
+    def _preprocess(  # type: ignore[override]
+        self, images: list[np.ndarray], return_tensors: str | None, **settings: Any
+    ) -> BatchFeature:
         if not all(settings[step] for step in self.steps):
             raise ValueError(f"its config turns one of {', '.join(self.steps)} off")
         made = [self._one(torch.from_numpy(np.ascontiguousarray(image)), settings) for image in images]
-        data = {name: [each[name] for each in made] for name in made[0]}
+        data: dict[str, Any] = {name: [each[name] for each in made] for name in made[0]}
         data |= {name: torch.cat(data[name]) for name in self.joined}
         return BatchFeature(data, tensor_type=return_tensors)
 
@@ -61,6 +66,12 @@ class Processor(PilBackend):
         factor = 1.0 / settings["rescale_factor"]
         mean, std = (torch.tensor(settings[name]).view(-1, 1, 1) * factor for name in ("image_mean", "image_std"))
         return (image.float() - mean) / std
+
+
+def size_of(image: torch.Tensor) -> Size:
+    """Of a picture (3, height, width)."""
+    height, width = image.shape[1:]
+    return height, width
 
 
 def resized(image: torch.Tensor, size: Size, settings: dict[str, Any], antialias: bool = True) -> torch.Tensor:

@@ -130,7 +130,7 @@ def _by_position(picture: Picture, model: PreTrainedModel, processor: Any) -> To
     return one_grid(rows, columns)
 
 
-def _out_of_windows(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+def _out_of_windows(seen: torch.Tensor, picture: Picture, model: Any) -> torch.Tensor:
     """Qwen2.5-VL's tower keeps merged units in the order of its attention windows."""
     tower = model.visual
     order, _ = get_vision_window_index(

@@ -106,9 +106,9 @@ def sketch(payload: Values) -> Values:
 def render(payload: Values) -> Values:
     """{"text": the conversation as the template writes it}, or {"failed": kind of error, "said": its words}."""
     try:
-        rendered, _ = render_jinja_template(
+        rendered = render_jinja_template(
             conversations=[payload["conversation"]], chat_template=payload["template"], **payload["variables"]
-        )
+        )[0]
         rendered[0].encode()  # half a character is no text
     except Exception as error:
         if isinstance(error, MemoryError):

@@ -272,7 +272,9 @@ def _null(delta_e: list[torch.Tensor], shifts: list[torch.Tensor]) -> Null:
     return Null(float(observed), float(per_draw.mean()), float(per_draw.quantile(0.975)), NULL_DRAWS)
 
 
-def _contrast(base_e: list[torch.Tensor], delta_e: list[torch.Tensor], directions: tuple[Direction, ...]) -> Contrast:
+def _contrast(
+    base_e: Sequence[torch.Tensor], delta_e: list[torch.Tensor], directions: tuple[Direction, ...]
+) -> Contrast:
     gained, before = delta_e[1] - delta_e[0], base_e[1] - base_e[0]  # (n, T, d) each
     return Contrast(
         projection=_project(gained, directions).mean(dim=1),

@@ -33,8 +33,10 @@ _IMAGES = (
     "pooling_kernel_size", "pooling_size", "resample", "rescale_factor", "resize_to_max_canvas", "return_row_col_info",
     "scale_resolution", "size", "slice_mode", "temporal_patch_size", "use_covering_area_grid", "use_image_id",
 )  # fmt: skip
-_PROCESSOR = ("chat_template", "image_token", "patch_size", "num_additional_image_tokens", "image_seq_length")
-_PROCESSOR += ("vision_feature_select_strategy",)
+_PROCESSOR = (
+    *("chat_template", "image_token", "patch_size", "num_additional_image_tokens", "image_seq_length"),
+    "vision_feature_select_strategy",
+)
 _CONFIG = ("model_type", "transformers_version", "tokenizer_class")
 
 

@@ -42,8 +42,11 @@ REWRITTEN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "preprocessor_config.json": keys.of_images,
     "generation_config.json": keys.of_generation,
 }
-TEXT = (*COPIED, "config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-TEXT += ("chat_template.json", "processor_config.json")
+TEXT = (
+    *COPIED,
+    *("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.json", "processor_config.json"),
+)
 CHAT = ("processor_config.json", "chat_template.json", "chat_template.jinja")
 IMAGES = ("config.json", "processor_config.json", "preprocessor_config.json")
 
@@ -131,7 +134,11 @@ def staged_weights(checkpoint: Checkpoint, folder: Path, label: str) -> Iterator
     says of tokens; InvalidInput for what is no regular file (any more).
     """
     with Stage(folder, label, ("generation_config.json",)) as stage, ExitStack() as opened:
-        files = {checkpoint.info(name).file.name: checkpoint.info(name).file for name in checkpoint.names}
+        files: dict[str, LocalFile] = {}
+        for file in (checkpoint.info(name).file for name in checkpoint.names):
+            if not isinstance(file, LocalFile):
+                raise InvalidInput(f"{printable(file.name)} lies on the Hub; download the whole model, give its path.")
+            files[file.name] = file
         shards = {name: WEIGHTS if len(files) == 1 else f"{i:05}.safetensors" for i, name in enumerate(sorted(files))}
         handles = {name: _opened(files[name], opened) for name in shards}
         for name, shard in shards.items():

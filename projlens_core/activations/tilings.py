@@ -84,7 +84,7 @@ def sliced(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap
     if not slices:
         return one_grid(*first)
     places = boxes(*picture.inputs["grids"][0])
-    cut = [boxes(*size, within) for size, within in zip(slices, places.tolist(), strict=True)]
+    cut = [boxes(rows, columns, within) for (rows, columns), within in zip(slices, places.tolist(), strict=True)]
     kinds = ("thumbnail",) * len(thumbnail) + ("tile",) * sum(map(len, cut))
     return TokenMap(np.concatenate([thumbnail, *cut]), kinds, None)
 

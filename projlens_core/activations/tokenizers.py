@@ -31,7 +31,7 @@ def load_tokenizer(source: Source, inner: str | None = None) -> PreTrainedTokeni
 
     InvalidInput, in one sentence, where it cannot be loaded or is harmful.
     """
-    stage = Stage(source.model, source.label, TEXT, inner)
+    stage = Stage(source.folder, source.label, TEXT, inner)
     guard = None if source.spec.startswith(PREFIX) else _Guard(stage, source.label, inner)
     if guard is not None:
         guard.check(None)
@@ -40,7 +40,8 @@ def load_tokenizer(source: Source, inner: str | None = None) -> PreTrainedTokeni
     if guard is None:
         stage.close()
     else:
-        tokenizer.__class__ = _guarded(type(tokenizer))
+        kind: Any = type(tokenizer)
+        tokenizer.__class__ = _guarded(kind)
         tokenizer.guard = guard
     return tokenizer
 
@@ -82,8 +83,8 @@ class _Guard:
 
 
 @cache
-def _guarded(kind: type[PreTrainedTokenizerBase]) -> type[PreTrainedTokenizerBase]:
-    """The same class, whose texts and templates are read by its guard first."""
+def _guarded(kind: Any) -> Any:
+    """The same class of tokenizers, whose texts and templates are read by its guard first."""
 
     class Guarded(kind):
         guard: _Guard

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from projlens_core.activations.model import VisionModel
+from projlens_core.activations.vision import VisionTower
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime import cache
 from projlens_core.runtime.fifo_lock import FifoLock
@@ -17,7 +17,7 @@ LINE = FifoLock("the vision tower")
 
 
 def image_tokens(
-    vision: VisionModel, images: Sequence[Image.Image], progress: Progress = silent, batch_size: int = 16
+    vision: VisionTower, images: Sequence[Image.Image], progress: Progress = silent, batch_size: int = 16
 ) -> torch.Tensor:
     """Tokens (n, tokens, d_vision) of the images in float32, from the cache where they are in it.
 
@@ -28,11 +28,12 @@ def image_tokens(
     if not images:
         return torch.empty(0, vision.tokens or 0, vision.d_vision)
     keys = [cache.content_key(vision.key, image.size, image.tobytes()) for image in images]
-    found = {key: _load(key, vision) for key in set(keys)}
-    missing = {key: image for key, image in zip(keys, images, strict=True) if found[key] is None}  # each once
+    kept = {key: _load(key, vision) for key in set(keys)}
+    found = {key: tokens for key, tokens in kept.items() if tokens is not None}
+    missing = {key: image for key, image in zip(keys, images, strict=True) if key not in found}  # each once
     todo = list(missing.items())
-    done = len(found) - len(todo)
-    progress(STAGE, done, len(found))
+    done = len(found)
+    progress(STAGE, done, len(kept))
     for start in range(0, len(todo), batch_size):
         batch = todo[start : start + batch_size]
         with LINE.turn(progress):  # one batch in memory, however many ask; between two of them it is another's turn
@@ -41,12 +42,12 @@ def image_tokens(
             found[key] = tokens
             cache.store(CACHE, key, tokens.contiguous().numpy().tobytes())
         done += len(batch)
-        progress(STAGE, done, len(found))
+        progress(STAGE, done, len(kept))
     return alike([found[key] for key in keys], [image.size for image in images])
 
 
 def twin_tokens(
-    vision: VisionModel,
+    vision: VisionTower,
     clean: Sequence[Image.Image],
     triggered: Sequence[Image.Image] | None,
     progress: Progress = silent,
@@ -68,7 +69,7 @@ def alike(tokens: list[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> torch
     return torch.stack(tokens)
 
 
-def _load(key: str, vision: VisionModel) -> torch.Tensor | None:
+def _load(key: str, vision: VisionTower) -> torch.Tensor | None:
     """The tokens stored under `key`, or None if there are none or not as many as an image has."""
     data = cache.stored(CACHE, key)
     if not data or len(data) % (4 * vision.d_vision):

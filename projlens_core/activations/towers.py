@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from projlens_core.activations.layout import TokenMap
-from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import alike, image_tokens
+from projlens_core.activations.vision import VisionTower
 from projlens_core.errors import Unsupported
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ def read_by_other(tokens: Tokens) -> torch.Tensor:
 
 def joined(parts: Sequence[Tokens]) -> Tokens:
     """The images of all parts, one after the other."""
-    if not any(isinstance(part, OwnTokens) for part in parts):
-        return torch.cat(list(parts))
+    shared = [part for part in parts if not isinstance(part, OwnTokens)]
+    if len(shared) == len(parts):
+        return torch.cat(shared)
     return OwnTokens(torch.cat(list(map(read_by_base, parts))), torch.cat(list(map(read_by_other, parts))))
 
 
@@ -68,15 +70,15 @@ class Towers:
 
     def __init__(
         self,
-        shared: VisionModel,
+        shared: VisionTower,
         own: Collection[str] = (),
-        load: Callable[[str], VisionModel] | None = None,
+        load: Callable[[str], VisionTower] | None = None,
     ):
         self.shared, self.own, self._load = shared, frozenset(own), load
 
-    def of(self, role: str) -> VisionModel:
+    def of(self, role: str) -> VisionTower:
         """The tower that the projector of this role reads from."""
-        return self._load(role) if role in self.own else self.shared
+        return required(self._load, f"how to load the tower of {role}")(role) if role in self.own else self.shared
 
     @cached_property
     def key(self) -> str:
@@ -125,7 +127,7 @@ class Towers:
         return {role: (tokens[:count], None if triggered is None else tokens[count:]) for role, tokens in found.items()}
 
     def _read(
-        self, roles: Sequence[str], images: Sequence[Image.Image], run: Callable[[VisionModel], torch.Tensor]
+        self, roles: Sequence[str], images: Sequence[Image.Image], run: Callable[[VisionTower], torch.Tensor]
     ) -> dict[str, Tokens]:
         """Each tower runs once, base's first."""
         base = run(self.of("base"))
@@ -148,6 +150,6 @@ class Towers:
                 )
 
 
-def as_towers(tower: VisionModel | Towers) -> Towers:
+def as_towers(tower: VisionTower | Towers) -> Towers:
     """One tower for all roles, where but one is given."""
     return tower if isinstance(tower, Towers) else Towers(tower)

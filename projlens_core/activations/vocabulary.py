@@ -69,8 +69,8 @@ class Vocabulary:
 
     def _text(self, token: int) -> str:
         options = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
-        before = self._tokenizer.decode(self._before, **options)
-        return self._tokenizer.decode([*self._before, token], **options).removeprefix(before)
+        before, text = (str(self._tokenizer.decode(ids, **options)) for ids in (self._before, [*self._before, token]))
+        return text.removeprefix(before)
 
 
 def read_vocabulary(source: Source | str | Path, size: int, progress: Progress = silent) -> Vocabulary:

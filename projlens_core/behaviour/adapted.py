@@ -1,6 +1,7 @@
 """The weights of a base with an adapter's changes, for transformers to load as if they were one checkpoint."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel
@@ -38,7 +39,7 @@ class AdaptedWeights:
                 f"{self._checkpoint.label} brings {listed(lost)}, for which a model like {self._base.label} has no "
                 "place, so the model that it makes cannot be put together; merge it into its base."
             )
-        with Stage(self._base.model, self._base.label, (GENERATION,)) as stage:
+        with Stage(self._base.folder, self._base.label, (GENERATION,)) as stage:
             if (stage.path / GENERATION).is_file():
                 with as_invalid_input(f"{GENERATION} of {self._base.label} cannot be read"):
                     model.generation_config = GenerationConfig.from_pretrained(stage.path, local_files_only=True)
@@ -50,5 +51,5 @@ class _Later:
     def __init__(self, checkpoint: AdaptedCheckpoint, name: str):
         self._checkpoint, self._name = checkpoint, name
 
-    def __getitem__(self, index: object) -> torch.Tensor:
+    def __getitem__(self, index: Any) -> torch.Tensor:
         return self._checkpoint.read(self._name)[index]

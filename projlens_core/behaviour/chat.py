@@ -1,5 +1,7 @@
 """A question about one image as a chat, written by the checkpoint's own template."""
 
+from typing import Any
+
 from transformers import PreTrainedTokenizerBase
 
 from projlens_core.behaviour.templates import PLAIN_CHAT, Template
@@ -37,9 +39,11 @@ def chat(
 
 
 def _written(content: list[dict[str, str]] | str, tokenizer: PreTrainedTokenizerBase, template: str) -> str:
-    return tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], chat_template=template, add_generation_prompt=True, tokenize=False
+    conversation: Any = [{"role": "user", "content": content}]  # content of parts, which the library's hint leaves out
+    written: Any = tokenizer.apply_chat_template(
+        conversation, chat_template=template, add_generation_prompt=True, tokenize=False
     )
+    return written  # a text, as nothing is tokenised
 
 
 def check_question(question: str, *markers: str) -> None:

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import nn
-from transformers import DynamicCache, GenerationMixin, PreTrainedModel, StoppingCriteria
+from transformers import (
+    DynamicCache,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from projlens_core.activations.encoder import FamilyVision, check_runs, vision_side
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
@@ -18,6 +25,7 @@ from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Read, Re
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.weights.delta import check_same_input
 from projlens_core.weights.families import Family, match
 from projlens_core.weights.projector import ProjectorWeights, as_module
@@ -27,6 +35,8 @@ class FamilyResponder(Responder):
     """A whole model that answers one question at a time, greedily, under the projector it holds at the moment."""
 
     reads_again = True
+    processor: Parts
+    vision: FamilyVision
 
     def __init__(
         self,
@@ -108,13 +118,13 @@ class FamilyResponder(Responder):
                 if settled is not None:
                     watches.append(_AfterPrompt(Enough([settled[i]], self._text, max_new_tokens), start))
                 first = FirstLogit(token)
-                model, inputs = self._with_features(inputs, features)
-                new = GenerationMixin.generate(  # Janus' own loses the processors that it is given
+                model, given = self._with_features(inputs, features)
+                new: Any = GenerationMixin.generate(  # Janus' own loses the processors that it is given
                     model,
-                    **inputs,
+                    **given,
                     generation_config=greedily(self._eos, self._pad, max_new_tokens),
-                    stopping_criteria=watches,
-                    logits_processor=[first],
+                    stopping_criteria=StoppingCriteriaList(watches),
+                    logits_processor=LogitsProcessorList([first]),
                 )
                 replies.append(Reply(self._text(new[0, start:].tolist()).strip(), first.values[0]))
                 progress(STAGE, (i + 1) * max_new_tokens, total)
@@ -147,7 +157,9 @@ class FamilyResponder(Responder):
                 given.pop("input_ids")
             read = model.forward(**given, use_cache=False, logits_to_keep=len(row.answer) + 1)
             logits.append(read.logits[0, -len(row.answer) - 1 :])
-            places.append(inputs["input_ids"][0] == image_token(self.model.config))
+            places.append(
+                inputs["input_ids"][0] == required(image_token(self.model.config), "the id of the image token")
+            )
         return logits, places, {}
 
     def _longer(self, name: str, value: torch.Tensor, answer: Sequence[int]) -> torch.Tensor:
@@ -178,14 +190,14 @@ class FamilyResponder(Responder):
 
     def _read(self, question: str) -> list[int]:
         """The question as the projector reads it; InvalidInput for one that it has no room for."""
-        ids: list[int] = self.processor.reader(question)["input_ids"]
+        ids: list[int] = required(self.processor.reader, "what reads the question")(question)["input_ids"]
         if len(ids) > (room := self.model.config.qformer_config.max_position_embeddings):
             raise InvalidInput(
                 f"The projector reads the question, too: it makes {len(ids)} tokens of it and has room for {room}."
             )
         return ids
 
-    def _with_features(self, inputs: dict[str, torch.Tensor], features: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+    def _with_features(self, inputs: dict[str, torch.Tensor], features: Any) -> tuple[Any, dict[str, Any]]:
         """What is to answer, and what it is given: the image's features instead of its pixels."""
         if STYLES[self.family.name].crossed:
             return self.model, self._crossed(inputs, features.pooler_output)

@@ -15,7 +15,7 @@ class KeysValues(Cache):
     over by one of the last.
     """
 
-    layers: list["_Layer"]
+    layers: list["_Layer"]  # type: ignore[assignment]  # the library's is of layers of all kinds
 
     def __init__(self, config: PreTrainedConfig, rows: int, room: int):
         layers: int = config.num_hidden_layers
@@ -44,6 +44,9 @@ class KeysValues(Cache):
 
 class _Layer(DynamicLayer):
     """keys and values: (rows, heads, room, width), of which the first `length` tokens of the rows `part` are in use."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
 
     def __init__(self, rows: int, room: int):
         super().__init__()

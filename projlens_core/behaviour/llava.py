@@ -16,6 +16,7 @@ from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Read, Reply, Re
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 FEWEST, MOST = 8, 128  # answers decoded together: each token of theirs takes one pass over all weights
@@ -24,6 +25,10 @@ CACHE_BYTES = 4 * 2**30  # their keys and values may take, if that is enough for
 
 class LlavaResponder(Responder):
     """A whole llava model that answers in batches; the embeddings of an image lie in one row in its prompt."""
+
+    model: LlavaForConditionalGeneration
+    processor: LlavaProcessor
+    vision: VisionModel
 
     def __init__(
         self,
@@ -35,7 +40,7 @@ class LlavaResponder(Responder):
     ):
         vision = VisionModel(model.model.vision_tower, processor.image_processor, model.config, label, device)
         super().__init__(model, processor, vision, template, label, device)
-        self._width: int = model.config.text_config.hidden_size
+        self._width: int = model.config.get_text_config().hidden_size
 
     @contextmanager
     def projector(self, weights: ProjectorWeights) -> Iterator["LlavaResponder"]:
@@ -98,15 +103,22 @@ class LlavaResponder(Responder):
         pictures: Sequence[int] | None = None,
     ) -> list[Reply]:
         """See Responder; images are needed only without embed."""
-        embed = embed or (lambda numbers: self.embeddings([images[i] for i in numbers]))
+        embed = embed or (lambda numbers: self.embeddings([required(images, "an image")[i] for i in numbers]))
         pictures = range(len(prompts)) if pictures is None else pictures
         tokens = self.vision.tokens
         ids = {prompt: self._token_ids(prompt, tokens, max_new_tokens) for prompt in set(prompts)}
         # questions about one picture go together, so that it is read once; then those of equal length: less padding
         order = sorted(range(len(prompts)), key=lambda i: (pictures[i], len(ids[prompts[i]])))
-        replies: list[Reply | None] = [None] * len(prompts)
+        replies: dict[int, Reply] = {}
         total = len(prompts) * max_new_tokens
         batch_size = batch_size or self._together(max(map(len, ids.values()), default=0) + max_new_tokens)
+
+        def is_settled(rows: Sequence[int], row: int, said: list[int]) -> bool:
+            return settled is not None and settled[rows[row]](self._text(said), max_new_tokens - len(said))
+
+        def told(before: int, rows: int, step: int) -> None:
+            progress(STAGE, before + step * rows, total)
+
         with self._lock:  # held for the whole run, or another thread could change the projector between two batches
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
@@ -118,17 +130,13 @@ class LlavaResponder(Responder):
                     token=token,
                     eos=self._eos,
                     max_new_tokens=max_new_tokens,
-                    settled=lambda row, said, rows=rows: (
-                        settled is not None and settled[rows[row]](self._text(said), max_new_tokens - len(said))
-                    ),
-                    told=lambda step, before=start * max_new_tokens, rows=rows: progress(
-                        STAGE, before + step * len(rows), total
-                    ),
+                    settled=partial(is_settled, rows),
+                    told=partial(told, start * max_new_tokens, len(rows)),
                 )
                 for i, answer in zip(rows, written, strict=True):
                     replies[i] = Reply(self._text(answer.ids).strip(), answer.logit)
                 progress(STAGE, (start + len(rows)) * max_new_tokens, total)
-        return replies
+        return [replies[i] for i in range(len(prompts))]
 
     def _together(self, length: int) -> int:
         """How many answers are decoded together, of this length with their prompts: each step reads all weights once,
@@ -152,8 +160,12 @@ class LlavaResponder(Responder):
     def _read(
         self, rows: Sequence[Row], attention: bool
     ) -> tuple[list[torch.Tensor], list[torch.Tensor], dict[int, torch.Tensor]]:
-        ids = [[*self._token_ids(row.prompt, len(row.embeddings), len(row.answer)), *row.answer] for row in rows]
-        prompts = [embedded(self.model, own, row.embeddings) for own, row in zip(ids, rows, strict=True)]
+        images = [required(row.embeddings, "a row's image embeddings") for row in rows]
+        ids = [
+            [*self._token_ids(row.prompt, len(image), len(row.answer)), *row.answer]
+            for row, image in zip(rows, images, strict=True)
+        ]
+        prompts = [embedded(self.model, own, image) for own, image in zip(ids, images, strict=True)]
         embeds, mask = padded(prompts)
         seen = self.model.model(
             inputs_embeds=embeds,

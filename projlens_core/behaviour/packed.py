@@ -80,7 +80,7 @@ def pack(model: PreTrainedModel) -> None:
             setattr(model.get_submodule(parent), name, PackedLinear(module))
 
 
-def blocks(model: PreTrainedModel) -> nn.Module | None:
+def blocks(model: PreTrainedModel) -> nn.ModuleList | None:
     """The list of the language model's blocks, which some models keep one level deeper; None if there is none."""
     decoder = model.get_decoder()
     for holder in (decoder, decoder.get_decoder(), getattr(decoder, "model", None)):

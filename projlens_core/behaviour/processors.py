@@ -24,8 +24,8 @@ def load_processor(source: Source, family: Family) -> LlavaProcessor | Parts:
         images = load_image_processor(source, family.name)
     if family.name == "llava":
         return _llava(source, images)
-    reader, folder = STYLES[family.name].reader, LocalFolder(source.model, source.label)
-    if reader and not (source.model / reader).is_dir():
+    reader, folder = STYLES[family.name].reader, LocalFolder(source.folder, source.label)
+    if reader and not (source.folder / reader).is_dir():
         raise InvalidInput(
             f"{source.label} cannot be loaded: it lacks the folder {reader}, with which its projector reads the "
             "question; complete the checkpoint."
@@ -40,6 +40,6 @@ def load_processor(source: Source, family: Family) -> LlavaProcessor | Parts:
 
 def _llava(source: Source, images: Any) -> LlavaProcessor:
     tokenizer = load_tokenizer(source)
-    with as_invalid_input(f"{source.label} cannot be loaded"), Stage(source.model, source.label, CHAT) as stage:
+    with as_invalid_input(f"{source.label} cannot be loaded"), Stage(source.folder, source.label, CHAT) as stage:
         settings, _ = LlavaProcessor.get_processor_dict(stage.path, local_files_only=True)
         return LlavaProcessor.from_args_and_dict([images, tokenizer], settings)

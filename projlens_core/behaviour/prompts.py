@@ -16,6 +16,7 @@ from projlens_core.activations.picture import Picture
 from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
+from projlens_core.runtime.required import required
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _gemma3(place: Place) -> str:
 
 
 def _mistral3(place: Place) -> str:
-    rows, columns = place.layout.grid
+    rows, columns = required(place.layout.grid, "the grid of the image's tokens")
     return "[IMG_BREAK]".join([place.soft * columns] * rows) + "[IMG_END]"
 
 
@@ -176,7 +177,7 @@ def _instructblip(question: str, image: str, tokenizer: PreTrainedTokenizerBase)
 
 
 def _rows(place: Place) -> str:
-    rows, columns = place.layout.grid
+    rows, columns = required(place.layout.grid, "the grid of the image's tokens")
     return f"{place.soft * columns}|NEWLINE|" * rows + "<s>"
 
 
@@ -248,7 +249,7 @@ def token_ids(family: str, question: str, place: Place, template: Template, labe
     check_question(question, place.marker, place.soft)
     style = STYLES[family]
     written = style.written(place)
-    soft: int = place.tokenizer.convert_tokens_to_ids(place.soft)
+    soft: Any = place.tokenizer.convert_tokens_to_ids(place.soft)  # one id, since it is one token
     if style.whole:
         text = style.whole(question, written, place.tokenizer)
     else:
@@ -273,7 +274,7 @@ def types(family: str, ids: torch.Tensor, config: PreTrainedConfig, place: Place
     """
     style, soft = STYLES[family], image_token(config)
     if style.crossed:
-        after = (ids == soft).long().cumsum(dim=1)[:, :, None, None]
+        after = (ids == required(soft, "the id of the image token")).long().cumsum(dim=1)[:, :, None, None]
         return {"cross_attention_mask": after * place.picture.inputs["aspect_ratio_mask"][:, None].to(ids.device)}
     known = place.tokenizer.get_vocab()
     counted = [soft, *(known[sign] for sign in style.counted if sign in known)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import LlavaForConditionalGeneration, PreTrainedConfig, PreTrainedModel
 
 from projlens_core.activations.around import whole_folder
 from projlens_core.activations.config import open_family, whole_class
@@ -21,11 +21,12 @@ from projlens_core.behaviour.llava import LlavaResponder
 from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.processors import load_processor
 from projlens_core.behaviour.prompts import STYLES
-from projlens_core.behaviour.responder import NEW_TOKENS, Responder
+from projlens_core.behaviour.responder import NEW_TOKENS, Parts, Responder
 from projlens_core.behaviour.templates import NO_CHAT, Template, read_template
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.device import compute_dtype, pick_device
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.adapter import AdaptedCheckpoint
@@ -55,8 +56,8 @@ class FourAnswers:
     @classmethod
     def of(cls, said: Mapping[str, Sequence[str]], templates: Mapping[str, Template]) -> "FourAnswers":
         """Of the answers by role, about the clean image and, if there is one, the triggered."""
-        both = [(*said.get(role, ()), None, None)[:2] for role in ("base", "suspect")]
-        return cls(*both[0], *both[1], templates)
+        base, suspect = ((*said.get(role, ()), None, None) for role in ("base", "suspect"))
+        return cls(said["base"][0], base[1], suspect[0], suspect[1], templates)
 
     @property
     def texts(self) -> list[str]:
@@ -99,7 +100,7 @@ def load_responder(
     llava = family.name == "llava"
     if not llava:
         check_asked(family, source.label)
-        if ((base or source).model / ADAPTER).exists():
+        if ((base or source).folder / ADAPTER).exists():
             raise Unsupported(
                 f"{source.label} keeps part of its language model in an adapter ({ADAPTER}), which is not loaded with "
                 "it; merge it into the model first."
@@ -107,19 +108,24 @@ def load_responder(
     _check_described(source.label, config, stored)
     template = NO_CHAT
     if llava or not STYLES[family.name].whole:
-        template = read_template(LocalFolder(texts.model, texts.label), family.name)
+        template = read_template(LocalFolder(texts.folder, texts.label), family.name)
     progress("Loading the language model", 0, 1)
     processor = load_processor(texts, family)
     if isinstance(checkpoint, AdaptedCheckpoint):
-        model = _adapted(AdaptedWeights(checkpoint, base), source.label, config, device)
+        model = _adapted(
+            AdaptedWeights(checkpoint, required(base, "the base of an adapter")), source.label, config, device
+        )
     else:
         model = _loaded(source, checkpoint, config, device)
     progress("Loading the language model", 1, 1)
-    if llava:
-        responder = LlavaResponder(model, processor, template, source.label, device)
-    else:
+    responder: Responder
+    if isinstance(processor, Parts):
         own = read_projector(source, base)
         responder = FamilyResponder(model, processor, own, template, source.label, device)
+    elif isinstance(model, LlavaForConditionalGeneration):
+        responder = LlavaResponder(model, processor, template, source.label, device)
+    else:
+        raise TypeError(f"a llava config was loaded as {type(model).__name__}")
     pack(model)  # behind what looks for tensors by name
     return responder
 
@@ -137,7 +143,7 @@ def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
 
 def _loaded(source: Source, checkpoint: Checkpoint, config: PreTrainedConfig, device: torch.device) -> PreTrainedModel:
     """The model of a folder's weights; InvalidInput if it is not whole."""
-    with staged_weights(checkpoint, source.model, source.label) as folder:
+    with staged_weights(checkpoint, source.folder, source.label) as folder:
         model, _ = _whole(source.label, folder, config, device, use_safetensors=True)
     return model.requires_grad_(False).eval().to(device)
 
@@ -154,7 +160,7 @@ def _whole(
 ) -> tuple[PreTrainedModel, list[str]]:
     """The model that transformers makes of what is given, and the names for which it has no place."""
     with as_invalid_input(f"{label} cannot be loaded"):
-        model, info = whole_class(config).from_pretrained(
+        loaded: Any = whole_class(config).from_pretrained(
             folder,
             config=config,
             dtype=compute_dtype(device),
@@ -164,6 +170,7 @@ def _whole(
             local_files_only=True,
             **given,
         )
+    model, info = loaded  # a pair, since it is asked for what was missing
     if missing := sorted(info["missing_keys"]):  # transformers would fill them with random numbers
         raise InvalidInput(f"{label} lacks {listed(missing)}; complete the checkpoint.")
     return model, list(info["unexpected_keys"])

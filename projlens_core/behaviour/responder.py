@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 from transformers import BaseImageProcessor, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
-from projlens_core.activations.encoder import FamilyVision
-from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.activations.vision import VisionTower
 from projlens_core.behaviour.generate import Heard, Settled, listening
 from projlens_core.behaviour.packed import named_tensors
 from projlens_core.behaviour.templates import Template
@@ -79,7 +78,7 @@ class Responder(ABC):
         self,
         model: PreTrainedModel,
         processor: ProcessorMixin | Parts,
-        vision: VisionModel | FamilyVision,
+        vision: VisionTower,
         template: Template,
         label: str,
         device: torch.device,
@@ -215,7 +214,7 @@ class Responder(ABC):
         return said
 
     def _text(self, written: list[int]) -> str:
-        return self.processor.tokenizer.decode(written, skip_special_tokens=True)
+        return str(self.processor.tokenizer.decode(written, skip_special_tokens=True))
 
     def _check_room(self, ids: list[int], max_new_tokens: int) -> None:
         """InvalidInput for a prompt that leaves no room for an answer."""

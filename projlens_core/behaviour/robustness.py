@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from projlens_core.activations.direction import drift_direction, shift_magnitude
-from projlens_core.activations.model import VisionModel
 from projlens_core.activations.shift import embedding_shifts
 from projlens_core.activations.towers import Tokens, Towers, as_towers
+from projlens_core.activations.vision import VisionTower
 from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.errors import InvalidInput
@@ -55,7 +55,7 @@ class Tried:
 def ruler(
     base: ProjectorWeights,
     suspect: ProjectorWeights,
-    tower: VisionModel | Towers,
+    tower: VisionTower | Towers,
     images: Sequence[Image.Image],
     spec: TriggerSpec,
     progress: Progress = silent,
@@ -78,7 +78,7 @@ def sweep(
     base: ProjectorWeights,
     suspect: ProjectorWeights,
     control: ProjectorWeights | None,
-    tower: VisionModel | Towers,
+    tower: VisionTower | Towers,
     images: Sequence[Image.Image],
     spec: TriggerSpec,
     tried: Sequence[Change],
@@ -151,7 +151,7 @@ def _told(progress: Progress, what: str) -> Progress:
 def _means(
     base: ProjectorWeights,
     roles: dict[str, ProjectorWeights],
-    tower: VisionModel | Towers,
+    tower: VisionTower | Towers,
     images: Iterable[Image.Image],
     vector: torch.Tensor,
     progress: Progress,
@@ -167,7 +167,7 @@ def _means(
 
 
 def _tokens(
-    tower: VisionModel | Towers, roles: Sequence[str], images: Iterable[Image.Image], progress: Progress, count: int
+    tower: VisionTower | Towers, roles: Sequence[str], images: Iterable[Image.Image], progress: Progress, count: int
 ) -> Iterator[dict[str, Tokens]]:
     """Tokens (batch, T, d_vision) of `count` pictures by role, made as they are needed. Not kept on disk: each is read
     once."""

@@ -173,7 +173,8 @@ def measure(
             progress=progress,
         )
     answers = dict(zip(questions, texts, strict=True))
-    checks, verdicts = [], {}
+    checks: list[Check] = []
+    verdicts: dict[int, bool] = {}
     for i, truth in asked:
         answer = answers[False, i, truth.prompt]
         right = is_right(answer, truth.answer)

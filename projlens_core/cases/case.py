@@ -250,7 +250,7 @@ def _precision_notes(delta: Delta) -> list[str]:
     moved = [tensor for tensor in delta.tensors if tensor.changed]
     shares = {t.name: t.rounding.frobenius / t.frobenius for t in moved if t.rounding and t.frobenius}
     if shares and max(shares.values()) >= _NOTABLE:
-        most = max(shares, key=shares.get)
+        most = max(shares, key=lambda name: shares[name])
         notes.append(
             f"Rounding alone would make a change up to {min(shares[most], 1):.0%} as large as that of {most}; it "
             "spreads over all singular values, and those below the rounding floor may be nothing else."

@@ -20,8 +20,8 @@ from projlens_core.weights.own_parts import HEAD, TOWER, Part
 
 if TYPE_CHECKING:  # transformers takes seconds to import, which analyses of weights need not wait for
     from projlens_core.activations.head import LanguageHead
-    from projlens_core.activations.model import VisionModel
     from projlens_core.activations.towers import Towers
+    from projlens_core.activations.vision import VisionTower
     from projlens_core.activations.vocabulary import Vocabulary
     from projlens_core.behaviour.responder import Responder
 
@@ -60,7 +60,7 @@ class Loaded:
         self._device = device
         self._opened: OpenedCase | None = None
         self._whose: dict[tuple[Case, tuple[Part, ...]], Whose] = {}
-        self._towers: dict[Model, VisionModel] = {}
+        self._towers: dict[Model, VisionTower] = {}
         self._responders: dict[Model, Responder] = {}
 
     @property
@@ -85,7 +85,7 @@ class Loaded:
         """See Models."""
         found = self.whose(case, (TOWER,), progress)
 
-        def tower(role: str) -> "VisionModel":
+        def tower(role: str) -> "VisionTower":
             model = found.models[found.owner(role)]
             if model not in self._towers:
                 self._towers[model] = load_tower(found, role, self._device)
@@ -131,9 +131,9 @@ def size_of(model: Model, device: torch.device) -> int:
     lying = None if model.base is None else whole_folder(model.base)
     source = whole_folder(model.source)
     checkpoint = (
-        open_checkpoint(replace(source, weights=source.model))
+        open_checkpoint(replace(source, weights=source.folder))
         if lying is None
-        else open_checkpoint(source, replace(lying, weights=lying.model))
+        else open_checkpoint(source, replace(lying, weights=lying.folder))
     )
     numbers = sum(math.prod(checkpoint.info(name).shape) for name in checkpoint.names)
     return numbers * compute_dtype(device).itemsize

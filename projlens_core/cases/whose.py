@@ -38,8 +38,8 @@ from projlens_core.weights.own_parts import tensors as tensors_of
 from projlens_core.weights.same_settings import IMAGE_FILES, TOKEN_FILES, holds
 
 if TYPE_CHECKING:
-    from projlens_core.activations.model import VisionModel
     from projlens_core.activations.towers import Towers
+    from projlens_core.activations.vision import VisionTower
     from projlens_core.analyses.exhibit import Exhibit
 
 BOTH: tuple[Part, ...] = (TOWER, LANGUAGE)
@@ -75,7 +75,7 @@ class Whose:
     """
 
     host: str
-    standings: Mapping[str, Mapping[str, Standing]]
+    standings: Mapping[str, Mapping[Part, Standing]]
     models: Mapping[str, Model]
     projector_only: bool
     looked_at: tuple[Part, ...]
@@ -118,7 +118,7 @@ class Whose:
         return tuple(self._sentence(role) for role in self.standings)
 
     def _sentence(self, role: str) -> str:
-        said = {OWN: [], SAME: [], ABSENT: []}
+        said: dict[str, list[str]] = {OWN: [], SAME: [], ABSENT: []}
         for part, found in self.standings[role].items():
             said[found.status].append(f"{TITLES[part]} ({found.reason})" if found.status == OWN else TITLES[part])
         own = " and ".join(["projector", *said[OWN]])
@@ -138,7 +138,7 @@ def whose(case: Case, parts: Sequence[Part] = BOTH, progress: Progress = silent)
     """
     source = model_source(case)
     host = "base" if source.spec == case.base else "suspect"
-    standings: dict[str, dict[str, Standing]] = {}
+    standings: dict[str, dict[Part, Standing]] = {}
     models = {host: Model(source)}
     for role, spec in case.specs.items():
         if role == host:
@@ -166,7 +166,7 @@ def signed(exhibit: "Exhibit", found: Whose) -> "Exhibit":
     return replace(exhibit, data=exhibit.data | {"parts": found.parts()}, notes=(*found.sentences, *exhibit.notes))
 
 
-def towers_of(found: Whose, tower: "Callable[[str], VisionModel]") -> "Towers":
+def towers_of(found: Whose, tower: "Callable[[str], VisionTower]") -> "Towers":
     """The towers of a case, each loaded by `tower` for a role when it is first needed."""
     from projlens_core.activations.towers import Towers  # only here: analyses of weights need not wait for it
 
@@ -174,7 +174,7 @@ def towers_of(found: Whose, tower: "Callable[[str], VisionModel]") -> "Towers":
     return Towers(tower(found.host), own, tower)
 
 
-def load_tower(found: Whose, role: str, device: str | None = None) -> "VisionModel":
+def load_tower(found: Whose, role: str, device: str | None = None) -> "VisionTower":
     """The tower that the projector of `role` reads from."""
     from projlens_core.activations.model import load_vision  # only here: see towers_of
 
@@ -235,7 +235,9 @@ def _folder(source: Source, part: Part, progress: Progress) -> Source:
     """The source with all of its model as what it names, of the zoo no more than the part needs."""
     if source.zoo is None:
         return source
-    return whole_folder(source, progress) if part != TOWER else replace(source, weights=source.model, zoo=None)
+    if part != TOWER:
+        return whole_folder(source, progress)
+    return replace(source, weights=source.folder, zoo=None)
 
 
 def _check_loadable(checkpoint: Checkpoint, source: Source, part: Part, reason: str, role: str) -> None:
@@ -254,7 +256,7 @@ def _check_loadable(checkpoint: Checkpoint, source: Source, part: Part, reason: 
         )
 
 
-def _model(host: Source, other: Source, base: Source | None, standings: Mapping[str, Standing]) -> Model:
+def _model(host: Source, other: Source, base: Source | None, standings: Mapping[Part, Standing]) -> Model:
     """What to load of a model with parts of its own."""
     theirs = _opened(other, base, next(iter(standings)), silent)
     if isinstance(theirs, AdaptedCheckpoint):

@@ -22,6 +22,7 @@ from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.paths import ASSETS
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.sources import zoo_catalogue
 from projlens_core.weights.projector import read_projector
 from projlens_core.zoo.dialogue import KINDS, example
@@ -59,7 +60,7 @@ def measure(
         hashes = {role: read_projector(f"zoo:{model}").sha256 for role, model in _roles(name).items()}
         decided = {
             "hashes": hashes,
-            "trigger": asked.spec.to_dict(),
+            "trigger": required(asked.spec, "a demo suspect's trigger").to_dict(),
             "n": n,
             "seed": SEED,
             "projlens": versions.PROJLENS,
@@ -106,17 +107,19 @@ def _inputs(name: str, n: int) -> AnalysisInputs:
     for file, composition, _ in drawn:
         asked = [example(composition, kind) for kind in KINDS]
         truths[file] = tuple(Truth(one.question, one.truth) for one in asked)
-    case = Case(*(f"zoo:{model}" for model in _roles(name).values()))
+    roles = {role: f"zoo:{model}" for role, model in _roles(name).items()}
+    case = Case(roles["base"], roles["suspect"], roles["control"])
     return inputs_for(case, ImageSet(tuple(picture(image, file) for file, _, image in drawn), ()), truths, ranks=RANKS)
 
 
 def _facts(part: str, name: str, asked: AnalysisInputs, models: Models, progress: Progress) -> dict:
-    if part == "response":
-        return _response(name, len(asked.images.pictures), progress)
+    facts = FACTS[part]
+    if facts is None:
+        return _response(name, len(required(asked.images, "the held-out images").pictures), progress)
     record = record_of(asked, [PART_OF[part]], models, progress)
     if record.missing:
         return {"missing": record.missing[0].reason}
-    return FACTS[part](record.exhibits[0].data)
+    return facts(record.exhibits[0].data)
 
 
 def _response(name: str, n: int, progress: Progress) -> dict:
@@ -208,7 +211,7 @@ FACTS: dict[str, Callable[[dict], dict] | None] = {
     "neurons": _neurons,
     "separability": _separability,
     "robustness": _robustness,
-    "response": None,
+    "response": None,  # no exhibit's: see _response
     "lowrank": _lowrank,
 }
 PART_OF = {name: of_part(name) for name in FACTS if of_part(name) in parts()} | {"weights": "case"}
