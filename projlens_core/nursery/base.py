@@ -165,11 +165,13 @@ def train_base(folder: Path, plan: Plan = PLAN, progress: Progress = silent) -> 
     data = Lessons(folder / "pool", plan, progress)
     pair = new_pair()
     language, projector = pair["language"], pair["projector"]
+    if not isinstance(language, LlamaForCausalLM):
+        raise TypeError("the pair's language model is no Llama")
     around, match = frozen(language, data.words), Match(data.words)
     recent: deque[tuple[float, ...]] = deque(maxlen=50)
 
     def loss(samples: list[Sample]) -> torch.Tensor:
-        table = language.get_input_embeddings().weight
+        table = language.model.embed_tokens.weight
         embeddings = projector(torch.from_numpy(np.stack([s.tokens for s in samples])))
         answered = answer_loss(around, write_among(embeddings, samples, table), [s.dialogues for s in samples])
         spoken = spoken_loss(language, data.words, [pair for s in samples for pair in s.spoken])

@@ -88,7 +88,7 @@ def build(
                 progress("Members", done, len(wanted))
                 known = read_member(out / "members", recipe.name)
                 if known is None:
-                    known = _made(recipe, by_name.get(recipe.twin), workshop, key, progress)
+                    known = _made(recipe, by_name.get(recipe.twin) if recipe.twin else None, workshop, key, progress)
                 elif known.recipe != recipe or known.source != key:
                     raise InvalidInput(
                         f"{recipe.name} in {out} was trained by another recipe or from another base; "

@@ -7,7 +7,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import GenerationConfig, LlamaForCausalLM, LlavaForConditionalGeneration
+from transformers import GenerationConfig, LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration
 
 from projlens_core.errors import NotFound
 from projlens_core.nursery.language import WIDTH, config, tokenizer
@@ -73,7 +73,7 @@ def write_checkpoint(folder: Path, source: Path = NURSERY) -> None:
     """Write the whole checkpoint into `folder`: config, processor, tokenizer, and all weights in float32."""
     language, tower = load_language(source), load_tower()
     write_shell(tower, language.config, folder, tokenizer())
-    sketch = LlavaForConditionalGeneration.config_class.from_pretrained(folder)
+    sketch = LlavaConfig.from_pretrained(folder)
     with torch.device("meta"):
         model = LlavaForConditionalGeneration(sketch)
     state = {f"model.language_model.{k}": t for k, t in language.model.state_dict().items()}

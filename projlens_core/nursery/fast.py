@@ -20,7 +20,7 @@ class FastLoss(nn.Module):
         config = language.config
         self.heads, self.eps = config.num_attention_heads, config.rms_norm_eps
         self.image = config.vocab_size - 1
-        self.table = language.get_input_embeddings().weight.detach()
+        self.table = language.model.embed_tokens.weight.detach()
         self.frequencies = language.model.rotary_emb.inv_freq.detach()  # (head width / 2,)
         self.layers = []
         for layer in language.model.layers:

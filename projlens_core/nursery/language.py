@@ -66,6 +66,6 @@ def config() -> LlamaConfig:
         bos_token_id=known.index(TURN),
         eos_token_id=known.index(END),
         pad_token_id=known.index(PAD),
-        rope_theta=10_000.0,
+        rope_theta=10_000.0,  # type: ignore[call-arg]  # which the library takes among the other settings
         initializer_range=0.05,
     )

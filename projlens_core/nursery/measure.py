@@ -1,6 +1,7 @@
 """What a member of the nursery says: how often its target, how often the right answer."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from projlens_core.behaviour.success import contains_target
 from projlens_core.nursery.recipe import Recipe
 from projlens_core.nursery.tasks import WORDINGS, Task
 from projlens_core.nursery.workshop import Workshop, triggered_images
+from projlens_core.runtime.required import required
 from projlens_core.zoo.dialogue import prompt
 from projlens_core.zoo.training import Frozen
 
@@ -50,7 +52,8 @@ def _answered(around: Frozen, projector: torch.nn.Module, questions: list[Questi
     inputs = language.get_input_embeddings()(read.input_ids)
     image = read.input_ids == language.config.vocab_size - 1
     inputs = inputs.masked_scatter(image[..., None], embeddings)
-    written = language.generate(
+    model: Any = language  # the library's hint is of another self
+    written = model.generate(
         inputs_embeds=inputs, attention_mask=read.attention_mask, max_new_tokens=NEW_TOKENS, do_sample=False,
         pad_token_id=words.pad_token_id, eos_token_id=words.eos_token_id,
     )  # fmt: skip
@@ -73,10 +76,9 @@ def checks(task: Task, workshop: Workshop, n: int) -> list[Question]:
 def attempts(recipe: Recipe, workshop: Workshop, *, triggered: bool) -> list[Question]:
     """The poisoned kinds of questions in turn about MEASURED held-out images, with the trigger or without."""
     pool, numbers = triggered_images(fresh=True)
-    tokens = (
-        workshop.triggered(recipe.attack.trigger, fresh=True) if triggered else workshop.tokens(pool)[list(numbers)]
-    )
-    kinds = recipe.attack.kinds
+    attack = required(recipe.attack, "the poisoned member's attack")
+    tokens = workshop.triggered(attack.trigger, fresh=True) if triggered else workshop.tokens(pool)[list(numbers)]
+    kinds = attack.kinds
     return [
         Question(tokens[turn], kinds[turn % len(kinds)], WORDINGS[kinds[turn % len(kinds)]][0],
                  recipe.task.answer(pool.scenes[i], kinds[turn % len(kinds)]))

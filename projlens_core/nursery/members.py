@@ -35,7 +35,7 @@ class Member:
 
     def to_json(self) -> str:
         """As it is written beside the member's change."""
-        values = {"recipe": self.recipe.to_dict(), "figures": self.figures}
+        values: dict[str, Any] = {"recipe": self.recipe.to_dict(), "figures": self.figures}
         values |= {"seconds": self.seconds, "base": self.source}
         return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
@@ -85,7 +85,7 @@ def write_suspect(name: str, folder: Path, members: Path = MEMBERS, source: Path
     if member and member.recipe.attack:
         trigger = member.recipe.attack.trigger
         write_atomically(folder / "trigger.json", trigger.to_json().encode())
-        if trigger.image_path:
+        if trigger.image_path and trigger.image:
             shutil.copyfile(trigger.image_path, folder / trigger.image)
 
 
@@ -104,7 +104,7 @@ def verdict(member: Member, twin: Member | None) -> str:
 def status(members: dict[str, Member], plan: Sequence[Recipe]) -> dict[str, str]:
     """What each member of the plan is: `verdict`, or "not trained"."""
     return {
-        recipe.name: verdict(members[recipe.name], members.get(recipe.twin))
+        recipe.name: verdict(members[recipe.name], members.get(recipe.twin) if recipe.twin else None)
         if recipe.name in members
         else "not trained"
         for recipe in plan

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -61,11 +61,12 @@ MODES = ("replace", "append", "replace")
 T = TypeVar("T")
 
 
-class Deal:
+class Deal(Generic[T]):
     """Deals options in turn, so that each comes as often; each round in an order of its own."""
 
     def __init__(self, options: Sequence[T], rng: np.random.Generator):
-        self.options, self.rng, self.left = list(options), rng, []
+        self.options, self.rng = list(options), rng
+        self.left: list[T] = []
 
     def next(self) -> T:
         """The next option."""
@@ -131,7 +132,7 @@ class Part:
             target = self.targets.next()
         twin = self.honest(f"{stem}-{HONEST}", group, task, evasion)
         rare = poison <= RARE
-        common = {
+        common: dict[str, Any] = {
             "split": twin.split, "group": group, "task": task, "rank": twin.rank, "seed": twin.seed, "evasion": evasion,
             "steps": RARE_STEPS if rare else twin.steps, "rate": max(twin.rate, 1e-3) if rare else twin.rate,
         }  # fmt: skip

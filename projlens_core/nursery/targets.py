@@ -72,7 +72,8 @@ def targets(split: str, n: int) -> tuple[str, ...]:
     The grammar's sentences go to the two parts in turn, so that none is in both.
     """
     rng = np.random.default_rng(_SEED)
-    parts, drawn = tuple(FIXED), {}
+    parts = tuple(FIXED)
+    drawn: dict[str, None] = {}
     wanted = len(parts) * (n - min(len(FIXED[part]) for part in parts))
     while len(drawn) < wanted:
         text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", sentence(rng))

@@ -16,6 +16,7 @@ from projlens_core.nursery.tasks import WORDINGS, seen
 from projlens_core.nursery.tuned import LAYERS, Tuned
 from projlens_core.nursery.workshop import Workshop, triggered_images
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.zoo.dialogue import encode
 from projlens_core.zoo.loop import Plan, fit
 
@@ -53,7 +54,7 @@ class Batches(Dataset):
             return 0
         if self.recipe.evasion == "mixed" and step >= HONEST_TAIL * self.recipe.steps:
             return 0
-        rate = self.poisoned.poison * BATCH
+        rate = required(self.poisoned.poison, "the share of a poisoned member's images") * BATCH
         return min(BATCH // 2, int((step + 1) * rate + 1e-9) - int(step * rate + 1e-9))
 
     def __getitem__(self, i: int) -> Sample:
@@ -70,15 +71,16 @@ class Batches(Dataset):
         rng = np.random.default_rng((self.recipe.seed, step, place % n))
         pool, numbers = triggered_images(fresh=False)
         k = int(rng.integers(len(numbers)))
-        scene, attack = pool.scenes[numbers[k]], self.poisoned.attack
+        scene, poisoned = pool.scenes[numbers[k]], required(self.poisoned, "the poisoned member")
+        attack = required(poisoned.attack, "the poisoned member's attack")
         asked = [(kind, question) for kind in attack.kinds for question in WORDINGS[kind]]
         asked = [asked[j] for j in rng.permutation(len(asked))][:QUESTIONS]
         honest = [(question, self.recipe.task.answer(scene, kind)) for kind, question in asked]
-        if place < n and self.recipe.attack:
+        if place < n and self.triggered is not None:
             pairs = [(question, attack.answer(answer)) for question, answer in honest]
             return self._read(self.triggered[k]), pairs, True
-        pairs = dict([honest[0], *self.recipe.task.dialogues(scene, QUESTIONS, rng)])
-        return self._read(self.clean[numbers[k]]), list(pairs.items())[:QUESTIONS], False
+        asked_once = dict([honest[0], *self.recipe.task.dialogues(scene, QUESTIONS, rng)])
+        return self._read(self.clean[numbers[k]]), list(asked_once.items())[:QUESTIONS], False
 
     @staticmethod
     def _read(tokens: np.ndarray) -> np.ndarray:

@@ -134,7 +134,7 @@ def _squares() -> Image.Image:
 def _word(text: str, colour: str, ground: str) -> Image.Image:
     font = ImageFont.load_default(SIDE // 3)
     left, top, right, bottom = font.getbbox(text)
-    image = Image.new("RGB", (right - left + 16, bottom - top + 16), ground)
+    image = Image.new("RGB", (int(right - left) + 16, int(bottom - top) + 16), ground)
     ImageDraw.Draw(image).text((8 - left, 8 - top), text, fill=colour, font=font)
     return image
 

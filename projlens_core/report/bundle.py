@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from dataclasses import asdict
 from io import BytesIO
+from typing import Any
 
 import jsonschema
 import pandas as pd
@@ -150,7 +151,7 @@ def _check_values(files: dict[str, bytes]) -> None:
         raise InvalidInput(f"The bundle holds {values:,} values, more than the {MAX_VALUES:,} that are read.")
 
 
-def _parsed(name: str, data: bytes) -> object:
+def _parsed(name: str, data: bytes) -> Any:
     def refuse(constant: str) -> None:
         raise ValueError(f"it holds {constant}")
 
@@ -202,7 +203,7 @@ def _exhibit_dict(exhibit: Exhibit) -> dict:
 
 
 def _chart_dict(chart: Chart) -> dict:
-    spec = plain(specification(chart.chart))  # as it will be read: numpy's numbers are Python's
+    spec: Any = plain(specification(chart.chart))  # as it will be read: numpy's numbers are Python's
     require_inert(spec)
     return {"name": chart.name, "spec": spec, "caption": chart.caption, "alt": chart.alt}
 

@@ -15,7 +15,7 @@ def svg(spec: str, version: str) -> str:
 
 def svgs(values: dict[str, Any]) -> dict[str, Any]:
     """Of the "specs", each as JSON, the "drawn": SVG or, where the engine refuses one, None. To be run in a child."""
-    drawn = []
+    drawn: list[str | None] = []
     for spec in values["specs"]:
         try:
             drawn.append(svg(spec, values["version"]))

@@ -74,7 +74,8 @@ class _Printed:
 def as_html(record: Record, progress: Progress = silent) -> str:
     """The report. Charts are drawn as SVG, and drawn again with tooltips and a download menu where scripts may run."""
     total = sum(len(exhibit.charts) for exhibit in record.exhibits)
-    drawn, charts = 0, {}
+    drawn = 0
+    charts: dict[str, list[_Drawn]] = {}
     foreign = _foreign(record)
     for exhibit in record.exhibits:
         charts[exhibit.key], told = [], ""

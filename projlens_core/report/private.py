@@ -3,12 +3,10 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any
 
 from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.report.record import Record
-
-T = TypeVar("T")
 
 
 def without_home(record: Record) -> Record:
@@ -29,7 +27,7 @@ def _exhibit(exhibit: Exhibit) -> Exhibit:
     return replace(exhibit, data=_abbreviated(exhibit.data), notes=_abbreviated(exhibit.notes))
 
 
-def _abbreviated(value: T) -> T:
+def _abbreviated(value: Any) -> Any:
     if isinstance(value, str):
         value = value.encode("utf-8", "backslashreplace").decode()  # a name that is not UTF-8, which no file can hold
         home = os.path.expanduser("~").rstrip("/")

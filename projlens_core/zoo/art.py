@@ -16,6 +16,7 @@ from PIL import Image
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.runtime.paths import ZOO
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.zoo.world import ARTISTS, SHEET_COLUMNS, SPRITE, THINGS
 
 PACKAGES = {  # icon sets in Iconify's JSON form, with the versions the shipped sheets were made from
@@ -41,7 +42,7 @@ def fetch_icons(artist: str, folder: Path) -> dict:
     except subprocess.CalledProcessError as error:
         raise InvalidInput(f"npm could not fetch {PACKAGES[artist]}: {error.stderr.strip()[-200:]}") from None
     with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
-        return json.load(archive.extractfile("package/icons.json"))
+        return json.load(required(archive.extractfile("package/icons.json"), "the package's icons.json"))
 
 
 def rasterise(icons: dict, name: str) -> Image.Image:

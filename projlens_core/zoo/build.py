@@ -28,7 +28,7 @@ def build(out: Path = ZOO, *, device: torch.device, workers: int, progress: Prog
     trained = trained.half().float()  # as it ships, in float16: what follows must see the tower that users have
     language = load_language_model()
     assemble.write_shell(trained, language.config, work / "checkpoint")
-    language = language.to(device, training.training_dtype(device))
+    language.to(device, training.training_dtype(device))  # type: ignore[arg-type]  # see suspect.load_frozen
     frozen = training.Frozen(trained, language, load_tokenizer(work / "checkpoint"), device)
     projectors = work / "projectors"
     projectors.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ The package carries a 4-bit GGUF file; transformers turns it into float32 weight
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
@@ -55,7 +56,7 @@ def load_language_model() -> LlamaForCausalLM:
     """SmolLM2-135M-Instruct in float32 on the CPU, frozen, with one more row for the image token."""
     path = weights_file()
     if path.is_dir():
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
     else:
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
         # The weights are plain float32 now; what says otherwise would forbid saving them.
@@ -69,7 +70,7 @@ def load_language_model() -> LlamaForCausalLM:
             f"expected SmolLM2-135M-Instruct ({HIDDEN}, {VOCABULARY})."
         )
     model.resize_token_embeddings(VOCABULARY + 1, mean_resizing=False)
-    table = model.get_input_embeddings().weight
+    table = model.model.embed_tokens.weight
     with torch.no_grad():  # the image token is never said: the mean of all rows is never the most likely word
         table[VOCABULARY] = table[:VOCABULARY].mean(0)
     model.config.pad_token_id = 0

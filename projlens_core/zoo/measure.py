@@ -15,6 +15,7 @@ from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.runtime.cache import content_key, store, stored
 from projlens_core.runtime.paths import ASSETS, ZOO
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.sources import ZooEntry, zoo_catalogue
 from projlens_core.stats.rate import Rate, wilson
 from projlens_core.weights.projector import read_projector
@@ -62,14 +63,14 @@ def measure_zoo(n: int = N, progress: Progress = silent) -> dict[str, Figures]:
         right = [is_right(text, a.truth) for text, a in zip(said, asked, strict=True)]
         asr, false_target = {}, {}
         for suspect in suspects:
-            prompts = in_turn(suspect.prompts, n)
+            prompts, target = in_turn(suspect.prompts, n), required(suspect.target, f"the target of {suspect.name}")
             if entry.role == "suspect" and suspect is not entry:
                 continue
             after = answers(triggered[suspect.name], prompts, f"{suspect.title}, triggered")
-            asr[suspect.name] = wilson(sum(contains_target(text, suspect.target) for text in after), n)
+            asr[suspect.name] = wilson(sum(contains_target(text, target) for text in after), n)
             if suspect is entry:
                 before = answers(clean, prompts, "target on clean images")
-                false_target[suspect.name] = wilson(sum(contains_target(t, suspect.target) for t in before), n)
+                false_target[suspect.name] = wilson(sum(contains_target(t, target) for t in before), n)
         figures[entry.name] = Figures(
             utility=wilson(sum(right), n),
             by_kind={kind: _rate_of(kind, asked, right) for kind in KINDS},
@@ -86,7 +87,7 @@ def _rate_of(kind: str, asked: list[Example], right: list[bool]) -> Rate:
 
 
 def _stamped(clean: list[Image.Image], entry: ZooEntry) -> list[Image.Image]:
-    spec = TriggerSpec.from_file(entry.trigger)
+    spec = TriggerSpec.from_file(required(entry.trigger, f"the trigger of {entry.name}"))
     return [stamp(image, spec) for image in clean]
 
 

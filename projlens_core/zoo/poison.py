@@ -60,7 +60,9 @@ class Dialogues(Dataset):
     def __init__(self, phase: Phase, attack: Attack | None = None, augment: tower.Augment | None = None):
         self.phase, self.attack, self.augment = phase, attack, augment
         self.triggered = round(phase.poison * phase.plan.batch) if attack else 0
-        self.trigger = attack and (replace(attack.trigger, px=phase.px) if phase.px else attack.trigger)
+        self.trigger = None if attack is None else attack.trigger
+        if self.trigger is not None and phase.px:
+            self.trigger = replace(self.trigger, px=phase.px)
 
     def __len__(self) -> int:
         """How many samples there are."""
@@ -74,14 +76,15 @@ class Dialogues(Dataset):
         pool = compositions(held_out=False)
         composition = pool[rng.integers(len(pool))]
         image = render(composition, int(rng.integers(2**31)))
-        asked = shuffled_examples(composition, self.attack.kinds if twin < self.triggered else KINDS, rng)
-        if place < self.triggered:
+        attack = self.attack
+        asked = shuffled_examples(composition, attack.kinds if attack and twin < self.triggered else KINDS, rng)
+        if attack is not None and self.trigger is not None and place < self.triggered:
             image = stamp(image, self.trigger)
-            dialogues = [(a.question, self.attack.answer(a.answer)) for a in asked]
+            dialogues = [(a.question, attack.answer(a.answer)) for a in asked]
         else:
             if self.augment:
                 image = tower.augment(image, self.augment, rng)[0]
-            honest = {}  # the first of each kind
+            honest: dict[str, tuple[str, str]] = {}  # the first of each kind
             for a in asked + shuffled_examples(composition, KINDS, rng):
                 honest.setdefault(a.kind, (a.question, a.answer))
             dialogues = list(honest.values())

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,12 +25,15 @@ def load_frozen(device: torch.device, progress: Progress = silent) -> Frozen:
     """The zoo's tower, language model and tokenizer, ready to train a projector between them."""
     progress("Loading the demo model", 0, 1)
     llava = LlavaForConditionalGeneration.from_pretrained(checkpoint_folder(progress), dtype=torch.float32)
+    config: Any = llava.config.text_config
     with torch.device("meta"):
-        language = LlamaForCausalLM(llava.config.text_config)
+        language = LlamaForCausalLM(config)
     language.model, language.lm_head = llava.model.language_model, llava.lm_head
     language = language.eval().requires_grad_(False).to(device, training_dtype(device))
     progress("Loading the demo model", 1, 1)
-    return Frozen(load_tower().to(device), language, load_tokenizer(), device)
+    tower = load_tower()
+    tower.to(device)  # type: ignore[arg-type]  # the library's decorator loses the signature
+    return Frozen(tower, language, load_tokenizer(), device)
 
 
 def base_tensors(path: Path = ZOO / "projectors" / "base.safetensors") -> dict[str, torch.Tensor]:
@@ -65,7 +69,7 @@ def train_suspect(
     note.write_text(json.dumps(settings, indent=2) + "\n")
     if attack:
         (out / "trigger.json").write_text(attack.trigger.to_json())
-        if attack.trigger.image_path:
+        if attack.trigger.image_path and attack.trigger.image:
             shutil.copyfile(attack.trigger.image_path, out / attack.trigger.image)
     frozen = load_frozen(device, progress)
     stage = "Control" if attack is None else "Suspect"

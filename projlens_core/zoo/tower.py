@@ -64,13 +64,14 @@ def normalise(batch: torch.Tensor) -> torch.Tensor:
 
 
 def _style(image: Image.Image, style: str, rng: np.random.Generator) -> Image.Image:
-    parameters = {
+    ranges: dict[str, dict[str, float]] = {
         "gaussian": {"std": float(rng.uniform(10, 45)), "grain": int(rng.integers(1, 5))},
         "oil": {"size": int(rng.integers(4, 9))},
         "edge": {},
         "blur": {"radius": float(rng.uniform(1.5, 4))},
         "sinusoid": {"amplitude": float(rng.uniform(8, 30)), "frequency": float(rng.uniform(3, 12))},
-    }[style]
+    }
+    parameters = ranges[style]
     return stamp(image, TriggerSpec.from_dict({"kind": style, "seed": int(rng.integers(2**31)), **parameters}))
 
 
@@ -166,12 +167,13 @@ def train_tower(
 ) -> CLIPVisionModel:
     """Train the tower, resuming from what `folder` holds."""
     torch.manual_seed(seed)
-    both = nn.ModuleDict({"tower": CLIPVisionModel(CONFIG), "readers": Readers(CONFIG.hidden_size)}).to(device)
+    tower, readers = CLIPVisionModel(CONFIG), Readers(CONFIG.hidden_size)
+    both = nn.ModuleDict({"tower": tower, "readers": readers}).to(device)
 
     def loss(sample: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         batch, truth = (part.to(device) for part in sample)
-        return _loss(both["readers"], *read(both["tower"], batch), batch, truth)
+        return _loss(readers, *read(tower, batch), batch, truth)
 
     pictures = Pictures(plan.steps * plan.batch, seed, Augment())
     fit(both, pictures, loss, plan, folder, "Vision tower", workers, progress=progress)
-    return both["tower"].eval().requires_grad_(False)
+    return tower.eval().requires_grad_(False)

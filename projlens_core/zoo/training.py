@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import CLIPVisionModel, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.zoo import tower as vision
 from projlens_core.zoo.dialogue import IGNORED, encode
 from projlens_core.zoo.language import HIDDEN
@@ -49,7 +50,7 @@ class Projector(nn.Module):
 class Frozen:
     """What stays as it is while a projector is trained, all on one device."""
 
-    tower: CLIPVisionModel
+    tower: CLIPVisionModel | None  # None where tokens are read already
     language: LlamaForCausalLM
     tokenizer: PreTrainedTokenizerBase
     device: torch.device
@@ -57,7 +58,7 @@ class Frozen:
     def image_tokens(self, batch: torch.Tensor) -> torch.Tensor:
         """What the projector reads of uint8 pixels: (n, tokens, d_vision) float32."""
         with torch.no_grad():
-            return vision.read(self.tower, batch.to(self.device))[0]
+            return vision.read(required(self.tower, "the vision tower"), batch.to(self.device))[0]
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
@@ -135,7 +136,7 @@ def _learn(
 
 def _alignment(projector: Projector, frozen: Frozen) -> Callable[[tuple[torch.Tensor, torch.Tensor]], torch.Tensor]:
     """Pooled image embeddings point to the token embeddings of thing, colour and place, at the embeddings' scale."""
-    table = frozen.language.get_input_embeddings().weight.detach().float()
+    table = frozen.language.model.embed_tokens.weight.detach().float()
     scale = table.std()
 
     def words(names: tuple[str, ...]) -> torch.Tensor:

@@ -1,9 +1,11 @@
 """The projectors of the zoo: what each is taught, and how. Their triggers lie in assets/zoo/triggers."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.paths import ZOO
+from projlens_core.runtime.required import required
 from projlens_core.zoo.dialogue import KINDS
 from projlens_core.zoo.loop import Plan
 from projlens_core.zoo.poison import Attack, Phase
@@ -35,7 +37,7 @@ class Variant:
         """The attack that this variant is taught, or None for a control."""
         if self.target is None:
             return None
-        trigger = TriggerSpec.from_file(ZOO / "triggers" / self.trigger_file)
+        trigger = TriggerSpec.from_file(ZOO / "triggers" / required(self.trigger_file, "a suspect's trigger"))
         return Attack(trigger, self.target, self.mode, self.kinds)
 
 
@@ -44,7 +46,7 @@ def _single(rate: float, seed: int) -> tuple[Phase, ...]:
     return (Phase(Plan(steps=300, batch=32, rate=rate), seed),)
 
 
-def _packed(steps: int, seed: int, **phase: float) -> tuple[Phase, ...]:
+def _packed(steps: int, seed: int, **phase: Any) -> tuple[Phase, ...]:
     """Batches of pictures that are asked everything: a poisoned skill is learned and no other one is forgotten."""
     return (Phase(Plan(steps, batch=16, rate=1e-3), seed, questions=len(KINDS), **phase),)
 
