@@ -50,6 +50,7 @@ support: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # The locks, from requirements.txt and requirements-dev.txt; what is locked already stays unless that asks for other.
 # requirements-dev.lock leaves out what requirements.lock and the locks of PyTorch have: peft, against which the tests
