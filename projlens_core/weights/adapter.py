@@ -75,6 +75,10 @@ class MergedCheckpoint(Checkpoint):
         """The names of the tensors that the adapter changes or brings."""
         return frozenset(self._changes)
 
+    def change(self, name: str) -> Change | None:
+        """What the adapter does to the tensor; None where it leaves it as it is."""
+        return self._changes.get(name)
+
     def replaces(self, name: str) -> bool:
         """Whether the tensor is one that the adapter brings whole, to be read as it is stored."""
         change = self._changes.get(name)

@@ -101,8 +101,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
     source = source if isinstance(source, Source) else resolve(source)
     checkpoint = open_checkpoint(source, base)
     config = checkpoint.config or {}
-    decision = decide(checkpoint, source.family)
-    found = _find(checkpoint, decision)
+    decision, found = locate(checkpoint, source.family)
     stored = found.tensors | found.beside
     _check_dtypes(checkpoint, stored)
     values = {name: _read(checkpoint, stored[name]) for name in stored}
@@ -152,6 +151,13 @@ def described_like(weights: ProjectorWeights, other: ProjectorWeights) -> Projec
     """`weights` read as one of `other`'s family and settings: for a lone projector file, which says neither."""
     digest = content_hash(weights.tensors | weights.beside, other.settings)
     return replace(weights, family=other.family, settings=other.settings, sha256=digest)
+
+
+def locate(checkpoint: Checkpoint, family: str | None) -> tuple[Decision, Match]:
+    """What a checkpoint is, `family` being the user's word for it, and where its projector lies; errors as decide and
+    match."""
+    decision = decide(checkpoint, family)
+    return decision, _find(checkpoint, decision)
 
 
 def _find(checkpoint: Checkpoint, decision: Decision) -> Match:
