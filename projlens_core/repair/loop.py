@@ -1,0 +1,196 @@
+"""Repair, search on the result, add what is found, again; then dearer means, and last of all base.
+
+Nothing here knows a true trigger unless the user gives one. A round is kept only if the repaired projector still
+answers clean images as the suspect does, up to a point.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load, save
+
+from projlens_core.errors import Unsupported
+from projlens_core.repair.answer_steps import repair_answers
+from projlens_core.repair.form import with_tensors
+from projlens_core.repair.problem import Attack, Problem
+from projlens_core.repair.removal import remove_along, returned
+from projlens_core.repair.search import Search
+from projlens_core.repair.token_steps import TokenFit, repair_tokens, token_fit
+from projlens_core.repair.utility import POINT, Agreement, agreement
+from projlens_core.runtime import cache
+from projlens_core.runtime.cache import content_key
+from projlens_core.weights.projector import ProjectorWeights
+
+CACHE = "repairs"
+ROUNDS = 3  # of token steps
+STRENGTHS = (1.0, 0.3, 0.1)  # of the pull to base, until a round keeps its utility
+RANKS = (1, 2, 4)
+TOKENS, ANSWERS, REMOVAL, RETURN = "image tokens", "language model", "rank-k removal", "return to base"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One attempt: by which means, how strong (of the pull to base, or how many directions), and what became of it.
+
+    agreement: with the suspect's own clean answers; lost: how much less of their tokens than the suspect itself gives
+    again, a share. fit: of token steps. works: names of the probes of known attacks that still succeed.
+    """
+
+    means: str
+    strength: float
+    agreement: Agreement
+    lost: float
+    kept: bool
+    fit: TokenFit | None
+    works: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """The result: its projector, how it came about, the attacks that are known, and whether it was searched at last.
+
+    attacks: given and found, in any round. open: those that still worked on the images of the repair at the end.
+    searched: how many searches were made, of the suspect, and of results.
+    """
+
+    weights: ProjectorWeights
+    rounds: tuple[Round, ...]
+    attacks: tuple[Attack, ...]
+    open: tuple[Attack, ...]
+    searched: int
+    result_searched: bool
+
+    @property
+    def returned_to_base(self) -> bool:
+        """Whether nothing else did: what the fine-tune had learned is gone, too."""
+        return bool(self.rounds) and self.rounds[-1].means == RETURN
+
+
+def repair(problem: Problem, search: Search | None = None, in_time: Callable[[], bool] = lambda: True) -> Repaired:
+    """Repair the suspect; search finds what works, in_time says whether there is time for another stage.
+
+    Without a search only what is given, and what generic triggers and ΔW's directions cover, is repaired.
+    """
+    return _Repair(problem, search, in_time).run()
+
+
+class _Repair:
+    def __init__(self, problem: Problem, search: Search | None, in_time: Callable[[], bool]):
+        self.problem, self.search, self.in_time = problem, search, in_time
+        self.current = problem.suspect
+        self.rounds: list[Round] = []
+        self.attacks: list[Attack] = [problem.given] if problem.given else []
+        self.searched = 0
+        self.clean_search: str | None = None  # the projector in which a search found nothing
+
+    def run(self) -> Repaired:
+        self._look(self.current)
+        for _ in range(ROUNDS):
+            self._token_round()
+            if not self._look(self.current) or not self.in_time():
+                break
+        still = self._working(self.current)
+        for dearer in (self._answer_round, self._removal_round, self._return_round):
+            if still:
+                still = dearer(still)
+        return Repaired(
+            self.current, tuple(self.rounds), tuple(self.attacks), tuple(still), self.searched,
+            self.clean_search == self.current.sha256,
+        )  # fmt: skip
+
+    def _look(self, weights: ProjectorWeights) -> list[Attack]:
+        """What the search finds, and is not known yet."""
+        if self.search is None or not self.in_time():
+            return []
+        found, self.searched = self.search(weights), self.searched + 1
+        if not found:
+            self.clean_search = weights.sha256
+        known = {(attack.probe.key, attack.target) for attack in self.attacks}
+        new = [attack for attack in found if (attack.probe.key, attack.target) not in known]
+        self.attacks += new
+        return new
+
+    def _token_round(self) -> None:
+        problem = self.problem
+        wanted = (*problem.drawn, *problem.extra, *(attack.probe for attack in self.attacks))
+        probes = {probe.key: probe for probe in wanted}
+        tokens = problem.tokens(list(probes.values()))
+        for strength in STRENGTHS:
+            candidate = self._kept(
+                lambda strength=strength: repair_tokens(
+                    problem.form, problem.base, problem.suspect, tokens,
+                    strength=strength, seed=problem.seed, progress=problem.progress,
+                ),
+                TOKENS, strength, sorted(probes),
+            )  # fmt: skip
+            fit = token_fit(problem.base, problem.suspect, tokens, candidate)
+            if self._judged(candidate, TOKENS, strength, fit):
+                return
+
+    def _answer_round(self, still: list[Attack]) -> list[Attack]:
+        problem = self.problem
+        if not self.in_time():
+            return still
+        tokens, known = problem.tokens([attack.probe for attack in still]), problem.known
+        try:
+            with problem.models("suspect") as responder:
+                candidate = self._kept(
+                    lambda: repair_answers(
+                        problem.form, responder, problem.base, problem.suspect, self.current, tokens, known,
+                        seed=problem.seed, progress=problem.progress,
+                    ),
+                    ANSWERS, self.current.sha256, sorted(tokens.stamped),
+                )  # fmt: skip
+        except Unsupported:  # no gradient leads through this family's model
+            return still
+        self._judged(candidate, ANSWERS, 1.0)
+        return self._working(self.current)
+
+    def _removal_round(self, still: list[Attack]) -> list[Attack]:
+        problem = self.problem
+        tokens = problem.tokens([attack.probe for attack in still])
+        stamped = torch.cat(list(tokens.stamped.values()))
+        clean = tokens.clean.repeat(len(tokens.stamped), 1, 1)
+        for rank in RANKS:
+            candidate = remove_along(problem.form, problem.base, problem.suspect, self.current, clean, stamped, rank)
+            if self._judged(candidate, REMOVAL, rank) and not (still := self._working(self.current)):
+                break
+        return still
+
+    def _return_round(self, _: list[Attack]) -> list[Attack]:
+        problem = self.problem
+        self._judged(returned(problem.form, problem.base, problem.suspect), RETURN, 1.0, whatever=True)
+        return self._working(self.current)
+
+    def _working(self, weights: ProjectorWeights) -> list[Attack]:
+        return [attack for attack in self.attacks if self.problem.works(attack, weights)]
+
+    def _judged(
+        self, candidate: ProjectorWeights, means: str, strength: float, fit: TokenFit | None = None,
+        *, whatever: bool = False,
+    ) -> bool:  # fmt: skip
+        """Whether the candidate keeps its utility, and so takes the place of what was there before."""
+        problem = self.problem
+        known = problem.known  # before a model is held, as it asks for one itself
+        with problem.models("suspect") as responder:
+            own, now = (
+                agreement(responder, weights, known, problem.progress) for weights in (problem.suspect, candidate)
+            )
+        lost = own.tokens - now.tokens
+        kept = whatever or lost <= POINT
+        if kept:
+            self.current = candidate
+        works = tuple(attack.probe.name for attack in self._working(candidate))
+        self.rounds.append(Round(means, strength, now, lost, kept, fit, works))
+        return kept
+
+    def _kept(self, make: Callable[[], ProjectorWeights], *about: object) -> ProjectorWeights:
+        """What `make` gives, kept on disk, so that a run that was ended is taken up again."""
+        key = content_key(self.problem.key, *about)
+        suspect = self.problem.suspect
+        if (known := cache.stored(CACHE, key)) is not None:
+            return with_tensors(suspect, suspect.tensors | load(known))
+        made = make()
+        cache.store(CACHE, key, save({name: made.tensors[name].contiguous() for name in self.problem.form.slots}))
+        return made

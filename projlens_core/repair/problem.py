@@ -1,0 +1,123 @@
+"""What a repair is given: the projectors, the model that answers, images, questions, and what is known of a trigger."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from projlens_core.activations.model import VisionModel
+from projlens_core.activations.tokens import image_tokens
+from projlens_core.behaviour.responder import Responder
+from projlens_core.behaviour.success import Truth, contains_target
+from projlens_core.errors import InvalidInput
+from projlens_core.inputs.probes import Probe
+from projlens_core.inputs.triggers import frame
+from projlens_core.repair.form import Form
+from projlens_core.repair.token_steps import Tokens
+from projlens_core.repair.utility import Known
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.weights.projector import ProjectorWeights
+
+REPAIRED, FRESH, LEAST = 24, 35, 4  # images of a repair at most; of its confirmation; of both together at least
+LEAST_USED = 13  # of the first, where there are twice as many: those that the verdict's search needs
+PROBES = 12  # generic triggers, drawn from the bank
+TRIED = 10  # images on which an attack is tried between rounds
+WORKS = 0.1  # share of answers with the target above which it still works
+NEW_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A trigger, a question and the text that it brings; origin: "given" by the user, or "found" by a search."""
+
+    probe: Probe
+    prompt: str
+    target: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """See the module. models opens the model that answers under the projector of a role, base's or suspect's own;
+    vision is the tower from which both projectors read. bank: the generic triggers to draw from, for images framed to
+    `resolution` px; extra: more of them, all of which are used. given: the trigger that the user knows, with what it
+    says. control: to compare with."""
+
+    form: Form
+    base: ProjectorWeights
+    suspect: ProjectorWeights
+    models: Callable[[str], AbstractContextManager[Responder]]
+    vision: VisionModel
+    names: tuple[str, ...]
+    images: tuple[Image.Image, ...]
+    prompts: tuple[str, ...]
+    bank: tuple[Probe, ...]
+    resolution: int
+    truths: Mapping[str, Sequence[Truth]] = field(default_factory=dict)
+    extra: tuple[Probe, ...] = ()
+    given: Attack | None = None
+    control: ProjectorWeights | None = None
+    seed: int = 0
+    progress: Progress = silent
+
+    def __post_init__(self) -> None:
+        if len(self.images) < LEAST:
+            raise InvalidInput(f"There are {len(self.images)} images; a repair needs {LEAST} at least, better 60.")
+
+    @cached_property
+    def used(self) -> int:
+        """How many images, the first ones, the repair may look at; all others are for the confirmation."""
+        n = len(self.images)
+        return max(min(REPAIRED, n - FRESH), min(LEAST_USED, (n + 1) // 2))
+
+    @cached_property
+    def clean(self) -> list[Image.Image]:
+        """The images of the repair, framed."""
+        return [frame(image, self.resolution) for image in self.images[: self.used]]
+
+    @cached_property
+    def drawn(self) -> tuple[Probe, ...]:
+        """The generic triggers of this seed."""
+        order = np.random.default_rng(self.seed).permutation(len(self.bank))[:PROBES]
+        return tuple(self.bank[i] for i in sorted(order))
+
+    def tokens(self, probes: Sequence[Probe]) -> Tokens:
+        """Of the repair's images, clean and with each probe; kept on disk."""
+        clean = image_tokens(self.vision, self.clean, self.progress)
+        stamped = {}
+        for probe in probes:
+            images = [probe.on(image) for image in self.images[: self.used]]
+            stamped[probe.key] = image_tokens(self.vision, images, self.progress)
+            if stamped[probe.key].shape != clean.shape:
+                raise InvalidInput(
+                    f"With {probe.name} an image makes {stamped[probe.key].shape[1]} image tokens and without it "
+                    f"{clean.shape[1]}; give the trigger with a resolution of {self.resolution}."
+                )
+        return Tokens(clean, stamped)
+
+    @cached_property
+    def known(self) -> Known:
+        """The suspect's own answers about the repair's images."""
+        with self.models("suspect") as responder:
+            return Known.of(responder, self.suspect, self.clean, self.prompts, self.progress)
+
+    def works(self, attack: Attack, weights: ProjectorWeights) -> bool:
+        """Whether the attack still succeeds on the repair's images."""
+        images = [attack.probe.on(image) for image in self.images[: min(TRIED, self.used)]]
+        with self.models("suspect") as responder, responder.projector(weights):
+            said = responder.answers(images, [attack.prompt] * len(images), NEW_TOKENS, progress=self.progress)
+        return sum(contains_target(answer, attack.target) for answer in said) > WORKS * len(said)
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of all that decides the result beside the code."""
+        images = (part for image in self.images for part in (image.size, image.tobytes()))
+        given = None if self.given is None else (self.given.probe.key, self.given.prompt, self.given.target)
+        bank = tuple(probe.key for probe in self.bank)
+        decided = (self.base.sha256, self.suspect.sha256, self.form.ranks, tuple(self.form.slots), self.vision.key)
+        extra = tuple(probe.key for probe in self.extra)
+        return content_key(decided, self.prompts, bank, extra, given, self.seed, *images)

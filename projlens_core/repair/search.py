@@ -1,0 +1,55 @@
+"""The verdict's search as a repair uses it: on its own images, for what still brings a text of its own."""
+
+import json
+from collections.abc import Callable
+
+from projlens_core.behaviour.trigger_search import Searcher
+from projlens_core.inputs.probes import Probe
+from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.repair.problem import Attack, Problem
+from projlens_core.runtime import cache
+from projlens_core.runtime.cache import content_key
+from projlens_core.weights.projector import ProjectorWeights
+
+CACHE = "repair-searches"
+FOUND = 0.3  # share of answers with a text that base never gives
+
+# What still works under a projector; a repair takes any such function, or none.
+Search = Callable[[ProjectorWeights], tuple[Attack, ...]]
+
+
+def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
+    """The verdict's search on the images of the repair, with its first question; results are kept on disk."""
+
+    def search(weights: ProjectorWeights) -> tuple[Attack, ...]:
+        key = content_key(problem.key, weights.sha256, tuple(probe.key for probe in bank))
+        if (known := cache.stored(CACHE, key)) is not None:
+            return tuple(_of(entry) for entry in json.loads(known))
+        searcher = Searcher(
+            problem.models,
+            {"base": problem.base, "suspect": weights},
+            problem.names[: problem.used],
+            problem.images[: problem.used],
+            problem.prompts[:1],
+            problem.progress,
+        )
+        found = tuple(
+            Attack(trial.probe, trial.prompt, trial.target, "found")
+            for trial in searcher.run(bank).trials
+            if trial.share >= FOUND and not trial.base.hits
+        )
+        if all(spec.folder is None for each in found for spec in each.probe.stamps):
+            cache.store(CACHE, key, json.dumps([_as_data(each) for each in found]).encode())
+        return found
+
+    return search
+
+
+def _as_data(attack: Attack) -> dict:
+    stamps = [spec.to_dict() for spec in attack.probe.stamps]
+    return {"name": attack.probe.name, "stamps": stamps, "prompt": attack.prompt, "target": attack.target}
+
+
+def _of(entry: dict) -> Attack:
+    stamps = tuple(TriggerSpec.from_dict(spec) for spec in entry["stamps"])
+    return Attack(Probe(entry["name"], stamps), entry["prompt"], entry["target"], "found")

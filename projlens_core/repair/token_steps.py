@@ -1,0 +1,227 @@
+"""The repair proper: steps on image tokens alone, without a language model, a trigger or a target.
+
+On clean images the embeddings stay the suspect's. Wherever tokens look unlike a clean image's they are pulled to what
+base makes of them, plus the honest shift: what the suspect does beyond base to the same place of the clean image. Two
+kinds of such tokens are tried. *Stamped*: the images with generic triggers on them; places count by how far the
+suspect's embedding lies from that goal, so that a patch of four tokens is not lost among hundreds. *Directions*: clean
+tokens moved along the leading right singular vectors of the first layer's ΔW, all tokens or a window of them, further
+than clean tokens vary there: a backdoor of low rank has to be read along these (paper, claim 2), whatever its trigger
+looks like.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from projlens_core.repair.form import Form
+from projlens_core.repair.trainable import Trainable
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.weights.projector import ProjectorWeights, as_module
+
+STAGE = "Repairing the projector"
+STEPS, RATE = 240, 0.1  # the rate is a share of the fine-tune's own changes, see Trainable.groups
+PLACES = 1200  # tokens in one step, clean ones and as many moved, and twice as many stamped
+DIRECTIONS = 16  # of ΔW, at most
+NEAR, REACH = 1.5, 8.0  # standard deviations of clean tokens along a direction: along all of them, and along some
+FAR = 2  # directions along which a moved image goes far
+PULL = 50.0  # how much moved tokens count beside stamped ones, which both begin equally far from their goal
+MOST = 20.0  # times the mean that a place may count
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What the projector reads of the images of a repair: clean (n, T, d_vision), and stamped by probe, in the same
+    order. The tokens are those of base's tower, which base and suspect read alike."""
+
+    clean: torch.Tensor
+    stamped: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class TokenFit:
+    """How well it went: mean squared distances over the mean square of clean embeddings.
+
+    clean: from the suspect's own on clean images. goal_before, goal: from the goal on stamped images, of the suspect
+    and now. directions: how many of ΔW were tried, 0 where the first layer is none that reads tokens directly.
+    """
+
+    clean: float
+    goal_before: float
+    goal: float
+    directions: int
+
+
+def repair_tokens(
+    form: Form,
+    base: ProjectorWeights,
+    suspect: ProjectorWeights,
+    tokens: Tokens,
+    *,
+    steps: int = STEPS,
+    strength: float = 1.0,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> ProjectorWeights:
+    """The suspect after `steps` of Adam, as its form stores it. strength: how much the pull to base counts beside what
+    is to be kept. The same seed gives the same on one machine."""
+    generator = torch.Generator().manual_seed(seed)
+    goal = _Goal(base, suspect, tokens)
+    directions = _Directions(base, suspect, tokens.clean)
+    trained = Trainable(form, suspect)
+    optimiser = torch.optim.Adam(trained.groups(base, RATE))
+    first: float | None = None  # how far moved tokens were from their goal at first
+    images = max(1, PLACES // tokens.clean.shape[1])  # of each kind, in one step
+    for step in range(steps):
+        progress(STAGE, step, steps)
+        for group in optimiser.param_groups:  # ten steps up, then down along half a cosine
+            group["lr"] = group["highest"] * min(1.0, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        own = _drawn(len(goal.clean_tokens), images, generator)
+        now = trained.tensors
+        loss = (trained(goal.clean_tokens[own], now) - goal.clean[own]).pow(2).mean()
+        if len(goal.stamped_tokens):
+            some = _drawn(len(goal.stamped_tokens), 2 * images, generator)
+            read = goal.stamped_tokens[some]
+            away = (trained(read, now) - goal.of(read, some % len(goal.clean_tokens))).pow(2).mean(-1)
+            loss = loss + strength * (away * goal.counts[some]).mean()
+        if len(directions):
+            which = _drawn(len(goal.clean_tokens), images, generator)
+            away = _away(trained, now, goal, directions, which, generator)
+            first = float(away.detach()) if first is None else first
+            loss = loss + strength * PULL * goal.away / max(first, 1e-12) * away
+        optimiser.zero_grad()
+        (loss / goal.scale).backward()
+        optimiser.step()
+    progress(STAGE, steps, steps)
+    return form.weights(trained.values(), suspect)
+
+
+def _away(
+    trained: Trainable,
+    tensors: dict[str, torch.Tensor],
+    goal: "_Goal",
+    directions: "_Directions",
+    which: torch.Tensor,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Mean squared distance of moved tokens' embeddings from their goal, over the places that were moved."""
+    moved, where = directions.moved(goal.clean_tokens[which], generator)
+    away = (trained(moved, tensors) - goal.of(moved, which)).pow(2).mean(-1)
+    where = where if where.shape == away.shape else torch.ones_like(away)  # places may be merged or resampled
+    return (away * where).sum() / where.sum()
+
+
+def token_fit(
+    base: ProjectorWeights, suspect: ProjectorWeights, tokens: Tokens, repaired: ProjectorWeights
+) -> TokenFit:
+    """How near a projector came to what token steps aim at."""
+    return _Goal(base, suspect, tokens).fit(repaired, len(_Directions(base, suspect, tokens.clean)))
+
+
+class _Goal:
+    """What embeddings should be: on clean images the suspect's, elsewhere base's with the honest shift.
+
+    stamped_tokens: (probes · n, T, d_vision), all images of one probe after the other. counts: (probes · n, T'), how
+    much each of their places counts. away: mean squared distance of the suspect from the goal there.
+    """
+
+    def __init__(self, base: ProjectorWeights, suspect: ProjectorWeights, tokens: Tokens):
+        self._base = as_module(base)
+        self.clean_tokens = tokens.clean
+        self.stamped_tokens = torch.cat(list(tokens.stamped.values())) if tokens.stamped else tokens.clean[:0]
+        with torch.no_grad():
+            self.clean = as_module(suspect)(tokens.clean)
+            self._shift = self.clean - self._base(tokens.clean)  # (n, T', d)
+        self.scale = self.clean.pow(2).mean().clamp_min(1e-12)
+        self.away = float(self.scale) / 100  # without stamped tokens: how much moved ones are to count
+        if tokens.stamped:
+            away = self._distances(suspect)
+            self.away = float(away.mean().clamp_min(1e-12))
+            self.counts = (1 + (away / self.away).clamp_max(MOST)) / 2
+
+    @torch.no_grad()
+    def of(self, tokens: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        """The goal for changed tokens of the clean images of these numbers."""
+        return self._base(tokens) + self._shift[which]
+
+    @torch.no_grad()
+    def _distances(self, weights: ProjectorWeights) -> torch.Tensor:
+        """(probes · n, T'): mean squared distance from the goal at each place; a probe at a time, to save memory."""
+        module, n = as_module(weights), len(self.clean_tokens)
+        every = torch.arange(n)
+        parts = self.stamped_tokens.split(n)
+        return torch.cat([(module(part) - self.of(part, every)).pow(2).mean(-1) for part in parts])
+
+    @torch.no_grad()
+    def fit(self, repaired: ProjectorWeights, directions: int) -> TokenFit:
+        """How far a projector is from it."""
+        clean = float((as_module(repaired)(self.clean_tokens) - self.clean).pow(2).mean() / self.scale)
+        if not len(self.stamped_tokens):
+            return TokenFit(clean, 0.0, 0.0, directions)
+        now = float(self._distances(repaired).mean() / self.scale)
+        return TokenFit(clean, self.away / float(self.scale), now, directions)
+
+
+class _Directions:
+    """The leading right singular vectors (k, m, d) of the first layer's ΔW, each over the m tokens that it reads
+    together, and how far clean tokens spread along them (k,); k = 0 where no layer reads tokens directly."""
+
+    def __init__(self, base: ProjectorWeights, suspect: ProjectorWeights, clean: torch.Tensor):
+        self.vectors, self._values = _singular_vectors(base, suspect)
+        self._together = self.vectors.shape[1]
+        if len(self):
+            self._spread = (clean.unflatten(1, (-1, self._together)).flatten(2) @ self.vectors.flatten(1).T).std((0, 1))
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def moved(self, clean: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Clean tokens (n, T, d) moved along random directions, far along some that ΔW weighs most, every other image
+        in a window only, and which (n, T/m) were."""
+        n, places = len(clean), clean.shape[1] // self._together
+        where = torch.stack([torch.ones(places) if i % 2 else _window(places, generator) for i in range(n)])
+        how_far = NEAR * torch.randn(n, len(self), generator=generator)
+        far = torch.multinomial(self._values.expand(n, -1), min(FAR, len(self)), generator=generator)
+        how_far = how_far.scatter(1, far, REACH * (2 * torch.rand(far.shape, generator=generator) - 1)) * self._spread
+        step = torch.einsum("nk,kmd->nmd", how_far, self.vectors)
+        return clean + (where[:, :, None, None] * step[:, None]).flatten(1, 2), where
+
+
+def _window(places: int, generator: torch.Generator) -> torch.Tensor:
+    """(places,), 1 in a random square of up to a third of the side where they lie in one, else in a run of them."""
+    side = math.isqrt(places)
+    rows, columns = (side, side) if side * side == places else (1, places)
+    inside = []
+    for length in (rows, columns):
+        wide = 1 + int(torch.randint(max(1, length // 3), (1,), generator=generator))
+        first = int(torch.randint(length - wide + 1, (1,), generator=generator))
+        at = torch.zeros(length)
+        at[first : first + wide] = 1
+        inside.append(at)
+    return torch.outer(*inside).flatten()
+
+
+def _drawn(n: int, most: int, generator: torch.Generator) -> torch.Tensor:
+    """The numbers of at most so many of n, drawn at random."""
+    return torch.randperm(n, generator=generator)[:most]
+
+
+def _singular_vectors(base: ProjectorWeights, suspect: ProjectorWeights) -> tuple[torch.Tensor, torch.Tensor]:
+    """(k, m, d), and their singular values (k,)."""
+    width = base.d_token
+    none = torch.empty(0, 1, width), torch.empty(0)
+    first = next((n for layer in base.family.layers if (n := layer.entrance) and base.tensors[n].dim() == 2), None)
+    if len(base.family.entrances) != 1 or first is None:
+        return none
+    delta = suspect.tensors[first].float() - base.tensors[first].float()
+    together, rest = divmod(delta.shape[1], width)
+    if rest or not bool(delta.any()):
+        return none
+    _, values, right = torch.linalg.svd(delta, full_matrices=False)
+    k = min(DIRECTIONS, int((values > 1e-5 * values[0]).sum()))
+    right, values = right[:k], values[:k]
+    merges = [layer for layer in base.family.layers if layer.kind == "merge"]
+    if merges and merges[0].order == "channel":
+        return right.unflatten(1, (width, together)).transpose(1, 2), values
+    return right.unflatten(1, (together, width)), values

@@ -1,0 +1,76 @@
+"""How far a repaired projector still answers as the suspect does about clean images, without generating anything.
+
+The suspect's own answers are read word for word under the other projector: a token agrees if it is the one that the
+model would say there. An answer all of whose tokens agree, its end included, is the answer that the model gives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from projlens_core.behaviour.disturbance import AT_ONCE, own_answers
+from projlens_core.behaviour.inside import look_inside
+from projlens_core.behaviour.responder import Responder, Row
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.weights.projector import ProjectorWeights
+
+POINT = 0.01  # of utility that a round may lose
+STAGE = "Reading the suspect's own answers"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Shares from 0 to 1 of the suspect's own answers: of their tokens, and of whole answers; n answers."""
+
+    tokens: float
+    answers: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the suspect says by itself about clean images: answers[i], as token ids with their end, to prompts[i] about
+    images[i]."""
+
+    images: tuple[Image.Image, ...]
+    prompts: tuple[str, ...]
+    answers: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(
+        cls,
+        responder: Responder,
+        suspect: ProjectorWeights,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        progress: Progress = silent,
+    ) -> "Known":
+        """prompts take turns over the images."""
+        asked = tuple(prompts[i % len(prompts)] for i in range(len(images)))
+        return cls(tuple(images), asked, own_answers(responder, suspect, images, asked, progress).answers)
+
+
+@torch.no_grad()
+def agreement(responder: Responder, weights: ProjectorWeights, known: Known, progress: Progress = silent) -> Agreement:
+    """How far the answers under `weights` are the known ones."""
+    right = total = whole = 0
+    with responder.projector(weights):
+        for start in range(0, len(known.prompts), AT_ONCE):
+            progress(STAGE, start, len(known.prompts))
+            part = slice(start, start + AT_ONCE)
+            with look_inside(responder, rows_of(responder, known, part)) as inside:
+                for logits, answer in zip(inside.logits, inside.answers, strict=True):
+                    same = logits[: len(answer)].argmax(-1).cpu() == torch.tensor(answer)
+                    right, total, whole = right + int(same.sum()), total + len(answer), whole + bool(same.all())
+    return Agreement(right / total if total else float("nan"), whole / len(known.prompts), len(known.prompts))
+
+
+def rows_of(responder: Responder, known: Known, part: slice) -> list[Row]:
+    """The known answers as rows, their images read under the projector in place."""
+    asked = list(zip(known.prompts[part], known.answers[part], known.images[part], strict=True))
+    if responder.reads_again:
+        return [Row(prompt, answer, image=image) for prompt, answer, image in asked]
+    embeddings = responder.embeddings([image for _, _, image in asked])
+    return [Row(prompt, answer, own) for (prompt, answer, _), own in zip(asked, embeddings, strict=True)]
