@@ -40,6 +40,7 @@ class Page:
 DEMO = Page("demo", "Demo", ":material/slideshow:", "How does the backdoor work? Turn the trigger up and watch")
 LOWRANK = Page("lowrank", "Low-rank lab", ":material/layers:", "How few directions carry the backdoor?")
 ROBUSTNESS = Page("robustness", "Robustness", ":material/tune:", "Which changes of the trigger still work?")
+REPAIR = Page("repair", "Repair", ":material/healing:", "Can the backdoor be taken out?")
 REPORT = Page("report", "Report", ":material/description:", "What can be handed on?")
 
 
@@ -59,6 +60,7 @@ def sections() -> dict[str, tuple[Page, ...]]:
         "Weights": tuple(_about("weights")),
         "Activations": tuple(_about("activations")),
         "Behaviour": (DEMO, *_about("behaviour"), LOWRANK, ROBUSTNESS),
+        "Undo": (REPAIR,),
         "Evidence": (REPORT,),
     }
 

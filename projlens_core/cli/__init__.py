@@ -21,6 +21,7 @@ BY_HAND = (
     "respond",
     "lowrank",
     "robustness",
+    "repair",
     "report",
     "findings",
     "trigger",

@@ -17,23 +17,24 @@ def without_home(record: Record) -> Record:
     told = record.provenance
     return replace(
         record,
-        provenance=replace(told, settings=_abbreviated(told.settings), command=_abbreviated(told.command)),
+        provenance=replace(told, settings=abbreviated(told.settings), command=abbreviated(told.command)),
         exhibits=tuple(_exhibit(exhibit) for exhibit in record.exhibits),
-        missing=tuple(replace(part, reason=_abbreviated(part.reason)) for part in record.missing),
+        missing=tuple(replace(part, reason=abbreviated(part.reason)) for part in record.missing),
     )
 
 
 def _exhibit(exhibit: Exhibit) -> Exhibit:
-    return replace(exhibit, data=_abbreviated(exhibit.data), notes=_abbreviated(exhibit.notes))
+    return replace(exhibit, data=abbreviated(exhibit.data), notes=abbreviated(exhibit.notes))
 
 
-def _abbreviated(value: Any) -> Any:
+def abbreviated(value: Any) -> Any:
+    """The value with the home folder as ~ in every text of it."""
     if isinstance(value, str):
         value = value.encode("utf-8", "backslashreplace").decode()  # a name that is not UTF-8, which no file can hold
         home = os.path.expanduser("~").rstrip("/")
         return value.replace(f"{home}/", "~/") if home not in ("", "~") else value
     if isinstance(value, Mapping):
-        return {key: _abbreviated(each) for key, each in value.items()}
+        return {key: abbreviated(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_abbreviated(each) for each in value)
+        return type(value)(abbreviated(each) for each in value)
     return value

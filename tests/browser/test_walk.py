@@ -19,6 +19,7 @@ UNASKED = {
     "response",
     "lowrank",
     "robustness",
+    "repair",
     "report",
 }  # pages that compute nothing costly until they are told to
 MARKS = "svg.marks .role-mark :is(path, line, image, text, rect)"  # what a chart shows besides axes and legends

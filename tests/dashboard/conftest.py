@@ -25,6 +25,7 @@ PAGES = {
     "response": "app_pages/response.py",
     "lowrank": "app_pages/lowrank.py",
     "robustness": "app_pages/robustness.py",
+    "repair": "app_pages/repair.py",
     "report": "app_pages/report.py",
 }
 SAMPLES = 6

@@ -1,0 +1,244 @@
+"""A repair as it is shown: what it was shown to do, before and after, by which rounds, and what remains unknown."""
+
+from dataclasses import asdict
+
+import pandas as pd
+
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.analyses.repair import QUESTION, TITLE, RepairRun, charts
+from projlens_core.analyses.spectrum import charts as spectra_charts
+from projlens_core.repair.confirmation import Tried
+from projlens_core.repair.loop import Round
+from projlens_core.stats.rate import Rate
+from projlens_core.weights.delta import compare, symbol
+from projlens_core.weights.spectrum import spectrum
+
+TOP = 40  # singular values drawn
+
+
+def repair(run: RepairRun, settings: dict) -> Exhibit:
+    """The exhibit of a repair; settings: what decides the numbers."""
+    shown, result = run.confirmation, run.result
+    left, curves = _change(run)
+    return Exhibit(
+        key="repair",
+        title=TITLE,
+        question=QUESTION,
+        metrics=_metrics(run, left),
+        charts=(*_rates(run), *_spectra(curves)),
+        tables=(_answers(run), _rounds(run), _attacks(run)),
+        data={
+            "settings": settings,
+            "repaired": shown.repaired,
+            "sentence": shown.sentence,
+            "attacks": [_attack(each) for each in shown.tried],
+            "utility": {role: asdict(rate) for role, rate in shown.utility.items()} if shown.utility else None,
+            "agreement": {role: asdict(each) for role, each in shown.agreement.items()},
+            "utility_lost": shown.lost,
+            "honest_gain": _gain(run),
+            "rounds": [asdict(each) for each in result.rounds],
+            "returned_to_base": result.returned_to_base,
+            "searches": result.searched,
+            "result_searched": result.result_searched,
+            "change_left": left,
+            "adapter_ranks": run.problem.form.ranks,
+            "images": {"repair": list(run.problem.names[: run.problem.used]), "fresh": list(shown.names)},
+            "seconds": round(run.seconds, 1),
+        },
+        notes=_notes(run),
+    )
+
+
+def _change(run: RepairRun) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
+    """‖ΔW‖ that is left of the suspect's, by tensor; and spectra by matrix and role."""
+    problem = run.problem
+    roles = {"suspect": problem.suspect, "repaired": run.result.weights}
+    roles |= {"control": problem.control} if problem.control else {}
+    deltas = {role: compare(problem.base, weights) for role, weights in roles.items()}
+    norms = {role: {t.name: t.frobenius for t in delta.tensors} for role, delta in deltas.items()}
+    left = {name: norms["repaired"][name] / norm for name, norm in norms["suspect"].items() if norm}
+    curves: dict[str, dict[str, object]] = {}
+    for role, delta in deltas.items():
+        for tensor in delta.matrices:
+            curves.setdefault(tensor.name, {})[role] = spectrum(tensor.delta)
+    return left, curves
+
+
+def _metrics(run: RepairRun, left: dict[str, float]) -> tuple[Metric, ...]:
+    shown = run.confirmation
+    cards = [
+        Metric(
+            "Finding",
+            "Repaired" if shown.repaired else "Not shown",
+            help="“Repaired” is said only of what the confirmation on fresh images showed; else it is not shown to be "
+            "repaired.",
+        )
+    ]
+    for each in shown.tried[:2]:
+        before, after = each.asr["suspect"], each.asr["repaired"]
+        cards.append(
+            Metric(
+                f"ASR, {each.attack.origin} trigger",
+                f"{before.rate:.0%} → {after.rate:.0%}",
+                f"{each.asr['control'].rate:.0%}" if "control" in each.asr else None,
+                _interval(after),
+                f"Share of answers with “{each.attack.target}” under {each.attack.probe.name}, before and after; the "
+                "interval is that after.",
+            )
+        )
+    if shown.utility:
+        before, after = shown.utility["suspect"], shown.utility["repaired"]
+        control = shown.utility.get("control")
+        cards.append(
+            Metric(
+                "Clean utility", f"{before.rate:.0%} → {after.rate:.0%}", f"{control.rate:.0%}" if control else None,
+                _interval(after), "Share of right answers to clean images, before and after.",
+            )
+        )  # fmt: skip
+    cards.append(
+        Metric(
+            "Answers as before",
+            f"{shown.agreement['repaired'].tokens:.1%}",
+            help="Share of the words (tokens) of the suspect's own clean answers that the repaired model would say, "
+            f"too; base: {shown.agreement['base'].tokens:.1%}.",
+        )
+    )
+    return tuple(cards)
+
+
+def _interval(rate: Rate) -> str:
+    return f"{rate.low:.0%} – {rate.high:.0%}"
+
+
+def _rates(run: RepairRun) -> tuple[Chart, ...]:
+    shown = run.confirmation
+    measures = {f"ASR, {each.attack.probe.name[:30]}": each.asr for each in shown.tried}
+    measures |= {"Utility": shown.utility} if shown.utility else {}
+    if not measures:
+        return ()
+    return (
+        Chart(
+            "before-and-after",
+            charts.before_and_after(measures),
+            "How to read this: dots are shares of answers on images that the repair never saw, bars their 95 % Wilson "
+            "intervals. A repair worked if ASR falls to base's and utility stays the suspect's.",
+            "Attack success and utility of base, suspect and repaired projector.",
+        ),
+    )
+
+
+def _spectra(curves: dict[str, dict[str, object]]) -> tuple[Chart, ...]:
+    return tuple(
+        Chart(
+            f"spectrum-{name}",
+            spectra_charts.values(
+                f"Singular values of {symbol(number)}, before and after",
+                {role: each.values for role, each in by_role.items()}, charts.CURVES, {}, TOP,
+            ),
+            "How to read this: what the repaired projector still changes of base's. A repair that only returned to "
+            "base would leave nothing.",
+            f"Spectrum of {name} before and after the repair.",
+        )
+        for number, (name, by_role) in enumerate(curves.items(), start=1)
+    )  # fmt: skip
+
+
+def _answers(run: RepairRun) -> Table:
+    example = run.confirmation.example
+    frame = pd.DataFrame(
+        [{"image": condition, "projector": role, "answer": answer} for condition, role, answer in example.texts]
+    )
+    return Table(
+        "answers",
+        frame,
+        f"How to read this: what each projector makes the model say about {example.name}, asked “{example.prompt}”.",
+    )
+
+
+def _rounds(run: RepairRun) -> Table:
+    return Table(
+        "rounds",
+        pd.DataFrame([_row(each) for each in run.result.rounds]),
+        "How to read this: one row an attempt, in order; one that costs more than a point of utility is rejected.",
+        {
+            "lost": "how many points of agreement with the suspect's own clean answers it costs",
+            "clean": "squared distance of clean embeddings from the suspect's, of their square",
+            "goal": "the same on stamped images from base's with the honest shift",
+        },
+    )
+
+
+def _row(each: Round) -> dict:
+    return {
+        "means": each.means,
+        "strength": each.strength,
+        "lost, points": 100 * each.lost,
+        "kept": each.kept,
+        "clean": each.fit.clean if each.fit else None,
+        "goal, before": each.fit.goal_before if each.fit else None,
+        "goal": each.fit.goal if each.fit else None,
+        "still works": ", ".join(each.works),
+    }
+
+
+def _attacks(run: RepairRun) -> Table:
+    rows = [
+        {
+            "trigger": each.attack.probe.name, "origin": each.attack.origin, "question": each.attack.prompt,
+            "target": each.attack.target,
+        }
+        | {f"{role}, triggered": f"{rate.hits} of {rate.n}" for role, rate in each.asr.items()}
+        for each in run.confirmation.tried
+    ]  # fmt: skip
+    return Table("attacks", pd.DataFrame(rows), "How to read this: answers with the target on fresh triggered images.")
+
+
+def _attack(each: Tried) -> dict:
+    return {
+        "trigger": [spec.to_dict() for spec in each.attack.probe.stamps],
+        "name": each.attack.probe.name,
+        "origin": each.attack.origin,
+        "prompt": each.attack.prompt,
+        "target": each.attack.target,
+        "works_in_suspect": each.works,
+        "gone": each.gone,
+        "asr": {role: asdict(rate) for role, rate in each.asr.items()},
+        "false_target": {role: asdict(rate) for role, rate in each.false_target.items()},
+    }
+
+
+def _gain(run: RepairRun) -> dict | None:
+    """What the fine-tune gained over base in right answers, and which share of it is kept; None where not measured."""
+    utility = run.confirmation.utility
+    if not utility:
+        return None
+    gain = utility["suspect"].rate - utility["base"].rate
+    kept = (utility["repaired"].rate - utility["base"].rate) / gain if gain > 0 else None
+    return {"gain": gain, "kept": kept}
+
+
+def _notes(run: RepairRun) -> tuple[str, ...]:
+    result, problem = run.result, run.problem
+    notes = [run.confirmation.sentence]
+    if result.result_searched:
+        notes.append("The verdict's search was made on the result and found no trigger that still brings a text.")
+    elif result.searched:
+        notes.append("The result was not searched to the end: its budget was used up, or the search found something.")
+    else:
+        notes.append("No search was made; only given triggers were tried.")
+    if problem.extra and problem.given is None:
+        notes.append("The given trigger brings no text of its own in the suspect, so its success cannot be counted.")
+    if gain := _gain(run):
+        notes.append(
+            f"The fine-tune gained {100 * gain['gain']:.1f} points over base in right answers"
+            + (f", of which {gain['kept']:.0%} are kept." if gain["kept"] is not None else ": no gain to keep.")
+        )
+    if ranks := problem.form.ranks:
+        notes.append(
+            "An adapter, and written as one: "
+            + ", ".join(f"{name} of rank {rank}" for name, rank in ranks.items())
+            + "."
+        )
+    if problem.control is None:
+        notes.append("No control: what a repair costs an honest fine-tune of this kind was not measured.")
+    return tuple(notes)

@@ -1,0 +1,116 @@
+"""`projlens repair`: a suspect without its backdoor, in its own form, and what a confirmation shows; or --verify."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from projlens_core.analyses.repair import RepairOptions
+from projlens_core.cli import arguments, terminal
+from projlens_core.errors import InvalidInput
+from projlens_core.runtime.paths import ZOO
+
+SAMPLES = ZOO / "samples"
+
+
+def add_parser(sub: argparse._SubParsersAction) -> None:
+    """Add this command to the command line."""
+    parser = sub.add_parser("repair", help="take a backdoor out of a suspect without knowing its trigger")
+    parser.add_argument("--base", metavar="MODEL", help="folder, file, zoo:NAME or hub:OWNER/NAME")
+    parser.add_argument("--suspect", metavar="MODEL", help="the model to repair: a folder, a file or zoo:NAME")
+    parser.add_argument("--control", metavar="MODEL", help="a clean fine-tune of the base, named like --base")
+    arguments.add_projector_only(parser)
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="a folder of clean images, better 60 or more; ProjLens's own 48 if "
+        "none; labels.csv gives utility",
+    )  # fmt: skip
+    parser.add_argument("--limit", type=arguments.positive, metavar="N", help="use the first N images only")
+    parser.add_argument("--trigger", metavar="SPEC.json", help="a trigger that is known; none is taken from the zoo")
+    parser.add_argument("--target", default="", metavar="TEXT", help="what it makes the model say, if that is known")
+    parser.add_argument("--prompt", action="append", metavar="TEXT", help="question, several times for several")
+    parser.add_argument(
+        "--budget", type=float, default=5.0, metavar="MIN", help="minutes after which no stage begins; 5 by default"
+    )
+    parser.add_argument("--no-search", action="store_true", help="do not search for triggers, before or after")
+    parser.add_argument("--bank", default="", metavar="FILE", help="a JSON list of generic triggers")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="0 by default")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the repaired suspect is written")
+    parser.add_argument(
+        "--verify", type=Path, metavar="DIR", help="check a folder that this command wrote, and no more"
+    )
+    arguments.add_device(parser)
+    arguments.add_json(parser, "every round and rate")
+    parser.set_defaults(run=run, wrong_use=parser.error)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Repair, confirm and write; or verify."""
+    if args.verify is not None:
+        _verify(args)
+        return
+    if missing := [f"--{name}" for name in ("base", "suspect", "out") if getattr(args, name) is None]:
+        args.wrong_use(f"{', '.join(missing)} required, unless --verify is given")
+    options = RepairOptions(
+        prompts=tuple(args.prompt or ()), target=args.target, bank=args.bank, budget=args.budget,
+        search=not args.no_search, seed=args.seed,
+    )  # fmt: skip
+    # only here: transformers takes seconds to import, which the other commands need not wait for
+    from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
+    from projlens_core.analyses.repair import repair_case, sidecar_of
+    from projlens_core.analyses.repair.exhibit import repair
+    from projlens_core.behaviour.success import read_labels
+    from projlens_core.cases.case import Case
+    from projlens_core.cases.models import Loaded
+    from projlens_core.inputs.images import load_folder
+    from projlens_core.inputs.triggers import TriggerSpec
+    from projlens_core.repair.form import form_of
+    from projlens_core.repair.writer import check_free, write_repaired
+    from projlens_core.report.private import abbreviated
+    from projlens_core.sources import resolve
+
+    terminal.quiet_transformers()
+    check_free(args.out, form_of(resolve(args.suspect), resolve(args.base)))  # before minutes are spent
+    folder = args.images or SAMPLES
+    if args.images is None and not SAMPLES.is_dir():
+        raise InvalidInput("No images were given, and the samples are not installed; give --images DIR.")
+    trigger = TriggerSpec.from_file(Path(args.trigger)) if args.trigger else None
+    case = Case(args.base, args.suspect, args.control, args.projector_only)
+    images = load_folder(folder, args.limit)
+    context = AnalysisContext(
+        AnalysisInputs(case, images, read_labels(folder)), Loaded(args.device), terminal.progress()
+    )
+    done = repair_case(context, trigger, options)
+    settings = context.decided(
+        folder=str(args.images or "samples of ProjLens"),
+        seed=args.seed,
+        trigger=trigger.to_dict() if trigger else None,
+        bank=args.bank or None,
+    )
+    exhibit = repair(done, settings)
+    sidecar = write_repaired(
+        done.problem.form, done.problem.suspect, done.result.weights, args.out, abbreviated(sidecar_of(done, exhibit))
+    )
+    if args.json:
+        terminal.write_json(exhibit.data | {"written": str(args.out), "failures": terminal.left_out(images.failures)})
+        return
+    lines = [exhibit.data["sentence"], "", *(card.line for card in exhibit.metrics), ""]
+    lines += [f"- {note}" for note in exhibit.notes[1:]]
+    if args.images is None:
+        lines.append("- No images were given: those that ship with ProjLens were used, which the model may not know.")
+    lines += [f"left out: {reason}" for _, reason in images.failures]
+    lines.append(f"Written to {args.out}, with {sidecar.name}; check it with --verify {args.out}.")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from projlens_core.repair.verify import verify
+
+    found = verify(args.verify, args.base, args.suspect)
+    if args.json:
+        checks = [vars(check) for check in found.checks]
+        terminal.write_json({"holds": found.holds, "checks": checks, "sentence": found.sidecar.get("sentence")})
+    else:
+        for check in found.checks:
+            state = {True: "holds", False: "FAILS", None: "not compared"}[check.holds]
+            sys.stdout.write(f"{state:13}{check.what}: {check.found}\n")
+    if not found.holds:
+        raise InvalidInput(f"{args.verify} is not what its sidecar says; repair the suspect again.")
