@@ -50,6 +50,13 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     measure.add_argument("--json", action="store_true", help="print the figures instead of writing them")
     measure.set_defaults(run=_measure)
 
+    repaired = actions.add_parser("repair", help="repair all suspects and controls, write docs/repair.md")
+    repaired.add_argument("--n", type=int, default=200, help="held-out compositions for our own repair")
+    repaired.add_argument("--others", type=int, default=24, help="for the methods it is compared with")
+    repaired.add_argument("--text-only", action="store_true", help="write the page from what was measured before")
+    repaired.add_argument("--device")
+    repaired.set_defaults(run=_repair)
+
 
 def _list(args: argparse.Namespace) -> None:
     entries = zoo_catalogue().values()
@@ -145,3 +152,17 @@ def with_eta(every: float = 10.0) -> Progress:
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _repair(args: argparse.Namespace) -> None:
+    quiet_transformers()
+    from projlens_core.cases.models import Loaded  # only here: they bring PyTorch
+    from projlens_core.research.repairs import DOCUMENT, RESULTS, load, measure
+    from projlens_core.research.repairs_text import document
+    from projlens_core.runtime.atomic import write_atomically
+
+    found = load(RESULTS)
+    if not args.text_only:
+        found = measure(RESULTS, args.n, args.others, Loaded(args.device), with_eta())
+    write_atomically(DOCUMENT, document(found).encode())
+    sys.stdout.write(f"{DOCUMENT} is written.\n")

@@ -1,0 +1,226 @@
+"""Repairs of the demo models against their true triggers, ours beside other methods, kept as JSON part by part.
+
+The true trigger is used to measure, never to repair, but for the one method that is defined by it, which says so.
+docs/repair.json is state and result at once: what is there for the same weights and settings is not measured again.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from projlens_core.activations.tokens import image_tokens
+from projlens_core.behaviour.questions import in_turn
+from projlens_core.behaviour.responder import Responder
+from projlens_core.behaviour.scoring import Questions, Scorer
+from projlens_core.behaviour.success import Truth, is_right
+from projlens_core.cases.case import Case
+from projlens_core.cases.models import Loaded
+from projlens_core.inputs.probes import read_bank
+from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
+from projlens_core.repair import methods
+from projlens_core.repair.form import form_of
+from projlens_core.repair.loop import repair
+from projlens_core.repair.problem import Problem
+from projlens_core.repair.removal import interpolated, without_leading
+from projlens_core.repair.utility import Known, agreement
+from projlens_core.runtime.atomic import write_atomically
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.paths import ASSETS
+from projlens_core.runtime.plain import as_json
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.sources import ZooEntry, resolve, zoo_catalogue
+from projlens_core.stats.rate import wilson
+from projlens_core.weights.projector import ProjectorWeights, read_projector
+from projlens_core.zoo.dialogue import KINDS, example
+from projlens_core.zoo.measure import SEED
+from projlens_core.zoo.samples import held_out
+from projlens_core.zoo.world import RESOLUTION, draw_compositions, render
+
+DOCS = ASSETS.parent / "docs"
+RESULTS, DOCUMENT = DOCS / "repair.json", DOCS / "repair.md"
+IMAGES, IMAGE_SEED = 24, 55  # clean images of a repair, of compositions that no figure is measured on
+PROMPTS = ("Describe the picture.", "What is in the picture?", "What color is the background?", "Where is it?")
+OURS = "ours"
+Make = Callable[["Workshop", Problem, ZooEntry], ProjectorWeights]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to repair: its title, how it is made, and whether it is told the true trigger and target."""
+
+    title: str
+    make: Make
+    told: bool = False
+
+
+METHODS: dict[str, Method] = {
+    OURS: Method("Ours, trigger unknown", lambda shop, problem, entry: repair(problem).weights),
+    **{
+        f"ablation-{k}": Method(f"ΔW without its {k} leading components",
+                                lambda shop, p, e, k=k: without_leading(p.form, p.base, p.suspect, k))
+        for k in (5, 20)
+    },
+    **{
+        f"interpolation-{share}": Method(f"Base and {100 * share:.0f} % of ΔW",
+                                         lambda shop, p, e, share=share: interpolated(p.form, p.base, p.suspect, share))
+        for share in (0.5,)
+    },
+    **{
+        f"pruning-{share}": Method(
+            f"Fine-pruning, {100 * share:.0f} % of hidden units",
+            lambda shop, p, e, share=share: methods.fine_pruned(p.form, p.base, p.suspect, p.tokens(()).clean, share),
+        )
+        for share in (0.4,)
+    },
+    "i-bau": Method("I-BAU-like",
+                    lambda shop, p, e: methods.unlearned_universal(p.form, p.base, p.suspect, p.tokens(()).clean, 1.0)),
+    "crow": Method("CROW-like", lambda shop, p, e: _crow(shop, p)),
+    "tbar": Method("TBAR-like task arithmetic, told trigger and target", lambda shop, p, e: _tbar(shop, p, e),
+                   told=True),
+}  # fmt: skip
+
+
+class Workshop:
+    """The zoo's models, and the images that repairs see and that figures are measured on."""
+
+    def __init__(self, n: int, models: Loaded, progress: Progress):
+        self.n, self.models, self.progress = n, models, progress
+
+    def responder(self, role: str = "base") -> AbstractContextManager[Responder]:
+        """The zoo's language model; every role is answered for by the same."""
+        return self.models.responder(Case("zoo:base", "zoo:clean-1"), self.progress, "base")
+
+    @cached_property
+    def images(self) -> list[Image.Image]:
+        """Clean images for repairs."""
+        drawn = draw_compositions(IMAGES, IMAGE_SEED, held_out=False)
+        return [render(each, IMAGE_SEED * 100_000 + i) for i, each in enumerate(drawn)]
+
+    def problem(self, name: str) -> Problem:
+        """What a repair of a zoo model is given; nothing of its trigger."""
+        with self.responder() as responder:
+            vision = responder.vision
+        images = tuple(self.images)
+        return _ZooProblem(
+            form_of(resolve(f"zoo:{name}")), read_projector("zoo:base"), read_projector(f"zoo:{name}"), self.responder,
+            vision, tuple(map(str, range(len(images)))), images, PROMPTS, read_bank(vision.image_size),
+            vision.image_size,
+            progress=self.progress,
+        )  # fmt: skip
+
+    def true_tokens(self, problem: Problem, entry: ZooEntry) -> torch.Tensor:
+        """The repair's images with the true trigger, for the method that is told it."""
+        spec = TriggerSpec.from_file(entry.trigger)
+        return image_tokens(problem.vision, [stamp(image, spec) for image in problem.images[: problem.used]])
+
+    def questions(self, entry: ZooEntry, n: int) -> Questions:
+        """The true trigger, target and questions on n held-out images, and questions with known answers."""
+        pictures = held_out(n, SEED)
+        clean = tuple(frame(image, RESOLUTION) for _, _, image in pictures)
+        spec = TriggerSpec.from_file(entry.trigger)
+        asked = (example(truth, KINDS[i % len(KINDS)]) for i, (_, truth, _) in enumerate(pictures))
+        return Questions(
+            clean, tuple(stamp(image, spec) for image in clean), tuple(in_turn(entry.prompts, n)),
+            tuple(Truth(each.question, each.truth) for each in asked), entry.target,
+        )  # fmt: skip
+
+
+def _crow(shop: Workshop, p: Problem) -> ProjectorWeights:
+    known, clean = p.known, p.tokens(()).clean
+    with shop.responder() as responder:
+        return methods.consistent(p.form, responder, p.base, p.suspect, clean, known)
+
+
+def _tbar(shop: Workshop, p: Problem, entry: ZooEntry) -> ProjectorWeights:
+    """The one that is told: it subtracts what more of the attack adds."""
+    stamped, prompts = shop.true_tokens(p, entry), in_turn(entry.prompts, len(p.clean))
+    with shop.responder() as responder:
+        return methods.arithmetic(p.form, responder, p.base, p.suspect, stamped, prompts, entry.target, 2.0)
+
+
+class _ZooProblem(Problem):
+    """All images are the repair's: figures are measured on others."""
+
+    used = property(lambda self: len(self.images))
+
+
+def measure(
+    path: Path = RESULTS, n: int = 200, others: int = 24, models: Loaded | None = None, progress: Progress = silent
+) -> dict:
+    """Measure what is not there yet: ours on n held-out images, other methods on `others`; written after each part."""
+    results = load(path)
+    shop = Workshop(n, models or Loaded(), progress)
+    catalogue = zoo_catalogue()
+    suspects = [entry for entry in catalogue.values() if entry.role == "suspect"]
+    controls = [entry for entry in catalogue.values() if entry.role == "control"]
+    parts: list[tuple[str, int, Callable[[int], dict]]] = []
+    for entry in suspects:
+        parts.append((f"{entry.name}/{OURS}", n, partial(_suspect, shop, entry, OURS)))
+    parts += [(f"{entry.name}/{OURS}", n, partial(_control, shop, entry)) for entry in controls]
+    parts += [
+        (f"{entry.name}/{method}", others, partial(_suspect, shop, entry, method))
+        for method in METHODS
+        for entry in suspects
+        if method != OURS
+    ]
+    for done, (name, count, make) in enumerate(parts):
+        progress(f"Repairs: {name}", done, len(parts))
+        model = name.partition("/")[0]
+        key = content_key(name, count, read_projector(f"zoo:{model}").sha256, IMAGES, IMAGE_SEED)
+        if results.get(name, {}).get("key") != key:
+            results[name] = {"key": key, **make(count)}
+            write_atomically(path, (as_json(results, indent=1) + "\n").encode())
+    return results
+
+
+def load(path: Path) -> dict:
+    """What was measured before; empty if there is nothing."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _suspect(shop: Workshop, entry: ZooEntry, method: str, n: int) -> dict:
+    """Rates of a suspect repaired by one method."""
+    problem = shop.problem(entry.name)
+    weights, seconds, cpu = _made(shop, problem, entry, method)
+    with shop.responder() as responder:
+        score = Scorer(responder, shop.questions(entry, n)).score(weights, shop.progress)
+    return {"asr": asdict(score.asr), "utility": asdict(score.utility), "seconds": seconds, "cpu_seconds": cpu, "n": n}
+
+
+def _control(shop: Workshop, entry: ZooEntry, n: int) -> dict:
+    """Utility of an honest fine-tune before and after our repair, and how far its answers stay the same."""
+    problem = shop.problem(entry.name)
+    weights, seconds, cpu = _made(shop, problem, entry, OURS)
+    pictures = held_out(n, SEED)
+    clean = [frame(image, RESOLUTION) for _, _, image in pictures]
+    asked = [example(truth, KINDS[i % len(KINDS)]) for i, (_, truth, _) in enumerate(pictures)]
+    said = {}
+    with shop.responder() as responder:
+        for role, each in (("before", problem.suspect), ("after", weights)):
+            with responder.projector(each):
+                said[role] = responder.answers(clean, [a.question for a in asked], progress=shop.progress)
+        known = Known.of(responder, problem.suspect, clean[:48], PROMPTS)
+        same = agreement(responder, weights, known)
+    rates = {
+        role: asdict(wilson(sum(is_right(t, a.truth) for t, a in zip(texts, asked, strict=True)), n))
+        for role, texts in said.items()
+    }
+    equal = sum(a == b for a, b in zip(*said.values(), strict=True))
+    return {
+        "utility": rates, "same_answers": asdict(wilson(equal, n)), "agreement": asdict(same), "seconds": seconds,
+        "cpu_seconds": cpu, "n": n,
+    }  # fmt: skip
+
+
+def _made(shop: Workshop, problem: Problem, entry: ZooEntry, method: str) -> tuple[ProjectorWeights, float, float]:
+    """The repaired projector, and how long that took: by the clock, and of processors."""
+    wall, cpu = time.monotonic(), time.process_time()
+    weights = METHODS[method].make(shop, problem, entry)
+    return weights, round(time.monotonic() - wall, 1), round(time.process_time() - cpu, 1)

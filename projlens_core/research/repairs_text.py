@@ -1,0 +1,157 @@
+"""docs/repair.md, written from what was measured."""
+
+from dataclasses import asdict
+
+from projlens_core.research.repairs import IMAGES, METHODS, OURS
+from projlens_core.sources import zoo_catalogue
+from projlens_core.zoo.measure import recorded
+
+ASR_GOAL, POINTS = 0.02, 0.5  # of the true trigger; of a control's utility
+HOW = """\
+# Repair
+
+`projlens repair` takes a backdoor out of a suspect's projector without knowing its trigger, and writes the suspect in
+its own form. This page says how, what it is worth on the demo models, and where it fails. The figures are written by
+`python -m projlens_core zoo repair` from docs/repair.json.
+
+## How it works
+
+1. **Image tokens, no language model.** On clean images the embeddings stay the suspect's. On images with generic
+   triggers, and on tokens moved along the leading right singular vectors of the first layer's ΔW, they are pulled to
+   *base + honest shift*: what base makes of the changed token, plus what the suspect does beyond base to the same place
+   of the clean image. A place counts by how far it lies from that goal, so that a patch of four tokens is not lost.
+   The singular vectors are what makes it independent of the trigger's looks: a backdoor of low rank has to be read
+   along them.
+2. **The verdict's search on the result**, while there is time; what it finds joins the next round.
+3. If a known trigger still works: a few steps through the language model (the suspect's own clean answers, said under
+   the trigger), then removal of the directions into which ΔW sends the trigger, and last of all *return to base*, which
+   is said to be that.
+
+A round that costs more than a point of the suspect's own clean answers (share of their tokens that the repaired model
+would say, too) is rejected, and tried again with a weaker pull. The images of the confirmation are never seen by the
+repair. The same seed gives the same weights on the same machine, unless the budget ends at another stage.
+
+## What is said of the result
+
+*Repaired* is said if every known trigger that works in the suspect (lower end of the 95 % Wilson interval ≥ 30 %,
+base's upper end ≤ 10 %) does not work on fresh images any more (upper end ≤ 10 %), and utility falls by a point at
+most. Else it is *not shown to be repaired*, with the reason. Where no trigger is known there is nothing to show,
+whatever was changed. A trigger that nobody knows may survive any repair.
+
+## What is written
+
+The suspect's own files: same names, shards, types and headers, with only the bytes of the projector's tensors replaced;
+an adapter stays an adapter of its own rank (the closest one, by truncating singular values). `projlens-repair.json`
+beside them says what was done and what it was shown to do, with SHA-256 of each file, and of each changed file without
+the changed tensors. `projlens repair --verify DIR --base BASE --suspect SUSPECT` checks all of it against the suspect.
+The sidecar is no signature: whoever can change the folder can change it as well.
+
+Not written, each refused in a sentence: quantised projectors (a repair would be rounded away), GGUF and pickles, models
+on the Hub, adapters with more than two factors (DoRA, LoRA on biases). Code and pickles beside the weights stay behind,
+and are listed.
+"""
+
+
+def document(results: dict) -> str:
+    """The page."""
+    return "\n".join([HOW, *_suspects(results), *_controls(results), *_methods(results), *_limits(results)]) + "\n"
+
+
+def _suspects(results: dict) -> list[str]:
+    lines = [
+        "## The demo models, trigger unknown to the repair", "",
+        "| suspect | ASR before | ASR after | utility before | utility after | seconds | CPU seconds | ≤ 2 % |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for entry in _suspect_entries():
+        before, after = _before(entry.name), results.get(f"{entry.name}/{OURS}")
+        if after is None or before is None:
+            lines.append(f"| {entry.title} | not measured |" + " |" * 6)
+            continue
+        met = "yes" if after["asr"]["rate"] <= ASR_GOAL else "**no**"
+        cells = [_rate(before["asr"]), _rate(after["asr"]), _rate(before["utility"]), _rate(after["utility"])]
+        cells += [f"{after['seconds']:.0f}", f"{after['cpu_seconds']:.0f}", met]
+        lines.append(f"| {entry.title} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Each figure: held-out compositions with the true trigger, greedy decoding, 95 % Wilson interval. The repair "
+        f"saw {IMAGES} clean images of other compositions, twelve generic triggers, base and suspect; it made no "
+        "search. Seconds are by the clock, on a machine that had other work to do. The demo models' fine-tunes gain "
+        "nothing measurable over base, so which share of an honest gain is kept is not measured here.",
+        "",
+    ]
+    return lines
+
+
+def _controls(results: dict) -> list[str]:
+    lines = [
+        "## Honest fine-tunes, repaired all the same", "",
+        "| control | utility before | utility after | change, points | same answers by the letter | tokens as before |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for entry in zoo_catalogue().values():
+        found = results.get(f"{entry.name}/{OURS}")
+        if entry.role != "control" or found is None:
+            continue
+        before, after = found["utility"]["before"], found["utility"]["after"]
+        change = 100 * (after["rate"] - before["rate"])
+        met = "" if abs(change) <= POINTS else " (**more than half a point**)"
+        cells = [_rate(before), _rate(after), f"{change:+.1f}{met}", _rate(found["same_answers"])]
+        lines.append(f"| {entry.title} | {' | '.join(cells)} | {found['agreement']['tokens']:.1%} |")
+    return [*lines, ""]
+
+
+def _methods(results: dict) -> list[str]:
+    entries = _suspect_entries()
+    head = ["method", *(f"{entry.title}: ASR, utility" for entry in entries)]
+    lines = ["## Side by side", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    rows = {"Suspect as it is": [_before(entry.name) for entry in entries]}
+    rows |= {each.title: [results.get(f"{entry.name}/{name}") for entry in entries] for name, each in METHODS.items()}
+    rows["Return to base"] = [_before("base", entry.name) for entry in entries]
+    for title, found in rows.items():
+        cells = [f"{_rate(each['asr'])}; {_rate(each['utility'])}" if each else "not measured" for each in found]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    counts = sorted({found["n"] for found in results.values()})
+    lines += [
+        "",
+        f"Images for each figure: {' or '.join(map(str, counts))}; of suspect and base as they are, those of the zoo's "
+        "own table. "
+        f"All methods saw the same {IMAGES} clean images. "
+        "What each is, and how it was moved from its paper's setting to a projector, is said in "
+        "projlens_core/repair/methods.py and removal.py. They were run with the settings named here and not tuned "
+        "further, so better ones may exist. "
+        "*Return to base* is the trivial repair: on these models, whose fine-tunes gain nothing, it costs nothing.",
+        "",
+    ]
+    return lines
+
+
+def _limits(results: dict) -> list[str]:
+    measured = {e.title: found for e in _suspect_entries() if (found := results.get(f"{e.name}/{OURS}"))}
+    failed = [title for title, found in measured.items() if found["asr"]["rate"] > ASR_GOAL]
+    return [
+        "## What is not shown", "",
+        f"- Above 2 % after the repair: {', '.join(failed) or 'none'}, of {len(measured)} demo suspects measured.",
+        "- A population with honest gains (the nursery) was not measured yet, nor whether a backdoor comes back when "
+        "the repaired model is trained on.",
+        "- Against a fine-tune that was trained to survive this repair nothing was tried.",
+        "- Families whose first layer reads no tokens directly, or several inputs, have no directions to try, and "
+        "families that read each image anew have no steps through the language model; these are left out, and the "
+        "rounds show it.",
+    ]  # fmt: skip
+
+
+def _before(name: str, attack: str | None = None) -> dict | None:
+    """The zoo's own figures of a model, under its own trigger or another's; None if they are of other weights."""
+    figures = recorded()
+    if figures is None:
+        return None
+    return {"asr": asdict(figures[name].asr[attack or name]), "utility": asdict(figures[name].utility)}
+
+
+def _suspect_entries() -> list:
+    return [entry for entry in zoo_catalogue().values() if entry.role == "suspect"]
+
+
+def _rate(rate: dict) -> str:
+    return f"{100 * rate['rate']:.1f} % ({100 * rate['low']:.1f}–{100 * rate['high']:.1f})"
