@@ -9,10 +9,8 @@ from projlens_core.cli import arguments, terminal
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.images import load_folder
 from projlens_core.runtime.atomic import write_atomically
-from projlens_core.runtime.paths import ZOO
+from projlens_core.runtime.paths import SAMPLES
 from projlens_core.sources import resolve
-
-SAMPLES = ZOO / "samples"
 
 
 def add_parser(sub: argparse._SubParsersAction) -> None:

@@ -122,7 +122,7 @@ def decode(data: bytes, name: str) -> Picture:
         opened.load()
         if reader is JpegImageFile and not is_whole(data, opened.tobytes()):
             raise InvalidInput(f"{label} is cut off, its lower part is missing; give the complete file.")
-        return picture(_upright(opened), name)
+        return picture(upright(opened), name)
     except InvalidInput:
         raise
     except _DAMAGE as error:
@@ -191,7 +191,7 @@ def _too_many_bytes(label: str, size: int) -> str:
     return f"{label} has {size / 2**20:,.0f} MiB, more than the {MAX_BYTES // 2**20} MiB that are read; scale it down."
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF orientation says.
 
     An EXIF block that cannot be parsed at all says nothing about orientation, so the pixels stay as stored.

@@ -83,7 +83,7 @@ def fitted(spec: dict, width: int) -> dict:
     """The specification in the ink of the page it stands on, `width` px wide unless it says how wide itself."""
     fitted = copy.copy(spec)
     fitted["background"] = "transparent"
-    if "width" not in fitted and not any(name in fitted for name in (*_NESTED[1:], "facet", "repeat")):
+    if takes_width(fitted):
         fitted["width"] = width
         fitted["autosize"] = {"type": "fit-x", "contains": "padding"}
     own = fitted.get("config", {})
@@ -91,6 +91,11 @@ def fitted(spec: dict, width: int) -> dict:
         name: value | own.get(name, {}) if isinstance(value, dict) else value for name, value in _CONFIG.items()
     }
     return fitted
+
+
+def takes_width(spec: dict) -> bool:
+    """Whether the chart is as wide as it is asked to be, rather than as it says or as its parts are."""
+    return "width" not in spec and not any(name in spec for name in (*_NESTED[1:], "facet", "repeat"))
 
 
 def drawable(chart: alt.TopLevelMixin, width: int) -> dict:

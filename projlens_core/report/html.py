@@ -60,7 +60,7 @@ class _Cell:
 
 
 @dataclass(frozen=True)
-class _Printed:
+class PrintedTable:
     """A table as the template takes it; csv is a data URI of all its rows."""
 
     file: str
@@ -90,7 +90,7 @@ def as_html(record: Record, progress: Progress = silent) -> str:
     return _template().render(
         record=record,
         charts=charts,
-        tables={exhibit.key: [_printed(table) for table in exhibit.tables] for exhibit in record.exhibits},
+        tables={exhibit.key: [printed(table) for table in exhibit.tables] for exhibit in record.exhibits},
         settings=as_json(record.provenance.settings, indent=2),
         policy=_policy(vega, js),
         vega=Markup(vega),
@@ -102,8 +102,13 @@ def as_html(record: Record, progress: Progress = silent) -> str:
 def _drawn(name: str, chart: Chart, width: int, foreign: Mapping[str, str]) -> _Drawn:
     """foreign: what stands in the place of a stranger's chart, by its name."""
     spec = drawing.drawable(chart.chart, width)
-    svg = foreign[name] if name in foreign else _bounded(drawing.svg(spec), chart)
-    return _Drawn(name, chart.name, chart.alt, chart.caption, Markup(svg), _json(spec))
+    svg = Markup(foreign[name]) if name in foreign else svg_of(chart, spec)
+    return _Drawn(name, chart.name, chart.alt, chart.caption, svg, _json(spec))
+
+
+def svg_of(chart: Chart, spec: dict) -> Markup:
+    """A chart of ours as drawing.drawable gave its spec, drawn; a sentence where the drawing would be too large."""
+    return Markup(_bounded(drawing.svg(spec), chart))
 
 
 def _foreign(record: Record) -> dict[str, str]:
@@ -139,7 +144,8 @@ def _json(value: object) -> Markup:
     return Markup(text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026"))
 
 
-def _printed(table: Table) -> _Printed:
+def printed(table: Table, most: int = MAX_ROWS) -> PrintedTable:
+    """The first `most` rows of a table as text, and all of it as CSV."""
     frame = table.frame
     numbers = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
     columns = [
@@ -148,10 +154,10 @@ def _printed(table: Table) -> _Printed:
     ]
     rows = [
         [_cell(value, number) for value, number in zip(row, numbers, strict=True)]
-        for row in frame.head(MAX_ROWS).itertuples(index=False, name=None)
+        for row in frame.head(most).itertuples(index=False, name=None)
     ]
     csv = "data:text/csv;base64," + base64.b64encode(as_csv(frame)).decode()
-    return _Printed(table.name, table.caption, columns, rows, max(len(frame) - MAX_ROWS, 0), csv)
+    return PrintedTable(table.name, table.caption, columns, rows, max(len(frame) - most, 0), csv)
 
 
 def _cell(value: object, number: bool) -> _Cell:

@@ -97,6 +97,11 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
     An adapter is read on top of `base`; nothing else needs one. Errors as open_checkpoint, declared.decide and match;
     InvalidInput for NaN or infinite values, values beyond float32 and shapes that do not fit each other; Unsupported
     for tensors that are stored neither as 16 to 64 bit floats nor in a quantised form that is restored.
+
+    >>> import projlens_core as pl
+    >>> projector = pl.read_projector("zoo:base")
+    >>> projector.d_in, projector.d_out
+    (256, 576)
     """
     source = source if isinstance(source, Source) else resolve(source)
     checkpoint = open_checkpoint(source, base)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import projlens_core as pl
 from dashboard import pages
 from projlens_core import analyses, cli
 from projlens_core.analyses.analysis import Options, option
@@ -88,6 +89,16 @@ def test_report_and_bundle_have_it_as_a_part(toy, world, tmp_path, capsys):
 
 def test_its_page_is_in_the_sidebar_without_a_layout_of_its_own(toy):
     assert pages.of("toy") in pages.sections()["Activations"]
+
+
+def test_the_library_has_it_as_a_method_with_its_options(toy, world):
+    case = pl.open_case(base=world / "base", suspect=world / "suspect")
+    thrice = case.toy(world / "images", trigger=SPEC, scale=3)
+    twice = case.toy(world / "images", trigger=SPEC, times_two=True)
+    assert thrice.value["suspect"] / twice.value["suspect"] == pytest.approx(1.5)
+    assert thrice.data["settings"]["scale"] == 3
+    assert thrice.to_frame().columns.tolist() == ["projector", "change"]
+    assert "toy" in dir(case)
 
 
 def test_an_unknown_analysis_is_not_found_and_those_there_are_are_listed():
