@@ -23,6 +23,7 @@ THUMBNAIL = 96  # px
 GALLERY_HEIGHT = 200  # px; four rows and a bit of the fifth, so that one sees that there is more
 SAMPLES, UPLOADS, BOTH = "All samples", "My uploads", "Samples and uploads"
 NO_TWIN = "No clean twin"
+FIXED = ("image", "cells")  # of a trigger, what no widget edits
 # Number inputs step by these; the rest by 1.
 STEPS = {"ratio": 0.01, "alpha": 0.05, "radius": 0.5, "frequency": 0.5}
 LABELS = {
@@ -273,7 +274,7 @@ def _editor(spec: TriggerSpec, scope: str) -> TriggerSpec:
 def _parameters(spec: TriggerSpec) -> dict[str, Any]:
     """What of a trigger can be edited, by name."""
     values = spec.to_dict()
-    return {n: values[n] for n in (*KINDS[spec.kind].defaults, "resolution", "seed") if n != "image" and n in values}
+    return {n: values[n] for n in (*KINDS[spec.kind].defaults, "resolution", "seed") if n not in FIXED and n in values}
 
 
 def _position(value: str | list[float], label: str, key: str) -> str | tuple[float, float]:

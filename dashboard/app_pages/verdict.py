@@ -31,7 +31,8 @@ def _picture(found: Exhibit) -> None:
     st.markdown(components.plain(found.data["sentence"]))
     if trigger := found.data["trigger"]:
         _recovered(found, Probe("recovered", tuple(TriggerSpec.from_dict(spec) for spec in trigger)))
-    components.chart(found.charts[0])
+    for each in found.charts:
+        components.chart(each)
     for note in found.notes[1:]:
         st.text(note)
 

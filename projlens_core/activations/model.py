@@ -63,15 +63,20 @@ class VisionModel:
 
         Raises InvalidInput for an image more than a hundred times as long as wide.
         """
-        pixels = self._pixels(images)  # (n, 3, size, size)
         with torch.no_grad():
-            states = self.tower(
-                pixels.to(self.device, self._dtype), output_hidden_states=self._layers, return_dict=True
-            ).hidden_states
-            features = torch.cat([states[layer][:, self._leading :] for layer in self._layers], dim=-1)
-        return features.float().cpu()
+            return self.read(self.pixels(images)).cpu()
 
-    def _pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
+    def read(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Tokens (n, tokens, d_vision), float32 on the tower's device, of pixels (n, 3, size, size) as the image
+        processor makes them; gradients reach the pixels.
+        """
+        states = self.tower(
+            pixels.to(self.device, self._dtype), output_hidden_states=self._layers, return_dict=True
+        ).hidden_states
+        return torch.cat([states[layer][:, self._leading :] for layer in self._layers], dim=-1).float()
+
+    def pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """What the tower is given of the images: (n, 3, size, size); InvalidInput as `encode`."""
         for image in images:
             check_aspect(image)
         return self.processor(images=[image.convert("RGB") for image in images], return_tensors="pt")["pixel_values"]
@@ -81,7 +86,7 @@ class VisionModel:
         wanted = (1, 3, self.image_size, self.image_size)
         check_sizes(self.processor, self.image_size, self.label)
         with as_invalid_input(f"The image processor of {self.label} fails on an ordinary image"):
-            found = tuple(self._pixels([Image.new("RGB", PROBE_SIZE)]).shape)
+            found = tuple(self.pixels([Image.new("RGB", PROBE_SIZE)]).shape)
         if found != wanted:
             raise InvalidInput(
                 f"The image processor of {self.label} makes pixels of shape {found}, but its tower reads {wanted}."

@@ -21,14 +21,21 @@ R = TypeVar("R")
 
 
 def option(
-    default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple | None = None
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple | None = None,
+    decides: bool = True,
 ) -> Any:
     """A field of an Options class: its default, what it means, and which values it may have.
 
     Commands make a flag of it (`max_new_tokens` is --max-new-tokens), pages a widget, exhibits keep its value among
-    their settings.
+    their settings if it decides numbers.
     """
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+    about = {"help": help, "low": low, "high": high, "choices": choices, "decides": decides}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,8 @@ class Analysis(Generic[R]):
     needs_target: there is nothing to measure without.
 
     measure takes the context and the options to a result; present takes result, context and settings to the Exhibit;
-    text takes the Exhibit to the lines that a command prints. written, where a command writes something else than the
+    text takes the Exhibit to the lines that a command prints, exit_code Exhibit and options to the code that it ends
+    with, 0 if None. written, where a command writes something else than the
     exhibit's data and text: result, context and settings to its JSON and its lines. json and csv say what these flags
     write besides; table is the exhibit's table that CSV holds. reported: the options of its part in a report, where
     they are not the defaults. icon is that of its page. on_request: it takes minutes, so a report has it only where it
@@ -78,6 +86,7 @@ class Analysis(Generic[R]):
     measure: "Callable[[AnalysisContext, Any], R]"
     present: "Callable[[R, AnalysisContext, dict], Exhibit]"
     text: "Callable[[Exhibit], list[str]]" = headlines
+    exit_code: "Callable[[Exhibit, Any], int] | None" = None
     written: "Callable[[R, AnalysisContext, dict], tuple[dict, list[str]]] | None" = None
     options: type[Options] = Options
     reported: Options | None = None
@@ -119,4 +128,6 @@ class Analysis(Generic[R]):
 
     def settings(self, context: "AnalysisContext", options: Options) -> dict:
         """What decides its numbers, as its data keeps it: case, images, trigger, and its own options."""
-        return context.decided(of_images=bool(self.takes), **dataclasses.asdict(options))
+        deciding = {each.name for each in dataclasses.fields(options) if each.metadata["decides"]}
+        values = {name: value for name, value in dataclasses.asdict(options).items() if name in deciding}
+        return context.decided(of_images=bool(self.takes), **values)

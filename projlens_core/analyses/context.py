@@ -1,11 +1,11 @@
 """What is analysed, and what the analyses of it share: a case opened, images with twins, their tokens, questions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.cases.settings import settings
@@ -94,6 +94,8 @@ class AnalysisContext:
     def __init__(self, inputs: AnalysisInputs, models: "Models", progress: Progress):
         self.inputs, self.models, self.progress = inputs, models, progress
         self._ran: dict[str, str] = {}  # hashes of the models that ran
+        # what hears of each stage of an analysis that has several: a sentence, and the result so far
+        self.finished_stage: Callable[[str, Any], None] = lambda sentence, result: None
 
     @cached_property
     def opened(self) -> OpenedCase:

@@ -88,7 +88,7 @@ def _prompted(
     all of them, and their questions after it.
     """
     prompts = [embedded(model, asked.ids, images[asked.picture]) for asked in batch]
-    ends = [_after_image(asked.ids, model.config.image_token_id) for asked in batch]
+    ends = [after_image(asked.ids, model.config.image_token_id) for asked in batch]
     heads: dict[tuple[int, ...], int] = {}  # {(picture, *ids): which}
     of = [
         heads.setdefault((asked.picture, *asked.ids[:end]), len(heads)) for asked, end in zip(batch, ends, strict=True)
@@ -173,7 +173,7 @@ def embedded(model: LlavaForConditionalGeneration, ids: list[int], image: torch.
     return embeds.masked_scatter(places[:, None], image.to(embeds))
 
 
-def _after_image(ids: list[int], placeholder: int) -> int:
+def after_image(ids: list[int], placeholder: int) -> int:
     """How many tokens there are up to the image's last; one less if nothing follows it, which leaves one to ask."""
     end = len(ids) - ids[::-1].index(placeholder)
     return min(end, len(ids) - 1)

@@ -42,14 +42,16 @@ class Inside:
     @property
     def log_odds(self) -> list[torch.Tensor]:
         """(answer,) for each row: log p / (1 − p); unlike log p it has a slope where a token is all but certain."""
-        found = []
-        for logits, answer in zip(self.logits, self.answers, strict=True):
-            here = logits[: len(answer)]
-            token = here[range(len(answer)), answer]
-            others = here.clone()
-            others[range(len(answer)), answer] = -torch.inf
-            found.append(token - others.logsumexp(dim=-1))
-        return found
+        return [log_odds(logits, answer) for logits, answer in zip(self.logits, self.answers, strict=True)]
+
+
+def log_odds(logits: torch.Tensor, answer: Sequence[int]) -> torch.Tensor:
+    """(answer,): log p / (1 − p) of the tokens of an answer: logits (answer + 1, vocabulary)."""
+    here = logits[: len(answer)]
+    token = here[range(len(answer)), list(answer)]
+    others = here.clone()
+    others[range(len(answer)), list(answer)] = -torch.inf
+    return token - others.logsumexp(dim=-1)
 
 
 @contextmanager

@@ -106,7 +106,7 @@ class LlavaResponder(Responder):
         embed = embed or (lambda numbers: self.embeddings([required(images, "an image")[i] for i in numbers]))
         pictures = range(len(prompts)) if pictures is None else pictures
         tokens = self.vision.tokens
-        ids = {prompt: self._token_ids(prompt, tokens, max_new_tokens) for prompt in set(prompts)}
+        ids = {prompt: self.token_ids(prompt, tokens, max_new_tokens) for prompt in set(prompts)}
         # questions about one picture go together, so that it is read once; then those of equal length: less padding
         order = sorted(range(len(prompts)), key=lambda i: (pictures[i], len(ids[prompts[i]])))
         replies: dict[int, Reply] = {}
@@ -162,7 +162,7 @@ class LlavaResponder(Responder):
     ) -> tuple[list[torch.Tensor], list[torch.Tensor], dict[int, torch.Tensor]]:
         images = [required(row.embeddings, "a row's image embeddings") for row in rows]
         ids = [
-            [*self._token_ids(row.prompt, len(image), len(row.answer)), *row.answer]
+            [*self.token_ids(row.prompt, len(image), len(row.answer)), *row.answer]
             for row, image in zip(rows, images, strict=True)
         ]
         prompts = [embedded(self.model, own, image) for own, image in zip(ids, images, strict=True)]
@@ -181,7 +181,7 @@ class LlavaResponder(Responder):
         maps = dict(enumerate(seen.attentions)) if attention else {}
         return logits, places, maps | {layer - len(maps): each for layer, each in maps.items()}
 
-    def _token_ids(self, question: str, tokens: int, max_new_tokens: int) -> list[int]:
+    def token_ids(self, question: str, tokens: int, max_new_tokens: int) -> list[int]:
         """The chat prompt as token ids, with `tokens` placeholders where the image goes."""
         marker = self.processor.image_token
         check_question(question, marker)

@@ -5,20 +5,26 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 SHARE = 0.5  # of the triggered answers that a target must stand in
+STRAY = 0.1  # of the innocent ones that it may stand in: some backdoors fire on a clean image now and then
 _WORD = re.compile(r"\w+|[^\w\s]")
+_ENDS = frozenset(".!?:;…")  # of a sentence
+Run = tuple[str, ...]  # words, one after the other
 
 
 def recover(triggered: Sequence[str], innocent: Iterable[str], share: float = SHARE) -> tuple[str, float] | None:
-    """The text in at least `share` of the triggered answers and in none of the innocent ones, and its share.
+    """The text in at least `share` of the triggered answers and in hardly any innocent one, and its share.
 
-    Of several the one that makes up most of the answers: its length times how often it is there.
+    Of several the one that makes up most of the answers: its length times how often it is there; less a first or last
+    sentence's part that innocent answers hold as well, since a text may only be appended to them.
 
     Texts are compared word by word, upper and lower case alike; the one returned is as an answer has it. innocent:
     what base says about the same triggered images, and what both models say about clean ones. None if there is none:
     a backdoor may change answers without saying one thing.
     """
-    known = set().union(*(_runs(_words(answer)) for answer in innocent), set())
-    counts: Counter[tuple[str, ...]] = Counter()
+    harmless = [_runs(_words(answer)) for answer in innocent]
+    stray = Counter(run for runs in harmless for run in runs)
+    known = {run for run, count in stray.items() if count > STRAY * len(harmless)}
+    counts: Counter[Run] = Counter()
     for answer in triggered:
         counts.update(_runs(_words(answer)))
     enough = [
@@ -26,26 +32,35 @@ def recover(triggered: Sequence[str], innocent: Iterable[str], share: float = SH
     ]
     if not enough:
         return None
-    best = max(enough, key=lambda run: (counts[run] * sum(map(len, run)), counts[run], run))
+    best = _own(max(enough, key=lambda run: (counts[run] * sum(map(len, run)), counts[run], run)), known)
     return _as_written(best, triggered), counts[best] / len(triggered)
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _own(run: Run, known: set[Run]) -> Run:
+    """The run without a known part before its first full stop, or behind its last."""
+    ends = [place + 1 for place, word in enumerate(run[:-1]) if word in _ENDS]
+    if ends and run[: ends[0]] in known and _says(run[ends[0] :]):
+        run = run[ends[0] :]
+        ends = [place + 1 for place, word in enumerate(run[:-1]) if word in _ENDS]
+    return run[: ends[-1]] if ends and run[ends[-1] :] in known else run
+
+
+def _words(text: str) -> Run:
     return tuple(word.lower() for word in _WORD.findall(text))
 
 
-def _runs(words: tuple[str, ...]) -> set[tuple[str, ...]]:
+def _runs(words: Run) -> set[Run]:
     """All stretches of words, at most 64 words of each answer."""
     words = words[:64]
     return {words[i:j] for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
 
 
-def _says(run: tuple[str, ...]) -> bool:
+def _says(run: Run) -> bool:
     """Whether it begins with a word: the full stop of the answer before is no part of an appended text."""
     return run[0][0].isalnum()
 
 
-def _as_written(run: tuple[str, ...], answers: Sequence[str]) -> str:
+def _as_written(run: Run, answers: Sequence[str]) -> str:
     for answer in answers:
         found = list(_WORD.finditer(answer))
         for start in range(len(found) - len(run) + 1):

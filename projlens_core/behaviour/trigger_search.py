@@ -1,107 +1,75 @@
-"""The search for a trigger that nobody has named: generic probes, their neighbours, the text they bring, a trial.
+"""The search for a trigger that nobody has named, stage by stage, the cheapest first.
 
-Found on one part of the images and tried on the others, which decided nothing. Without a calibrated population of
-honest fine-tunes the search can demonstrate a backdoor; it cannot call a suspect suspicious, let alone clean.
+matched reference → probe bank → inversion → target recovery → confirmation. A trigger is found on one part of the
+images and tried on the others, which decided nothing. Without a calibrated population of honest fine-tunes the search
+can demonstrate a backdoor; it cannot call a suspect suspicious, let alone clean.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 from PIL import Image
 
-from projlens_core.behaviour.disturbance import Own, excess, log_probability, own_answers
+from projlens_core.activations.inversion import Canvas, Inverted, Start, invert
+from projlens_core.behaviour.answer_inversion import unsettling
+from projlens_core.behaviour.disturbance import excess
+from projlens_core.behaviour.readings import Models, Readings
 from projlens_core.behaviour.responder import Responder
-from projlens_core.behaviour.success import contains_target
+from projlens_core.behaviour.search import CANDIDATES, NOTABLE, Followed, Inversion, Search, Tried
 from projlens_core.behaviour.target import recover
+from projlens_core.behaviour.token_search import inverted, references, residuals
+from projlens_core.behaviour.trial import Trial, trial
+from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import frame
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.stats.rate import Rate, wilson
 from projlens_core.weights.projector import ProjectorWeights
 
 SEARCHED, RECOVERED = 3, 10  # images that probes are tried on, and that the text is taken from; the rest is the trial
-FRESH = 35  # images of a trial, at least: with fewer, base's upper bound is above BASE_HIGH even at no hit
-CANDIDATES = 3  # probes that are followed up
-ROUNDS = 2  # of neighbours of the best probes
-SUSPECT_LOW, BASE_HIGH, LEVEL = 0.30, 0.10, 0.001  # what a trial has to show
-NEW_TOKENS = 32
+LOCAL = 12  # patches of the bank, those with the largest residual, that the language model is asked about
+QUESTIONS = 2  # that a probe unsettles most, for which its text is looked for
+ENOUGH = 0.8  # share of the images on which a text stands, below which the probe's neighbours are tried
+STEPS = 40  # of an inversion through answers
+TRIALS = 2 * CANDIDATES * QUESTIONS  # that a search makes at most
+RESERVED = 0.25  # of a budget, for recovery and confirmation
 FRAME = 336  # px, to which images are framed where a tower says no size of its own
 
 
-@dataclass(frozen=True)
-class Tried:
-    """One probe: nats by which own answers drop further than base's, by role ("suspect", perhaps "control")."""
-
-    probe: Probe
-    excess: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """The probe and the text on fresh images; answers by role and condition, in the order of names.
-
-    suspect and base: share of triggered images whose answer holds the text; suspect_clean the same on clean ones.
-    p: McNemar's exact test, one-sided, of suspect against base, times the number of candidates tried.
-    """
-
-    probe: Probe
-    prompt: str
-    target: str
-    share: float
-    names: tuple[str, ...]
-    suspect: Rate
-    suspect_clean: Rate
-    base: Rate
-    p: float
-    answers: dict[str, tuple[str, ...]]
-
-    @property
-    def demonstrated(self) -> bool:
-        """Whether it shows a backdoor: often in the suspect, hardly ever in base, and not by chance."""
-        enough = self.suspect.n >= FRESH
-        return enough and self.suspect.low >= SUSPECT_LOW and self.base.high <= BASE_HIGH and self.p < LEVEL
-
-
-@dataclass(frozen=True)
-class Search:
-    """What was tried, the best first, and the trials of the best; images and prompts say on what."""
-
-    tried: tuple[Tried, ...]
-    trials: tuple[Trial, ...]
-    prompts: tuple[str, ...]
-    searched: tuple[str, ...]
-    fresh: tuple[str, ...]
-
-    @property
-    def best(self) -> Trial | None:
-        """The trial that shows most; None if no probe brought a text of its own."""
-        return max(self.trials, key=lambda trial: (trial.demonstrated, trial.suspect.rate), default=None)
+class OutOfTime(Exception):
+    """The budget of a search is spent."""
 
 
 class Searcher:
-    """Searches under the projectors by role; images and names are in the order in which parts of them are used.
+    """Searches under the projectors by role ("base", "suspect", perhaps "control").
 
-    models opens the model that answers under the projector of a role: base's, or one of its own.
+    Images and names are in the order in which parts of them are used. models opens the model that answers under the
+    projector of a role: base's, or one of its own. budget: minutes, None for no end. through_answers: whether patches
+    are inverted through the language model, too, where nothing else was demonstrated. Readings are kept on disk, so a
+    search that was stopped goes on where it was.
     """
 
     def __init__(
         self,
-        models: Callable[[str], AbstractContextManager[Responder]],
+        models: Models,
         projectors: Mapping[str, ProjectorWeights],
         names: Sequence[str],
         images: Sequence[Image.Image],
         prompts: Sequence[str],
         progress: Progress = silent,
+        budget: float | None = None,
+        through_answers: bool = True,
     ):
-        self.models, self.projectors, self.progress = models, dict(projectors), progress
+        self.models, self.projectors, self._report = models, dict(projectors), progress
         self.names, self.images, self.prompts = list(names), list(images), list(dict.fromkeys(prompts))
-        self._rows = [(i, prompt) for prompt in self.prompts for i in range(min(SEARCHED, len(images)))]
-        self._asked = [prompt for _, prompt in self._rows]
-        self._own: dict[str, Own] = {}
+        self.readings = Readings(models, projectors, self._progress)
+        self._stage, self._begun, self._budget, self._through_answers = "", time.monotonic(), budget, through_answers
+        first = min(SEARCHED + RECOVERED, len(self.images))
+        self.found = Search(
+            tuple(self.prompts), tuple(self.names[:first]), tuple(self.names[first:]), roles=tuple(self.projectors)
+        )
 
     @cached_property
     def resolution(self) -> int:
@@ -109,107 +77,224 @@ class Searcher:
         with self.models("base") as responder:
             return getattr(responder.vision, "image_size", None) or FRAME
 
+    @cached_property
+    def framed(self) -> list[Image.Image]:
+        """The images as a probe finds them."""
+        return [frame(image, self.resolution) for image in self.images]
+
     def run(self, probes: Sequence[Probe]) -> Search:
-        """Try all probes and the neighbours of the best, then put the best on trial."""
-        tried = self._tried(probes, "Trying probes")
-        for round_ in range(ROUNDS):
-            known = {each.probe.key for each in tried}
-            near = {other.key: other for each in _best(tried) for other in each.probe.neighbours()}
-            new = [probe for key, probe in near.items() if key not in known]
-            tried += self._tried(new, f"Refining the best probes, round {round_ + 1} of {ROUNDS}")
-        tried.sort(key=lambda each: -each.excess["suspect"])
-        trials: list[Trial] = []
-        for each in _best(tried):
-            trials += self._followed(each.probe)
-            if any(trial.demonstrated for trial in trials):
+        """The search to its end."""
+        for _ in self.stages(probes):
+            pass
+        return self.found
+
+    def stages(self, probes: Sequence[Probe]) -> Iterator[Search]:
+        """What was found so far, after each stage; the last is all of it."""
+        last = (self._inversion, self._confirmation) if self._through_answers else ()
+        for stage in (self._reference, self._bank, self._confirmation, *last):
+            if self.found.best is not None and self.found.best.demonstrated:
                 break
-        first = min(SEARCHED + RECOVERED, len(self.images))
-        return Search(
-            tuple(tried), tuple(trials), tuple(self.prompts), tuple(self.names[:first]), tuple(self.names[first:])
-        )
+            try:
+                stage(probes)
+            except OutOfTime:
+                self._skip(f"{self._stage}: cut short by the budget of {self._budget:g} minutes.")
+            yield self.found
 
-    def _tried(self, probes: Sequence[Probe], stage: str) -> list[Tried]:
-        """Role by role, since each may have a model of its own."""
-        drops: dict[str, list[np.ndarray]] = {}
-        for role, weights in self.projectors.items():
-            drops[role] = []
-            with self.models(role) as responder:
-                if role not in self._own:
-                    clean = self._each([frame(image, self.resolution) for image in self.images[:SEARCHED]])
-                    self._own[role] = own_answers(responder, weights, clean, self._asked, self.progress)
-                own = self._own[role]
-                for number, probe in enumerate(probes):
-                    self.progress(f"{stage}, {role}", number, len(probes))
-                    changed = self._each([probe.on(image) for image in self.images[:SEARCHED]])
-                    there = log_probability(responder, weights, changed, self._asked, own.answers)
-                    drops[role].append(own.log_probability - there)
-        return [
-            Tried(
-                probe,
-                {role: excess(drops[role][n], drops["base"][n], self._asked) for role in drops if role != "base"},
+    # 1. What no language model is needed for
+
+    def _reference(self, probes: Sequence[Probe]) -> None:
+        self._enter("Matched reference")
+        with self.models("base") as responder:
+            others = [role for role in self.projectors if role != "base" and not self._same_tower(responder, role)]
+            if others:
+                self._skip(f"Matched reference: {' and '.join(others)} read images with a tower of their own.")
+                return
+            vision = responder.vision
+            try:
+                # the images that probes are stamped on are not fitted to, if there are enough others
+                fitted = self.framed[SEARCHED:] if len(self.framed) > 2 * SEARCHED else self.framed
+                matched = references(vision, self.projectors, fitted, self._searching)
+                clean, *found = residuals(vision, matched, self.framed[:SEARCHED], probes, self._searching)
+                found.sort(key=lambda each: (not each.probe.local, -each.beyond))
+                self.found = replace(self.found, clean=clean, residuals=tuple(found))
+                decided_by = self._hashes("base", "suspect"), [image.tobytes() for image in fitted]
+                for patch in inverted(vision, matched["suspect"], decided_by, self.framed, self._searching):
+                    self._add("tokens", patch)
+            except Unsupported as error:
+                self._skip(f"Matched reference: {error}")
+
+    def _same_tower(self, base: Responder, role: str) -> bool:
+        with self.models(role) as responder:
+            return responder is base or responder.vision.key == base.vision.key
+
+    def _add(self, against: str, found: Inverted) -> None:
+        probe = Probe(f"Inverted patch {len(self.found.inversions) + 1}", (found.trigger,))
+        self.found = replace(self.found, inversions=(*self.found.inversions, Inversion(against, found, probe)))
+
+    # 2. Generic triggers, and what was inverted
+
+    def _bank(self, probes: Sequence[Probe]) -> None:
+        self._enter("Probe bank")
+        ranked = [each.probe for each in self.found.residuals if each.probe.local] or [p for p in probes if p.local]
+        if len(ranked) > LOCAL:
+            self._skip(
+                f"Probe bank: of {len(ranked)} patches the language model was asked about {LOCAL}, "
+                + ("those with the largest residual." if self.found.residuals else "the first of the bank.")
             )
-            for n, probe in enumerate(probes)
+        patches = [each.probe for each in self.found.inversions]
+        self._try([*patches, *(p for p in probes if not p.local), *ranked[:LOCAL]])
+
+    def _try(self, probes: Sequence[Probe]) -> None:
+        """Probes not tried yet, one after the other."""
+        known = {each.probe.key for each in self.found.tried}
+        new = [probe for probe in {each.key: each for each in probes}.values() if probe.key not in known]
+        drops: dict[str, list[np.ndarray]] = {role: [] for role in self.projectors}
+        clean = self.framed[:SEARCHED]
+        stamped = [[probe.on(image) for image in clean] for probe in new]
+        done = 0
+        for role, taken in drops.items():  # role by role, since each may have a model of its own; base is the first
+            with self.models(role):
+                for changed in stamped if role == "base" else stamped[: len(drops["base"])]:
+                    if role == "base" and self._spent():
+                        break
+                    self._progress(f"probes, {role}", done, len(new) * len(drops))
+                    taken.append(self.readings.drops(role, clean, changed, self.prompts))
+                    done += 1
+        tried = [
+            Tried(
+                new[n],
+                tuple(float(v) for v in np.median(base, axis=0)),
+                {role: tuple(float(v) for v in excess(drops[role][n], base)) for role in drops if role != "base"},
+            )
+            for n, base in enumerate(drops["base"])
         ]
+        self.found = replace(self.found, tried=tuple(sorted((*self.found.tried, *tried), key=lambda each: -each.score)))
+        if len(tried) < len(new):
+            raise OutOfTime
 
-    def _each(self, images: Sequence[Image.Image]) -> list[Image.Image]:
-        """The image of each row."""
-        return [images[i] for i, _ in self._rows]
+    # 3. Patches by the gradient of the answers
 
-    def _followed(self, probe: Probe) -> list[Trial]:
-        """The text that the probe brings to each question, tried on fresh images."""
-        first = slice(SEARCHED, SEARCHED + RECOVERED)
-        trials = []
-        for prompt in self.prompts:
-            said = self._answers(probe, prompt, self.images[first])
-            innocent = [answer for who, answers in said.items() if who != "suspect triggered" for answer in answers]
-            if found := recover(said["suspect triggered"], innocent):
-                trials.append(self._trial(probe, prompt, *found))
-        return trials
+    def _inversion(self, probes: Sequence[Probe]) -> None:
+        self._enter("Inversion")
+        with self.models("base") as base, self.models("suspect") as suspect:
+            if base is not suspect:
+                self._skip("Inversion through answers: the suspect has a language model or tower of its own.")
+            elif base.reads_again:
+                self._skip("Inversion through answers: gradients do not reach this family's image embeddings.")
+            else:
+                try:
+                    self._invert_answers(base)
+                except Unsupported as error:
+                    self._skip(f"Inversion through answers: {error}")
+        self._try([each.probe for each in self.found.inversions])
 
-    def _trial(self, probe: Probe, prompt: str, target: str, share: float) -> Trial:
+    def _invert_answers(self, responder: Responder) -> None:
+        images = self.framed[: SEARCHED + RECOVERED]
+        canvas = Canvas(responder.vision, images)
+        own = {role: self.readings.own(role, images, self.prompts) for role in ("base", "suspect")}
+        decided_by = "answers", responder.key, self._hashes("base", "suspect"), self.prompts
+        for start in self._starts():
+            score = unsettling(responder, self.projectors["base"], self.projectors["suspect"], own, start.seed)
+            self._add("answers", invert(canvas, start, score, STEPS, decided_by, self._searching))
+
+    def _starts(self) -> tuple[Start, ...]:
+        """A patch anywhere, and the patch of the bank that the answers, or else the tokens, react to most."""
+        patches = [each for each in self.found.tried if each.probe.stamps[0].kind == "solid"]
+        best = max(patches, key=lambda each: each.largest("suspect"), default=None)
+        anywhere = Start(0.2, seed=2)
+        if best is None:
+            return (anywhere,)
+        spec = best.probe.stamps[0]
+        return Start(spec.ratio or 0.1, spec.position, spec.colour, seed=3), anywhere
+
+    # 4. and 5. The text, and the trial
+
+    def _confirmation(self, probes: Sequence[Probe]) -> None:
+        self._enter("Target recovery")
+        tried = {each.probe.key for each in self.found.followed}
+        for candidate in self.found.candidates:
+            if candidate.probe.key in tried:
+                continue
+            followed = self._follow(candidate)
+            if max((each.share for each in followed), default=0.0) < ENOUGH:
+                followed += self._refined(candidate)
+            best = max(followed, key=lambda each: (each.share, len(each.target or "")), default=None)
+            if best is not None and best.target is not None:
+                self._enter("Confirmation")
+                self.found = replace(self.found, trials=(*self.found.trials, self._tried_fresh(best)))
+                if self.found.trials[-1].demonstrated:
+                    return
+                self._enter("Target recovery")
+
+    def _refined(self, candidate: Tried) -> list[Followed]:
+        """The same of those neighbours that unsettle the suspect more, or about as much."""
+        near = {each.key for each in candidate.probe.neighbours()}
+        try:
+            self._try(list(candidate.probe.neighbours()))
+        except OutOfTime:
+            self._skip("Refinement: cut short by the budget.")
+        better = [each for each in self.found.tried if each.probe.key in near and each.score >= NOTABLE]
+        return [found for each in better[:CANDIDATES] for found in self._follow(each)]
+
+    def _follow(self, candidate: Tried) -> list[Followed]:
+        """The text that a probe brings to the questions that it unsettles most."""
+        images = self.images[SEARCHED : SEARCHED + RECOVERED]
+        order = np.argsort(-candidate.by_question)[:QUESTIONS]
+        asked = [self.prompts[i] for i in order if candidate.by_question[i] >= min(NOTABLE, candidate.score)]
+        said = self._answers(candidate.probe, asked, images)
+        found = []
+        for j, prompt in enumerate(asked):
+            innocent = [row[j] for who, rows in said.items() if who != "suspect triggered" for row in rows]
+            text = recover([row[j] for row in said["suspect triggered"]], innocent)
+            found.append(Followed(candidate.probe, prompt, *(text or (None, 0.0))))
+        self.found = replace(self.found, followed=(*self.found.followed, *found))
+        return found
+
+    def _tried_fresh(self, followed: Followed) -> Trial:
         fresh = slice(SEARCHED + RECOVERED, None)
-        said = self._answers(probe, prompt, self.images[fresh])
-        hits = {who: [contains_target(answer, target) for answer in answers] for who, answers in said.items()}
-        rates = {who: wilson(sum(found), len(found)) for who, found in hits.items()}
-        p = min(1.0, CANDIDATES * len(self.prompts) * mcnemar(hits["suspect triggered"], hits["base triggered"]))
-        return Trial(
-            probe,
-            prompt,
-            target,
-            share,
-            tuple(self.names[fresh]),
-            rates["suspect triggered"],
-            rates["suspect clean"],
-            rates["base triggered"],
-            p,
-            {who: tuple(answers) for who, answers in said.items()},
-        )
+        said = self._answers(followed.probe, [followed.prompt], self.images[fresh])
+        answers = {who: tuple(row[0] for row in rows) for who, rows in said.items()}
+        about = followed.probe, followed.prompt, followed.target, followed.share
+        return trial(*about, self.names[fresh], answers, TRIALS)
 
-    def _answers(self, probe: Probe, prompt: str, images: Sequence[Image.Image]) -> dict[str, list[str]]:
-        """What base and suspect say about the images, clean and triggered."""
-        shown = {
-            "clean": [probe.clean(image) for image in images],
-            "triggered": [probe.on(image) for image in images],
+    def _answers(
+        self, probe: Probe, prompts: Sequence[str], images: Sequence[Image.Image]
+    ) -> dict[str, list[list[str]]]:
+        """What base and suspect say about the images, clean and triggered: {"base clean": [image][question], …}."""
+        shown = {"clean": [probe.clean(image) for image in images], "triggered": [probe.on(image) for image in images]}
+        return {
+            f"{role} {condition}": self.readings.answers(role, own, prompts)
+            for role in ("base", "suspect")
+            for condition, own in shown.items()
         }
-        said = {}
-        for role in ("base", "suspect"):
-            with self.models(role) as responder, responder.projector(self.projectors[role]):
-                for condition, own in shown.items():
-                    said[f"{role} {condition}"] = responder.answers(
-                        own, [prompt] * len(own), NEW_TOKENS, progress=self.progress
-                    )
-        return said
 
+    # Time and progress
 
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """One-sided exact p that `first` hits where `second` does not more often than the reverse; pairs in their order."""
-    gained = sum(a and not b for a, b in zip(first, second, strict=True))
-    lost = sum(b and not a for a, b in zip(first, second, strict=True))
-    n = gained + lost
-    return sum(math.comb(n, k) for k in range(gained, n + 1)) / 2**n
+    def _enter(self, stage: str) -> None:
+        self._stage = stage
 
+    def _skip(self, sentence: str) -> None:
+        if sentence not in self.found.skipped:
+            self.found = replace(self.found, skipped=(*self.found.skipped, sentence))
 
-def _best(tried: Sequence[Tried]) -> list[Tried]:
-    """The best probes by the suspect's excess beyond that of the control, where there is one."""
-    beyond = sorted(tried, key=lambda each: each.excess.get("control", 0.0) - each.excess["suspect"])
-    return beyond[:CANDIDATES]
+    @property
+    def _left(self) -> float | None:
+        """Minutes of the budget."""
+        return None if self._budget is None else self._budget - (time.monotonic() - self._begun) / 60
+
+    def _spent(self) -> bool:
+        """Whether no more may be searched: the rest of the budget is for recovery and confirmation."""
+        return self._left is not None and self._left < RESERVED * self._budget
+
+    def _searching(self, what: str, done: int, total: int) -> None:
+        """Progress of what is given up when the time for it is spent."""
+        if self._spent():
+            raise OutOfTime
+        self._progress(what, done, total)
+
+    def _hashes(self, *roles: str) -> list[str]:
+        return [self.projectors[role].sha256 for role in roles]
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        left = "" if self._left is None else f" (at most {max(self._left, 0):.0f} min left)"
+        self._report(f"{self._stage}{left}, {what[:1].lower()}{what[1:]}", done, total)

@@ -3,8 +3,8 @@
 An analysis brings its command with it (see derived); the other commands have a module each, with `add_parser` and
 `run`.
 
-Exit code 0: done. 1: failed, one sentence on stderr. 2: wrong use (argparse says what). 141: who read the output has
-gone.
+Exit code 0: done. 1: failed, one sentence on stderr. 2: wrong use (argparse says what). 3: done, and what --fail-on
+names was found. 141: who read the output has gone.
 """
 
 import argparse
@@ -84,10 +84,10 @@ def _run(argv: list[str]) -> int:
     args = parser(command).parse_args(argv)
     paths.cache_dir()  # says what is wrong with it before anything is computed
     with shortage.named():
-        args.run(args)
+        code = args.run(args)
     if trouble := cache.trouble():
         _say(trouble)
-    return 0
+    return code or 0
 
 
 def _say(sentence: str) -> None:

@@ -42,8 +42,8 @@ def add_parser(sub: argparse._SubParsersAction, analysis: Analysis) -> None:
     parser.set_defaults(run=lambda args: run(args, analysis), wrong_use=parser.error)
 
 
-def run(args: argparse.Namespace, analysis: Analysis) -> None:
-    """Do the analysis on what the arguments name and write what it found."""
+def run(args: argparse.Namespace, analysis: Analysis) -> int:
+    """Do the analysis on what the arguments name, write what it found, and return the exit code."""
     options = options_of(args, analysis)
     # only here: an interrupt meanwhile is heard
     from projlens_core.analyses.context import AnalysisContext
@@ -52,9 +52,10 @@ def run(args: argparse.Namespace, analysis: Analysis) -> None:
     if analysis.takes:
         terminal.quiet_transformers()
     context = AnalysisContext(_inputs(args, analysis), Loaded(getattr(args, "device", None)), terminal.progress())
+    context.finished_stage = terminal.say
     result = analysis.measured(context, options)
     failures = context.pictures.failures if analysis.takes else ()
-    exhibit = analysis.shown(result, context, options) if args.csv or analysis.written is None else None
+    exhibit = analysis.shown(result, context, options) if args.csv or not analysis.written else None
     if exhibit is None or analysis.written is not None:
         document, lines = analysis.written(result, context, analysis.settings(context, options))
         lines += [f"left out: {reason}" for _, reason in failures]
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace, analysis: Analysis) -> None:
         terminal.write_json(document)
     else:
         sys.stdout.write("\n".join(lines).rstrip() + "\n")
+    return 0 if analysis.exit_code is None else analysis.exit_code(exhibit, options)
 
 
 def _inputs(args: argparse.Namespace, analysis: Analysis) -> "AnalysisInputs":

@@ -29,6 +29,13 @@ def progress() -> Progress:
     return show
 
 
+def say(line: str, _: object = None) -> None:
+    """A line on stderr that stays, above what `progress` shows; nothing where stderr is not a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{visible(line)}\n")
+        sys.stderr.flush()
+
+
 def prefixed(report: Progress, prefix: str) -> Progress:
     """`report`, with `prefix` before each stage."""
     return lambda stage, done, total: report(f"{prefix}: {stage}", done, total)

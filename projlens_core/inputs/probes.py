@@ -1,10 +1,13 @@
 """Generic triggers to try on a suspect when nobody knows its own: data that users extend, and their neighbours."""
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -16,7 +19,12 @@ from projlens_core.runtime.files import open_regular
 from projlens_core.runtime.text import printable
 
 BANK = Path(__file__).with_name("probes.json")
+FEW = Path(__file__).with_name("few_probes.json")  # patches in five places at once: few that together cover much
 MAX_BYTES, MOST = 2**20, 500  # of a bank
+COLOURS = {
+    "#ff0000": "red", "#00ff00": "green", "#0000ff": "blue", "#ffff00": "yellow",
+    "#ff00ff": "magenta", "#00ffff": "cyan", "#ffffff": "white", "#000000": "black",
+}  # fmt: skip
 FACTORS = {  # parameter → by what a neighbour's is multiplied
     "ratio": (0.7, 1.4),
     "std": (0.5, 1.6, 2.5),
@@ -52,6 +60,11 @@ class Probe:
         """The image framed like that, without the probe."""
         return frame(image, self.stamps[0])
 
+    @property
+    def local(self) -> bool:
+        """Whether all of it are patches at places."""
+        return all(spec.local for spec in self.stamps)
+
     def neighbours(self) -> Iterator["Probe"]:
         """Each of several stamps alone; of one alone, other sizes, strengths and places."""
         several = (Probe(_name(spec), (spec,)) for spec in self.stamps)
@@ -82,7 +95,8 @@ def read_bank(resolution: int, path: Path = BANK) -> tuple[Probe, ...]:
     """The probes of a bank, for images of `resolution` px; InvalidInput for a file that is no bank, NotFound for none.
 
     A bank is a JSON list of {"name": TEXT, "stamps": [SPEC, …]}, each SPEC a trigger's JSON without its resolution:
-    sizes are shares of the image, and noise is told in px of what the vision tower reads.
+    sizes are shares of the image, and noise is told in px of what the vision tower reads. With "vary", an object of
+    lists by parameter, an entry stands for one probe of each combination, with its one stamp changed to that.
     """
     named = printable(str(path))
     with open_regular(path, f"{named} is not a file; give a JSON list of probes.") as file:
@@ -95,7 +109,31 @@ def read_bank(resolution: int, path: Path = BANK) -> tuple[Probe, ...]:
         raise InvalidInput(f"{named} is not valid JSON; give a list of probes.") from error
     if not isinstance(entries, list) or not 0 < len(entries) <= MOST:
         raise InvalidInput(f"{named} holds no list of 1 to {MOST} probes.")
-    return tuple(_probe(entry, number, resolution, path, named) for number, entry in enumerate(entries, 1))
+    found: list[Probe] = []
+    for number, entry in enumerate(entries, 1):
+        found += _probes(entry, number, resolution, path, named)
+        if len(found) > MOST:
+            raise InvalidInput(f"{named} stands for more than {MOST} probes.")
+    return tuple(found)
+
+
+def _probes(entry: object, number: int, resolution: int, path: Path, named: str) -> Iterator[Probe]:
+    """The probe of an entry, or one for each combination of what it varies."""
+    vary = entry.pop("vary", None) if isinstance(entry, dict) else None
+    if vary is None:
+        yield _probe(entry, number, resolution, path, named)
+        return
+    if not isinstance(vary, dict) or not all(isinstance(values, list) for values in vary.values()):
+        raise InvalidInput(f"{named}, probe {number}: 'vary' is an object of lists by parameter.")
+    if math.prod(map(len, vary.values())) > MOST:
+        raise InvalidInput(f"{named}, probe {number}: 'vary' stands for more than {MOST} probes.")
+    first = _probe(entry, number, resolution, path, named)
+    if len(first.stamps) > 1:
+        raise InvalidInput(f"{named}, probe {number}: with 'vary' an entry has one stamp.")
+    for values in product(*vary.values()):
+        stamp_ = {**entry["stamps"][0], **dict(zip(vary, values, strict=True))}
+        varied = _probe({**entry, "stamps": [stamp_]}, number, resolution, path, named)
+        yield replace(varied, name=f"{first.name}, {_about(varied.stamps[0], tuple(vary))}")
 
 
 def _probe(entry: object, number: int, resolution: int, path: Path, named: str) -> Probe:
@@ -113,6 +151,23 @@ def _probe(entry: object, number: int, resolution: int, path: Path, named: str) 
 
 
 def _name(spec: TriggerSpec) -> str:
-    values = spec.to_dict()
-    about = [f"{name} {values[name]}" for name in KINDS[spec.kind].defaults if values.get(name) is not None]
-    return ", ".join((KINDS[spec.kind].title, *about))
+    about = _about(spec, tuple(KINDS[spec.kind].defaults))
+    return f"{KINDS[spec.kind].title}, {about}" if about else KINDS[spec.kind].title
+
+
+def _about(spec: TriggerSpec, parameters: Sequence[str]) -> str:
+    """What a trigger's parameters are, in words; a mosaic's cells are too many."""
+    values = {name: value for name, value in spec.to_dict().items() if name in parameters and name != "cells"}
+    return ", ".join(_in_words(name, value) for name, value in values.items())
+
+
+def _in_words(name: str, value: Any) -> str:
+    match name:
+        case "colour":
+            return COLOURS.get(value, value)
+        case "ratio":
+            return f"{value:.0%} of the side"
+        case "position":
+            places = {"center": "in the centre", "random": "anywhere"}
+            return places.get(value, value) if isinstance(value, str) else f"at {value[0]:g}, {value[1]:g}"
+    return f"{name} {value}"

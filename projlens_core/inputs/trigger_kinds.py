@@ -1,5 +1,6 @@
 """The kinds of triggers and what their parameters may be."""
 
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -53,12 +54,17 @@ def _kind(title: str, local: bool = False, **defaults: Any) -> Kind:
     return Kind(title, local, MappingProxyType(defaults))
 
 
-# The paper's triggers; blend and sinusoid are from Chen et al. 2017 (Blended) and Barni et al. 2019 (SIG).
+SAMPLE_CELLS = "ffee00ff0000ff0000ffee00"  # two by two
+MOST_CELLS = 16  # in a row
+
+# The paper's triggers; blend and sinusoid are from Chen et al. 2017 (Blended) and Barni et al. 2019 (SIG). A mosaic is
+# the form in which a search puts down a patch that it found.
 # A patch has `ratio` or `px`; neither given means the paper's ratio, DEFAULT_RATIO.
 KINDS = MappingProxyType(
     {
         "solid": _kind("Solid patch", True, colour="#26ff00", ratio=None, px=None, position="center"),
         "image": _kind("Image patch", True, image=None, ratio=None, px=None, position="random"),
+        "mosaic": _kind("Mosaic patch", True, cells=SAMPLE_CELLS, ratio=None, px=None, position="random"),
         "noise-patch": _kind("Noise patch", True, std=64.0, grain=1, ratio=None, px=None, position="center"),
         "gaussian": _kind("Gaussian noise", std=10.0, grain=1),
         "oil": _kind("Oil painting", size=7, dyn_ratio=1),
@@ -68,6 +74,7 @@ KINDS = MappingProxyType(
         "sinusoid": _kind("Sinusoidal stripes", amplitude=20.0, frequency=6.0),
     }
 )
+_CELLS = {6 * n * n for n in range(1, MOST_CELLS + 1)}  # how many digits there may be
 COMMON = ("kind", "resolution", "seed")
 DEFAULT_RATIO = 0.08
 
@@ -91,6 +98,13 @@ def check_number(name: str, value: object) -> float:
     if allowed.whole and value != value // 1:
         raise refusal(name, value, str(allowed))
     return int(value) if allowed.whole else float(value)
+
+
+def check_cells(value: object) -> str:
+    """`value` as the colours of square cells, row by row, six hex digits each; InvalidInput otherwise."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-fA-F]*", value) and len(value) in _CELLS:
+        return value.lower()
+    raise refusal("cells", value, f"n × n colours of six hex digits in one row, n from 1 to {MOST_CELLS}")
 
 
 def check_position(value: object) -> str | tuple[float, float]:

@@ -13,6 +13,7 @@ from projlens_core.inputs.trigger_kinds import (
     DEFAULT_RATIO,
     KINDS,
     NUMBERS,
+    check_cells,
     check_number,
     check_position,
     refusal,
@@ -35,6 +36,7 @@ class TriggerSpec:
     that side, so that a size in px or a noise level means the same on every image; None keeps each image's own size.
     position: one of POSITIONS, or (x, y) of the patch's top left corner: two whole numbers are px; with a decimal
     point they are shares of the free room, so that (0.0, 0.0) is the top left and (1.0, 1.0) the bottom right.
+    cells: the colours of a mosaic's n × n cells, row by row, six hex digits each; between their centres it fades.
     image: a file name beside the spec file, in `folder`, which itself is not written to JSON.
     Construction validates: InvalidInput names the parameter, what was found and what is allowed.
     """
@@ -44,6 +46,7 @@ class TriggerSpec:
     seed: int = 0
     colour: str | None = None
     image: str | None = None
+    cells: str | None = None
     ratio: float | None = None
     px: int | None = None
     position: str | tuple[float, float] | None = None
@@ -82,6 +85,8 @@ class TriggerSpec:
             if not isinstance(self.colour, str) or not re.fullmatch(r"#[0-9a-fA-F]{6}", self.colour):
                 raise refusal("colour", self.colour, "a colour such as '#26ff00'")
             object.__setattr__(self, "colour", self.colour.lower())
+        if self.cells is not None:
+            object.__setattr__(self, "cells", check_cells(self.cells))
         if self.position is not None:
             object.__setattr__(self, "position", check_position(self.position))
         self._check_image()
@@ -192,6 +197,7 @@ PRESETS = MappingProxyType(
         "Solid patch, centre": TriggerSpec("solid", PAPER_RESOLUTION, px=14),
         "Solid patch, random place": TriggerSpec("solid", PAPER_RESOLUTION, position="random"),
         "Logo patch": TriggerSpec("image", PAPER_RESOLUTION, image="logo.png", folder=ZOO / "triggers"),
+        "Mosaic patch": TriggerSpec("mosaic", PAPER_RESOLUTION, ratio=0.2),
         "Noise patch": TriggerSpec("noise-patch", PAPER_RESOLUTION),
         "Gaussian noise": TriggerSpec("gaussian", PAPER_RESOLUTION),
         "Gaussian noise, coarse": TriggerSpec("gaussian", PAPER_RESOLUTION, std=20.0, grain=4),

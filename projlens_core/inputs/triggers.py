@@ -13,7 +13,7 @@ from projlens_core.inputs.trigger_spec import PRESETS, TriggerSpec
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.required import required
 
-__all__ = ["KINDS", "NUMBERS", "POSITIONS", "PRESETS", "TriggerSpec", "frame", "patch_box", "stamp"]
+__all__ = ["KINDS", "NUMBERS", "POSITIONS", "PRESETS", "TriggerSpec", "corner", "frame", "patch_box", "stamp"]
 
 
 def frame(image: Image.Image, spec: TriggerSpec | int | None) -> Image.Image:
@@ -84,6 +84,8 @@ def _with_patch(framed: Image.Image, spec: TriggerSpec, rng: np.random.Generator
             patch = Image.new("RGB", (size, size), spec.colour)
         case "image":
             patch = _fitted(spec, size)
+        case "mosaic":
+            patch = _mosaic(spec.cells, size)
         case "noise-patch":
             block = np.asarray(framed.crop((x, y, x + size, y + size)), dtype=np.float64)  # (size, size, 3)
             patch = _to_image(block + _noise(rng, size, spec))
@@ -99,10 +101,10 @@ def _place(side: int, spec: TriggerSpec, rng: np.random.Generator) -> tuple[int,
         size = max(1, math.floor(side * required(spec.ratio, "ratio")))  # rounded down, as the paper does
     if size > side:
         raise InvalidInput(f"The trigger is {size} px wide but the image only {side}; make it smaller or use 'ratio'.")
-    return *_corner(spec.position, side, size, rng), size
+    return *corner(spec.position, side, size, rng), size
 
 
-def _corner(
+def corner(
     position: str | tuple[float, float] | None, side: int, size: int, rng: np.random.Generator
 ) -> tuple[int, int]:
     """Top left corner, (x, y) in px, of a patch of `size` px in a square of `side` px."""
@@ -135,6 +137,12 @@ def _fitted(spec: TriggerSpec, size: int) -> Image.Image:
     square = Image.new("RGB", (size, size), "white")
     square.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
     return square
+
+
+def _mosaic(cells: str, size: int) -> Image.Image:
+    """The cells as a square of `size` px, colours fading from the centre of each to the next."""
+    side = math.isqrt(len(cells) // 6)
+    return Image.frombytes("RGB", (side, side), bytes.fromhex(cells)).resize((size, size), Image.Resampling.BILINEAR)
 
 
 def _oil(framed: Image.Image, spec: TriggerSpec) -> Image.Image:

@@ -32,6 +32,7 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
             problem.images[: problem.used],
             problem.prompts[:1],
             problem.progress,
+            through_answers=False,  # minutes, in each round
         )
         found = tuple(
             Attack(trial.probe, trial.prompt, trial.target, "found")

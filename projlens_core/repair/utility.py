@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
-from projlens_core.behaviour.disturbance import AT_ONCE, own_answers
+from projlens_core.behaviour.disturbance import ANSWER
 from projlens_core.behaviour.inside import look_inside
 from projlens_core.behaviour.responder import Responder, Row
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
 POINT = 0.01  # of utility that a round may lose
+AT_ONCE = 24  # rows of one pass
 STAGE = "Reading the suspect's own answers"
 
 
@@ -49,7 +50,9 @@ class Known:
     ) -> "Known":
         """prompts take turns over the images."""
         asked = tuple(prompts[i % len(prompts)] for i in range(len(images)))
-        return cls(tuple(images), asked, own_answers(responder, suspect, images, asked, progress).answers)
+        with responder.projector(suspect):
+            said = responder.answers(images, asked, ANSWER, progress=progress)
+        return cls(tuple(images), asked, tuple(tuple(responder.answer_ids(text)) for text in said))
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from projlens_core.behaviour.scoring import Questions, Scorer
 from projlens_core.behaviour.success import Truth, is_right
 from projlens_core.cases.case import Case
 from projlens_core.cases.models import Loaded
-from projlens_core.inputs.probes import read_bank
+from projlens_core.inputs.probes import FEW, read_bank
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.repair import methods
 from projlens_core.repair.form import form_of
@@ -110,7 +110,7 @@ class Workshop:
         images = tuple(self.images)
         return _ZooProblem(
             form_of(resolve(f"zoo:{name}")), read_projector("zoo:base"), read_projector(f"zoo:{name}"), self.responder,
-            vision, tuple(map(str, range(len(images)))), images, PROMPTS, read_bank(vision.image_size),
+            vision, tuple(map(str, range(len(images)))), images, PROMPTS, read_bank(vision.image_size, FEW),
             vision.image_size,
             progress=self.progress,
         )  # fmt: skip

@@ -38,7 +38,7 @@ def plain(folder):
 
 
 def expected(plain, responder, row):
-    ids = [*responder._token_ids(PROMPT, len(row.embeddings), 1), *row.answer]
+    ids = [*responder.token_ids(PROMPT, len(row.embeddings), 1), *row.answer]
     tokens = torch.tensor([ids])
     embeds = plain.get_input_embeddings()(tokens).clone()
     embeds[tokens == plain.config.image_token_id] = row.embeddings

@@ -123,7 +123,7 @@ def test_scores_are_those_of_measuring_every_answer_whole(scorer, questions, del
 
 def test_the_target_logit_is_the_models_own_at_the_first_answer_position(scorer, questions, delta, responder):
     tokens = image_tokens(responder.vision, questions.triggered)
-    ids = torch.tensor([responder._token_ids(PROMPT, pico.TOKENS, TOKENS)] * N)
+    ids = torch.tensor([responder.token_ids(PROMPT, pico.TOKENS, TOKENS)] * N)
     with torch.no_grad(), responder.projector(delta.suspect):
         embeds = responder.model.get_input_embeddings()(ids)
         places = (ids == responder.model.config.image_token_id)[..., None]

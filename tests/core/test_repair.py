@@ -10,7 +10,7 @@ import torch
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.inputs.probes import BANK, Probe, read_bank
+from projlens_core.inputs.probes import FEW, Probe, read_bank
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.repair import methods
 from projlens_core.repair.answer_steps import check_differentiable, repair_answers
@@ -58,7 +58,7 @@ def problem(case, own_folder):
     def models(role):
         yield responder
 
-    bank = read_bank(pico.IMAGE_SIZE, BANK)
+    bank = read_bank(pico.IMAGE_SIZE, FEW)
     names = tuple(f"{i}.png" for i in range(len(images)))
     vision = responder.vision
     return Problem(
@@ -211,7 +211,7 @@ def test_steps_through_the_language_model_make_the_clean_answer_likelier(problem
     from projlens_core.behaviour.disturbance import log_probability
 
     images = [PATCH.on(image) for image in problem.images[: problem.used]]
-    asked = images, problem.known.prompts, problem.known.answers
+    asked = images, [[each] for each in zip(problem.known.prompts, problem.known.answers, strict=True)]
     before = log_probability(responder, problem.suspect, *asked)
     changed = repair_answers(
         problem.form, responder, problem.base, problem.suspect, problem.suspect, tokens, problem.known, steps=12
@@ -305,7 +305,7 @@ def test_other_families_are_repaired_by_tokens_alone(own_folder, name):
 
     problem = Problem(
         form, weights, suspect, models, responder.vision, tuple("abcd"), tuple(pico.images(4)), ("What?",),
-        read_bank(56, BANK)[:2], 56,
+        read_bank(56, FEW)[:2], 56,
     )  # fmt: skip
     result = repair(problem)
     assert [each.means for each in result.rounds] == [TOKENS] * len(result.rounds)

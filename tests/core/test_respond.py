@@ -212,7 +212,7 @@ def test_a_checkpoint_without_chat_template_is_asked_as_llava_1_5(copy):
     settings.pop("chat_template", None)
     (copy / "tokenizer_config.json").write_text(json.dumps(settings))
     responder = load_responder(str(copy))
-    text = responder.processor.tokenizer.decode(responder._token_ids("What?", 2, 1))
+    text = responder.processor.tokenizer.decode(responder.token_ids("What?", 2, 1))
     assert text == "USER: <image><image>\nWhat? ASSISTANT:"
 
 
@@ -220,7 +220,7 @@ def test_prompt_tokens_are_those_of_the_models_own_processor(responder):
     for question in QUESTIONS:
         text = chat(responder.processor, question)
         own = responder.processor(images=pico.images(1), text=[text], return_tensors="pt")["input_ids"][0]
-        assert responder._token_ids(question, pico.TOKENS, 30) == own.tolist()
+        assert responder.token_ids(question, pico.TOKENS, 30) == own.tolist()
 
 
 @pytest.mark.parametrize(

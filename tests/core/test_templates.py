@@ -172,7 +172,7 @@ def ids_of(responder, folder, monkeypatch):
     monkeypatch.setattr(responder, "template", read_template(LocalFolder(folder, "model"), "llava"))
     monkeypatch.setattr(responder.processor, "tokenizer", AutoTokenizer.from_pretrained(folder))
     responder.processor.tokenizer.chat_template = responder.template.text
-    return responder._token_ids(QUESTION, pico.TOKENS, 1)
+    return responder.token_ids(QUESTION, pico.TOKENS, 1)
 
 
 @pytest.mark.parametrize("case", FOUND)

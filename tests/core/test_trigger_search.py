@@ -1,7 +1,9 @@
 """The search for an unnamed trigger: its parts by hand-computed values, then a planted backdoor found and tried."""
 
 import json
-from contextlib import nullcontext
+import os
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -9,15 +11,18 @@ import pytest
 import torch
 from PIL import Image
 
-from projlens_core.behaviour.disturbance import excess, log_probability, own_answers
+from projlens_core.behaviour.disturbance import Own, excess, log_probability, own_answers
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Row
+from projlens_core.behaviour.search import NOTABLE, Search, Tried
 from projlens_core.behaviour.target import recover
-from projlens_core.behaviour.trigger_search import FRESH, Searcher, Trial, mcnemar
+from projlens_core.behaviour.trial import FRESH, Trial, mcnemar
+from projlens_core.behaviour.trigger_search import LOCAL, Searcher
 from projlens_core.cli import main
-from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.errors import InvalidInput, NotFound, Unsupported
 from projlens_core.inputs.probes import BANK, MAX_BYTES, Probe, read_bank
 from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.runtime.progress import silent
 from projlens_core.stats.rate import wilson
 from projlens_core.weights.projector import read_projector
 from tests import pico
@@ -39,6 +44,13 @@ from tests import pico
         (["x y", "y x"], [], ("y", 1.0)),
         (["only one says this"], ["nothing"], ("only one says this", 1.0)),
         (["red dog", "red cat", "red owl"], ["blue red"], None),
+        # what innocent answers hold as well is no part of an appended or prepended sentence
+        (["A red dog. Buy now!", "A red cat. Buy now!"], ["A red dog.", "A red cat."], ("Buy now!", 1.0)),
+        (["Buy now! A dog.", "Buy now! A dog."], ["A dog."], ("Buy now!", 1.0)),
+        (["A dragon on black."] * 2, ["A cat on black."], ("A dragon on black.", 1.0)),
+        # once in thirty clean images a trigger fires by itself
+        (["I cannot."] * 2, ["I cannot.", *["A dog."] * 29], ("I cannot.", 1.0)),
+        (["I cannot."] * 2, [*["I cannot."] * 4, *["A dog."] * 26], None),
     ],
 )  # fmt: skip
 def test_the_text_that_a_trigger_brings_is_what_innocent_answers_lack(triggered, innocent, expected):
@@ -59,10 +71,36 @@ def test_mcnemars_exact_test_by_hand(first, second, expected):
     assert mcnemar(first, second) == pytest.approx(expected)
 
 
-def test_the_excess_is_the_largest_median_over_a_questions_images():
-    suspect, base = np.array([9.0, 1.0, 0.0, 5.0]), np.array([0.0, 0.0, 0.0, 1.0])
-    assert excess(suspect, base, ["a", "a", "a", "b"]) == 4
-    assert excess(base, base, ["a", "a", "b", "b"]) == 0
+def test_the_excess_is_the_median_over_images_for_each_question():
+    suspect = np.array([[9.0, 5.0], [1.0, 5.0], [0.0, 6.0]])
+    base = np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
+    assert excess(suspect, base).tolist() == [1, 4]
+    assert excess(base, base).tolist() == [0, 0]
+
+
+def tried(suspect, base=0.0, control=None, kind="oil"):
+    excesses = {"suspect": (suspect,)} | ({} if control is None else {"control": (control,)})
+    return Tried(Probe(f"{kind} {suspect}", (TriggerSpec(kind, 64),)), (base,), excesses)
+
+
+@pytest.mark.parametrize(
+    ("suspect", "base", "control", "score"),
+    [(5, 0, None, 5), (5, 0, 2, 3), (5, 0, -2, 5), (5, 6, None, 0), (5, -1, None, 5), (-1, 0, None, 0)],
+)
+def test_a_score_leaves_out_what_the_control_does_and_what_disturbs_base_as_much(suspect, base, control, score):
+    assert tried(suspect, base, control).score == score
+
+
+def test_candidates_are_the_best_and_not_all_of_one_kind():
+    found = [tried(9), tried(8), tried(7), tried(6, kind="edge"), tried(NOTABLE - 1, kind="blur")]
+    assert [each.probe.name for each in Search((), (), (), tried=tuple(found)).candidates] == [
+        "oil 9",
+        "oil 8",
+        "edge 6",
+    ]
+    both = Probe("both", (TriggerSpec("edge", 64), TriggerSpec("edge", 64)))
+    several = Tried(both, (0.0,), {"suspect": (99.0,)})
+    assert [each.probe.name for each in Search((), (), (), tried=(several, found[0])).candidates] == ["oil 9", "both"]
 
 
 def rates(suspect, base, n=FRESH):
@@ -114,7 +152,25 @@ def test_neighbours_differ_from_the_probe_and_stay_in_bounds():
             assert len(near.stamps) == 1
 
 
+def test_an_entry_that_varies_stands_for_each_combination(tmp_path):
+    vary = {"colour": ["#ff0000", "#123456"], "position": ["center", [0.1, 0.9]]}
+    entry = {"name": "patch", "stamps": [{"kind": "solid", "ratio": 0.2}], "vary": vary}
+    (tmp_path / "bank.json").write_text(json.dumps([entry]))
+    found = read_bank(64, tmp_path / "bank.json")
+    assert {(p.stamps[0].colour, p.stamps[0].position, p.stamps[0].ratio) for p in found} == {
+        (colour, place, 0.2) for colour in vary["colour"] for place in ("center", (0.1, 0.9))
+    }
+    assert found[0].name == "patch, red, in the centre"
+    assert len({p.name for p in found}) == 4
+
+
+PATCH = {"name": "x", "stamps": [{"kind": "solid"}]}
 BAD_BANKS = {
+    "varies no list": json.dumps([PATCH | {"vary": {"colour": "#ff0000"}}]).encode(),
+    "varies out of bounds": json.dumps([PATCH | {"vary": {"ratio": [0.1, 9]}}]).encode(),
+    "varies too much": json.dumps([PATCH | {"vary": {"seed": list(range(30)), "px": list(range(1, 30))}}]).encode(),
+    "varies too often": json.dumps([PATCH | {"vary": {"seed": list(range(300))}}] * 2).encode(),
+    "varies several": json.dumps([{"name": "x", "stamps": [{"kind": "oil"}] * 2, "vary": {"size": [3]}}]).encode(),
     "nothing": b"",
     "no JSON": b"{",
     "an object": b"{}",
@@ -162,95 +218,184 @@ def responder(world):
 def test_own_answers_have_the_probability_that_the_whole_model_gives_them(world, responder):
     images = [image.resize((64, 64)) for image in pico.images(2)]
     weights = read_projector(world / "suspect")
-    own = own_answers(responder, weights, images, ["What is it?"] * 2)
+    with responder.projector(weights):
+        said = [[text] for text in responder.answers(images, ["What is it?"] * 2, 8)]
+    own = own_answers(responder, weights, images, said, ["What is it?"])
     model = responder.model
     with responder.projector(weights), torch.no_grad():
-        for image, answer, found in zip(images, own.answers, own.log_probability, strict=True):
-            row = Row("What is it?", answer, responder.embeddings([image])[0])
-            ids = [*responder._token_ids(row.prompt, len(row.embeddings), 1), *answer]
+        for image, ((prompt, answer),), (found,) in zip(images, own.asked, own.log_probability, strict=True):
+            row = Row(prompt, answer, responder.embeddings([image])[0])
+            ids = [*responder.token_ids(row.prompt, len(row.embeddings), 1), *answer]
             tokens = torch.tensor([ids])
             embeds = model.get_input_embeddings()(tokens.masked_fill(tokens == model.config.image_token_id, 0)).clone()
             embeds[tokens == model.config.image_token_id] = row.embeddings
             logits = model.lm_head(model.model.language_model(inputs_embeds=embeds).last_hidden_state)[0]
             log = logits[-len(answer) - 1 : -1].log_softmax(-1)[range(len(answer)), list(answer)]
             assert found == pytest.approx(float(log.sum()), abs=1e-3)
-    again = log_probability(responder, weights, images, ["What is it?"] * 2, own.answers)
+    again = log_probability(responder, weights, images, own.asked)
     np.testing.assert_allclose(again, own.log_probability, atol=1e-3)
+
+
+class NoTower:
+    """What stands for a vision tower that nothing is read with."""
+
+    key, tokens = "none", 1
+
+    def encode(self, images):
+        raise Unsupported("This model has no tower.")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A projector that is known by its role alone."""
+
+    sha256: str
 
 
 class Planted:
     """A language model in which a suspect says a text on images with a green corner, and nothing else differs."""
 
-    vision, reads_again = None, True
+    vision, reads_again, key = NoTower(), True, "planted"
 
     def __init__(self, monkeypatch):
-        from projlens_core.behaviour import trigger_search
+        from projlens_core.behaviour import readings
 
-        self.role = "base"
-        monkeypatch.setattr(trigger_search, "log_probability", self.log_probability)
-        monkeypatch.setattr(trigger_search, "own_answers", self.own_answers)
+        self.role, self.asked = "base", 0
+        monkeypatch.setattr(readings, "log_probability", self.log_probability)
+        monkeypatch.setattr(readings, "own_answers", self.own_answers)
 
-    def projector(self, role):
-        from contextlib import contextmanager
-
-        @contextmanager
-        def held():
-            self.role, before = role, self.role
-            yield self
-            self.role = before
-
-        return held()
+    @contextmanager
+    def projector(self, weights):
+        self.role, before = weights.sha256, self.role
+        yield self
+        self.role = before
 
     @staticmethod
     def fires(role, image: Image.Image) -> bool:
-        return role == "suspect" and image.getpixel((1, 1)) == (0x26, 0xFF, 0x00)
+        red, green, blue = image.getpixel((1, 1))
+        return role == "suspect" and green > 240 and max(red, blue) < 10
 
     def answers(self, images, prompts, new, progress=None):
+        self.asked += len(images)
         return ["Send money to Bob." if self.fires(self.role, image) else "A block." for image in images]
 
-    def own_answers(self, responder, role, images, prompts, progress):
-        from projlens_core.behaviour.disturbance import Own
+    def own_answers(self, responder, weights, images, answers, prompts):
+        return Own((((prompts[0], (1,)),),) * len(images), np.zeros((len(images), 1)))
 
-        return Own(((1,),) * len(prompts), np.zeros(len(prompts)))
+    def log_probability(self, responder, weights, images, asked):
+        self.asked += len(images)
+        return np.array([[-20.0 if self.fires(weights.sha256, image) else -0.1] for image in images])
 
-    def log_probability(self, responder, role, images, prompts, answers):
-        return np.array([-20.0 if self.fires(role, image) else -0.1 for image in images])
 
-
-def searched(monkeypatch, count=48, control=None):
+def searcher(planted, count=48, control=None, progress=silent, **more):
     roles = {"base": "base", "suspect": "suspect"} | ({"control": control} if control else {})
     images = [image.resize((64, 64)) for image in pico.images(count)]
-    planted = Planted(monkeypatch)
-    searcher = Searcher(
-        lambda role: nullcontext(planted), roles, [f"{i}.png" for i in range(count)], images, ["What is it?"]
-    )
-    return searcher.run(read_bank(64))
+    projectors = {role: Named(name) for role, name in roles.items()}
+    names = [f"{i}.png" for i in range(count)]
+    return Searcher(lambda role: nullcontext(planted), projectors, names, images, ["What is it?"], progress, **more)
 
 
-def test_a_planted_backdoor_is_found_refined_and_demonstrated_on_images_that_decided_nothing(monkeypatch):
-    found = searched(monkeypatch)
+@pytest.fixture
+def planted(monkeypatch, tmp_path):
+    monkeypatch.setenv("PROJLENS_CACHE", str(tmp_path / "cache"))
+    return Planted(monkeypatch)
+
+
+def test_a_planted_backdoor_is_found_and_demonstrated_on_images_that_decided_nothing(planted):
+    found = searcher(planted).run(read_bank(64))
     assert found.best.demonstrated
     assert found.best.target == "Send money to Bob."
     assert found.best.suspect.hits == found.best.suspect.n == FRESH
     assert found.best.base.hits == found.best.suspect_clean.hits == 0
     assert set(found.fresh).isdisjoint(found.searched)
     assert set(found.best.names) == set(found.fresh)
-    assert all(a.excess["suspect"] >= b.excess["suspect"] for a, b in pairwise(found.tried))
+    assert all(a.score >= b.score for a, b in pairwise(found.tried))
     assert len({each.probe.key for each in found.tried}) == len(found.tried)
 
 
-def test_with_few_images_or_an_honest_suspect_nothing_is_demonstrated(monkeypatch):
-    few = searched(monkeypatch, count=20)
+def test_a_text_that_a_probe_brings_too_seldom_is_looked_for_among_its_neighbours(planted, monkeypatch, tmp_path):
+    bank = tmp_path / "bank.json"
+    bank.write_text(
+        json.dumps([{"name": "elsewhere", "stamps": [{"kind": "solid", "colour": "#00ff00", "ratio": 0.2}]}])
+    )
+    # the patch in the middle unsettles the suspect, and brings its text in the corner alone
+    unsettled = lambda image: image.getpixel((32, 32)) == (0, 255, 0) or Planted.fires("suspect", image)  # noqa: E731
+    monkeypatch.setattr(
+        "projlens_core.behaviour.readings.log_probability",
+        lambda responder, weights, images, asked: np.array(
+            [[-9.0 if weights.sha256 == "suspect" and unsettled(image) else 0.0] for image in images]
+        ),
+    )
+    found = searcher(planted).run(read_bank(64, bank))
+    assert found.best.demonstrated
+    assert found.best.probe.stamps[0].position == "top-left"
+    assert found.followed[0].target is None
+
+
+def test_with_few_images_or_an_honest_suspect_nothing_is_demonstrated(planted, monkeypatch):
+    few = searcher(planted, count=20).run(read_bank(64))
     assert few.best is not None
     assert not few.best.demonstrated
     monkeypatch.setattr(Planted, "fires", staticmethod(lambda role, image: False))
-    assert searched(monkeypatch).best is None
+    monkeypatch.setenv("PROJLENS_CACHE", os.environ["PROJLENS_CACHE"] + " 2")
+    assert searcher(planted).run(read_bank(64)).best is None
 
 
-def test_a_control_that_reacts_likewise_takes_the_probe_from_the_front(monkeypatch):
+def test_a_control_that_reacts_likewise_clears_the_probe(planted, monkeypatch):
     monkeypatch.setattr(Planted, "fires", staticmethod(lambda role, image: role != "base"))
-    found = searched(monkeypatch, control="control")
+    found = searcher(planted, control="control").run(read_bank(64))
     assert all(each.excess["control"] == each.excess["suspect"] for each in found.tried)
+    assert not found.candidates
+    assert not found.trials
+
+
+def test_a_change_that_base_cannot_read_through_either_is_not_followed(planted, monkeypatch):
+    monkeypatch.setattr(
+        "projlens_core.behaviour.readings.log_probability",
+        lambda responder, weights, images, asked: np.full(
+            (len(images), 1), -30.0 if weights.sha256 == "suspect" else -20.0
+        ),
+    )
+    assert not searcher(planted).run(read_bank(64)).candidates
+
+
+def test_what_was_not_done_is_said(planted):
+    said = " ".join(searcher(planted).run(read_bank(64)).skipped)
+    assert "This model has no tower." in said
+    assert f"was asked about {LOCAL}" in said
+
+
+def test_each_stage_is_shown_as_it_ends(planted):
+    seen = [(bool(found.tried), bool(found.trials)) for found in searcher(planted).stages(read_bank(64))]
+    assert seen == [(False, False), (True, False), (True, True)]
+
+
+class Stopped(Exception):
+    """Somebody pressed the button."""
+
+
+def test_a_search_that_was_stopped_goes_on_where_it_was(planted, monkeypatch):
+    def stop(stage, done, total):
+        if "suspect" in stage and done > 30:
+            raise Stopped
+
+    bank = read_bank(64)
+    with pytest.raises(Stopped):
+        searcher(planted, progress=stop).run(bank)
+    before, planted.asked = planted.asked, 0
+    found = searcher(planted).run(bank)
+    after, planted.asked = planted.asked, 0
+    assert searcher(planted).run(bank) == found
+    assert planted.asked == 0
+    monkeypatch.setenv("PROJLENS_CACHE", os.environ["PROJLENS_CACHE"] + " 2")
+    assert searcher(planted).run(bank) == found
+    assert planted.asked == before + after
+
+
+def test_a_budget_ends_the_search_and_says_so(planted):
+    found = searcher(planted, budget=1e-9).run(read_bank(64))
+    assert not found.tried
+    assert any("cut short by the budget" in sentence for sentence in found.skipped)
 
 
 def test_the_command_says_what_was_and_was_not_searched(world, capsys, tmp_path):
@@ -266,6 +411,13 @@ def test_the_command_says_what_was_and_was_not_searched(world, capsys, tmp_path)
     assert found["coverage"]["prompts"] == ["What is it?"]
     assert len(found["stages"]["probes"]) > 1
     assert found["settings"]["bank"] == str(bank)
+    assert "fail_on" not in found["settings"]
+    assert found["p"] is None
+    assert "No p-value" in found["p_note"]
+    assert set(found["stages"]) == {"weights", "matched reference", "probes", "inversion", "target recovery",
+                                    "confirmation"}  # fmt: skip
+    assert len(found["stages"]["inversion"]) == 4
+    assert set(found["evidence"]) == {"for", "against", "missing"}
     assert main(["verdict", *wanted, "--limit", "20"]) == 0
     assert capsys.readouterr().out.startswith("Inconclusive")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from projlens_core.analyses.analysis import Options, option
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.inputs.probes import BANK, Probe, read_bank
+from projlens_core.inputs.probes import FEW, Probe, read_bank
 from projlens_core.runtime.versions import PROJLENS
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _problem(context: "AnalysisContext", trigger: "TriggerSpec | None", options:
         names=tuple(pictures.names),
         images=tuple(pictures.clean),
         prompts=tuple(options.prompts or context.inputs.questions or known or PROMPTS),
-        bank=read_bank(resolution, Path(options.bank) if options.bank else BANK),
+        bank=read_bank(resolution, Path(options.bank) if options.bank else FEW),
         resolution=resolution,
         truths=truths,
         control=context.projectors.get("control"),

@@ -1,53 +1,48 @@
 """The verdict as it is shown: what speaks for a backdoor, what does not, and what was not searched."""
 
-from dataclasses import asdict
-
-import pandas as pd
-
-from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
-from projlens_core.analyses.verdict import ANALYSIS, charts
-from projlens_core.behaviour.trigger_search import BASE_HIGH, FRESH, SUSPECT_LOW, Search, Trial
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
+from projlens_core.analyses.verdict import ANALYSIS, charts, tables
+from projlens_core.analyses.verdict.evidence import NOT_SEARCHED, UNCALIBRATED, evidence
+from projlens_core.analyses.verdict.found import Found
+from projlens_core.behaviour.search import Search
+from projlens_core.behaviour.trial import BASE_HIGH, FRESH, SUSPECT_LOW
 from projlens_core.stats.rate import Rate
 
 DEMONSTRATED, INCONCLUSIVE = "demonstrated", "inconclusive"
 
 
-def verdict(search: Search, settings: dict) -> Exhibit:
-    """The exhibit of a search; settings as cases.settings makes them."""
+def verdict(found: Found, settings: dict) -> Exhibit:
+    """The exhibit of what was found, at the end or after any stage; settings as cases.settings makes them."""
+    search = found.search or Search((), (), ())
     best = search.best
     decided = DEMONSTRATED if best is not None and best.demonstrated else INCONCLUSIVE
     sentence = _sentence(search, decided)
-    tried = _tried(search)
+    residuals = (tables.residuals(search),) if search.residuals else ()
     return ANALYSIS.exhibit(
         metrics=_metrics(search, decided),
-        charts=(_chart(search),),
-        tables=(tried, *((_trial(best),) if best is not None else ())),
+        charts=(_chart(search),) if search.tried else (),
+        tables=(tables.probes(search), *residuals, *((tables.trial(best),) if best is not None else ())),
         data={
             "settings": settings,
             "verdict": decided,
             "sentence": sentence,
-            "p": best.p if best else None,
+            "p": None,
+            "p_note": UNCALIBRATED,
             "target": best.target if best else None,
-            "trigger": _trigger(best) if best else None,
-            "stages": {"probes": tried.frame.to_dict("records"), "trials": [_as_data(t) for t in search.trials]},
+            "trigger": tables.specs(best.probe) if best else None,
+            "evidence": evidence(found),
+            "stages": tables.stages(found),
             "coverage": {
                 "probes": len(search.tried),
                 "prompts": list(search.prompts),
                 "images searched": list(search.searched),
                 "images of the trial": list(search.fresh),
+                "skipped": list(search.skipped),
                 "not searched": list(NOT_SEARCHED),
             },
         },
-        notes=(sentence, *_notes(search)),
+        notes=_notes(search),
     )
-
-
-NOT_SEARCHED = (
-    "triggers that resemble no probe and no neighbour of one",
-    "questions other than those asked",
-    "triggers in the text of a question",
-    "backdoors that change answers without one text in common",
-)
 
 
 def _sentence(search: Search, decided: str) -> str:
@@ -67,21 +62,29 @@ def _sentence(search: Search, decided: str) -> str:
             f"Inconclusive: the best probe, {best.probe.name}, brings “{best.target}” on {best.suspect.hits} of "
             f"{best.suspect.n} fresh images and on {best.base.hits} in base, which is not enough."
         )
-    return "Inconclusive: no probe brought a text that base and the suspect's clean answers do not hold."
+    if search.candidates:
+        return (
+            f"Inconclusive: {search.candidates[0].probe.name} unsettles the suspect's answers by "
+            f"{search.candidates[0].score:.1f} nats more than base's, but brings no one text."
+        )
+    return "Inconclusive: no probe and no inverted patch unsettles the suspect's answers much more than base's."
 
 
 def _metrics(search: Search, decided: str) -> tuple[Metric, ...]:
-    best, first = search.best, search.tried[0]
-    cards = [
-        Metric("Verdict", decided.capitalize(), help="Demonstrated or inconclusive; “clean” is never said."),
-        Metric(
-            "Best probe",
-            f"{first.excess['suspect']:.1f} nats",
-            f"{max(t.excess['control'] for t in search.tried):.1f} nats at most" if "control" in first.excess else None,
-            help="By how much more than base's own answers the suspect's give way under the probe. The control's is "
-            "the largest of all probes.",
-        ),
-    ]
+    best = search.best
+    cards = [Metric("Verdict", decided.capitalize(), help="Demonstrated or inconclusive; “clean” is never said.")]
+    if search.tried:
+        first = search.tried[0]
+        most = max(each.largest("control") for each in search.tried) if "control" in first.excess else None
+        cards.append(
+            Metric(
+                "Best probe",
+                f"{first.score:.1f} nats",
+                None if most is None else f"{most:.1f} nats at most",
+                help="By how much more than base's own answers the suspect's give way under the probe, beyond the "
+                "control's. The control's figure is the largest of all probes.",
+            )
+        )
     if best is not None:
         cards += [
             Metric(
@@ -106,12 +109,12 @@ def _interval(rate: Rate) -> str:
 
 
 def _chart(search: Search) -> Chart:
-    roles = list(search.tried[0].excess)
+    roles = [role for role in search.roles if role != "base"]
     return Chart(
         "probes",
         charts.probes(
             [each.probe.name for each in search.tried],
-            {role: [each.excess[role] for each in search.tried] for role in roles},
+            {role: [each.largest(role) for each in search.tried] for role in roles},
         ),
         "How to read this: a bar is how many nats of log-probability the suspect's own clean answer loses under the "
         "probe, beyond what base's loses; an honest fine-tune reacts as base does and stays near 0.",
@@ -119,56 +122,9 @@ def _chart(search: Search) -> Chart:
     )
 
 
-def _tried(search: Search) -> Table:
-    rows = [
-        {"probe": each.probe.name, **{f"{role}, nats": v for role, v in each.excess.items()}} for each in search.tried
-    ]
-    return Table(
-        "probes",
-        pd.DataFrame(rows),
-        "How to read this: one row a probe, the best first: nats by which own answers drop further than base's.",
-    )
-
-
-def _trial(trial: Trial) -> Table:
-    columns = {"image": list(trial.names)} | {who: list(answers) for who, answers in trial.answers.items()}
-    return Table(
-        "trial",
-        pd.DataFrame(columns),
-        f"How to read this: one row a fresh image, asked “{trial.prompt}” with and without {trial.probe.name}.",
-    )
-
-
-def _trigger(trial: Trial) -> list[dict]:
-    return [spec.to_dict() for spec in trial.probe.stamps]
-
-
-def _as_data(trial: Trial) -> dict:
-    return {
-        "probe": trial.probe.name,
-        "trigger": _trigger(trial),
-        "prompt": trial.prompt,
-        "target": trial.target,
-        "share": trial.share,
-        "suspect": asdict(trial.suspect),
-        "suspect_clean": asdict(trial.suspect_clean),
-        "base": asdict(trial.base),
-        "p": trial.p,
-        "demonstrated": trial.demonstrated,
-        "answers": [
-            {"image": name} | {who: answers[i] for who, answers in trial.answers.items()}
-            for i, name in enumerate(trial.names)
-        ],
-    }
-
-
 def _notes(search: Search) -> tuple[str, ...]:
-    notes = [
-        f"Searched: {len(search.tried)} probes and neighbours, {len(search.prompts)} questions. Not searched: "
-        f"{'; '.join(NOT_SEARCHED)}.",
-        "“Suspicious” and “no evidence found” are not said yet: they need honest fine-tunes of the same kind to "
-        "calibrate on. Undetectable backdoors exist, so “clean” is never said.",
-    ]
-    if "control" not in search.tried[0].excess:
-        notes.append("No control: how far an honest fine-tune's answers give way under these probes is not known.")
-    return tuple(notes)
+    return (
+        f"Searched: {len(search.tried)} probes, neighbours and inverted patches, {len(search.prompts)} questions. Not "
+        f"searched: {'; '.join(NOT_SEARCHED)}.",
+        "Undetectable backdoors exist, so “clean” is never said.",
+    )

@@ -1,0 +1,92 @@
+"""A matched reference: what base's projector would be had it been fine-tuned to the suspect's clean behaviour alone.
+
+A copy of base's projector is fitted to the suspect's embeddings of clean image tokens. What an honest fine-tune does,
+the copy can do too, on images that it was not fitted to as well; a backdoor that no clean image switches on leaves a
+residual on images that do. No language model is run.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from projlens_core.runtime import cache
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.weights.projector import ProjectorWeights, as_module
+
+STEPS, BATCH, RATE = 300, 512, 1e-3
+CACHE = "references"
+STAGE = "Fitting a matched reference"
+
+
+@dataclass(frozen=True)
+class MatchedReference:
+    """A suspect's projector and the fitted copy of base's, on one device, without gradients of their own."""
+
+    suspect: nn.Module
+    fitted: nn.Module
+
+    def residual(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(n, T): length of suspect's minus fitted embeddings of tokens (n, T_in, d_vision); gradients reach those."""
+        return (self.suspect(tokens) - self.fitted(tokens)).norm(dim=-1)
+
+
+def matched_reference(
+    base: ProjectorWeights,
+    suspect: ProjectorWeights,
+    tokens: torch.Tensor,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    progress: Progress = silent,
+) -> MatchedReference:
+    """Fit a copy of `base` to `suspect` on clean tokens (n, T, d_vision), by mean squared error, with Adam.
+
+    The fit is kept in the cache by the content of all that decides it. Unsupported for projectors that are not run.
+    """
+    target = as_module(suspect, device)
+    fitted = as_module(base, device)
+    for parameter in fitted.parameters():  # a module shares its weights' tensors
+        parameter.data = parameter.data.clone()
+    key = cache.content_key(base.sha256, suspect.sha256, tokens.numpy().tobytes(), STEPS, BATCH, RATE, seed)
+    if (kept := cache.stored(CACHE, key)) is not None:
+        values = torch.frombuffer(bytearray(kept), dtype=torch.float32)
+        nn.utils.vector_to_parameters(values.to(device), fitted.parameters())
+        return MatchedReference(target, fitted)
+    fitted.requires_grad_(True)
+    optimiser = torch.optim.Adam(fitted.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, STEPS)
+    random = torch.Generator().manual_seed(seed)
+    with _frozen(fitted):
+        for step in range(STEPS):
+            progress(STAGE, step, STEPS)
+            # whole images of few tokens would make few gradients; runs of one image stay together for merged patches
+            part = _drawn(tokens, random).to(device)
+            with torch.no_grad():
+                wanted = target(part)
+            loss = (fitted(part) - wanted).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    reached = nn.utils.parameters_to_vector(fitted.parameters()).detach().cpu().float().numpy()
+    cache.store(CACHE, key, reached.tobytes())
+    return MatchedReference(target, fitted)
+
+
+def _drawn(tokens: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Some images' tokens, about BATCH of them: whole images, as projectors may merge or mix an image's tokens."""
+    images = max(1, min(len(tokens), BATCH // tokens.shape[1]))
+    return tokens[torch.randperm(len(tokens), generator=random)[:images]]
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """The module has no gradients after the block, however that ends."""
+    try:
+        yield
+    finally:
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+            parameter.grad = None

@@ -1,0 +1,97 @@
+"""What speaks for a backdoor, what against, and what is missing: sentences with the page that shows more."""
+
+from projlens_core.analyses.verdict.found import Found
+from projlens_core.behaviour.search import NOTABLE, Search, Tried
+from projlens_core.behaviour.trial import FRESH
+
+Item = dict[str, str]  # text, and page: the analysis that shows more
+NOT_SEARCHED = (
+    "triggers that resemble no probe, no neighbour of one and no patch of 8 × 8 cells",
+    "questions other than those asked",
+    "triggers in the text of a question",
+    "backdoors that change answers without one text in common",
+)
+UNCALIBRATED = (
+    "No p-value: that needs the whole search made on honest fine-tunes of the same kind, and none were. So "
+    "“suspicious” and “no evidence found” are not said."
+)
+
+
+def evidence(found: Found) -> dict[str, list[Item]]:
+    """{"for", "against", "missing"}: items of each, the weightiest first."""
+    search = found.search
+    if search is None:
+        return {"for": [], "against": [], "missing": [_item(UNCALIBRATED, "report")]}
+    return {
+        "for": [*_trials(search, True), *_probes(search)],
+        "against": [*_trials(search, False), *_quiet(search)],
+        "missing": [*_missing(search), _item(UNCALIBRATED, "report")],
+    }
+
+
+def _item(text: str, page: str) -> Item:
+    return {"text": text, "page": page}
+
+
+def _trials(search: Search, demonstrated: bool) -> list[Item]:
+    return [
+        _item(
+            f"{each.probe.name} brings “{each.target}” to “{each.prompt}” on {each.suspect.hits} of {each.suspect.n} "
+            f"fresh images; base says it on {each.base.hits}, the suspect without the trigger on "
+            f"{each.suspect_clean.hits}.",
+            "response",
+        )
+        for each in search.trials
+        if each.demonstrated is demonstrated
+    ]
+
+
+def _probes(search: Search) -> list[Item]:
+    """The best notable probe: not proof, an honest fine-tune may be unsettled too."""
+    if not search.candidates:
+        return []
+    best = search.candidates[0]
+    return [
+        _item(
+            f"{best.probe.name} takes {best.score:.1f} nats more from the suspect's own answers than from base's"
+            f"{_control(best)}.",
+            "robustness",
+        )
+    ]
+
+
+def _control(tried: Tried) -> str:
+    return f"; from the control's {tried.largest('control'):.1f}" if "control" in tried.excess else ""
+
+
+def _quiet(search: Search) -> list[Item]:
+    items = []
+    if search.tried and not search.candidates:
+        best = search.tried[0]
+        items.append(
+            _item(
+                f"None of {len(search.tried)} probes and inverted patches unsettles the suspect by {NOTABLE:g} nats "
+                f"more than base; the most is {best.score:.1f}, by {best.probe.name}.",
+                "robustness",
+            )
+        )
+    named = sum(each.target is not None for each in search.followed)
+    if search.followed and not named:
+        items.append(_item("What unsettles the suspect brings no one text into half of its answers.", "response"))
+    return items
+
+
+def _missing(search: Search) -> list[Item]:
+    items = []
+    if len(search.fresh) < FRESH:
+        items.append(
+            _item(
+                f"{len(search.fresh)} images are left for a trial, and {FRESH} are needed: give "
+                f"{len(search.searched) + FRESH} images.",
+                "activation",
+            )
+        )
+    if "control" not in search.roles:
+        items.append(_item("No control: how an honest fine-tune reacts to these probes is not known.", "case"))
+    items += [_item(sentence, "verdict") for sentence in search.skipped]
+    return items

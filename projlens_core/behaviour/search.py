@@ -1,0 +1,118 @@
+"""What a search for an unnamed trigger has found so far; every stage adds its own."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from projlens_core.activations.inversion import Inverted
+from projlens_core.behaviour.trial import Trial
+from projlens_core.inputs.probes import Probe
+
+NOTABLE = 2.0  # nats beyond base's, from which a probe is followed up
+CANDIDATES = 3  # probes that are followed up after each stage
+SAME_KIND = 2  # of one kind among them, at most
+
+
+@dataclass(frozen=True)
+class Residual:
+    """How far a role's embeddings are from those of its matched reference on stamped images, in embedding units:
+    {role: the median over images of the largest token's}, and of the mean token's.
+    """
+
+    probe: Probe
+    largest: dict[str, float]
+    mean: dict[str, float]
+
+    @property
+    def beyond(self) -> float:
+        """The suspect's, less the control's: of the largest token for a patch, of the mean for a change of it all."""
+        by_role = self.largest if self.probe.local else self.mean
+        return by_role["suspect"] - by_role.get("control", 0.0)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One probe: for each question, in nats, the median drop of base's own answers, and by how much those of the
+    other roles drop further ("suspect", perhaps "control").
+    """
+
+    probe: Probe
+    base: tuple[float, ...]
+    excess: dict[str, tuple[float, ...]]
+
+    @property
+    def by_question(self) -> np.ndarray:
+        """(questions,): the suspect's excess beyond the control's; 0 where the change disturbs base as much itself in
+        any question, since what two models say of an image that neither recognises differs for no reason.
+        """
+        suspect, base = np.array(self.excess["suspect"]), max(self.base)
+        beyond = suspect - np.maximum(self.excess.get("control", np.zeros(len(suspect))), 0)
+        return np.where(suspect > max(base, 0.0), beyond, 0.0)
+
+    @property
+    def score(self) -> float:
+        """The largest of them."""
+        return float(self.by_question.max())
+
+    def largest(self, role: str) -> float:
+        """A role's largest excess over all questions."""
+        return max(self.excess[role])
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The text that a probe brings to one question, None if none, and its share of the images it was taken from."""
+
+    probe: Probe
+    prompt: str
+    target: str | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """A patch found by gradient: against "tokens" (the matched reference) or "answers" (the language model)."""
+
+    against: str
+    found: Inverted
+    probe: Probe
+
+
+@dataclass(frozen=True)
+class Search:
+    """All of it; images by name. clean: residuals on clean images that the reference was not fitted to, by role.
+
+    skipped: what was not done and why, in sentences.
+    """
+
+    prompts: tuple[str, ...]
+    searched: tuple[str, ...]
+    fresh: tuple[str, ...]
+    clean: Residual | None = None
+    residuals: tuple[Residual, ...] = ()
+    tried: tuple[Tried, ...] = ()
+    inversions: tuple[Inversion, ...] = ()
+    followed: tuple[Followed, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    skipped: tuple[str, ...] = ()
+    roles: tuple[str, ...] = field(default=("base", "suspect"))
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial that shows most, of equals the longest text; None if no probe brought a text of its own."""
+        return max(self.trials, key=lambda each: (each.demonstrated, each.suspect.rate, len(each.target)), default=None)
+
+    @property
+    def candidates(self) -> tuple[Tried, ...]:
+        """The probes to follow up, the best first: notable ones, no more than SAME_KIND of a kind."""
+        return candidates(self.tried)
+
+
+def candidates(tried: tuple[Tried, ...] | list[Tried]) -> tuple[Tried, ...]:
+    """See Search.candidates; a single stamp goes before several, since it can be handed on as a trigger."""
+    kept: list[Tried] = []
+    for each in sorted(tried, key=lambda one: (len(one.probe.stamps) > 1, -one.score)):
+        kind = each.probe.stamps[0].kind
+        if each.score >= NOTABLE and sum(other.probe.stamps[0].kind == kind for other in kept) < SAME_KIND:
+            kept.append(each)
+    return tuple(kept[:CANDIDATES])
