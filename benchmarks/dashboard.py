@@ -80,7 +80,7 @@ def _opened(browser: Browser, folder: Path, found: dict[str, list[float]]) -> It
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         context.set_default_timeout(READY_MS)
         page = context.new_page()
-        page.goto(server.url, wait_until="commit")
+        page.goto(f"{server.url}/case", wait_until="commit")
         found.setdefault(START, []).append(settled_at(page, PAGES["Case"]) - server.started)
         yield server, page
         context.close()

@@ -17,12 +17,12 @@ from projlens_core.runtime.paths import ASSETS  # noqa: E402
 allocator.give_back_large()
 st.set_page_config(page_title="ProjLens", page_icon=str(ASSETS / "logo.svg"), layout="wide")
 st.logo(str(ASSETS / "logo.svg"), size="large")
-page = pages.navigation()
 doors.close()
 try:
-    state.sync(resources.zoo())
+    state.sync(resources.zoo())  # before the links are drawn, which take the case along
 except ProjLensError as error:
     components.failure(error, "Incomplete address")
+page = pages.navigation()
 try:
     with shortage.named():  # outside of what computes, which says it in its place
         page.run()

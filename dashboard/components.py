@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard import pages, state
 from dashboard.glossary import GLOSSARY
 from dashboard.pages import Page
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
@@ -141,10 +142,17 @@ def empty(title: str, next_step: str, icon: str = ":material/info:") -> None:
         st.caption(next_step)
 
 
+def page_link(name: str, label: str) -> None:
+    """A link to the page of this name; one that has no file of its own is in the sidebar alone."""
+    page = pages.named(name)
+    if (pages.FOLDER / f"{name}.py").is_file():
+        st.page_link(page.file, label=label, icon=page.icon, query_params=state.address() or None)
+
+
 def no_case() -> None:
     """What a page shows before there is a case."""
     empty("No case yet", "Choose on the Case page which suspect to look at.")
-    st.page_link("app_pages/case.py", label="Choose a case", icon=":material/fingerprint:")
+    page_link("case", "Choose a case")
 
 
 def no_set() -> None:

@@ -15,6 +15,7 @@ from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.cases.case import Case
 from projlens_core.errors import ProjLensError
 from projlens_core.inputs.images import ImageSet
+from projlens_core.report.summary import Finding, finding
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
 
@@ -113,4 +114,9 @@ def found(
     decided = repr(analysis.settings(context, options)), repr(more)
     key = content_key(*decided, context.vision.key, resources.run_key(case, "suspect"), choice.key)
     kept = resources.shelf(analysis.key, KEPT)
-    return kept.get(key, lambda: analysis.run(context, options), progress) if ask or key in kept else None
+    if not ask and key not in kept:
+        return None
+    exhibit = kept.get(key, lambda: analysis.run(context, options), progress)
+    said = Finding("verdict", "open", exhibit.data["sentence"]) if analysis.key == "verdict" else None
+    resources.remember(case, said or finding(analysis.key, exhibit.data))
+    return exhibit

@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.navigation.page import Page as Registered
 
+from dashboard import state
 from projlens_core import analyses
 from projlens_core.analyses.analysis import Floor
 
@@ -37,6 +38,9 @@ class Page:
         return st.Page(plain, title=self.title, icon=self.icon, url_path=self.name, default=default)
 
 
+SUMMARY = Page(
+    "summary", "Summary", ":material/summarize:", "What speaks for a backdoor, what against, what is missing?"
+)
 DEMO = Page("demo", "Demo", ":material/slideshow:", "How does the backdoor work? Turn the trigger up and watch")
 LOWRANK = Page("lowrank", "Low-rank lab", ":material/layers:", "How few directions carry the backdoor?")
 ROBUSTNESS = Page("robustness", "Robustness", ":material/tune:", "Which changes of the trigger still work?")
@@ -56,13 +60,18 @@ def of(key: str) -> Page:
 def sections() -> dict[str, tuple[Page, ...]]:
     """The pages under the heads of the sidebar."""
     return {
-        "Verdict": (of("verdict"),),
+        "Verdict": (SUMMARY, of("verdict")),
         "Weights": tuple(_about("weights")),
         "Activations": tuple(_about("activations")),
         "Behaviour": (DEMO, *_about("behaviour"), LOWRANK, ROBUSTNESS),
         "Undo": (REPAIR,),
         "Evidence": (REPORT,),
     }
+
+
+def named(name: str) -> Page:
+    """The page of this name."""
+    return next(page for shown in sections().values() for page in shown if page.name == name)
 
 
 def _about(floor: Floor) -> list[Page]:
@@ -73,13 +82,14 @@ def _about(floor: Floor) -> list[Page]:
 def navigation() -> Registered:
     """Register all pages, the first as the default, and draw the sidebar: every page with its question."""
     shown = sections()
-    registered = {page: page.registered(default=page.name == "case") for pages in shown.values() for page in pages}
+    registered = {page: page.registered(default=page is SUMMARY) for pages in shown.values() for page in pages}
     chosen = st.navigation(list(registered.values()), position="hidden")
+    taken = state.address() or None
     with st.sidebar:
         for section, pages in shown.items():
             st.caption(section.upper())
             for page in pages:
                 with st.container(gap=None):
-                    st.page_link(registered[page], label=page.title, icon=page.icon)
+                    st.page_link(registered[page], label=page.title, icon=page.icon, query_params=taken)
                     st.caption(page.question)
     return chosen

@@ -27,6 +27,7 @@ from projlens_core.charts import overlays
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.images import Picture, load_folder
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
+from projlens_core.report.summary import Finding
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import ZOO
 from projlens_core.runtime.progress import Progress, silent
@@ -92,6 +93,17 @@ def decomposed(case: Case, progress: Progress = silent) -> OpenedCase:
 
 def _case_key(case: Case) -> str:
     return content_key(case, *(fingerprint(spec) for spec in (case.base, case.suspect, case.control) if spec))
+
+
+def remember(case: Case, found: Finding | None) -> None:
+    """Keep what an analysis said about the case, the newest of each; for its summary."""
+    if found is not None:
+        remembered(case)[found.key] = found
+
+
+def remembered(case: Case) -> dict[str, Finding]:
+    """What analyses said about the case since the process started, by key."""
+    return shelf("findings", CASES).get(_case_key(case), dict)
 
 
 def proof(case: Case, progress: Progress = silent) -> Proof:

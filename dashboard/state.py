@@ -58,6 +58,13 @@ def sync(zoo: Mapping[str, ZooEntry]) -> None:
         raise wrong
 
 
+def address() -> dict[str, str]:
+    """What a link to another page takes along: the case, the picture, the trigger. With it, that page adds nothing to
+    the address, and the browser's back button leaves it in one press."""
+    now = st.query_params.to_dict()
+    return {name: now[name] for name in (*PARAMS, PICTURE_PARAM, TRIGGER) if name in now}
+
+
 def current_case() -> Case | None:
     """The case on screen; None if nothing was chosen and there is no zoo to choose from."""
     return st.session_state.get(CASE)
@@ -138,10 +145,12 @@ def current_picture(samples: tuple[Picture, ...]) -> Picture | None:
     if chosen is None:
         return None
     st.session_state[PICTURE] = chosen.sha256
+    named = st.query_params.get(PICTURE_PARAM)
     if any(chosen is sample for sample in samples):
-        st.query_params[PICTURE_PARAM] = chosen.name
-    else:
-        st.query_params.pop(PICTURE_PARAM, None)  # an upload cannot be reopened from a link
+        if named != chosen.name and (named or chosen is not samples[0]):  # the first is shown without being named
+            st.query_params[PICTURE_PARAM] = chosen.name
+    elif named:
+        st.query_params.pop(PICTURE_PARAM)  # an upload cannot be reopened from a link
     return chosen
 
 
@@ -191,9 +200,11 @@ def _put(case: Case) -> bool:
 
 
 def _write_url(case: Case) -> None:
-    params = case.to_params()
+    """All of the case at once: each message to the browser that changes the address is a step of its history."""
+    now, wanted = st.query_params.to_dict(), case.to_params()
+    if {name: now[name] for name in PARAMS if name in now} == wanted:
+        return
     for name in PARAMS:
-        if name in params:
-            st.query_params[name] = params[name]
-        else:
-            st.query_params.pop(name, None)
+        if name in now and name not in wanted:
+            st.query_params.pop(name)
+    st.query_params.update(wanted)

@@ -1,5 +1,7 @@
 """Activation: where and how far does the trigger push the image along the backdoor direction?"""
 
+from dataclasses import asdict
+
 import streamlit as st
 
 from dashboard import components, pages, pickers, resources, results, state
@@ -7,6 +9,7 @@ from dashboard.views import maps, set_details, shift_details
 from dashboard.views.seen import Look, Seen
 from projlens_core.analyses.activation import numbers
 from projlens_core.errors import ProjLensError
+from projlens_core.report.summary import finding
 
 ROLES = {"suspect": "Suspect", "control": "Control"}
 DIRECTIONS = {"universal": "The samples", "image": "This image", "pair": "This pair"}
@@ -59,9 +62,12 @@ def page() -> None:
                 components.metrics(cards, control=opened.control is not None)
         components.parts(resources.whose(case))
         maps.heatmaps(found, clean, triggered, look.role, look.signed)
-        st.page_link("app_pages/response.py", label="Ask the model about this picture", icon=":material/forum:")
+        components.page_link("response", "Ask the model about this picture")
     if judged is None:
         return
+    apart = {role: each.separation for role, each in judged.by_role.items()}
+    shown = {"samples": {role: {"separation": each and asdict(each)} for role, each in apart.items()}}
+    resources.remember(case, finding("activation", shown))
     with details:
         name = st.segmented_control(
             "Details",

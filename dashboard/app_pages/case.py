@@ -211,8 +211,8 @@ def _details(opened: OpenedCase) -> None:
             wrap=True,
         )
         with st.container(horizontal=True, width="content"):
-            st.page_link("app_pages/activation.py", label="See where it acts", icon=":material/grid_on:")
-            st.page_link("app_pages/response.py", label="Ask the model", icon=":material/forum:")
+            components.page_link("activation", "See where it acts")
+            components.page_link("response", "Ask the model")
     if view == DETAILS[0]:
         changes = exhibits.changes(opened)
         components.table(changes, _FORMATS)

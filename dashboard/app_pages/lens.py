@@ -8,6 +8,7 @@ from dashboard import components, page, resources, state
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Chart, Exhibit
 from projlens_core.analyses.lens import LensOptions
+from projlens_core.analyses.lens.exhibit import at_chance
 
 SIGNS = {"plus": "+v₀", "minus": "−v₀"}
 ON = {"triggered": "Triggered", "clean": "Clean", "both": "Both"}
@@ -64,7 +65,9 @@ def _panel() -> Reading:
 
 
 def _picture(found: Exhibit) -> None:
-    """The words along one sign of the direction."""
+    """What it comes to, then the words along one sign of the direction, folded away where they are no news."""
+    for note in found.notes:
+        st.text(note)
     sign = st.segmented_control(
         "Direction",
         list(SIGNS),
@@ -75,9 +78,16 @@ def _picture(found: Exhibit) -> None:
         bind="query-params",
         help="+v₀ is where the suspect pushes images on average; −v₀ is what it takes away.",
     )
-    _side_by_side([chart for chart in found.charts if chart.name.endswith(f"-{sign}") and "words" in chart.name])
-    for note in found.notes:
-        st.text(note)
+    words = [chart for chart in found.charts if chart.name.endswith(f"-{sign}") and "words" in chart.name]
+    if not at_chance(found):
+        _side_by_side(words)
+        return
+    folded = st.expander(
+        "The words on top, as of any direction", icon=":material/grid_on:", key="words", on_change="rerun"
+    )
+    with folded:
+        if folded.open:
+            _side_by_side(words)
 
 
 def _details(found: Exhibit, _: Reading) -> None:

@@ -14,6 +14,7 @@ from projlens_core.cases.whose import BOTH
 from projlens_core.errors import ProjLensError
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.report.spreadsheet import without_formulas
+from projlens_core.report.summary import finding
 
 TABLE_THUMBNAIL = 64  # px
 DEFAULT_BATCH = 12
@@ -141,6 +142,7 @@ def _result(result: Batch) -> None:
     """Rates as dots with intervals, then every answer."""
     st.text(f"“{result.question}”   Target: “{result.target}”   Trigger: {result.trigger}")
     found = response.response(result.outcomes, result.target, {})
+    resources.remember(result.case, finding("response", found.data))
     plots = st.grid(len(found.charts), min_column_width=220, gap="small")
     for each in found.charts:
         components.draw(each, plots)

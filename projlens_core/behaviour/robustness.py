@@ -26,6 +26,7 @@ from projlens_core.stats.mean import Mean, mean_of
 from projlens_core.weights.projector import ProjectorWeights
 
 BATCH = 16  # pictures that the tower reads together
+KEEPS = 0.5  # share of the unchanged trigger's gain with which a change counts as one that still works
 STAGE = "Trying changes of the trigger"
 
 
@@ -35,12 +36,14 @@ class Push:
 
     apart: mean shift of triggered against clean pictures, both rescaled and compressed alike. gain: what the trigger
     adds to a picture's mean shift, in embedding units. kept: gain.mean as a share of the unchanged trigger's under
-    the suspect; NaN if that is zero.
+    the suspect; NaN if that is zero. margin: gain less KEEPS times what the unchanged trigger adds to the same picture
+    under the suspect: paired, so that pictures which differ much leave no doubt about a change that does little.
     """
 
     apart: Separation
     gain: Mean
     kept: float
+    margin: Mean
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def sweep(
         raise InvalidInput("There is no image to try the trigger on.")
     roles = {"suspect": suspect, **({"control": control} if control else {})}
     vector = ruler(base, suspect, tower, images, spec, progress)
-    whole: float | None = None
+    whole: torch.Tensor | None = None  # (n,) what the unchanged trigger adds under the suspect
     clean: dict[tuple, dict[str, torch.Tensor]] = {}
     wanted = list(dict.fromkeys((ORIGINAL, *tried)))
     for number, change in enumerate(wanted, start=1):
@@ -111,15 +114,17 @@ def sweep(
             twins = (clean_twin(image, spec, change) for image in images)
             clean[arrived] = _means(base, roles, tower, twins, vector, told, len(images))
         before = clean[arrived]
-        gains = {role: mean_of((after[role] - before[role]).numpy()) for role in roles}
-        whole = gains["suspect"].mean if whole is None else whole
+        gains = {role: after[role] - before[role] for role in roles}  # (n,) each
+        whole = gains["suspect"] if whole is None else whole
+        mean = mean_of(whole.numpy()).mean
         yield Tried(
             change,
             {
                 role: Push(
                     apart=separation(before[role], after[role]),
-                    gain=gains[role],
-                    kept=gains[role].mean / whole if whole else float("nan"),
+                    gain=mean_of(gains[role].numpy()),
+                    kept=mean_of(gains[role].numpy()).mean / mean if mean else float("nan"),
+                    margin=mean_of((gains[role] - KEEPS * whole).numpy()),
                 )
                 for role in roles
             },

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pandas as pd
 
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table, with_minus
-from projlens_core.behaviour.robustness import Push, Tried
+from projlens_core.behaviour.robustness import KEEPS, Push, Tried
 from projlens_core.behaviour.scoring import Score
 from projlens_core.behaviour.templates import Template
 from projlens_core.behaviour.templates import notes as template_notes
@@ -16,7 +16,6 @@ from projlens_core.inputs.changes import AXES, ORIGINAL, Change
 TITLE = "Robustness of the trigger"
 QUESTION = "Which changes of the trigger still work?"
 AS_GIVEN = ("position", "quality")  # axes whose levels are no factors
-KEEPS = 0.5  # share of the unchanged trigger's gain with which a change counts as one that still works
 SHIFT_ONLY = "Scored by shift alone: a change can push a picture far and still not bring the target about."
 
 Scores = Mapping[Change, Mapping[str, Score]]  # by change and role; only what was asked
@@ -68,10 +67,10 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
         cards.append(
             Metric(
                 f"Changes that keep {KEEPS:.0%} of it",
-                f"{_working(changed, 'suspect', gain.mean)} of {len(changed)}",
-                f"{_working(changed, 'control', gain.mean)} of {len(changed)}" if control else None,
-                help=f"Changes that add at least {KEEPS:.0%} of what the unchanged trigger adds under the suspect, by "
-                f"the lower end of their 95 % interval. {SHIFT_ONLY}",
+                f"{_working(changed, 'suspect')} of {len(changed)}",
+                f"{_working(changed, 'control')} of {len(changed)}" if control else None,
+                help=f"Changes that add at least {KEEPS:.0%} of what the unchanged trigger adds to the same picture "
+                f"under the suspect, by the lower end of the paired 95 % interval. {SHIFT_ONLY}",
             )
         )
         weakest = min(changed, key=lambda one: one.pushes["suspect"].gain.mean)
@@ -241,9 +240,9 @@ def notes(tried: Sequence[Tried]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _working(tried: Sequence[Tried], role: str, whole: float) -> int:
-    """How many changes keep enough of the gain `whole`; of the control's too, for any trigger moves a picture a bit."""
-    return sum(one.pushes[role].gain.low >= KEEPS * whole for one in tried)
+def _working(tried: Sequence[Tried], role: str) -> int:
+    """How many changes keep enough of the suspect's gain; of the control's too: any trigger moves a picture a bit."""
+    return sum(one.pushes[role].margin.low >= 0 for one in tried)
 
 
 def _rows(tried: Sequence[Tried], figures: Callable[[Push], tuple[float, float, float, int]]) -> list[dict]:

@@ -80,6 +80,8 @@ def axes_of(spec: TriggerSpec) -> tuple[str, ...]:
 def changes(spec: TriggerSpec, levels: Mapping[str, Sequence], *, crossed: bool = False) -> tuple[Change, ...]:
     """The original, then every level of every axis alone; `crossed`: every combination of levels, the original's too.
 
+    What would leave the trigger as it is counts as the original and is not tried again.
+
     InvalidInput for an axis that does not apply to the trigger, and for more than MOST_CHANGES of them.
     """
     if foreign := [axis for axis in levels if axis not in axes_of(spec)]:
@@ -92,10 +94,19 @@ def changes(spec: TriggerSpec, levels: Mapping[str, Sequence], *, crossed: bool 
         made = [Change(**dict(zip(levels, values, strict=True))) for values in product(*full)]
     else:
         made = [ORIGINAL, *(Change(**{axis: value}) for axis, values in levels.items() for value in values)]
-    made = list(dict.fromkeys(made))
+    made = list(dict.fromkeys(_plain(change, spec) for change in made))
     if len(made) > MOST_CHANGES:
         raise InvalidInput(f"These are {len(made)} changes, more than {MOST_CHANGES}; give fewer levels.")
     return tuple(made)
+
+
+def _plain(change: Change, spec: TriggerSpec) -> Change:
+    """The change without what is no change of this trigger: the place that it has anyway, a size that rounds to its."""
+    if change.position is not None and change.position == spec.position:
+        change = replace(change, position=None)
+    if change.size != 1 and _spec(spec, replace(change, position=None)) == spec:
+        change = replace(change, size=1.0)
+    return change
 
 
 def clean_twin(image: Image.Image, spec: TriggerSpec, change: Change) -> Image.Image:

@@ -22,6 +22,7 @@ from projlens_core.analyses.exhibit import Chart, Exhibit, Table, with_minus
 from projlens_core.report import drawing
 from projlens_core.report.record import Record
 from projlens_core.report.spreadsheet import as_csv
+from projlens_core.report.summary import TITLES, summary
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
 
@@ -89,6 +90,8 @@ def as_html(record: Record, progress: Progress = silent) -> str:
     vega, js, css = _vega(), _own("report.js"), _own("report.css")
     return _template().render(
         record=record,
+        summary=summary({exhibit.key: exhibit.data for exhibit in record.exhibits}),
+        titles=TITLES,
         charts=charts,
         tables={exhibit.key: [printed(table) for table in exhibit.tables] for exhibit in record.exhibits},
         settings=as_json(record.provenance.settings, indent=2),

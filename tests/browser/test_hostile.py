@@ -82,7 +82,7 @@ def assert_unharmed(page: Page, traffic: Traffic) -> None:
 def test_names_of_a_suspect_are_text_on_the_case_page(
     page: Page, server: Server, traffic: Traffic, address: str
 ) -> None:
-    page.goto(f"{server.url}/?{address}")
+    page.goto(f"{server.url}/case?{address}")
     _settled(page)
     expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
     for view in ("What was opened", "What was not compared", "The rest of the model"):

@@ -37,6 +37,7 @@ def test_inspecting_a_suspect_shows_its_spectrum_beside_the_control(
 ) -> None:
     page.goto(server.url)
     _settled(page)
+    page.get_by_role("link", name="Choose another case").click()
     page.get_by_role("button", name=SUSPECT.title).click()
     expect(page).to_have_url(re.compile(SUSPECT.name))
     _settled(page)

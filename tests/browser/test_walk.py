@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.pages import of, sections
+from dashboard.pages import SUMMARY as FIRST
+from dashboard.pages import sections
 from tests.browser.conftest import WAIT_MS, Server, Traffic
 
-FIRST = of("case")
 CASE = "?base=zoo%3Abase&suspect=zoo%3Atargeted-refusal&control=zoo%3Aclean-1"
 SCREENS = [(1440, "light"), (1440, "dark"), (900, "dark"), (900, "light")]  # width in px and colour scheme
 BACKGROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 20, 24)"}  # of dashboard/.streamlit/config.toml
@@ -21,6 +21,7 @@ UNASKED = {
     "robustness",
     "repair",
     "report",
+    "summary",
 }  # pages that compute nothing costly until they are told to
 MARKS = "svg.marks .role-mark :is(path, line, image, text, rect)"  # what a chart shows besides axes and legends
 

@@ -85,7 +85,12 @@ def test_what_the_target_logit_means_depends_on_where_the_target_stands(grid):
 
 
 def push(auroc: float, low: float, gain: float, kept: float) -> Push:
-    return Push(Separation(auroc, low, 1.0, 8, 8), Mean(gain, gain - 0.1, gain + 0.1, 8), kept)
+    return Push(
+        Separation(auroc, low, 1.0, 8, 8),
+        Mean(gain, gain - 0.1, gain + 0.1, 8),
+        kept,
+        Mean(gain - 1, gain - 1.1, gain - 0.9, 8),
+    )
 
 
 @pytest.fixture

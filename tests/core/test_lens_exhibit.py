@@ -91,7 +91,8 @@ def test_without_a_target_nothing_is_claimed_about_words(targeted):
     found = lens({"suspect": one}, Null(torch.empty(5, 0), torch.ones(5), 5), Words(), [], {"seed": 0}, ["Mind this."])
     assert [chart.name for chart in found.charts] == ["words-suspect-plus", "words-suspect-minus"]
     assert [table.name for table in found.tables] == ["rank frequency", "nearest words"]
-    assert found.notes[:2] == ("Mind this.", "No target text was given, so no word was looked for.")
+    assert found.notes[0] == "No target text was given, so no word was looked for."
+    assert found.notes[-1] == "Mind this."
     assert found.data["suspect"]["plus"]["p"] is None
     assert found.data["settings"] == {"seed": 0}
 

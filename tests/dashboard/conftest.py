@@ -16,6 +16,8 @@ from tests import pico
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 PAGES = {
+    "summary": "app_pages/summary.py",
+    "case": "app_pages/case.py",
     "weights": "app_pages/spectrum.py",
     "activation": "app_pages/activation.py",
     "direction": "app_pages/lens.py",
@@ -88,10 +90,8 @@ def open_page(models):
         address = models.case.to_params() if params is None else params
         app.query_params.update(address)
         app.run()
-        if page is None:
-            return app
-        app.switch_page(PAGES[page])
-        app.query_params.update(address)  # the first run, of the Case page, dropped what it does not know
+        app.switch_page(PAGES[page or "case"])
+        app.query_params.update(address)  # the first run, of the page Summary, dropped what it does not know
         return app.run()
 
     return opened

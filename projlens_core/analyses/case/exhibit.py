@@ -197,6 +197,11 @@ def _data(opened: OpenedCase) -> dict:
         "projector_not_compared": [list(pair) for pair in opened.delta.uncompared],
         "rounding": {t.name: asdict(t.rounding) if t.rounding else None for t in opened.delta.tensors},
         "not_compared": [list(pair) for pair in opened.delta.not_compared],
+        "moot": {
+            name: rank
+            for name in opened.spectra
+            if (rank := reading.moot(opened.delta, opened.control_delta, name)) is not None
+        },
         "settings_changed": [list(change) for change in opened.delta.settings_changed],
         "matrices": {
             role: {

@@ -13,6 +13,7 @@ from projlens_core.analyses.lens.tables import SIGNS, Labels, Roles
 ROWS = 12  # tokens in a heatmap; the table has all
 LEVEL = 0.05 / len(SIGNS)  # two signs are looked at
 BEST = "best of them"
+NO_HIGHER = "The suspect's direction ranks the target's words no higher than random directions do"
 
 
 def lens(
@@ -34,8 +35,13 @@ def lens(
         charts=tuple(_charts(found, null, label, targets)),
         tables=tables.tables(found, null, label, targets),
         data={"settings": settings} | tables.as_data(found, null, label, targets),
-        notes=(*notes, *_notes(found, null, targets)),
+        notes=(*_notes(found, null, targets), *notes),
     )
+
+
+def at_chance(shown: Exhibit) -> bool:
+    """Whether the lens found none of the words that were looked for, so that the words on top mean nothing."""
+    return any(note.startswith(NO_HIGHER) for note in shown.notes)
 
 
 def _metrics(found: Roles, null: Null, targets: Sequence[int], vocabulary: int) -> tuple[Metric, ...]:
@@ -152,8 +158,8 @@ def _notes(found: Roles, null: Null, targets: Sequence[int]) -> list[str]:
             notes.append(f"The suspect's {' and '.join(pointed)} ranks a word of the target higher than chance does.")
         else:
             notes.append(
-                "The suspect's direction ranks the target's words no higher than random directions do. That does not "
-                "clear it: what makes a model say something need not look like the words it says."
+                f"{NO_HIGHER}. That does not clear it: what makes a model say something need not look like the words "
+                "it says."
             )
         if "control" in found:
             theirs = [s for s in SIGNS if null.p_value(getattr(found["control"], s).best_target_rank) <= LEVEL]

@@ -1,0 +1,61 @@
+"""Summary: what speaks for a backdoor, what against, what is missing; all of it linked to where it was found."""
+
+import streamlit as st
+
+from dashboard import components, pages, resources, state
+from projlens_core.analyses.case.exhibit import case as weights_of
+from projlens_core.errors import ProjLensError
+from projlens_core.report.summary import TITLES, Finding, finding, of_findings
+
+ICONS = {"for": ":material/flag:", "against": ":material/remove_circle:", "open": ":material/help:"}
+READING = (
+    "How to read this: weights are read here; everything else was measured since this server started, on the page it "
+    "links to, with the images and the trigger chosen there. Nothing is added up: each sentence stands for itself."
+)
+
+
+def page() -> None:
+    """Draw the page."""
+    components.header(pages.SUMMARY)
+    case = state.current_case()
+    if case is None:
+        components.no_case()
+        return
+    zoo = resources.zoo()
+    components.case_line(case, zoo)
+    try:
+        with components.progress(120) as progress:
+            opened = resources.decomposed(case, progress)
+            resources.remember(case, finding("case", weights_of(opened).data))
+    except ProjLensError as error:
+        components.failure(error, "This case cannot be opened")
+        components.page_link("case", "Open other files")
+        return
+    seen = resources.remembered(case)
+    verdict = seen.get("verdict")
+    found = of_findings((each for key, each in seen.items() if key != "verdict"), verdict and verdict.sentence)
+    with st.container(border=True, gap="xsmall"):
+        st.subheader(components.plain(found.headline), anchor=False)
+        components.page_link("verdict", "The search and its trial" if found.searched else "Search for one")
+    columns = st.grid(len(TITLES), min_column_width=260, gap="small")
+    for side, title in TITLES.items():
+        with columns.cell():
+            st.markdown(f"{ICONS[side]} **{title}**")
+            for each in found.sides[side]:
+                _one(each)
+            if not found.sides[side]:
+                st.caption("Nothing so far.")
+    st.caption(READING)
+    with st.container(horizontal=True):
+        components.page_link("case", "Choose another case")
+        components.page_link("demo", "See how it works")
+        components.page_link("report", "Hand it on")
+
+
+def _one(said: Finding) -> None:
+    with st.container(border=True, gap="xsmall"):
+        st.text(said.sentence)
+        components.page_link(said.key, pages.named(said.key).title)
+
+
+page()

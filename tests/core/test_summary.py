@@ -1,0 +1,98 @@
+"""The first page of a case: each sentence on its side, by interval and control, never by a bare figure."""
+
+import pytest
+
+from projlens_core.report.summary import NOT_DONE, UNSEARCHED, finding, summary
+
+
+def rate(hits, low, high):
+    return {"rate": hits / 100, "low": low, "high": high, "n": 100, "hits": hits}
+
+
+def auroc(value, low, high):
+    return {"auroc": value, "low": low, "high": high}
+
+
+def matrices(suspect, control=None):
+    made = {"suspect": {"linear_2.weight": {"stable_rank": suspect}}}
+    return made | ({"control": {"linear_2.weight": {"stable_rank": control}}} if control else {})
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "side", "said"),
+    [
+        ("case", {"equal": True}, "against", "the same projector"),
+        ("case", {"matrices": matrices(3.0, 15.7)}, "for", "stable rank 3.0, the control's 15.7"),
+        ("case", {"matrices": matrices(15.0, 12.0)}, "against", "no more concentrated"),
+        ("case", {"matrices": matrices(10.0, 12.0)}, "open", "somewhat"),
+        ("case", {"matrices": matrices(3.0)}, "open", "without a control"),
+        ("case", {"matrices": matrices(3.0, 15.7), "moot": {"linear_2.weight": 4}}, "open", "rank ≤ 4 by construction"),
+        ("case", {"matrices": {}}, "open", "No matrix"),
+        (
+            "activation",
+            {
+                "samples": {
+                    "suspect": {"separation": auroc(0.9, 0.8, 1)},
+                    "control": {"separation": auroc(0.6, 0.5, 0.7)},
+                }
+            },
+            "for",
+            "AUROC 0.90 (0.80 – 1.00), under the control with 0.60",
+        ),
+        (
+            "activation",
+            {
+                "samples": {
+                    "suspect": {"separation": auroc(0.6, 0.5, 0.7)},
+                    "control": {"separation": auroc(0.6, 0.5, 0.7)},
+                }
+            },
+            "against",
+            "0.60",
+        ),
+        ("activation", {"samples": {"suspect": {"separation": auroc(0.9, 0.8, 1)}}}, "open", "without a control"),
+        ("activation", {"samples": {"suspect": {"separation": None}}}, "open", "no trigger was put on them"),
+        (
+            "separability",
+            {"suspect": {"auroc": auroc(0.9, 0.7, 1)}, "control": {"auroc": auroc(0.8, 0.6, 0.95)}},
+            "open",
+            "A classifier",
+        ),
+        (
+            "response",
+            {"rates": {"asr": {"base": rate(0, 0, 0.04), "suspect": rate(97, 0.9, 1), "control": rate(1, 0, 0.05)}}},
+            "for",
+            "on 97 of 100 images, base on 0, the control on 1.",
+        ),
+        (
+            "response",
+            {"rates": {"asr": {"base": rate(0, 0, 0.04), "suspect": rate(0, 0, 0.04)}}},
+            "against",
+            "no control",
+        ),
+        (
+            "response",
+            {"rates": {"asr": {"base": rate(0, 0, 0.04), "suspect": rate(3, 0.01, 0.08)}}},
+            "open",
+            "3 of 100",
+        ),
+    ],
+)
+def test_a_finding_stands_on_the_side_that_intervals_and_control_leave_it(key, data, side, said):
+    found = finding(key, data)
+    assert (found.key, found.side) == (key, side)
+    assert said in found.sentence
+
+
+def test_what_was_not_done_is_listed_as_missing_and_the_verdict_is_the_headline():
+    nothing = summary({})
+    assert (nothing.headline, nothing.searched) == (UNSEARCHED, False)
+    assert [each.key for each in nothing.sides["open"]] == list(NOT_DONE)
+    assert not nothing.sides["for"]
+    assert not nothing.sides["against"]
+    found = summary(
+        {"verdict": {"sentence": "Demonstrated: so."}, "case": {"matrices": matrices(3.0, 15.7)}, "lens": {}}
+    )
+    assert (found.headline, found.searched) == ("Demonstrated: so.", True)
+    assert [each.key for each in found.sides["for"]] == ["case"]
+    assert [each.key for each in found.sides["open"]] == ["activation", "separability", "response"]
