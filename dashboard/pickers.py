@@ -18,7 +18,6 @@ from projlens_core.runtime.text import printable
 
 TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp"]
 OWN = "The suspect's own trigger"
-PROMPTS = ("What is in the picture?", "Describe the picture.")
 THUMBNAIL = 96  # px
 GALLERY_HEIGHT = 200  # px; four rows and a bit of the fifth, so that one sees that there is more
 SAMPLES, UPLOADS, BOTH = "All samples", "My uploads", "Samples and uploads"
@@ -163,20 +162,6 @@ def how_many(label: str, most: int, default: int, key: str, *, width: int | Lite
     if most == 1:
         return 1
     return st.slider(label, 1, most, min(default, most), key=key, persist_state="session", width=width)
-
-
-def question(case: Case) -> str:
-    """What the model is asked, at first what a zoo suspect was made to be asked; the same on every page that asks."""
-    entry = resources.zoo_entry(case.suspect)
-    offered = list(dict.fromkeys((*(entry.prompts if entry else ()), *PROMPTS)))
-    chosen = st.selectbox(
-        "Question (choose, or type your own)",
-        offered,
-        accept_new_options=True,
-        key=f"question {case.suspect}",
-        persist_state="session",
-    )
-    return chosen or offered[0]
 
 
 def target(case: Case) -> str:

@@ -131,7 +131,7 @@ def _overlays() -> Iterator[alt.TopLevelMixin]:
     for signed in (False, True):
         for within in ((0.0, 0.0, 1.0, 1.0), (1e-5, 0.125, 0.875, 0.99)):
             yield overlays.heatmap("Heatmap", image, _some(2, 3), 5.0, signed, "shift", 4, within)
-            yield overlays.heatmap("Heatmap", image, _some(30, 3), 5e-7, signed, "shift", None, within)
+            yield overlays.heatmap("Heatmap", image, _some(30, 3), 5e-7, signed, "shift", None, within, 0.5, within)
         yield overlays.legend("shift", 5.0, signed)
     for signed in (False, True):
         values = {condition: _some(4) for condition in CONDITIONS}

@@ -61,7 +61,7 @@ def page() -> None:
                 cards = numbers.headlines(judged, found, look.signed)
                 components.metrics(cards, control=opened.control is not None)
         components.parts(resources.whose(case))
-        maps.heatmaps(found, clean, triggered, look.role, look.signed)
+        maps.heatmaps(found, clean, triggered, look.role, look.signed, maps.outline(choice))
         components.page_link("response", "Ask the model about this picture")
     if judged is None:
         return

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import components, pages, pickers, resources, state
+from dashboard import components, pages, pickers, questions, resources, state
 from dashboard.views import stage
 from projlens_core.cases.case import Case
 from projlens_core.inputs.doses import DoseAxis, dose_axes
@@ -25,7 +25,7 @@ def page() -> None:
         with columns.cell():
             choice = pickers.trigger_panel(case, picture) if picture else None
         with columns.cell():
-            question, target = pickers.question(case), pickers.target(case)
+            question, target = questions.question(case), pickers.target(case)
     with shown:
         _case(case)
         if picture is None:

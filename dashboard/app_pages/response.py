@@ -3,7 +3,7 @@
 import streamlit as st
 from PIL import Image
 
-from dashboard import batch, components, pages, pickers, resources, results, state
+from dashboard import batch, components, pages, pickers, questions, resources, results, state
 from dashboard.batch import Batch
 from projlens_core.analyses.response import exhibit as response
 from projlens_core.behaviour.respond import FourAnswers
@@ -57,7 +57,7 @@ def page() -> None:
 def _question(case: Case) -> tuple[str, str, bool]:
     """The question, the target to look for, and whether Ask was pressed."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        question = pickers.question(case)
+        question = questions.question(case)
         target = pickers.target(case)
         asked = st.button("Ask", type="primary", icon=":material/send:")
     return question, target, asked

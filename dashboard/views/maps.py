@@ -5,13 +5,21 @@ import streamlit as st
 from PIL import Image, ImageOps
 
 from dashboard import components, resources, state
+from dashboard.pickers import Choice
 from projlens_core.analyses.activation import exhibit as activation
 from projlens_core.analyses.activation import numbers
 from projlens_core.analyses.activation.measure import ImageShift
+from projlens_core.charts import overlays
+from projlens_core.inputs.triggers import patch_box
 
 
 def heatmaps(
-    found: dict[str, ImageShift], clean: Image.Image | None, triggered: Image.Image, role: str, signed: bool
+    found: dict[str, ImageShift],
+    clean: Image.Image | None,
+    triggered: Image.Image,
+    role: str,
+    signed: bool,
+    outline: overlays.Box | None = None,
 ) -> None:
     """Shift per patch over the clean and the triggered image under one projector, their difference, one patch."""
     images = {"clean": clean, "triggered": triggered}
@@ -19,7 +27,14 @@ def heatmaps(
     chosen = state.current_patch(_map(found[role]).size)
     on_grid = found[role].within is not None
     panels = st.grid(3 if on_grid else 1, min_column_width=170, gap="small")
-    drawn = activation.heatmaps(found, uris, role, signed, chosen)
+    opacity = overlays.OPACITY
+    if on_grid:
+        percent = st.slider(
+            "Heatmap over image", 0, 100, round(100 * opacity), 4, "%d %%", key="opacity", persist_state="session",
+            help="How much the blocks cover; at 0 % the images are seen as they are.", width=260,
+        )  # fmt: skip
+        opacity = percent / 100
+    drawn = activation.heatmaps(found, uris, role, signed, chosen, opacity, outline)
     for map_ in drawn:
         key = f"{map_.name} {chosen}"  # a new widget for each choice: the patch clicked last can be clicked again
         components.draw(map_, panels, key=key, on_select=lambda key=key: clicked(key, "patch"))
@@ -28,6 +43,16 @@ def heatmaps(
             components.empty("No clean twin", "Choose the same picture without its trigger to see the difference.")
     _patch(found, role, chosen)
     st.caption(drawn[0].caption)
+
+
+def outline(choice: Choice) -> tuple[float, float, float, float] | None:
+    """Where the trigger's patch lies, as shares of the framed image's sides; None for one of the whole image."""
+    box = patch_box(choice.picture.image, choice.spec) if choice.spec is not None else None
+    if box is None:
+        return None
+    x, y, size = box
+    side = resources.clean_image(choice.picture, choice.spec).width
+    return x / side, y / side, (x + size) / side, (y + size) / side
 
 
 def clicked(key: str, parameter: str) -> None:

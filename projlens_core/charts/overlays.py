@@ -22,6 +22,9 @@ HEAT_HEIGHT = 328  # px, title and colour scale included; a picture is as wide a
 OPACITY = 0.68
 GALLERY_COLUMNS = 6
 GALLERY_ROW = 46  # px
+_SIDES = ("left", "top", "right", "bottom")
+_OUTLINE = pa.schema([(side, pa.float64()) for side in _SIDES])
+Box = tuple[float, float, float, float]
 _TIGHT = {"left": 0, "right": 0, "top": 2, "bottom": 2}
 _SIDE = "min(width, height)"
 _SCALE_BELOW = alt.Legend(
@@ -64,11 +67,14 @@ def heatmap(
     signed: bool,
     measure: str,
     chosen: int | None = None,
-    within: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+    within: Box = (0.0, 0.0, 1.0, 1.0),
+    opacity: float = OPACITY,
+    outline: Box | None = None,
 ) -> Filled:
     """values (rows, cols), one a token, as blocks over the square image, which stays visible beneath.
 
-    within: x0, y0, x1, y1 of what the blocks cover, as shares of the image's sides: models may crop it.
+    within: x0, y0, x1, y1 of what the blocks cover, as shares of the image's sides: models may crop it. opacity: of the
+    blocks, 0 to 1. outline: what is framed by a dashed line, such as a trigger's patch, in the same shares.
 
     The scale of colours stands below, so that a map saved by itself can be read; `measure` names it, with the unit. The
     image had better be grey: its own colours would mix with those that carry the values. The selection "patch" holds
@@ -89,10 +95,18 @@ def heatmap(
     wide, high = (right - left) / cols, (bottom - top) / rows
     return Filled(
         _heatmap_form(),
-        {"picture": pa.table({"url": [image_uri]}), "blocks": blocks, "chosen": framed},
+        {
+            "picture": pa.table({"url": [image_uri]}),
+            "blocks": blocks,
+            "chosen": framed,
+            "outline": pa.table(
+                {name: [] if outline is None else [float(outline[i])] for i, name in enumerate(_SIDES)}, schema=_OUTLINE
+            ),
+        },
         {
             "title": title,
             "measure": measure,
+            "opacity": opacity,
             "colours": colour_scale(limit, signed).to_dict(validate=False),
             "left": f"({left} + (datum.column - 1) * {wide}) * {_SIDE}",
             "right": f"({left} + datum.column * {wide}) * {_SIDE}",
@@ -121,7 +135,9 @@ def _heatmap_form() -> dict:
     patch = alt.selection_point(name="patch", fields=["token"], on="click", toggle=False, clear=False)
     blocks = (
         named("blocks")
-        .mark_rect(opacity=OPACITY, cursor="pointer", aria=False, **place)  # a label for each is slow; tables say it
+        .mark_rect(
+            opacity=Hole("opacity"), cursor="pointer", aria=False, **place
+        )  # a label for each is slow; tables say it
         .encode(
             color=alt.Color("value:Q", scale=Hole("colours"), legend=_SCALE_BELOW),
             tooltip=[
@@ -133,8 +149,12 @@ def _heatmap_form() -> dict:
         .add_params(patch)
     )
     marked = named("chosen").mark_rect(filled=False, stroke=palette.CHOSEN, strokeWidth=2.5, opacity=1, **place)
+    around = {at: {"expr": f"datum.{side} * {_SIDE}"} for at, side in zip(("x", "y", "x2", "y2"), _SIDES, strict=True)}
+    outlined = named("outline").mark_rect(
+        filled=False, stroke=palette.TRIGGERED, strokeWidth=2, strokeDash=[5, 3], opacity=1, **around
+    )
     return form(
-        alt.layer(picture, blocks, marked)
+        alt.layer(picture, blocks, outlined, marked)
         .properties(
             title=alt.Title(Hole("title"), anchor="start", offset=8, limit={"expr": "width"}),
             height=HEAT_HEIGHT,

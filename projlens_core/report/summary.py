@@ -48,7 +48,7 @@ def summary(data: Mapping[str, Mapping[str, Any]]) -> Summary:
     """Of the data of exhibits by key; analyses that are not there are listed as missing."""
     return of_findings(
         (found for key, each in data.items() if (found := finding(key, each)) is not None),
-        data["verdict"]["sentence"] if "verdict" in data else None,
+        said if isinstance(said := data.get("verdict", {}).get("sentence"), str) else None,
     )
 
 
@@ -60,9 +60,15 @@ def of_findings(found: Iterable[Finding], verdict: str | None = None) -> Summary
 
 
 def finding(key: str, data: Mapping[str, Any]) -> Finding | None:
-    """What an exhibit's data say; None for one that does not bear on the question by itself."""
+    """What an exhibit's data say; None for one that does not bear on the question by itself, and for data that are not
+    as this version writes them: a bundle may come from anyone."""
     weigh = _WEIGHED.get(key)
-    return None if weigh is None else Finding(key, *weigh(data))
+    if weigh is None:
+        return None
+    try:
+        return Finding(key, *weigh(data))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _case(data: Mapping[str, Any]) -> tuple[Side, str]:

@@ -217,3 +217,13 @@ def test_a_picture_is_sent_no_larger_than_it_is_shown():
     image = pico.images(1, size=(900, 300))[0]
     data = overlays.data_uri(image, 90).removeprefix("data:image/jpeg;base64,")
     assert Image.open(BytesIO(base64.b64decode(data))).size == (90, 30)
+
+
+def test_what_is_outlined_lies_on_the_image_and_the_blocks_can_be_made_faint():
+    values = np.zeros((2, 3))
+    spec = overlays.heatmap(
+        "T", "data:,", values, 1.0, False, "shift", opacity=0.2, outline=(0.1, 0.2, 0.3, 0.4)
+    ).to_dict()
+    assert spec["datasets"]["outline"] == [{"left": 0.1, "top": 0.2, "right": 0.3, "bottom": 0.4}]
+    assert spec["layer"][1]["mark"]["opacity"] == 0.2
+    assert overlays.heatmap("T", "data:,", values, 1.0, False, "shift").to_dict()["datasets"]["outline"] == []

@@ -96,3 +96,9 @@ def test_what_was_not_done_is_listed_as_missing_and_the_verdict_is_the_headline(
     assert (found.headline, found.searched) == ("Demonstrated: so.", True)
     assert [each.key for each in found.sides["for"]] == ["case"]
     assert [each.key for each in found.sides["open"]] == ["activation", "separability", "response"]
+
+
+@pytest.mark.parametrize("data", [{}, {"rates": {"asr": {"suspect": "<b>"}}}, {"rates": None}])
+def test_data_of_another_form_say_nothing(data):
+    assert finding("response", data) is None
+    assert summary({"response": data, "verdict": {"sentence": 5}}).headline == UNSEARCHED

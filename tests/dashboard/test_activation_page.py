@@ -71,9 +71,9 @@ def test_clean_and_triggered_are_mapped_side_by_side_with_their_difference(activ
 
 
 def test_headline_numbers_come_with_the_control_and_with_intervals(activation):
-    shift, apart, direction, fit = activation.metric
+    shift, apart, direction, fit, largest = activation.metric
     assert " → " in shift.value
-    assert all(metric.delta.startswith("control ") for metric in (shift, apart, direction, fit))
+    assert all(metric.delta.startswith("control ") for metric in (shift, apart, direction, fit, largest))
     assert f"{SAMPLES} triggered samples from {SAMPLES} clean ones" in apart.help
 
 
@@ -211,7 +211,9 @@ def test_an_upload_of_a_sample_is_framed_once(activation, samples):
 
 
 def test_an_upload_becomes_the_picture_on_screen_and_leaves_the_url(activation):
-    assert activation.query_params["picture"] == "sample-0.png"
+    activation.query_params["picture"] = "sample-3.png"
+    activation.run()
+    assert activation.query_params["picture"] == "sample-3.png"
     upload(activation, ("mine.png", png()))
     assert not activation.exception
     assert [p.name for p in activation.session_state[state.UPLOADS].values()] == ["mine.png"]

@@ -86,12 +86,18 @@ def scales(found: dict[str, ImageShift], signed: bool) -> Scales:
 
 
 def heatmaps(
-    found: dict[str, ImageShift], images: Mapping[str, str], role: str, signed: bool, chosen: int | None = None
+    found: dict[str, ImageShift],
+    images: Mapping[str, str],
+    role: str,
+    signed: bool,
+    chosen: int | None = None,
+    opacity: float = overlays.OPACITY,
+    outline: overlays.Box | None = None,
 ) -> tuple[Chart, ...]:
     """The shift over the clean and the triggered picture under one projector, and their difference.
 
-    Of a picture without its twin there is one map. `chosen` is the token that has a frame. Tokens on no grid are drawn
-    as bars.
+    Of a picture without its twin there is one map. `chosen` is the token that has a frame. opacity: of the blocks.
+    outline: where the patch of the trigger lies, as shares of the sides. Tokens on no grid are drawn as bars.
     """
     subject, limits = found[role], scales(found, signed)
     if subject.within is None:
@@ -103,16 +109,15 @@ def heatmaps(
         if values is not None:
             title = f"{condition.capitalize()}, mean {short(values.mean())}"
             alt = f"Heatmap of the shift over the {condition} image, {role}."
-            chart = overlays.heatmap(
-                title, images[condition], values, limits.shift, signed, named, chosen, subject.within
-            )
+            around = outline if condition == "triggered" else None
+            given = (images[condition], values, limits.shift, signed, named, chosen, subject.within, opacity, around)
+            chart = overlays.heatmap(title, *given)
             drawn.append(Chart(f"shift-{condition}-{role}", chart, HEATMAP, alt))
     difference = _difference(subject, signed)
     if difference is not None:
-        title, named = f"Difference, mean {with_sign(difference.mean())}", f"difference, {UNIT}"
-        chart = overlays.heatmap(
-            title, images["triggered"], difference, limits.difference, True, named, chosen, subject.within
-        )
+        title = f"Difference, mean {with_sign(difference.mean())}, largest {with_sign(difference.max())}"
+        shown = (images["triggered"], difference, limits.difference, True, f"difference, {UNIT}", chosen)
+        chart = overlays.heatmap(title, *shown, subject.within, opacity, outline)
         alt = f"Heatmap of the difference, triggered minus clean, {role}."
         drawn.append(Chart(f"shift-difference-{role}", chart, HEATMAP, alt))
     return tuple(drawn)

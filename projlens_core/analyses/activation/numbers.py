@@ -9,6 +9,7 @@ import torch
 from projlens_core.activations.shift import ShiftAnalysis
 from projlens_core.analyses.activation.measure import CONDITIONS, ImageShift, SampleShift
 from projlens_core.analyses.exhibit import Metric, Table, with_minus
+from projlens_core.stats.auroc import Separation, separation
 from projlens_core.stats.lines import NormShiftFit
 
 UNIT = "embedding units"
@@ -65,7 +66,28 @@ def headlines(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -
             "Pearson's r between a token's norm and its shift, over the triggered samples: the paper's activation "
             "mechanism says that the shift grows with the norm. With its 95 % interval.",
         ),
+        _by_patch(suspect, control),
     ]
+
+
+def _by_patch(suspect: ShiftAnalysis, control: ShiftAnalysis | None) -> Metric:
+    own, theirs = by_largest_patch(suspect), by_largest_patch(control) if control else None
+    return Metric(
+        "Separation by largest patch",
+        f"{own.auroc:.2f}",
+        f"{theirs.auroc:.2f}" if theirs else None,
+        f"{own.low:.2f} – {own.high:.2f}",
+        "The same AUROC, of the shift of each image's most shifted patch, to the side to which the trigger pushes: a "
+        "trigger that is a small patch moves few others, so that the mean hardly shows it.",
+    )
+
+
+def by_largest_patch(analysis: ShiftAnalysis) -> Separation:
+    """Separation of triggered from clean images by the largest shift of a patch, to the side to which the trigger
+    pushes their mean."""
+    clean, triggered = analysis.clean.shift, analysis.triggered.shift  # (n, T) each
+    side = 1.0 if triggered.mean() >= clean.mean() else -1.0
+    return separation((side * clean).amax(dim=1), (side * triggered).amax(dim=1))
 
 
 def _mean_shift(found: dict[str, ImageShift], signed: bool) -> Metric:
