@@ -154,7 +154,7 @@ def _heatmap_form() -> dict:
         filled=False, stroke=palette.TRIGGERED, strokeWidth=2, strokeDash=[5, 3], opacity=1, **around
     )
     return form(
-        alt.layer(picture, blocks, outlined, marked)
+        alt.layer(picture, blocks, marked, outlined)
         .properties(
             title=alt.Title(Hole("title"), anchor="start", offset=8, limit={"expr": "width"}),
             height=HEAT_HEIGHT,

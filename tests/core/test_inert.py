@@ -272,7 +272,7 @@ def test_no_row_makes_a_strangers_drawing_larger(rate: float):
 def test_what_is_kept_of_a_strangers_chart_is_what_came():
     spec = heatmap()
     assert specification(StoredChart(spec)) == spec
-    assert [layer["mark"]["clip"] for layer in StoredChart(spec).to_dict()["layer"]] == [True] * 3
+    assert [layer["mark"]["clip"] for layer in StoredChart(spec).to_dict()["layer"]] == [True] * 4
     assert "clip" not in json.dumps(spec)
 
 
