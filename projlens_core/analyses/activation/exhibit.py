@@ -115,7 +115,7 @@ def heatmaps(
             drawn.append(Chart(f"shift-{condition}-{role}", chart, HEATMAP, alt))
     difference = _difference(subject, signed)
     if difference is not None:
-        title = f"Difference, mean {with_sign(difference.mean())}, largest {with_sign(difference.max())}"
+        title = f"Difference, mean {with_sign(difference.mean())}"
         shown = (images["triggered"], difference, limits.difference, True, f"difference, {UNIT}", chosen)
         chart = overlays.heatmap(title, *shown, subject.within, opacity, outline)
         alt = f"Heatmap of the difference, triggered minus clean, {role}."

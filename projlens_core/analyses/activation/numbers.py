@@ -73,7 +73,7 @@ def headlines(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -
 def _by_patch(suspect: ShiftAnalysis, control: ShiftAnalysis | None) -> Metric:
     own, theirs = by_largest_patch(suspect), by_largest_patch(control) if control else None
     return Metric(
-        "Separation by largest patch",
+        "AUROC, largest patch",
         f"{own.auroc:.2f}",
         f"{theirs.auroc:.2f}" if theirs else None,
         f"{own.low:.2f} – {own.high:.2f}",
