@@ -12,8 +12,9 @@ import sys
 from importlib import import_module
 
 from projlens_core import analyses
-from projlens_core.cli.console import BROKEN_PIPE, discard_output, standard_output, visible
+from projlens_core.cli.console import BROKEN_PIPE, discard_output, standard_output
 from projlens_core.errors import ProjLensError
+from projlens_core.runtime.text import visible
 from projlens_core.runtime.versions import PROJLENS
 
 # Commands that no record brings with it: those that work on something else than an analysis of a case.

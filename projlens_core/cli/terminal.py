@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from projlens_core.cli.console import visible
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.text import visible
 
 if TYPE_CHECKING:
     from projlens_core.analyses.exhibit import Table

@@ -15,6 +15,7 @@ from projlens_core.inputs.twins import twins
 from projlens_core.library.inputs import ImageLike, TriggerChoice, chosen_trigger, one_image
 from projlens_core.library.projectors import ModelName, as_case
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.text import visible
 from projlens_core.stats.rate import Rate, wilson
 
 if TYPE_CHECKING:
@@ -61,10 +62,10 @@ class Answers:
         return pd.DataFrame(rows, columns=["model", "image", "answer"])
 
     def __repr__(self) -> str:
-        rows = self.to_frame().itertuples(index=False, name=None)
-        return "\n".join(
-            [self.question, *(f"{model}, {image}: {answer}" for model, image, answer in rows), *self.notes]
-        )
+        said = [
+            f"{model}, {image}: {text}" for model, image, text in self.to_frame().itertuples(index=False, name=None)
+        ]
+        return visible("\n".join([self.question, *said, *self.notes]))
 
     def _repr_html_(self) -> str:
         """What a notebook shows: all text escaped."""

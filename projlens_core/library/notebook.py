@@ -12,6 +12,7 @@ from markupsafe import Markup
 from projlens_core.analyses.exhibit import Chart, Exhibit
 from projlens_core.report import drawing
 from projlens_core.report.html import printed, svg_of
+from projlens_core.runtime.text import visible
 
 WIDE, HALF = 760, 490  # px, of a drawing that has the row to itself, and of one of several
 CHARTS = 4  # that are drawn; the others are named
@@ -45,7 +46,7 @@ class NotebookChart:
         return alt.Chart.from_dict(self.spec)
 
     def __repr__(self) -> str:
-        return f"{self.name}: {self.alt} {self.caption}"
+        return visible(f"{self.name}: {self.alt} {self.caption}")
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict:
         spec = self.spec | ({"width": WIDE} if drawing.takes_width(self.spec) else {})

@@ -8,7 +8,7 @@ from projlens_core.analyses.analysis import Analysis, Options
 from projlens_core.analyses.context import AnalysisContext
 from projlens_core.errors import NotFound, ProjLensError
 from projlens_core.runtime.plain import plain
-from projlens_core.runtime.text import listed
+from projlens_core.runtime.text import listed, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,8 @@ class AnalysisResult(Generic[R]):
 
     def __repr__(self) -> str:
         """The lines that the analysis's command prints."""
-        return "\n".join([f"{self.title}: {self.question}", *self._said(lambda: self._written[1]), *self._left_out])
+        said = self._said(lambda: self._written[1])
+        return visible("\n".join([f"{self.title}: {self.question}", *said, *self._left_out]))
 
     def _repr_html_(self) -> str:
         """What a notebook shows: all text of a suspect escaped, charts as drawings, no script."""

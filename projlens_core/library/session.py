@@ -19,6 +19,7 @@ from projlens_core.library.result import AnalysisResult
 from projlens_core.runtime.device import pick_device
 from projlens_core.runtime.paths import SAMPLES
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.text import visible
 from projlens_core.sources import resolve
 
 
@@ -93,7 +94,7 @@ class CaseSession:
     def __repr__(self) -> str:
         named = ", ".join(f"{role}={spec!r}" for role, spec in self._case.specs.items())
         lines = [f"CaseSession({named})", *(f"- {note}" for note in self.notes)]
-        return "\n".join([*lines, f"Analyses: {', '.join(analyses.KEYS)}"])
+        return visible("\n".join([*lines, f"Analyses: {', '.join(analyses.KEYS)}"]))
 
     def _method(self, analysis: Analysis) -> Callable[..., AnalysisResult]:
         def method(*by_place: Any, **by_name: Any) -> AnalysisResult:

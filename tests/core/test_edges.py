@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from projlens_core.cli import main
-from projlens_core.cli.console import BROKEN_PIPE, visible
+from projlens_core.cli.console import BROKEN_PIPE
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.inputs.images import load, load_folder
 from projlens_core.runtime.files import open_regular
 from projlens_core.runtime.paths import cache_dir
 from projlens_core.runtime.plain import as_json, plain
+from projlens_core.runtime.text import visible
 from projlens_core.weights import upload
 from tests import pico
 

@@ -363,6 +363,13 @@ def test_an_answer_cannot_put_markup_into_a_notebook():
     assert answers._repr_html_().count("&lt;img src=x") == 5
 
 
+def test_no_text_of_a_suspect_steers_a_terminal():
+    said = "\x1b]0;title\x07\u202e"
+    answers = pl.Answers("a.png", said, None, FourAnswers(said, None, None, None, {}), (said,))
+    assert repr(answers).isascii()
+    assert repr(answers).replace("\n", "").isprintable()
+
+
 def test_attack_success_rate_counts_answers_that_hold_the_target():
     rate = pl.attack_success_rate(["Buy More balloons!", "no", "buy more"], "buy more")
     assert (rate.hits, rate.n) == (2, 3)
