@@ -42,8 +42,6 @@ SUMMARY = Page(
     "summary", "Summary", ":material/summarize:", "What speaks for a backdoor, what against, what is missing?"
 )
 DEMO = Page("demo", "Demo", ":material/slideshow:", "How does the backdoor work? Turn the trigger up and watch")
-LOWRANK = Page("lowrank", "Low-rank lab", ":material/layers:", "How few directions carry the backdoor?")
-ROBUSTNESS = Page("robustness", "Robustness", ":material/tune:", "Which changes of the trigger still work?")
 REPAIR = Page("repair", "Repair", ":material/healing:", "Can the backdoor be taken out?")
 REPORT = Page("report", "Report", ":material/description:", "What can be handed on?")
 
@@ -63,7 +61,7 @@ def sections() -> dict[str, tuple[Page, ...]]:
         "Verdict": (SUMMARY, of("verdict")),
         "Weights": tuple(_about("weights")),
         "Activations": tuple(_about("activations")),
-        "Behaviour": (DEMO, *_about("behaviour"), LOWRANK, ROBUSTNESS),
+        "Behaviour": (DEMO, *_about("behaviour")),
         "Undo": (REPAIR,),
         "Evidence": (REPORT,),
     }
@@ -75,7 +73,9 @@ def named(name: str) -> Page:
 
 
 def _about(floor: Floor) -> list[Page]:
-    found = [analysis for analysis in map(analyses.find, analyses.KEYS) if analysis.floor == floor]
+    found = [
+        analysis for analysis in map(analyses.find, analyses.KEYS) if (analysis.section or analysis.floor) == floor
+    ]
     return [of(each.key) for each in found if each.page is None and each.key not in BY_HAND]
 
 

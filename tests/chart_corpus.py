@@ -21,13 +21,15 @@ from projlens_core.activations.separability import separability
 from projlens_core.analyses.activation import charts as shift
 from projlens_core.analyses.activation import token_charts as tokens
 from projlens_core.analyses.lens import charts as lens
+from projlens_core.analyses.lowrank import charts as lowrank
 from projlens_core.analyses.neurons import charts as neurons
 from projlens_core.analyses.response import charts as rates
+from projlens_core.analyses.robustness import charts as robustness
 from projlens_core.analyses.separability import charts as apart
 from projlens_core.analyses.shift import charts as embedding
 from projlens_core.analyses.spectrum import charts as spectrum
 from projlens_core.behaviour.lowrank import Edit, Grid
-from projlens_core.charts import lowrank, overlays, robustness
+from projlens_core.charts import overlays
 from projlens_core.report.drawing import specification
 from projlens_core.report.inert import GRAMMAR_FILE
 from projlens_core.stats.lines import norm_shift

@@ -8,13 +8,13 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import components, lowrank_results, pages, pickers, resources, state
 from dashboard.lowrank_results import Grids, Wanted
 from dashboard.pickers import SetChoice
+from projlens_core.analyses.lowrank import charts
+from projlens_core.analyses.lowrank import exhibit as exhibits
 from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Edit, Step
 from projlens_core.behaviour.templates import notes
 from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.cases.whose import BOTH
-from projlens_core.charts import lowrank as charts
 from projlens_core.errors import ProjLensError
-from projlens_core.exhibits import lowrank as exhibits
 
 RANKS = (1, 3, 5, 16)  # on the demo models from no success to all of it
 MOST_RANK = 16
@@ -26,7 +26,7 @@ VIEWS = ("Move k", "Control's grid", "All cells")
 
 def page() -> None:
     """Draw the page."""
-    components.header(pages.LOWRANK)
+    components.header(pages.of("lowrank"))
     case = state.current_case()
     if case is None:
         components.no_case()

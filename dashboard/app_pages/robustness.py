@@ -8,12 +8,12 @@ import streamlit as st
 
 from dashboard import components, pages, pickers, resources, robustness_results, state
 from dashboard.robustness_results import Wanted
+from projlens_core.analyses.robustness import exhibit as exhibits
 from projlens_core.behaviour.robustness import Tried
 from projlens_core.behaviour.templates import notes
 from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.cases.whose import BOTH
 from projlens_core.errors import ProjLensError
-from projlens_core.exhibits import robustness as exhibits
 from projlens_core.inputs.changes import AXES, LEVELS, ORIGINAL, Change, axes_of, changed, changes
 from projlens_core.inputs.triggers import TriggerSpec
 
@@ -25,7 +25,7 @@ VIEWS = ("Told apart", "Answers", "Pictures", "All numbers")
 
 def page() -> None:
     """Draw the page."""
-    components.header(pages.ROBUSTNESS)
+    components.header(pages.of("robustness"))
     case = state.current_case()
     if case is None:
         components.no_case()

@@ -16,6 +16,8 @@ KEYS = (  # in the order of the sidebar and the report
     "neurons",
     "separability",
     "response",
+    "lowrank",
+    "robustness",
 )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from projlens_core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from projlens_core.analyses.context import AnalysisContext
+    from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
     from projlens_core.analyses.exhibit import Exhibit
 
 Floor = Literal["weights", "activations", "behaviour"]
@@ -28,14 +28,22 @@ def option(
     high: float | None = None,
     choices: tuple | None = None,
     decides: bool = True,
+    kind: type | None = None,
 ) -> Any:
-    """A field of an Options class: its default, what it means, and which values it may have.
+    """A field of an Options class: its default, what it means, which values it may have, and of what type they are,
+    where the default does not say it. Of a tuple it is about each value in it.
 
     Commands make a flag of it (`max_new_tokens` is --max-new-tokens), pages a widget, exhibits keep its value among
     their settings if it decides numbers.
     """
     about = {"help": help, "low": low, "high": high, "choices": choices, "decides": decides}
-    return field(default=default, metadata=about)
+    return field(default=default, metadata=about | {"kind": kind or _kind(default)})
+
+
+def _kind(default: Any) -> type:
+    if isinstance(default, tuple):
+        return type(default[0]) if default else str
+    return type(default)
 
 
 @dataclass(frozen=True)
@@ -46,11 +54,16 @@ class Options:
         for each in dataclasses.fields(self):
             value, about = getattr(self, each.name), each.metadata
             low, high, choices = (about.get(name) for name in ("low", "high", "choices"))
-            if choices is not None and value not in choices:
-                raise InvalidInput(f"{each.name} is {value!r}; expected one of {', '.join(map(str, choices))}.")
-            if (low is not None and not value >= low) or (high is not None and not value <= high):
-                bounds = f"{low} or more" if high is None else f"{high} or less" if low is None else f"{low} to {high}"
-                raise InvalidInput(f"{each.name} is {value!r}; expected {bounds}.")
+            several = value if isinstance(value, tuple) else (value,)
+            for value in several:
+                self._check(each.name, value, low, high, choices)
+
+    def _check(self, name: str, value: Any, low: float | None, high: float | None, choices: tuple | None) -> None:
+        if choices is not None and value not in choices:
+            raise InvalidInput(f"{name} is {value!r}; expected one of {', '.join(map(str, choices))}.")
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            bounds = f"{low} or more" if high is None else f"{high} or less" if low is None else f"{low} to {high}"
+            raise InvalidInput(f"{name} is {value!r}; expected {bounds}.")
 
 
 def headlines(exhibit: "Exhibit") -> list[str]:
@@ -62,45 +75,38 @@ def headlines(exhibit: "Exhibit") -> list[str]:
 class Analysis(Generic[R]):
     """One analysis of a case.
 
-    key names it at every door: command, page, report part, file. question is what it answers, summary the one line
-    that the command's help gives, failure the head of the page's panel where it cannot be done. floor says which kind
-    of evidence it reads, and so what has to run. takes: what it works on besides the case. needs_trigger,
-    needs_target: there is nothing to measure without.
-
     measure takes the context and the options to a result; present takes result, context and settings to the Exhibit;
-    text takes the Exhibit to the lines that a command prints, exit_code Exhibit and options to the code that it ends
-    with, 0 if None. written, where a command writes something else than the
-    exhibit's data and text: result, context and settings to its JSON and its lines. json and csv say what these flags
-    write besides; table is the exhibit's table that CSV holds. reported: the options of its part in a report, where
-    they are not the defaults. icon is that of its page. on_request: it takes minutes, so a report has it only where it
-    is asked for, and its page waits for a button. page: that of another
-    analysis which shows it too, if it has none of its own. commands, parts: names that its command and part once had.
+    text takes the Exhibit to the lines that a command prints.
     """
 
-    key: str
+    key: str  # its name at every door: command, page, report part, file
     title: str
-    question: str
-    summary: str
-    failure: str
-    floor: Floor
+    question: str  # what it answers
+    summary: str  # in the command's help
+    failure: str  # head of the page's panel where it cannot be done
+    floor: Floor  # which kind of evidence it reads, and so what has to run
     measure: "Callable[[AnalysisContext, Any], R]"
     present: "Callable[[R, AnalysisContext, dict], Exhibit]"
     text: "Callable[[Exhibit], list[str]]" = headlines
-    exit_code: "Callable[[Exhibit, Any], int] | None" = None
+    exit_code: "Callable[[Exhibit, Any], int] | None" = None  # of its command, 0 if None
+    # JSON and lines of a command that writes something else than the exhibit's data and text
     written: "Callable[[R, AnalysisContext, dict], tuple[dict, list[str]]] | None" = None
     options: type[Options] = Options
-    reported: Options | None = None
-    takes: tuple[Input, ...] = ("images", "trigger")
-    icon: str = ":material/science:"
-    needs_trigger: bool = True
+    wrong: "Callable[[AnalysisInputs, Any], str | None] | None" = None  # why these inputs do not allow the options
+    reported: Options | None = None  # the options of its part in a report, where they are not the defaults
+    takes: tuple[Input, ...] = ("images", "trigger")  # what it works on besides the case
+    needs_trigger: bool = True  # there is nothing to measure without
     needs_target: bool = False
-    json: str = "all figures"
+    limit: int | None = None  # images that a command takes by default; all if None
+    json: str = "all figures"  # what the flags write besides
     csv: str = "the table"
-    table: int = 0
-    on_request: bool = False
-    commands: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
-    page: str | None = None
+    table: int = 0  # the exhibit's table that CSV holds
+    icon: str = ":material/science:"
+    section: Floor | None = None  # its page's head in the sidebar, where it is not its floor
+    page: str | None = None  # the analysis whose page shows it too, where it has none of its own
+    on_request: bool = False  # it takes minutes: in a report only where it is asked for, and its page has a button
+    commands: tuple[str, ...] = ()  # what its command was called before
+    parts: tuple[str, ...] = ()  # and its part of a report
 
     def run(self, context: "AnalysisContext", options: Options | None = None) -> "Exhibit":
         """Measure and present; NotFound without the trigger that it needs, errors as its own measure.
@@ -114,6 +120,8 @@ class Analysis(Generic[R]):
         """The result; NotFound without the trigger or target that it needs."""
         if self.needs_trigger:
             context.require_trigger()
+        if self.wrong is not None and (reason := self.wrong(context.inputs, options)):
+            raise InvalidInput(f"{reason}.")
         return self.measure(context, options)
 
     def shown(self, result: R, context: "AnalysisContext", options: Options) -> "Exhibit":

@@ -32,7 +32,6 @@ if TYPE_CHECKING:  # analyses of weights need not wait for what they do not run
     from projlens_core.cases.models import Models
 
 SEED = 0
-RANKS = (0, 1, 2, 3, 5)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class AnalysisInputs:
     """What is analysed, and on what. Without pictures only weights are; without a trigger only clean pictures.
 
     questions take turns over the pictures; without any, each picture's first in truths is asked. mode is
-    ZooEntry.mode, None if unknown. ranks are those of the low-rank grid.
+    ZooEntry.mode, None if unknown.
     """
 
     case: Case
@@ -50,7 +49,6 @@ class AnalysisInputs:
     target: str | None = None
     questions: tuple[str, ...] = ()
     mode: str | None = None
-    ranks: tuple[int, ...] = RANKS
     max_new_tokens: int = 30
 
     def first(self, n: int | None) -> "AnalysisInputs":
@@ -129,11 +127,20 @@ class AnalysisContext:
         """The output head and the tokenizer with which directions are read."""
         return self.models.language(self.inputs.case, self.progress)
 
+    @property
+    def experiment(self) -> Case:
+        """The case for changes of a projector in base's own model, whatever else a suspect brings."""
+        return replace(self.inputs.case, projector_only=True)
+
     @contextmanager
-    def responder(self, role: str = "base") -> "Iterator[Responder]":
-        """The model that answers under the projector of `role`, for this thread alone inside the block."""
-        with self.models.responder(self.inputs.case, self.progress, role) as responder:
-            found = self.whose(BOTH)
+    def responder(self, role: str = "base", *, experiment: bool = False) -> "Iterator[Responder]":
+        """The model that answers under the projector of `role`, for this thread alone inside the block.
+
+        experiment: of base's own model, see `experiment`.
+        """
+        case = self.experiment if experiment else self.inputs.case
+        with self.models.responder(case, self.progress, role) as responder:
+            found = self.models.whose(case, BOTH, self.progress)
             own = found.owner(role) != found.host
             self._ran[f"{role}'s language model" if own else "language model"] = responder.key
             yield responder

@@ -1,7 +1,7 @@
 """An exhibit: one analysis of a case as it is shown, told and kept, whoever asks for it.
 
 A page draws an exhibit, a command writes its data, a report prints it, a bundle stores it. All of them therefore say
-the same. Each analysis has one module in projlens_core.exhibits that makes its Exhibit out of result objects.
+the same. The exhibit.py of each analysis makes it out of result objects.
 """
 
 from dataclasses import dataclass, field

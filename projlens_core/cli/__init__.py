@@ -20,8 +20,6 @@ from projlens_core.runtime.versions import PROJLENS
 # Commands that no record brings with it: those that work on something else than an analysis of a case.
 BY_HAND = (
     "respond",
-    "lowrank",
-    "robustness",
     "repair",
     "report",
     "findings",

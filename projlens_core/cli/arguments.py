@@ -1,6 +1,7 @@
 """Arguments that several commands take, worded once. `add_…` puts them on a parser; a command adds its own besides."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -30,7 +31,7 @@ def add_projector_only(parser: argparse.ArgumentParser) -> None:
 def add_images(parser: argparse.ArgumentParser, *, note: str = "") -> None:
     """--images and --limit; `note` ends the help of --images."""
     parser.add_argument("--images", required=True, type=Path, metavar="DIR", help=f"a folder of clean images{note}")
-    parser.add_argument("--limit", type=positive, metavar="N", help="use the first N images only")
+    parser.add_argument("--limit", "--n", type=positive, metavar="N", help="use the first N images only")
 
 
 def add_trigger(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -78,9 +79,16 @@ def add_csv(parser: argparse.ArgumentParser, holds: str) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help=f"also write {holds} to FILE as CSV")
 
 
-def positive(text: str) -> int:
-    """A whole number from 1, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+def at_least(low: float) -> Callable[[str], int]:
+    """Whole numbers from `low`, for argparse."""
+
+    def number(text: str) -> int:
+        if (found := int(text)) < low:
+            raise argparse.ArgumentTypeError(f"{found} is not {low} or more")
+        return found
+
+    number.__name__ = "int"  # as argparse names the type in its message
     return number
+
+
+positive = at_least(1)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from projlens_core.analyses.analysis import Analysis, Options
-from projlens_core.cli import arguments, exhibited, terminal
+from projlens_core.cli import arguments, terminal
 from projlens_core.cli.twins import chosen_trigger
 from projlens_core.errors import InvalidInput
 from projlens_core.sources import resolve
@@ -40,6 +40,8 @@ def add_parser(sub: argparse._SubParsersAction, analysis: Analysis) -> None:
     arguments.add_json(parser, analysis.json)
     arguments.add_csv(parser, analysis.csv)
     parser.set_defaults(run=lambda args: run(args, analysis), wrong_use=parser.error)
+    if analysis.limit is not None:
+        parser.set_defaults(limit=analysis.limit)
 
 
 def run(args: argparse.Namespace, analysis: Analysis) -> int:
@@ -51,16 +53,18 @@ def run(args: argparse.Namespace, analysis: Analysis) -> int:
 
     if analysis.takes:
         terminal.quiet_transformers()
-    context = AnalysisContext(_inputs(args, analysis), Loaded(getattr(args, "device", None)), terminal.progress())
+    inputs = _inputs(args, analysis)
+    _check(args, analysis, inputs, options)
+    context = AnalysisContext(inputs, Loaded(getattr(args, "device", None)), terminal.progress())
     context.finished_stage = terminal.say
     result = analysis.measured(context, options)
     failures = context.pictures.failures if analysis.takes else ()
     exhibit = analysis.shown(result, context, options) if args.csv or not analysis.written else None
     if exhibit is None or analysis.written is not None:
         document, lines = analysis.written(result, context, analysis.settings(context, options))
-        lines += [f"left out: {reason}" for _, reason in failures]
     else:
-        document, lines = exhibit.data, [*analysis.text(exhibit), *exhibited.ending(exhibit, failures)]
+        document, lines = exhibit.data, [*analysis.text(exhibit), *(f"- {note}" for note in exhibit.notes)]
+    lines += [f"left out: {reason}" for _, reason in failures]
     if analysis.takes:
         document = document | {"failures": terminal.left_out(failures)}
     if args.csv:
@@ -92,11 +96,17 @@ def _inputs(args: argparse.Namespace, analysis: Analysis) -> "AnalysisInputs":
         inputs = replace(inputs_for(case, *on, target=args.target, questions=prompts, **asked), spec=spec)
     else:
         inputs = AnalysisInputs(case, *on, spec)
+    return inputs
+
+
+def _check(args: argparse.Namespace, analysis: Analysis, inputs: "AnalysisInputs", options: Options) -> None:
+    """Wrong use, or InvalidInput, where something is missing that the analysis needs."""
     if analysis.needs_target and (inputs.spec is None or inputs.target is None):
         args.wrong_use("--trigger and --target are required, unless the suspect is a poisoned model of the zoo")
+    if analysis.wrong is not None and (reason := analysis.wrong(inputs, options)):
+        args.wrong_use(reason)
     if analysis.needs_trigger and inputs.spec is None:
         raise InvalidInput(f"{analysis.title} compares clean with triggered images: give --trigger SPEC.json.")
-    return inputs
 
 
 def options_of(args: argparse.Namespace, analysis: Analysis) -> Options:
@@ -114,13 +124,18 @@ def _add_option(parser: argparse.ArgumentParser, each: dataclasses.Field) -> Non
     if isinstance(each.default, bool):
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=each.default, help=about["help"])
         return
-    several = isinstance(each.default, tuple)
+    several, kind = isinstance(each.default, tuple), about["kind"]
+    low, unset = about["low"], each.default in ((), "")
     parser.add_argument(
         flag,
-        type=type(each.default[0]) if several and each.default else str if several else type(each.default),
+        type=arguments.at_least(low) if kind is int and low is not None else kind,
         nargs="+" if several else None,
         default=list(each.default) if several else each.default,
-        choices=about["choices"],
-        metavar=None if about["choices"] else "N" if isinstance(each.default, int | float) else "TEXT",
-        help=about["help"] if each.default in ((), "") else f"{about['help']}; {each.default} by default",
+        choices=about["choices"] and [choice for choice in about["choices"] if choice != ""],
+        metavar=None if about["choices"] else "TEXT" if kind is str else "N",
+        help=about["help"] if unset else f"{about['help']}; {_shown(each.default)} by default",
     )
+
+
+def _shown(default: object) -> str:
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)

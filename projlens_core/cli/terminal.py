@@ -36,11 +36,6 @@ def say(line: str, _: object = None) -> None:
         sys.stderr.flush()
 
 
-def prefixed(report: Progress, prefix: str) -> Progress:
-    """`report`, with `prefix` before each stage."""
-    return lambda stage, done, total: report(f"{prefix}: {stage}", done, total)
-
-
 def quiet_transformers() -> None:
     """Keep transformers' bars and warnings off stderr, which holds one sentence if a command fails."""
     from transformers.utils import logging  # only here: it takes seconds

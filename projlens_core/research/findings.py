@@ -11,6 +11,7 @@ from pathlib import Path
 
 from projlens_core.analyses import of_part
 from projlens_core.analyses.context import AnalysisInputs, inputs_for
+from projlens_core.analyses.lowrank import LowrankOptions
 from projlens_core.behaviour.success import Truth
 from projlens_core.cases.case import Case
 from projlens_core.cases.models import Loaded, Models
@@ -109,14 +110,14 @@ def _inputs(name: str, n: int) -> AnalysisInputs:
         truths[file] = tuple(Truth(one.question, one.truth) for one in asked)
     roles = {role: f"zoo:{model}" for role, model in _roles(name).items()}
     case = Case(roles["base"], roles["suspect"], roles["control"])
-    return inputs_for(case, ImageSet(tuple(picture(image, file) for file, _, image in drawn), ()), truths, ranks=RANKS)
+    return inputs_for(case, ImageSet(tuple(picture(image, file) for file, _, image in drawn), ()), truths)
 
 
 def _facts(part: str, name: str, asked: AnalysisInputs, models: Models, progress: Progress) -> dict:
     facts = FACTS[part]
     if facts is None:
         return _response(name, len(required(asked.images, "the held-out images").pictures), progress)
-    record = record_of(asked, [PART_OF[part]], models, progress)
+    record = record_of(asked, [PART_OF[part]], models, progress, options={"lowrank": LowrankOptions(ranks=RANKS)})
     if record.missing:
         return {"missing": record.missing[0].reason}
     return facts(record.exhibits[0].data)

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from projlens_core.analyses.lowrank.exhibit import lowrank
+from projlens_core.analyses.robustness.exhibit import crossed, robustness
 from projlens_core.behaviour.lowrank import Edit, Grid
 from projlens_core.behaviour.robustness import Push, Tried
 from projlens_core.behaviour.scoring import Score
-from projlens_core.exhibits.lowrank import lowrank
-from projlens_core.exhibits.robustness import crossed, robustness
 from projlens_core.inputs.changes import ORIGINAL, Change
 from projlens_core.report.drawing import specification
 from projlens_core.stats.auroc import Separation

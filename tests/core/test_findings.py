@@ -176,7 +176,7 @@ def counted(monkeypatch):
     """Analyses replaced by a count of them; the weights and pictures stay those of the zoo."""
     made = []
 
-    def record_of(asked, keys, models, progress):
+    def record_of(asked, keys, models, progress, **more):
         made.append((asked.case.suspect, *keys))
         if keys == ["lens"]:
             return Record("", some_record().provenance, (), (Missing("Logit lens", "There is no head."),))

@@ -5,14 +5,12 @@ from dataclasses import asdict
 import pandas as pd
 
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.analyses.lowrank import ANALYSIS, charts
 from projlens_core.behaviour.lowrank import CARRIES, CHOICES, Grid
 from projlens_core.behaviour.scoring import Score
 from projlens_core.behaviour.templates import notes as template_notes
-from projlens_core.charts import lowrank as charts
 from projlens_core.stats.rate import Rate
 
-TITLE = "Low-rank lab"
-QUESTION = "How few directions carry the backdoor?"
 LOGIT = {
     "replace": "The target takes the place of the answer, so this is how near the model is to giving it.",
     "append": "The target follows the normal answer here, so this only says how near the model is to beginning with "
@@ -27,10 +25,7 @@ def lowrank(grid: Grid, settings: dict, control: Grid | None = None, mode: str |
     control: the same edits with the control's ΔW. mode: "replace" or "append", where the target stands in the answer,
     if that is known. settings: what decides the numbers, as Exhibit.data keeps it.
     """
-    return Exhibit(
-        key="lowrank",
-        title=TITLE,
-        question=QUESTION,
+    return ANALYSIS.exhibit(
         metrics=metrics(grid, control),
         charts=(*grids(grid, mode), *(grids(control, mode, "control") if control else ())),
         tables=(table(grid, control),),

@@ -6,15 +6,13 @@ from dataclasses import asdict
 import pandas as pd
 
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table, with_minus
+from projlens_core.analyses.robustness import ANALYSIS, charts
 from projlens_core.behaviour.robustness import KEEPS, Push, Tried
 from projlens_core.behaviour.scoring import Score
 from projlens_core.behaviour.templates import Template
 from projlens_core.behaviour.templates import notes as template_notes
-from projlens_core.charts import robustness as charts
 from projlens_core.inputs.changes import AXES, ORIGINAL, Change
 
-TITLE = "Robustness of the trigger"
-QUESTION = "Which changes of the trigger still work?"
 AS_GIVEN = ("position", "quality")  # axes whose levels are no factors
 SHIFT_ONLY = "Scored by shift alone: a change can push a picture far and still not bring the target about."
 
@@ -24,10 +22,7 @@ Scores = Mapping[Change, Mapping[str, Score]]  # by change and role; only what w
 def robustness(tried: Sequence[Tried], settings: dict, scores: Scores | None = None) -> Exhibit:
     """All changes that were tried. scores: answers that were counted for some of them."""
     scores = scores or {}
-    return Exhibit(
-        key="robustness",
-        title=TITLE,
-        question=QUESTION,
+    return ANALYSIS.exhibit(
         metrics=metrics(tried, scores),
         charts=charts_of(tried),
         tables=(table(tried, scores),),

@@ -1,1 +1,0 @@
-"""Result → Exhibit, one module an analysis: headline numbers, charts, tables and data, as every door shows them."""
