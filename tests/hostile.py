@@ -247,3 +247,14 @@ def has_threads(values: Values) -> Values:
     thread.start()
     thread.join()
     return {"said": said}
+
+
+def connects_only(values: Values) -> Values:
+    """Opens a connection, then tries to start a program."""
+    with socket.create_connection(("127.0.0.1", values["port"]), timeout=1):
+        pass
+    try:
+        subprocess.run(["true"], check=False)
+    except OSError as error:
+        return {"connected": True, "started": type(error).__name__}
+    return {"connected": True, "started": True}

@@ -26,6 +26,15 @@ PATIENCE = 4  # times the processor time is how long the work may last on a mach
 ADVICE = "fetch it again, or take one whose maker you trust"
 
 
+class Stopped(InvalidInput):
+    """The process that reads it did not come to a result. how: "late", "long", "memory", "ended" by a crash or an exit,
+    or "killed", as from outside."""
+
+    def __init__(self, sentence: str, how: str):
+        super().__init__(sentence)
+        self.how = how
+
+
 def run_in_child(
     target: str, payload: dict[str, Any], *, what: str, memory: int, seconds: float, output: int
 ) -> dict[str, Any]:
@@ -36,7 +45,8 @@ def run_in_child(
     `PATIENCE` times as many may pass. output: bytes of the result.
 
     Raises an error of ProjLens as the function raised it, with its own message, and InvalidInput, in one sentence, for
-    every other end: another exception, a crash, a limit, an exit. Shortage if this machine cannot start processes.
+    every other end: another exception, or, as Stopped, a crash, a limit, an exit. Shortage if this machine cannot start
+    processes.
     """
     with Child(target, what=what, memory=memory, seconds=seconds, output=output) as child:
         return child.ask(payload)
@@ -45,12 +55,13 @@ def run_in_child(
 class Child:
     """The same for several payloads, one after the other, of which `seconds` and `output` bound each.
 
-    The function may keep what it has made for the next one. A child that was ended is begun anew by the next.
+    The function may keep what it has made for the next one. A child that was ended is begun anew by the next. network:
+    it may open connections, which no other child may.
     """
 
-    def __init__(self, target: str, *, what: str, memory: int, seconds: float, output: int):
+    def __init__(self, target: str, *, what: str, memory: int, seconds: float, output: int, network: bool = False):
         self.what, self.memory, self.seconds, self.output = what, memory, seconds, output
-        self._order = {"start": target, "memory": memory, "seconds": seconds}
+        self._order = {"start": target, "memory": memory, "seconds": seconds, "network": network}
         self._running: helper.Running | None = None
         self._asking = threading.Lock()
 
@@ -68,10 +79,20 @@ class Child:
             finally:
                 status = self._end() if message is None else 0
         if message is None:
-            raise InvalidInput(
-                f"{self.what} {_sentence(end, status, self.memory, self.seconds, self.output)}; {ADVICE}."
+            raise Stopped(
+                f"{self.what} {_sentence(end, status, self.memory, self.seconds, self.output)}; {ADVICE}.",
+                "late"
+                if _is_late(end, status)
+                else "killed"
+                if end == "ended" and _signal(status) == signal.SIGKILL
+                else end,
             )
         return _result(message, self.what, self.memory)
+
+    def interrupt(self) -> None:
+        """End what it is asked now, from another thread; `ask` there raises Stopped."""
+        if (running := self._running) is not None:
+            running.kill()
 
     def close(self) -> None:
         """End it, and all that it started."""
@@ -105,8 +126,8 @@ def prepare(*modules: str) -> None:
 
 def _sentence(end: str, status: int, memory: int, seconds: float, output: int) -> str:
     """How it ended, to follow its name."""
-    signalled = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    if end == "late" or signalled in (signal.SIGPROF, signal.SIGXCPU):
+    signalled = _signal(status)
+    if _is_late(end, status):
         return f"is not read after {seconds:g} s, longer than any sound one takes, and was stopped"
     if end == "long":
         return f"grows to more than {output / MIB:.3g} MB when it is read, more than any sound one, and was stopped"
@@ -114,6 +135,15 @@ def _sentence(end: str, status: int, memory: int, seconds: float, output: int) -
         name = signal.Signals(signalled).name if signalled in signal.valid_signals() else f"signal {signalled}"
         return f"ends the program that reads it ({name}), as damaged or malicious files do, so it was not used"
     return "ends the program that reads it without a result, as damaged or malicious files do, so it was not used"
+
+
+def _is_late(end: str, status: int) -> bool:
+    return end == "late" or _signal(status) in (signal.SIGPROF, signal.SIGXCPU)
+
+
+def _signal(status: int) -> int:
+    """The signal that ended the process, 0 if none did."""
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
 def _result(message: bytes, what: str, memory: int) -> dict[str, Any]:
@@ -131,9 +161,10 @@ def _result(message: bytes, what: str, memory: int) -> dict[str, Any]:
             f"may take up to {memory / MIB:,.0f}; raise that limit (ulimit -d)."
         )
     if kind == MEMORY:
-        raise InvalidInput(
+        raise Stopped(
             f"{what} needs more than {memory / MIB:,.0f} MB of memory to be read, more than any sound one, and was "
-            f"stopped; {ADVICE}."
+            f"stopped; {ADVICE}.",
+            "memory",
         )
     if kind in KINDS:
         raise KINDS[kind](printable(said))

@@ -27,6 +27,7 @@ _REFUSED = (
     *("socket", "connect", "execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev"),
     *("pidfd_open", "pidfd_send_signal", "io_uring_setup", "unshare", "setns", "bpf"),
 )
+_CONNECTING = ("socket", "connect")
 _NUMBERS = {
     "x86_64": (
         0xC000003E,
@@ -44,10 +45,10 @@ _NUMBERS = {
 _NEWER = {"pidfd_send_signal": 424, "io_uring_setup": 425, "pidfd_open": 434, "clone3": 435}  # the same everywhere
 
 
-def confine(memory: int) -> None:
+def confine(memory: int, network: bool = False) -> None:
     """Bound this process for good. It must have one thread.
 
-    memory: bytes that it may take beyond those it has.
+    memory: bytes that it may take beyond those it has. network: it may open connections, and nothing else more.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -60,7 +61,7 @@ def confine(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     if platform.machine() in _NUMBERS:
         with suppress(OSError):  # a kernel without filters: as elsewhere, the limits alone hold
-            _filter_calls(libc)
+            _filter_calls(libc, network)
 
 
 def allow(seconds: float) -> None:
@@ -91,9 +92,9 @@ def _data() -> int:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
 
 
-def _filter_calls(libc: ctypes.CDLL) -> None:
+def _filter_calls(libc: ctypes.CDLL, network: bool) -> None:
     """Install the filter; OSError if the kernel has none."""
-    program = _program(*_NUMBERS[platform.machine()])
+    program = _program(*_NUMBERS[platform.machine()], network)
     code = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog: a 16-bit length, padded, and a pointer
     head = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code)))
@@ -101,15 +102,16 @@ def _filter_calls(libc: ctypes.CDLL) -> None:
         raise OSError(ctypes.get_errno(), "the kernel takes no filter of system calls")
 
 
-def _program(architecture: int, numbers: dict[str, int]) -> bytes:
+def _program(architecture: int, numbers: dict[str, int], network: bool) -> bytes:
     """The filter in classic BPF: one rule after the other, each of which returns or falls through to the next."""
     own, numbers = os.getpid(), numbers | _NEWER
+    refused = [name for name in _REFUSED if name in numbers and not (network and name in _CONNECTING)]
     rules = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         *_unless(_EQUAL, architecture, _REFUSE),
         (_LOAD, 0, 0, _NUMBER),
         *_if(_AT_LEAST, _OTHER_NUMBERS, _REFUSE),
-        *(rule for name in _REFUSED if name in numbers for rule in _if(_EQUAL, numbers[name], _REFUSE)),
+        *(rule for name in refused for rule in _if(_EQUAL, numbers[name], _REFUSE)),
         *_if(_EQUAL, numbers["tkill"], _REFUSE),
         *_if(_EQUAL, numbers["clone3"], _ABSENT),  # whose arguments a filter cannot see; libraries then take clone
     ]

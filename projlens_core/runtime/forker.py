@@ -3,7 +3,7 @@
 A process with threads must not be forked; the dashboard has many. This one has none, and none of the owner's secrets:
 it is begun as a program of its own, with few variables. It obeys lines of JSON on a socket, one answer each:
 
-    {"start": "module:function", "memory": bytes, "seconds": s} and two pipes, of payloads and of results
+    {"start": "module:function", "memory": bytes, "seconds": s, "network": bool} and two pipes, of payloads and results
         → {"pid": n} or {"failed": "why"}
     {"end": pid} → {"status": as of waitpid}
     {"import": "module"} → {} or {"failed": "why"}
@@ -95,7 +95,7 @@ def _work(function: Any, order: dict[str, Any], given: int, result: int) -> None
     kept = sorted((given, result))
     for begin, end in zip([3, *(file + 1 for file in kept)], [*kept, LINE], strict=True):
         os.closerange(begin, end)
-    confine(order["memory"])
+    confine(order["memory"], order.get("network", False))
     with os.fdopen(given, "rb", buffering=0) as pipe, io.BufferedReader(pipe) as payloads:
         while select.select([pipe], [], [], IDLE)[0] and (head := payloads.read(HEAD)):
             payload = unpack(head + payloads.read(length(head) - HEAD))

@@ -90,6 +90,12 @@ class Running:
         except (BlockingIOError, BrokenPipeError):
             return 0
 
+    def kill(self) -> None:
+        """Kill it; `end` is still to be called."""
+        for kill in (os.killpg, os.kill):  # the second before it has a group of its own
+            with suppress(ProcessLookupError, PermissionError):
+                kill(self._pid, signal.SIGKILL)
+
     def end(self) -> int:
         """Its status, and nothing of it remains; a fork of its owner only lets go of it."""
         os.close(self._reading)

@@ -197,7 +197,7 @@ def test_many_threads_at_once_each_get_their_own():
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == {n: InvalidInput if n % 4 == 0 else {"number": n} for n in range(12)}
+    assert results == {n: child.Stopped if n % 4 == 0 else {"number": n} for n in range(12)}
 
 
 def test_a_helper_that_was_ended_is_begun_anew():
