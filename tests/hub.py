@@ -54,7 +54,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.tokens.add(self.headers.get("Authorization"))
         if self.server.hostile is not None and self.server.hostile(self, path):
             return
-        if path.startswith("/api/models/owner/model"):
+        if path == "/api/models":
+            self._models()
+        elif path.startswith("/api/models/owner/model"):
             self._info()
         elif hit := re.fullmatch(r"/owner/model/resolve/[^/]+/(.+)", path):
             # Large files lie elsewhere, as on the Hub.
@@ -63,6 +65,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._content(hit[1])
         else:
             self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+    def _models(self):
+        """The owner's models, one an answer, each but the last with a link to the next."""
+        page = int(self.path.rpartition("page=")[2]) if "page=" in self.path else 0
+        models = [{"id": "owner/model", "sha": COMMIT}, {"id": "owner/model", "sha": COMMIT}, {"id": "other/model"}]
+        link = f'<{self.server.endpoint}/api/models?author=owner&page={page + 1}>; rel="next"'
+        self._answer(200, json.dumps(models[page : page + 1]).encode(), {"Link": link} if page < 2 else {})
 
     def _info(self):
         hub = self.server

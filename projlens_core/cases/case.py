@@ -1,6 +1,6 @@
 """A case: the base, the suspect and perhaps a control, as the user named them, and their weights once opened."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -116,10 +116,16 @@ class OpenedCase:
         return self.anatomies["control"].edges if self.control else {}
 
 
-def open_case(case: Case, progress: Progress = silent) -> OpenedCase:
-    """Read the projectors of a case and compare them; errors as read_projector and compare."""
+Read = Callable[..., ProjectorWeights]  # as read_projector
+
+
+def open_case(case: Case, progress: Progress = silent, read: Read = read_projector) -> OpenedCase:
+    """Read the projectors of a case and compare them; errors as read_projector and compare.
+
+    read: what reads each of them, for who has some of them at hand.
+    """
     base, suspect, *rest = read_projectors(
-        [case.base, case.suspect, *([case.control] if case.control else [])], progress
+        [case.base, case.suspect, *([case.control] if case.control else [])], progress, read
     )
     control = rest[0] if rest else None
     delta = compare(base, suspect)
@@ -154,21 +160,23 @@ def model_source(case: Case) -> Source:
     )
 
 
-def read_projectors(specs: Sequence[str], progress: Progress = silent) -> list[ProjectorWeights]:
+def read_projectors(
+    specs: Sequence[str], progress: Progress = silent, read: Read = read_projector
+) -> list[ProjectorWeights]:
     """Read projectors that are to be compared; errors as read_projector.
 
     The first is the base, on which adapters among the others are laid. Lone projector files say neither family nor
     activation; they are read as the first of the others that does says.
     """
-    read = []
+    found = []
     for done, spec in enumerate(specs):
         progress("Reading projectors", done, len(specs))
-        read.append(read_projector(spec, base=specs[0] if done else None))
+        found.append(read(spec, base=specs[0] if done else None))
     progress("Reading projectors", len(specs), len(specs))
-    model = next((weights for weights in read if weights.described), None)
+    model = next((weights for weights in found if weights.described), None)
     if model is None:
-        return read
-    return [described_like(weights, model) if _is_like(weights, model) else weights for weights in read]
+        return found
+    return [described_like(weights, model) if _is_like(weights, model) else weights for weights in found]
 
 
 def _is_like(weights: ProjectorWeights, model: ProjectorWeights) -> bool:

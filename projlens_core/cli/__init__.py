@@ -27,6 +27,7 @@ BY_HAND = (
     "zoo",
     "dashboard",
     "nursery",
+    "screen",
 )
 
 

@@ -31,7 +31,7 @@ from projlens_core.runtime.text import listed
 from projlens_core.sources import HubName
 from projlens_core.weights.bytesource import check_range
 
-_ENDPOINT = "https://huggingface.co"
+ENDPOINT = "https://huggingface.co"
 _TIMEOUT = 30.0  # s without a byte
 _ATTEMPTS = 4  # at one range; each goes on from the last byte that arrived
 _INFO_SECONDS = 60.0  # that a list of files may take in all
@@ -44,7 +44,7 @@ class HubFolder:
     """The files of one repository, or of one folder in it, at one commit."""
 
     def __init__(self, name: HubName, folder: str = ""):
-        self._endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
+        self._endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
         self._host = urlsplit(self._endpoint).hostname  # for messages: an address may hold a password
         info = self._info(name)
         self.commit: str = info.sha or name.revision
@@ -85,7 +85,7 @@ class HubFolder:
         try:
             validate_repo_id(name.repository)
             url = f"{self._endpoint}/api/models/{repository}/revision/{revision}?blobs=true"
-            told = json.loads(_bounded(url, self._host, name.repository))
+            told = json.loads(bounded(url, self._host, name.repository)[0])
             if not isinstance(told, dict):
                 raise ValueError("not an object")
             info = ModelInfo(**{"id": name.repository} | told)
@@ -199,10 +199,10 @@ class HubFile:
         return self._got
 
 
-def _bounded(url: str, host: str | None, repository: str) -> bytes:
-    """A small document from the Hub; InvalidInput for one that is too long or does not end, and as hf_raise_for_status.
+def bounded(url: str, host: str | None, repository: str) -> tuple[bytes, Mapping[str, str]]:
+    """A small document from the Hub and its headers; InvalidInput for one that is too long or does not end.
 
-    What is sent compressed is bounded by what grows out of it.
+    Errors as hf_raise_for_status besides. What is sent compressed is bounded by what grows out of it.
     """
     ends = time.monotonic() + _INFO_SECONDS
     parts, length = [], 0
@@ -220,7 +220,7 @@ def _bounded(url: str, host: str | None, repository: str) -> bytes:
         if response.is_error:
             response._content = b"".join(parts)  # where hf_raise_for_status looks for the server's words
         hf_raise_for_status(response)
-    return b"".join(parts)
+    return b"".join(parts), response.headers
 
 
 def _token() -> bool | None:

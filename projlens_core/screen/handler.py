@@ -1,0 +1,93 @@
+"""One worker: a confined process that takes one task after the other, is bounded, killed and begun anew.
+
+Local threads and Ray's actors each have one; what happens to a suspect is the same in both.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+
+from projlens_core.errors import Cancelled, InvalidInput, ProjLensError, Shortage
+from projlens_core.runtime.child import Child, Stopped
+from projlens_core.runtime.text import printable
+from projlens_core.screen.task import FAILED, STOPPED, Row, Task
+
+TARGET = "projlens_core.screen.work:perform"
+CRASHES, KILLS = 2, 10  # of its process that a task survives: it may be killed for no fault of the suspect
+PAUSE = 0.1  # s, before the second attempt after a kill; each further waits as much longer
+OUTPUT = 32 * 2**20  # bytes of one result
+
+
+class OtherCode(ProjLensError):
+    """A worker cannot do the tasks that it is given, none of them: another version, another base."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one suspect in one stage. memory: bytes beyond those that the worker has when it begins, base and models
+    included. seconds: of processor time; runtime.child.PATIENCE times as many may pass.
+    """
+
+    memory: int = 4 * 2**30
+    seconds: float = 300.0
+
+
+class Handler:
+    """Does tasks, one at a time. Close it, or use it as a context."""
+
+    def __init__(self, limits: Limits = Limits(), target: str = TARGET):
+        begun = partial(Child, target, what="", memory=limits.memory, seconds=limits.seconds, output=OUTPUT)
+        self._confined, self._connected = begun(), begun(network=True)  # a process begins with the first task for it
+        self._child, self._cancelled = self._confined, False
+
+    def row(self, task: Task) -> Row:
+        """What came of the task, whatever its suspect did; OtherCode if no task can be done here, and Shortage if this
+        machine starts no processes.
+        """
+        began = time.monotonic()
+        status, sentence, scores, result = self._outcome(task)
+        return Row(
+            task.key, task.stage, task.suspect, status, sentence, scores, result, round(time.monotonic() - began, 4)
+        )
+
+    def _outcome(self, task: Task) -> tuple[str, str, str, str]:
+        self._child = self._connected if task.is_remote else self._confined
+        self._child.what = printable(task.suspect)[-200:]
+        crashes = kills = 0
+        while not self._cancelled:
+            time.sleep(PAUSE * kills)
+            try:
+                said = self._child.ask(task.payload())
+            except Stopped as error:
+                crashes, kills = crashes + (error.how == "ended"), kills + (error.how == "killed")
+                if error.how in ("ended", "killed") and crashes <= CRASHES and kills <= KILLS:
+                    continue
+                return STOPPED, str(error), "{}", "{}"
+            except Shortage:  # what starts the processes was killed, too
+                kills += 1
+                if kills > KILLS:
+                    raise
+                continue
+            except InvalidInput as error:
+                return FAILED, str(error), "{}", "{}"
+            if "other" in said:
+                raise OtherCode(str(said["other"]))
+            status, sentence, scores, result = (str(said.get(n)) for n in ("status", "sentence", "scores", "result"))
+            return status, sentence, scores, result
+        raise Cancelled("The screening was stopped; what was finished is kept.")
+
+    def cancel(self) -> None:
+        """Give up the task that is being done, from another thread; `row` there raises Cancelled, soon, or ends."""
+        self._cancelled = True
+        self._child.interrupt()
+
+    def close(self) -> None:
+        """End its processes."""
+        self._confined.close()
+        self._connected.close()
+
+    def __enter__(self) -> "Handler":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,76 @@
+"""Suspects of the Hub: an owner's models listed and pinned, read by range in a process that may connect and no more."""
+
+import json
+
+import pytest
+
+from projlens_core.errors import InvalidInput
+from projlens_core.runtime.child import Child
+from projlens_core.screen.engines.local import Local
+from projlens_core.screen.handler import Limits
+from projlens_core.screen.listing import read_listing
+from projlens_core.screen.plan import Plan
+from projlens_core.screen.run import Settings, screen
+from projlens_core.screen.store import Store
+from tests import pico
+from tests.hub import COMMIT, serving
+
+PINNED = f"hub:owner/model@{COMMIT}"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    base = pico.checkpoint(folder / "base")
+    pico.suspect(base, folder / "suspect", strength=(4.0,))
+    return folder
+
+
+@pytest.fixture
+def hub(models, monkeypatch):
+    with serving(models / "suspect") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        yield server
+
+
+def screened(models, where: str, out):
+    base = str(models / "base")
+    return screen(read_listing(where, base), Settings(base, plan=Plan({})), Local(1, Limits(2**30, 60)), out)
+
+
+def test_an_owners_models_are_listed_once_each_at_their_commit(hub):
+    assert [each.suspect for each in read_listing("hub:owner", "base").entries] == [PINNED]
+
+
+def test_a_model_of_the_hub_is_screened_as_one_that_lies_here_and_only_its_projector_is_fetched(hub, models, tmp_path):
+    found = screened(models, "hub:owner", tmp_path / "hub")
+    assert list(found["weights"]) == ["done"], found["sentence"].iloc[0]
+    screened(models, str(models / "suspect"), tmp_path / "here")
+    results = [json.loads(next(Store(tmp_path / name).rows())["result"]) for name in ("hub", "here")]
+    assert results[0]["tensors"] == results[1]["tensors"]
+    assert hub.sent < (models / "suspect" / "model.safetensors").stat().st_size / 2
+
+
+def test_a_branch_is_pinned_to_its_commit_so_that_a_rerun_does_nothing(hub, models, tmp_path):
+    (tmp_path / "list.jsonl").write_text('"hub:owner/model"\n')
+    screened(models, str(tmp_path / "list.jsonl"), tmp_path / "out")
+    sent = hub.sent
+    found = screened(models, str(tmp_path / "list.jsonl"), tmp_path / "out")
+    assert hub.sent == sent
+    assert list(found["suspect"]) == ["hub:owner/model"]
+
+
+def test_an_owner_that_is_none_is_said(hub):
+    with pytest.raises(InvalidInput, match="no owner on the Hub"):
+        read_listing("hub:x y", "base")
+
+
+def test_a_child_that_may_connect_may_start_no_process(hub):
+    port = hub.server_port
+    with Child("tests.hostile:connects_only", what="It", memory=2**27, seconds=2, output=2**20, network=True) as child:
+        assert child.ask({"port": port}) == {"connected": True, "started": "PermissionError"}
+    with (
+        Child("tests.hostile:connects_only", what="It", memory=2**27, seconds=2, output=2**20) as child,
+        pytest.raises(InvalidInput, match="PermissionError"),
+    ):
+        child.ask({"port": port})

@@ -1,0 +1,154 @@
+"""A screening whose workers, coordinator, disk or cluster fail: it ends complete, with the same table."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from projlens_core.runtime import helper
+from projlens_core.screen.engines.local import Local
+from projlens_core.screen.engines.ray import Cluster
+from projlens_core.screen.store import Store
+from tests.faults.children import child
+from tests.faults.screening import LIMITS, screen_on_a_disk_that_is_full_for_a_while, screen_until, screened
+from tests.screening import population
+
+SUSPECTS, KILLS = 24, 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return population(tmp_path_factory.mktemp("screening"), SUSPECTS, poisoned=4)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder, tmp_path_factory) -> bytes:
+    """The table of a run to which nothing happens."""
+    return bytes_of(folder, tmp_path_factory.mktemp("undisturbed"))
+
+
+def bytes_of(folder: Path, out: Path, *more: object) -> bytes:
+    screened(str(folder), str(out), *more)
+    return (out / "table.parquet").read_bytes()
+
+
+def test_workers_killed_at_ten_random_points_change_nothing(folder, undisturbed, tmp_path):
+    dice, killed = random.Random(0), []
+    points = set(dice.sample(range(1, SUSPECTS - 2), KILLS))
+
+    def report(progress):
+        if progress.stage == "weights" and progress.done in points:
+            points.discard(progress.done)
+            process = psutil.Process(helper.present()._process.pid)
+            workers = process.children()
+            # once the one that starts them, and with it all of them
+            victim = process if len(killed) == KILLS // 2 or not workers else dice.choice(workers)
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+            killed.append(victim.pid)
+
+    assert bytes_of(folder, tmp_path, report) == undisturbed
+    assert len(killed) == KILLS
+
+
+def test_a_killed_screening_goes_on_from_what_was_written(folder, undisturbed, tmp_path):
+    with child(tmp_path / "cache", screen_until, str(folder), str(tmp_path / "out"), 9) as running:
+        assert running.heard() == 9
+        running.kill()
+    kept = Store(tmp_path / "out").keys("weights", ("done",))
+    assert len(kept) >= 8  # the ninth is being written
+    given = []
+
+    class Counting(Local):
+        def rows(self, tasks):
+            tasks = list(tasks)
+            given.extend(tasks)
+            return super().rows(tasks)
+
+    assert bytes_of(folder, tmp_path / "out", lambda _: None, Counting(2, LIMITS)) == undisturbed
+    assert {task.key for task in given}.isdisjoint(kept)
+    assert len(given) + len(kept) == SUSPECTS
+
+
+def test_a_disk_that_is_full_for_a_while_loses_nothing(folder, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    with child(tmp_path / "cache", screen_on_a_disk_that_is_full_for_a_while, str(folder), str(out)) as run:
+        assert run.result() == SUSPECTS
+    assert (out / "table.parquet").read_bytes() == undisturbed
+
+
+def test_ctrl_c_ends_it_with_a_sentence_and_nothing_of_it_goes_on(folder, tmp_path):
+    (tmp_path / "toys").mkdir()
+    line = [sys.executable, "-m", "projlens_core", "screen", str(folder / "suspects.jsonl")]
+    line += ["--base", str(folder / "base"), "--out", str(tmp_path / "out")]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr.readline().startswith("listing")
+        started = psutil.Process(process.pid)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+        left = started.children(recursive=True) if started.is_running() else []
+    assert process.returncode == 1
+    assert said.splitlines()[-1] == "Stopped; what was finished is kept."
+    assert not [each for each in left if each.is_running()]
+
+
+@pytest.mark.slow(seconds=40)
+def test_ray_gives_the_same_bytes(folder, undisturbed, tmp_path):
+    engine = Cluster(2, LIMITS)
+    try:
+        assert bytes_of(folder, tmp_path, lambda _: None, engine) == undisturbed
+    finally:
+        engine.close()
+
+
+@contextmanager
+def head(port: int, folder: Path):
+    """The head of a Ray cluster, ended with all that it started."""
+    line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=2"]
+    line += ["--include-dashboard=false", "--disable-usage-stats"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    with (folder / f"head-{random.random()}.txt").open("w") as log:
+        process = psutil.Popen(line, stdout=log, stderr=log, env=environment, start_new_session=True)
+    try:
+        yield process
+    finally:
+        for each in [*process.children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        process.wait()
+
+
+@pytest.mark.slow(seconds=150)
+def test_a_ray_cluster_whose_workers_and_head_are_killed_gives_the_same_bytes(folder, undisturbed, tmp_path):
+    port = 20_000 + os.getpid() % 10_000
+    heads = [head(port, tmp_path), head(port, tmp_path)]
+    running = [heads[0].__enter__()]
+    points = {3: "worker", 6: "worker", 10: "head"}
+
+    def report(progress):
+        what = points.pop(progress.done, None) if progress.stage == "weights" else None
+        if what == "worker":
+            actors = [
+                each for each in running[-1].children(recursive=True) if "ray::Worker" in " ".join(each.cmdline())
+            ]
+            assert actors
+            actors[0].kill()
+        elif what == "head":
+            heads[0].__exit__(None, None, None)
+            running.append(heads[1].__enter__())
+
+    engine = Cluster(2, LIMITS, f"127.0.0.1:{port}")
+    try:
+        assert bytes_of(folder, tmp_path / "out", report, engine) == undisturbed
+        assert points == {}
+    finally:
+        engine.close()
+        for each in heads:
+            with suppress(RuntimeError, StopIteration):
+                each.__exit__(None, None, None)
