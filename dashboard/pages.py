@@ -43,6 +43,7 @@ SUMMARY = Page(
 )
 DEMO = Page("demo", "Demo", ":material/slideshow:", "How does the backdoor work? Turn the trigger up and watch")
 REPAIR = Page("repair", "Repair", ":material/healing:", "Can the backdoor be taken out?")
+SCREEN = Page("screen", "Screen", ":material/radar:", "Which of many suspects stand out?")
 REPORT = Page("report", "Report", ":material/description:", "What can be handed on?")
 
 
@@ -64,6 +65,7 @@ def sections() -> dict[str, tuple[Page, ...]]:
         "Behaviour": (DEMO, *_about("behaviour")),
         "Undo": (REPAIR,),
         "Evidence": (REPORT,),
+        "Population": (SCREEN,),
     }
 
 

@@ -22,6 +22,7 @@ UNASKED = {
     "repair",
     "report",
     "summary",
+    "screen",
 }  # pages that compute nothing costly until they are told to
 MARKS = "svg.marks .role-mark :is(path, line, image, text, rect)"  # what a chart shows besides axes and legends
 

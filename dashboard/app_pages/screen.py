@@ -1,0 +1,186 @@
+"""Screen: which of many suspects stand out? Reads the result folder of `projlens screen`, also while it fills."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import components, pages, screenings, state
+from dashboard.screenings import Screening
+from projlens_core.analyses.exhibit import Chart, Metric
+from projlens_core.cases.case import Case
+from projlens_core.charts import screening as charts
+from projlens_core.errors import ProjLensError
+from projlens_core.report.spreadsheet import without_formulas
+from projlens_core.runtime.plain import as_json
+from projlens_core.screen import stages as known
+from projlens_core.screen import summary
+from projlens_core.screen.listing import CONTROL, SUSPECT
+from projlens_core.screen.table import CLUSTER, WAITING
+
+LIVE = 3  # s, after which a folder that fills is read anew
+SHOWN = 5_000  # rows on screen; files hold all
+HOW = (
+    "How to read this: a bar is how many suspects have such a score; the grey band, the honest range, reaches from the "
+    "least to the highest of the controls. What lies beyond it is where to look first, and no proof; what lies within "
+    "is not cleared."
+)
+_COMMAND = "projlens screen LIST --base BASE --control CONTROL --out FOLDER"
+
+
+def page() -> None:
+    """Draw the page."""
+    components.header(pages.SCREEN)
+    folder = st.text_input(
+        "Result folder",
+        value=screenings.chosen(),
+        placeholder="the --out of projlens screen",
+        help="The folder into which `projlens screen` writes; it is read anew while it fills.",
+    ).strip()
+    if not folder:
+        components.empty("No screening opened", f"Run {_COMMAND} and give its folder here.", ":material/radar:")
+        return
+    st.query_params[screenings.PARAM] = folder
+    try:
+        found = screenings.read(folder)
+    except ProjLensError as error:
+        components.failure(error, "This screening cannot be opened")
+        return
+    if found.progress is None:
+        _draw(found)
+    else:
+        st.fragment(_live, run_every=LIVE)(folder)
+
+
+def _live(folder: str) -> None:
+    try:
+        found = screenings.read(folder)
+    except ProjLensError as error:
+        components.failure(error, "This screening cannot be opened")
+        return
+    if found.progress is None:
+        st.rerun()
+    _progress(found)
+    _draw(found)
+
+
+def _progress(found: Screening) -> None:
+    at = found.progress
+    share = at.done / at.total if at.total else 0.0
+    said = f"{at.stage}: {at.done:,} of {at.total:,}"
+    if at.rate is not None:
+        said += (
+            f" · {at.rate:.1f}/s · {at.left / 60:.0f} min left"
+            if at.left >= 60
+            else f" · {at.rate:.1f}/s · under a minute left"
+        )
+    st.progress(min(1.0, max(0.0, share)), text=said)
+
+
+def _draw(found: Screening) -> None:
+    table, stages = found.table, found.stages
+    suspects = table[table["role"] == SUSPECT]
+    scores = [name for name in table.columns if "." in name and pd.api.types.is_numeric_dtype(table[name])]
+    above = summary.beyond_controls(table, stages[0])
+    components.metrics(
+        [
+            Metric("Suspects", f"{len(suspects):,}"),
+            Metric("Screened", f"{_screened(suspects, stages):,}", help="Every stage that they were to see is done."),
+            Metric("Failed", f"{_failed(suspects, stages):,}", help="One sentence each, in the table."),
+            Metric(
+                "Above every control",
+                "no control" if above is None else f"{int(above.loc[suspects.index].fillna(False).sum()):,}",
+                help=f"By {summary.column(stages[0])}, compared with controls of the same form.",
+            ),
+            Metric("Clusters", f"{table[CLUSTER].nunique():,}", help="Suspects that write into one direction."),
+        ],
+        control=(table["role"] == CONTROL).any(),
+    )
+    score = st.selectbox("Score", scores, index=scores.index(summary.column(stages[0])), format_func=_titled)
+    values = table.loc[table[score].notna(), ["role", score]]
+    of_role = {role: values.loc[values["role"] == role, score].astype(float).tolist() for role in (SUSPECT, CONTROL)}
+    components.chart(
+        Chart(
+            "screening",
+            charts.distribution(f"Suspects by {score}", _meaning(score), of_role[SUSPECT], of_role[CONTROL]),
+            HOW,
+            f"Histogram of the suspects' {score}, with the range of the controls.",
+        )
+    )
+    _table(found, score)
+
+
+def _table(found: Screening, score: str) -> None:
+    table = found.table
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input("Name holds", key="screen_text").strip()
+        states = st.multiselect(
+            "State", sorted({s for stage in found.stages for s in table[stage]}), key="screen_state"
+        )
+        cluster = st.selectbox(
+            "Cluster",
+            [None, *sorted(table[CLUSTER].dropna().unique())],
+            format_func=lambda n: "any" if n is None else str(n),
+        )
+    kept = table
+    if text:
+        kept = kept[kept["suspect"].str.contains(text, case=False, regex=False)]
+    if states:
+        kept = kept[kept[list(found.stages)].isin(states).any(axis=1)]
+    if cluster is not None:
+        kept = kept[kept[CLUSTER] == cluster]
+    kept = kept.sort_values(score, ascending=False, kind="stable")
+    first = ["suspect", score, *(("truth",) if table["truth"].notna().any() else ()), CLUSTER, *found.stages]
+    shown = kept[[*first, *(name for name in kept.columns if name not in first)]].head(SHOWN)
+    event = st.dataframe(
+        without_formulas(shown),
+        hide_index=True,
+        placeholder="–",
+        on_select="rerun",
+        selection_mode="single-row",
+        key="screen_table",
+        column_config={name: st.column_config.Column(help=_meaning(name)) for name in shown.columns if "." in name},
+    )
+    said = f"{len(kept):,} of {len(table):,} rows" + (f", the first {SHOWN:,} shown" if len(kept) > SHOWN else "")
+    components.table_files("screening", kept, f"{said}. Click a row to open its case.")
+    st.download_button(
+        "JSON",
+        lambda: as_json({"suspects": kept.astype(object).where(kept.notna(), None).to_dict("records")}),
+        "screening.json",
+        "application/json",
+        icon=":material/download:",
+        on_click="ignore",
+        type="tertiary",
+    )
+    if event.selection.rows and event.selection.rows[0] < len(shown):
+        _open(found, shown.iloc[event.selection.rows[0]])
+
+
+def _open(found: Screening, row: pd.Series) -> None:
+    """What is known of the row that was clicked, and the way to its case."""
+    table = found.table
+    controls = table.loc[(table["role"] == CONTROL) & (table["suspect"] != row["suspect"]), "suspect"]
+    st.text(f"{row['suspect']}\n{row['sentence']}".strip())
+    if st.button("Open the case", icon=":material/fingerprint:"):
+        state.choose_case(Case(row["base"], row["suspect"], controls.iloc[0] if len(controls) else None))
+        st.switch_page("app_pages/case.py")
+
+
+def _screened(suspects: pd.DataFrame, stages: tuple[str, ...]) -> int:
+    return int((~(suspects[list(stages)] == WAITING).any(axis=1)).sum())
+
+
+def _failed(suspects: pd.DataFrame, stages: tuple[str, ...]) -> int:
+    return int(suspects[list(stages)].isin(("failed", "stopped")).any(axis=1).sum())
+
+
+def _titled(score: str) -> str:
+    return f"{score} – {_meaning(score)}"
+
+
+def _meaning(score: str) -> str:
+    stage, _, name = score.partition(".")
+    if stage not in known.STAGES:
+        return name
+    return (known.STAGES[stage].scores | known.STAGES[stage].labels).get(name, name)
+
+
+page()
