@@ -100,3 +100,27 @@ def test_a_bad_upload_gives_one_sentence_and_the_page_goes_on(
     _settled(page)
     assert page.get_by_test_id("stVegaLiteChart").count() >= 5
     assert "Traceback" not in server.log()
+
+
+def test_back_leaves_a_page_in_one_press_and_a_link_takes_the_case_along(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/case{ADDRESS}")
+    _settled(page)
+    page.get_by_role("link", name="Spectrum", exact=True).first.click()
+    expect(page.get_by_role("heading", level=1, name="Spectrum")).to_be_visible()
+    _settled(page)
+    expect(page).to_have_url(re.compile(SUSPECT.name))
+    page.go_back()
+    expect(page.get_by_role("heading", level=1, name="Case")).to_be_visible()
+    expect(page).to_have_url(re.compile(SUSPECT.name))
+
+
+def test_the_demo_is_played_from_the_keyboard_until_the_suspect_says_its_target(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/demo{ADDRESS}")
+    expect(page.get_by_text(re.compile("Without the trigger .* both say"))).to_be_visible()
+    page.keyboard.press("PageDown")
+    expect(page.get_by_text(re.compile("50 % of the trigger pushes"))).to_be_visible()
+    page.keyboard.press("PageDown")
+    expect(page.get_by_text(re.compile("The full trigger: base still says"))).to_be_visible()
+    expect(page.locator("mark", has_text=SUSPECT.target).first).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_text(re.compile("95 % of the trigger pushes"))).to_be_visible()
