@@ -15,7 +15,7 @@ _IMAGES = "a folder (labels.csv gives known answers), files, PIL images or array
 _TRIGGER = "a spec file, a dict or a preset's name; a zoo suspect's own by default, False for none"
 _TARGET = "the text that the backdoor makes the model say; a zoo suspect's own by default"
 _QUESTIONS = "take turns over the images; a zoo suspect's own or those of labels.csv by default"
-# What analyses take besides the case: parameter, default, what it means.
+# What analyses take besides the case: parameter, default, what it means. An analysis may have a limit of its own.
 _INPUTS: Mapping[str, Sequence[tuple[str, Any, str]]] = {
     "images": (
         ("images", None, _IMAGES),
@@ -28,13 +28,14 @@ _INPUTS: Mapping[str, Sequence[tuple[str, Any, str]]] = {
         ("max_new_tokens", AnalysisInputs.max_new_tokens, "tokens of an answer at most"),
     ),
 }
+_TYPES = {str: "a text", bool: "True or False", int: "a whole number", float: "a number"}
 
 
 def parameters(analysis: Analysis) -> list[tuple[str, Any, str]]:
     """Name, default and meaning of each parameter, the analysis's own options last."""
     given = [each for kind in analysis.takes for each in _INPUTS[kind]]
-    own = dataclasses.fields(analysis.options)
-    return given + [(each.name, each.default, _meaning(each)) for each in own]
+    own = [(each.name, each.default, _meaning(each)) for each in dataclasses.fields(analysis.options)]
+    return [(name, analysis.limit if name == "limit" else value, about) for name, value, about in given] + own
 
 
 def signature(analysis: Analysis) -> inspect.Signature:
@@ -80,17 +81,22 @@ def options(analysis: Analysis, given: Mapping[str, Any]) -> Options:
 
 
 def _typed(option: dataclasses.Field, value: Any) -> Any:
-    """The value, if it is of the type of the option's default."""
-    wanted = type(option.default)
+    """The value, if it is of the option's type; a list of such values, if it takes several."""
+    kind = option.metadata["kind"]
+    if not isinstance(option.default, tuple):
+        return _one(option.name, value, kind)
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidInput(f"{option.name} is {value!r}; expected a list.")
+    return tuple(_one(option.name, each, kind) for each in value)
+
+
+def _one(name: str, value: Any, kind: type) -> Any:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    if wanted is tuple and isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(value)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not wanted:
-        said = {"str": "a text", "tuple": "a list", "bool": "True or False", "int": "a whole number"}
-        raise InvalidInput(f"{option.name} is {value!r}; expected {said.get(wanted.__name__, 'a number')}.")
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise InvalidInput(f"{name} is {value!r}; expected {_TYPES[kind]}.")
     return value
 
 

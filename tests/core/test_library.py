@@ -220,6 +220,7 @@ def test_the_same_images_are_encoded_once(case, world, monkeypatch):
         (lambda case: case.neurons("x", seed="1"), InvalidInput, "seed is '1'; expected a whole number"),
         (lambda case: case.neurons("x", seed=-1), InvalidInput, "seed is -1; expected 0 or more"),
         (lambda case: case.spectrum(further="a.bin"), InvalidInput, "expected a list"),
+        (lambda case: case.spectrum(further=[3]), InvalidInput, "further is 3; expected a text"),
         (lambda case: case.spectrum(exact=1), InvalidInput, "expected True or False"),
     ],
 )
