@@ -10,7 +10,7 @@ from torch import nn
 
 from projlens_core.activations.around import around
 from projlens_core.activations.layout import WHOLE, TokenMap, centre_crop, one_grid
-from projlens_core.activations.vision import VisionTower
+from projlens_core.activations.vision import PROBE_SIZE, VisionTower, check_aspect
 from projlens_core.errors import InvalidInput, as_invalid_input
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.device import compute_dtype, pick_device
@@ -20,9 +20,6 @@ from projlens_core.sources import Source, resolve
 # so it, and what brings it (config, tower), is imported where a tower is loaded.
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor, LlavaConfig
-
-PROBE_SIZE = (640, 426)  # px, not square: preprocessing must turn any image into one size
-MAX_ASPECT = 100  # a longer and thinner image is scaled to an enormous one, or refused by the processor
 
 
 class VisionModel:
@@ -108,14 +105,6 @@ def check_sizes(processor: "BaseImageProcessor", image_size: int, label: str) ->
             raise InvalidInput(
                 f"The image processor of {label} has {name} {dict(sizes)}, but its tower reads {image_size} px."
             )
-
-
-def check_aspect(image: Image.Image) -> None:
-    """InvalidInput for an image more than a hundred times as long as wide."""
-    if max(image.size) > MAX_ASPECT * min(image.size):
-        raise InvalidInput(
-            f"An image of {image.width} × {image.height} px is too long and thin for a vision tower; crop it."
-        )
 
 
 def load_vision(

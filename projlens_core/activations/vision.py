@@ -7,6 +7,10 @@ import torch
 from PIL import Image
 
 from projlens_core.activations.layout import TokenMap
+from projlens_core.errors import InvalidInput
+
+PROBE_SIZE = (640, 426)  # px, not square: preprocessing must turn any image into one size
+MAX_ASPECT = 100  # a longer and thinner image is scaled to an enormous one, or refused by the processor
 
 
 class VisionTower(Protocol):
@@ -37,3 +41,11 @@ class VisionTower(Protocol):
 
         Raises InvalidInput for an image more than a hundred times as long as wide.
         """
+
+
+def check_aspect(image: Image.Image) -> None:
+    """InvalidInput for an image more than a hundred times as long as wide."""
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise InvalidInput(
+            f"An image of {image.width} × {image.height} px is too long and thin for a vision tower; crop it."
+        )

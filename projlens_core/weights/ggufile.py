@@ -10,9 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType, quants
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.bytesource import ByteSource, as_stream
@@ -80,20 +79,6 @@ def read_header(file: ByteSource) -> Header:
         )
     tensors = as_in_transformers(tensors, kind if key in _KIND_KEYS else None)
     return Header(tensors, key, kind, parser.said.get(_ARCHITECTURE))
-
-
-def dequantised(data: bytearray, kind: str) -> torch.Tensor:
-    """The float32 values (n,) of whole blocks of the GGUF type `kind`; Unsupported if the library cannot restore it."""
-    if not data:
-        return torch.empty(0)
-    quant = GGMLQuantizationType[kind]
-    blocks = np.frombuffer(data, dtype=np.uint8).reshape(-1, GGML_QUANT_SIZES[quant][1])
-    try:
-        with np.errstate(all="ignore"):  # a hostile scale overflows to infinity, which is found as such
-            values = quants.dequantize(blocks, quant)
-    except NotImplementedError as error:
-        raise Unsupported(f"Values stored as {kind} cannot be restored; give the model before quantisation.") from error
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).reshape(-1)
 
 
 class _Parser:

@@ -98,7 +98,7 @@ def read_tensor(info: TensorInfo) -> torch.Tensor:
 def decode(info: TensorInfo, data: bytearray) -> torch.Tensor:
     """The values (n,) of a run of whole elements, or whole quantised blocks, of the tensor."""
     if info.quantised:
-        from projlens_core.weights.ggufile import dequantised  # only here: gguf's tables take a second
+        from projlens_core.weights.gguf_values import dequantised  # only here: gguf's tables take a second
 
         return dequantised(data, info.dtype)
     dtype = getattr(torch, info.dtype)
