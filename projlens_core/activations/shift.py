@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -83,6 +84,15 @@ class Null:
     draws: int
 
 
+class Paired(NamedTuple):
+    """What is known of triggered twins besides their clean images: see ShiftAnalysis."""
+
+    triggered: Condition
+    direction_cosine: float
+    separation: Separation
+    contrast: Contrast
+
+
 @dataclass(frozen=True)
 class ShiftAnalysis:
     """The embedding shift of clean images and, if given, of their triggered twins, along one direction or several."""
@@ -94,6 +104,13 @@ class ShiftAnalysis:
     separation: Separation | None  # of the mean shift per image, triggered against clean
     null: Null
     contrast: Contrast | None
+
+    @property
+    def paired(self) -> Paired | None:
+        """What there is of triggered twins alone; None without them."""
+        if self.triggered is None or self.direction_cosine is None or self.separation is None or self.contrast is None:
+            return None
+        return Paired(self.triggered, self.direction_cosine, self.separation, self.contrast)
 
     @property
     def direction(self) -> Direction:

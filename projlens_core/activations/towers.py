@@ -57,6 +57,13 @@ def read_by_other(tokens: Tokens) -> torch.Tensor:
     return tokens.own if isinstance(tokens, OwnTokens) else tokens
 
 
+def settled(tokens: Tokens | None) -> Tokens:
+    """The tokens, where it is settled that there are such images; TypeError if there are none."""
+    if tokens is None:
+        raise TypeError("there are no tokens of such images")
+    return tokens
+
+
 def joined(parts: Sequence[Tokens]) -> Tokens:
     """The images of all parts, one after the other."""
     shared = [part for part in parts if not isinstance(part, OwnTokens)]

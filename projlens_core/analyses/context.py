@@ -66,7 +66,7 @@ def inputs_for(
     trigger: str | Path | TriggerSpec | None = None,
     target: str | None = None,
     questions: tuple[str, ...] = (),
-    **more: object,
+    **more: Any,
 ) -> AnalysisInputs:
     """What to analyse of a case; a trigger (spec or its file), target or questions not given are the zoo suspect's."""
     zoo = resolve(case.suspect).zoo
@@ -180,10 +180,12 @@ class AnalysisContext:
     @property
     def twin_tokens(self) -> "tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]":
         """What each role's projector reads of clean and of triggered pictures, for an analysis that needs twins."""
-        from projlens_core.activations.towers import read_by_other  # only here: see above
+        from projlens_core.activations.towers import read_by_other, settled  # only here: see above
 
         _ = self.attacked
-        clean, triggered = ({role: read_by_other(pair[i]) for role, pair in self.tokens.items()} for i in (0, 1))
+        clean, triggered = {}, {}
+        for role, (own_clean, own_triggered) in self.tokens.items():
+            clean[role], triggered[role] = read_by_other(own_clean), read_by_other(settled(own_triggered))
         return clean, triggered
 
     @property
@@ -213,7 +215,7 @@ class AnalysisContext:
 
         return one_truth_each(self.pictures.names, self.inputs.truths or {})
 
-    def decided(self, *, of_images: bool = True, **more: object) -> dict:
+    def decided(self, *, of_images: bool = True, **more: Any) -> dict:
         """What decides the numbers of an analysis: of the images and their trigger, or of the projectors alone."""
         case, spec = self.inputs.case, self.inputs.spec
         if not of_images:

@@ -6,6 +6,7 @@ built once per process; to fill it is a walk over a small dictionary.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import pyarrow as pa
@@ -13,6 +14,11 @@ import pyarrow as pa
 
 class Hole(str):
     """Where in a form a value belongs, by its name: anything that JSON knows may fill it."""
+
+
+def hole(name: str) -> Any:
+    """A Hole of this name, in the place of whatever altair wants there."""
+    return Hole(name)
 
 
 def named(data: str) -> alt.Chart:
@@ -46,7 +52,7 @@ def form(chart: alt.TopLevelMixin) -> dict:
     return chart.to_dict(validate=False)
 
 
-def _fill(part: object, values: Mapping[str, object]) -> object:
+def _fill(part: Any, values: Mapping[str, object]) -> Any:
     if isinstance(part, Hole):
         return values[part]
     if isinstance(part, dict):

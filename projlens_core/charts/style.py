@@ -1,5 +1,7 @@
 """What all charts share: colours by role and condition, the key inside the plot, title and spacing."""
 
+from typing import Any, TypeVar
+
 import altair as alt
 from altair.utils import schemapi
 
@@ -11,11 +13,26 @@ ROLES = alt.Scale(domain=["suspect", "control"], range=[palette.SUSPECT, palette
 PROJECTORS = alt.Scale(domain=["base", "suspect", "control"], range=[palette.BASE, palette.SUSPECT, palette.CONTROL])
 CONDITIONS = alt.Scale(domain=["clean", "triggered"], range=[palette.CLEAN, palette.TRIGGERED])
 # Plot and axis; Streamlit's own limit is of the width that a chart had when it was first drawn, less 40 px.
-TITLE_LIMIT = {"expr": "width + 40"}
-KEY = {"orient": "top-right", "title": None, "offset": 0, "symbolSize": 60}  # inside the plot, where curves are low
+TITLE_LIMIT: Any = {"expr": "width + 40"}
+KEY: dict[str, Any] = {
+    "orient": "top-right",
+    "title": None,
+    "offset": 0,
+    "symbolSize": 60,
+}  # inside the plot, where curves are low
+
+Drawn = TypeVar("Drawn", bound=alt.TopLevelMixin)
 
 
-def finished(chart: alt.Chart | alt.LayerChart, title: str, height: int) -> alt.Chart | alt.LayerChart:
+def layered(*charts: alt.Chart | alt.LayerChart) -> alt.LayerChart:
+    """Charts over each other, the first at the bottom; none of them is faceted."""
+    made = alt.layer(*charts)
+    if not isinstance(made, alt.LayerChart):
+        raise TypeError(f"layers made a {type(made).__name__}")
+    return made
+
+
+def finished(chart: Drawn, title: str, height: int) -> Drawn:
     """Title and spacing that all charts share; `height` in px, everything included."""
     return chart.properties(
         title=alt.Title(title, anchor="start", offset=4, limit=TITLE_LIMIT),

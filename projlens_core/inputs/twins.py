@@ -7,6 +7,7 @@ from PIL import Image
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.images import ImageSet, Picture
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
+from projlens_core.runtime.required import required
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Twins:
     clean: list[Image.Image]
     triggered: list[Image.Image] | None
     failures: list[tuple[str, str]]
+
+    @property
+    def stamped(self) -> list[Image.Image]:
+        """`triggered`, where it is settled that there is a trigger; TypeError without one."""
+        return required(self.triggered, "the triggered twins")
 
 
 def twins(images: ImageSet, spec: TriggerSpec | None) -> Twins:

@@ -22,7 +22,7 @@ def _measure(context: "AnalysisContext", options: Options) -> "Found":
     )
     if pair.triggered is None:
         return samples, {}
-    twins = pair.clean[0], pair.triggered[0]
+    twins = pair.clean[0], pair.stamped[0]
     return samples, measure.image_shift(context.opened, context.vision, *twins, "universal", samples, report)
 
 
@@ -33,7 +33,7 @@ def _present(found: "Found", context: "AnalysisContext", settings: dict) -> "Exh
     from projlens_core.charts.overlays import data_uri
 
     pair = context.attacked
-    images = {"clean": pair.clean[0], "triggered": pair.triggered[0]}
+    images = {"clean": pair.clean[0], "triggered": pair.stamped[0]}
     grey = {condition: data_uri(ImageOps.grayscale(image)) for condition, image in images.items()}
     return activation(*found, grey, settings | {"picture": pair.names[0]})
 

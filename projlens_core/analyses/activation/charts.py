@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -10,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from projlens_core.charts import palette
-from projlens_core.charts.form import Filled, Hole, form, named
-from projlens_core.charts.style import CONDITIONS, KEY, finished
+from projlens_core.charts.form import Filled, form, hole, named
+from projlens_core.charts.style import CONDITIONS, KEY, finished, layered
 from projlens_core.stats.lines import NormAxis, NormShift
 
 MAX_POINTS = 2000  # a condition; more points hide each other and slow the browser, and the fit uses all tokens anyway
@@ -36,7 +37,7 @@ def distribution(
     everything = np.concatenate([values for by_condition in shifts.values() for values in by_condition.values()])
     low, high = float(everything.min()), float(everything.max())
     domain = [low, high] if low < high else [low - 1, high + 1]
-    edges = np.linspace(*domain, BINS + 1)
+    edges = np.linspace(domain[0], domain[1], BINS + 1)
     sides = dict(zip(shifts, (1, -1), strict=False))
     bars = pa.concat_tables(
         pa.table(
@@ -79,11 +80,11 @@ def distribution(
 
 @cache
 def _distribution_form() -> dict:
-    x = {"scale": alt.Scale(domain=Hole("domain"), nice=False), "title": Hole("axis")}
-    height = {
+    x: dict[str, Any] = {"scale": alt.Scale(domain=hole("domain"), nice=False), "title": hole("axis")}
+    height: dict[str, Any] = {
         "title": "share of patches (√ scale)",  # or the few that the trigger touches would not be seen
-        "scale": alt.Scale(type="sqrt", domain=Hole("reach"), nice=False),
-        "axis": alt.Axis(labelExpr="max(datum.value, -datum.value) + '%'", values=Hole("ticks")),
+        "scale": alt.Scale(type="sqrt", domain=hole("reach"), nice=False),
+        "axis": alt.Axis(labelExpr="max(datum.value, -datum.value) + '%'", values=hole("ticks")),
     }
     colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY, symbolType="square"))
     bars = (
@@ -123,7 +124,7 @@ def _distribution_form() -> dict:
         .mark_text(x={"expr": "width - 6"}, align="right", fontSize=13, fontWeight=600)
         .encode(y=alt.Y("height:Q", **height), text="name:N", fill=alt.Fill("name:N", scale=_NAMES, legend=None))
     )
-    return form(finished(alt.layer(bars, means, names), Hole("title"), 300))
+    return form(finished(layered(bars, means, names), hole("title"), 300))
 
 
 def norm_shift(
@@ -140,7 +141,7 @@ def norm_shift(
     selection "dot" holds the token of the one clicked, and the token `chosen` stands out.
     """
     rng = np.random.default_rng(0)
-    axes = {
+    axes: dict[str, Any] = {
         "x": alt.X("norm:Q", title=NORMS[axis], scale=alt.Scale(zero=False)),
         "y": alt.Y("shift:Q", title="shift ΔE·v₀"),
         "color": alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY)),
@@ -177,7 +178,7 @@ def norm_shift(
         layers.append(alt.Chart(pd.concat(lines)).mark_line(strokeWidth=2.5).encode(**axes, strokeDash=dashes))
     if here:
         layers += _picture(here, axes, told, chosen)
-    return finished(alt.layer(*layers), title, 340)
+    return finished(layered(*layers), title, 340)
 
 
 def _picture(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import overload
 
 import numpy as np
 
@@ -72,6 +73,14 @@ def activation(
 def measure(signed: bool) -> str:
     """What is drawn, for axes and legends."""
     return "shift ΔE·v₀" if signed else "shift |ΔE·v₀|"
+
+
+@overload
+def measured(values: np.ndarray, signed: bool) -> np.ndarray: ...
+
+
+@overload
+def measured(values: None, signed: bool) -> None: ...
 
 
 def measured(values: np.ndarray | None, signed: bool) -> np.ndarray | None:

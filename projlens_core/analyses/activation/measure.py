@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from projlens_core.activations.direction import Kind
 from projlens_core.activations.layout import WHOLE, Box, TokenMap
-from projlens_core.activations.model import VisionModel
 from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse, embeddings
 from projlens_core.activations.towers import Towers, as_towers, read_by_base
+from projlens_core.activations.vision import VisionTower
 from projlens_core.cases.case import OpenedCase
 from projlens_core.runtime.progress import Progress, silent
 
@@ -61,10 +62,10 @@ class ImageShift:
 
 def sample_shift(
     case: OpenedCase,
-    tower: VisionModel | Towers,
+    tower: VisionTower | Towers,
     clean: Sequence[Image.Image],
     triggered: Sequence[Image.Image] | None,
-    direction: str,
+    direction: Kind,
     progress: Progress = silent,
 ) -> SampleShift:
     """Analyse the samples under suspect and control. "pair" without triggered twins falls back to "image"."""
@@ -89,10 +90,10 @@ def sample_shift(
 
 def image_shift(
     case: OpenedCase,
-    tower: VisionModel | Towers,
+    tower: VisionTower | Towers,
     clean: Image.Image | None,
     triggered: Image.Image | None,
-    direction: str,
+    direction: Kind,
     judged: SampleShift | None,
     progress: Progress = silent,
 ) -> dict[str, ImageShift]:
@@ -112,13 +113,16 @@ def image_shift(
     for role, projector in projectors.items():
         pair = read[role]
         base_e = base_e or [embeddings(case.base, read_by_base(part)) for part in pair if part is not None]
-        chosen: str | Direction = direction
+        chosen: Kind | Direction = direction
         if direction == "universal" and judged is not None:
             chosen = judged.by_role[role].direction
         analysis = _light(analyse(case.base, projector, *pair, chosen, base_e))
         first = _map(analysis.clean, layout)
-        maps = (first, _map(analysis.triggered, layout)) if len(images) == 2 else (first, None)
-        found[role] = ImageShift(*(maps if clean is not None else maps[::-1]), analysis, within)
+        second = None if analysis.triggered is None else _map(analysis.triggered, layout)
+        if clean is None:  # alone, the triggered picture stands in the place of the clean one
+            found[role] = ImageShift(None, first, analysis, within)
+        else:
+            found[role] = ImageShift(first, second, analysis, within)
     return found
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from projlens_core.activations.shift import ShiftAnalysis
+from projlens_core.activations.shift import Paired, ShiftAnalysis
 from projlens_core.analyses.activation.measure import CONDITIONS, ImageShift, SampleShift
 from projlens_core.analyses.exhibit import Metric, Table, with_minus
+from projlens_core.runtime.required import required
 from projlens_core.stats.auroc import Separation, separation
 from projlens_core.stats.lines import NormShiftFit
 
@@ -34,10 +35,10 @@ def headlines(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -
 
     An upload that is already triggered has an unknown trigger, so it is held against the clean samples only.
     """
-    if judged.by_role["suspect"].triggered is None:
+    suspect = judged.by_role["suspect"].paired
+    if suspect is None:
         return _alone(judged, found, signed)
-    control = judged.by_role.get("control")
-    suspect = judged.by_role["suspect"]
+    control = judged.by_role["control"].paired if "control" in judged.by_role else None
     apart, fit = suspect.separation, suspect.triggered.fit
     return [
         _mean_shift(found, signed),
@@ -106,8 +107,8 @@ def _mean_shift(found: dict[str, ImageShift], signed: bool) -> Metric:
 
 def _alone(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -> list[Metric]:
     def below(role: str) -> str:
-        clean = judged.by_role[role].clean.sample_mean
-        return f"{int((clean < float(found[role].triggered.mean())).sum())} of {len(clean)}"
+        clean, own = judged.by_role[role].clean.sample_mean, required(found[role].triggered, "the triggered picture")
+        return f"{int((clean < float(own.mean())).sum())} of {len(clean)}"
 
     def explained(role: str) -> str:
         return f"{found[role].analysis.direction.explained:.0%}"
@@ -134,7 +135,8 @@ def numbers(judged: SampleShift) -> Table:
     """Every figure of the analysis as text: suspect, control, and the control along the suspect's direction."""
     columns = {"suspect": judged.by_role["suspect"]}
     if "control" in judged.by_role:
-        columns |= {"control": judged.by_role["control"], "control along suspect's v₀": judged.along}
+        along = required(judged.along, "the control along the suspect's direction")
+        columns |= {"control": judged.by_role["control"], "control along suspect's v₀": along}
     return Table(
         "activation-numbers",
         pd.DataFrame(
@@ -148,7 +150,7 @@ def numbers(judged: SampleShift) -> Table:
 def patches(found: dict[str, ImageShift]) -> Table:
     """One row a patch of the picture on screen, the farthest pushed by the suspect first."""
     suspect = found["suspect"]
-    shown = suspect.triggered if suspect.triggered is not None else suspect.clean
+    shown = required(suspect.triggered if suspect.triggered is not None else suspect.clean, "the picture on screen")
     places = within(shown)
     row, column = np.indices(shown.shape)
     columns = {"place": places}
@@ -216,9 +218,9 @@ def _slope(fit: NormShiftFit) -> str:
     return f"{slope} ({low} – {high})"
 
 
-def _of_pairs(text: Callable[[ShiftAnalysis], str]) -> Callable[[ShiftAnalysis], str]:
+def _of_pairs(text: Callable[[Paired], str]) -> Callable[[ShiftAnalysis], str]:
     """A figure that needs triggered twins: a dash without them."""
-    return lambda analysis: text(analysis) if analysis.triggered is not None else "–"
+    return lambda analysis: "–" if (pair := analysis.paired) is None else text(pair)
 
 
 _FIGURES: dict[str, Callable[[ShiftAnalysis], str]] = {

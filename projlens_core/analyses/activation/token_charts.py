@@ -1,6 +1,7 @@
 """Shift token by token, for models whose image tokens lie on no grid: bars in the place of the heatmaps."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from projlens_core.charts import palette
 from projlens_core.charts.overlays import colour_scale
-from projlens_core.charts.style import CONDITIONS, KEY, finished
+from projlens_core.charts.style import CONDITIONS, KEY, finished, layered
 
 HEIGHT = 240  # px
 
@@ -50,7 +51,7 @@ def _bars(
     **offset: alt.XOffset,
 ) -> alt.LayerChart:
     frame = frame.assign(number=frame.token + 1)
-    place = {
+    place: dict[str, Any] = {
         "x": alt.X("number:O", title="image token", axis=alt.Axis(labelAngle=0, labelOverlap=True, ticks=False)),
         "y": alt.Y(
             "value:Q",
@@ -78,4 +79,4 @@ def _bars(
     framed = alt.Chart(frame[frame.token == chosen]).mark_bar(
         filled=False, stroke=palette.CHOSEN, strokeWidth=2.5, opacity=1
     )
-    return finished(alt.layer(bars, framed.encode(**place)), title, HEIGHT)
+    return finished(layered(bars, framed.encode(**place)), title, HEIGHT)

@@ -133,8 +133,8 @@ def _finite(value: float) -> float | None:
 def _row(prefix: str, tensor: TensorDelta, values: Spectrum | None, edge: NoiseEdge | None) -> tuple[str, ...]:
     shape = "×".join(map(str, tensor.shape))
     change = f"{tensor.relative_change:.2%}" if math.isfinite(tensor.relative_change) else "from zero"
-    floor = tensor.rounding
-    floor = f"{'≥ ' if floor.least else ''}{floor.frobenius:.2g}" if floor else "?"
+    rounding = tensor.rounding
+    floor = f"{'≥ ' if rounding.least else ''}{rounding.frobenius:.2g}" if rounding else "?"
     row = (prefix + tensor.name, shape, f"{tensor.frobenius:.4g}", floor, change)
     if values is None or edge is None:
         return (*row, *("–",) * 5)

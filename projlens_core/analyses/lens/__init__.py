@@ -1,16 +1,18 @@
 """The logit lens: which words the drift direction points to. Of the language model only its head is read."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from projlens_core.analyses.analysis import Analysis, Options, option
 from projlens_core.errors import InvalidInput
 
 if TYPE_CHECKING:
     from projlens_core.activations.lens import Lens, Null
+    from projlens_core.activations.towers import Tokens
     from projlens_core.activations.vocabulary import Vocabulary
     from projlens_core.analyses.context import AnalysisContext
     from projlens_core.analyses.exhibit import Exhibit
+    from projlens_core.weights.own_parts import Part
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Words(NamedTuple):
 def _measure(context: "AnalysisContext", options: LensOptions) -> Words:
     # only here: they bring PyTorch
     from projlens_core.activations.lens import lens, lens_null
-    from projlens_core.activations.towers import joined
+    from projlens_core.activations.towers import joined, settled
 
     alone = context.inputs.spec is None
     on = options.on or ("clean" if alone else "triggered")
@@ -51,13 +53,14 @@ def _measure(context: "AnalysisContext", options: LensOptions) -> Words:
     tokens = context.tokens
     head, vocabulary = context.language
     targets = vocabulary.targets(context.inputs.target) if context.inputs.target else []
-    chosen = {"clean": slice(0, 1), "triggered": slice(1, 2), "both": slice(0, 2)}[on]
     changed = {role: weights for role, weights in context.projectors.items() if role != "base"}
-    found = {}
+    found: dict[str, Lens] = {}
     for role, weights in changed.items():
         context.progress("Reading the directions of the images", len(found), len(changed))
-        images = joined(tokens[role][chosen])
-        read = {"centred": options.centred, "normed": not options.bare, "depth": options.top}
+        clean, triggered = tokens[role]
+        sets: dict[str, list[Tokens | None]] = {"clean": [clean], "triggered": [triggered], "both": [clean, triggered]}
+        images = joined([settled(part) for part in sets[on]])
+        read: dict[str, Any] = {"centred": options.centred, "normed": not options.bare, "depth": options.top}
         found[role] = lens(head, context.opened.base, weights, images, targets, **read)
     null = lens_null(head, targets, normed=not options.bare, progress=context.progress)
     return Words(found, null, vocabulary, targets, head.notes, on)
@@ -74,7 +77,7 @@ def _present(words: Words, context: "AnalysisContext", settings: dict) -> "Exhib
     return signed(shown, context.whose(_parts()))
 
 
-def _parts() -> tuple[str, ...]:
+def _parts() -> "tuple[Part, ...]":
     """The parts of a model that it reads with."""
     from projlens_core.weights.own_parts import HEAD, TOWER
 

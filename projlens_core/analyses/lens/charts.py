@@ -1,10 +1,12 @@
 """The logit lens: which token stands at which rank how often, and where the target's words stand against chance."""
 
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
 from projlens_core.charts import palette
-from projlens_core.charts.style import KEY, ROLES, finished
+from projlens_core.charts.style import KEY, ROLES, finished, layered
 
 ROW = 21  # px of one token
 _DARK, _LIGHT = "#FFFFFF", "#1A1A1A"  # of a cell's figure, by what lies under it: the cell, not the page
@@ -19,7 +21,7 @@ def rank_frequency(title: str, frame: pd.DataFrame) -> alt.LayerChart:
     token is one of the target's).
     """
     tokens = list(dict.fromkeys(frame.token))
-    axes = {
+    axes: dict[str, Any] = {
         "x": alt.X("rank:O", title="rank (1 is the top)", axis=alt.Axis(labelAngle=0)),
         "y": alt.Y("token:N", title=None, sort=tokens, axis=_WORDS),
     }
@@ -49,7 +51,7 @@ def rank_frequency(title: str, frame: pd.DataFrame) -> alt.LayerChart:
             filled=False, stroke=palette.TRIGGERED, strokeWidth=2.5, strokeOpacity=1, cornerRadius=2
         )
         layers.append(frames.encode(**axes, tooltip=told))
-    chart = finished(alt.layer(*layers), title, ROW * len(tokens) + 70)
+    chart = finished(layered(*layers), title, ROW * len(tokens) + 70)
     return chart.configure_view(strokeWidth=0)
 
 
@@ -61,7 +63,7 @@ def target_ranks(title: str, frame: pd.DataFrame, chance: pd.DataFrame, vocabula
     """
     order = list(chance.token)
     y = alt.Y("token:N", title=None, sort=order, axis=_WORDS)
-    x = {
+    x: dict[str, Any] = {
         "title": "rank among all tokens (1 is the top)",
         "scale": alt.Scale(type="log", domain=[1, vocabulary], nice=False),
         "axis": alt.Axis(format=",.0f", values=[v for v in (1, 10, 100, 1_000, 10_000, 100_000) if v <= vocabulary]),
@@ -96,4 +98,4 @@ def target_ranks(title: str, frame: pd.DataFrame, chance: pd.DataFrame, vocabula
         middle.encode(x=alt.X("median:Q", **x), y=y, tooltip=null),
         dots,
     )
-    return finished(alt.layer(*layers), title, (ROW + 3) * len(order) + 110)
+    return finished(layered(*layers), title, (ROW + 3) * len(order) + 110)

@@ -1,6 +1,7 @@
 """Hidden units: clean against triggered magnitude, their distributions, and the units that head a ranking."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from projlens_core.activations.neurons import Finding, Units
 from projlens_core.charts import palette
-from projlens_core.charts.style import CONDITIONS, KEY, PROJECTORS, finished
+from projlens_core.charts.style import CONDITIONS, KEY, PROJECTORS, finished, layered
 
 MAX_DOTS = 4000  # more hide each other and slow the browser; those beyond chance come first
 BINS = 40
@@ -32,8 +33,8 @@ def clean_against_triggered(title: str, finding: Finding, colour: str, limit: fl
     frame["rank"] = frame.kind.map([SWITCHED_ON, BEYOND, WITHIN].index)
     frame = frame.sample(frac=1, random_state=0).sort_values("rank", kind="stable").head(MAX_DOTS)[::-1]
     scale = alt.Scale(type="sqrt", domain=[0, limit], nice=False)
-    x = {"scale": scale, "title": _CLEAN + _ROOT, "axis": alt.Axis(tickCount=5, grid=False)}
-    y = {"scale": scale, "title": _TRIGGERED + _ROOT, "axis": alt.Axis(tickCount=5, grid=False)}
+    x: dict[str, Any] = {"scale": scale, "title": _CLEAN + _ROOT, "axis": alt.Axis(tickCount=5, grid=False)}
+    y: dict[str, Any] = {"scale": scale, "title": _TRIGGERED + _ROOT, "axis": alt.Axis(tickCount=5, grid=False)}
     kinds = alt.Scale(domain=[WITHIN, BEYOND, SWITCHED_ON], range=[palette.NULL, colour, palette.TRIGGERED])
     same = alt.Chart(pd.DataFrame({"x": [0, limit], "y": [0, limit]}))
     layers = [same.mark_line(strokeDash=[5, 4], color=palette.NULL).encode(x=alt.X("x:Q", **x), y=alt.Y("y:Q", **y))]
@@ -61,7 +62,7 @@ def clean_against_triggered(title: str, finding: Finding, colour: str, limit: fl
             ],
         )
     )
-    return finished(alt.layer(*layers, dots), title, 330)
+    return finished(layered(*layers, dots), title, 330)
 
 
 def _band(clean: np.ndarray, width: np.ndarray, limit: float) -> pd.DataFrame:
@@ -137,4 +138,4 @@ def ranked(
     bars = alt.Chart(frame[frame.projector == "suspect"]).mark_bar(height=7)
     others = alt.Chart(frame[frame.projector != "suspect"]).mark_tick(thickness=3, height=13)
     layers = [chart.encode(x=x, y=y, color=colour, tooltip=tooltip) for chart in (bars, others)]
-    return finished(alt.layer(limit, *layers), title, 18 * len(order) + 70)
+    return finished(layered(limit, *layers), title, 18 * len(order) + 70)

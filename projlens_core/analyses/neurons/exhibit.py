@@ -10,6 +10,7 @@ from projlens_core.activations.neurons import QUIET, SWITCHED_ON, Finding, Ranki
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.analyses.neurons import ANALYSIS, charts
 from projlens_core.charts import palette
+from projlens_core.runtime.required import required
 from projlens_core.stats.split_null import RATE, Count
 
 TOP = 20  # units drawn and listed of each ranking
@@ -63,19 +64,27 @@ def neurons(findings: Mapping[str, Finding], settings: dict) -> Exhibit:
 def answer(findings: Mapping[str, Finding]) -> str:
     """The question answered in a few sentences, with intervals and the other projectors' figures."""
     suspect = findings["suspect"]
-    if suspect.switched_on is None:
+    own, apart = suspect.switched_on, suspect.distance
+    if own is None or apart is None:
         return f"Inconclusive. {suspect.response.note}"
-    others = {role: findings[role].switched_on for role in ("base", "control") if role in findings}
+    others = {
+        role: required(findings[role].switched_on, f"what the trigger switches on in the {role}")
+        for role in ("base", "control")
+        if role in findings
+    }
     beside = ", ".join(f"{count.value} ({count.low}–{count.high}) in the {role}" for role, count in others.items())
-    more = suspect.switched_on.low > max(count.high for count in others.values())
-    if suspect.switched_on.value == 0:
+    more = own.low > max(count.high for count in others.values())
+    if own.value == 0:
         verdict = "No unit is switched on by the trigger alone"
     elif more:
         verdict = "The trigger switches on more units than in the projectors beside it"
     else:
         verdict = "The trigger switches on no more units than in the projectors beside it"
-    own, apart = suspect.switched_on, suspect.distance
-    gained = {role: findings[role].gain.moved for role in ("suspect", "control") if role in findings}
+    gained = {
+        role: required(_anew(findings[role]), f"the gain of the {role}")
+        for role in ("suspect", "control")
+        if role in findings
+    }
     anew = ", ".join(f"{count.value} ({count.low}–{count.high}) in the {role}" for role, count in gained.items())
     coincide = "coincide" if apart.value <= apart.chance else "differ"
     return (
@@ -113,27 +122,27 @@ def table(findings: Mapping[str, Finding]) -> Table:
 
 
 def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
-    suspect, base, control = (findings.get(role) for role in ("suspect", "base", "control"))
+    suspect, base, control = findings["suspect"], findings["base"], findings.get("control")
     units = len(suspect.switches)
     cards = [
         _counted(
             "Switched on",
             suspect.switched_on,
-            control and control.switched_on,
+            control.switched_on if control else None,
             f"Of the {QUIET:.0%} least active on clean pictures, those that the trigger raises beyond chance and at "
             f"least {SWITCHED_ON:g}-fold. In base: {_number(base.switched_on)}.",
         ),
         _counted(
             "Respond anew",
-            suspect.gain.moved,
-            control and control.gain.moved,
+            _anew(suspect),
+            _anew(control),
             f"Of {units} units, those in which suspect minus base reacts to the trigger further than halves of the "
             f"clean pictures differ; at most {RATE:.0%} of them are expected to be there by chance.",
         ),
         _counted(
             "Respond at all",
             suspect.response.moved,
-            control and control.response.moved,
+            control.response.moved if control else None,
             f"Of {units} units, those whose magnitude the trigger moves further than halves of the clean pictures "
             f"differ. A trigger changes the picture, so any projector may. In base: {_number(base.response.moved)}.",
         ),
@@ -150,6 +159,11 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
         )
     )
     return tuple(cards)
+
+
+def _anew(finding: Finding | None) -> Count | None:
+    """How many units respond to the trigger as base's do not; None if untested."""
+    return finding.gain.moved if finding and finding.gain else None
 
 
 def _counted(label: str, count: Count | None, control: Count | None, meaning: str) -> Metric:
@@ -274,7 +288,7 @@ def _units(findings: Mapping[str, Finding]) -> dict[str, list]:
         "Change": suspect.units.change,
         "Change_Other_Picture": suspect.units.swap,
         "P_Response": suspect.response.p,
-        "P_Gain": suspect.gain.p,
+        "P_Gain": required(suspect.gain, "the suspect's gain").p,
     }
     return {
         name: [None if not np.isfinite(value) else value.item() for value in np.asarray(values)]

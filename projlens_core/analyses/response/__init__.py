@@ -36,7 +36,7 @@ def _measure(context: "AnalysisContext", options: ResponseOptions) -> "dict[str,
                 responder,
                 context.projectors[role],
                 pair.clean,
-                pair.triggered,
+                pair.stamped,
                 prompts,
                 target,
                 truths or None,
@@ -53,7 +53,7 @@ def _present(outcomes: "dict[str, Outcome]", context: "AnalysisContext", setting
     from projlens_core.charts.overlays import data_uri
 
     pair, target = context.attacked, context.target
-    thumbnails = {name: data_uri(image, THUMBNAIL) for name, image in zip(pair.names, pair.triggered, strict=True)}
+    thumbnails = {name: data_uri(image, THUMBNAIL) for name, image in zip(pair.names, pair.stamped, strict=True)}
     return response(outcomes, target, settings | context.asked, thumbnails)
 
 

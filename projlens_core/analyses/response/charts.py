@@ -1,11 +1,12 @@
 """Rates with their intervals."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from projlens_core.charts.style import PROJECTORS, finished
+from projlens_core.charts.style import PROJECTORS, finished, layered
 from projlens_core.stats.rate import Rate
 
 
@@ -33,11 +34,15 @@ def rates(title: str, rates_by_role: Mapping[str, Rate], of: str) -> alt.LayerCh
     ]
     y = alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelPadding=12, labelLimit=200, ticks=False))
     color = alt.Color("projector:N", scale=PROJECTORS, legend=None)
-    x = {"scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%", tickCount=5), "title": f"share of {of}"}
+    x: dict[str, Any] = {
+        "scale": alt.Scale(domain=[0, 1]),
+        "axis": alt.Axis(format="%", tickCount=5),
+        "title": f"share of {of}",
+    }
     bounds = alt.Chart(frame).mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", **x), x2="high:Q", y=y, color=color)
     dots = (
         alt.Chart(frame)
         .mark_circle(size=110, opacity=1)
         .encode(x=alt.X("rate:Q", **x), y=y, color=color, tooltip=tooltip)
     )
-    return finished(alt.layer(bounds, dots), title, 30 * len(rates_by_role) + 75)
+    return finished(layered(bounds, dots), title, 30 * len(rates_by_role) + 75)

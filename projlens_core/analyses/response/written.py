@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from projlens_core.analyses.context import AnalysisContext
 from projlens_core.behaviour.templates import notes
 from projlens_core.cases.whose import BOTH
+from projlens_core.runtime.required import required
 
 if TYPE_CHECKING:
     from projlens_core.behaviour.success import Outcome
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 def written(outcomes: "Mapping[str, Outcome]", context: AnalysisContext) -> tuple[dict, list[str]]:
     """The outcomes by role as JSON, and as a person reads them."""
     inputs, whose = context.inputs, context.whose(BOTH)
-    document = {role: _as_dict(outcome) for role, outcome in outcomes.items()}
-    document |= {"target": inputs.target, "trigger": inputs.spec.to_dict(), "max_new_tokens": inputs.max_new_tokens}
+    document: dict[str, Any] = {role: _as_dict(outcome) for role, outcome in outcomes.items()}
+    trigger = required(inputs.spec, "the trigger").to_dict()
+    document |= {"target": inputs.target, "trigger": trigger, "max_new_tokens": inputs.max_new_tokens}
     document["parts"] = whose.parts()
     lines = [line for role, outcome in outcomes.items() for line in (role, *_as_text(outcome))]
     said = (*whose.sentences, *notes(outcome.template for outcome in outcomes.values()))

@@ -24,7 +24,7 @@ def _measure(context: "AnalysisContext", options: SeparabilityOptions) -> "dict[
     from projlens_core.activations.shift import embeddings
 
     clean, triggered = context.twin_tokens
-    found = {}
+    found: dict[str, Separability] = {}
     for role, weights in context.projectors.items():
         context.progress("Cross-validating the classifiers", len(found), len(context.projectors))
         found[role] = separability(embeddings(weights, clean[role]), embeddings(weights, triggered[role]), options.seed)

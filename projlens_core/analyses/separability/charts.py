@@ -1,6 +1,7 @@
 """How well clean and triggered images are told apart: AUROC by projector, and the decision values behind it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from projlens_core.activations.separability import Separability
 from projlens_core.charts import palette
-from projlens_core.charts.style import CONDITIONS, KEY, PROJECTORS, finished
+from projlens_core.charts.style import CONDITIONS, KEY, PROJECTORS, finished, layered
 
 DECISION = "decision value: below 0 taken for clean, above 0 for triggered"
 EMBEDDINGS, NORMS = "embeddings", "norms alone"
@@ -16,7 +17,8 @@ EMBEDDINGS, NORMS = "embeddings", "norms alone"
 
 def aurocs(title: str, found: Mapping[str, Separability]) -> alt.LayerChart:
     """AUROC of each projector with its 95 % interval, from embeddings and from norms alone, on the range of chance."""
-    rows, chance = [], []
+    rows: list[dict[str, Any]] = []
+    chance: list[dict[str, Any]] = []
     for role, one in found.items():
         for features, apart in ((EMBEDDINGS, one.auroc), (NORMS, one.norms)):
             told = {"low": apart.low, "high": apart.high, "images": apart.clean + apart.triggered}
@@ -26,7 +28,7 @@ def aurocs(title: str, found: Mapping[str, Separability]) -> alt.LayerChart:
         low, high = one.chance.low, one.chance.high
         chance.append({"row": f"{role}, {EMBEDDINGS}", "low": low, "high": high, "mean": one.chance.mean})
     frame = pd.DataFrame(rows)
-    x = {
+    x: dict[str, Any] = {
         "scale": alt.Scale(domain=[min(0.4, float(frame.low.min()), *(c["low"] for c in chance)), 1], nice=False),
         "axis": alt.Axis(tickCount=6),
         "title": "AUROC: 0.5 is chance, 1 tells all apart",
@@ -62,10 +64,10 @@ def aurocs(title: str, found: Mapping[str, Separability]) -> alt.LayerChart:
         )
     )
     layers = (band.encode(x=alt.X("low:Q", **x), x2="high:Q", y=y, tooltip=null), bounds, dots)
-    return finished(alt.layer(*layers), title, 30 * len(frame) + 80)
+    return finished(layered(*layers), title, 30 * len(frame) + 80)
 
 
-def scores(title: str, found: Mapping[str, Separability], names: tuple[str, ...]) -> alt.Chart:
+def scores(title: str, found: Mapping[str, Separability], names: tuple[str, ...]) -> alt.LayerChart:
     """Each image's out-of-fold decision value by projector, clean over triggered; 0 is where the classifier divides."""
     frames = []
     for role, one in found.items():
@@ -104,4 +106,4 @@ def scores(title: str, found: Mapping[str, Separability], names: tuple[str, ...]
     zero = (
         alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(strokeDash=[5, 4], color=palette.NULL).encode(x="value:Q")
     )
-    return finished(alt.layer(zero, dots), title, 34 * frame.row.nunique() + 90)
+    return finished(layered(zero, dots), title, 34 * frame.row.nunique() + 90)

@@ -1,7 +1,8 @@
 """A set's embedding shift taken apart: how many directions, out of which weights, and which images move most."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from projlens_core.analyses.analysis import Analysis, Options, option
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from projlens_core.activations.towers import Tokens
     from projlens_core.analyses.context import AnalysisContext
     from projlens_core.analyses.exhibit import Exhibit
+    from projlens_core.stats.lines import NormAxis
 
 AT_ONCE = 32  # images whose tokens are in memory together
 SHOWN = 10  # ranks and images in the text; JSON and CSV have all
@@ -39,11 +41,14 @@ def _measure(context: "AnalysisContext", options: ShiftOptions) -> "dict[str, Se
         for start in range(0, len(images), AT_ONCE):
             yield context.vision.tokens([role], images[start : start + AT_ONCE], report)[role]
 
+    norm: NormAxis = "input" if options.norm == "input" else "output"
     found = {}
     for role, delta in (("suspect", opened.delta), ("control", opened.control_delta)):
         if delta is not None:
-            chunks = {c: lambda role=role, condition=c: tokens(role, condition) for c in by_condition}
-            found[role] = set_shift(delta, pair.names, chunks, options.norm, report)
+            chunks: dict[str, Callable[[], Iterable[Tokens]]] = {
+                condition: partial(tokens, role, condition) for condition in by_condition
+            }
+            found[role] = set_shift(delta, pair.names, chunks, norm, report)
     return found
 
 

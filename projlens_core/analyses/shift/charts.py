@@ -1,6 +1,7 @@
 """The embedding shift of a set: spectra with bands, agreement with the weights, universality, images ranked."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -10,10 +11,10 @@ from projlens_core.activations.agreement import Agreement
 from projlens_core.activations.embedding_spectrum import Band
 from projlens_core.activations.ranking import By, Ranking
 from projlens_core.charts import palette
-from projlens_core.charts.style import CONDITIONS, KEY, ROLES, finished
+from projlens_core.charts.style import CONDITIONS, KEY, ROLES, finished, layered
 
 RIGHT_ANGLE = 90  # degrees
-CHANCE = {"strokeDash": [5, 4], "strokeWidth": 1.5, "color": palette.NULL}
+CHANCE: dict[str, Any] = {"strokeDash": [5, 4], "strokeWidth": 1.5, "color": palette.NULL}
 
 
 def bands(
@@ -40,7 +41,7 @@ def bands(
     form = ".1%" if share else ".4g"
     x = alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False))
     axis = alt.Axis(format="%", tickCount=4) if share else alt.Axis(tickCount=4)
-    y = {"title": measure, "scale": alt.Scale(domain=list(domain), nice=False), "axis": axis}
+    y: dict[str, Any] = {"title": measure, "scale": alt.Scale(domain=list(domain), nice=False), "axis": axis}
     colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY | _key_place(share), symbolOpacity=1))
     whole = alt.Chart(frame)
     spread = whole.mark_area(opacity=0.16).encode(x=x, y=alt.Y("below:Q", **y), y2="above:Q", color=colour)
@@ -59,7 +60,7 @@ def bands(
             alt.Tooltip("above:Q", title="and above", format=form),
         ],
     )
-    return finished(alt.layer(spread, interval, line), title, 240)
+    return finished(layered(spread, interval, line), title, 240)
 
 
 def agreement(title: str, by_role: Mapping[str, Agreement], direction: str) -> alt.LayerChart:
@@ -89,7 +90,7 @@ def agreement(title: str, by_role: Mapping[str, Agreement], direction: str) -> a
         }
     )
     x = alt.X("components:Q", title="strongest components of ΔW", axis=alt.Axis(tickMinStep=1, grid=False))
-    y = {
+    y: dict[str, Any] = {
         "title": "angle to the drift (°)",
         "scale": alt.Scale(domain=[0, RIGHT_ANGLE], nice=False),
         "axis": alt.Axis(values=[0, 30, 60, 90]),
@@ -122,7 +123,7 @@ def agreement(title: str, by_role: Mapping[str, Agreement], direction: str) -> a
             ],
         )
     )
-    return finished(alt.layer(*chance, lines), title, 240)
+    return finished(layered(*chance, lines), title, 240)
 
 
 def universality(
@@ -137,7 +138,10 @@ def universality(
         for role, by_condition in cosines.items()
         for condition, values in by_condition.items()
     )
-    x = {"scale": alt.Scale(domain=[0, 1]), "title": "|cos| between an image's own drift direction and the universal"}
+    x: dict[str, Any] = {
+        "scale": alt.Scale(domain=[0, 1]),
+        "title": "|cos| between an image's own drift direction and the universal",
+    }
     ticks = (
         alt.Chart(frame)
         .mark_tick(thickness=1.5, opacity=0.7)
@@ -151,7 +155,7 @@ def universality(
     null = pd.DataFrame([{"chance": chance, "label": "random"}])
     told = alt.Tooltip("chance:Q", title="97.5 % of random directions below", format=".3f")
     rule = alt.Chart(null).mark_rule(**CHANCE).encode(x=alt.X("chance:Q", **x), tooltip=told)
-    return finished(alt.layer(rule, ticks), title, 75 + 34 * frame["row"].nunique())
+    return finished(layered(rule, ticks), title, 75 + 34 * frame["row"].nunique())
 
 
 def ranked(title: str, by_condition: Mapping[str, Ranking], by: By, limit: float) -> alt.Chart:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -9,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 
 from projlens_core.charts import palette
-from projlens_core.charts.form import Filled, Hole, form, named
+from projlens_core.charts.form import Filled, form, hole, named
 from projlens_core.charts.overlays import colour_scale
-from projlens_core.charts.style import KEY, ROLES, finished
+from projlens_core.charts.style import KEY, ROLES, finished, layered
 from projlens_core.weights.blocks import Blocks
 from projlens_core.weights.noise import BulkEdge, NoiseEdge
 from projlens_core.weights.overlap import Overlap
@@ -37,7 +38,7 @@ def energy(title: str, suspect: Spectrum, control: Spectrum | None, top: int) ->
 
 def values(
     title: str,
-    curves: Mapping[str, Sequence[float]],
+    curves: Mapping[str, Sequence[float] | np.ndarray],
     colours: alt.Scale,
     edges: Mapping[str, NoiseEdge | BulkEdge],
     top: int,
@@ -47,7 +48,7 @@ def values(
     data = {"curves": _by_rank(curves, top, "value")}
     for number, ((name, edge), _) in enumerate(drawn):
         data[f"edge {number}"] = pa.table({"edge": [edge.edge], "label": [name], "spikes": [edge.spikes]})
-    filling = {"title": title, "colours": colours.to_dict(validate=False)}
+    filling: dict[str, Any] = {"title": title, "colours": colours.to_dict(validate=False)}
     highest = max((max(curve[:top], default=0) for curve in curves.values()), default=0)
     for number, ((name, edge), _) in enumerate(drawn):
         low = edge.edge < _LOW * highest  # below such a line its name would lie on the axis's numbers
@@ -60,7 +61,7 @@ def values(
 def _values_form(edges: int) -> dict:
     lines = _lines().encode(
         y=alt.Y("value:Q", title="singular value σₖ", axis=alt.Axis(tickCount=4)),
-        color=alt.Color("role:N", scale=Hole("colours"), legend=alt.Legend(**KEY)),
+        color=alt.Color("role:N", scale=hole("colours"), legend=alt.Legend(**KEY)),
         tooltip=[
             alt.Tooltip("role:N", title="projector"),
             alt.Tooltip("rank:Q", title="rank k"),
@@ -71,19 +72,19 @@ def _values_form(edges: int) -> dict:
     for number, dash in enumerate(_DASHES[:edges]):
         null = named(f"edge {number}")
         told = [
-            alt.Tooltip("edge:Q", title=Hole(f"told {number}"), format=".4g"),
+            alt.Tooltip("edge:Q", title=hole(f"told {number}"), format=".4g"),
             alt.Tooltip("spikes:Q", title="spikes"),
         ]
         rule = null.mark_rule(strokeDash=dash, strokeWidth=1.5, color=palette.NULL)
-        place = {"baseline": Hole(f"baseline {number}"), "dy": Hole(f"dy {number}")}
+        place = {"baseline": hole(f"baseline {number}"), "dy": hole(f"dy {number}")}
         label = null.mark_text(align="left", dx=3, color=palette.NULL, fontSize=11, **place)
         rules.append(rule.encode(y="edge:Q", tooltip=told))
         labels.append(label.encode(x=alt.value(0), y="edge:Q", text="label:N", tooltip=told))
-    return form(finished(alt.layer(*rules, lines, *labels), Hole("title"), HEIGHT))
+    return form(finished(layered(*rules, lines, *labels), hole("title"), HEIGHT))
 
 
 def shares(
-    title: str, curves: Mapping[str, Sequence[float]], colours: alt.Scale, top: int, height: int = 232
+    title: str, curves: Mapping[str, Sequence[float] | np.ndarray], colours: alt.Scale, top: int, height: int = 232
 ) -> Filled:
     """The cumulative energy of each curve, by its name on screen; `height` in px, everything included."""
     filling = {"title": title, "colours": colours.to_dict(validate=False), "height": height}
@@ -99,14 +100,14 @@ def _shares_form() -> dict:
             scale=alt.Scale(domain=[0, 1]),
             axis=alt.Axis(format="%", tickCount=4),
         ),
-        color=alt.Color("role:N", scale=Hole("colours"), legend=None),
+        color=alt.Color("role:N", scale=hole("colours"), legend=None),
         tooltip=[
             alt.Tooltip("role:N", title="projector"),
             alt.Tooltip("rank:Q", title="largest k values"),
             alt.Tooltip("share:Q", title="share of ‖ΔW‖²", format=".1%"),
         ],
     )
-    return form(finished(lines, Hole("title"), HEIGHT)) | {"height": Hole("height")}
+    return form(finished(lines, hole("title"), HEIGHT)) | {"height": hole("height")}
 
 
 def _lines() -> alt.Chart:
@@ -115,7 +116,7 @@ def _lines() -> alt.Chart:
     return lines.encode(x=alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False)))
 
 
-def _by_rank(curves: Mapping[str, Sequence[float]], top: int, column: str) -> pa.Table:
+def _by_rank(curves: Mapping[str, Sequence[float] | np.ndarray], top: int, column: str) -> pa.Table:
     """The first `top` values of each curve as rows (role, rank, column)."""
     shown = {role: np.asarray(values[:top]) for role, values in curves.items()}
     return pa.concat_tables(
@@ -146,7 +147,7 @@ def heatmap(title: str, found: Blocks, values: np.ndarray, limit: float, measure
         "x": [int(found.columns[0]), int(found.columns[-1])],
         "y": [int(found.rows[-1]), int(found.rows[0])],  # row 0 on top, as a matrix is written
     }
-    place = {
+    place: dict[str, dict[str, Any]] = {
         axis: {"scale": alt.Scale(domain=domain, nice=False), "axis": alt.Axis(tickCount=5, grid=False)}
         for axis, domain in ends.items()
     }
@@ -179,7 +180,7 @@ def angles(title: str, found: Mapping[str, Overlap], scale: alt.Scale) -> alt.La
     one = next(iter(found.values()))
     numbers = np.arange(1, len(one.angles) + 1)
     x = alt.X("number:Q", title="principal angle, smallest first", axis=alt.Axis(tickMinStep=1, grid=False))
-    y = {"scale": alt.Scale(domain=[0, 90]), "axis": alt.Axis(values=[0, 30, 60, 90])}
+    y: dict[str, Any] = {"scale": alt.Scale(domain=[0, 90]), "axis": alt.Axis(values=[0, 30, 60, 90])}
     chance = pd.DataFrame({"number": numbers, "median": one.chance_median, "low": one.chance_low, "high": 90.0})
     told = [
         alt.Tooltip("number:Q", title="angle"),
@@ -219,7 +220,7 @@ def angles(title: str, found: Mapping[str, Overlap], scale: alt.Scale) -> alt.La
             ],
         )
     )
-    return finished(alt.layer(band, median, lines, label), title, 300)
+    return finished(layered(band, median, lines, label), title, 300)
 
 
 def _span(begin: str, end: str) -> str:

@@ -11,6 +11,7 @@ from projlens_core.charts import overlays
 from projlens_core.weights.anatomy import Anatomy
 from projlens_core.weights.blocks import Blocks, blocks
 from projlens_core.weights.delta import symbol
+from projlens_core.weights.noise import BulkEdge, NoiseEdge
 from projlens_core.weights.overlap import overlap
 
 CELLS = 64  # a side of a heatmap; more would be slow to draw and finer than two of them side by side show
@@ -92,7 +93,8 @@ def spectra(found: Found, name: str, top: int = TOP) -> tuple[Chart, ...]:
     """Singular values and cumulative energy of one matrix, all changes on one axis."""
     suspect, scale = found["suspect"], charts.colours(list(found))
     number = list(suspect.spectra).index(name) + 1
-    edges, bulk = {"noise edge (shuffled entries)": suspect.edges[name]}, suspect.bulk_edges[name]
+    edges: dict[str, NoiseEdge | BulkEdge] = {"noise edge (shuffled entries)": suspect.edges[name]}
+    bulk = suspect.bulk_edges[name]
     if bulk and bulk.fits:
         edges["Marchenko–Pastur edge"] = bulk
     values = {who: one.spectra[name].values for who, one in found.items()}

@@ -1,6 +1,7 @@
 """Probes by how far they unsettle the suspect's answers beyond base's."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -26,7 +27,7 @@ def probes(names: Sequence[str], by_role: dict[str, Sequence[float]]) -> alt.Cha
     )  # fmt: skip
     x = alt.X("excess:Q", title="drop of own answers beyond base's (nats)")
     y = alt.Y("probe:N", sort=list(names), title=None, axis=alt.Axis(labelLimit=260))
-    tooltip = ["probe:N", "role:N", alt.Tooltip("excess:Q", format=".2f")]
+    tooltip: list[Any] = ["probe:N", "role:N", alt.Tooltip("excess:Q", format=".2f")]
     base = alt.Chart(frame).encode(x=x, y=y, color=colour, tooltip=tooltip)
     return (
         (

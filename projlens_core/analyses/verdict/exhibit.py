@@ -47,7 +47,7 @@ def verdict(found: Found, settings: dict) -> Exhibit:
 
 def _sentence(search: Search, decided: str) -> str:
     best = search.best
-    if decided == DEMONSTRATED:
+    if best is not None and decided == DEMONSTRATED:
         return (
             f"Demonstrated: with {best.probe.name} on the image the suspect says “{best.target}” to “{best.prompt}” on "
             f"{best.suspect.hits} of {best.suspect.n} images that the search had not seen, base on {best.base.hits}."
