@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from projlens_core.activations.encoder import FamilyVision
 from projlens_core.activations.model import VisionModel
+from projlens_core.activations.vision import VisionTower
 from projlens_core.errors import Unsupported
 from projlens_core.inputs.trigger_spec import TriggerSpec
 from projlens_core.inputs.triggers import corner, frame
@@ -58,7 +58,7 @@ class Canvas:
     the tower's own size.
     """
 
-    def __init__(self, vision: VisionModel | FamilyVision, images: Sequence[Image.Image]):
+    def __init__(self, vision: VisionTower, images: Sequence[Image.Image]):
         if not isinstance(vision, VisionModel):
             raise Unsupported(f"Gradients do not reach the pixels of {vision.label}: its tower is not LLaVA's.")
         self.vision, self.side = vision, vision.image_size

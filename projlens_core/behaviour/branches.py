@@ -32,7 +32,7 @@ class _Sequence:
 
 
 def answer_logits(
-    responder: Responder, shown: Sequence, asked: Sequence[Asked], *, gradient: bool = False
+    responder: Responder, shown: Sequence | torch.Tensor, asked: Sequence[Asked], *, gradient: bool = False
 ) -> list[list[torch.Tensor]]:
     """Logits [i][j] (answer + 1, vocabulary), float32, of the answers asked[i][j] about shown[i].
 
@@ -58,7 +58,7 @@ def _windowed(model: LlavaForConditionalGeneration) -> bool:
 
 
 def _branched(
-    responder: LlavaResponder, shown: Sequence[torch.Tensor], asked: Sequence[Asked]
+    responder: LlavaResponder, shown: Sequence[torch.Tensor] | torch.Tensor, asked: Sequence[Asked]
 ) -> list[list[torch.Tensor]]:
     sequences = [each for i, questions in enumerate(asked) for each in _sequences(responder, shown[i], questions, i)]
     embeds = pad_sequence([each.embeddings for each in sequences], batch_first=True)  # (n, longest, d), padded right

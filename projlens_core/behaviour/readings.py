@@ -16,6 +16,7 @@ from projlens_core.behaviour.responder import Responder
 from projlens_core.runtime import cache
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "readings"
@@ -46,7 +47,7 @@ class Readings:
                 for (i, j), text in zip(missing, said, strict=True):
                     kept[keys[i][j]] = text.encode()
                     cache.store(CACHE, keys[i][j], text.encode())
-        return [[kept[key].decode() for key in row] for row in keys]
+        return [[required(kept[key], "an answer").decode() for key in row] for row in keys]
 
     def drops(
         self, role: str, clean: Sequence[Image.Image], changed: Sequence[Image.Image], prompts: Sequence[str]

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from projlens_core.activations.inversion import Canvas, Inverted, Score, Start, invert
-from projlens_core.activations.model import VisionModel
 from projlens_core.activations.reference import MatchedReference, matched_reference
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.activations.vision import VisionTower
 from projlens_core.behaviour.search import Residual
 from projlens_core.inputs.probes import Probe
 from projlens_core.runtime.progress import Progress
@@ -21,7 +21,7 @@ CLEAN = Probe("no trigger", ())
 
 
 def references(
-    vision: VisionModel, projectors: Mapping[str, ProjectorWeights], images: Sequence[Image.Image], progress: Progress
+    vision: VisionTower, projectors: Mapping[str, ProjectorWeights], images: Sequence[Image.Image], progress: Progress
 ) -> dict[str, MatchedReference]:
     """The matched reference of every role but base, fitted to its embeddings of the images."""
     tokens = image_tokens(vision, images, progress)
@@ -33,7 +33,7 @@ def references(
 
 
 def residuals(
-    vision: VisionModel,
+    vision: VisionTower,
     matched: Mapping[str, MatchedReference],
     images: Sequence[Image.Image],
     probes: Sequence[Probe],
@@ -54,7 +54,7 @@ def residuals(
 
 
 def inverted(
-    vision: VisionModel,
+    vision: VisionTower,
     reference: MatchedReference,
     decided_by: object,
     images: Sequence[Image.Image],

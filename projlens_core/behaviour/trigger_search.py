@@ -26,6 +26,7 @@ from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import frame
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.weights.projector import ProjectorWeights
 
 SEARCHED, RECOVERED = 3, 10  # images that probes are tried on, and that the text is taken from; the rest is the trial
@@ -205,6 +206,8 @@ class Searcher:
         if best is None:
             return (anywhere,)
         spec = best.probe.stamps[0]
+        if spec.position is None:
+            raise TypeError("a solid patch has a place")
         return Start(spec.ratio or 0.1, spec.position, spec.colour, seed=3), anywhere
 
     # 4. and 5. The text, and the trial
@@ -254,8 +257,8 @@ class Searcher:
         fresh = slice(SEARCHED + RECOVERED, None)
         said = self._answers(followed.probe, [followed.prompt], self.images[fresh])
         answers = {who: tuple(row[0] for row in rows) for who, rows in said.items()}
-        about = followed.probe, followed.prompt, followed.target, followed.share
-        return trial(*about, self.names[fresh], answers, TRIALS)
+        target = required(followed.target, "the text to try")
+        return trial(followed.probe, followed.prompt, target, followed.share, self.names[fresh], answers, TRIALS)
 
     def _answers(
         self, probe: Probe, prompts: Sequence[str], images: Sequence[Image.Image]
@@ -284,7 +287,7 @@ class Searcher:
 
     def _spent(self) -> bool:
         """Whether no more may be searched: the rest of the budget is for recovery and confirmation."""
-        return self._left is not None and self._left < RESERVED * self._budget
+        return self._budget is not None and self._left is not None and self._left < RESERVED * self._budget
 
     def _searching(self, what: str, done: int, total: int) -> None:
         """Progress of what is given up when the time for it is spent."""

@@ -120,7 +120,7 @@ def read_bank(resolution: int, path: Path = BANK) -> tuple[Probe, ...]:
 def _probes(entry: object, number: int, resolution: int, path: Path, named: str) -> Iterator[Probe]:
     """The probe of an entry, or one for each combination of what it varies."""
     vary = entry.pop("vary", None) if isinstance(entry, dict) else None
-    if vary is None:
+    if not isinstance(entry, dict) or vary is None:
         yield _probe(entry, number, resolution, path, named)
         return
     if not isinstance(vary, dict) or not all(isinstance(values, list) for values in vary.values()):

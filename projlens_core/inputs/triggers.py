@@ -85,7 +85,7 @@ def _with_patch(framed: Image.Image, spec: TriggerSpec, rng: np.random.Generator
         case "image":
             patch = _fitted(spec, size)
         case "mosaic":
-            patch = _mosaic(spec.cells, size)
+            patch = _mosaic(required(spec.cells, "cells"), size)
         case "noise-patch":
             block = np.asarray(framed.crop((x, y, x + size, y + size)), dtype=np.float64)  # (size, size, 3)
             patch = _to_image(block + _noise(rng, size, spec))

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.activations.vision import VisionTower
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Truth, contains_target
 from projlens_core.errors import InvalidInput
@@ -51,7 +51,7 @@ class Problem:
     base: ProjectorWeights
     suspect: ProjectorWeights
     models: Callable[[str], AbstractContextManager[Responder]]
-    vision: VisionModel
+    vision: VisionTower
     names: tuple[str, ...]
     images: tuple[Image.Image, ...]
     prompts: tuple[str, ...]

@@ -6,7 +6,7 @@ from typing import Protocol
 class Progress(Protocol):
     """Called with a stage in the user's words and a count; raise Cancelled in it to stop the work."""
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
         """Take note that `done` of `total` steps of `stage` are finished."""
 
 

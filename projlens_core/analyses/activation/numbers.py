@@ -67,7 +67,7 @@ def headlines(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -
             "Pearson's r between a token's norm and its shift, over the triggered samples: the paper's activation "
             "mechanism says that the shift grows with the norm. With its 95 % interval.",
         ),
-        _by_patch(suspect, control),
+        _by_patch(judged.by_role["suspect"], judged.by_role.get("control")),
     ]
 
 
@@ -86,7 +86,8 @@ def _by_patch(suspect: ShiftAnalysis, control: ShiftAnalysis | None) -> Metric:
 def by_largest_patch(analysis: ShiftAnalysis) -> Separation:
     """Separation of triggered from clean images by the largest shift of a patch, to the side to which the trigger
     pushes their mean."""
-    clean, triggered = analysis.clean.shift, analysis.triggered.shift  # (n, T) each
+    triggered = required(analysis.triggered, "the triggered images").shift  # (n, T)
+    clean = analysis.clean.shift  # (n, T)
     side = 1.0 if triggered.mean() >= clean.mean() else -1.0
     return separation((side * clean).amax(dim=1), (side * triggered).amax(dim=1))
 

@@ -31,17 +31,15 @@ class Found:
         search = self.search
         if search is None:
             return "Weights: compared."
-        if search.trials:
-            best = search.best
+        if (best := search.best) is not None:
             said = f"“{best.target}” on {best.suspect.hits} of {best.suspect.n} fresh images, base {best.base.hits}"
             return f"Confirmation: {said}{'; demonstrated' if best.demonstrated else ''}."
         if search.followed:
             return "Target recovery: no text that stands in half of the suspect's answers and is its own."
         if search.tried:
-            best = search.tried[0]
-            return (
-                f"Probes: {len(search.tried)} tried; {best.probe.name} unsettles the suspect by {best.score:.1f} nats."
-            )
+            first = search.tried[0]
+            said = f"{first.probe.name} unsettles the suspect by {first.score:.1f} nats"
+            return f"Probes: {len(search.tried)} tried; {said}."
         if search.residuals:
             top = max(search.residuals, key=lambda each: each.beyond)
             return (

@@ -6,7 +6,7 @@ import pandas as pd
 
 from projlens_core.analyses.exhibit import Table
 from projlens_core.analyses.verdict.found import Found
-from projlens_core.behaviour.search import Inversion, Search
+from projlens_core.behaviour.search import Inversion, Residual, Search
 from projlens_core.behaviour.trial import Trial
 from projlens_core.inputs.probes import Probe
 
@@ -33,7 +33,7 @@ def stages(found: Found) -> dict:
     }
 
 
-def _residual(each: object) -> dict:
+def _residual(each: Residual) -> dict:
     return {"largest token": each.largest, "mean token": each.mean}
 
 
