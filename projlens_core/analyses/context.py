@@ -160,10 +160,16 @@ class AnalysisContext:
             raise NotFound("No pictures were given.")
         return twins(self.inputs.images, self.inputs.spec)
 
-    def require_trigger(self) -> None:
-        """NotFound where no trigger is known."""
+    @property
+    def trigger(self) -> TriggerSpec:
+        """The trigger; NotFound where none is known."""
         if self.inputs.spec is None:
             raise NotFound("No trigger is known for this suspect; give one.")
+        return self.inputs.spec
+
+    def require_trigger(self) -> None:
+        """NotFound where no trigger is known."""
+        _ = self.trigger
 
     @property
     def attacked(self) -> Twins:

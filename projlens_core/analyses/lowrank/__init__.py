@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from projlens_core.analyses.analysis import Analysis, Options, option
+from projlens_core.runtime.required import required
 
 if TYPE_CHECKING:
     from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
     from projlens_core.analyses.exhibit import Exhibit
     from projlens_core.behaviour.lowrank import Grid
+    from projlens_core.weights.delta import Delta
 
     Grids = tuple[Grid, Grid | None]
 
@@ -18,9 +20,13 @@ if TYPE_CHECKING:
 class LowrankOptions(Options):
     """See Analysis.options."""
 
-    mode: str = option("inject", "into base, or out of the suspect", choices=("inject", "ablate"))
-    components: str = option("top", "1 to k, k alone, or 2 to k", choices=("top", "one", "rest"))
-    biases: str = option(
+    mode: Literal["inject", "ablate"] = option(
+        "inject", "into base, or out of the suspect", choices=("inject", "ablate")
+    )
+    components: Literal["top", "one", "rest"] = option(
+        "top", "1 to k, k alone, or 2 to k", choices=("top", "one", "rest")
+    )
+    biases: Literal["", "base", "suspect"] = option(
         "", "whose biases; by default base's to inject, suspect's to ablate", choices=("", "base", "suspect")
     )
     ranks: tuple[int, ...] = option((0, 1, 2, 3, 5), "k of each ΔW", low=0)
@@ -38,19 +44,21 @@ def _measure(context: "AnalysisContext", options: LowrankOptions) -> "Grids":
     from projlens_core.behaviour.scoring import Questions, Scorer
 
     pair, target = context.attacked, context.target
-    asked = (tuple(pair.clean), tuple(pair.triggered), tuple(context.prompts), context.one_truth_each)
+    asked = (tuple(pair.clean), tuple(pair.stamped), tuple(context.prompts), context.one_truth_each)
     questions = Questions(*asked, target, context.inputs.max_new_tokens)
-    biases = options.biases or ("base" if options.mode == "inject" else "suspect")
+    biases: Literal["base", "suspect"] = options.biases or ("base" if options.mode == "inject" else "suspect")
     edit, ranks = Edit(options.mode, options.components, biases), tuple(sorted(set(options.ranks)))
     opened = context.opened
     with context.responder(experiment=True) as responder:
         scorer = Scorer(responder, questions)
 
-        def filled(delta: object) -> "Grid":
+        def filled(delta: Delta) -> "Grid":
             *_, full = fill(scorer, delta, Grid.of(delta, edit, ranks), context.projectors, context.progress)
             return full
 
-        return filled(opened.delta), filled(opened.control_delta) if options.control_grid else None
+        return filled(opened.delta), filled(
+            required(opened.control_delta, "the control's change")
+        ) if options.control_grid else None
 
 
 def _present(grids: "Grids", context: "AnalysisContext", settings: dict) -> "Exhibit":

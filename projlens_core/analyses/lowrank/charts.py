@@ -7,7 +7,7 @@ import pandas as pd
 
 from projlens_core.behaviour.lowrank import Grid
 from projlens_core.charts import palette
-from projlens_core.charts.style import CONDITIONS, KEY, finished
+from projlens_core.charts.style import CONDITIONS, KEY, finished, layered
 from projlens_core.stats.mean import Mean
 from projlens_core.stats.rate import Rate
 
@@ -50,7 +50,7 @@ def logit_grid(title: str, grid: Grid, logits: Mapping[tuple[int, int], Mean]) -
         }
         for (row, column), mean in logits.items()
     ]
-    values = [cell["value"] for cell in measured] or [0.0]
+    values = [mean.mean for mean in logits.values()] or [0.0]
     low, high = min(values), max(values)
     tooltip = [alt.Tooltip("share:N", title="mean logit"), alt.Tooltip("interval:N", title="95 % interval")]
     return _grid(title, grid, measured, tooltip, (low, high) if low < high else (low - 1, high + 1), ".1f")
@@ -97,7 +97,7 @@ def _grid(
                 text="text:N", color=alt.condition(alt.datum.value > turn, alt.value(DARK), alt.value(LIGHT))
             ),
         ]
-    return finished(alt.layer(*layers), title, CELL * len(rows) + 130).configure_view(strokeWidth=0)
+    return finished(layered(*layers), title, CELL * len(rows) + 130).configure_view(strokeWidth=0)
 
 
 def along_k(title: str, ranks: Sequence[int], logits: Mapping[str, Sequence[float]], now: int) -> alt.LayerChart:
@@ -129,4 +129,4 @@ def along_k(title: str, ranks: Sequence[int], logits: Mapping[str, Sequence[floa
         .mark_rule(strokeWidth=1.5, strokeDash=[5, 4], color=palette.NULL)
         .encode(x=x, tooltip=[alt.Tooltip("k:Q", title="k on screen")])
     )
-    return finished(alt.layer(mark, lines), title, 220)
+    return finished(layered(mark, lines), title, 220)

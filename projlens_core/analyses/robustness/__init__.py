@@ -53,7 +53,7 @@ def _measure(context: "AnalysisContext", options: RobustnessOptions) -> Sweep:
     from projlens_core.behaviour.robustness import sweep  # only here: it brings PyTorch
     from projlens_core.inputs.changes import LEVELS, axes_of, changes
 
-    spec, opened = context.inputs.spec, context.opened
+    spec, opened = context.trigger, context.opened
     given = {axis: getattr(options, name) for axis, name in AXES.items() if getattr(options, name)}
     levels = given or {axis: LEVELS[axis] for axis in axes_of(spec)}
     wanted = changes(spec, levels, crossed=options.cross)
@@ -77,7 +77,7 @@ def _scores(context: "AnalysisContext", wanted: "list[Change]") -> "Scores":
                     responder,
                     {role: context.projectors[role]},
                     pair.clean,
-                    inputs.spec,
+                    context.trigger,
                     change,
                     context.prompts,
                     context.target,

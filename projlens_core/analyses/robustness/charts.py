@@ -1,12 +1,13 @@
 """Changes of a trigger: how much of the push is left, and how well each is still told from clean."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from projlens_core.charts import palette
-from projlens_core.charts.style import KEY, ROLES, finished
+from projlens_core.charts.style import KEY, ROLES, finished, layered
 
 ROW = 22  # px a change
 CELL = 44  # px a row of the crossed grid
@@ -34,7 +35,7 @@ def by_change(
     frame = pd.DataFrame(rows)
     order = list(dict.fromkeys(frame["change"])) if len(frame) else []
     scale = alt.Scale(domain=list(domain), nice=False) if domain else alt.Scale(zero=True)
-    x = {"title": measure, "scale": scale, "axis": alt.Axis(tickCount=5)}
+    x: dict[str, Any] = {"title": measure, "scale": scale, "axis": alt.Axis(tickCount=5)}
     y = alt.Y("change:N", title=None, sort=order, axis=alt.Axis(labelLimit=220, ticks=False, labelPadding=8))
     offset = alt.YOffset("role:N", scale=alt.Scale(domain=["suspect", "control"]))
     colour = alt.Color("role:N", scale=ROLES, legend=alt.Legend(**KEY | {"orient": "top", "offset": 4}))
@@ -50,7 +51,7 @@ def by_change(
     dots = chart.mark_circle(size=55, opacity=1).encode(
         x=alt.X("value:Q", **x), y=y, yOffset=offset, color=colour, tooltip=_tooltip(measure, form)
     )
-    return finished(alt.layer(line, bounds, dots), title, ROW * len(order) + 100)
+    return finished(layered(line, bounds, dots), title, ROW * len(order) + 100)
 
 
 def crossed(title: str, rows: Sequence[Mapping], down: str, across: str) -> alt.LayerChart:
@@ -104,4 +105,4 @@ def crossed(title: str, rows: Sequence[Mapping], down: str, across: str) -> alt.
             empty.mark_rect(fillOpacity=0.06, fill=palette.NULL, stroke=palette.NULL, strokeDash=[4, 3]),
             empty.mark_text(fontSize=11, color=palette.NULL, text="n/a"),
         ]
-    return finished(alt.layer(*layers), title, CELL * frame["down"].nunique() + 120).configure_view(strokeWidth=0)
+    return finished(layered(*layers), title, CELL * frame["down"].nunique() + 120).configure_view(strokeWidth=0)
