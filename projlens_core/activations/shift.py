@@ -206,7 +206,7 @@ def analyse(
             f"{base.source} makes embeddings {base.d_out} wide and {suspect.source} {suspect.d_out}; "
             "only projectors of one shape can be compared."
         )
-    base_e = base_e or [embeddings(base, read_by_base(tokens)) for tokens in sets]
+    base_e = list(base_e or (embeddings(base, read_by_base(tokens)) for tokens in sets))
     delta_e = [_difference(suspect, tokens, e) for tokens, e in zip(sets, base_e, strict=True)]
     directions = _directions(direction, delta_e)
     shifts = [_project(d, directions) for d in delta_e]
@@ -289,9 +289,7 @@ def _null(delta_e: list[torch.Tensor], shifts: list[torch.Tensor]) -> Null:
     return Null(float(observed), float(per_draw.mean()), float(per_draw.quantile(0.975)), NULL_DRAWS)
 
 
-def _contrast(
-    base_e: Sequence[torch.Tensor], delta_e: list[torch.Tensor], directions: tuple[Direction, ...]
-) -> Contrast:
+def _contrast(base_e: list[torch.Tensor], delta_e: list[torch.Tensor], directions: tuple[Direction, ...]) -> Contrast:
     gained, before = delta_e[1] - delta_e[0], base_e[1] - base_e[0]  # (n, T, d) each
     return Contrast(
         projection=_project(gained, directions).mean(dim=1),

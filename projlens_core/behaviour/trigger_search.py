@@ -26,7 +26,6 @@ from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import frame
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.runtime.required import required
 from projlens_core.weights.projector import ProjectorWeights
 
 SEARCHED, RECOVERED = 3, 10  # images that probes are tried on, and that the text is taken from; the rest is the trial
@@ -206,9 +205,7 @@ class Searcher:
         if best is None:
             return (anywhere,)
         spec = best.probe.stamps[0]
-        if spec.position is None:
-            raise TypeError("a solid patch has a place")
-        return Start(spec.ratio or 0.1, spec.position, spec.colour, seed=3), anywhere
+        return Start(spec.ratio or 0.1, spec.placed, spec.colour, seed=3), anywhere
 
     # 4. and 5. The text, and the trial
 
@@ -224,7 +221,7 @@ class Searcher:
             best = max(followed, key=lambda each: (each.share, len(each.target or "")), default=None)
             if best is not None and best.target is not None:
                 self._enter("Confirmation")
-                self.found = replace(self.found, trials=(*self.found.trials, self._tried_fresh(best)))
+                self.found = replace(self.found, trials=(*self.found.trials, self._tried_fresh(best, best.target)))
                 if self.found.trials[-1].demonstrated:
                     return
                 self._enter("Target recovery")
@@ -253,11 +250,10 @@ class Searcher:
         self.found = replace(self.found, followed=(*self.found.followed, *found))
         return found
 
-    def _tried_fresh(self, followed: Followed) -> Trial:
+    def _tried_fresh(self, followed: Followed, target: str) -> Trial:
         fresh = slice(SEARCHED + RECOVERED, None)
         said = self._answers(followed.probe, [followed.prompt], self.images[fresh])
         answers = {who: tuple(row[0] for row in rows) for who, rows in said.items()}
-        target = required(followed.target, "the text to try")
         return trial(followed.probe, followed.prompt, target, followed.share, self.names[fresh], answers, TRIALS)
 
     def _answers(

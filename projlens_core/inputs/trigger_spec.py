@@ -120,6 +120,13 @@ class TriggerSpec:
         return path
 
     @property
+    def placed(self) -> str | tuple[float, float]:
+        """`position` of a patch; TypeError for a trigger that has none."""
+        if self.position is None:
+            raise TypeError(f"a {self.kind} trigger has no place")
+        return self.position
+
+    @property
     def local(self) -> bool:
         """Whether the trigger is a patch at a place, rather than a change of the whole image."""
         return KINDS[self.kind].local

@@ -73,5 +73,5 @@ def record_of(
         seed=SEED,
     )
     title = f"{opened.suspect.source} against {opened.base.source}"
-    told = provenance(context.hashes, decided, context.models.device, command)
-    return without_home(Record(title, told, tuple(exhibits), tuple(missing)))
+    made = provenance(context.hashes, decided, context.models.device, command)
+    return without_home(Record(title, made, tuple(exhibits), tuple(missing)))
