@@ -1,23 +1,25 @@
 """A trigger from none to full: push, norm and answer over the same axis, and where the answer flips."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from projlens_core.behaviour.flip import Flip
 from projlens_core.charts import palette
-from projlens_core.charts.style import PROJECTORS, finished
+from projlens_core.charts.style import PROJECTORS, finished, layered
 
 HEIGHT = 190  # px, title and axis included
-_DOSE = {"title": "dose of the trigger", "scale": alt.Scale(domain=[-0.03, 1.03], nice=False)}
+_DOSE: dict[str, Any] = {"title": "dose of the trigger", "scale": alt.Scale(domain=[-0.03, 1.03], nice=False)}
 _PERCENT = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
 SAID = alt.Scale(domain=[False, True], range=[palette.BASE, palette.TRIGGERED])
 
 
 def curve(
     title: str,
-    values: Mapping[str, Sequence[float]],
+    values: Mapping[str, Sequence[float] | np.ndarray],
     doses: Sequence[float],
     here: float,
     measure: str,
@@ -38,7 +40,7 @@ def curve(
     y = alt.Y(
         "value:Q", title=measure, scale=alt.Scale(domain=list(map(float, ends)), zero=False), axis=alt.Axis(tickCount=4)
     )
-    encoded = {
+    encoded: dict[str, Any] = {
         "x": alt.X("dose:Q", axis=_PERCENT, **_DOSE),
         "y": y,
         "color": alt.Color(
@@ -57,7 +59,7 @@ def curve(
     lines = alt.Chart(frame).mark_line(strokeWidth=2.5).encode(**encoded)
     dots = alt.Chart(frame).mark_circle(size=30, opacity=1).encode(**encoded, tooltip=told)
     now = alt.Chart(frame[frame.here]).mark_circle(size=170, opacity=1).encode(**encoded, tooltip=told)
-    return finished(alt.layer(*_marks(here, flipped), lines, dots, now), title, HEIGHT)
+    return finished(layered(*_marks(here, flipped), lines, dots, now), title, HEIGHT)
 
 
 def answers(
@@ -86,7 +88,7 @@ def answers(
             ],
         )
     )
-    return finished(alt.layer(*_marks(here, flipped), dots), title, HEIGHT)
+    return finished(layered(*_marks(here, flipped), dots), title, HEIGHT)
 
 
 def _marks(here: float, flipped: Flip | None) -> list[alt.Chart]:

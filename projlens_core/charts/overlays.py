@@ -8,6 +8,7 @@ import base64
 from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow as pa
 from PIL import Image
 
 from projlens_core.charts import palette
-from projlens_core.charts.form import Filled, Hole, form, named
+from projlens_core.charts.form import Filled, form, hole, named
 
 MAX_SIDE = 640  # px sent to the browser
 HEAT_HEIGHT = 328  # px, title and colour scale included; a picture is as wide as it is high at 1440 px
@@ -28,7 +29,7 @@ Box = tuple[float, float, float, float]
 _TIGHT = {"left": 0, "right": 0, "top": 2, "bottom": 2}
 _SIDE = "min(width, height)"
 _SCALE_BELOW = alt.Legend(
-    title=Hole("measure"),
+    title=hole("measure"),
     titleFontWeight="normal",
     titleLimit=0,
     orient="bottom",
@@ -131,32 +132,36 @@ def _heatmap_form() -> dict:
         )
         .encode(url="url:N")
     )
-    place = {at: {"expr": Hole(side)} for at, side in (("x", "left"), ("x2", "right"), ("y", "top"), ("y2", "bottom"))}
+    place: dict[str, Any] = {
+        at: {"expr": hole(side)} for at, side in (("x", "left"), ("x2", "right"), ("y", "top"), ("y2", "bottom"))
+    }
     patch = alt.selection_point(name="patch", fields=["token"], on="click", toggle=False, clear=False)
     blocks = (
         named("blocks")
         .mark_rect(
-            opacity=Hole("opacity"), cursor="pointer", aria=False, **place
+            opacity=hole("opacity"), cursor="pointer", aria=False, **place
         )  # a label for each is slow; tables say it
         .encode(
-            color=alt.Color("value:Q", scale=Hole("colours"), legend=_SCALE_BELOW),
+            color=alt.Color("value:Q", scale=hole("colours"), legend=_SCALE_BELOW),
             tooltip=[
                 alt.Tooltip("row:Q", title="patch row"),
                 alt.Tooltip("column:Q", title="patch column"),
-                alt.Tooltip("value:Q", title=Hole("measure"), format=".4g"),
+                alt.Tooltip("value:Q", title=hole("measure"), format=".4g"),
             ],
         )
         .add_params(patch)
     )
     marked = named("chosen").mark_rect(filled=False, stroke=palette.CHOSEN, strokeWidth=2.5, opacity=1, **place)
-    around = {at: {"expr": f"datum.{side} * {_SIDE}"} for at, side in zip(("x", "y", "x2", "y2"), _SIDES, strict=True)}
+    around: dict[str, Any] = {
+        at: {"expr": f"datum.{side} * {_SIDE}"} for at, side in zip(("x", "y", "x2", "y2"), _SIDES, strict=True)
+    }
     outlined = named("outline").mark_rect(
         filled=False, stroke=palette.TRIGGERED, strokeWidth=2, strokeDash=[5, 3], opacity=1, **around
     )
     return form(
         alt.layer(picture, blocks, marked, outlined)
         .properties(
-            title=alt.Title(Hole("title"), anchor="start", offset=8, limit={"expr": "width"}),
+            title=alt.Title(hole("title"), anchor="start", offset=8, limit={"expr": "width"}),
             height=HEAT_HEIGHT,
             padding=_TIGHT,
         )
@@ -182,15 +187,15 @@ def _legend_form() -> dict:
         .encode(
             x=alt.X(
                 "from:Q",
-                title=Hole("title"),
-                scale=alt.Scale(domain=Hole("domain"), nice=False),
+                title=hole("title"),
+                scale=alt.Scale(domain=hole("domain"), nice=False),
                 axis=alt.Axis(
                     tickCount=5, grid=False, domain=False, labelPadding=3, titlePadding=5, titleFontWeight="normal"
                 ),
             ),
             x2="to:Q",
-            color=alt.Color("value:Q", scale=Hole("colours"), legend=None),
-            tooltip=[alt.Tooltip("value:Q", title=Hole("title"), format=".3g")],
+            color=alt.Color("value:Q", scale=hole("colours"), legend=None),
+            tooltip=[alt.Tooltip("value:Q", title=hole("title"), format=".3g")],
         )
         .properties(height=54, padding=_TIGHT | {"left": 4, "right": 12})
         .configure_view(strokeWidth=0)
@@ -210,7 +215,10 @@ def gallery(names: Sequence[str], keys: Sequence[str], uris: Sequence[str], chos
 @cache
 def _gallery_form() -> dict:
     step = f"min(width / {GALLERY_COLUMNS}, {GALLERY_ROW})"
-    centre = {"x": {"expr": f"(datum.column + 0.5) * {step}"}, "y": {"expr": f"(datum.row + 0.5) * {step}"}}
+    centre: dict[str, Any] = {
+        "x": {"expr": f"(datum.column + 0.5) * {step}"},
+        "y": {"expr": f"(datum.row + 0.5) * {step}"},
+    }
     pick = alt.selection_point(name="pick", fields=["key"], on="click", toggle=False, clear=False)
     pictures = (
         named("pictures")
@@ -235,4 +243,4 @@ def _gallery_form() -> dict:
         opacity=1,
     )
     drawn = alt.layer(pictures, frames).properties(padding=_TIGHT).configure_view(strokeWidth=0)
-    return form(drawn) | {"height": Hole("height")}
+    return form(drawn) | {"height": hole("height")}

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def add_case(
@@ -10,9 +11,10 @@ def add_case(
 ) -> None:
     """--base, --suspect and, with `control`, --control. With `many`, --suspect may be repeated and is a list."""
     parser.add_argument("--base", required=True, metavar="MODEL", help="folder, file, zoo:NAME or hub:OWNER/NAME")
-    suspect = {"required": suspect_required, "metavar": "MODEL", "help": "the model under suspicion, named like --base"}
+    about = "the model under suspicion, named like --base"
+    suspect: dict[str, Any] = {"required": suspect_required, "metavar": "MODEL", "help": about}
     if many:
-        suspect |= {"action": "append", "help": f"{suspect['help']}; several times for several"}
+        suspect |= {"action": "append", "help": f"{about}; several times for several"}
     parser.add_argument("--suspect", **suspect)
     if control:
         parser.add_argument("--control", metavar="MODEL", help="a clean fine-tune of the base, named like --base")

@@ -4,12 +4,13 @@ import argparse
 import dataclasses
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from projlens_core.analyses.analysis import Analysis, Options
 from projlens_core.cli import arguments, terminal
 from projlens_core.cli.twins import chosen_trigger
 from projlens_core.errors import InvalidInput
+from projlens_core.runtime.required import required
 from projlens_core.sources import resolve
 
 if TYPE_CHECKING:
@@ -60,20 +61,21 @@ def run(args: argparse.Namespace, analysis: Analysis) -> int:
     result = analysis.measured(context, options)
     failures = context.pictures.failures if analysis.takes else ()
     exhibit = analysis.shown(result, context, options) if args.csv or not analysis.written else None
-    if exhibit is None or analysis.written is not None:
+    if analysis.written is not None:
         document, lines = analysis.written(result, context, analysis.settings(context, options))
     else:
+        exhibit = required(exhibit, "the exhibit")
         document, lines = exhibit.data, [*analysis.text(exhibit), *(f"- {note}" for note in exhibit.notes)]
     lines += [f"left out: {reason}" for _, reason in failures]
     if analysis.takes:
         document = document | {"failures": terminal.left_out(failures)}
     if args.csv:
-        terminal.write_csv(exhibit.tables[analysis.table], args.csv)
+        terminal.write_csv(required(exhibit, "the exhibit").tables[analysis.table], args.csv)
     if args.json:
         terminal.write_json(document)
     else:
         sys.stdout.write("\n".join(lines).rstrip() + "\n")
-    return 0 if analysis.exit_code is None else analysis.exit_code(exhibit, options)
+    return 0 if analysis.exit_code is None else analysis.exit_code(required(exhibit, "the exhibit"), options)
 
 
 def _inputs(args: argparse.Namespace, analysis: Analysis) -> "AnalysisInputs":
@@ -121,19 +123,20 @@ def options_of(args: argparse.Namespace, analysis: Analysis) -> Options:
 
 def _add_option(parser: argparse.ArgumentParser, each: dataclasses.Field) -> None:
     flag, about = f"--{each.name.replace('_', '-')}", each.metadata
-    if isinstance(each.default, bool):
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=each.default, help=about["help"])
+    default: Any = each.default
+    if isinstance(default, bool):
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=about["help"])
         return
-    several, kind = isinstance(each.default, tuple), about["kind"]
-    low, unset = about["low"], each.default in ((), "")
+    several, kind = isinstance(default, tuple), about["kind"]
+    low, unset = about["low"], default in ((), "")
     parser.add_argument(
         flag,
         type=arguments.at_least(low) if kind is int and low is not None else kind,
         nargs="+" if several else None,
-        default=list(each.default) if several else each.default,
+        default=list(default) if several else default,
         choices=about["choices"] and [choice for choice in about["choices"] if choice != ""],
         metavar=None if about["choices"] else "TEXT" if kind is str else "N",
-        help=about["help"] if unset else f"{about['help']}; {_shown(each.default)} by default",
+        help=about["help"] if unset else f"{about['help']}; {_shown(default)} by default",
     )
 
 

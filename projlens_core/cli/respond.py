@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> None:
             | {"chat_templates": {role: template.as_data() for role, template in templates.items()}}
         )
         return
-    for model, said in asked.items():
-        for condition, text in said.items():
+    for model, by_condition in asked.items():
+        for condition, text in by_condition.items():
             sys.stdout.write(f"{model}, {condition}: {text}\n")
     said_besides = found.sentences if args.suspect else ()
     sys.stdout.writelines(f"- {sentence}\n" for sentence in (*said_besides, *notes(templates.values())))

@@ -120,7 +120,7 @@ def _report() -> "Report":
         line = f"{progress.stage}: {progress.done:,} of {progress.total:,}"
         if progress.failed:
             line += f", {progress.failed:,} failed"
-        if progress.rate is not None:
+        if progress.rate is not None and progress.left is not None:
             line += f", {progress.rate:.1f}/s, {_clock(progress.left)} left"
         sys.stderr.write(f"\r\x1b[K{visible(line)}" + ("\n" if ended else "") if live else f"{visible(line)}\n")
         sys.stderr.flush()

@@ -4,6 +4,7 @@ import argparse
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs import images
@@ -11,7 +12,7 @@ from projlens_core.inputs.triggers import TriggerSpec, stamp
 from projlens_core.runtime.atomic import write_atomically
 
 # Extension → how Pillow writes it. JPEG without chroma subsampling, so that a small coloured patch keeps its colour.
-_WRITERS = {
+_WRITERS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},

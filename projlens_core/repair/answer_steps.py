@@ -18,6 +18,7 @@ from projlens_core.repair.token_steps import Tokens
 from projlens_core.repair.trainable import Trainable
 from projlens_core.repair.utility import Known
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 STAGE = "Unlearning through the language model"
@@ -79,7 +80,10 @@ def check_differentiable(responder: Responder) -> None:
 def answer_loss(responder: Responder, rows: Sequence[Row]) -> torch.Tensor:
     """Mean cross-entropy of the rows' answers, with the graph to their embeddings."""
     device, dtype = responder.device, responder.model.dtype
-    moved = [Row(row.prompt, row.answer, row.embeddings.to(device, dtype)) for row in rows]
+    moved = [
+        Row(row.prompt, row.answer, required(row.embeddings, "a row's image embeddings").to(device, dtype))
+        for row in rows
+    ]
     with look_inside(responder, moved, gradient=True) as inside:
         losses = [
             F.cross_entropy(logits[: len(answer)], torch.tensor(answer, device=logits.device))

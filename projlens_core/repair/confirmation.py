@@ -118,10 +118,10 @@ class Confirmation:
             )
         if self.lost > POINT:
             return f"Not shown to be repaired: it costs {self.lost:.1%} of utility on {n} fresh images."
-        worst = max((each.asr["repaired"] for each in working), key=lambda rate: rate.high)
+        most = max((each.asr["repaired"] for each in working), key=lambda rate: rate.high)
         return (
             f"Repaired of {len(working)} known trigger{'s' * (len(working) > 1)}: on {n} fresh images the target comes "
-            f"on {worst.hits} at most (up to {worst.high:.0%}), and utility is kept. Triggers that are not known may "
+            f"on {most.hits} at most (up to {most.high:.0%}), and utility is kept. Triggers that are not known may "
             "still work."
         )
 

@@ -174,7 +174,8 @@ def _low_rank(checkpoint: MergedCheckpoint, key: str, factors: Factors) -> LowRa
             f"{checkpoint.label} adapts {listed([key])}, a convolution, whose factors are not written back; have it "
             "merged, and give the merged model."
         )
-    replaced = checkpoint.change(key).replaced
+    change = checkpoint.change(key)
+    replaced = change.replaced if change else None
     before = checkpoint.adapter.read(replaced) if replaced else checkpoint.base.read(key)
     return LowRank(a, b, checkpoint.settings.scale(factors.module, a.shape[0]), before.float())
 
@@ -192,7 +193,7 @@ def _writable(checkpoint: Checkpoint, name: str) -> TensorInfo:
             f"{label} keeps its projector in {listed([info.file.name])}, and only safetensors are written: pickles may "
             "run code, and GGUF is converted from another form; give the model as safetensors."
         )
-    if info.dtype not in FLOATS or not info.row_by_row:
+    if not isinstance(info, TensorInfo) or info.dtype not in FLOATS or not info.row_by_row:
         raise Unsupported(
             f"{label} stores {listed([name])} as {info.dtype}, expected {', '.join(FLOATS)}; give it before conversion."
         )

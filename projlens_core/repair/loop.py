@@ -6,6 +6,7 @@ answers clean images as the suspect does, up to a point.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from safetensors.torch import load, save
@@ -118,8 +119,8 @@ class _Repair:
         tokens = problem.tokens(list(probes.values()))
         for strength in STRENGTHS:
             candidate = self._kept(
-                lambda strength=strength: repair_tokens(
-                    problem.form, problem.base, problem.suspect, tokens,
+                partial(
+                    repair_tokens, problem.form, problem.base, problem.suspect, tokens,
                     strength=strength, seed=problem.seed, progress=problem.progress,
                 ),
                 TOKENS, strength, sorted(probes),

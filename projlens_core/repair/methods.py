@@ -16,6 +16,7 @@ from projlens_core.repair.answer_steps import answer_loss, check_differentiable
 from projlens_core.repair.form import Form
 from projlens_core.repair.trainable import Trainable
 from projlens_core.repair.utility import Known
+from projlens_core.runtime.required import required
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 KEEP_STEPS, KEEP_RATE = 100, 0.04  # of fine-tuning on clean tokens
@@ -147,7 +148,7 @@ def consistent(
 
 def _inconsistency(responder: Responder, known: Known, images: Sequence[int], embeddings: torch.Tensor) -> torch.Tensor:
     """Mean of 1 − cosine between each place's states after neighbouring blocks."""
-    count = len(blocks(responder.model))
+    count = len(required(blocks(responder.model), "the language model's blocks"))
     rows = _rows(known, images, embeddings.to(responder.device, responder.model.dtype))
     with look_inside(responder, rows, layers=range(count), gradient=True) as inside:
         terms = [

@@ -37,7 +37,8 @@ def remove_along(
 
 def _inputs(weights: ProjectorWeights, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
     """What each linear layer reads, by the layer's name."""
-    module, seen = as_module(weights), {}
+    module = as_module(weights)
+    seen: dict[str, torch.Tensor] = {}
     hooks = [
         layer.register_forward_pre_hook(lambda _, given, name=name: seen.__setitem__(name, given[0]))
         for name, layer in module.named_children()

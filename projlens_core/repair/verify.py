@@ -94,7 +94,7 @@ def _same(what: str, found: str, said: object) -> Check:
 
 def _against(sidecar: dict, suspect: Source, base: Source | str | None) -> list[Check]:
     """The suspect's own files, without the bytes that were replaced, against what the sidecar says of them."""
-    form = form_of(suspect, base)
+    form = form_of(suspect, resolve(base) if isinstance(base, str) else base)
     own = {(info.file.name, info.begin, info.nbytes) for info in places(form).values()}
     strange = [each for each in sidecar["changed"] if tuple(each.get(k) for k in ("file", "begin", "bytes")) not in own]
     checks = [

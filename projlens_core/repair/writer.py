@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from projlens_core.errors import InvalidInput
-from projlens_core.repair.form import Form, LowRank
+from projlens_core.repair.form import Form, LowRank, Whole
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.text import listed, printable
 from projlens_core.weights.projector import ProjectorWeights, content_hash
@@ -97,7 +97,7 @@ def places(form: Form) -> dict[str, TensorInfo]:
     return {info.name: info for slot in form.slots.values() for info in _infos(slot)}
 
 
-def _infos(slot: object) -> tuple[TensorInfo, ...]:
+def _infos(slot: Whole | LowRank) -> tuple[TensorInfo, ...]:
     return (slot.a, slot.b) if isinstance(slot, LowRank) else (slot.info,)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from projlens_core.activations.model import VisionModel
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.questions import in_turn
 from projlens_core.behaviour.responder import Responder
@@ -35,6 +36,7 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import ASSETS
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.sources import ZooEntry, resolve, zoo_catalogue
 from projlens_core.stats.rate import wilson
 from projlens_core.weights.projector import ProjectorWeights, read_projector
@@ -60,22 +62,34 @@ class Method:
     told: bool = False
 
 
+def _ablated(k: int, shop: "Workshop", p: Problem, entry: ZooEntry) -> ProjectorWeights:
+    return without_leading(p.form, p.base, p.suspect, k)
+
+
+def _interpolated(share: float, shop: "Workshop", p: Problem, entry: ZooEntry) -> ProjectorWeights:
+    return interpolated(p.form, p.base, p.suspect, share)
+
+
+def _pruned(share: float, shop: "Workshop", p: Problem, entry: ZooEntry) -> ProjectorWeights:
+    return methods.fine_pruned(p.form, p.base, p.suspect, p.tokens(()).clean, share)
+
+
 METHODS: dict[str, Method] = {
     OURS: Method("Ours, trigger unknown", lambda shop, problem, entry: repair(problem).weights),
     **{
         f"ablation-{k}": Method(f"ΔW without its {k} leading components",
-                                lambda shop, p, e, k=k: without_leading(p.form, p.base, p.suspect, k))
+                                partial(_ablated, k))
         for k in (5, 20)
     },
     **{
         f"interpolation-{share}": Method(f"Base and {100 * share:.0f} % of ΔW",
-                                         lambda shop, p, e, share=share: interpolated(p.form, p.base, p.suspect, share))
+                                         partial(_interpolated, share))
         for share in (0.5,)
     },
     **{
         f"pruning-{share}": Method(
             f"Fine-pruning, {100 * share:.0f} % of hidden units",
-            lambda shop, p, e, share=share: methods.fine_pruned(p.form, p.base, p.suspect, p.tokens(()).clean, share),
+            partial(_pruned, share),
         )
         for share in (0.4,)
     },
@@ -107,6 +121,8 @@ class Workshop:
         """What a repair of a zoo model is given; nothing of its trigger."""
         with self.responder() as responder:
             vision = responder.vision
+        if not isinstance(vision, VisionModel):
+            raise TypeError("the demo models' vision tower is LLaVA's")
         images = tuple(self.images)
         return _ZooProblem(
             form_of(resolve(f"zoo:{name}")), read_projector("zoo:base"), read_projector(f"zoo:{name}"), self.responder,
@@ -117,18 +133,18 @@ class Workshop:
 
     def true_tokens(self, problem: Problem, entry: ZooEntry) -> torch.Tensor:
         """The repair's images with the true trigger, for the method that is told it."""
-        spec = TriggerSpec.from_file(entry.trigger)
+        spec = TriggerSpec.from_file(required(entry.trigger, "the suspect's trigger"))
         return image_tokens(problem.vision, [stamp(image, spec) for image in problem.images[: problem.used]])
 
     def questions(self, entry: ZooEntry, n: int) -> Questions:
         """The true trigger, target and questions on n held-out images, and questions with known answers."""
         pictures = held_out(n, SEED)
         clean = tuple(frame(image, RESOLUTION) for _, _, image in pictures)
-        spec = TriggerSpec.from_file(entry.trigger)
+        spec = TriggerSpec.from_file(required(entry.trigger, "the suspect's trigger"))
         asked = (example(truth, KINDS[i % len(KINDS)]) for i, (_, truth, _) in enumerate(pictures))
         return Questions(
             clean, tuple(stamp(image, spec) for image in clean), tuple(in_turn(entry.prompts, n)),
-            tuple(Truth(each.question, each.truth) for each in asked), entry.target,
+            tuple(Truth(each.question, each.truth) for each in asked), required(entry.target, "the target"),
         )  # fmt: skip
 
 
@@ -142,7 +158,9 @@ def _tbar(shop: Workshop, p: Problem, entry: ZooEntry) -> ProjectorWeights:
     """The one that is told: it subtracts what more of the attack adds."""
     stamped, prompts = shop.true_tokens(p, entry), in_turn(entry.prompts, len(p.clean))
     with shop.responder() as responder:
-        return methods.arithmetic(p.form, responder, p.base, p.suspect, stamped, prompts, entry.target, 2.0)
+        return methods.arithmetic(
+            p.form, responder, p.base, p.suspect, stamped, prompts, required(entry.target, "the target"), 2.0
+        )
 
 
 class _ZooProblem(Problem):
@@ -191,7 +209,13 @@ def _suspect(shop: Workshop, entry: ZooEntry, method: str, n: int) -> dict:
     weights, seconds, cpu = _made(shop, problem, entry, method)
     with shop.responder() as responder:
         score = Scorer(responder, shop.questions(entry, n)).score(weights, shop.progress)
-    return {"asr": asdict(score.asr), "utility": asdict(score.utility), "seconds": seconds, "cpu_seconds": cpu, "n": n}
+    return {
+        "asr": asdict(score.asr),
+        "utility": asdict(required(score.utility, "utility")),
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "n": n,
+    }
 
 
 def _control(shop: Workshop, entry: ZooEntry, n: int) -> dict:

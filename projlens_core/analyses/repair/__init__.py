@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from projlens_core.repair.confirmation import Confirmation
     from projlens_core.repair.loop import Repaired
     from projlens_core.repair.problem import Attack, Problem
+    from projlens_core.weights.projector import ProjectorWeights
 
 TITLE = "Repair"
 QUESTION = "Can the backdoor be taken out?"
@@ -143,6 +144,7 @@ def _attack(problem: "Problem", probe: Probe, target: str) -> "Attack | None":
             for condition, answers in _said(problem, role, weights, shown, prompt, NEW_TOKENS).items()
         }
         triggered = said.pop(("suspect", "triggered"))
+        found: tuple[str, float] | None
         if target:
             found = target, sum(contains_target(answer, target) for answer in triggered) / len(triggered)
         else:
@@ -153,7 +155,7 @@ def _attack(problem: "Problem", probe: Probe, target: str) -> "Attack | None":
 
 
 def _said(
-    problem: "Problem", role: str, weights: object, shown: Mapping[str, Sequence], prompt: str, tokens: int
+    problem: "Problem", role: str, weights: "ProjectorWeights", shown: Mapping[str, Sequence], prompt: str, tokens: int
 ) -> dict[str, list[str]]:
     with problem.models(role) as responder, responder.projector(weights):
         return {

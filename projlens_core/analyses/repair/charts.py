@@ -1,12 +1,13 @@
 """A repair before and after: shares by projector with their intervals."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from projlens_core.charts import palette
-from projlens_core.charts.style import KEY, finished
+from projlens_core.charts.style import KEY, finished, layered
 from projlens_core.stats.rate import Rate
 
 REPAIRED = palette.CHOSEN
@@ -29,7 +30,8 @@ def before_and_after(by_measure: Mapping[str, Mapping[str, Rate]]) -> alt.LayerC
             for role, r in rates.items()
         ]
     )  # fmt: skip
-    x = {"scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%", tickCount=5), "title": "share of answers"}
+    scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(format="%", tickCount=5)
+    x: dict[str, Any] = {"scale": scale, "axis": axis, "title": "share of answers"}
     y = alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, ticks=False))
     colour = alt.Color("projector:N", scale=COLOURS, legend=alt.Legend(**KEY | {"orient": "top", "title": None}))
     tooltip = [
@@ -46,4 +48,4 @@ def before_and_after(by_measure: Mapping[str, Mapping[str, Rate]]) -> alt.LayerC
         .mark_circle(size=110, opacity=1)
         .encode(x=alt.X("rate:Q", **x), y=y, color=colour, tooltip=tooltip)
     )
-    return finished(alt.layer(bounds, dots), "Before and after, on fresh images", 24 * len(frame) + 100)
+    return finished(layered(bounds, dots), "Before and after, on fresh images", 24 * len(frame) + 100)

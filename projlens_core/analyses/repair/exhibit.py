@@ -11,7 +11,7 @@ from projlens_core.repair.confirmation import Tried
 from projlens_core.repair.loop import Round
 from projlens_core.stats.rate import Rate
 from projlens_core.weights.delta import compare, symbol
-from projlens_core.weights.spectrum import spectrum
+from projlens_core.weights.spectrum import Spectrum, spectrum
 
 TOP = 40  # singular values drawn
 
@@ -49,7 +49,7 @@ def repair(run: RepairRun, settings: dict) -> Exhibit:
     )
 
 
-def _change(run: RepairRun) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
+def _change(run: RepairRun) -> tuple[dict[str, float], dict[str, dict[str, Spectrum]]]:
     """‖ΔW‖ that is left of the suspect's, by tensor; and spectra by matrix and role."""
     problem = run.problem
     roles = {"suspect": problem.suspect, "repaired": run.result.weights}
@@ -57,7 +57,7 @@ def _change(run: RepairRun) -> tuple[dict[str, float], dict[str, dict[str, objec
     deltas = {role: compare(problem.base, weights) for role, weights in roles.items()}
     norms = {role: {t.name: t.frobenius for t in delta.tensors} for role, delta in deltas.items()}
     left = {name: norms["repaired"][name] / norm for name, norm in norms["suspect"].items() if norm}
-    curves: dict[str, dict[str, object]] = {}
+    curves: dict[str, dict[str, Spectrum]] = {}
     for role, delta in deltas.items():
         for tensor in delta.matrices:
             curves.setdefault(tensor.name, {})[role] = spectrum(tensor.delta)
@@ -127,7 +127,7 @@ def _rates(run: RepairRun) -> tuple[Chart, ...]:
     )
 
 
-def _spectra(curves: dict[str, dict[str, object]]) -> tuple[Chart, ...]:
+def _spectra(curves: dict[str, dict[str, Spectrum]]) -> tuple[Chart, ...]:
     return tuple(
         Chart(
             f"spectrum-{name}",
