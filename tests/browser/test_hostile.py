@@ -94,10 +94,10 @@ def test_names_of_a_suspect_are_text_on_the_case_page(
     assert_unharmed(page, traffic)
 
 
-def test_words_of_a_suspect_are_text_on_the_direction_page(
+def test_words_of_a_suspect_are_text_on_the_lens_page(
     page: Page, server: Server, traffic: Traffic, address: str
 ) -> None:
-    page.goto(f"{server.url}/direction?{address}")
+    page.goto(f"{server.url}/lens?{address}")
     _settled(page)
     expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
     assert_unharmed(page, traffic)
@@ -133,6 +133,7 @@ def test_a_stranger_s_bundle_is_text_on_the_report_page_and_in_the_report_made_o
         page.get_by_role("button", name="Report (HTML)").click()
     download.value.save_as(tmp_path / "report.html")
     page.goto((tmp_path / "report.html").as_uri())
+    page.locator("figure[data-spec]").first.scroll_into_view_if_needed()  # charts come alive as they come into view
     expect(page.locator(".vega-embed svg.marks")).to_be_visible()
     assert_unharmed(page, traffic)
 

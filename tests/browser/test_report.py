@@ -36,6 +36,7 @@ def test_a_report_opens_offline_with_living_charts(scheme: str, page: Page, traf
 
 def test_nothing_that_a_suspect_wrote_runs_in_a_report(page: Page, traffic: Traffic, reports: Path) -> None:
     page.goto((reports / "hostile.html").as_uri())
+    page.locator("figure[data-spec]").first.scroll_into_view_if_needed()  # charts come alive as they come into view
     expect(page.locator(".vega-embed svg.marks")).to_be_visible()
     page.locator(".vega-embed .mark-text.role-mark text").first.hover()
     expect(page.locator("#vg-tooltip-element")).to_be_visible()
