@@ -27,6 +27,7 @@ _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR,
 _open: dict[Path, diskcache.Cache] = {}
 _opening = threading.Lock()
 T = TypeVar("T")
+_closed: list[bool] = []  # whether this process leaves the caches alone; at most one entry
 _trouble: list[str] = []  # why the last result was not kept; at most one sentence
 
 
@@ -54,6 +55,8 @@ def stored(name: str, key: str) -> bytes | None:
 
     What another version of ProjLens or of its libraries stored is not found.
     """
+    if _closed:
+        return None
     full = content_key(_version(), name, key)
     try:
         entry = _used(name, lambda kept: kept.get(full))
@@ -70,6 +73,8 @@ def store(name: str, key: str, data: bytes) -> None:
 
     A disk that does not take it costs time later, not the result now: see `trouble`.
     """
+    if _closed:
+        return
     full = content_key(_version(), name, key)
     entry = _digest(full, data) + data
     try:
@@ -81,6 +86,11 @@ def store(name: str, key: str, data: bytes) -> None:
         ]
         return
     _trouble.clear()
+
+
+def leave_alone() -> None:
+    """Neither read nor write any cache in this process from now on: one that may not write leaves half of one."""
+    _closed[:] = [True]
 
 
 def trouble() -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from projlens_core.errors import InvalidInput, Shortage
 from projlens_core.runtime import framing, helper
-from projlens_core.runtime.confine import owners_memory
+from projlens_core.runtime.confine import NOTHING, owners_memory
 from projlens_core.runtime.forker import ERROR, KINDS, MEMORY, SAID
 from projlens_core.runtime.helper import MIB
 from projlens_core.runtime.text import printable
@@ -55,13 +55,13 @@ def run_in_child(
 class Child:
     """The same for several payloads, one after the other, of which `seconds` and `output` bound each.
 
-    The function may keep what it has made for the next one. A child that was ended is begun anew by the next. network:
-    it may open connections, which no other child may.
+    The function may keep what it has made for the next one. A child that was ended is begun anew by the next. may: what
+    it may do besides, see confine; ANYTHING is for work that starts processes and writes files itself.
     """
 
-    def __init__(self, target: str, *, what: str, memory: int, seconds: float, output: int, network: bool = False):
+    def __init__(self, target: str, *, what: str, memory: int, seconds: float, output: int, may: str = NOTHING):
         self.what, self.memory, self.seconds, self.output = what, memory, seconds, output
-        self._order = {"start": target, "memory": memory, "seconds": seconds, "network": network}
+        self._order = {"start": target, "memory": memory, "seconds": seconds, "may": may}
         self._running: helper.Running | None = None
         self._asking = threading.Lock()
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+NOTHING, CONNECT, ANYTHING = "nothing", "connect", "anything"
 LINUX = sys.platform.startswith("linux")
 _PARENT_DEATH, _NO_NEW_RIGHTS, _SECCOMP, _FILTER = 1, 38, 22, 2  # of prctl(2)
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # of classic BPF
@@ -45,23 +46,26 @@ _NUMBERS = {
 _NEWER = {"pidfd_send_signal": 424, "io_uring_setup": 425, "pidfd_open": 434, "clone3": 435}  # the same everywhere
 
 
-def confine(memory: int, network: bool = False) -> None:
+def confine(memory: int, may: str = NOTHING) -> None:
     """Bound this process for good. It must have one thread.
 
-    memory: bytes that it may take beyond those it has. network: it may open connections, and nothing else more.
+    memory: bytes that it may take beyond those it has. may: NOTHING more than
+    compute and read; CONNECT, too; or ANYTHING, so that the limits of memory and time alone hold.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if may != ANYTHING:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     if not LINUX:
-        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        if may != ANYTHING:
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
         return
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PARENT_DEATH, signal.SIGKILL, 0, 0, 0)
     most = _within(resource.RLIMIT_DATA, _data() + memory)  # writable memory, not what is only reserved
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    if platform.machine() in _NUMBERS:
+    if may != ANYTHING and platform.machine() in _NUMBERS:
         with suppress(OSError):  # a kernel without filters: as elsewhere, the limits alone hold
-            _filter_calls(libc, network)
+            _filter_calls(libc, network=may == CONNECT)
 
 
 def allow(seconds: float) -> None:

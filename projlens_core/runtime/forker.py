@@ -3,7 +3,7 @@
 A process with threads must not be forked; the dashboard has many. This one has none, and none of the owner's secrets:
 it is begun as a program of its own, with few variables. It obeys lines of JSON on a socket, one answer each:
 
-    {"start": "module:function", "memory": bytes, "seconds": s, "network": bool} and two pipes, of payloads and results
+    {"start": "module:function", "memory": bytes, "seconds": s, "may": see confine}, two pipes, of payloads and results
         → {"pid": n} or {"failed": "why"}
     {"end": pid} → {"status": as of waitpid}
     {"import": "module"} → {} or {"failed": "why"}
@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Any
 
 from projlens_core.errors import InvalidInput, NotFound, ProjLensError, Unsupported
-from projlens_core.runtime.confine import LINUX, allow, confine
+from projlens_core.runtime.confine import LINUX, NOTHING, allow, confine
 from projlens_core.runtime.framing import HEAD, length, pack, unpack
 
 LINE = 65_536  # bytes of a message, far more than any has
@@ -95,7 +95,7 @@ def _work(function: Any, order: dict[str, Any], given: int, result: int) -> None
     kept = sorted((given, result))
     for begin, end in zip([3, *(file + 1 for file in kept)], [*kept, LINE], strict=True):
         os.closerange(begin, end)
-    confine(order["memory"], order.get("network", False))
+    confine(order["memory"], order.get("may", NOTHING))
     with os.fdopen(given, "rb", buffering=0) as pipe, io.BufferedReader(pipe) as payloads:
         while select.select([pipe], [], [], IDLE)[0] and (head := payloads.read(HEAD)):
             payload = unpack(head + payloads.read(length(head) - HEAD))

@@ -9,6 +9,7 @@ from functools import partial
 
 from projlens_core.errors import Cancelled, InvalidInput, ProjLensError, Shortage
 from projlens_core.runtime.child import Child, Stopped
+from projlens_core.runtime.confine import ANYTHING, CONNECT, NOTHING
 from projlens_core.runtime.text import printable
 from projlens_core.screen.task import FAILED, STOPPED, Row, Task
 
@@ -37,8 +38,10 @@ class Handler:
 
     def __init__(self, limits: Limits = Limits(), target: str = TARGET):
         begun = partial(Child, target, what="", memory=limits.memory, seconds=limits.seconds, output=OUTPUT)
-        self._confined, self._connected = begun(), begun(network=True)  # a process begins with the first task for it
-        self._child, self._cancelled = self._confined, False
+        self._children = {
+            may: begun(may=may) for may in (NOTHING, CONNECT, ANYTHING)
+        }  # each begins with its first task
+        self._child, self._cancelled = self._children[NOTHING], False
 
     def row(self, task: Task) -> Row:
         """What came of the task, whatever its suspect did; OtherCode if no task can be done here, and Shortage if this
@@ -51,7 +54,7 @@ class Handler:
         )
 
     def _outcome(self, task: Task) -> tuple[str, str, str, str]:
-        self._child = self._connected if task.is_remote else self._confined
+        self._child = self._children[task.may]
         self._child.what = printable(task.suspect)[-200:]
         crashes = kills = 0
         while not self._cancelled:
@@ -83,8 +86,8 @@ class Handler:
 
     def close(self) -> None:
         """End its processes."""
-        self._confined.close()
-        self._connected.close()
+        for child in self._children.values():
+            child.close()
 
     def __enter__(self) -> "Handler":
         return self

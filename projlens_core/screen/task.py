@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.confine import ANYTHING, CONNECT, NOTHING
 from projlens_core.runtime.device import VARIABLE
 from projlens_core.runtime.roots import ROOTS
 from projlens_core.sources import HUB_PREFIX
@@ -51,6 +52,13 @@ class Task:
     def is_remote(self) -> bool:
         """Whether suspect or base has to be fetched."""
         return any(spec.startswith(HUB_PREFIX) for spec in (self.suspect, self.base))
+
+    @property
+    def may(self) -> str:
+        """What the process that does it may do besides computing and reading: one that runs models does what their
+        commands do, which start confined processes themselves.
+        """
+        return ANYTHING if self.images is not None else CONNECT if self.is_remote else NOTHING
 
     def payload(self) -> dict[str, Any]:
         """What work.perform takes."""

@@ -8,13 +8,13 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from projlens_core.errors import InvalidInput, ProjLensError
-from projlens_core.runtime import allocator, versions
+from projlens_core.runtime import allocator, cache, versions
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.plain import as_json
 from projlens_core.screen.identity import identity
@@ -23,7 +23,8 @@ from projlens_core.sources import Source
 from projlens_core.weights.projector import ProjectorWeights, read_projector
 
 BASES = 2  # kept at a time; tasks come in the order of their bases
-COMPUTING = (*versions.COMPUTING, "cases", "analyses/case", "screen/stages", "screen/work.py")
+_HERE = ("cases", "analyses/case", "analyses/verdict", "screen/stages", "screen/models.py", "screen/work.py")
+COMPUTING = (*versions.COMPUTING, *_HERE)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Job:
     kept: dict[Any, Any] = field(default_factory=dict)
 
 
-@cache
+@lru_cache
 def version() -> str:
     """A hash of all code that decides a result here, libraries' versions included."""
     return content_key(versions.installed(), versions.sources(*COMPUTING))
@@ -63,6 +64,8 @@ def perform(payload: dict[str, Any]) -> dict[str, Any]:
     trusted to fit the rest.
     """
     allocator.give_back_large()
+    if payload["images"] is None:  # see Task.may
+        cache.leave_alone()
     os.environ.update(payload["environment"])
     if payload["remote"]:
         from huggingface_hub import constants  # only here: its client takes a second

@@ -8,8 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from projlens_core.behaviour.token_search import references, residuals
+from projlens_core.cases.case import Case
+from projlens_core.cases.models import Loaded
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput
+from projlens_core.inputs.images import load_folder
+from projlens_core.inputs.probes import read_bank
+from projlens_core.inputs.triggers import frame
+from projlens_core.runtime.progress import silent
 from projlens_core.screen import stages, table
 from projlens_core.screen.engines.local import Local
 from projlens_core.screen.handler import Limits
@@ -17,6 +24,7 @@ from projlens_core.screen.listing import read_listing
 from projlens_core.screen.plan import Plan
 from projlens_core.screen.run import Settings, screen
 from projlens_core.screen.store import Store
+from tests import pico
 from tests.screening import LAST, population
 from tests.toys import screening as toy
 
@@ -228,3 +236,36 @@ def tmp_path_with_base(tmp_path, folder):
     mine.mkdir()
     (mine / "base").symlink_to(folder / "base")
     return mine
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for number, image in enumerate(pico.images(8)):
+        image.save(folder / f"{number}.png")
+    return folder
+
+
+def test_residuals_are_those_of_the_verdicts_own_stage(folder, images, tmp_path):
+    found = done(folder, tmp_path, stages=("weights", "reference"), images=str(images))
+    assert set(found["reference"]) == {"done"}, list(found["sentence"])
+    row = next(each for each in Store(tmp_path).rows("reference") if each["suspect"].endswith("000.safetensors"))
+    suspect = str(folder / "suspects" / "000.safetensors")
+    case = Case(str(folder / "base"), suspect)
+    models = Loaded("cpu")
+    vision = models.vision(case).shared
+    framed = [frame(picture.image, vision.image_size) for picture in load_folder(images).pictures]
+    projectors = models.opened(case, silent).projectors
+    matched = references(vision, projectors, framed[3:], silent)
+    bank = read_bank(vision.image_size)[:3]
+    single = list(residuals(vision, matched, framed[:3], bank, silent))
+    mine = json.loads(row["result"])["residuals"][: len(single)]
+    for ours, theirs in zip(mine, single, strict=True):
+        assert ours["probe"] == theirs.probe.name
+        assert ours["largest"] == pytest.approx(theirs.largest["suspect"], rel=1e-5)
+        assert ours["mean"] == pytest.approx(theirs.mean["suspect"], rel=1e-5)
+
+
+def test_a_stage_that_looks_at_images_asks_for_some(folder, tmp_path):
+    with pytest.raises(InvalidInput, match="give a folder of them with --images"):
+        done(folder, tmp_path, stages=("reference",))

@@ -6,6 +6,7 @@ import pytest
 
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.child import Child
+from projlens_core.runtime.confine import CONNECT
 from projlens_core.screen.engines.local import Local
 from projlens_core.screen.handler import Limits
 from projlens_core.screen.listing import read_listing
@@ -67,7 +68,7 @@ def test_an_owner_that_is_none_is_said(hub):
 
 def test_a_child_that_may_connect_may_start_no_process(hub):
     port = hub.server_port
-    with Child("tests.hostile:connects_only", what="It", memory=2**27, seconds=2, output=2**20, network=True) as child:
+    with Child("tests.hostile:connects_only", what="It", memory=2**27, seconds=2, output=2**20, may=CONNECT) as child:
         assert child.ask({"port": port}) == {"connected": True, "started": "PermissionError"}
     with (
         Child("tests.hostile:connects_only", what="It", memory=2**27, seconds=2, output=2**20) as child,

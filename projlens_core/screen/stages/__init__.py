@@ -40,6 +40,17 @@ WEIGHTS = Stage(
         "changed": "whether anything that was compared differs from base",
     },
 )
+REFERENCE = Stage(
+    "reference",
+    "projlens_core.screen.stages.reference",
+    "ratio",
+    {
+        "ratio": "residual under the probe that stands out most, over that on clean images that were not fitted to",
+        "residual": "the same residual in embedding units: suspect's minus its matched reference's embeddings",
+    },
+    {"probe": "the probe that stands out most"},
+    needs_images=True,
+)
 VERDICT = Stage(
     "verdict",
     "projlens_core.screen.stages.verdict",
@@ -48,7 +59,7 @@ VERDICT = Stage(
     {"says": "the verdict", "target": "the text that the backdoor brings"},
     needs_images=True,
 )
-STAGES = {stage.key: stage for stage in (WEIGHTS, VERDICT)}
+STAGES = {stage.key: stage for stage in (WEIGHTS, REFERENCE, VERDICT)}
 
 
 def find(key: str) -> Stage:
