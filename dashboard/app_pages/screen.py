@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard import components, pages, screenings, state
 from dashboard.screenings import Screening
-from projlens_core.analyses.exhibit import Chart, Metric
+from projlens_core.analyses.exhibit import Chart
 from projlens_core.cases.case import Case
 from projlens_core.charts import screening as charts
 from projlens_core.errors import ProjLensError
@@ -14,7 +14,7 @@ from projlens_core.runtime.plain import as_json
 from projlens_core.screen import stages as known
 from projlens_core.screen import summary
 from projlens_core.screen.listing import CONTROL, SUSPECT
-from projlens_core.screen.table import CLUSTER, WAITING
+from projlens_core.screen.table import CLUSTER, COPY, WAITING
 
 LIVE = 3  # s, after which a folder that fills is read anew
 SHOWN = 5_000  # rows on screen; files hold all
@@ -80,20 +80,19 @@ def _draw(found: Screening) -> None:
     suspects = table[table["role"] == SUSPECT]
     scores = [name for name in table.columns if "." in name and pd.api.types.is_numeric_dtype(table[name])]
     above = summary.beyond_controls(table, stages[0])
-    components.metrics(
-        [
-            Metric("Suspects", f"{len(suspects):,}"),
-            Metric("Screened", f"{_screened(suspects, stages):,}", help="Every stage that they were to see is done."),
-            Metric("Failed", f"{_failed(suspects, stages):,}", help="One sentence each, in the table."),
-            Metric(
-                "Above every control",
-                "no control" if above is None else f"{int(above.loc[suspects.index].fillna(False).sum()):,}",
-                help=f"By {summary.column(stages[0])}, compared with controls of the same form.",
-            ),
-            Metric("Clusters", f"{table[CLUSTER].nunique():,}", help="Suspects that write into one direction."),
-        ],
-        control=(table["role"] == CONTROL).any(),
-    )
+    cards = {
+        "Suspects": (f"{len(suspects):,}", None),
+        "Screened": (f"{_screened(suspects, stages):,}", "Every stage that they were to see is done."),
+        "Failed": (f"{_failed(suspects, stages):,}", "One sentence each, in the table."),
+        "Above every control": (
+            "no control" if above is None else f"{int(above.loc[suspects.index].fillna(False).sum()):,}",
+            f"By {summary.column(stages[0])}, compared with controls of the same form.",
+        ),
+        "Clusters": (f"{table[CLUSTER].nunique():,}", "Suspects that write into one direction."),
+    }
+    grid = st.grid(len(cards), min_column_width=130, gap="xxsmall")
+    for label, (value, meaning) in cards.items():
+        grid.metric(label, value, help=meaning, border=True)
     score = st.selectbox("Score", scores, index=scores.index(summary.column(stages[0])), format_func=_titled)
     values = table.loc[table[score].notna(), ["role", score]]
     of_role = {role: values.loc[values["role"] == role, score].astype(float).tolist() for role in (SUSPECT, CONTROL)}
@@ -128,8 +127,9 @@ def _table(found: Screening, score: str) -> None:
     if cluster is not None:
         kept = kept[kept[CLUSTER] == cluster]
     kept = kept.sort_values(score, ascending=False, kind="stable")
-    first = ["suspect", score, *(("truth",) if table["truth"].notna().any() else ()), CLUSTER, *found.stages]
-    shown = kept[[*first, *(name for name in kept.columns if name not in first)]].head(SHOWN)
+    first = ["suspect", score, "truth", CLUSTER, *found.stages]
+    known_of = [name for name in kept.columns if name not in ("truth", COPY) or table[name].notna().any()]
+    shown = kept[sorted(known_of, key=lambda name: first.index(name) if name in first else len(first))].head(SHOWN)
     event = st.dataframe(
         without_formulas(shown),
         hide_index=True,

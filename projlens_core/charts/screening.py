@@ -16,7 +16,8 @@ def distribution(title: str, axis: str, suspects: Sequence[float], controls: Seq
     """A histogram of the suspects' scores, with a grey band from the least to the highest of the controls'."""
     values = np.asarray(suspects, dtype=float)
     counts, edges = np.histogram(values, bins=BINS) if len(values) else (np.zeros(0, int), np.zeros(1))
-    bars = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "suspects": counts, "role": "suspect"})
+    bars = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "suspects": counts, "none": 0, "role": "suspect"})
+    bars = bars[bars["suspects"] > 0]
     colour = alt.Color("role:N", scale=ROLES, legend=alt.Legend(**KEY))
     histogram = (
         alt.Chart(bars)
@@ -24,7 +25,8 @@ def distribution(title: str, axis: str, suspects: Sequence[float], controls: Seq
         .encode(
             x=alt.X("from:Q", title=axis, scale=alt.Scale(zero=False)),
             x2="to:Q",
-            y=alt.Y("suspects:Q", title="suspects", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("suspects:Q", title="suspects", axis=alt.Axis(tickMinStep=1, format="d")),
+            y2="none:Q",
             color=colour,
             tooltip=[alt.Tooltip(name, format=".4~g") for name in ("from:Q", "to:Q", "suspects:Q")],
         )
