@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from projlens_core.errors import Shortage
 from projlens_core.runtime import helper
 from projlens_core.screen.engines.local import Local
 from projlens_core.screen.engines.ray import Cluster
@@ -112,7 +114,7 @@ def head(port: int, folder: Path):
     """The head of a Ray cluster, ended with all that it started."""
     line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=2"]
     line += ["--include-dashboard=false", "--disable-usage-stats"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}  # and the test's token
     with (folder / f"head-{random.random()}.txt").open("w") as log:
         process = psutil.Popen(line, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:
@@ -125,7 +127,11 @@ def head(port: int, folder: Path):
 
 
 @pytest.mark.slow(seconds=150)
-def test_a_ray_cluster_whose_workers_and_head_are_killed_gives_the_same_bytes(folder, undisturbed, tmp_path):
+def test_a_ray_cluster_whose_workers_and_head_are_killed_gives_the_same_bytes(
+    folder, undisturbed, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of this cluster alone
     port = 20_000 + os.getpid() % 10_000
     heads = [head(port, tmp_path), head(port, tmp_path)]
     running = [heads[0].__enter__()]
@@ -152,3 +158,10 @@ def test_a_ray_cluster_whose_workers_and_head_are_killed_gives_the_same_bytes(fo
         for each in heads:
             with suppress(RuntimeError, StopIteration):
                 each.__exit__(None, None, None)
+
+
+@pytest.mark.slow(seconds=60)
+def test_a_cluster_that_is_not_there_is_one_sentence(folder, tmp_path):
+    engine = Cluster(1, LIMITS, "127.0.0.1:9")
+    with pytest.raises(Shortage, match=r"The Ray cluster 127\.0\.0\.1:9 cannot be reached"):
+        screened(str(folder), str(tmp_path), engine=engine)

@@ -23,7 +23,7 @@ def main(order: dict[str, Any]) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what Ray prints is not an answer
     ray.init(
-        address=order["address"],
+        address=order["address"] or "local",  # without: one of its own, whatever else runs here
         num_cpus=None if order["address"] else order["workers"],
         include_dashboard=False if order["address"] is None else None,
         log_to_driver=False,
@@ -33,6 +33,7 @@ def main(order: dict[str, Any]) -> None:
     free: list[Any] = [worker.remote(order) for _ in range(order["workers"])]
     busy: dict[Any, Any] = {}  # answer to come → actor
     lines = _Lines()
+    answers.write(json.dumps({"reached": True}) + "\n")
     while True:
         while free and (line := lines.next(wait=not busy)) is not None:
             actor = free.pop()

@@ -25,7 +25,9 @@ from projlens_core.screen.task import Row, Task, passed_on
 HELD = 2  # tasks for each worker that are on their way at most
 PATIENCE = 600.0  # s without any answer of a cluster after which it is given up
 PAUSE = 2.0  # s between two attempts at a cluster that is not there
-_LOST = "The Ray cluster {} does not answer for {:.0f} s ({}); start it, and give the same command again."
+_LOST = "The Ray cluster {} cannot be reached ({}); start it, and give the same command again."
+_REFUSED = "InvalidAuthToken"  # what Ray says where a cluster asks for a token
+_TOKEN = "it asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH where its file is elsewhere"
 
 
 class Cluster:
@@ -57,6 +59,7 @@ class Cluster:
             "target": target,
         }
         self._driver: _Driver | None = None
+        self._reached = False  # whether the cluster was ever there
 
     def rows(self, tasks: Iterable[Task]) -> Iterator[Row]:
         """See Engine; OtherCode as the workers raise it, Shortage if the cluster does not come back."""
@@ -87,12 +90,15 @@ class Cluster:
             if answer is None:
                 reason = driver.reason()
                 self.close()
-                if time.monotonic() + PAUSE > deadline:
+                if not self._reached or time.monotonic() + PAUSE > deadline:
                     address = str(self._order["address"] or "of this machine")
-                    raise Shortage(_LOST.format(printable(address), self._patience, printable(reason)))
+                    raise Shortage(_LOST.format(printable(address), reason))
                 time.sleep(PAUSE)
                 for task in left.values():
                     self._begun().send(task)
+                continue
+            if "reached" in answer:
+                self._reached = True
                 continue
             if "other" in answer:
                 raise OtherCode(str(answer["other"]))
@@ -145,7 +151,9 @@ class _Driver:
 
     def reason(self) -> str:
         """The last that it said, for a sentence."""
-        return self._said[-1][:200] if self._said else "no reason is given"
+        if any(_REFUSED in line for line in self._said):
+            return _TOKEN
+        return printable(self._said[-1][:200]) if self._said else "no reason is given"
 
     def end(self) -> None:
         """End it, and what it began on this machine: it does so itself once its input is closed."""
