@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -75,7 +77,7 @@ def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:
         ("base", case.base, palette.BASE),
         ("control", case.control, palette.CONTROL),
     )
-    named = (
+    named: Iterable[str] = (
         f'<span><span style="{_BADGE.format(colour=colour)}">{role}</span> '
         f"{html.escape(shown(spec, zoo)) if spec else 'none'}</span>"
         for role, spec, colour in roles
@@ -110,7 +112,7 @@ def progress(height: int = 420) -> Iterator[Progress]:
     run out in the block, Shortage says so.
     """
     slot = st.empty()
-    bars = []
+    bars: list[DeltaGenerator] = []
 
     def report(stage: str, done: int, total: int) -> None:
         if done == total and not bars:
@@ -193,7 +195,7 @@ class Drawn(alt.TopLevelMixin):
         return self._chart.to_dict(validate=False)
 
 
-def draw(shown: Chart, where: DeltaGenerator = st, **selection: object) -> None:
+def draw(shown: Chart, where: Any = st, **selection: Any) -> None:
     """A chart as wide as its place, without its sentence; selection: key and on_select, where its marks are clicked."""
     where.altair_chart(Drawn(shown.chart), width="stretch", alt=shown.alt, **selection)
 
@@ -228,7 +230,7 @@ def table_files(name: str, frame: pd.DataFrame, caption: str) -> None:
             ):
                 st.download_button(
                     kind,
-                    lambda write=write: write(frame),  # only when it is asked for
+                    partial(write, frame),  # only when it is asked for
                     f"{name}.{kind.lower()}",
                     mime,
                     icon=":material/download:",
@@ -244,8 +246,8 @@ def exhibit(shown: Exhibit, *, control: bool | None) -> None:
         metrics(list(shown.metrics), control=control)
     for each in shown.charts:
         chart(each)
-    for each in shown.tables:
-        table(each)
+    for listed in shown.tables:
+        table(listed)
     for note in shown.notes:
         st.text(note)
 
@@ -261,9 +263,7 @@ def harmless(shown: Exhibit) -> Exhibit:
     return replace(
         shown,
         metrics=tuple(
-            Metric(
-                *(None if text is None else plain(text) for text in (m.label, m.value, m.control, m.interval, m.help))
-            )
+            Metric(plain(m.label), plain(m.value), *(t and plain(t) for t in (m.control, m.interval, m.help)))
             for m in shown.metrics
         ),
         charts=tuple(replace(each, caption=plain(each.caption)) for each in shown.charts),

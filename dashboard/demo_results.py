@@ -26,9 +26,9 @@ ROLES = ("base", "suspect")
 
 def images(choice: Choice, axis: DoseAxis) -> tuple[Image.Image, ...]:
     """The image at every dose of PERCENTS."""
-    key = content_key(choice.spec.key, axis, choice.picture.sha256)
+    key = content_key(choice.trigger.key, axis, choice.picture.sha256)
     shelf = resources.shelf("doses", 32, resources.PICTURES)
-    return shelf.get(key, lambda: tuple(dosed(choice.picture.image, choice.spec, axis, p / 100) for p in PERCENTS))
+    return shelf.get(key, lambda: tuple(dosed(choice.picture.image, choice.trigger, axis, p / 100) for p in PERCENTS))
 
 
 def shifts(opened: OpenedCase, tower: Towers, choice: Choice, axis: DoseAxis, progress: Progress) -> DoseShifts:
@@ -48,7 +48,7 @@ def shifts(opened: OpenedCase, tower: Towers, choice: Choice, axis: DoseAxis, pr
 def _ruler(opened: OpenedCase, tower: Towers, choice: Choice, progress: Progress) -> torch.Tensor:
     judged = results.sample_reference(opened, tower, choice.spec, "universal", progress)
     if judged is None:
-        return ruler(opened.base, opened.suspect, tower, [choice.picture.image], choice.spec, progress)
+        return ruler(opened.base, opened.suspect, tower, [choice.picture.image], choice.trigger, progress)
     return pointed(judged.by_role["suspect"])
 
 

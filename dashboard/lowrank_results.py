@@ -39,7 +39,7 @@ class Wanted:
 
     def questions(self) -> Questions:
         """What each cell is asked."""
-        pictures, spec = self.choice.pictures, self.choice.spec
+        pictures, spec = self.choice.pictures, self.choice.trigger
         return Questions(
             clean=tuple(resources.clean_image(p, spec) for p in pictures),
             triggered=tuple(resources.triggered_image(p, spec) for p in pictures),

@@ -1,7 +1,7 @@
 """The one frame of a page about an analysis: guard → run → draw. A page's own module says what stands where."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -103,7 +103,7 @@ def found(
     progress: Progress,
     *,
     ask: bool = True,
-    **more: object,
+    **more: Any,
 ) -> Exhibit | None:
     """The exhibit of these images, kept by all that decides it; None if it is not there and `ask` is not set.
 

@@ -14,6 +14,7 @@ from projlens_core.inputs.images import MAX_BYTES, Picture, decode
 from projlens_core.inputs.triggers import KINDS, NUMBERS, POSITIONS, PRESETS, TriggerSpec
 from projlens_core.runtime import shortage
 from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.required import required
 from projlens_core.runtime.text import printable
 
 TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp"]
@@ -44,6 +45,11 @@ class Choice:
     spec: TriggerSpec | None
     twin: Picture | None = None
 
+    @property
+    def trigger(self) -> TriggerSpec:
+        """`spec`, where it is settled that there is one; TypeError if there is none."""
+        return required(self.spec, "the trigger")
+
 
 @dataclass(frozen=True)
 class SetChoice:
@@ -51,6 +57,11 @@ class SetChoice:
 
     pictures: tuple[Picture, ...]
     spec: TriggerSpec | None
+
+    @property
+    def trigger(self) -> TriggerSpec:
+        """`spec`, where it is settled that there is one; TypeError if there is none."""
+        return required(self.spec, "the trigger")
 
     @property
     def key(self) -> str:

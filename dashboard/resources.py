@@ -9,6 +9,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,8 +17,8 @@ import streamlit as st
 from PIL import Image
 
 from dashboard.shelf import BYTES, Shelf
-from projlens_core.activations.model import VisionModel
 from projlens_core.activations.towers import Towers
+from projlens_core.activations.vision import VisionTower
 from projlens_core.behaviour.success import Truth, read_labels
 from projlens_core.behaviour.templates import ADDITIONAL
 from projlens_core.cases.case import Case, OpenedCase, model_source, open_case
@@ -151,7 +152,7 @@ def vision(case: Case, progress: Progress = silent) -> Towers:
     """The vision towers that the projectors read from; most cases have but one."""
     found = whose(case, progress=progress)
 
-    def tower(role: str) -> VisionModel:
+    def tower(role: str) -> VisionTower:
         key = loaded_key(found.models[found.owner(role)])
         return shelf("towers", 3).get(key, lambda: lasting(lambda: load_tower(found, role)))
 
@@ -208,7 +209,7 @@ def _small_kept(what: str, picture: Picture, spec: TriggerSpec | None, make: Cal
 def thumbnails(pictures: Iterable[Picture], side: int) -> list[str]:
     """The pictures as data URIs of at most `side` px."""
     uris = _uris()
-    return [uris.get(f"{p.sha256} {side}", lambda p=p: overlays.data_uri(p.image, side)) for p in pictures]
+    return [uris.get(f"{p.sha256} {side}", partial(overlays.data_uri, p.image, side)) for p in pictures]
 
 
 def uri(image: Image.Image, side: int = overlays.MAX_SIDE) -> str:

@@ -87,7 +87,7 @@ def set_tokens(tower: Towers, roles: Iterable[str], choice: SetChoice, progress:
     for done, picture in enumerate(choice.pictures):
         progress("Stamping the trigger", done, len(choice.pictures))
         clean.append(resources.clean_image(picture, choice.spec))
-        triggered.append(resources.triggered_image(picture, choice.spec))
+        triggered.append(resources.triggered_image(picture, choice.trigger))
     return SetTokens(tuple(p.name for p in choice.pictures), tower.twins(list(roles), clean, triggered, progress))
 
 

@@ -50,7 +50,7 @@ def tried(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Iterator[Tr
     missing = [change for change in wanted.changes if change not in done]
     tower = resources.vision(opened.case)
     case = (opened.base, opened.suspect, opened.control)
-    for one in sweep(*case, tower, images, wanted.choice.spec, missing, progress):
+    for one in sweep(*case, tower, images, wanted.choice.trigger, missing, progress):
         done[one.change] = one
         yield one
 
@@ -72,7 +72,7 @@ def scores(
             for role in resources.whose(opened.case, BOTH, progress).in_turn(roles):
                 with results.language_model(opened.case, progress, role) as responder:
                     kept[key] |= attack_scores(
-                        responder, {role: roles[role]}, images, wanted.choice.spec, change, asked, target,
+                        responder, {role: roles[role]}, images, wanted.choice.trigger, change, asked, target,
                         progress=progress,
                     )  # fmt: skip
         if key in kept:

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import is_dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ class Shelf:
 
     def __init__(self, size: int, limit: int = BYTES):
         self._size, self._limit, self._lock = size, limit, threading.Lock()
-        self._kept: OrderedDict[str, tuple[object, int]] = OrderedDict()  # key → value, bytes
+        self._kept: OrderedDict[str, tuple[Any, int]] = OrderedDict()  # key → value, bytes
         self._making: dict[str, Future] = {}
 
     def get(self, key: str, make: Callable[[], T], progress: Progress = silent) -> T:
@@ -120,7 +120,7 @@ def _held(value: object, seen: set[int]) -> Iterator[int]:
         yield from _held(part, seen)
 
 
-def _awaited(future: Future, progress: Progress) -> object:
+def _awaited(future: Future, progress: Progress) -> Any:
     """The future's result; CancelledError if there will be none."""
     while True:
         try:

@@ -111,7 +111,7 @@ def _switch(label: str, options: dict[str, str], key: str, help_: str) -> str:
         list(options),
         default=next(iter(options)),
         required=True,
-        format_func=options.get,
+        format_func=options.__getitem__,
         key=key,
         bind="query-params",
         help=help_,

@@ -46,7 +46,7 @@ def _case(case: Case) -> None:
                 "Demo model",
                 list(variants),
                 default=case.suspect if case.suspect in variants else None,
-                format_func=variants.get,
+                format_func=variants.__getitem__,
                 key=f"variant {case.suspect}",
                 label_visibility="collapsed",
                 wrap=True,
@@ -59,7 +59,7 @@ def _case(case: Case) -> None:
 
 def _axis(choice: pickers.Choice) -> DoseAxis:
     """What the slider moves; of a trigger of the whole image there is nothing to choose."""
-    axes = dose_axes(choice.spec)
+    axes = dose_axes(choice.trigger)
     if len(axes) == 1:
         return axes[0]
     return st.segmented_control(
@@ -67,7 +67,7 @@ def _axis(choice: pickers.Choice) -> DoseAxis:
         list(axes),
         default=axes[0],
         required=True,
-        format_func=AXES.get,
+        format_func=AXES.__getitem__,
         key="dose_axis",
         persist_state="session",
         label_visibility="collapsed",

@@ -39,7 +39,7 @@ def _panel() -> Reading:
         list(ON),
         default="triggered",
         required=True,
-        format_func=ON.get,
+        format_func=ON.__getitem__,
         key="shift_of",
         bind="query-params",
     )
@@ -48,7 +48,7 @@ def _panel() -> Reading:
         list(SHIFTS),
         default="raw",
         required=True,
-        format_func=SHIFTS.get,
+        format_func=SHIFTS.__getitem__,
         key="centring",
         bind="query-params",
         help="Centred takes each image's mean over tokens away first, as the paper does: what is left is how patches "
@@ -73,7 +73,7 @@ def _picture(found: Exhibit) -> None:
         list(SIGNS),
         default="plus",
         required=True,
-        format_func=SIGNS.get,
+        format_func=SIGNS.__getitem__,
         key="sign",
         bind="query-params",
         help="+v₀ is where the suspect pushes images on average; −v₀ is what it takes away.",

@@ -69,7 +69,7 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         list(MODES),
         default="inject",
         required=True,
-        format_func=MODES.get,
+        format_func=MODES.__getitem__,
         key="lowrank_mode",
         bind="query-params",
         help="Inject: base with some components of ΔW added. Ablate: the suspect with some components removed.",
@@ -249,7 +249,7 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
     answers, curve = st.columns([3, 2], gap="medium")
     with answers:
         st.text(f"“{prompt}”")
-        spec = wanted.choice.spec
+        spec = wanted.choice.trigger
         for condition, image in (
             ("clean", resources.clean_image(by_key[key], spec)),
             ("triggered", resources.triggered_image(by_key[key], spec)),

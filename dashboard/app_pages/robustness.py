@@ -34,7 +34,7 @@ def page() -> None:
     with sets:
         choice = pickers.set_panel(case)
     with levels:
-        chosen = _changes(choice.spec) if choice else ()
+        chosen = _changes(choice.trigger) if choice else ()
     with picture:
         components.case_line(case, resources.zoo())
         if choice is None:
@@ -67,7 +67,7 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
         list(WAYS),
         default="single",
         required=True,
-        format_func=WAYS.get,
+        format_func=WAYS.__getitem__,
         key="robustness_way",
         bind="query-params",
         help="One at a time: everything else stays as it was. Two crossed: every combination of two of them.",
@@ -86,11 +86,15 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
         )
         return changes(spec, {axis: LEVELS[axis] for axis in axes}) if axes else ()
     down = st.selectbox(
-        "Down", offered, format_func=AXES.get, key=f"robustness_down {spec.local}", persist_state="session"
+        "Down", offered, format_func=AXES.__getitem__, key=f"robustness_down {spec.local}", persist_state="session"
     )
     others = [axis for axis in offered if axis != down]
     across = st.selectbox(
-        "Across", others, format_func=AXES.get, key=f"robustness_across {down} {spec.local}", persist_state="session"
+        "Across",
+        others,
+        format_func=AXES.__getitem__,
+        key=f"robustness_across {down} {spec.local}",
+        persist_state="session",
     )
     return changes(spec, {down: LEVELS[down], across: LEVELS[across]}, crossed=True)
 
@@ -230,7 +234,7 @@ def _pictures(wanted: Wanted) -> None:
     for change in wanted.changes:
         with panels.cell():
             try:
-                image = changed(resources.clean_image(picture, wanted.choice.spec), wanted.choice.spec, change)
+                image = changed(resources.clean_image(picture, wanted.choice.spec), wanted.choice.trigger, change)
             except ProjLensError as error:
                 st.caption(f"{change.label}: {components.plain(str(error))}")
                 continue

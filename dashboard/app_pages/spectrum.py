@@ -91,7 +91,7 @@ def _picture(opened: OpenedCase, found: Found, controls: DeltaGenerator) -> Over
     numbers = {name: symbol(number) for number, name in enumerate(opened.spectra, 1)}
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         view = st.segmented_control(
-            "View", list(VIEWS), default="spectra", required=True, format_func=VIEWS.get, key="weights_view",
+            "View", list(VIEWS), default="spectra", required=True, format_func=VIEWS.__getitem__, key="weights_view",
             bind="query-params",
         )  # fmt: skip
         key = f"matrix of {', '.join(changed)}"

@@ -11,6 +11,7 @@ from projlens_core.analyses.activation import numbers
 from projlens_core.analyses.activation.measure import ImageShift
 from projlens_core.charts import overlays
 from projlens_core.inputs.triggers import patch_box
+from projlens_core.runtime.required import required
 
 
 def heatmaps(
@@ -84,4 +85,4 @@ def _patch(found: dict[str, ImageShift], role: str, chosen: int | None) -> None:
 
 def _map(subject: ImageShift) -> np.ndarray:
     """The triggered or, where there is none, the clean picture's patches (rows, cols)."""
-    return subject.clean if subject.triggered is None else subject.triggered
+    return required(subject.clean if subject.triggered is None else subject.triggered, "the picture on screen")

@@ -127,7 +127,7 @@ def _table_named(found: Exhibit, name: str) -> Table:
 
 def _switch(label: str, options: dict[str, str], key: str) -> str:
     return st.segmented_control(
-        label, list(options), default=next(iter(options)), required=True, format_func=options.get, key=key
+        label, list(options), default=next(iter(options)), required=True, format_func=options.__getitem__, key=key
     )
 
 

@@ -25,7 +25,7 @@ def norm_shift(seen: Seen) -> None:
         list(AXES),
         default="output",
         required=True,
-        format_func=AXES.get,
+        format_func=AXES.__getitem__,
         key="norm_axis",
         bind="query-params",
         label_visibility="collapsed",
