@@ -37,7 +37,7 @@ class _Visible(io.TextIOBase):
         self._stream = stream
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # no text stream's can be set, but the stub says so  # type: ignore[override]  # no text stream's can be set, but the stub says so
+    def encoding(self) -> str:  # type: ignore[override]  # no text stream's can be set, but the stub says so
         return self._stream.encoding or "utf-8"
 
     def write(self, text: str) -> int:
