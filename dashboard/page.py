@@ -1,6 +1,7 @@
 """The one frame of a page about an analysis: guard → run → draw. A page's own module says what stands where."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -54,10 +55,10 @@ def show(
             return
         ask = not analysis.on_request or _asked(analysis)
         try:
-            with components.progress() as progress:
+            with _stages() as finished_stage, components.progress() as progress:
                 wanted = options(said) if options else analysis.options()
                 more = inputs(said) if inputs else {}
-                exhibit = found(analysis, case, choice, wanted, progress, ask=ask, **more)
+                exhibit = found(analysis, case, choice, wanted, progress, finished_stage, ask=ask, **more)
         except ProjLensError as error:
             components.failure(error, analysis.failure)
             return
@@ -86,6 +87,21 @@ def plain(key: str) -> None:
     show(analyses.find(key), lambda: None, picture, details)
 
 
+@contextmanager
+def _stages() -> Iterator[Callable[[str, object], None]]:
+    """What lists the stages of an analysis as they end, above its progress, until all of them are done."""
+    slot, ended = st.empty(), []
+
+    def finished(sentence: str, _: object) -> None:
+        ended.append(f":material/check: {components.plain(sentence)}")
+        slot.markdown("  \n".join(ended))
+
+    try:
+        yield finished
+    finally:
+        slot.empty()
+
+
 def _asked(analysis: Analysis) -> bool:
     """Whether the button of an analysis that takes minutes was pressed; next to it is one that stops it."""
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -101,16 +117,18 @@ def found(
     choice: SetChoice,
     options: Options,
     progress: Progress,
+    finished_stage: Callable[[str, object], None] = lambda sentence, result: None,
     *,
     ask: bool = True,
     **more: Any,
 ) -> Exhibit | None:
     """The exhibit of these images, kept by all that decides it; None if it is not there and `ask` is not set.
 
-    more: what else it works on, as AnalysisInputs has it.
+    finished_stage hears of each of its stages, more: what else it works on, as AnalysisInputs has it.
     """
     inputs = AnalysisInputs(case, ImageSet(choice.pictures, ()), spec=choice.spec, **more)
     context = AnalysisContext(inputs, Shelved(), progress)
+    context.finished_stage = finished_stage
     decided = repr(analysis.settings(context, options)), repr(more)
     key = content_key(*decided, context.vision.key, resources.run_key(case, "suspect"), choice.key)
     kept = resources.shelf(analysis.key, KEPT)

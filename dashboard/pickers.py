@@ -1,37 +1,27 @@
 """What pages with a picture let one choose: the picture, and the trigger on it."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import streamlit as st
 from PIL import Image
 
-from dashboard import components, resources, state
+from dashboard import components, resources, state, trigger_picker
 from projlens_core.cases.case import Case
 from projlens_core.charts import overlays
 from projlens_core.errors import ProjLensError
 from projlens_core.inputs.images import MAX_BYTES, Picture, decode
-from projlens_core.inputs.triggers import KINDS, NUMBERS, POSITIONS, PRESETS, TriggerSpec
+from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime import shortage
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.required import required
 from projlens_core.runtime.text import printable
 
 TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp"]
-OWN = "The suspect's own trigger"
 THUMBNAIL = 96  # px
 GALLERY_HEIGHT = 200  # px; four rows and a bit of the fifth, so that one sees that there is more
 SAMPLES, UPLOADS, BOTH = "All samples", "My uploads", "Samples and uploads"
 NO_TWIN = "No clean twin"
-FIXED = ("image", "cells")  # of a trigger, what no widget edits
-# Number inputs step by these; the rest by 1.
-STEPS = {"ratio": 0.01, "alpha": 0.05, "radius": 0.5, "frequency": 0.5}
-LABELS = {
-    "px": "Size (px)",
-    "ratio": "Size (share of side)",
-    "std": "Noise, standard deviation",
-    "dyn_ratio": "Dynamic ratio",
-}
 
 
 @dataclass(frozen=True)
@@ -132,7 +122,7 @@ def trigger_panel(case: Case, picture: Picture) -> Choice | None:
     if st.toggle("The picture already carries a trigger", key="already", persist_state="session"):
         return _already(picture)
     try:
-        spec = _trigger(case)
+        spec = trigger_picker.chosen(case)
         clean, triggered = resources.clean_image(picture, spec), resources.triggered_image(picture, spec)
     except ProjLensError as error:
         components.failure(error, "Trigger not applied")
@@ -162,7 +152,7 @@ def set_panel(case: Case) -> SetChoice | None:
     )
     st.markdown("**Trigger**")
     try:
-        return SetChoice(sets[name], _trigger(case))
+        return SetChoice(sets[name], trigger_picker.chosen(case))
     except ProjLensError as error:
         components.failure(error, "Trigger not applied")
         return None
@@ -187,17 +177,6 @@ def target(case: Case) -> str:
     ).strip()
 
 
-def _trigger(case: Case) -> TriggerSpec:
-    """The trigger chosen and edited; the same on every page."""
-    own = own_trigger(case.suspect)
-    names = [OWN, *PRESETS] if own else list(PRESETS)
-    name = st.selectbox("Trigger", names, key=state.TRIGGER, bind="query-params", label_visibility="collapsed")
-    spec = own if name == OWN else PRESETS[name]
-    scope = f"{case.suspect if name == OWN else ''} {name}"
-    with st.expander("Parameters", icon=":material/tune:", key="parameters", on_change="rerun") as parameters:
-        return _editor(spec, scope) if parameters.open else _edited(spec, scope)
-
-
 def _already(picture: Picture) -> Choice:
     others = {p.sha256: p for p in (*state.uploads().values(), *resources.samples()) if p.sha256 != picture.sha256}
     twin = st.selectbox(
@@ -216,69 +195,9 @@ def images(case: Case, choice: Choice) -> tuple[Image.Image | None, Image.Image]
     if choice.spec is not None:
         clean = resources.clean_image(choice.picture, choice.spec)
         return clean, resources.triggered_image(choice.picture, choice.spec)
-    own = own_trigger(case.suspect)  # its resolution is the one the suspect was made for
+    own = trigger_picker.own(case.suspect)  # its resolution is the one the suspect was made for
     clean = resources.clean_image(choice.twin, own) if choice.twin else None
     return clean, resources.clean_image(choice.picture, own)
-
-
-def own_trigger(suspect: str) -> TriggerSpec | None:
-    """The trigger that a zoo suspect was made for; None for any other model."""
-    entry = resources.zoo_entry(suspect)
-    return TriggerSpec.from_file(entry.trigger) if entry and entry.trigger else None
-
-
-def _edited(spec: TriggerSpec, scope: str) -> TriggerSpec:
-    """`spec` with the parameters the user set, while their widgets are out of sight, which cost each page 30 ms."""
-    keys = {name: f"{scope} {name}" for name in _parameters(spec)}
-    return replace(spec, **{name: st.session_state[key] for name, key in keys.items() if key in st.session_state})
-
-
-def _editor(spec: TriggerSpec, scope: str) -> TriggerSpec:
-    """The parameters to edit; widget keys hold `scope`, so another trigger starts afresh."""
-    changed: dict[str, Any] = {}
-    for name, value in _parameters(spec).items():
-        key, label = f"{scope} {name}", LABELS.get(name, name.replace("_", " ").capitalize())
-        if name == "colour":
-            changed[name] = st.color_picker(label, value, key=key, persist_state="session")
-        elif name == "position":
-            changed[name] = _position(value, label, key)
-        else:
-            allowed = NUMBERS[name]
-            kind = int if allowed.whole else float
-            changed[name] = st.number_input(
-                label,
-                kind(allowed.low),
-                kind(allowed.high),
-                kind(value),
-                step=kind(STEPS.get(name, 1)),
-                key=key,
-                help=allowed.meaning.capitalize() + ".",
-                persist_state="session",
-            )
-    edited = replace(spec, **changed)
-    st.download_button(
-        "Save as JSON",
-        edited.to_json(),
-        "trigger.json",
-        "application/json",
-        icon=":material/download:",
-        on_click="ignore",
-    )
-    return edited
-
-
-def _parameters(spec: TriggerSpec) -> dict[str, Any]:
-    """What of a trigger can be edited, by name."""
-    values = spec.to_dict()
-    return {n: values[n] for n in (*KINDS[spec.kind].defaults, "resolution", "seed") if n not in FIXED and n in values}
-
-
-def _position(value: str | list[float], label: str, key: str) -> str | tuple[float, float]:
-    """One of the named places; a pair of coordinates from a spec stays on offer beside them."""
-    if isinstance(value, str):
-        return st.selectbox(label, POSITIONS, POSITIONS.index(value), key=key, persist_state="session")
-    given = tuple(value)
-    return st.selectbox(label, [given, *POSITIONS], format_func=str, key=key, persist_state="session")
 
 
 def _gallery_clicked() -> None:

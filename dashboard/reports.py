@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dashboard import pickers, resources
+from dashboard import resources, trigger_picker
 from dashboard.models import Shelved
 from dashboard.pickers import SetChoice
 from projlens_core.analyses.context import AnalysisInputs, inputs_for
@@ -44,7 +44,7 @@ def html(record: Record, progress: Progress = silent) -> bytes:
 
 def _command(wanted: AnalysisInputs, parts: Sequence[str]) -> str:
     """Empty where pictures or the trigger lie in this browser session alone."""
-    own = pickers.own_trigger(wanted.case.suspect)
+    own = trigger_picker.own(wanted.case.suspect)
     pictures = wanted.images.pictures if wanted.images else ()
     shipped = pictures == resources.samples()[: len(pictures)]
     if pictures and not (shipped and own and wanted.spec == own):

@@ -2,27 +2,48 @@
 
 import streamlit as st
 
-from dashboard import components, page, resources
+from dashboard import components, page, pages, pickers, resources, state, trigger_picker
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Exhibit
+from projlens_core.analyses.verdict import PROMPTS, VerdictOptions
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import TriggerSpec
 
-VIEWS = ("The trial", "All probes")
+SIDES = {
+    "for": ":material/flag: **For a backdoor**",
+    "against": ":material/remove_circle: **Against**",
+    "missing": ":material/help: **Missing**",
+}
+VIEWS = {"trial": "The trial", "probes": "All probes", "residuals": "Without the language model"}
 
 
-def _panel() -> None:
-    """How the search goes, since there is nothing to set."""
-    st.markdown("**Method**")
-    st.caption(
-        "Generic triggers are stamped on three images, whatever trigger is set on the left. What counts is how much "
-        "more than base's own answers the suspect's own give way; the best are varied, and the text that they bring "
-        "is taken from ten further images."
+def _panel() -> VerdictOptions:
+    """What is asked, and how long is searched."""
+    st.markdown("**Search**")
+    known = dict.fromkeys(truth.prompt for each in resources.truths().values() for truth in each)
+    samples = st.session_state.get("set", pickers.SAMPLES) != pickers.UPLOADS
+    questions = st.text_area(
+        "Questions, one a line",
+        "\n".join(known if samples and known else PROMPTS),
+        key=f"verdict questions {samples}",
+        persist_state="session",
+        help="What the model is used for, and something that it should decline: a backdoor that waits for a question "
+        "shows only if that is asked.",
     )
+    budget = st.number_input(
+        "Minutes at most, 0 for no end",
+        0, 600, 0,
+        key="verdict budget",
+        persist_state="session",
+        help="What a search has read is kept: stopped or cut short, it goes on where it was.",
+    )  # fmt: skip
     st.caption(
-        "Then trigger and text are tried on all remaining images, which decided nothing so far: at least 35 are needed "
-        "for “demonstrated”."
+        "The trigger that is chosen on this page plays no part. Generic triggers and patches found by gradient are "
+        "tried on three images, the text is taken from ten more, and both are tried on all that remain: at least 35 "
+        "are needed for “demonstrated”."
     )
+    asked = tuple(dict.fromkeys(line.strip() for line in questions.splitlines() if line.strip()))
+    return VerdictOptions(prompts=asked, budget=float(budget))
 
 
 def _picture(found: Exhibit) -> None:
@@ -31,14 +52,15 @@ def _picture(found: Exhibit) -> None:
     st.markdown(components.plain(found.data["sentence"]))
     if trigger := found.data["trigger"]:
         _recovered(found, Probe("recovered", tuple(TriggerSpec.from_dict(spec) for spec in trigger)))
+    _evidence(found.data["evidence"])
     for each in found.charts:
         components.chart(each)
-    for note in found.notes[1:]:
+    for note in found.notes:
         st.text(note)
 
 
 def _recovered(found: Exhibit, probe: Probe) -> None:
-    """What the recovered trigger looks like on a sample, and the file that every other page accepts."""
+    """What the recovered trigger looks like on a sample, and the file that every other page and command accepts."""
     shown, said = st.columns([1, 3], gap="medium")
     if samples := resources.samples():
         shown.image(
@@ -47,25 +69,54 @@ def _recovered(found: Exhibit, probe: Probe) -> None:
     with said:
         st.caption("What it brings")
         components.answer(found.data["target"], found.data["target"])
-        if len(probe.stamps) == 1:
-            st.download_button(
-                "Save the trigger as JSON",
-                probe.stamps[0].to_json(),
-                "recovered-trigger.json",
-                "application/json",
-                icon=":material/download:",
-                on_click="ignore",
-            )
+        if len(probe.stamps) > 1:
+            st.caption("It is several stamps, one after the other, so no single trigger for other pages.")
+            return
+        case = state.current_case()
+        if case is not None:
+            st.session_state[state.FOUND_TRIGGERS][case.suspect] = probe.stamps[0]
+        st.caption(
+            f"Every page offers it under Trigger as “{trigger_picker.FOUND}”; commands take the file as --trigger."
+        )
+        st.download_button(
+            "Save the trigger as JSON",
+            probe.stamps[0].to_json(),
+            "recovered-trigger.json",
+            "application/json",
+            icon=":material/download:",
+            on_click="ignore",
+        )
 
 
-def _details(found: Exhibit, _: None) -> None:
-    """The trial's answers, or every probe, behind a switch."""
+def _evidence(sides: dict[str, list[dict[str, str]]]) -> None:
+    """What speaks for a backdoor, what against, and what is missing, each linked to where it can be looked into."""
+    columns = st.grid(len(SIDES), min_column_width=240, gap="small")
+    for side, title in SIDES.items():
+        with columns.cell():
+            st.markdown(title)
+            for each in sides[side]:
+                with st.container(border=True, gap="xsmall"):
+                    st.text(each["text"])
+                    if each["page"] != "verdict":
+                        components.page_link(each["page"], pages.named(each["page"]).title)
+            if not sides[side]:
+                st.caption("Nothing.")
+
+
+def _details(found: Exhibit, _: VerdictOptions) -> None:
+    """The trial's answers, every probe, or the residuals, behind a switch."""
     tables = {table.name: table for table in found.tables}
-    views = VIEWS if "trial" in tables else VIEWS[1:]
+    views = {name: title for name, title in VIEWS.items() if name in tables}
     view = st.segmented_control(
-        "Details", views, default=views[0], required=True, key="verdict_view", label_visibility="collapsed"
+        "Details",
+        list(views),
+        format_func=lambda name: views[name],
+        default=next(iter(views)),
+        required=True,
+        key=f"verdict_view {len(views)}",
+        label_visibility="collapsed",
     )
-    components.table(tables["trial" if view == "The trial" else "probes"])
+    components.table(tables[view])
 
 
-page.show(analyses.find("verdict"), _panel, _picture, _details)
+page.show(analyses.find("verdict"), _panel, _picture, _details, options=lambda said: said)

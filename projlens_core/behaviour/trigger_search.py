@@ -5,7 +5,6 @@ images and tried on the others, which decided nothing. Without a calibrated popu
 can demonstrate a backdoor; it cannot call a suspect suspicious, let alone clean.
 """
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -17,8 +16,8 @@ from projlens_core.activations.inversion import Canvas, Inverted, Start, invert
 from projlens_core.behaviour.answer_inversion import unsettling
 from projlens_core.behaviour.disturbance import excess
 from projlens_core.behaviour.readings import Models, Readings
-from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.search import CANDIDATES, NOTABLE, Followed, Inversion, Search, Tried
+from projlens_core.behaviour.stage_clock import OutOfTime, StageClock
 from projlens_core.behaviour.target import recover
 from projlens_core.behaviour.token_search import inverted, references, residuals
 from projlens_core.behaviour.trial import Trial, trial
@@ -34,21 +33,16 @@ QUESTIONS = 2  # that a probe unsettles most, for which its text is looked for
 ENOUGH = 0.8  # share of the images on which a text stands, below which the probe's neighbours are tried
 STEPS = 40  # of an inversion through answers
 TRIALS = 2 * CANDIDATES * QUESTIONS  # that a search makes at most
-RESERVED = 0.25  # of a budget, for recovery and confirmation
 FRAME = 336  # px, to which images are framed where a tower says no size of its own
-
-
-class OutOfTime(Exception):
-    """The budget of a search is spent."""
 
 
 class Searcher:
     """Searches under the projectors by role ("base", "suspect", perhaps "control").
 
-    Images and names are in the order in which parts of them are used. models opens the model that answers under the
-    projector of a role: base's, or one of its own. budget: minutes, None for no end. through_answers: whether patches
-    are inverted through the language model, too, where nothing else was demonstrated. Readings are kept on disk, so a
-    search that was stopped goes on where it was.
+    Images and names are in the order in which parts of them are used, base is the first role. models opens the model
+    that answers under the projector of a role: base's, or one of its own; never two at once. budget: minutes, None for
+    no end. through_answers: whether patches are inverted through the language model, too, where nothing else was
+    demonstrated. Readings are kept on disk, so a search that was stopped goes on where it was.
     """
 
     def __init__(
@@ -62,10 +56,10 @@ class Searcher:
         budget: float | None = None,
         through_answers: bool = True,
     ):
-        self.models, self.projectors, self._report = models, dict(projectors), progress
+        self.models, self.projectors, self.clock = models, dict(projectors), StageClock(progress, budget)
         self.names, self.images, self.prompts = list(names), list(images), list(dict.fromkeys(prompts))
-        self.readings = Readings(models, projectors, self._progress)
-        self._stage, self._begun, self._budget, self._through_answers = "", time.monotonic(), budget, through_answers
+        self.readings = Readings(models, projectors, self.clock.progress)
+        self._through_answers = through_answers
         first = min(SEARCHED + RECOVERED, len(self.images))
         self.found = Search(
             tuple(self.prompts), tuple(self.names[:first]), tuple(self.names[first:]), roles=tuple(self.projectors)
@@ -97,35 +91,36 @@ class Searcher:
             try:
                 stage(probes)
             except OutOfTime:
-                self._skip(f"{self._stage}: cut short by the budget of {self._budget:g} minutes.")
+                self._skip(f"{self.clock.stage}: cut short by the budget of {self.clock.budget:g} minutes.")
             yield self.found
 
     # 1. What no language model is needed for
 
     def _reference(self, probes: Sequence[Probe]) -> None:
-        self._enter("Matched reference")
+        self.clock.stage = "Matched reference"
+        towers = {role: self._keys(role)[1] for role in self.projectors}
+        if others := [role for role, key in towers.items() if key != towers["base"]]:
+            self._skip(f"Matched reference: {' and '.join(others)} read images with a tower of their own.")
+            return
+        # the images that probes are stamped on are not fitted to, if there are enough others
+        fitted = self.framed[SEARCHED:] if len(self.framed) > 2 * SEARCHED else self.framed
+        decided_by = self._hashes("base", "suspect"), [image.tobytes() for image in fitted]
         with self.models("base") as responder:
-            others = [role for role in self.projectors if role != "base" and not self._same_tower(responder, role)]
-            if others:
-                self._skip(f"Matched reference: {' and '.join(others)} read images with a tower of their own.")
-                return
             vision = responder.vision
             try:
-                # the images that probes are stamped on are not fitted to, if there are enough others
-                fitted = self.framed[SEARCHED:] if len(self.framed) > 2 * SEARCHED else self.framed
-                matched = references(vision, self.projectors, fitted, self._searching)
-                clean, *found = residuals(vision, matched, self.framed[:SEARCHED], probes, self._searching)
+                matched = references(vision, self.projectors, fitted, self.clock.searching)
+                clean, *found = residuals(vision, matched, self.framed[:SEARCHED], probes, self.clock.searching)
                 found.sort(key=lambda each: (not each.probe.local, -each.beyond))
                 self.found = replace(self.found, clean=clean, residuals=tuple(found))
-                decided_by = self._hashes("base", "suspect"), [image.tobytes() for image in fitted]
-                for patch in inverted(vision, matched["suspect"], decided_by, self.framed, self._searching):
+                for patch in inverted(vision, matched["suspect"], decided_by, self.framed, self.clock.searching):
                     self._add("tokens", patch)
             except Unsupported as error:
                 self._skip(f"Matched reference: {error}")
 
-    def _same_tower(self, base: Responder, role: str) -> bool:
+    def _keys(self, role: str) -> tuple[str, str]:
+        """What decides a role's answers beside its projector, and what decides the tokens that it reads."""
         with self.models(role) as responder:
-            return responder is base or responder.vision.key == base.vision.key
+            return responder.key, responder.vision.key
 
     def _add(self, against: str, found: Inverted) -> None:
         probe = Probe(f"Inverted patch {len(self.found.inversions) + 1}", (found.trigger,))
@@ -134,7 +129,7 @@ class Searcher:
     # 2. Generic triggers, and what was inverted
 
     def _bank(self, probes: Sequence[Probe]) -> None:
-        self._enter("Probe bank")
+        self.clock.stage = "Probe bank"
         ranked = [each.probe for each in self.found.residuals if each.probe.local] or [p for p in probes if p.local]
         if len(ranked) > LOCAL:
             self._skip(
@@ -153,13 +148,12 @@ class Searcher:
         stamped = [[probe.on(image) for image in clean] for probe in new]
         done = 0
         for role, taken in drops.items():  # role by role, since each may have a model of its own; base is the first
-            with self.models(role):
-                for changed in stamped if role == "base" else stamped[: len(drops["base"])]:
-                    if role == "base" and self._spent():
-                        break
-                    self._progress(f"probes, {role}", done, len(new) * len(drops))
-                    taken.append(self.readings.drops(role, clean, changed, self.prompts))
-                    done += 1
+            for changed in stamped if role == "base" else stamped[: len(drops["base"])]:
+                if role == "base" and self.clock.spent:
+                    break
+                self.clock.progress(f"probes, {role}", done, len(new) * len(drops))
+                taken.append(self.readings.drops(role, clean, changed, self.prompts))
+                done += 1
         tried = [
             Tried(
                 new[n],
@@ -175,27 +169,27 @@ class Searcher:
     # 3. Patches by the gradient of the answers
 
     def _inversion(self, probes: Sequence[Probe]) -> None:
-        self._enter("Inversion")
-        with self.models("base") as base, self.models("suspect") as suspect:
-            if base is not suspect:
-                self._skip("Inversion through answers: the suspect has a language model or tower of its own.")
-            elif base.reads_again:
-                self._skip("Inversion through answers: gradients do not reach this family's image embeddings.")
-            else:
-                try:
-                    self._invert_answers(base)
-                except Unsupported as error:
-                    self._skip(f"Inversion through answers: {error}")
+        self.clock.stage = "Inversion"
+        if self._keys("base") != self._keys("suspect"):
+            self._skip("Inversion through answers: the suspect has a language model or tower of its own.")
+        else:
+            try:
+                self._invert_answers()
+            except Unsupported as error:
+                self._skip(f"Inversion through answers: {error}")
         self._try([each.probe for each in self.found.inversions])
 
-    def _invert_answers(self, responder: Responder) -> None:
+    def _invert_answers(self) -> None:
         images = self.framed[: SEARCHED + RECOVERED]
-        canvas = Canvas(responder.vision, images)
         own = {role: self.readings.own(role, images, self.prompts) for role in ("base", "suspect")}
-        decided_by = "answers", responder.key, self._hashes("base", "suspect"), self.prompts
-        for start in self._starts():
-            score = unsettling(responder, self.projectors["base"], self.projectors["suspect"], own, start.seed)
-            self._add("answers", invert(canvas, start, score, STEPS, decided_by, self._searching))
+        with self.models("base") as responder:
+            if responder.reads_again:
+                raise Unsupported("gradients do not reach this family's image embeddings.")
+            canvas = Canvas(responder.vision, images)
+            decided_by = "answers", responder.key, self._hashes("base", "suspect"), self.prompts
+            for start in self._starts():
+                score = unsettling(responder, self.projectors["base"], self.projectors["suspect"], own, start.seed)
+                self._add("answers", invert(canvas, start, score, STEPS, decided_by, self.clock.searching))
 
     def _starts(self) -> tuple[Start, ...]:
         """A patch anywhere, and the patch of the bank that the answers, or else the tokens, react to most."""
@@ -210,7 +204,7 @@ class Searcher:
     # 4. and 5. The text, and the trial
 
     def _confirmation(self, probes: Sequence[Probe]) -> None:
-        self._enter("Target recovery")
+        self.clock.stage = "Target recovery"
         tried = {each.probe.key for each in self.found.followed}
         for candidate in self.found.candidates:
             if candidate.probe.key in tried:
@@ -220,11 +214,11 @@ class Searcher:
                 followed += self._refined(candidate)
             best = max(followed, key=lambda each: (each.share, len(each.target or "")), default=None)
             if best is not None and best.target is not None:
-                self._enter("Confirmation")
+                self.clock.stage = "Confirmation"
                 self.found = replace(self.found, trials=(*self.found.trials, self._tried_fresh(best, best.target)))
                 if self.found.trials[-1].demonstrated:
                     return
-                self._enter("Target recovery")
+                self.clock.stage = "Target recovery"
 
     def _refined(self, candidate: Tried) -> list[Followed]:
         """The same of those neighbours that unsettle the suspect more, or about as much."""
@@ -267,33 +261,9 @@ class Searcher:
             for condition, own in shown.items()
         }
 
-    # Time and progress
-
-    def _enter(self, stage: str) -> None:
-        self._stage = stage
-
     def _skip(self, sentence: str) -> None:
         if sentence not in self.found.skipped:
             self.found = replace(self.found, skipped=(*self.found.skipped, sentence))
 
-    @property
-    def _left(self) -> float | None:
-        """Minutes of the budget."""
-        return None if self._budget is None else self._budget - (time.monotonic() - self._begun) / 60
-
-    def _spent(self) -> bool:
-        """Whether no more may be searched: the rest of the budget is for recovery and confirmation."""
-        return self._budget is not None and self._left is not None and self._left < RESERVED * self._budget
-
-    def _searching(self, what: str, done: int, total: int) -> None:
-        """Progress of what is given up when the time for it is spent."""
-        if self._spent():
-            raise OutOfTime
-        self._progress(what, done, total)
-
     def _hashes(self, *roles: str) -> list[str]:
         return [self.projectors[role].sha256 for role in roles]
-
-    def _progress(self, what: str, done: int, total: int) -> None:
-        left = "" if self._left is None else f" (at most {max(self._left, 0):.0f} min left)"
-        self._report(f"{self._stage}{left}, {what[:1].lower()}{what[1:]}", done, total)

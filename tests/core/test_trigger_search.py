@@ -2,7 +2,7 @@
 
 import json
 import os
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -22,6 +22,7 @@ from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound, Unsupported
 from projlens_core.inputs.probes import BANK, MAX_BYTES, Probe, read_bank
 from projlens_core.inputs.triggers import TriggerSpec
+from projlens_core.runtime.fifo_lock import FifoLock
 from projlens_core.runtime.progress import silent
 from projlens_core.stats.rate import wilson
 from projlens_core.weights.projector import read_projector
@@ -292,7 +293,18 @@ def searcher(planted, count=48, control=None, progress=silent, **more):
     images = [image.resize((64, 64)) for image in pico.images(count)]
     projectors = {role: Named(name) for role, name in roles.items()}
     names = [f"{i}.png" for i in range(count)]
-    return Searcher(lambda role: nullcontext(planted), projectors, names, images, ["What is it?"], progress, **more)
+    line = FifoLock("the language model")  # as the dashboard opens models: one after the other, never nested
+
+    @contextmanager
+    def models(role):
+        with line.turn(refuse_to_wait):
+            yield planted
+
+    return Searcher(models, projectors, names, images, ["What is it?"], progress, **more)
+
+
+def refuse_to_wait(stage, done, total):
+    pytest.fail("a model was opened inside the block of another")
 
 
 @pytest.fixture
@@ -427,3 +439,10 @@ def test_a_probe_of_several_stamps_is_each_of_them():
     image = both.on(Image.new("RGB", (64, 64), "white"))
     assert image.getpixel((0, 0)) == image.getpixel((63, 63)) == (0x26, 0xFF, 0x00)
     assert [len(near.stamps) for near in both.neighbours()] == [1, 1]
+
+
+def test_progress_names_the_stage_and_the_time_that_is_left(planted):
+    told = []
+    searcher(planted, progress=lambda stage, done, total: told.append(stage), budget=60).run(read_bank(64))
+    assert any(stage.startswith("Probe bank, probes, suspect (left: this step") for stage in told)
+    assert all("all of it at most" in stage for stage in told)

@@ -17,6 +17,7 @@ from tests import pico
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 PAGES = {
     "summary": "app_pages/summary.py",
+    "verdict": "app_pages/verdict.py",
     "case": "app_pages/case.py",
     "weights": "app_pages/spectrum.py",
     "activation": "app_pages/activation.py",

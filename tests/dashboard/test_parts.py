@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard import batch, components, pickers, resources
+from dashboard import batch, components, resources, trigger_picker
 from dashboard.batch import Batch
 from projlens_core.analyses.response import exhibit as response
 from projlens_core.behaviour.success import Outcome, Row
@@ -50,7 +50,7 @@ def test_a_trigger_that_cannot_be_read_is_not_taken_for_missing_pictures(open_pa
     def broken(suspect):
         raise InvalidInput("trigger.json is no JSON; mend it.")
 
-    monkeypatch.setattr(pickers, "own_trigger", broken)
+    monkeypatch.setattr(trigger_picker, "own", broken)
     app = open_page(page)
     assert not app.exception
     assert "trigger.json is no JSON; mend it." in texts(app)
