@@ -126,7 +126,7 @@ def head(port: int, folder: Path):
         process.wait()
 
 
-@pytest.mark.slow(seconds=150)
+@pytest.mark.slow(seconds=60)
 def test_a_ray_cluster_whose_workers_and_head_are_killed_gives_the_same_bytes(
     folder, undisturbed, tmp_path, monkeypatch
 ):
@@ -160,7 +160,7 @@ def test_a_ray_cluster_whose_workers_and_head_are_killed_gives_the_same_bytes(
                 each.__exit__(None, None, None)
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=70)
 def test_a_cluster_that_is_not_there_is_one_sentence(folder, tmp_path):
     engine = Cluster(1, LIMITS, "127.0.0.1:9")
     with pytest.raises(Shortage, match=r"The Ray cluster 127\.0\.0\.1:9 cannot be reached"):

@@ -8,9 +8,14 @@ import json
 import os
 import sys
 import threading
+import time
 from typing import Any
 
 from projlens_core.errors import ProjLensError
+
+CONNECTS = 45.0  # s after which a cluster that does not answer is not there
+LOOK = 5.0  # s between two looks at whether the cluster is still the one that was connected to
+HANGS = 60.0  # s after which a look that does not end counts as none
 
 
 def main(order: dict[str, Any]) -> None:
@@ -22,6 +27,9 @@ def main(order: dict[str, Any]) -> None:
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what Ray prints is not an answer
+    connecting = threading.Timer(CONNECTS, _give_up)
+    connecting.daemon = True
+    connecting.start()
     ray.init(
         address=order["address"] or "local",  # without: one of its own, whatever else runs here
         num_cpus=None if order["address"] else order["workers"],
@@ -29,6 +37,8 @@ def main(order: dict[str, Any]) -> None:
         log_to_driver=False,
         namespace="projlens",
     )
+    connecting.cancel()
+    threading.Thread(target=_watch, args=(ray,), daemon=True).start()
     worker: Any = ray.remote(num_cpus=1, num_gpus=order["gpus"], max_restarts=-1, max_task_retries=-1)(Worker)
     free: list[Any] = [worker.remote(order) for _ in range(order["workers"])]
     busy: dict[Any, Any] = {}  # answer to come → actor
@@ -44,6 +54,30 @@ def main(order: dict[str, Any]) -> None:
             free.append(busy.pop(ready))
             answers.write(json.dumps(ray.get(ready)) + "\n")
     ray.shutdown()
+
+
+def _give_up() -> None:
+    """End this process, and say so to who began it."""
+    sys.stderr.write(f"no answer after {CONNECTS:.0f} s\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def _watch(ray: Any) -> None:
+    """End this process once its node is none of the cluster any more: Ray itself would wait for its head for ever."""
+    node = ray.get_runtime_context().get_node_id()
+    there = True
+    while there:
+        time.sleep(LOOK)
+        hanging = threading.Timer(HANGS, os._exit, (1,))
+        hanging.daemon = True
+        hanging.start()
+        try:
+            there = any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
+        except Exception:  # noqa: BLE001 - whatever Ray raises, the cluster is not there
+            there = False
+        hanging.cancel()
+    os._exit(1)
 
 
 class Worker:
