@@ -4,6 +4,7 @@ import struct
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from projlens_core.activations.staging import staged_weights
@@ -377,7 +378,10 @@ def test_what_a_library_loads_is_one_state_of_a_file(whole, change):
             change(path)
             return load_file(staged / "model.safetensors")["a"]
 
-    if change in (_rewritten, _grown):
+    if change is _grown:
+        with pytest.raises(SafetensorError, match="not fully covered"):  # the library itself does not take it
+            load()
+    elif change is _rewritten:
         with pytest.raises(InvalidInput, match=r"^model\.safetensors changed while it was read; "):
             load()
     else:

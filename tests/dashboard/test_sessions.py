@@ -7,7 +7,7 @@ import pytest
 
 from dashboard import components, resources, results
 from projlens_core.activations import model as activations
-from projlens_core.cases import models as loaded
+from projlens_core.behaviour import respond
 from projlens_core.cases.case import Case
 from projlens_core.runtime import fifo_lock
 from projlens_core.runtime.progress import silent
@@ -52,7 +52,7 @@ def test_cases_of_one_checkpoint_share_a_tower_however_many_ask_at_once(cases, m
 
 
 def test_the_language_model_is_loaded_once_and_used_by_one_session_at_a_time(cases, monkeypatch):
-    calls, using, overlaps = _counted(monkeypatch, loaded, "load_responder"), [], []
+    calls, using, overlaps = _counted(monkeypatch, respond, "load_responder"), [], []
 
     def use(case):
         with results.language_model(case, silent) as responder:

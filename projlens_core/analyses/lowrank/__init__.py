@@ -52,7 +52,7 @@ def _measure(context: "AnalysisContext", options: LowrankOptions) -> "Grids":
     with context.responder(experiment=True) as responder:
         scorer = Scorer(responder, questions)
 
-        def filled(delta: Delta) -> "Grid":
+        def filled(delta: "Delta") -> "Grid":
             *_, full = fill(scorer, delta, Grid.of(delta, edit, ranks), context.projectors, context.progress)
             return full
 
