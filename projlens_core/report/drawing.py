@@ -4,6 +4,7 @@ import copy
 import json
 import threading
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import altair as alt
@@ -131,6 +132,7 @@ def _as_drawn(found: object, count: int) -> list[str | None]:
     return [svg if isinstance(svg, str) and svg.startswith("<svg ") else None for svg in drawn]
 
 
+@cache
 def javascript() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script that needs nothing else."""
     with _lock:

@@ -87,7 +87,7 @@ def as_html(record: Record, progress: Progress = silent) -> str:
             told = chart.caption  # of charts that are read alike, the first says how
             drawn += 1
     progress(STAGE, drawn, total)
-    vega, js, css = _vega(), _own("report.js"), _own("report.css")
+    vega, js, css = drawing.javascript(), _own("report.js"), _own("report.css")
     return _template().render(
         record=record,
         summary=summary({exhibit.key: exhibit.data for exhibit in record.exhibits}),
@@ -196,8 +196,3 @@ def _template() -> jinja2.Template:
 @cache
 def _own(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
-
-
-@cache
-def _vega() -> str:
-    return drawing.javascript()
