@@ -2,7 +2,6 @@
 
 import math
 
-import cv2
 import numpy as np
 from PIL import Image, ImageFilter
 
@@ -152,6 +151,8 @@ def _oil(framed: Image.Image, spec: TriggerSpec) -> Image.Image:
     gives by default for the same picture in its own channel order.
     """
     size, levels = required(spec.size, "size"), required(spec.dyn_ratio, "dyn_ratio")
+    import cv2  # only here: of all triggers one needs it, and a comparison of weights none
+
     painted = cv2.xphoto.oilPainting(np.asarray(framed), size, levels, cv2.COLOR_RGB2GRAY)
     return Image.fromarray(painted)
 
