@@ -16,7 +16,7 @@ from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.cases.case import Case
 from projlens_core.errors import ProjLensError
 from projlens_core.inputs.images import ImageSet
-from projlens_core.report.summary import Finding, finding
+from projlens_core.report.summary import finding
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
 
@@ -53,7 +53,7 @@ def show(
         if choice is None:
             components.no_set()
             return
-        ask = not analysis.on_request or _asked(analysis)
+        ask = not analysis.on_request or asked(analysis.key)
         try:
             with _stages() as finished_stage, components.progress() as progress:
                 wanted = options(said) if options else analysis.options()
@@ -102,12 +102,12 @@ def _stages() -> Iterator[Callable[[str, object], None]]:
         slot.empty()
 
 
-def _asked(analysis: Analysis) -> bool:
-    """Whether the button of an analysis that takes minutes was pressed; next to it is one that stops it."""
+def asked(key: str) -> bool:
+    """Whether the button of what takes minutes, by its key, was pressed; next to it is one that stops it."""
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        pressed = st.button("Start", type="primary", icon=":material/play_arrow:", key=f"start {analysis.key}")
+        pressed = st.button("Start", type="primary", icon=":material/play_arrow:", key=f"start {key}")
         if pressed:
-            st.button("Stop", icon=":material/stop:", on_click=state.stop, key=f"stop {analysis.key}")
+            st.button("Stop", icon=":material/stop:", on_click=state.stop, key=f"stop {key}")
     return pressed
 
 
@@ -135,6 +135,5 @@ def found(
     if not ask and key not in kept:
         return None
     exhibit = kept.get(key, lambda: analysis.run(context, options), progress)
-    said = Finding("verdict", "open", exhibit.data["sentence"]) if analysis.key == "verdict" else None
-    resources.remember(case, said or finding(analysis.key, exhibit.data))
+    resources.remember(case, finding(analysis.key, exhibit.data))
     return exhibit

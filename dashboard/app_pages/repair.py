@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import components, pages, pickers, resources, state
+from dashboard.page import asked
 from dashboard.repairs import Made, repaired
 from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.analyses.repair import RepairOptions
@@ -86,15 +87,6 @@ def _details(found: Exhibit) -> None:
     components.table(tables[{"Answers": "answers", "Triggers": "attacks", "Rounds": "rounds"}[view]])
 
 
-def _asked() -> bool:
-    """Whether Start was pressed; next to it is a button that stops it."""
-    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        pressed = st.button("Start", type="primary", icon=":material/play_arrow:", key="start repair")
-        if pressed:
-            st.button("Stop", icon=":material/stop:", on_click=state.stop, key="stop repair")
-    return pressed
-
-
 def _page() -> None:
     components.header(pages.REPAIR)
     case = state.current_case()
@@ -111,7 +103,7 @@ def _page() -> None:
         if choice is None:
             components.no_set()
             return
-        ask = _asked()
+        ask = asked("repair")
         try:
             with components.progress() as progress:
                 form_of(resolve(case.suspect), resolve(case.base))  # a form that cannot be written is said at once

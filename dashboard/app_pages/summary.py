@@ -31,9 +31,7 @@ def page() -> None:
         components.failure(error, "This case cannot be opened")
         components.page_link("case", "Open other files")
         return
-    seen = resources.remembered(case)
-    verdict = seen.get("verdict")
-    found = of_findings((each for key, each in seen.items() if key != "verdict"), verdict and verdict.sentence)
+    found = of_findings(resources.remembered(case).values())
     with st.container(border=True, gap="xsmall"):
         st.subheader(components.plain(found.headline), anchor=False)
         components.page_link("verdict", "The search and its trial" if found.searched else "Search for one")

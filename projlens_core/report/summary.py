@@ -46,17 +46,15 @@ class Summary:
 
 def summary(data: Mapping[str, Mapping[str, Any]]) -> Summary:
     """Of the data of exhibits by key; analyses that are not there are listed as missing."""
-    return of_findings(
-        (found for key, each in data.items() if (found := finding(key, each)) is not None),
-        said if isinstance(said := data.get("verdict", {}).get("sentence"), str) else None,
-    )
+    return of_findings(found for key, each in data.items() if (found := finding(key, each)) is not None)
 
 
-def of_findings(found: Iterable[Finding], verdict: str | None = None) -> Summary:
-    """Of findings that were made one by one; verdict: its sentence, if it was searched for."""
+def of_findings(found: Iterable[Finding]) -> Summary:
+    """Of findings that were made one by one; the verdict's, if it was searched for, is the headline."""
     by_key = {key: Finding(key, "open", said) for key, said in NOT_DONE.items()} | {each.key: each for each in found}
+    verdict = by_key.pop("verdict", None)
     sides = {side: tuple(each for each in by_key.values() if each.side == side) for side in TITLES}
-    return Summary(verdict or UNSEARCHED, verdict is not None, sides)
+    return Summary(verdict.sentence if verdict else UNSEARCHED, verdict is not None, sides)
 
 
 def finding(key: str, data: Mapping[str, Any]) -> Finding | None:
@@ -69,6 +67,12 @@ def finding(key: str, data: Mapping[str, Any]) -> Finding | None:
         return Finding(key, *weigh(data))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _verdict(data: Mapping[str, Any]) -> tuple[Side, str]:
+    if not isinstance(data["sentence"], str):
+        raise TypeError("a verdict is a sentence")
+    return "open", data["sentence"]
 
 
 def _case(data: Mapping[str, Any]) -> tuple[Side, str]:
@@ -138,6 +142,7 @@ def _response(data: Mapping[str, Any]) -> tuple[Side, str]:
 
 
 _WEIGHED: dict[str, Callable[[Mapping[str, Any]], tuple[Side, str]]] = {
+    "verdict": _verdict,
     "case": _case,
     "activation": _activation,
     "separability": _separability,

@@ -45,17 +45,14 @@ class LocalFile:
             while done < length and (count := file.readinto(view[done:])):
                 done += count
             self.bytes_read += done
+            if done < length:
+                raise InvalidInput(f"{printable(self.name)} became shorter while it was read; fetch it again.")
             self.check_unchanged(file.fileno())  # after reading: what was written meanwhile is noticed, too
-        if done < length:
-            raise InvalidInput(f"{printable(self.name)} became shorter while it was read; fetch it again.")
         return buffer
 
     def check_unchanged(self, descriptor: int) -> None:
         """InvalidInput if what is open under the descriptor is another file, or was written to since."""
-        found = os.fstat(descriptor)
-        if found.st_size < self.size:
-            raise InvalidInput(f"{printable(self.name)} became shorter while it was read; fetch it again.")
-        if _state(found) != self._state:
+        if _state(os.fstat(descriptor)) != self._state:
             raise InvalidInput(
                 f"{printable(self.name)} changed while it was read; open it again once nothing writes to it."
             )
