@@ -55,16 +55,19 @@ def _kind(title: str, local: bool = False, **defaults: Any) -> Kind:
 
 
 SAMPLE_CELLS = "ffee00ff0000ff0000ffee00"  # two by two
+SAMPLE_PAINTED = "26ff00------------26ff00"
+NO_CELL = "------"  # of a painted patch: the image shows through
 MOST_CELLS = 16  # in a row
 
 # The paper's triggers; blend and sinusoid are from Chen et al. 2017 (Blended) and Barni et al. 2019 (SIG). A mosaic is
-# the form in which a search puts down a patch that it found.
+# the form in which a search puts down a patch that it found; a painted patch what a person puts down cell by cell.
 # A patch has `ratio` or `px`; neither given means the paper's ratio, DEFAULT_RATIO.
 KINDS = MappingProxyType(
     {
         "solid": _kind("Solid patch", True, colour="#26ff00", ratio=None, px=None, position="center"),
         "image": _kind("Image patch", True, image=None, ratio=None, px=None, position="random"),
         "mosaic": _kind("Mosaic patch", True, cells=SAMPLE_CELLS, ratio=None, px=None, position="random"),
+        "painted": _kind("Painted patch", True, cells=SAMPLE_PAINTED, ratio=None, px=None, position="center"),
         "noise-patch": _kind("Noise patch", True, std=64.0, grain=1, ratio=None, px=None, position="center"),
         "gaussian": _kind("Gaussian noise", std=10.0, grain=1),
         "oil": _kind("Oil painting", size=7, dyn_ratio=1),
@@ -100,11 +103,16 @@ def check_number(name: str, value: object) -> float:
     return int(value) if allowed.whole else float(value)
 
 
-def check_cells(value: object) -> str:
-    """`value` as the colours of square cells, row by row, six hex digits each; InvalidInput otherwise."""
-    if isinstance(value, str) and re.fullmatch(r"[0-9a-fA-F]*", value) and len(value) in _CELLS:
+def check_cells(value: object, *, gaps: bool = False) -> str:
+    """`value` as the colours of square cells, row by row, six hex digits each; InvalidInput otherwise.
+
+    gaps: a cell may be NO_CELL, if not all of them are.
+    """
+    digits = rf"(?:[0-9a-fA-F]{{6}}|{NO_CELL})*" if gaps else r"[0-9a-fA-F]*"
+    if isinstance(value, str) and re.fullmatch(digits, value) and len(value) in _CELLS and value.strip("-"):
         return value.lower()
-    raise refusal("cells", value, f"n × n colours of six hex digits in one row, n from 1 to {MOST_CELLS}")
+    or_gap = f" or {NO_CELL} (at least one colour)" if gaps else ""
+    raise refusal("cells", value, f"n × n colours of six hex digits{or_gap} in one row, n from 1 to {MOST_CELLS}")
 
 
 def check_position(value: object) -> str | tuple[float, float]:

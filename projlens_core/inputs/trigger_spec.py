@@ -36,7 +36,8 @@ class TriggerSpec:
     that side, so that a size in px or a noise level means the same on every image; None keeps each image's own size.
     position: one of POSITIONS, or (x, y) of the patch's top left corner: two whole numbers are px; with a decimal
     point they are shares of the free room, so that (0.0, 0.0) is the top left and (1.0, 1.0) the bottom right.
-    cells: the colours of a mosaic's n × n cells, row by row, six hex digits each; between their centres it fades.
+    cells: the colours of n × n cells, row by row, six hex digits each. A mosaic fades between their centres; a painted
+    patch has edges, and where a cell is "------" it leaves the image as it is.
     image: a file name beside the spec file, in `folder`, which itself is not written to JSON.
     Construction validates: InvalidInput names the parameter, what was found and what is allowed.
     """
@@ -86,7 +87,7 @@ class TriggerSpec:
                 raise refusal("colour", self.colour, "a colour such as '#26ff00'")
             object.__setattr__(self, "colour", self.colour.lower())
         if self.cells is not None:
-            object.__setattr__(self, "cells", check_cells(self.cells))
+            object.__setattr__(self, "cells", check_cells(self.cells, gaps=self.kind == "painted"))
         if self.position is not None:
             object.__setattr__(self, "position", check_position(self.position))
         self._check_image()

@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs import images
-from projlens_core.inputs.trigger_kinds import KINDS, NUMBERS, POSITIONS
+from projlens_core.inputs.trigger_kinds import KINDS, NO_CELL, NUMBERS, POSITIONS
 from projlens_core.inputs.trigger_spec import PRESETS, TriggerSpec
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.required import required
@@ -85,11 +85,13 @@ def _with_patch(framed: Image.Image, spec: TriggerSpec, rng: np.random.Generator
             patch = _fitted(spec, size)
         case "mosaic":
             patch = _mosaic(required(spec.cells, "cells"), size)
+        case "painted":
+            patch = _painted(required(spec.cells, "cells"), size)
         case "noise-patch":
             block = np.asarray(framed.crop((x, y, x + size, y + size)), dtype=np.float64)  # (size, size, 3)
             patch = _to_image(block + _noise(rng, size, spec))
     stamped = framed.copy()
-    stamped.paste(patch, (x, y))
+    stamped.paste(patch, (x, y), patch if patch.mode == "RGBA" else None)
     return stamped
 
 
@@ -142,6 +144,14 @@ def _mosaic(cells: str, size: int) -> Image.Image:
     """The cells as a square of `size` px, colours fading from the centre of each to the next."""
     side = math.isqrt(len(cells) // 6)
     return Image.frombytes("RGB", (side, side), bytes.fromhex(cells)).resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _painted(cells: str, size: int) -> Image.Image:
+    """The cells as a square of `size` px with edges, RGBA: what is not painted is transparent."""
+    each = [cells[i : i + 6] for i in range(0, len(cells), 6)]
+    side = math.isqrt(len(each))
+    values = b"".join(bytes(4) if cell == NO_CELL else bytes.fromhex(cell + "ff") for cell in each)
+    return Image.frombytes("RGBA", (side, side), values).resize((size, size), Image.Resampling.NEAREST)
 
 
 def _oil(framed: Image.Image, spec: TriggerSpec) -> Image.Image:
