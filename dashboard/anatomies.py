@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dashboard import resources
 from projlens_core.analyses.spectrum import exhibit as exhibits
-from projlens_core.analyses.spectrum.tables import Overlaps, labels
+from projlens_core.analyses.spectrum.tables import Found, Overlaps, labels
 from projlens_core.cases.case import OpenedCase, read_projectors
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
@@ -31,7 +31,7 @@ def further(opened: OpenedCase, specs: Sequence[str], progress: Progress) -> dic
     return dict(zip(names, found, strict=True))
 
 
-def overlaps(found: dict[str, Anatomy], k: int) -> Overlaps:
+def overlaps(found: Found, k: int) -> Overlaps:
     """The k leading directions of every two changes held against each other."""
     weights = ((name, one.delta.base.sha256, one.delta.suspect.sha256) for name, one in found.items())
     key = content_key(k, *weights)

@@ -22,9 +22,17 @@ try:
     state.sync(resources.zoo())  # before the links are drawn, which take the case along
 except ProjLensError as error:
     components.failure(error, "Incomplete address")
-page = pages.navigation()
+
+
+def _plain(key: str) -> None:
+    from dashboard import page  # loads what runs models, for which the first page need not wait
+
+    page.plain(key)
+
+
+chosen = pages.navigation(_plain)
 try:
     with shortage.named():  # outside of what computes, which says it in its place
-        page.run()
+        chosen.run()
 except Shortage as error:
     components.failure(error, "Not enough memory or disk")

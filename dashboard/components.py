@@ -4,7 +4,6 @@ import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -197,7 +196,12 @@ class Drawn(alt.TopLevelMixin):
 
 def draw(shown: Chart, where: Any = st, **selection: Any) -> None:
     """A chart as wide as its place, without its sentence; selection: key and on_select, where its marks are clicked."""
-    where.altair_chart(Drawn(shown.chart), width="stretch", alt=shown.alt, **selection)
+    draw_chart(shown.chart, shown.alt, where, **selection)
+
+
+def draw_chart(chart: alt.TopLevelMixin, alt: str, where: Any = st, **selection: Any) -> None:
+    """A chart that stands outside of any exhibit, as `draw` has it; alt: what is in it."""
+    where.altair_chart(Drawn(chart), width="stretch", alt=alt, **selection)
 
 
 def chart(shown: Chart) -> None:
@@ -256,22 +260,6 @@ def sentences(notes: Iterable[str]) -> None:
     """What a reader has to bear in mind, one line each; they may quote names from files."""
     for note in notes:
         st.caption(plain(note))
-
-
-def harmless(shown: Exhibit) -> Exhibit:
-    """An exhibit from elsewhere, its texts for the places that take Markdown: nothing in them is markup any more."""
-    return replace(
-        shown,
-        metrics=tuple(
-            Metric(plain(m.label), plain(m.value), *(t and plain(t) for t in (m.control, m.interval, m.help)))
-            for m in shown.metrics
-        ),
-        charts=tuple(replace(each, caption=plain(each.caption)) for each in shown.charts),
-        tables=tuple(
-            replace(each, caption=plain(each.caption), help={name: plain(text) for name, text in each.help.items()})
-            for each in shown.tables
-        ),
-    )
 
 
 def answer(text: str | None, target: str) -> None:

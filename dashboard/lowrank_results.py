@@ -1,7 +1,7 @@
 """What the Low-rank lab computes: grids that fill cell by cell, and one picture's answers at every rank."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import streamlit as st
@@ -90,7 +90,7 @@ def known(opened: OpenedCase, wanted: Wanted) -> Grids:
     return Grids(wanted.grid(opened.delta, kept.suspect, kept.whole), control)
 
 
-def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Iterator[Grids]:
+def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Generator[Grids]:
     """The grids again after each cell, kept in the session and on disk; the control's after the suspect's."""
     found = known(opened, wanted)
     memories = st.session_state.setdefault(GRIDS, {})
@@ -137,7 +137,7 @@ def steps(
     progress: Progress, *, ask: bool,
 ) -> tuple[Step, ...] | None:  # fmt: skip
     """Answers about the choice's first picture at every rank; None if not asked before and `ask` is not set."""
-    picture, spec = choice.pictures[0], choice.spec
+    picture, spec = choice.pictures[0], choice.trigger
     hashes = (opened.base.sha256, opened.suspect.sha256, resources.model_key(opened.case))
     asked = (edit, tuple(ranks), prompt, target, choice.first(1).key)
 

@@ -1,5 +1,6 @@
 """The pages, in the order of the sidebar: which question each answers, and where it lies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,14 +29,11 @@ class Page:
         """Its path, as st.Page and st.page_link take it."""
         return f"{FOLDER.name}/{self.name}.py"
 
-    def registered(self, *, default: bool) -> Registered:
-        """The page for st.navigation; an analysis without a layout of its own is laid out as all can be."""
+    def registered(self, plain: Callable[[str], None], *, default: bool) -> Registered:
+        """The page for st.navigation; an analysis without a layout of its own is drawn by `plain`, given its key."""
         if (FOLDER / f"{self.name}.py").is_file():
             return st.Page(self.file, title=self.title, icon=self.icon, default=default)
-        from dashboard import page  # only here: page draws headers, which know the pages
-
-        plain = partial(page.plain, self.name)
-        return st.Page(plain, title=self.title, icon=self.icon, url_path=self.name, default=default)
+        return st.Page(partial(plain, self.name), title=self.title, icon=self.icon, url_path=self.name, default=default)
 
 
 SUMMARY = Page(
@@ -81,10 +79,13 @@ def _about(floor: Floor) -> list[Page]:
     return [of(each.key) for each in found if each.page is None and each.key not in BY_HAND]
 
 
-def navigation() -> Registered:
-    """Register all pages, the first as the default, and draw the sidebar: every page with its question."""
+def navigation(plain: Callable[[str], None]) -> Registered:
+    """Register all pages, the first as the default, and draw the sidebar: every page with its question.
+
+    plain: draws the page of an analysis that has no layout of its own.
+    """
     shown = sections()
-    registered = {page: page.registered(default=page is SUMMARY) for pages in shown.values() for page in pages}
+    registered = {page: page.registered(plain, default=page is SUMMARY) for pages in shown.values() for page in pages}
     chosen = st.navigation(list(registered.values()), position="hidden")
     taken = state.address() or None
     with st.sidebar:

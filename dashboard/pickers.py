@@ -72,20 +72,14 @@ def picture_panel() -> Picture | None:
     everything = list(by_key.values())
     if chosen:
         with st.container(height=GALLERY_HEIGHT, border=False):
-            st.altair_chart(
-                components.Drawn(
-                    overlays.gallery(
-                        [p.name for p in everything],
-                        resources.keys(everything),
-                        resources.thumbnails(everything, THUMBNAIL),
-                        chosen.sha256,
-                    )
-                ),
-                width="stretch",
-                key="gallery",
-                on_select=_gallery_clicked,
-                alt=f"Gallery of {len(everything)} pictures; click one to use it.",
+            gallery = overlays.gallery(
+                [p.name for p in everything],
+                resources.keys(everything),
+                resources.thumbnails(everything, THUMBNAIL),
+                chosen.sha256,
             )
+            alt = f"Gallery of {len(everything)} pictures; click one to use it."
+            components.draw_chart(gallery, alt, key="gallery", on_select=_gallery_clicked)
         named = f"by name, {chosen.sha256}"  # a new widget for each picture, so that a click above moves it too
         st.selectbox(
             "Picture",
@@ -193,8 +187,8 @@ def _already(picture: Picture) -> Choice:
 def images(case: Case, choice: Choice) -> tuple[Image.Image | None, Image.Image]:
     """The clean and the triggered image; clean is None for a triggered upload without its twin."""
     if choice.spec is not None:
-        clean = resources.clean_image(choice.picture, choice.spec)
-        return clean, resources.triggered_image(choice.picture, choice.spec)
+        framed = resources.clean_image(choice.picture, choice.spec)
+        return framed, resources.triggered_image(choice.picture, choice.spec)
     own = trigger_picker.own(case.suspect)  # its resolution is the one the suspect was made for
     clean = resources.clean_image(choice.twin, own) if choice.twin else None
     return clean, resources.clean_image(choice.picture, own)

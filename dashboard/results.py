@@ -1,17 +1,16 @@
 """What was computed about a case, kept by content: analyses of samples and pictures, answers, batches."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
-import torch
 from PIL import Image
 
 from dashboard import batch, resources
 from dashboard.batch import Batch
 from dashboard.pickers import SetChoice
-from projlens_core.activations.towers import Tokens, Towers, read_by_other
+from projlens_core.activations.direction import Kind
+from projlens_core.activations.towers import Towers
 from projlens_core.analyses.activation import measure
 from projlens_core.analyses.activation.measure import ImageShift, SampleShift
 from projlens_core.behaviour.respond import FourAnswers, answers_by_role
@@ -35,7 +34,7 @@ ROLES = ("base", "suspect", "control")
 
 
 def sample_reference(
-    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: str, progress: Progress
+    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: Kind, progress: Progress
 ) -> SampleShift | None:
     """The samples under suspect and control: what one picture is judged against; None where there are no samples.
 
@@ -60,37 +59,6 @@ def sample_reference(
     )
 
 
-@dataclass(frozen=True)
-class SetTokens:
-    """What the projectors read of a set of pictures, clean and triggered: (n, T, d_vision) each, in order of names.
-
-    pairs: by role, with what base reads of the same pictures.
-    """
-
-    names: tuple[str, ...]
-    pairs: dict[str, tuple[Tokens, Tokens]]
-
-    @property
-    def clean(self) -> dict[str, torch.Tensor]:
-        """What each role's projector reads of the clean pictures."""
-        return {role: read_by_other(clean) for role, (clean, _) in self.pairs.items()}
-
-    @property
-    def triggered(self) -> dict[str, torch.Tensor]:
-        """What each role's projector reads of their triggered twins."""
-        return {role: read_by_other(triggered) for role, (_, triggered) in self.pairs.items()}
-
-
-def set_tokens(tower: Towers, roles: Iterable[str], choice: SetChoice, progress: Progress) -> SetTokens:
-    """The vision tower's tokens of the pictures and their triggered twins, each through the tower once, ever."""
-    clean, triggered = [], []
-    for done, picture in enumerate(choice.pictures):
-        progress("Stamping the trigger", done, len(choice.pictures))
-        clean.append(resources.clean_image(picture, choice.spec))
-        triggered.append(resources.triggered_image(picture, choice.trigger))
-    return SetTokens(tuple(p.name for p in choice.pictures), tower.twins(list(roles), clean, triggered, progress))
-
-
 def told(opened: OpenedCase, choice: SetChoice, **more: object) -> dict:
     """What decides the numbers of an analysis of a set, as its exhibit keeps it; `more`: what it alone is told."""
     return settings(opened.case, opened.projectors, choice.spec, len(choice.pictures), **more)
@@ -102,7 +70,7 @@ def subject(
     clean: Image.Image | None,
     triggered: Image.Image,
     spec: TriggerSpec | None,
-    direction: str,
+    direction: Kind,
     progress: Progress,
 ) -> dict[str, ImageShift]:
     """One picture under suspect and control, along their direction from `sample_reference` if that is universal."""

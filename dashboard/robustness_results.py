@@ -1,6 +1,6 @@
 """What the Robustness page computes: changes of the trigger by shift, as they come, and answers to chosen ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -40,7 +40,7 @@ def known(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
     return tuple(done[change] for change in wanted.changes if change in done)
 
 
-def tried(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Iterator[Tried]:
+def tried(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Generator[Tried]:
     """The changes not tried before, one after the other; each is kept at once."""
     kept = st.session_state.setdefault(TRIED, {})
     done = kept.setdefault(wanted.key(opened), {})

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from dashboard import resources, results
-from projlens_core.activations.direction import shift_magnitude
+from projlens_core.activations.direction import Kind, shift_magnitude
 from projlens_core.activations.ranking import Ranking, ranking
 from projlens_core.activations.shift import IMAGES_AT_ONCE, embedding_shifts
 from projlens_core.activations.towers import Tokens, Towers
@@ -14,13 +14,14 @@ from projlens_core.inputs.images import Picture
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
+from projlens_core.runtime.required import required
 from projlens_core.stats.lines import NormAxis, NormShift
 
-UNIVERSAL = "universal"
+UNIVERSAL: Kind = "universal"
 
 
 def relations(
-    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: str, norm: NormAxis, judged: SampleShift
+    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: Kind, norm: NormAxis, judged: SampleShift
 ) -> dict[str, dict[str, NormShift]]:
     """The samples' norm–shift relation under each projector, by role and condition."""
     key = content_key(results.reference_key(case, tower, spec, direction), norm)
@@ -36,8 +37,7 @@ def rankings(
 
     Not along their own: pictures of unknown origin must not decide what they are held against.
     """
-    judged = results.sample_reference(case, tower, spec, UNIVERSAL, progress)
-    projectors = {"suspect": case.suspect, "control": case.control}
+    judged = required(results.sample_reference(case, tower, spec, UNIVERSAL, progress), "the samples")
     names = [picture.name for picture in pictures]
 
     def make() -> dict[str, dict[str, Ranking]]:
@@ -50,7 +50,7 @@ def rankings(
                     (
                         shift_magnitude(delta_e, axis)
                         for delta_e, _ in embedding_shifts(
-                            case.base, projectors[role], _tokens(tower, role, pictures, spec, condition, progress)
+                            case.base, case.projectors[role], _tokens(tower, role, pictures, spec, condition, progress)
                         )
                     ),
                 )
@@ -75,7 +75,10 @@ def _tokens(
     progress: Progress,
 ) -> Iterator[Tokens]:
     """Tokens (c, T, d_vision) of the pictures, some at a time; a tower reads each picture once, ever."""
-    framed = resources.clean_image if condition == "clean" else resources.triggered_image
     for start in range(0, len(pictures), IMAGES_AT_ONCE):
-        images = [framed(p, spec) for p in pictures[start : start + IMAGES_AT_ONCE]]
+        some = pictures[start : start + IMAGES_AT_ONCE]
+        if spec is None or condition == "clean":
+            images = [resources.clean_image(p, spec) for p in some]
+        else:
+            images = [resources.triggered_image(p, spec) for p in some]
         yield tower.tokens([role], images, progress)[role]

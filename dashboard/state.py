@@ -79,6 +79,12 @@ def choose_case(case: Case) -> None:
     _write_url(case)
 
 
+def choose_zoo(zoo: Mapping[str, ZooEntry], suspect: str) -> None:
+    """Make the zoo's case of this suspect the one on screen; nothing changes where the zoo has no base."""
+    if case := zoo_case(zoo, suspect):
+        choose_case(case)
+
+
 def default_case(zoo: Mapping[str, ZooEntry]) -> Case | None:
     """The zoo's first suspect against its base, beside its first control: a dashboard never opens on nothing."""
     suspect = next((name for name, entry in zoo.items() if entry.role == "suspect"), None)

@@ -1,18 +1,22 @@
 """Activation: where and how far does the trigger push the image along the backdoor direction?"""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TypeVar
 
 import streamlit as st
 
 from dashboard import components, pages, pickers, resources, results, state
 from dashboard.views import maps, set_details, shift_details
 from dashboard.views.seen import Look, Seen
+from projlens_core.activations.direction import Kind
 from projlens_core.analyses.activation import numbers
 from projlens_core.errors import ProjLensError
 from projlens_core.report.summary import finding
 
+K = TypeVar("K", bound=str)
 ROLES = {"suspect": "Suspect", "control": "Control"}
-DIRECTIONS = {"universal": "The samples", "image": "This image", "pair": "This pair"}
+DIRECTIONS: dict[Kind, str] = {"universal": "The samples", "image": "This image", "pair": "This pair"}
 MEASURES = {"absolute": "Absolute", "signed": "Signed"}
 DETAILS = {
     "Distribution": shift_details.distribution,
@@ -104,7 +108,7 @@ def _look(choice: pickers.Choice, *, has_control: bool) -> Look:
     return Look(role, direction, measure == "signed")
 
 
-def _switch(label: str, options: dict[str, str], key: str, help_: str) -> str:
+def _switch(label: str, options: Mapping[K, str], key: str, help_: str) -> K:
     """One of `options`, kept in the URL; the first is the default."""
     return st.segmented_control(
         label,

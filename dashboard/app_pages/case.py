@@ -74,7 +74,7 @@ def _cards(zoo: dict[str, ZooEntry], role: str, icon: str) -> None:
                 type="primary" if chosen else "secondary",
                 icon=icon,
                 width="stretch",
-                on_click=lambda name=name: state.choose_case(state.zoo_case(zoo, name)),
+                on_click=lambda name=name: state.choose_zoo(zoo, name),
             )
             st.caption(entry.summary)
 

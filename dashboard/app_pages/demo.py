@@ -52,7 +52,7 @@ def _case(case: Case) -> None:
                 wrap=True,
             )
             if chosen and chosen != case.suspect:
-                state.choose_case(state.zoo_case(zoo, chosen.removeprefix("zoo:")))
+                state.choose_zoo(zoo, chosen.removeprefix("zoo:"))
                 st.rerun()
         components.case_line(case, zoo)
 

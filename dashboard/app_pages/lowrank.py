@@ -10,7 +10,7 @@ from dashboard.lowrank_results import Grids, Wanted
 from dashboard.pickers import SetChoice
 from projlens_core.analyses.lowrank import charts
 from projlens_core.analyses.lowrank import exhibit as exhibits
-from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Edit, Step
+from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Biases, Edit, Step
 from projlens_core.behaviour.templates import notes
 from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.cases.whose import BOTH
@@ -81,10 +81,11 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         key="lowrank_components",
         persist_state="session",
     )
+    theirs: Biases = "base" if mode == "inject" else "suspect"
     biases = st.segmented_control(
         "Biases of",
         BIASES,
-        default="base" if mode == "inject" else "suspect",
+        default=theirs,
         required=True,
         format_func=str.capitalize,
         key=f"lowrank_biases_{mode}",
@@ -209,7 +210,7 @@ def _details(opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
         told = lowrank_results.told(opened, wanted)
         shown = exhibits.lowrank(found.suspect, told, found.control)
         components.table(shown.tables[0])
-    else:
+    elif found.control is not None:
         panels = st.grid(3, min_column_width=200, gap="small")
         for chart in exhibits.grids(found.control, role="control"):
             with panels.cell():
@@ -261,10 +262,9 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
                 components.answer(getattr(step, condition), wanted.target)
     with curve:
         logits = {name: [getattr(s, f"{name}_logit") for s in found] for name in ("clean", "triggered")}
-        st.altair_chart(
-            components.Drawn(charts.along_k("Target logit of this picture", wanted.ranks, logits, k)),
-            width="stretch",
-            alt="The target logit of this picture by k, clean and triggered.",
+        components.draw_chart(
+            charts.along_k("Target logit of this picture", wanted.ranks, logits, k),
+            "The target logit of this picture by k, clean and triggered.",
         )
     st.caption(
         "How to read this: whole answers of the edited projector at the chosen k, with the target marked; the curve is "

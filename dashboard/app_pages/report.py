@@ -1,10 +1,13 @@
 """Report: what can be handed on? All findings as one file, and a bundle that reopens them without weights."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from dashboard import components, pages, pickers, reports, resources, state
 from dashboard.pickers import SetChoice
 from projlens_core.analyses.context import AnalysisInputs
+from projlens_core.analyses.exhibit import Exhibit, Metric
 from projlens_core.cases.case import Case
 from projlens_core.errors import ProjLensError
 from projlens_core.report.bundle import MAX_ZIPPED, pack, unpack
@@ -198,8 +201,30 @@ def _exhibits(record: Record, *, foreign: bool) -> None:
     )
     exhibit = by_key[key]
     st.text(exhibit.question)
-    components.exhibit(
-        components.harmless(exhibit) if foreign else exhibit, control="control" in record.provenance.hashes
+    components.exhibit(_harmless(exhibit) if foreign else exhibit, control="control" in record.provenance.hashes)
+
+
+def _harmless(shown: Exhibit) -> Exhibit:
+    """An exhibit from elsewhere, its texts for the places that take Markdown: nothing in them is markup any more."""
+    return replace(
+        shown,
+        metrics=tuple(
+            Metric(
+                components.plain(m.label),
+                components.plain(m.value),
+                *(t and components.plain(t) for t in (m.control, m.interval, m.help)),
+            )
+            for m in shown.metrics
+        ),
+        charts=tuple(replace(each, caption=components.plain(each.caption)) for each in shown.charts),
+        tables=tuple(
+            replace(
+                each,
+                caption=components.plain(each.caption),
+                help={name: components.plain(text) for name, text in each.help.items()},
+            )
+            for each in shown.tables
+        ),
     )
 
 

@@ -1,5 +1,7 @@
 """Response: what does the model answer, with and without the trigger?"""
 
+from typing import Literal
+
 import streamlit as st
 from PIL import Image
 
@@ -25,7 +27,13 @@ READING = (
 INVITATION = (
     "Press Ask to have base and suspect answer about both pictures; the first time, the language model is loaded."
 )
-COLOURS = {"base": "gray", "suspect": "violet", "control": "green", "clean": "blue", "triggered": "orange"}
+COLOURS: dict[str, Literal["gray", "violet", "green", "blue", "orange"]] = {
+    "base": "gray",
+    "suspect": "violet",
+    "control": "green",
+    "clean": "blue",
+    "triggered": "orange",
+}
 
 
 def page() -> None:

@@ -126,7 +126,8 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
         st.caption("Press Try to stamp each changed trigger on the pictures and see how far it still pushes them.")
         return ()
     components.metrics(list(exhibits.metrics(found, {})), control=opened.control is not None)
-    if _axes(wanted.changes) is None:
+    axes = _axes(wanted.changes)
+    if axes is None:
         charts = exhibits.charts_of(found)
         if charts:
             components.chart(charts[0])
@@ -134,7 +135,7 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
         panels = st.grid(2, min_column_width=320, gap="small")
         for role in ("suspect", *(("control",) if opened.control else ())):
             with panels.cell():
-                components.chart(exhibits.crossed(found, *_axes(wanted.changes), role))
+                components.chart(exhibits.crossed(found, *axes, role))
     components.parts(resources.whose(opened.case))
     for note in exhibits.notes(found):
         st.text(note)

@@ -14,6 +14,7 @@ from projlens_core.runtime.plain import as_json
 from projlens_core.screen import stages as known
 from projlens_core.screen import summary
 from projlens_core.screen.listing import CONTROL, SUSPECT
+from projlens_core.screen.run import Progress
 from projlens_core.screen.table import CLUSTER, COPY, WAITING
 
 LIVE = 3  # s, after which a folder that fills is read anew
@@ -58,20 +59,17 @@ def _live(folder: str) -> None:
         return
     if found.progress is None:
         st.rerun()
-    _progress(found)
+    _progress(found.progress)
     _draw(found)
 
 
-def _progress(found: Screening) -> None:
-    at = found.progress
+def _progress(at: Progress) -> None:
     share = at.done / at.total if at.total else 0.0
     said = f"{at.stage}: {at.done:,} of {at.total:,}"
     if at.rate is not None:
-        said += (
-            f" · {at.rate:.1f}/s · {at.left / 60:.0f} min left"
-            if at.left >= 60
-            else f" · {at.rate:.1f}/s · under a minute left"
-        )
+        said += f" · {at.rate:.1f}/s"
+    if at.left is not None:
+        said += f" · {at.left / 60:.0f} min left" if at.left >= 60 else " · under a minute left"
     st.progress(min(1.0, max(0.0, share)), text=said)
 
 

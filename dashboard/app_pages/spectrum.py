@@ -95,11 +95,18 @@ def _picture(opened: OpenedCase, found: Found, controls: DeltaGenerator) -> Over
             bind="query-params",
         )  # fmt: skip
         key = f"matrix of {', '.join(changed)}"
-        named = {"format_func": lambda name: f"{numbers[name]} ({name})", "key": key, "persist_state": "session"}
+
+        def numbered(name: str) -> str:
+            return f"{numbers[name]} ({name})"
+
         if len(changed) <= MOST_BESIDE:
-            name = st.segmented_control("Matrix", changed, default=changed[-1], required=True, **named)
+            name = st.segmented_control(
+                "Matrix", changed, default=changed[-1], required=True, format_func=numbered, key=key,
+                persist_state="session",
+            )  # fmt: skip
         else:
-            name = st.selectbox("Matrix", changed, len(changed) - 1, width=360, **named)
+            last = len(changed) - 1
+            name = st.selectbox("Matrix", changed, last, numbered, key, width=360, persist_state="session")
     components.metrics(list(exhibits.metrics(found, name)), control="control" in found)
     with controls:
         st.markdown(f"**{VIEWS[view]}**")
@@ -135,7 +142,7 @@ def _heatmap(found: Found, name: str, controls: DeltaGenerator) -> None:
             list(exhibits.MEASURES),
             default="rms",
             required=True,
-            format_func={"rms": "RMS", "largest": "Largest"}.get,
+            format_func={"rms": "RMS", "largest": "Largest"}.__getitem__,
             key="weights_measure",
             persist_state="session",
             help="RMS: the typical entry of the block. Largest: its strongest entry, which may stand alone.",

@@ -1,5 +1,8 @@
 """The Activation page's details about whole sets: pictures ranked by shift, directions, the embedding spectrum."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 import pandas as pd
 import streamlit as st
 
@@ -16,6 +19,7 @@ from projlens_core.report.spreadsheet import without_formulas
 
 RANKED_BY: dict[By, str] = {"mean": "Mean over patches", "largest": "Largest patch"}
 CONDITIONS = {"triggered": "With the trigger", "clean": "As they are"}
+K = TypeVar("K", bound=str)
 MEASURES = {"values": "Singular values", "energy": "Energy"}
 
 
@@ -125,7 +129,7 @@ def _table_named(found: Exhibit, name: str) -> Table:
     return next(each for each in found.tables if each.name == name)
 
 
-def _switch(label: str, options: dict[str, str], key: str) -> str:
+def _switch(label: str, options: Mapping[K, str], key: str) -> K:
     return st.segmented_control(
         label, list(options), default=next(iter(options)), required=True, format_func=options.__getitem__, key=key
     )

@@ -2,7 +2,9 @@
 
 import html
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+import altair as alt
 import numpy as np
 import streamlit as st
 from PIL import Image, ImageOps
@@ -22,6 +24,9 @@ from projlens_core.charts import dose as charts
 from projlens_core.charts import overlays
 from projlens_core.errors import ProjLensError
 from projlens_core.inputs.doses import DoseAxis
+
+if TYPE_CHECKING:
+    from streamlit.elements.lib.grid_container import GridContainer
 
 DOSE = "dose"  # the slider's key: % of the trigger
 LARGE = "1.45rem"  # of answers and of the guide: to be read from the back of a room
@@ -103,7 +108,7 @@ def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str)
         with heat:
             _heatmap(found, tower.layout(image.size), image, percent)
         asking = Asking(opened, question)
-        known = Known(found, choice.spec.local, target, asking.known(dict(zip(PERCENTS, shown, strict=True))))
+        known = Known(found, choice.trigger.local, target, asking.known(dict(zip(PERCENTS, shown, strict=True))))
         _draw(known, percent, guide, curves)
         if not live and percent not in known.said:
             return
@@ -112,17 +117,18 @@ def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str)
         _draw(known, percent, guide, curves)
         while live and (wanted := known.next) is not None:
             told = f"Asking at {wanted} % of the trigger: the curve draws itself"
-            # each step is shown, so that a move of the slider interrupts it at once
-            known.said[wanted] = asking.ask(
-                shown[PERCENTS.index(wanted)], lambda *_, told=told: below.caption(told) and None
-            )
+
+            def report(stage: str, done: int, total: int, told: str = told) -> None:
+                below.caption(told)  # each step is shown, so that a move of the slider interrupts it at once
+
+            known.said[wanted] = asking.ask(shown[PERCENTS.index(wanted)], report)
             _draw(known, percent, guide, curves)
         below.empty()
     except ProjLensError as error:
         components.failure(error, "The demonstration stops here")
 
 
-def _cells(grid: DeltaGenerator, count: int) -> list[DeltaGenerator]:
+def _cells(grid: "GridContainer", count: int) -> list[DeltaGenerator]:
     return [grid.cell() for _ in range(count)]
 
 
@@ -132,8 +138,9 @@ def _steps() -> None:
     at = percent if percent in (0, 100) else 50
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         for step, name in STEPS.items():
-            kind = "primary" if step == at else "secondary"
-            st.button(name, type=kind, on_click=_to, args=(step,), key=f"step {step}")
+            st.button(
+                name, type="primary" if step == at else "secondary", on_click=_to, args=(step,), key=f"step {step}"
+            )
         stops = list(STEPS)
         place = stops.index(at)
         for name, key, to in (("Back", "pageup", max(0, place - 1)), ("Next", "pagedown", min(2, place + 1))):
@@ -160,15 +167,15 @@ def _heatmap(found: DoseShifts, layout: TokenMap, image: Image.Image, percent: i
     limit = float(np.abs(gains).max()) or 1.0
     here = gains[PERCENTS.index(percent)]
     title = with_minus(f"Push: mean {here.mean():+.2f}, largest {here.max():+.2f}")
-    alt = f"Push of each patch by {percent} % of the trigger"
+    said = f"Push of each patch by {percent} % of the trigger"
     if layout.grid is None:
-        chart = tokens.difference_by_token(title, here, limit, GAIN)
+        chart: alt.TopLevelMixin = tokens.difference_by_token(title, here, limit, GAIN)
     else:
         rows, columns = layout.grid
         values = here[: rows * columns].reshape(rows, columns)
         uri = resources.uri(ImageOps.grayscale(image))
         chart = overlays.heatmap(title, uri, values, limit, True, GAIN, within=layout.within)
-    components.draw(Chart("dose-heatmap", chart, READING, alt))
+    components.draw(Chart("dose-heatmap", chart, READING, said))
 
 
 def _listen(asking: Asking, image: Image.Image, target: str) -> dict[str, str]:
@@ -176,7 +183,7 @@ def _listen(asking: Asking, image: Image.Image, target: str) -> dict[str, str]:
     slots = {}
     for role, cell in zip(ROLES, _cells(st.grid(2, min_column_width=200, gap="small", border=True), 2), strict=True):
         with cell:
-            st.badge(role, color={"base": "gray", "suspect": "violet"}[role])
+            st.badge(role, color="gray" if role == "base" else "violet")
             slots[role] = st.empty()
             slots[role].html(components.marked("…", "", LARGE))
 

@@ -22,9 +22,10 @@ from projlens_core.weights.triplets import Triplets
 
 Mode = Literal["inject", "ablate"]
 Choice = Literal["top", "one", "rest"]
-MODES = {"inject": "Inject", "ablate": "Ablate"}
-CHOICES = {"top": "components 1 to k", "one": "component k alone", "rest": "components 2 to k"}
-BIASES = ("base", "suspect")
+Biases = Literal["base", "suspect"]
+MODES: dict[Mode, str] = {"inject": "Inject", "ablate": "Ablate"}
+CHOICES: dict[Choice, str] = {"top": "components 1 to k", "one": "component k alone", "rest": "components 2 to k"}
+BIASES: tuple[Biases, ...] = ("base", "suspect")
 CARRIES = 0.9  # share of what the suspect's ASR exceeds base's by, from which components are said to carry it
 
 
@@ -34,7 +35,7 @@ class Edit:
 
     mode: Mode = "inject"
     choice: Choice = "top"
-    biases: Literal["base", "suspect"] = "base"
+    biases: Biases = "base"
 
     def __post_init__(self) -> None:
         for name, allowed in (("mode", MODES), ("choice", CHOICES), ("biases", BIASES)):

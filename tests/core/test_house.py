@@ -32,7 +32,6 @@ CIRCLES = {
         f"weights.{name}"
         for name in ("adapter", "adapter_changes", "adapter_names", "base_names", "checkpoint", "lora", "unmerged")
     ),
-    frozenset(f"dashboard.{name}" for name in ("components", "models", "page", "pages", "pickers", "results")),
 }
 
 
