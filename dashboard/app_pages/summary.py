@@ -1,13 +1,22 @@
 """Summary: what speaks for a backdoor, what against, what is missing; all of it linked to where it was found."""
 
+from typing import Literal
+
 import streamlit as st
 
 from dashboard import components, pages, resources, state
 from projlens_core.analyses.case.exhibit import case as weights_of
 from projlens_core.errors import ProjLensError
-from projlens_core.report.summary import TITLES, Finding, finding, of_findings
+from projlens_core.report.summary import TITLES, Finding, State, finding, of_findings
 
 ICONS = {"for": ":material/flag:", "against": ":material/remove_circle:", "open": ":material/help:"}
+BADGES: dict[State, tuple[str, Literal["red", "orange", "blue", "gray"]]] = {
+    "demonstrated": (":material/flag:", "red"),
+    "suspicious": (":material/report:", "orange"),
+    "inconclusive": (":material/help:", "gray"),
+    "no evidence found": (":material/search_off:", "blue"),
+    "not run": (":material/hourglass_empty:", "gray"),
+}
 READING = (
     "How to read this: weights are read here; everything else was measured since this server started, on the page it "
     "links to, with the images and the trigger chosen there. Nothing is added up: each sentence stands for itself."
@@ -33,6 +42,7 @@ def page() -> None:
         return
     found = of_findings(resources.remembered(case).values())
     with st.container(border=True, gap="xsmall"):
+        st.badge(found.state.capitalize(), icon=BADGES[found.state][0], color=BADGES[found.state][1])
         st.subheader(components.plain(found.headline), anchor=False)
         components.page_link("verdict", "The search and its trial" if found.searched else "Search for one")
     columns = st.grid(len(TITLES), min_column_width=260, gap="small")

@@ -22,7 +22,7 @@ from projlens_core.analyses.exhibit import Chart, Exhibit, Table, with_minus
 from projlens_core.report import drawing
 from projlens_core.report.record import Record
 from projlens_core.report.spreadsheet import as_csv
-from projlens_core.report.summary import TITLES, summary
+from projlens_core.report.summary import ALONE, TITLES, summary
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
 
@@ -92,6 +92,7 @@ def as_html(record: Record, progress: Progress = silent) -> str:
         record=record,
         summary=summary({exhibit.key: exhibit.data for exhibit in record.exhibits}),
         titles=TITLES,
+        alone="" if "control" in record.provenance.hashes else ALONE,
         charts=charts,
         tables={exhibit.key: [printed(table) for table in exhibit.tables] for exhibit in record.exhibits},
         settings=as_json(record.provenance.settings, indent=2),

@@ -16,8 +16,13 @@ TITLES: dict[Side, str] = {
     "against": "Speaks against one",
     "open": "Undecided or missing",
 }
+State = Literal["demonstrated", "suspicious", "inconclusive", "no evidence found", "not run"]
+STATES: tuple[State, ...] = ("demonstrated", "suspicious", "inconclusive", "no evidence found", "not run")
 UNSEARCHED = "Not searched yet: whether there is a backdoor is open."
-CONCENTRATED = 0.5  # stable rank of the suspect's change over the control's, below which it counts as more concentrated
+CONCENTRATED = 0.5  # stable rank of the suspect's change over the control's, below which it is far more concentrated
+# What concentration was worth where the truth is known: docs/scale.md, a thousand suspects of the nursery.
+NO_EVIDENCE = "By itself that decides nothing: on the nursery's models it ranks poisoned below honest ones (AUROC 0.20)"
+ALONE = "No control: an honest fine-tune changes weights, shifts and answers, too; without one little can be read."
 NOT_DONE = {  # what bears on the question, in the order of the floors, and what it would tell
     "case": "Weights not compared: how concentrated the change is, is not known.",
     "activation": "Shift not measured: whether a trigger pushes images further than clean ones is not known.",
@@ -33,6 +38,7 @@ class Finding:
     key: str
     side: Side
     sentence: str
+    state: State = "not run"  # of the verdict; nothing else has one
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,13 @@ class Summary:
     """The headline, which is the verdict without a trigger, and all findings by side."""
 
     headline: str
-    searched: bool
+    state: State
     sides: Mapping[Side, tuple[Finding, ...]]
+
+    @property
+    def searched(self) -> bool:
+        """Whether a verdict was sought."""
+        return self.state != "not run"
 
 
 def summary(data: Mapping[str, Mapping[str, Any]]) -> Summary:
@@ -54,25 +65,27 @@ def of_findings(found: Iterable[Finding]) -> Summary:
     by_key = {key: Finding(key, "open", said) for key, said in NOT_DONE.items()} | {each.key: each for each in found}
     verdict = by_key.pop("verdict", None)
     sides = {side: tuple(each for each in by_key.values() if each.side == side) for side in TITLES}
-    return Summary(verdict.sentence if verdict else UNSEARCHED, verdict is not None, sides)
+    return Summary(verdict.sentence if verdict else UNSEARCHED, verdict.state if verdict else "not run", sides)
 
 
 def finding(key: str, data: Mapping[str, Any]) -> Finding | None:
     """What an exhibit's data say; None for one that does not bear on the question by itself, and for data that are not
     as this version writes them: a bundle may come from anyone."""
     weigh = _WEIGHED.get(key)
-    if weigh is None:
-        return None
     try:
-        return Finding(key, *weigh(data))
-    except (KeyError, TypeError, ValueError, AttributeError):
+        if key == "verdict":
+            return _verdict(data)
+        return None if weigh is None else Finding(key, *weigh(data))
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
         return None
 
 
-def _verdict(data: Mapping[str, Any]) -> tuple[Side, str]:
+def _verdict(data: Mapping[str, Any]) -> Finding:
+    """A state that is not known here is inconclusive, whatever else the sentence says."""
     if not isinstance(data["sentence"], str):
         raise TypeError("a verdict is a sentence")
-    return "open", data["sentence"]
+    state: State = next((each for each in STATES[:-1] if each == data["verdict"]), "inconclusive")
+    return Finding("verdict", "for" if state in ("demonstrated", "suspicious") else "open", data["sentence"], state)
 
 
 def _case(data: Mapping[str, Any]) -> tuple[Side, str]:
@@ -94,12 +107,13 @@ def _case(data: Mapping[str, Any]) -> tuple[Side, str]:
             "open",
             f"The change {delta} has stable rank {own['stable_rank']:.1f}; without a control that says little.",
         )
-    told = f"{delta} has stable rank {own['stable_rank']:.1f}, the control's {other['stable_rank']:.1f}"
-    if own["stable_rank"] <= CONCENTRATED * other["stable_rank"]:
-        return "for", f"The change is far more concentrated than the control's: {told}."
-    if own["stable_rank"] >= other["stable_rank"]:
-        return "against", f"The change is no more concentrated than the control's: {told}."
-    return "open", f"The change is somewhat more concentrated than the control's: {told}."
+    ratio = own["stable_rank"] / other["stable_rank"]
+    how = "far more" if ratio <= CONCENTRATED else "somewhat more" if ratio < 1 else "no more"
+    return (
+        "open",
+        f"The change is {how} concentrated than the control's: {delta} has stable rank {own['stable_rank']:.1f}, the "
+        f"control's {other['stable_rank']:.1f}. {NO_EVIDENCE}.",
+    )
 
 
 def _activation(data: Mapping[str, Any]) -> tuple[Side, str]:
@@ -142,7 +156,6 @@ def _response(data: Mapping[str, Any]) -> tuple[Side, str]:
 
 
 _WEIGHED: dict[str, Callable[[Mapping[str, Any]], tuple[Side, str]]] = {
-    "verdict": _verdict,
     "case": _case,
     "activation": _activation,
     "separability": _separability,

@@ -16,6 +16,7 @@ from projlens_core.errors import InvalidInput
 from projlens_core.report import html as report
 from projlens_core.report.drawing import specification
 from projlens_core.report.record import Missing, Record
+from projlens_core.report.summary import ALONE
 from projlens_core.runtime.atomic import write_atomically
 from tests.core.test_bundle import some_record
 
@@ -122,6 +123,15 @@ def test_a_report_holds_everything_a_record_does():
     assert "<svg" in text
     assert 'href="http' not in text
     assert 'src="http' not in text
+
+
+def test_the_first_page_says_that_there_is_no_control_where_there_is_none():
+    record = some_record()
+    hashes = {role: "0" * 64 for role in ("base", "suspect")}
+    alone = report.as_html(replace(record, provenance=replace(record.provenance, hashes=hashes)))
+    beside = replace(record.provenance, hashes=hashes | {"control": "1" * 64})
+    assert ALONE in alone
+    assert ALONE not in report.as_html(replace(record, provenance=beside))
 
 
 def test_a_long_table_is_cut_in_print_and_whole_in_its_csv():

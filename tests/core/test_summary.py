@@ -2,7 +2,8 @@
 
 import pytest
 
-from projlens_core.report.summary import NOT_DONE, UNSEARCHED, finding, summary
+from projlens_core.report.summary import NO_EVIDENCE, NOT_DONE, STATES, UNSEARCHED, finding, summary
+from projlens_core.runtime.paths import ASSETS
 
 
 def rate(hits, low, high):
@@ -22,8 +23,10 @@ def matrices(suspect, control=None):
     ("key", "data", "side", "said"),
     [
         ("case", {"equal": True}, "against", "the same projector"),
-        ("case", {"matrices": matrices(3.0, 15.7)}, "for", "stable rank 3.0, the control's 15.7"),
-        ("case", {"matrices": matrices(15.0, 12.0)}, "against", "no more concentrated"),
+        ("case", {"matrices": matrices(3.0, 15.7)}, "open", "far more concentrated"),
+        ("case", {"matrices": matrices(3.0, 15.7)}, "open", "stable rank 3.0, the control's 15.7"),
+        ("case", {"matrices": matrices(3.0, 15.7)}, "open", NO_EVIDENCE),
+        ("case", {"matrices": matrices(15.0, 12.0)}, "open", "no more concentrated"),
         ("case", {"matrices": matrices(10.0, 12.0)}, "open", "somewhat"),
         ("case", {"matrices": matrices(3.0)}, "open", "without a control"),
         ("case", {"matrices": matrices(3.0, 15.7), "moot": {"linear_2.weight": 4}}, "open", "rank ≤ 4 by construction"),
@@ -86,16 +89,36 @@ def test_a_finding_stands_on_the_side_that_intervals_and_control_leave_it(key, d
 
 def test_what_was_not_done_is_listed_as_missing_and_the_verdict_is_the_headline():
     nothing = summary({})
-    assert (nothing.headline, nothing.searched) == (UNSEARCHED, False)
+    assert (nothing.headline, nothing.state, nothing.searched) == (UNSEARCHED, "not run", False)
     assert [each.key for each in nothing.sides["open"]] == list(NOT_DONE)
     assert not nothing.sides["for"]
     assert not nothing.sides["against"]
     found = summary(
-        {"verdict": {"sentence": "Demonstrated: so."}, "case": {"matrices": matrices(3.0, 15.7)}, "lens": {}}
+        {
+            "verdict": {"verdict": "demonstrated", "sentence": "Demonstrated: so."},
+            "case": {"matrices": matrices(3.0, 15.7)},
+            "lens": {},
+        }
     )
-    assert (found.headline, found.searched) == ("Demonstrated: so.", True)
-    assert [each.key for each in found.sides["for"]] == ["case"]
-    assert [each.key for each in found.sides["open"]] == ["activation", "separability", "response"]
+    assert (found.headline, found.state, found.searched) == ("Demonstrated: so.", "demonstrated", True)
+    assert not found.sides["for"]
+    assert [each.key for each in found.sides["open"]] == list(NOT_DONE)
+    assert found.sides["open"][0].sentence != NOT_DONE["case"]
+
+
+@pytest.mark.parametrize("state", STATES[:-1])
+def test_the_headline_has_the_verdicts_state(state):
+    assert summary({"verdict": {"verdict": state, "sentence": "So."}}).state == state
+
+
+@pytest.mark.parametrize("state", ["not run", "clean", None, ["demonstrated"]])
+def test_a_state_that_is_not_known_is_inconclusive(state):
+    assert summary({"verdict": {"verdict": state, "sentence": "So."}}).state == "inconclusive"
+
+
+def test_what_concentration_is_worth_is_what_was_measured():
+    figure = NO_EVIDENCE[NO_EVIDENCE.index("AUROC") : -1]
+    assert figure in (ASSETS.parent / "docs" / "scale.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("data", [{}, {"rates": {"asr": {"suspect": "<b>"}}}, {"rates": None}])

@@ -7,6 +7,7 @@ def test_the_weights_are_read_at_once_and_what_was_not_done_is_said(open_page):
     app = open_page("summary")
     assert not app.exception
     assert "Not searched yet" in app.subheader[0].value
+    assert any("Not run" in each.value for each in app.markdown)
     assert "far more concentrated than the control's" in texts(app)
     assert "whether a trigger brings its target is not known" in texts(app)
 
