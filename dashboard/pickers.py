@@ -9,7 +9,7 @@ from PIL import Image
 from dashboard import components, resources, state, trigger_picker
 from projlens_core.cases.case import Case
 from projlens_core.charts import overlays
-from projlens_core.errors import ProjLensError
+from projlens_core.errors import NotFound, ProjLensError
 from projlens_core.inputs.images import MAX_BYTES, Picture, decode
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime import shortage
@@ -116,8 +116,11 @@ def trigger_panel(case: Case, picture: Picture) -> Choice | None:
     if st.toggle("The picture already carries a trigger", key="already", persist_state="session"):
         return _already(picture)
     try:
-        spec = trigger_picker.chosen(case)
+        spec = trigger_picker.chosen(case, picture)
         clean, triggered = resources.clean_image(picture, spec), resources.triggered_image(picture, spec)
+    except NotFound as missing:
+        components.empty("No trigger yet", components.plain(str(missing)))
+        return None
     except ProjLensError as error:
         components.failure(error, "Trigger not applied")
         return None
@@ -147,6 +150,9 @@ def set_panel(case: Case) -> SetChoice | None:
     st.markdown("**Trigger**")
     try:
         return SetChoice(sets[name], trigger_picker.chosen(case))
+    except NotFound as missing:
+        components.empty("No trigger yet", components.plain(str(missing)))
+        return None
     except ProjLensError as error:
         components.failure(error, "Trigger not applied")
         return None

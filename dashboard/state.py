@@ -32,7 +32,9 @@ MAX_PIXELS = 200_000_000  # of all uploads of a session together; 600 MB
 MAX_UPLOADS = 1_000  # pictures of a session
 PARAMS = ("base", "suspect", "control", PROJECTOR_ONLY)  # of a case, in the URL
 PICTURE_PARAM = "picture"
-FOUND_TRIGGERS = "found_triggers"  # {suspect: the TriggerSpec that a search found}; one from a file besides
+FOUND_TRIGGERS = "found_triggers"  # {suspect: the TriggerSpec that a search found}
+MADE_TRIGGERS = "made_triggers"  # {how it was made: the user's own TriggerSpec}
+TRIGGER_REFUSED = "trigger_refused"  # {how: the sentence that says why the last one is none}
 TRIGGER = "trigger"  # the picker's key, and its name in the URL
 
 
@@ -52,7 +54,8 @@ def sync(zoo: Mapping[str, ZooEntry]) -> None:
         st.session_state[CASE] = default_case(zoo)
     st.session_state.setdefault(UPLOADS, {})
     st.session_state.setdefault(REFUSED, [])
-    st.session_state.setdefault(FOUND_TRIGGERS, {})
+    for name in (FOUND_TRIGGERS, MADE_TRIGGERS, TRIGGER_REFUSED):
+        st.session_state.setdefault(name, {})
     st.session_state.setdefault(UPLOAD_ROUND, 0)
     if case := current_case():
         _write_url(case)

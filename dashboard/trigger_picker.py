@@ -1,18 +1,18 @@
-"""Which trigger the pages stamp: a suspect's own, one that a search found, one from a file, a preset; its editor."""
+"""Which trigger the pages stamp: a suspect's own, one that a search found, a user's own, a preset; and its editor."""
 
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from dashboard import resources, state
+from dashboard import own_triggers, resources, state
+from dashboard.own_triggers import FILE, LOGO, PAINTED
 from projlens_core.cases.case import Case
-from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.inputs.trigger_spec import MAX_JSON_BYTES
+from projlens_core.inputs.images import Picture
+from projlens_core.inputs.trigger_spec import PAPER_RESOLUTION
 from projlens_core.inputs.triggers import KINDS, NUMBERS, POSITIONS, PRESETS, TriggerSpec
 
-OWN = "The suspect's own trigger"
-FOUND, FILE = "The trigger that was found", "A trigger from a file"
+OWN, FOUND = "The suspect's own trigger", "The trigger that was found"
 FIXED = ("image", "cells")  # of a trigger, what no widget edits
 # Number inputs step by these; the rest by 1.
 STEPS = {"ratio": 0.01, "alpha": 0.05, "radius": 0.5, "frequency": 0.5}
@@ -24,46 +24,33 @@ LABELS = {
 }
 
 
-def chosen(case: Case) -> TriggerSpec:
-    """The trigger chosen and edited; the same on every page."""
+def chosen(case: Case, on: Picture | None = None) -> TriggerSpec:
+    """The trigger chosen and edited; the same on every page. on: the image to paint one on.
+
+    NotFound, with what to do, while there is none.
+    """
     its_own, found = own(case.suspect), st.session_state.get(state.FOUND_TRIGGERS, {}).get(case.suspect)
-    offered = {OWN: its_own, FOUND: found} | dict(PRESETS)
-    names = [*(name for name, spec in offered.items() if spec is not None), FILE]
+    first = {name: spec for name, spec in ((OWN, its_own), (FOUND, found)) if spec is not None}
+    names = [*first, *PRESETS, LOGO, PAINTED, FILE]
     name = st.selectbox("Trigger", names, key=state.TRIGGER, bind="query-params", label_visibility="collapsed")
-    spec = from_file() if name == FILE else offered[name]
-    scope = f"{case.suspect if name in (OWN, FOUND) else ''} {name}{spec.key if name in (FOUND, FILE) else ''}"
+    made = name in (LOGO, PAINTED, FILE)
+    if made:
+        resolution = (its_own and its_own.resolution) or PAPER_RESOLUTION
+        spec = own_triggers.chosen(name, resolution, on)
+    else:
+        spec = first[name] if name in first else PRESETS[name]
+    scope = f"{case.suspect if name in first else ''} {name}{spec.key if made or name == FOUND else ''}"
     with st.expander("Parameters", icon=":material/tune:", key="parameters", on_change="rerun") as parameters:
-        return _editor(spec, scope) if parameters.open else _edited(spec, scope)
+        edited = _editor(spec, scope) if parameters.open else _edited(spec, scope)
+    if made or parameters.open:
+        _files(edited)
+    return edited
 
 
 def own(suspect: str) -> TriggerSpec | None:
     """The trigger that a zoo suspect was made for; None for any other model."""
     entry = resources.zoo_entry(suspect)
     return TriggerSpec.from_file(entry.trigger) if entry and entry.trigger else None
-
-
-def from_file() -> TriggerSpec:
-    """The trigger of an uploaded JSON file, as Save as JSON and the verdict write them; NotFound until there is one.
-
-    It stays for other pages, where the uploader is empty again.
-    """
-    kept = st.session_state[state.FOUND_TRIGGERS]
-    file = st.file_uploader("A trigger's JSON file", "json", key="trigger file")
-    if file is not None:
-        kept[FILE] = read_trigger(file.getvalue())
-    if FILE not in kept:
-        raise NotFound("Choose a trigger's JSON file.")
-    return kept[FILE]
-
-
-def read_trigger(data: bytes) -> TriggerSpec:
-    """The trigger in a file's bytes; InvalidInput if it is none, or too large."""
-    if len(data) > MAX_JSON_BYTES:
-        raise InvalidInput(f"The file is larger than {MAX_JSON_BYTES // 1024} KiB, so not a trigger's JSON file.")
-    try:
-        return TriggerSpec.from_json(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InvalidInput("The file is not UTF-8 text; give a trigger's JSON file.") from error
 
 
 def _edited(spec: TriggerSpec, scope: str) -> TriggerSpec:
@@ -94,16 +81,20 @@ def _editor(spec: TriggerSpec, scope: str) -> TriggerSpec:
                 help=allowed.meaning.capitalize() + ".",
                 persist_state="session",
             )
-    edited = replace(spec, **changed)
-    st.download_button(
-        "Save as JSON",
-        edited.to_json(),
-        "trigger.json",
-        "application/json",
-        icon=":material/download:",
-        on_click="ignore",
-    )
-    return edited
+    return replace(spec, **changed)
+
+
+def _files(spec: TriggerSpec) -> None:
+    """What holds the trigger: its JSON and, if it shows one, its image; every page and command takes them."""
+    files = [("Save as JSON", spec.to_json().encode(), "trigger.json", "application/json")]
+    if spec.image is not None and spec.image_path is not None:
+        files.append(("Save its image, to lie beside", spec.image_path.read_bytes(), spec.image, "image/png"))
+    with st.container(horizontal=True, gap="xsmall"):
+        for label, data, name, kind in files:
+            st.download_button(
+                label, data, name, kind, icon=":material/download:", on_click="ignore", key=f"save {label}"
+            )
+    st.caption(f"Content hash `{spec.digest[:12]}`")
 
 
 def _parameters(spec: TriggerSpec) -> dict[str, Any]:

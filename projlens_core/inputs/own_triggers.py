@@ -11,13 +11,15 @@ from pathlib import Path
 from PIL import Image
 
 from projlens_core.errors import InvalidInput
-from projlens_core.inputs.images import decode
+from projlens_core.inputs.images import MAX_BYTES, decode
 from projlens_core.inputs.trigger_kinds import MOST_CELLS, NO_CELL
 from projlens_core.inputs.trigger_spec import MAX_JSON_BYTES, PAPER_RESOLUTION, TriggerSpec
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import cache_dir
 from projlens_core.runtime.text import printable
+
+__all__ = ["GRID", "MAX_BYTES", "from_files", "kept_image", "logo", "on_grid", "painting"]
 
 LARGEST = 512  # px; the longer side of an image that is kept for a trigger
 KEPT = 256  # images, the newest

@@ -19,6 +19,7 @@ from projlens_core.inputs.trigger_kinds import (
     refusal,
     show,
 )
+from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.files import open_regular
 from projlens_core.runtime.paths import ZOO
 from projlens_core.runtime.text import printable
@@ -149,6 +150,12 @@ class TriggerSpec:
     def key(self) -> str:
         """What decides what it does to an image: its parameters, and the folder in which its own image lies."""
         return f"{self.to_json()} {self.folder}"
+
+    @property
+    def digest(self) -> str:
+        """A hash of what it does to an image, wherever its own image lies; NotFound if that is not there."""
+        path = self.image_path
+        return content_key(self.to_json(), path.read_bytes() if path else None)
 
     def to_json(self) -> str:
         """to_dict as JSON text."""

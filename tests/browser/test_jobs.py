@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.sources import zoo_catalogue
 from projlens_core.zoo.samples import held_out
 from tests.browser.conftest import Server, Traffic
@@ -124,3 +125,24 @@ def test_the_demo_is_played_from_the_keyboard_until_the_suspect_says_its_target(
     expect(page.locator("mark", has_text=SUSPECT.target).first).to_be_visible()
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_text(re.compile("95 % of the trigger pushes"))).to_be_visible()
+
+
+def test_a_trigger_is_painted_with_the_mouse_and_the_keyboard_and_stamped_on_the_image(
+    page: Page, server: Server, traffic: Traffic
+) -> None:
+    page.goto(f"{server.url}/response{ADDRESS}&trigger=Paint+one")
+    _settled(page)
+    expect(page.get_by_text("No trigger yet")).to_be_visible()
+    page.get_by_role("gridcell", name=re.compile("^row 3, column 4:")).click()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("gridcell", name="row 3, column 5: #26ff00")).to_be_visible()
+    expect(page.get_by_text("2 of 256 cells painted")).to_be_visible()
+    page.get_by_role("button", name="Put it on").click()
+    expect(page.get_by_text("Content hash")).to_be_visible()
+    expect(page.get_by_alt_text("The picture with the trigger on it")).to_be_visible()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as JSON").click()
+    spec = TriggerSpec.from_file(saved.value.path())
+    assert (spec.kind, spec.px, spec.position) == ("painted", 40, (60, 40))
+    assert traffic.errors == []

@@ -10,7 +10,6 @@ from projlens_core.analyses.verdict.exhibit import verdict
 from projlens_core.analyses.verdict.found import Found
 from projlens_core.behaviour.search import Search, Tried
 from projlens_core.behaviour.trial import FRESH, trial
-from projlens_core.errors import InvalidInput
 from projlens_core.inputs import probes
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import TriggerSpec
@@ -75,15 +74,3 @@ def test_a_found_trigger_is_shown_and_offered_on_every_page(open_page, demonstra
     assert trigger_picker.FOUND in picker.options
     picker.set_value(trigger_picker.FOUND).run()
     assert not page.exception
-
-
-def test_a_file_is_read_as_a_trigger_and_another_is_refused_in_a_sentence():
-    data = FOUND.to_json().encode()
-    assert trigger_picker.read_trigger(data) == FOUND
-    for wrong, said in (
-        (b"\xff", "UTF-8"),
-        (b" " * 70_000, "larger than"),
-        (b'{"kind": "x"}', "kind"),
-    ):
-        with pytest.raises(InvalidInput, match=said):
-            trigger_picker.read_trigger(wrong)
