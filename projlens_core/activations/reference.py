@@ -5,7 +5,7 @@ the copy can do too, on images that it was not fitted to as well; a backdoor tha
 residual on images that do. No language model is run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,10 @@ from projlens_core.runtime import cache
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
-STEPS, BATCH, RATE = 300, 512, 1e-3
+# 150 steps leave the nursery's development members and the demo models as far apart as 300 do (docs/verdict.md); fewer
+# at a higher rate do not: they raise single tokens of honest fine-tunes
+STEPS, BATCH, RATE = 150, 512, 1e-3
+KEPT = 2**29  # bytes of the suspect's embeddings that are computed once for all steps; more are at each step
 CACHE = "references"
 STAGE = "Fitting a matched reference"
 
@@ -40,20 +43,43 @@ def matched_reference(
     device: torch.device | str = "cpu",
     seed: int = 0,
     progress: Progress = silent,
+    *,
+    keep: bool = True,
 ) -> MatchedReference:
     """Fit a copy of `base` to `suspect` on clean tokens (n, T, d_vision), by mean squared error, with Adam.
 
-    The fit is kept in the cache by the content of all that decides it. Unsupported for projectors that are not run.
+    keep: look for the fit in the cache, by the content of all that decides it, and store it there. Unsupported for
+    projectors that are not run.
     """
     target = as_module(suspect, device)
     fitted = as_module(base, device)
     for parameter in fitted.parameters():  # a module shares its weights' tensors
         parameter.data = parameter.data.clone()
-    key = cache.content_key(base.sha256, suspect.sha256, tokens.numpy().tobytes(), STEPS, BATCH, RATE, seed)
-    if (kept := cache.stored(CACHE, key)) is not None:
+    decided_by = base.sha256, suspect.sha256, tokens.numpy().tobytes(), STEPS, BATCH, RATE, seed
+    key = cache.content_key(*decided_by) if keep else ""
+    if keep and (kept := cache.stored(CACHE, key)) is not None:
         values = torch.frombuffer(bytearray(kept), dtype=torch.float32)
         nn.utils.vector_to_parameters(values.to(device), fitted.parameters())
         return MatchedReference(target, fitted)
+    _fit(fitted, target, tokens, device, seed, progress)
+    if keep:
+        reached = nn.utils.parameters_to_vector(fitted.parameters()).detach().cpu().float().numpy()
+        cache.store(CACHE, key, reached.tobytes())
+    return MatchedReference(target, fitted)
+
+
+def _fit(
+    fitted: nn.Module,
+    target: nn.Module,
+    tokens: torch.Tensor,
+    device: torch.device | str,
+    seed: int,
+    progress: Progress,
+) -> None:
+    """Bring `fitted` towards `target`: few steps, as a fit to the end would learn the backdoor, too."""
+    # whole images, as projectors may merge or mix an image's tokens
+    images = max(1, min(len(tokens), BATCH // tokens.shape[1]))
+    wanted = _embeddings(target, tokens, images, device)
     fitted.requires_grad_(True)
     optimiser = torch.optim.Adam(fitted.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, STEPS)
@@ -61,24 +87,30 @@ def matched_reference(
     with _frozen(fitted):
         for step in range(STEPS):
             progress(STAGE, step, STEPS)
-            # whole images of few tokens would make few gradients; runs of one image stay together for merged patches
-            part = _drawn(tokens, random).to(device)
-            with torch.no_grad():
-                wanted = target(part)
-            loss = (fitted(part) - wanted).square().mean()
+            drawn = torch.randperm(len(tokens), generator=random)[:images]
+            part = tokens[drawn].to(device)
+            loss = (fitted(part) - wanted(drawn)).square().mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
-    reached = nn.utils.parameters_to_vector(fitted.parameters()).detach().cpu().float().numpy()
-    cache.store(CACHE, key, reached.tobytes())
-    return MatchedReference(target, fitted)
 
 
-def _drawn(tokens: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """Some images' tokens, about BATCH of them: whole images, as projectors may merge or mix an image's tokens."""
-    images = max(1, min(len(tokens), BATCH // tokens.shape[1]))
-    return tokens[torch.randperm(len(tokens), generator=random)[:images]]
+@torch.no_grad()
+def _embeddings(
+    target: nn.Module, tokens: torch.Tensor, images: int, device: torch.device | str
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Image numbers → target's embeddings of these, computed once for all images where they take up to KEPT bytes."""
+
+    def computed(which: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return target(tokens[which].to(device))
+
+    first = computed(torch.arange(1))
+    if len(tokens) * first.numel() * first.element_size() > KEPT:
+        return computed
+    everything = torch.cat([computed(part) for part in torch.arange(len(tokens)).split(images)])
+    return lambda which: everything[which.to(everything.device)]
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def measure(job: Job) -> Measured:
         raise Unsupported("It reads images with a vision tower of its own, so base's projector cannot be fitted to it.")
     opened.check_same_input()
     tokens = _tokens(job, models, case)
-    matched = matched_reference(opened.base, opened.suspect, tokens.fitted, models.device)
+    matched = matched_reference(opened.base, opened.suspect, tokens.fitted, models.device, keep=False)
     found = []
     for probe, shown in tokens.shown:
         with torch.no_grad():
