@@ -1,38 +1,15 @@
-"""The router: pages, logo and the case shared by all of them; nothing else."""
+"""The dashboard's server, as `streamlit run dashboard/app.py` and `projlens dashboard` start it."""
 
 import sys
 from pathlib import Path
 
-import streamlit as st
+from starlette.middleware import Middleware
+from streamlit.starlette import App
 
 ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:  # `streamlit run dashboard/app.py` puts only this folder on the path
+if str(ROOT) not in sys.path:  # `streamlit run` puts only this folder on the path
     sys.path.insert(0, str(ROOT))
 
-from dashboard import components, doors, pages, resources, state  # noqa: E402
-from projlens_core.errors import ProjLensError, Shortage  # noqa: E402
-from projlens_core.runtime import allocator, shortage  # noqa: E402
-from projlens_core.runtime.paths import ASSETS  # noqa: E402
+from dashboard.front import Front  # noqa: E402
 
-allocator.give_back_large()
-st.set_page_config(page_title="ProjLens", page_icon=str(ASSETS / "logo.svg"), layout="wide")
-st.logo(str(ASSETS / "logo.svg"), size="large")
-doors.close()
-try:
-    state.sync(resources.zoo())  # before the links are drawn, which take the case along
-except ProjLensError as error:
-    components.failure(error, "Incomplete address")
-
-
-def _plain(key: str) -> None:
-    from dashboard import page  # loads what runs models, for which the first page need not wait
-
-    page.plain(key)
-
-
-chosen = pages.navigation(_plain)
-try:
-    with shortage.named():  # outside of what computes, which says it in its place
-        chosen.run()
-except Shortage as error:
-    components.failure(error, "Not enough memory or disk")
+app = App(Path(__file__).with_name("router.py"), middleware=[Middleware(Front)])

@@ -60,9 +60,7 @@ def traffic(page: Page) -> Traffic:
     seen = Traffic()
 
     def note(message: ConsoleMessage) -> None:
-        # Opened at one of its pages, Streamlit looks for its server below that page first, and is told 404.
-        expected = "404" in message.text and "/_stcore/" in message.location["url"]
-        if message.type == "error" and not expected:
+        if message.type == "error":
             seen.errors.append(f"{message.text} ({message.location['url']})")
 
     page.on("console", note)

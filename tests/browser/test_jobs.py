@@ -115,6 +115,17 @@ def test_back_leaves_a_page_in_one_press_and_a_link_takes_the_case_along(page: P
     expect(page).to_have_url(re.compile(SUSPECT.name))
 
 
+def test_an_old_address_opens_the_page_of_today_and_back_does_not_stop_at_it(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/case{ADDRESS}")
+    _settled(page)
+    page.goto(f"{server.url}/weights{ADDRESS}&weights_view=Shared+directions")
+    expect(page.get_by_role("heading", level=1, name="Spectrum")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/spectrum\?.*malicious-injection.*weights_view=Shared"))
+    _settled(page)
+    page.go_back()
+    expect(page.get_by_role("heading", level=1, name="Case")).to_be_visible()
+
+
 def test_the_demo_is_played_from_the_keyboard_until_the_suspect_says_its_target(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/demo{ADDRESS}")
     expect(page.get_by_text(re.compile("Without the trigger .* both say"))).to_be_visible()

@@ -14,7 +14,7 @@ from dashboard import resources
 from projlens_core.cases.case import Case
 from tests import pico
 
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "router.py"
 PAGES = {
     "summary": "app_pages/summary.py",
     "verdict": "app_pages/verdict.py",
