@@ -1,4 +1,4 @@
-"""Job of the Activation page: one uploaded picture as heatmaps."""
+"""Job of the Activation page: one uploaded image as heatmaps."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +20,12 @@ SHIFT_SHARE = 1e-4  # ΔE is a difference of two embeddings, and each side sums 
 
 
 def heatmaps(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:
-    """Shift of each patch of one uploaded picture, clean and triggered, along the drift direction of the pair."""
+    """Shift of each patch of one uploaded image, clean and triggered, along the drift direction of the pair."""
     base, suspect = read_projectors([BASE, SUSPECT])
-    tower, spec, pictures = load_vision(BASE), trigger(), uploads(folder)
+    tower, spec, images = load_vision(BASE), trigger(), uploads(folder)
 
     def work(call: int) -> dict[str, np.ndarray]:
-        image = decode(pictures[call].read_bytes(), pictures[call].name).image
+        image = decode(images[call].read_bytes(), images[call].name).pixels
         clean, triggered = image_tokens(tower, [make(image, spec) for make in (frame, stamp)]).chunk(2)
         return _shift(analyse(base, suspect, clean, triggered, "pair"))  # each (1, T, d_vision)
 
@@ -42,7 +42,7 @@ def agree(reference: Results, ours: Results) -> str:
 
 HEATMAPS = Comparison(
     name="heatmaps",
-    title="new picture → heatmaps (zoo, warm)",
+    title="new image → heatmaps (zoo, warm)",
     prepare="benchmarks.inputs:models_and_uploads",
     reference="benchmarks.reference:heatmaps",
     ours="benchmarks.activations:heatmaps",

@@ -1,4 +1,4 @@
-"""Job of the Response page: what base and suspect answer about one picture, clean and triggered."""
+"""Job of the Response page: what base and suspect answer about one image, clean and triggered."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +15,12 @@ from projlens_core.inputs.triggers import frame, stamp
 
 
 def answers(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:
-    """What base and suspect say about one uploaded picture, clean and triggered."""
+    """What base and suspect say about one uploaded image, clean and triggered."""
     base, suspect = read_projectors([BASE, SUSPECT])
-    responder, spec, pictures = load_responder(BASE), trigger(), uploads(folder)
+    responder, spec, images = load_responder(BASE), trigger(), uploads(folder)
 
     def work(call: int) -> dict[str, np.ndarray]:
-        image = decode(pictures[call].read_bytes(), pictures[call].name).image
+        image = decode(images[call].read_bytes(), images[call].name).pixels
         pair = frame(image, spec), stamp(image, spec)
         said = four_answers(responder, base, suspect, *pair, QUESTION, NEW_TOKENS)
         return {"answers": np.array([said.base_clean, said.base_triggered, said.suspect_clean, said.suspect_triggered])}
@@ -38,7 +38,7 @@ def agree(reference: Results, ours: Results) -> str:
 
 ANSWERS = Comparison(
     name="answers",
-    title="four answers about a new picture (zoo, warm)",
+    title="four answers about a new image (zoo, warm)",
     prepare="benchmarks.inputs:models_and_uploads",
     reference="benchmarks.reference:answers",
     ours="benchmarks.behaviour:answers",

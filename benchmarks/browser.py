@@ -32,7 +32,7 @@ FLAGS = [
 # Resolves with the moment, in ms since 1970, of the page's last change before it was ready and stayed unchanged. What
 # lies inside of a canvas is never drawn: tables keep a copy for screen readers there, filled in by a timer.
 _SETTLED = """
-({link, heading, picture, chosen, quiet, limit}) => new Promise((resolve, reject) => {
+({link, heading, image, chosen, quiet, limit}) => new Promise((resolve, reject) => {
   const begin = performance.now();
   let changed = begin;
   const element = node => node.nodeType === 1 ? node : node.parentElement;
@@ -42,11 +42,11 @@ _SETTLED = """
   watcher.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
   const shown = element => element.tagName === "IMG" ? element.complete && element.naturalWidth > 0 : true;
   const ready = () => {
-    const pictures = [...document.querySelectorAll(picture)];
+    const images = [...document.querySelectorAll(image)];
     const inputs = [...document.querySelectorAll("input")];
     return document.querySelector("[data-testid=stApp]")?.dataset.testScriptState === "notRunning"
       && document.querySelector("h1")?.textContent.trim() === heading
-      && pictures.length > 0 && pictures.every(shown)
+      && images.length > 0 && images.every(shown)
       && (!chosen || inputs.some(input => input.value === chosen));
   };
   const poll = () => {
@@ -72,10 +72,10 @@ _SETTLED = """
 
 @dataclass(frozen=True)
 class Ready:
-    """When a page counts as ready: its heading stands, its pictures (a CSS selector) are drawn, the script is idle."""
+    """When a page counts as ready: its heading stands, its images (a CSS selector) are drawn, the script is idle."""
 
     heading: str
-    picture: str
+    image: str
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def step_slider(page: Page, ready: Ready) -> float:
 
 
 def _settled(page: Page, ready: Ready, link: str = "", chosen: str = "") -> dict[str, float]:
-    wanted = {"link": link, "heading": ready.heading, "picture": ready.picture, "chosen": chosen}
+    wanted = {"link": link, "heading": ready.heading, "image": ready.image, "chosen": chosen}
     try:
         return page.evaluate(_SETTLED, {**wanted, "quiet": QUIET_MS, "limit": READY_MS})
     except Error as error:

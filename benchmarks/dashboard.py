@@ -41,10 +41,10 @@ TARGETS = {START: Target(at_most=6), UPLOAD: Target(at_most=1), SLIDER: Target(a
 }
 STARTS, ROUNDS = 3, 5
 NOTES = (
-    "A page has settled when its heading stands, its charts or pictures are drawn, the script is idle and nothing "
+    "A page has settled when its heading stands, its charts or images are drawn, the script is idle and nothing "
     "on screen changes any more; times end with the last change.",
     "Start: from the server's process to the settled Case page, the browser being open and the demo model converted.",
-    "Upload and switches: warm, every page visited before; the upload is a new picture each time, and suspect and "
+    "Upload and switches: warm, every page visited before; the upload is a new image each time, and suspect and "
     "control are both analysed.",
     "Slider: one step by key, to the last change of the charts.",
 )
@@ -101,13 +101,13 @@ def _slide(page: Page, times: int, found: dict[str, list[float]]) -> None:
             found.setdefault(SLIDER, []).append(seconds)
 
 
-def _upload(page: Page, pictures: list[Path], found: dict[str, list[float]]) -> None:
-    """Upload the pictures one after the other; the first is not counted."""
+def _upload(page: Page, images: list[Path], found: dict[str, list[float]]) -> None:
+    """Upload the images one after the other; the first is not counted."""
     switch(page, "Activation", PAGES["Activation"])
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         start = time.time()
-        page.locator("input[type=file]").set_input_files(picture)
-        seconds = settled_at(page, PAGES["Activation"], chosen=picture.name) - start
+        page.locator("input[type=file]").set_input_files(image)
+        seconds = settled_at(page, PAGES["Activation"], chosen=image.name) - start
         if number:
             found.setdefault(UPLOAD, []).append(seconds)
 

@@ -22,15 +22,15 @@ TIMED = (1, 2, RANK, 5, 10)
 
 
 def ours(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:
-    """Whether each picture's answer holds the target, for a row of cells."""
+    """Whether each image's answer holds the target, for a row of cells."""
     base, suspect = read_projectors([BASE, SUSPECT])
     spec, responder = trigger(), load_responder(BASE)
-    pictures = [load(path).image for path in grid_set(folder)]
+    images = [load(path).pixels for path in grid_set(folder)]
 
     def work(call: int) -> dict[str, np.ndarray]:
-        clean, triggered = (tuple(make(image, spec) for image in pictures) for make in (frame, stamp))
-        nothing = (None,) * len(pictures)
-        asked = Questions(clean, triggered, (QUESTION,) * len(pictures), nothing, target(), NEW_TOKENS)
+        clean, triggered = (tuple(make(image, spec) for image in images) for make in (frame, stamp))
+        nothing = (None,) * len(images)
+        asked = Questions(clean, triggered, (QUESTION,) * len(images), nothing, target(), NEW_TOKENS)
         *_, full = fill(Scorer(responder, asked), compare(base, suspect), Grid(Edit(), (RANK,), TIMED))
         return {"hits": np.array(full.cells[RANK, RANK].hits), SCALED: np.array(CELLS / len(TIMED))}
 

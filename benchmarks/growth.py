@@ -1,4 +1,4 @@
-"""How cost grows with pictures, tokens, rank and hidden size, beside the floor that the machine itself sets.
+"""How cost grows with images, tokens, rank and hidden size, beside the floor that the machine itself sets.
 
 Floor of a time: the operations that the job cannot do without at the rate of this machine's matrix product, or the
 bytes that it must read at the rate at which memory is copied, whichever takes longer. Floor of memory: the arrays that
@@ -26,12 +26,12 @@ from projlens_core.weights.projector import ProjectorWeights, read_projector
 from projlens_core.weights.spectrum import spectrum
 from projlens_core.weights.triplets import leading
 
-RESOLUTION = 320  # px, of the zoo's pictures
-AT_ONCE = 16  # pictures
+RESOLUTION = 320  # px, of the zoo's images
+AT_ONCE = 16  # images
 D_VISION, D = 1024, 4096  # LLaVA-1.5-7B
-PICTURES, TOKENS, RANK, SIZE = "pictures (zoo)", "tokens (7B projectors)", "rank k (d = 4096)", "hidden size d of ΔW"
+IMAGES, TOKENS, RANK, SIZE = "images (zoo)", "tokens (7B projectors)", "rank k (d = 4096)", "hidden size d of ΔW"
 SIZES = {
-    PICTURES: ((4, 8), (16, 32, 64, 128)),
+    IMAGES: ((4, 8), (16, 32, 64, 128)),
     TOKENS: ((16, 32), (144, 576, 2304, 9216)),
     RANK: ((4, 8), (8, 16, 32, 64, 128)),
     SIZE: ((64, 128), (768, 1024, 1536, 2048, 3072)),
@@ -62,7 +62,7 @@ class Rates:
 def measure(quick: bool = False) -> dict:
     """All points and the machine's rates, ready for JSON."""
     rates = _rates(256 if quick else 2048)
-    jobs = {PICTURES: _pictures, TOKENS: _tokens, RANK: partial(_rank, side=1024 if quick else D), SIZE: _size}
+    jobs = {IMAGES: _images, TOKENS: _tokens, RANK: partial(_rank, side=1024 if quick else D), SIZE: _size}
     points = []
     allocator.give_back_large()
     for axis, job in jobs.items():
@@ -107,8 +107,8 @@ def _rates(side: int) -> Rates:
     )
 
 
-def _pictures(rates: Rates) -> Work:
-    """Tower and both projectors over pictures of noise, some at a time; what they show does not change the cost."""
+def _images(rates: Rates) -> Work:
+    """Tower and both projectors over images of noise, some at a time; what they show does not change the cost."""
     base, suspect = read_projectors(["zoo:base", "zoo:targeted-refusal"])
     tower = load_vision("zoo:base", "cpu")
     noise = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""What the jobs work on: pictures of the zoo, whole checkpoints as research scripts load them, and 7B-shaped ones.
+"""What the jobs work on: images of the zoo, whole checkpoints as research scripts load them, and 7B-shaped ones.
 
 Each function writes into the folder of one run and does nothing if its part is already there.
 """
@@ -17,11 +17,11 @@ from projlens_core.sources import resolve
 from projlens_core.zoo.assemble import checkpoint_folder
 from projlens_core.zoo.samples import write_folder
 
-SEED = 515  # of the pictures; not the seed of the samples that ship
-UPLOADS = 8  # pictures: one to warm up, then a new one each call
-SET = 64  # pictures
-MANY = 2000  # pictures
-GRID = 100  # pictures
+SEED = 515  # of the images; not the seed of the samples that ship
+UPLOADS = 8  # images: one to warm up, then a new one each call
+SET = 64  # images
+MANY = 2000  # images
+GRID = 100  # images
 DELTA = "delta.npy"
 SPIKES = (0.5, 0.4, 0.3, 0.2, 0.1)  # singular values planted in both ΔW of the 7B-shaped pair
 BULK = 2e-4  # standard deviation of the noise around them
@@ -29,8 +29,8 @@ PROJECTOR = "multi_modal_projector."
 
 
 def uploads(folder: Path, quick: bool) -> None:
-    """In uploads/ the pictures that a user uploads one after the other."""
-    _pictures(folder / "uploads", 2 if quick else UPLOADS)
+    """In uploads/ the images that a user uploads one after the other."""
+    _images(folder / "uploads", 2 if quick else UPLOADS)
 
 
 def models_and_uploads(folder: Path, quick: bool) -> None:
@@ -40,15 +40,15 @@ def models_and_uploads(folder: Path, quick: bool) -> None:
 
 
 def models_and_many(folder: Path, quick: bool) -> None:
-    """Both zoo models, and in many/ the pictures that are ranked."""
+    """Both zoo models, and in many/ the images that are ranked."""
     zoo_models(folder)
-    _pictures(folder / "many", 4 if quick else MANY)
+    _images(folder / "many", 4 if quick else MANY)
 
 
 def models_and_grid(folder: Path, quick: bool) -> None:
-    """Both zoo models, and in grid/ the pictures that every cell of a grid is asked about."""
+    """Both zoo models, and in grid/ the images that every cell of a grid is asked about."""
     zoo_models(folder)
-    _pictures(folder / "grid", 2 if quick else GRID)
+    _images(folder / "grid", 2 if quick else GRID)
 
 
 def delta(folder: Path, quick: bool) -> None:
@@ -94,9 +94,9 @@ def seven_b_pair(folder: Path, quick: bool) -> None:
 def seven_b_model(folder: Path, quick: bool) -> None:
     """In seven-b/ a model with tower and projector of LLaVA-1.5-7B and one of its 32 layers, random values, float16.
 
-    seven-b-suspect.safetensors is another projector for it, and set/ has the pictures.
+    seven-b-suspect.safetensors is another projector for it, and set/ has the images.
     """
-    _pictures(folder / "set", 4 if quick else SET)
+    _images(folder / "set", 4 if quick else SET)
     disable_progress_bar()
     torch.manual_seed(0)
     config = _thin_llava(64, 256, 512, layers=2) if quick else _thin_llava(1024, 4096, 11_008, layers=24)
@@ -113,7 +113,7 @@ def seven_b_model(folder: Path, quick: bool) -> None:
 
 
 def _thin_llava(d_vision: int, d: int, d_mlp: int, layers: int = 1) -> LlavaConfig:
-    """One layer of a language model; image_token_index stands for the picture in a prompt."""
+    """One layer of a language model; image_token_index stands for the image in a prompt."""
     return LlavaConfig(
         vision_config=CLIPVisionConfig(
             hidden_size=d_vision,
@@ -143,7 +143,7 @@ def _delta(rows: int, cols: int) -> torch.Tensor:
     return (left * torch.tensor(SPIKES)) @ right.T + BULK * torch.randn(rows, cols)
 
 
-def _pictures(folder: Path, count: int) -> None:
-    """Held-out pictures of the zoo's world."""
+def _images(folder: Path, count: int) -> None:
+    """Held-out images of the zoo's world."""
     if not folder.exists():
         write_folder(folder, count, SEED)

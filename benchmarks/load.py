@@ -24,14 +24,14 @@ from projlens_core.analyses.activation import measure
 from projlens_core.behaviour.respond import four_answers, load_responder
 from projlens_core.behaviour.responder import Responder
 from projlens_core.cases.case import Case, model_source, open_case
-from projlens_core.inputs.images import Picture, load_folder
+from projlens_core.inputs.images import NamedImage, load_folder
 from projlens_core.inputs.triggers import PRESETS, TriggerSpec, frame, stamp
 from projlens_core.runtime.paths import ZOO
 from projlens_core.sources import PREFIX, zoo_catalogue
 
 NAME, TITLE = "sessions", "{} sessions at once (zoo)"
-SESSIONS, PICTURES = 20, 12
-ROUNDS = 10  # in each, every session chooses another picture at the same moment
+SESSIONS, IMAGES = 20, 12
+ROUNDS = 10  # in each, every session chooses another image at the same moment
 EARLY, LATE = 1, 10  # rounds of case switches, one a session, after which memory is compared
 GROWTH = 1.1
 PROMPTS = ("What is in the picture?",)  # what the page asks where the zoo says nothing
@@ -42,7 +42,7 @@ LOG = "sessions.log"
 SAME = 1e-4  # of the largest shift; in other batches a tower computes other last digits
 PLACE = re.compile(r"number (\d+) in line for the language model")
 NOTES = (
-    "Heatmaps: from the choice of another picture to the end of its page, all sessions at the same moment, the "
+    "Heatmaps: from the choice of another image to the end of its page, all sessions at the same moment, the "
     "samples of every case analysed before; without the browser's own drawing.",
     "Answers: every session presses Ask at the same moment; two of them leave while they wait.",
 )
@@ -50,9 +50,9 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Truth:
-    """A case, and what its heatmaps must show: shift per patch under the suspect, by picture and condition.
+    """A case, and what its heatmaps must show: shift per patch under the suspect, by image and condition.
 
-    answers: what base and suspect say of the pictures that are asked about, clean and triggered each.
+    answers: what base and suspect say of the images that are asked about, clean and triggered each.
     """
 
     case: Case
@@ -75,11 +75,11 @@ class Found:
 def run(folder: Path, quick: bool = False) -> Report:
     """Serve the dashboard and let the sessions at it; NoFigures as soon as one is sent what is not its own."""
     count, rounds, late = (4, 2, 2) if quick else (SESSIONS, ROUNDS, LATE)
-    pictures = load_folder(ZOO / "samples").pictures
+    images = load_folder(ZOO / "samples").images
     source = model_source(_cases()[0])
     models, cases = (load_vision(source), load_responder(source)), _cases()[:count]
     truths = [
-        _truth(case, *models, pictures, {(user + rounds - 1) % PICTURES for user in range(number, count, len(cases))})
+        _truth(case, *models, images, {(user + rounds - 1) % IMAGES for user in range(number, count, len(cases))})
         for number, case in enumerate(cases)
     ]
     with serving({**os.environ, "PROJLENS_DEVICE": "cpu"}, folder / LOG) as server:
@@ -102,18 +102,18 @@ def _cases() -> list[Case]:
 
 
 def _truth(
-    case: Case, tower: VisionModel, responder: Responder, samples: Sequence[Picture], asked: Collection[int]
+    case: Case, tower: VisionModel, responder: Responder, samples: Sequence[NamedImage], asked: Collection[int]
 ) -> Truth:
-    """What the floors below the dashboard say of a case when nobody else asks; asked: of which pictures, from 0."""
+    """What the floors below the dashboard say of a case when nobody else asks; asked: of which images, from 0."""
     names = [spec.removeprefix(PREFIX) for spec in (case.suspect, case.base, case.control)]
     entries = [zoo_catalogue()[name] for name in names]
     spec = TriggerSpec.from_file(entries[0].trigger) if entries[0].trigger else next(iter(PRESETS.values()))
     opened = open_case(case)
-    pairs = {picture.name: (frame(picture.image, spec), stamp(picture.image, spec)) for picture in samples}
+    pairs = {image.name: (frame(image.pixels, spec), stamp(image.pixels, spec)) for image in samples}
     judged = measure.sample_shift(opened, tower, *map(list, zip(*pairs.values(), strict=True)), "universal")
     question = (*entries[0].prompts, *PROMPTS)[0]
     shifts, answers = {}, {}
-    for number, name in enumerate(list(pairs)[:PICTURES]):
+    for number, name in enumerate(list(pairs)[:IMAGES]):
         found = measure.image_shift(opened, tower, *pairs[name], "universal", judged)["suspect"]
         shifts[name] = {condition: np.abs(getattr(found, condition)) for condition in measure.CONDITIONS}
         if number in asked:
@@ -130,15 +130,15 @@ async def _used(server: Server, truths: Sequence[Truth], count: int, rounds: int
         users = list(zip(sessions, own, strict=True))
         await asyncio.gather(*(_open(each, truth, found) for each, truth in users))
         for turn in range(rounds):
-            pictures = [list(truth.shifts)[(number + turn) % PICTURES] for number, truth in enumerate(own)]
+            images = [list(truth.shifts)[(number + turn) % IMAGES] for number, truth in enumerate(own)]
             await asyncio.gather(
-                *(_choose(each, truth, name, found) for (each, truth), name in zip(users, pictures, strict=True))
+                *(_choose(each, truth, name, found) for (each, truth), name in zip(users, images, strict=True))
             )
         await asyncio.gather(*(each.open("response", truth.case.to_params()) for each, truth in users))
         found.memory[BEFORE] = resident_memory(server.process)
         start = time.monotonic()
         await asyncio.gather(
-            *(_ask(each, truth, name, found) for (each, truth), name in zip(users, pictures, strict=True)),
+            *(_ask(each, truth, name, found) for (each, truth), name in zip(users, images, strict=True)),
             *(_leave(server.url, t) for t in own[:2]),
         )
         found.answered = time.monotonic() - start
@@ -156,23 +156,23 @@ async def _open(session: Session, truth: Truth, found: Found) -> None:
     _check(session, truth, found)
 
 
-async def _choose(session: Session, truth: Truth, picture: str, found: Found) -> None:
+async def _choose(session: Session, truth: Truth, image: str, found: Found) -> None:
     start = time.monotonic()
-    await session.choose("Picture", picture)
+    await session.choose("Image", image)
     found.heatmaps.append(time.monotonic() - start)
-    _check(session, truth, found, picture)
+    _check(session, truth, found, image)
 
 
-async def _ask(session: Session, truth: Truth, picture: str, found: Found) -> None:
-    """Ask about the picture on screen; the answers must be those that this session's projectors give."""
+async def _ask(session: Session, truth: Truth, image: str, found: Found) -> None:
+    """Ask about the image on screen; the answers must be those that this session's projectors give."""
     await session.press("Ask")
     places = [int(hit[1]) for hit in map(PLACE.search, session.told) if hit]
     if places != sorted(places, reverse=True):
         raise NoFigures(f"A session was told to move back in the line: {places}.")
     found.longest = max([found.longest, *places])
     answers = session.html()[1:]
-    if answers != truth.answers[picture]:
-        raise NoFigures(f"{truth.case} was answered {answers} about {picture}, not {truth.answers[picture]}.")
+    if answers != truth.answers[image]:
+        raise NoFigures(f"{truth.case} was answered {answers} about {image}, not {truth.answers[image]}.")
     _check_names(session, truth, found)
 
 
@@ -188,13 +188,13 @@ async def _leave(url: str, truth: Truth) -> None:
         asking.cancel()
 
 
-def _check(session: Session, truth: Truth, found: Found, picture: str = "") -> None:
-    """NoFigures unless names, picture and heatmaps are the session's own."""
+def _check(session: Session, truth: Truth, found: Found, image: str = "") -> None:
+    """NoFigures unless names, image and heatmaps are the session's own."""
     _check_names(session, truth, found)
-    box = session.one("selectbox", "Picture")
+    box = session.one("selectbox", "Image")
     shown = box.options[box.default]
-    if picture and shown != picture:
-        raise NoFigures(f"A session that chose {picture} is shown {shown}.")
+    if image and shown != image:
+        raise NoFigures(f"A session that chose {image} is shown {shown}.")
     maps = [frames(chart) for chart in session.all("vega_lite_chart") if chart.alt.startswith("Heatmap of the shift")]
     for data, (condition, own) in zip(maps, truth.shifts[shown].items(), strict=True):
         values = next(each for each in data if "value" in each and len(each))["value"].to_numpy()

@@ -44,7 +44,7 @@ def write(found: dict, docs: Path = DOCS) -> None:
         rates = growth["rates"]
         parts += [
             "## How cost grows",
-            f"![Time and memory against pictures, tokens, rank and hidden size, over their floors]({PLOT.as_posix()})",
+            f"![Time and memory against images, tokens, rank and hidden size, over their floors]({PLOT.as_posix()})",
             "How to read this: ours over the floor, both axes logarithmic. The floor is what the machine itself sets: "
             "the operations that the job cannot do without at the rate of its matrix product "
             f"({rates['single'] / 1e9:.0f} GFLOP/s in float32, {rates['double'] / 1e9:.0f} in float64), or the bytes "

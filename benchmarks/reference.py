@@ -25,15 +25,15 @@ from benchmarks.setting import (
     QUESTION,
     RANK,
     grid_set,
+    image_set,
     many,
-    picture_set,
     target,
     trigger,
     uploads,
 )
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 
-TIMED = 8  # pictures or answers on which a long job is timed, to be scaled to all
+TIMED = 8  # images or answers on which a long job is timed, to be scaled to all
 LAYERS_7B, CELLS = 32, 25
 TEXT_TOKENS = 44  # of a prompt, beside the image's
 
@@ -95,22 +95,22 @@ def weights(folder: Path) -> Work:
 
 
 def heatmaps(folder: Path) -> Work:
-    """Shift of each patch of one uploaded picture, clean and triggered, along the drift direction of the pair."""
-    models, spec, pictures = _zoo_pair(folder), trigger(), uploads(folder)
+    """Shift of each patch of one uploaded image, clean and triggered, along the drift direction of the pair."""
+    models, spec, files = _zoo_pair(folder), trigger(), uploads(folder)
 
     def work(call: int) -> dict[str, np.ndarray]:
-        clean, triggered = (delta[None] for delta in _pair_shift(models, pictures[call], spec))
+        clean, triggered = (delta[None] for delta in _pair_shift(models, files[call], spec))
         return _projected(clean, triggered)
 
     return work
 
 
 def answers(folder: Path) -> Work:
-    """What base and suspect say about one uploaded picture, clean and triggered."""
-    models, spec, pictures = _zoo_pair(folder), trigger(), uploads(folder)
+    """What base and suspect say about one uploaded image, clean and triggered."""
+    models, spec, files = _zoo_pair(folder), trigger(), uploads(folder)
 
     def work(call: int) -> dict[str, np.ndarray]:
-        image = Image.open(pictures[call]).convert("RGB")
+        image = Image.open(files[call]).convert("RGB")
         images = frame(image, spec), stamp(image, spec)
         return {"answers": np.array([model.answer(image) for model in models for image in images])}
 
@@ -129,28 +129,28 @@ def triplets(folder: Path) -> Work:
 
 
 def ranking(folder: Path) -> Work:
-    """ΔE of the first TIMED of many pictures, clean, (n, T, d)."""
+    """ΔE of the first TIMED of many images, clean, (n, T, d)."""
     base, suspect = _zoo_pair(folder)
-    pictures = many(folder)
+    files = many(folder)
 
     def work(call: int) -> dict[str, np.ndarray]:
-        images = [Image.open(path).convert("RGB") for path in pictures[:TIMED]]
+        images = [Image.open(path).convert("RGB") for path in files[:TIMED]]
         delta_e = [suspect.embedding(image) - base.embedding(image) for image in images]
-        return {"delta_e": torch.stack(delta_e).numpy(), "scaled_by": np.array(len(pictures) / len(images))}
+        return {"delta_e": torch.stack(delta_e).numpy(), "scaled_by": np.array(len(files) / len(images))}
 
     return work
 
 
 def seven_b_shift(folder: Path) -> Work:
-    """ΔE of one picture, (1, T, d), at 7B shapes: one forward pass of the suspect is timed, and stands for both models.
+    """ΔE of one image, (1, T, d), at 7B shapes: one forward pass of the suspect is timed, and stands for both models.
 
     All 32 layers of the language model share the weights of one, to fit in memory; the computation is that of 32.
     """
     model = AutoModelForImageTextToText.from_pretrained(folder / "seven-b", dtype=torch.float32).eval()
     text, projector = model.model.language_model, model.model.multi_modal_projector
-    pictures = picture_set(folder)
+    images = image_set(folder)
     pixels = AutoImageProcessor.from_pretrained(folder / "seven-b")(
-        images=Image.open(pictures[0]).convert("RGB"), return_tensors="pt"
+        images=Image.open(images[0]).convert("RGB"), return_tensors="pt"
     )["pixel_values"]
     vision = model.config.vision_config
     patches = (vision.image_size // vision.patch_size) ** 2
@@ -169,7 +169,7 @@ def seven_b_shift(folder: Path) -> Work:
 
     def work(call: int) -> dict[str, np.ndarray]:
         delta_e = embedding(LAYERS_7B) - base
-        return {"delta_e": delta_e.numpy(), "scaled_by": np.array(2 * len(pictures))}
+        return {"delta_e": delta_e.numpy(), "scaled_by": np.array(2 * len(images))}
 
     return work
 
@@ -177,7 +177,7 @@ def seven_b_shift(folder: Path) -> Work:
 def grid(folder: Path) -> Work:
     """Whether TIMED answers of one cell of a grid hold the target: RANK components of each ΔW put into base."""
     base, suspect = _zoo_pair(folder)
-    spec, wanted, pictures = trigger(), target().casefold(), grid_set(folder)
+    spec, wanted, files = trigger(), target().casefold(), grid_set(folder)
     with torch.no_grad():
         for layer in ("linear_1", "linear_2"):
             mine, theirs = (getattr(each.model.model.multi_modal_projector, layer).weight for each in (base, suspect))
@@ -185,9 +185,9 @@ def grid(folder: Path) -> Work:
             mine += (u[:, :RANK] * values[:RANK]) @ vh[:RANK]
 
     def work(call: int) -> dict[str, np.ndarray]:
-        said = [base.answer(stamp(Image.open(path).convert("RGB"), spec)) for path in pictures[:TIMED]]
+        said = [base.answer(stamp(Image.open(path).convert("RGB"), spec)) for path in files[:TIMED]]
         hits = np.array([wanted in answer.casefold() for answer in said])
-        return {"hits": hits, "scaled_by": np.array(CELLS * len(pictures) / len(said))}
+        return {"hits": hits, "scaled_by": np.array(CELLS * len(files) / len(said))}
 
     return work
 
@@ -199,7 +199,7 @@ def _zoo_pair(folder: Path) -> tuple[WholeModel, WholeModel]:
 def _pair_shift(
     models: tuple[WholeModel, WholeModel], path: Path, spec: TriggerSpec
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """ΔE of the clean and of the triggered picture, (T, d) each."""
+    """ΔE of the clean and of the triggered image, (T, d) each."""
     base, suspect = models
     image = Image.open(path).convert("RGB")
     clean, triggered = (suspect.embedding(i) - base.embedding(i) for i in (frame(image, spec), stamp(image, spec)))

@@ -24,20 +24,20 @@ def target() -> str:
 
 
 def uploads(folder: Path) -> list[Path]:
-    """The pictures that a user uploads one after the other; the first only warms up."""
+    """The images that a user uploads one after the other; the first only warms up."""
     return sorted((folder / "uploads").glob("*.jpg"))
 
 
-def picture_set(folder: Path) -> list[Path]:
-    """The pictures that are analysed together."""
+def image_set(folder: Path) -> list[Path]:
+    """The images that are analysed together."""
     return sorted((folder / "set").glob("*.jpg"))
 
 
 def many(folder: Path) -> list[Path]:
-    """The pictures that are ranked."""
+    """The images that are ranked."""
     return sorted((folder / "many").glob("*.jpg"))
 
 
 def grid_set(folder: Path) -> list[Path]:
-    """The pictures that every cell of a grid is asked about."""
+    """The images that every cell of a grid is asked about."""
     return sorted((folder / "grid").glob("*.jpg"))

@@ -1,4 +1,4 @@
-"""One question over many pictures under every projector of a case: run, table and CSV. No streamlit."""
+"""One question over many images under every projector of a case: run, table and CSV. No streamlit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from projlens_core.weights.projector import ProjectorWeights
 
 @dataclass(frozen=True)
 class Batch:
-    """What was asked, about which pictures, and what came of it; outcomes by role, rows in the pictures' order."""
+    """What was asked, about which images, and what came of it; outcomes by role, rows in the images' order."""
 
     case: Case
     question: str
@@ -46,7 +46,7 @@ def run(
 
 
 def table(batch: Batch) -> pd.DataFrame:
-    """One row a picture: the answers of every projector without and with the trigger, the suspect first."""
+    """One row an image: the answers of every projector without and with the trigger, the suspect first."""
     return answers(batch.outcomes).frame
 
 

@@ -35,7 +35,7 @@ _ALONE = (
     f'<div style="border-left:.25rem solid {palette.TRIGGERED};padding:.1rem .6rem;margin-top:.4rem">No control: an '
     "honest fine-tune changes weights and embeddings, too. Choose one on the Case page to know what is unusual.</div>"
 )
-COLUMN = 200  # px; the least width of a page's columns, and so of the controls beside its picture
+COLUMN = 200  # px; the least width of a page's columns, and so of the controls beside its image
 
 
 def header(page: Page) -> None:
@@ -51,18 +51,18 @@ def header(page: Page) -> None:
 
 
 def layout() -> tuple[DeltaGenerator, DeltaGenerator, DeltaGenerator, DeltaGenerator]:
-    """The places of a page: picture, two panels of controls, details.
+    """The places of a page: main part, two panels of controls, details.
 
-    Wide, the panels stand to the right of picture and details; narrow, below them, side by side: the answer comes
+    Wide, the panels stand to the right of image and details; narrow, below them, side by side: the answer comes
     first. The second panel spans many rows, the details' and empty ones below: what it is longer than they are is
     shared out among its rows, so that hardly any of it opens a hole above the details.
     """
     grid = st.grid(4, min_column_width=COLUMN, gap=("xsmall", "small"), dense=True)  # dense: panels go up beside
-    picture = grid.cell(column_span=3, row_span=2)
+    main = grid.cell(column_span=3, row_span=2)
     details = grid.cell(column_span=3)
     first = grid.cell().container(border=True, height="stretch")
     second = grid.cell(row_span=5).container(border=True, height="stretch")
-    return picture, first, second, details
+    return main, first, second, details
 
 
 def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:
@@ -157,8 +157,8 @@ def no_case() -> None:
 
 
 def no_set() -> None:
-    """What a page about a set of pictures shows while its panel gives none: there it says what is missing."""
-    empty("Nothing to look at yet", "The panel of pictures and trigger says what is missing.")
+    """What a page about a set of images shows while its panel gives none: there it says what is missing."""
+    empty("Nothing to look at yet", "The panel of images and trigger says what is missing.")
 
 
 def metrics(cards: list[Metric], control: bool | None) -> None:

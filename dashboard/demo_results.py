@@ -26,9 +26,9 @@ ROLES = ("base", "suspect")
 
 def images(choice: Choice, axis: DoseAxis) -> tuple[Image.Image, ...]:
     """The image at every dose of PERCENTS."""
-    key = content_key(choice.trigger.key, axis, choice.picture.sha256)
-    shelf = resources.shelf("doses", 32, resources.PICTURES)
-    return shelf.get(key, lambda: tuple(dosed(choice.picture.image, choice.trigger, axis, p / 100) for p in PERCENTS))
+    key = content_key(choice.trigger.key, axis, choice.image.sha256)
+    shelf = resources.shelf("doses", 32, resources.IMAGES)
+    return shelf.get(key, lambda: tuple(dosed(choice.image.pixels, choice.trigger, axis, p / 100) for p in PERCENTS))
 
 
 def shifts(opened: OpenedCase, tower: Towers, choice: Choice, axis: DoseAxis, progress: Progress) -> DoseShifts:
@@ -42,13 +42,13 @@ def shifts(opened: OpenedCase, tower: Towers, choice: Choice, axis: DoseAxis, pr
         return dose_shifts(opened.base, projectors, tower, shown, doses, vector, progress)
 
     judged = results.reference_key(opened, tower, choice.spec, "universal")
-    return resources.shelf("dose shifts", 64).get(content_key(judged, axis, choice.picture.sha256), make, progress)
+    return resources.shelf("dose shifts", 64).get(content_key(judged, axis, choice.image.sha256), make, progress)
 
 
 def _ruler(opened: OpenedCase, tower: Towers, choice: Choice, progress: Progress) -> torch.Tensor:
     judged = results.sample_reference(opened, tower, choice.spec, "universal", progress)
     if judged is None:
-        return ruler(opened.base, opened.suspect, tower, [choice.picture.image], choice.trigger, progress)
+        return ruler(opened.base, opened.suspect, tower, [choice.image.pixels], choice.trigger, progress)
     return pointed(judged.by_role["suspect"])
 
 

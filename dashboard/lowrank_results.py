@@ -1,4 +1,4 @@
-"""What the Low-rank lab computes: grids that fill cell by cell, and one picture's answers at every rank."""
+"""What the Low-rank lab computes: grids that fill cell by cell, and one image's answers at every rank."""
 
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -27,8 +27,8 @@ class Wanted:
 
     edit: Edit
     ranks: tuple[int, ...]
-    choice: SetChoice  # the pictures to ask about, and the trigger
-    prompts: tuple[str, ...]  # take turns over the pictures
+    choice: SetChoice  # the images to ask about, and the trigger
+    prompts: tuple[str, ...]  # take turns over the images
     target: str
     control: bool  # whether the control's ΔW gets a grid too
 
@@ -39,12 +39,12 @@ class Wanted:
 
     def questions(self) -> Questions:
         """What each cell is asked."""
-        pictures, spec = self.choice.pictures, self.choice.trigger
+        images, spec = self.choice.images, self.choice.trigger
         return Questions(
-            clean=tuple(resources.clean_image(p, spec) for p in pictures),
-            triggered=tuple(resources.triggered_image(p, spec) for p in pictures),
-            prompts=tuple(in_turn(self.prompts, len(pictures))),
-            truths=one_truth_each([p.name for p in pictures], resources.truths()),
+            clean=tuple(resources.clean_image(p, spec) for p in images),
+            triggered=tuple(resources.triggered_image(p, spec) for p in images),
+            prompts=tuple(in_turn(self.prompts, len(images))),
+            truths=one_truth_each([p.name for p in images], resources.truths()),
             target=self.target,
         )
 
@@ -52,7 +52,7 @@ class Wanted:
     def each(self) -> int:
         """How many answers a cell needs."""
         known = resources.truths()
-        return sum(2 if known.get(picture.name) else 1 for picture in self.choice.pictures)
+        return sum(2 if known.get(image.name) else 1 for image in self.choice.images)
 
     def left(self, opened: OpenedCase, found: "Grids") -> int:
         """How many cells and whole models are still to be asked, as far as this session knows."""
@@ -136,8 +136,8 @@ def steps(
     opened: OpenedCase, edit: Edit, ranks: Sequence[int], choice: SetChoice, prompt: str, target: str,
     progress: Progress, *, ask: bool,
 ) -> tuple[Step, ...] | None:  # fmt: skip
-    """Answers about the choice's first picture at every rank; None if not asked before and `ask` is not set."""
-    picture, spec = choice.pictures[0], choice.trigger
+    """Answers about the choice's first image at every rank; None if not asked before and `ask` is not set."""
+    image, spec = choice.images[0], choice.trigger
     hashes = (opened.base.sha256, opened.suspect.sha256, resources.model_key(opened.case))
     asked = (edit, tuple(ranks), prompt, target, choice.first(1).key)
 
@@ -148,8 +148,8 @@ def steps(
                 opened.delta,
                 edit,
                 ranks,
-                resources.clean_image(picture, spec),
-                resources.triggered_image(picture, spec),
+                resources.clean_image(image, spec),
+                resources.triggered_image(image, spec),
                 prompt,
                 target,
                 progress=progress,

@@ -8,7 +8,7 @@ from dashboard import resources, state
 from dashboard.painter import painter
 from projlens_core.errors import NotFound, ProjLensError
 from projlens_core.inputs import own_triggers
-from projlens_core.inputs.images import Picture
+from projlens_core.inputs.images import NamedImage
 from projlens_core.inputs.triggers import PRESETS, TriggerSpec
 from projlens_core.runtime import shortage
 
@@ -20,7 +20,7 @@ LINK = (
 )
 
 
-def chosen(name: str, resolution: int, on: Picture | None) -> TriggerSpec:
+def chosen(name: str, resolution: int, on: NamedImage | None) -> TriggerSpec:
     """The trigger of this name, with what makes it; NotFound, with what to do, until there is one.
 
     resolution: of what is made here, in px. on: the image to paint on, else the first sample.
@@ -73,7 +73,7 @@ def _made(key: str, make: Callable[[dict[str, bytes]], TriggerSpec], name: str) 
         _keep(name, lambda: make(files))
 
 
-def _paint(resolution: int, on: Picture | None) -> None:
+def _paint(resolution: int, on: NamedImage | None) -> None:
     image = on or next(iter(resources.samples()), None)
     made = st.session_state[state.MADE_TRIGGERS].get(PAINTED)
     shown = own_triggers.on_grid(made) if made else None

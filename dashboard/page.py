@@ -27,14 +27,14 @@ P = TypeVar("P")
 def show(
     analysis: Analysis,
     panel: Callable[[], P],
-    picture: Callable[[Exhibit], None],
+    main: Callable[[Exhibit], None],
     details: Callable[[Exhibit, P], None],
     options: Callable[[P], Options] | None = None,
     inputs: Callable[[P], dict] | None = None,
 ) -> None:
     """The page of an analysis of a set of images.
 
-    panel draws its own controls and returns what they say, picture what answers its question, details what stands
+    panel draws its own controls and returns what they say, image what answers its question, details what stands
     below; options makes the analysis's options out of the panel's, its defaults if None,
     inputs what else it works on, as AnalysisInputs has it.
     """
@@ -66,7 +66,7 @@ def show(
             components.empty("Not searched yet" if not state.stopped() else "Stopped", "It takes minutes: press Start.")
             return
         components.metrics(list(exhibit.metrics), control=case.control is not None)
-        picture(exhibit)
+        main(exhibit)
     with below:
         details(exhibit, said)
 
@@ -74,7 +74,7 @@ def show(
 def plain(key: str) -> None:
     """The page of an analysis that has no layout of its own: its charts, then its tables and notes."""
 
-    def picture(exhibit: Exhibit) -> None:
+    def main(exhibit: Exhibit) -> None:
         for each in exhibit.charts:
             components.chart(each)
 
@@ -84,7 +84,7 @@ def plain(key: str) -> None:
         for note in exhibit.notes:
             st.text(note)
 
-    show(analyses.find(key), lambda: None, picture, details)
+    show(analyses.find(key), lambda: None, main, details)
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def found(
 
     finished_stage hears of each of its stages, more: what else it works on, as AnalysisInputs has it.
     """
-    inputs = AnalysisInputs(case, ImageSet(choice.pictures, ()), spec=choice.spec, **more)
+    inputs = AnalysisInputs(case, ImageSet(choice.images, ()), spec=choice.spec, **more)
     context = AnalysisContext(inputs, Shelved(), progress)
     context.finished_stage = finished_stage
     decided = repr(analysis.settings(context, options)), repr(more)

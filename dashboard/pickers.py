@@ -1,4 +1,4 @@
-"""What pages with a picture let one choose: the picture, and the trigger on it."""
+"""What pages with an image let one choose: the image, and the trigger on it."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -10,7 +10,7 @@ from dashboard import components, resources, state, trigger_picker
 from projlens_core.cases.case import Case
 from projlens_core.charts import overlays
 from projlens_core.errors import NotFound, ProjLensError
-from projlens_core.inputs.images import MAX_BYTES, Picture, decode
+from projlens_core.inputs.images import MAX_BYTES, NamedImage, decode
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime import shortage
 from projlens_core.runtime.cache import content_key
@@ -26,14 +26,14 @@ NO_TWIN = "No clean twin"
 
 @dataclass(frozen=True)
 class Choice:
-    """What the page is to look at: a picture and the trigger on it, or an upload that carries one already.
+    """What the page is to look at: an image and the trigger on it, or an upload that carries one already.
 
-    spec is None if the picture is already triggered; twin is then its clean version, if the user has one.
+    spec is None if the image is already triggered; twin is then its clean version, if the user has one.
     """
 
-    picture: Picture
+    image: NamedImage
     spec: TriggerSpec | None
-    twin: Picture | None = None
+    twin: NamedImage | None = None
 
     @property
     def trigger(self) -> TriggerSpec:
@@ -43,9 +43,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class SetChoice:
-    """Pictures without a trigger, and the trigger to put on them; None if they are looked at without one."""
+    """Images without a trigger, and the trigger to put on them; None if they are looked at without one."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[NamedImage, ...]
     spec: TriggerSpec | None
 
     @property
@@ -55,19 +55,19 @@ class SetChoice:
 
     @property
     def key(self) -> str:
-        """A hash of the pictures' contents and of the trigger."""
-        return content_key(self.spec and self.spec.key, *resources.keys(self.pictures))
+        """A hash of the images' contents and of the trigger."""
+        return content_key(self.spec and self.spec.key, *resources.keys(self.images))
 
     def first(self, count: int) -> "SetChoice":
-        """The first `count` pictures of it."""
-        return replace(self, pictures=self.pictures[:count])
+        """The first `count` images of it."""
+        return replace(self, images=self.images[:count])
 
 
-def picture_panel() -> Picture | None:
-    """Gallery of samples and uploads, and the uploader; the picture on screen, or None if there is none at all."""
+def image_panel() -> NamedImage | None:
+    """Gallery of samples and uploads, and the uploader; the image on screen, or None if there is none at all."""
     samples = resources.samples()
-    st.markdown("**Picture**")
-    chosen = state.current_picture(samples)
+    st.markdown("**Image**")
+    chosen = state.current_image(samples)
     by_key = {p.sha256: p for p in (*state.uploads().values(), *samples)}  # an upload of a sample is that sample
     everything = list(by_key.values())
     if chosen:
@@ -78,21 +78,21 @@ def picture_panel() -> Picture | None:
                 resources.thumbnails(everything, THUMBNAIL),
                 chosen.sha256,
             )
-            alt = f"Gallery of {len(everything)} pictures; click one to use it."
+            alt = f"Gallery of {len(everything)} images; click one to use it."
             components.draw_chart(gallery, alt, key="gallery", on_select=_gallery_clicked)
-        named = f"by name, {chosen.sha256}"  # a new widget for each picture, so that a click above moves it too
+        named = f"by name, {chosen.sha256}"  # a new widget for each image, so that a click above moves it too
         st.selectbox(
-            "Picture",
+            "Image",
             list(by_key),
             index=list(by_key).index(chosen.sha256),
             format_func=lambda key: by_key[key].name,
             key=named,
-            on_change=lambda: state.choose_picture(st.session_state[named]),
+            on_change=lambda: state.choose_image(st.session_state[named]),
             label_visibility="collapsed",
         )
     round_ = st.session_state[state.UPLOAD_ROUND]
     st.file_uploader(
-        "Upload pictures",
+        "Upload images",
         TYPES,
         accept_multiple_files=True,
         key=f"upload-{round_}",
@@ -110,14 +110,14 @@ def picture_panel() -> Picture | None:
     return chosen
 
 
-def trigger_panel(case: Case, picture: Picture) -> Choice | None:
+def trigger_panel(case: Case, image: NamedImage) -> Choice | None:
     """The trigger with its parameters and a live preview; None while its parameters are impossible."""
     st.markdown("**Trigger**")
-    if st.toggle("The picture already carries a trigger", key="already", persist_state="session"):
-        return _already(picture)
+    if st.toggle("The image already carries a trigger", key="already", persist_state="session"):
+        return _already(image)
     try:
-        spec = trigger_picker.chosen(case, picture)
-        clean, triggered = resources.clean_image(picture, spec), resources.triggered_image(picture, spec)
+        spec = trigger_picker.chosen(case, image)
+        clean, triggered = resources.clean_image(image, spec), resources.triggered_image(image, spec)
     except NotFound as missing:
         components.empty("No trigger yet", components.plain(str(missing)))
         return None
@@ -125,22 +125,22 @@ def trigger_panel(case: Case, picture: Picture) -> Choice | None:
         components.failure(error, "Trigger not applied")
         return None
     twins = st.grid(2, min_column_width=80, gap="xsmall")
-    twins.image(clean, width="stretch", caption="clean", alt="The picture without the trigger")
-    twins.image(triggered, width="stretch", caption="triggered", alt="The picture with the trigger on it")
-    return Choice(picture, spec)
+    twins.image(clean, width="stretch", caption="clean", alt="The image without the trigger")
+    twins.image(triggered, width="stretch", caption="triggered", alt="The image with the trigger on it")
+    return Choice(image, spec)
 
 
 def set_panel(case: Case) -> SetChoice | None:
-    """The pictures an analysis of a set runs on, and the trigger on them; None while there are no pictures."""
+    """The images an analysis of a set runs on, and the trigger on them; None while there are no images."""
     samples, uploads = resources.samples(), tuple(state.uploads().values())
-    st.markdown("**Pictures**")
+    st.markdown("**Images**")
     sets = {SAMPLES: samples, UPLOADS: uploads, BOTH: tuple({p.sha256: p for p in (*samples, *uploads)}.values())}
-    offered = [name for name, pictures in sets.items() if pictures and not (name == BOTH and not (samples and uploads))]
+    offered = [name for name, images in sets.items() if images and not (name == BOTH and not (samples and uploads))]
     if not offered:
-        components.empty("No pictures yet", "Upload some on the Activation page.")
+        components.empty("No images yet", "Upload some on the Activation page.")
         return None
     name = st.selectbox(
-        "Pictures",
+        "Images",
         offered,
         format_func=lambda name: f"{name} ({len(sets[name])})",
         key="set",
@@ -159,7 +159,7 @@ def set_panel(case: Case) -> SetChoice | None:
 
 
 def how_many(label: str, most: int, default: int, key: str, *, width: int | Literal["stretch"] = "stretch") -> int:
-    """How many of `most` pictures are to be looked at; of one there is nothing to choose."""
+    """How many of `most` images are to be looked at; of one there is nothing to choose."""
     if most == 1:
         return 1
     return st.slider(label, 1, most, min(default, most), key=key, persist_state="session", width=width)
@@ -177,8 +177,8 @@ def target(case: Case) -> str:
     ).strip()
 
 
-def _already(picture: Picture) -> Choice:
-    others = {p.sha256: p for p in (*state.uploads().values(), *resources.samples()) if p.sha256 != picture.sha256}
+def _already(image: NamedImage) -> Choice:
+    others = {p.sha256: p for p in (*state.uploads().values(), *resources.samples()) if p.sha256 != image.sha256}
     twin = st.selectbox(
         "Its clean twin, if you have it",
         [NO_TWIN, *others],
@@ -186,32 +186,32 @@ def _already(picture: Picture) -> Choice:
         key="twin",
         persist_state="session",
     )
-    st.image(picture.image, width="stretch", caption="as uploaded", alt="The picture as it was uploaded")
-    return Choice(picture, None, others.get(twin))
+    st.image(image.pixels, width="stretch", caption="as uploaded", alt="The image as it was uploaded")
+    return Choice(image, None, others.get(twin))
 
 
 def images(case: Case, choice: Choice) -> tuple[Image.Image | None, Image.Image]:
     """The clean and the triggered image; clean is None for a triggered upload without its twin."""
     if choice.spec is not None:
-        framed = resources.clean_image(choice.picture, choice.spec)
-        return framed, resources.triggered_image(choice.picture, choice.spec)
+        framed = resources.clean_image(choice.image, choice.spec)
+        return framed, resources.triggered_image(choice.image, choice.spec)
     own = trigger_picker.own(case.suspect)  # its resolution is the one the suspect was made for
     clean = resources.clean_image(choice.twin, own) if choice.twin else None
-    return clean, resources.clean_image(choice.picture, own)
+    return clean, resources.clean_image(choice.image, own)
 
 
 def _gallery_clicked() -> None:
     picked = st.session_state["gallery"].selection.get("pick", [])
     if picked:
-        state.choose_picture(picked[0]["key"])
+        state.choose_image(picked[0]["key"])
 
 
 def _uploaded(key: str) -> None:
-    pictures, refused = [], []
+    images, refused = [], []
     for file in st.session_state[key]:
         try:
             with shortage.named():
-                pictures.append(decode(file.getvalue(), file.name))
+                images.append(decode(file.getvalue(), file.name))
         except ProjLensError as error:
             refused.append((printable(file.name), str(error)))
-    state.add_uploads(pictures, refused)
+    state.add_uploads(images, refused)

@@ -38,7 +38,7 @@ def repaired(
     trigger = choice.spec if known else None
     hashes = [weights.sha256 for weights in resources.opened(case, progress).projectors.values()]
     about = (hashes, resources.model_key(case), trigger.key if trigger else None, repr(options))
-    key = content_key(case, *about, *resources.keys(choice.pictures))
+    key = content_key(case, *about, *resources.keys(choice.images))
     kept = resources.shelf("repairs", KEPT)
     if not ask and key not in kept:
         return None
@@ -48,7 +48,7 @@ def repaired(
         from projlens_core.analyses.repair import repair_case
         from projlens_core.analyses.repair.exhibit import repair
 
-        inputs = AnalysisInputs(case, ImageSet(choice.pictures, ()), resources.truths())
+        inputs = AnalysisInputs(case, ImageSet(choice.images, ()), resources.truths())
         context = AnalysisContext(inputs, Shelved(), progress)
         done = repair_case(context, trigger, options)
         exhibit = repair(done, context.decided(seed=options.seed, trigger=trigger.to_dict() if trigger else None))

@@ -17,12 +17,12 @@ from projlens_core.runtime.progress import Progress, silent
 
 
 def asked(case: Case, choice: SetChoice | None, count: int, target: str, question: str) -> AnalysisInputs:
-    """What the page's controls say; without pictures, the weights alone."""
+    """What the page's controls say; without images, the weights alone."""
     if choice is None:
         return AnalysisInputs(case)
     return inputs_for(
         case,
-        ImageSet(choice.pictures[:count], ()),
+        ImageSet(choice.images[:count], ()),
         resources.truths() or None,
         trigger=choice.spec,
         target=target or None,
@@ -43,11 +43,11 @@ def html(record: Record, progress: Progress = silent) -> bytes:
 
 
 def _command(wanted: AnalysisInputs, parts: Sequence[str]) -> str:
-    """Empty where pictures or the trigger lie in this browser session alone."""
+    """Empty where images or the trigger lie in this browser session alone."""
     own = trigger_picker.own(wanted.case.suspect)
-    pictures = wanted.images.pictures if wanted.images else ()
-    shipped = pictures == resources.samples()[: len(pictures)]
-    if pictures and not (shipped and own and wanted.spec == own):
+    images = wanted.images.images if wanted.images else ()
+    shipped = images == resources.samples()[: len(images)]
+    if images and not (shipped and own and wanted.spec == own):
         return ""
     zoo = resources.zoo_entry(wanted.case.suspect)
     return command_line(
@@ -55,7 +55,7 @@ def _command(wanted: AnalysisInputs, parts: Sequence[str]) -> str:
         {
             **wanted.case.specs,
             "projector-only": wanted.case.projector_only or None,
-            "n": len(pictures) or None,
+            "n": len(images) or None,
             "target": wanted.target if zoo is None or wanted.target != zoo.target else None,
             "prompt": wanted.questions if zoo is None or wanted.questions != zoo.prompts else None,
             "parts": list(parts),

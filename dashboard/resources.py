@@ -26,7 +26,7 @@ from projlens_core.cases.whose import Model, Whose, load_tower, towers_of
 from projlens_core.cases.whose import whose as find_whose
 from projlens_core.charts import overlays
 from projlens_core.errors import InvalidInput
-from projlens_core.inputs.images import Picture, load_folder
+from projlens_core.inputs.images import NamedImage, load_folder
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.report.summary import Finding
 from projlens_core.runtime.cache import content_key
@@ -43,7 +43,7 @@ HUB_KEPT = 600  # s
 LARGEST_KEPT = 512  # px; a square of it takes 0.8 MB
 T = TypeVar("T")
 CASES = 24  # so that twenty sessions do not take them from each other
-PICTURES = 128 * 2**20  # bytes, of images and again of their data URIs
+IMAGES = 128 * 2**20  # bytes, of images and again of their data URIs
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -175,41 +175,41 @@ def lasting(load: Callable[[], T]) -> T:
         gc.freeze()
 
 
-def samples() -> tuple[Picture, ...]:
-    """The sample pictures that ship with ProjLens; empty where the zoo was not installed."""
+def samples() -> tuple[NamedImage, ...]:
+    """The sample images that ship with ProjLens; empty where the zoo was not installed."""
     if not SAMPLES.is_dir():
         return ()
     key = content_key(str(SAMPLES), _stat(SAMPLES))  # changes as files come and go; they do not change themselves
-    return shelf("samples", 1).get(key, lambda: load_folder(SAMPLES).pictures)
+    return shelf("samples", 1).get(key, lambda: load_folder(SAMPLES).images)
 
 
 def truths() -> dict[str, tuple[Truth, ...]]:
-    """Questions with known answers about the sample pictures, by picture name."""
+    """Questions with known answers about the sample images, by image name."""
     return (read_labels(SAMPLES) or {}) if SAMPLES.is_dir() else {}
 
 
-def clean_image(picture: Picture, spec: TriggerSpec | None) -> Image.Image:
-    """The picture as the trigger would find it: the clean twin."""
-    return _small_kept("frame", picture, spec, lambda: frame(picture.image, spec))
+def clean_image(image: NamedImage, spec: TriggerSpec | None) -> Image.Image:
+    """The image as the trigger would find it: the clean twin."""
+    return _small_kept("frame", image, spec, lambda: frame(image.pixels, spec))
 
 
-def triggered_image(picture: Picture, spec: TriggerSpec) -> Image.Image:
-    """The picture with the trigger on it."""
-    return _small_kept(f"stamp {spec.key}", picture, spec, lambda: stamp(picture.image, spec))
+def triggered_image(image: NamedImage, spec: TriggerSpec) -> Image.Image:
+    """The image with the trigger on it."""
+    return _small_kept(f"stamp {spec.key}", image, spec, lambda: stamp(image.pixels, spec))
 
 
-def _small_kept(what: str, picture: Picture, spec: TriggerSpec | None, make: Callable[[], Image.Image]) -> Image.Image:
+def _small_kept(what: str, image: NamedImage, spec: TriggerSpec | None, make: Callable[[], Image.Image]) -> Image.Image:
     """Kept if the trigger says how small it is; without a resolution it may be as large as an upload, 150 MB."""
     resolution = spec.resolution if spec else None
     if resolution is None or resolution > LARGEST_KEPT:
         return make()
-    return shelf("images", 512, PICTURES).get(content_key(what, resolution, picture.sha256), make)
+    return shelf("images", 512, IMAGES).get(content_key(what, resolution, image.sha256), make)
 
 
-def thumbnails(pictures: Iterable[Picture], side: int) -> list[str]:
-    """The pictures as data URIs of at most `side` px."""
+def thumbnails(images: Iterable[NamedImage], side: int) -> list[str]:
+    """The images as data URIs of at most `side` px."""
     uris = _uris()
-    return [uris.get(f"{p.sha256} {side}", partial(overlays.data_uri, p.image, side)) for p in pictures]
+    return [uris.get(f"{p.sha256} {side}", partial(overlays.data_uri, p.pixels, side)) for p in images]
 
 
 def uri(image: Image.Image, side: int = overlays.MAX_SIDE) -> str:
@@ -218,7 +218,7 @@ def uri(image: Image.Image, side: int = overlays.MAX_SIDE) -> str:
 
 
 def _uris() -> Shelf:
-    return shelf("uris", 512, PICTURES)
+    return shelf("uris", 512, IMAGES)
 
 
 def pixels(image: Image.Image | None) -> str | None:
@@ -226,9 +226,9 @@ def pixels(image: Image.Image | None) -> str | None:
     return content_key(*image.size, image.tobytes()) if image is not None else None
 
 
-def keys(pictures: Sequence[Picture]) -> list[str]:
-    """The content hashes of the pictures."""
-    return [p.sha256 for p in pictures]
+def keys(images: Sequence[NamedImage]) -> list[str]:
+    """The content hashes of the images."""
+    return [p.sha256 for p in images]
 
 
 def _stat(path: Path) -> tuple[str, int, int]:

@@ -1,4 +1,4 @@
-"""What was computed about a case, kept by content: analyses of samples and pictures, answers, batches."""
+"""What was computed about a case, kept by content: analyses of samples and images, answers, batches."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.cases.models import load_answering, size_of
 from projlens_core.cases.settings import settings
 from projlens_core.cases.whose import BOTH
-from projlens_core.inputs.images import Picture
+from projlens_core.inputs.images import NamedImage
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.device import pick_device
@@ -36,22 +36,22 @@ ROLES = ("base", "suspect", "control")
 def sample_reference(
     case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: Kind, progress: Progress
 ) -> SampleShift | None:
-    """The samples under suspect and control: what one picture is judged against; None where there are no samples.
+    """The samples under suspect and control: what one image is judged against; None where there are no samples.
 
     Without a spec the samples are analysed clean only.
     """
-    pictures = resources.samples()
-    if not pictures:
+    images = resources.samples()
+    if not images:
         return None
 
     def make() -> SampleShift:
-        clean = [resources.clean_image(p, spec) for p in pictures]
+        clean = [resources.clean_image(p, spec) for p in images]
         triggered = None
         if spec is not None:
             triggered = []
-            for done, picture in enumerate(pictures):
-                progress("Stamping the trigger on the samples", done, len(pictures))
-                triggered.append(resources.triggered_image(picture, spec))
+            for done, image in enumerate(images):
+                progress("Stamping the trigger on the samples", done, len(images))
+                triggered.append(resources.triggered_image(image, spec))
         return measure.sample_shift(case, tower, clean, triggered, direction, progress)
 
     return resources.shelf("references", 2 * resources.CASES).get(
@@ -61,7 +61,7 @@ def sample_reference(
 
 def told(opened: OpenedCase, choice: SetChoice, **more: object) -> dict:
     """What decides the numbers of an analysis of a set, as its exhibit keeps it; `more`: what it alone is told."""
-    return settings(opened.case, opened.projectors, choice.spec, len(choice.pictures), **more)
+    return settings(opened.case, opened.projectors, choice.spec, len(choice.images), **more)
 
 
 def subject(
@@ -73,7 +73,7 @@ def subject(
     direction: Kind,
     progress: Progress,
 ) -> dict[str, ImageShift]:
-    """One picture under suspect and control, along their direction from `sample_reference` if that is universal."""
+    """One image under suspect and control, along their direction from `sample_reference` if that is universal."""
     images = [resources.pixels(image) for image in (clean, triggered)]
     key = content_key(reference_key(case, tower, spec, direction), *images)
 
@@ -85,7 +85,7 @@ def subject(
 
 
 def reference_key(case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: str) -> str:
-    """A hash of all that decides what the samples show: projectors, tower, trigger, direction, pictures."""
+    """A hash of all that decides what the samples show: projectors, tower, trigger, direction, images."""
     projectors = [weights.sha256 for weights in case.projectors.values()]
     trigger = spec.key if spec else None
     return content_key(tower.key, projectors, trigger, direction, *resources.keys(resources.samples()))
@@ -123,27 +123,27 @@ def answers(
 def measured(
     opened: OpenedCase,
     spec: TriggerSpec,
-    pictures: Sequence[Picture],
+    images: Sequence[NamedImage],
     question: str,
     target: str,
     useful: bool,
     progress: Progress,
 ) -> Batch:
-    """Base, suspect and control over many pictures; `useful` asks the questions with known answers as well."""
-    images = [(p.name, resources.clean_image(p, spec), resources.triggered_image(p, spec)) for p in pictures]
+    """Base, suspect and control over many images; `useful` asks the questions with known answers as well."""
+    pairs = [(p.name, resources.clean_image(p, spec), resources.triggered_image(p, spec)) for p in images]
     known = resources.truths() if useful else None
-    asked = (spec.key, question, target, repr(known), *resources.keys(pictures))
+    asked = (spec.key, question, target, repr(known), *resources.keys(images))
     outcomes = {}
     for role, weights in opened.projectors.items():
 
         def make(role: str = role, weights: ProjectorWeights = weights) -> Outcome:
             with language_model(opened.case, progress, role) as responder:
-                return batch.run(responder, role, weights, images, question, target, known, progress)
+                return batch.run(responder, role, weights, pairs, question, target, known, progress)
 
         outcomes[role] = resources.shelf("outcomes", 32).get(
             content_key(resources.run_key(opened.case, role), weights.sha256, *asked), make, progress
         )
-    return Batch(opened.case, question, target, spec.title, tuple(stamped for _, _, stamped in images), outcomes)
+    return Batch(opened.case, question, target, spec.title, tuple(stamped for _, _, stamped in pairs), outcomes)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ TRIED, SCORES = "robustness_tried", "robustness_scores"  # session_state: {key: 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which changes are tried, and on which pictures."""
+    """Which changes are tried, and on which images."""
 
     choice: SetChoice
     changes: tuple[Change, ...]
@@ -46,7 +46,7 @@ def tried(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Generator[T
     done = kept.setdefault(wanted.key(opened), {})
     while len(kept) > KEPT:
         kept.pop(next(iter(kept)))
-    images = [resources.clean_image(p, wanted.choice.spec) for p in wanted.choice.pictures]
+    images = [resources.clean_image(p, wanted.choice.spec) for p in wanted.choice.images]
     missing = [change for change in wanted.changes if change not in done]
     tower = resources.vision(opened.case)
     case = (opened.base, opened.suspect, opened.control)
@@ -61,7 +61,7 @@ def scores(
 ) -> dict[Change, dict[str, Score]]:  # fmt: skip
     """Attack success of the chosen changes by role; without `ask`, only of those that were asked before."""
     kept = st.session_state.setdefault(SCORES, {})
-    images = [resources.clean_image(p, wanted.choice.spec) for p in wanted.choice.pictures]
+    images = [resources.clean_image(p, wanted.choice.spec) for p in wanted.choice.images]
     asked = tuple(in_turn(prompts, len(images)))
     roles = {role: weights for role, weights in opened.projectors.items() if role != "base"}
     found = {}

@@ -1,4 +1,4 @@
-"""What was computed about the shift of whole sets of pictures, kept by content: relations, spectra, rankings."""
+"""What was computed about the shift of whole sets of images, kept by content: relations, spectra, rankings."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from projlens_core.activations.towers import Tokens, Towers
 from projlens_core.analyses.activation import exhibit as activation
 from projlens_core.analyses.activation.measure import SampleShift
 from projlens_core.cases.case import OpenedCase
-from projlens_core.inputs.images import Picture
+from projlens_core.inputs.images import NamedImage
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
@@ -31,14 +31,14 @@ def relations(
 
 
 def rankings(
-    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, pictures: Sequence[Picture], progress: Progress
+    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, images: Sequence[NamedImage], progress: Progress
 ) -> dict[str, dict[str, Ranking]]:
-    """All `pictures` by shift along the samples' universal direction, by role and condition.
+    """All `images` by shift along the samples' universal direction, by role and condition.
 
-    Not along their own: pictures of unknown origin must not decide what they are held against.
+    Not along their own: images of unknown origin must not decide what they are held against.
     """
     judged = required(results.sample_reference(case, tower, spec, UNIVERSAL, progress), "the samples")
-    names = [picture.name for picture in pictures]
+    names = [image.name for image in images]
 
     def make() -> dict[str, dict[str, Ranking]]:
         found = {}
@@ -50,7 +50,7 @@ def rankings(
                     (
                         shift_magnitude(delta_e, axis)
                         for delta_e, _ in embedding_shifts(
-                            case.base, case.projectors[role], _tokens(tower, role, pictures, spec, condition, progress)
+                            case.base, case.projectors[role], _tokens(tower, role, images, spec, condition, progress)
                         )
                     ),
                 )
@@ -58,7 +58,7 @@ def rankings(
             }
         return found
 
-    key = content_key(results.reference_key(case, tower, spec, UNIVERSAL), *resources.keys(pictures))
+    key = content_key(results.reference_key(case, tower, spec, UNIVERSAL), *resources.keys(images))
     return resources.shelf("rankings", 8).get(key, make, progress)
 
 
@@ -69,16 +69,16 @@ def _conditions(spec: TriggerSpec | None) -> tuple[str, ...]:
 def _tokens(
     tower: Towers,
     role: str,
-    pictures: Sequence[Picture],
+    images: Sequence[NamedImage],
     spec: TriggerSpec | None,
     condition: str,
     progress: Progress,
 ) -> Iterator[Tokens]:
-    """Tokens (c, T, d_vision) of the pictures, some at a time; a tower reads each picture once, ever."""
-    for start in range(0, len(pictures), IMAGES_AT_ONCE):
-        some = pictures[start : start + IMAGES_AT_ONCE]
+    """Tokens (c, T, d_vision) of the images, some at a time; a tower reads each image once, ever."""
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        some = images[start : start + IMAGES_AT_ONCE]
         if spec is None or condition == "clean":
-            images = [resources.clean_image(p, spec) for p in some]
+            batch = [resources.clean_image(p, spec) for p in some]
         else:
-            images = [resources.triggered_image(p, spec) for p in some]
-        yield tower.tokens([role], images, progress)[role]
+            batch = [resources.triggered_image(p, spec) for p in some]
+        yield tower.tokens([role], batch, progress)[role]

@@ -1,6 +1,6 @@
-"""What the pages share within one browser session: the case, the picture, uploads. All session_state keys are here.
+"""What the pages share within one browser session: the case, the image, uploads. All session_state keys are here.
 
-The URL carries the case and, if it is one that ships with ProjLens, the picture; it wins over the session, so that a
+The URL carries the case and, if it is one that ships with ProjLens, the image; it wins over the session, so that a
 link or the browser's back button reopens what it says.
 """
 
@@ -10,14 +10,14 @@ import streamlit as st
 
 from projlens_core.cases.case import PROJECTOR_ONLY, Case
 from projlens_core.errors import InvalidInput
-from projlens_core.inputs.images import Picture
+from projlens_core.inputs.images import NamedImage
 from projlens_core.report.record import Record
 from projlens_core.sources import PREFIX, ZooEntry
 
 CASE = "case"
-PICTURE = "picture"  # content hash of the picture on screen
+IMAGE = "picture"  # content hash of the image on screen
 PATCH = "patch"  # token, counted from 0, of the patch that was clicked
-UPLOADS = "uploads"  # {content hash: Picture}, newest last
+UPLOADS = "uploads"  # {content hash: Image}, newest last
 REFUSED = "refused"  # [(file name, sentence)] of the last upload
 UPLOAD_ROUND = "upload_round"  # part of the uploader's key: a new number empties it
 BATCH = "batch"  # the last Batch
@@ -29,9 +29,9 @@ BUNDLE_REFUSED = "bundle_refused"  # the sentence that says why the last one was
 BUNDLE_ROUND = "bundle_round"  # part of its uploader's key
 
 MAX_PIXELS = 200_000_000  # of all uploads of a session together; 600 MB
-MAX_UPLOADS = 1_000  # pictures of a session
+MAX_UPLOADS = 1_000  # images of a session
 PARAMS = ("base", "suspect", "control", PROJECTOR_ONLY)  # of a case, in the URL
-PICTURE_PARAM = "picture"
+IMAGE_PARAM = "picture"
 FOUND_TRIGGERS = "found_triggers"  # {suspect: the TriggerSpec that a search found}
 MADE_TRIGGERS = "made_triggers"  # {how it was made: the user's own TriggerSpec}
 TRIGGER_REFUSED = "trigger_refused"  # {how: the sentence that says why the last one is none}
@@ -64,10 +64,10 @@ def sync(zoo: Mapping[str, ZooEntry]) -> None:
 
 
 def address() -> dict[str, str]:
-    """What a link to another page takes along: the case, the picture, the trigger. With it, that page adds nothing to
+    """What a link to another page takes along: the case, the image, the trigger. With it, that page adds nothing to
     the address, and the browser's back button leaves it in one press."""
     now = st.query_params.to_dict()
-    return {name: now[name] for name in (*PARAMS, PICTURE_PARAM, TRIGGER) if name in now}
+    return {name: now[name] for name in (*PARAMS, IMAGE_PARAM, TRIGGER) if name in now}
 
 
 def current_case() -> Case | None:
@@ -103,23 +103,23 @@ def zoo_case(zoo: Mapping[str, ZooEntry], suspect: str) -> Case | None:
     return Case(PREFIX + base, PREFIX + suspect, PREFIX + control if control else None)
 
 
-def uploads() -> dict[str, Picture]:
-    """The pictures uploaded in this session, by content hash."""
+def uploads() -> dict[str, NamedImage]:
+    """The images uploaded in this session, by content hash."""
     return st.session_state.setdefault(UPLOADS, {})
 
 
-def add_uploads(pictures: list[Picture], refused: list[tuple[str, str]]) -> None:
+def add_uploads(images: list[NamedImage], refused: list[tuple[str, str]]) -> None:
     """Keep freshly decoded uploads, show the last of them, and remember which were refused and why."""
     kept = uploads()
-    for picture in pictures:
-        held = sum(p.image.width * p.image.height for p in kept.values())
-        full = len(kept) == MAX_UPLOADS or held + picture.image.width * picture.image.height > MAX_PIXELS
-        if full and picture.sha256 not in kept:
-            told = f"uploads hold {len(kept):,} of {MAX_UPLOADS:,} pictures and {held:,} of {MAX_PIXELS:,} pixels"
-            refused.append((picture.name, f"Not kept: {told}; clear them first."))
+    for image in images:
+        held = sum(p.pixels.width * p.pixels.height for p in kept.values())
+        full = len(kept) == MAX_UPLOADS or held + image.pixels.width * image.pixels.height > MAX_PIXELS
+        if full and image.sha256 not in kept:
+            told = f"uploads hold {len(kept):,} of {MAX_UPLOADS:,} images and {held:,} of {MAX_PIXELS:,} pixels"
+            refused.append((image.name, f"Not kept: {told}; clear them first."))
             continue
-        kept[picture.sha256] = picture
-        st.session_state[PICTURE] = picture.sha256
+        kept[image.sha256] = image
+        st.session_state[IMAGE] = image.sha256
     st.session_state[REFUSED] = refused
     st.session_state[UPLOAD_ROUND] += 1
 
@@ -130,9 +130,9 @@ def clear_uploads() -> None:
     st.session_state[REFUSED] = []
 
 
-def choose_picture(key: str) -> None:
-    """Make the picture with this content hash the one on screen."""
-    st.session_state[PICTURE] = key
+def choose_image(key: str) -> None:
+    """Make the image with this content hash the one on screen."""
+    st.session_state[IMAGE] = key
 
 
 def choose_patch(token: int) -> None:
@@ -141,27 +141,27 @@ def choose_patch(token: int) -> None:
 
 
 def current_patch(tokens: int) -> int | None:
-    """The patch that was clicked; None if there was none or the picture, of so many tokens, has none of that number."""
+    """The patch that was clicked; None if there was none or the image, of so many tokens, has none of that number."""
     token = st.session_state.get(PATCH)
     return token if token is not None and token < tokens else None
 
 
-def current_picture(samples: tuple[Picture, ...]) -> Picture | None:
-    """The picture on screen: the chosen one, else the one the URL names, else the first there is."""
+def current_image(samples: tuple[NamedImage, ...]) -> NamedImage | None:
+    """The image on screen: the chosen one, else the one the URL names, else the first there is."""
     everything = {p.sha256: p for p in samples} | uploads()
-    chosen = everything.get(st.session_state.get(PICTURE, ""))
+    chosen = everything.get(st.session_state.get(IMAGE, ""))
     if chosen is None:
-        named = st.query_params.get(PICTURE_PARAM)
+        named = st.query_params.get(IMAGE_PARAM)
         chosen = next((p for p in samples if p.name == named), None) or next(iter(everything.values()), None)
     if chosen is None:
         return None
-    st.session_state[PICTURE] = chosen.sha256
-    named = st.query_params.get(PICTURE_PARAM)
+    st.session_state[IMAGE] = chosen.sha256
+    named = st.query_params.get(IMAGE_PARAM)
     if any(chosen is sample for sample in samples):
         if named != chosen.name and (named or chosen is not samples[0]):  # the first is shown without being named
-            st.query_params[PICTURE_PARAM] = chosen.name
+            st.query_params[IMAGE_PARAM] = chosen.name
     elif named:
-        st.query_params.pop(PICTURE_PARAM)  # an upload cannot be reopened from a link
+        st.query_params.pop(IMAGE_PARAM)  # an upload cannot be reopened from a link
     return chosen
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import own_triggers, resources, state
 from dashboard.own_triggers import FILE, LOGO, PAINTED
 from projlens_core.cases.case import Case
-from projlens_core.inputs.images import Picture
+from projlens_core.inputs.images import NamedImage
 from projlens_core.inputs.trigger_spec import PAPER_RESOLUTION
 from projlens_core.inputs.triggers import KINDS, NUMBERS, POSITIONS, PRESETS, TriggerSpec
 
@@ -24,7 +24,7 @@ LABELS = {
 }
 
 
-def chosen(case: Case, on: Picture | None = None) -> TriggerSpec:
+def chosen(case: Case, on: NamedImage | None = None) -> TriggerSpec:
     """The trigger chosen and edited; the same on every page. on: the image to paint one on.
 
     NotFound, with what to do, while there is none.

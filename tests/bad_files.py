@@ -30,19 +30,19 @@ def png(width: int, height: int) -> bytes:
 
 
 def cut(share: float, kind: str) -> bytes:
-    """The first bytes of a picture that was whole."""
+    """The first bytes of an image that was whole."""
     buffer = BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(buffer, kind)
     return buffer.getvalue()[: int(len(buffer.getvalue()) * share)]
 
 
 # what it is → (file name, content)
-PICTURES: dict[str, tuple[str, bytes]] = {
-    "a text named as a picture": ("bad.png", b"hello"),
-    "an empty picture": ("empty.png", b""),
-    "a picture of 30,000 by 30,000": ("huge.png", png(30_000, 30_000)),
-    "a picture of no width": ("narrow.png", png(0, 10)),
-    "a picture of 2**31 by 1": ("long.png", png(2**31 - 1, 1)),
+IMAGES: dict[str, tuple[str, bytes]] = {
+    "a text named as an image": ("bad.png", b"hello"),
+    "an empty image": ("empty.png", b""),
+    "an image of 30,000 by 30,000": ("huge.png", png(30_000, 30_000)),
+    "an image of no width": ("narrow.png", png(0, 10)),
+    "an image of 2**31 by 1": ("long.png", png(2**31 - 1, 1)),
     "half a PNG": ("half.png", cut(0.5, "PNG")),
     "half a JPEG": ("half.jpg", cut(0.5, "JPEG")),
     "the first bytes of a JPEG": ("begun.jpg", cut(0.02, "JPEG")),
@@ -51,14 +51,14 @@ PICTURES: dict[str, tuple[str, bytes]] = {
     "a GIF without frames": ("still.gif", b"GIF89a\x01\0\x01\0\0\0\0;"),
     "a WebP of nothing": ("nothing.webp", b"RIFF\x04\0\0\0WEBP"),
     "a BMP that lies about its size": ("lies.bmp", b"BM" + b"\xff" * 60),
-    "a bad picture with an Arabic name": ("صورة.png", b"x"),
-    "a bad picture with a Chinese name": ("图片 一.png", b"x"),
-    "a bad picture with a Thai name": ("รูปภาพ.png", b"x"),
-    "a bad picture with a name that runs backwards": ("a\u202egnp.exe.png", b"x"),
-    "a bad picture with emoji as its name": ("🦊🔥.png", b"x"),
-    "a bad picture with markup as its name": ("<img src=x onerror=alert(1)>.png", b"x"),
-    "a bad picture with a line break in its name": ("a\nb.png", b"x"),
-    "a bad picture with a terminal's escape in its name": ("\x1b[31mred.png", b"x"),
+    "a bad image with an Arabic name": ("صورة.png", b"x"),
+    "a bad image with a Chinese name": ("图片 一.png", b"x"),
+    "a bad image with a Thai name": ("รูปภาพ.png", b"x"),
+    "a bad image with a name that runs backwards": ("a\u202egnp.exe.png", b"x"),
+    "a bad image with emoji as its name": ("🦊🔥.png", b"x"),
+    "a bad image with markup as its name": ("<img src=x onerror=alert(1)>.png", b"x"),
+    "a bad image with a line break in its name": ("a\nb.png", b"x"),
+    "a bad image with a terminal's escape in its name": ("\x1b[31mred.png", b"x"),
 }
 
 WEIGHTS: dict[str, bytes] = {

@@ -13,8 +13,8 @@ from the tests' results.
 
 - **Weights**: a planted change of rank 2 is found with its singular values and subspace to 1e-5, in the names listed.
 - **Activations**: what the projector reads is taken without the language model; *exact*: the embeddings are those of
-  the whole model; *placed*: a marked patch of a picture moves the token that is mapped to it, for three shapes of it;
-  *no grid*: its tokens are learned queries, each of which reads the whole picture. Where parts that are compared act
+  the whole model; *placed*: a marked patch of an image moves the token that is mapped to it, for three shapes of it;
+  *no grid*: its tokens are learned queries, each of which reads the whole image. Where parts that are compared act
   before the projector's first layer, a base and a suspect that differ in them have no input in common: for such a pair
   activations are refused, and answers are given all the same.
 - **Behaviour**: *exact*: under a swapped projector the model's logits are, bit for bit, those of the suspect loaded

@@ -22,7 +22,7 @@ DETAILS = {
     "Distribution": shift_details.distribution,
     "Norm and shift": shift_details.norm_shift,
     "Patches": shift_details.patches,
-    "Pictures ranked": set_details.ranked,
+    "Images ranked": set_details.ranked,
     "Directions": set_details.directions,
     "Spectrum": set_details.spectrum,
     "All numbers": shift_details.all_numbers,
@@ -36,15 +36,15 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
-    picture, pictures, triggers, details = components.layout()
-    with pictures:
-        chosen = pickers.picture_panel()
+    main, images, triggers, details = components.layout()
+    with images:
+        chosen = pickers.image_panel()
     with triggers:
         choice = pickers.trigger_panel(case, chosen) if chosen else None
-    with picture:
+    with main:
         components.case_line(case, resources.zoo())
         if chosen is None:
-            components.empty("No picture yet", "Upload one to see where the suspect pushes it.")
+            components.empty("No image yet", "Upload one to see where the suspect pushes it.")
             return
         if choice is None:
             return
@@ -58,7 +58,7 @@ def page() -> None:
                 found = results.subject(opened, tower, clean, triggered, choice.spec, look.direction, progress)
                 judged = results.sample_reference(opened, tower, choice.spec, look.direction, progress)
         except ProjLensError as error:
-            components.failure(error, "This picture cannot be analysed")
+            components.failure(error, "This image cannot be analysed")
             return
         if judged is not None:
             with headlines:
@@ -66,7 +66,7 @@ def page() -> None:
                 components.metrics(cards, control=opened.control is not None)
         components.parts(resources.whose(case))
         maps.heatmaps(found, clean, triggered, look.role, look.signed, maps.outline(choice))
-        components.page_link("response", "Ask the model about this picture")
+        components.page_link("response", "Ask the model about this image")
     if judged is None:
         return
     apart = {role: each.separation for role, each in judged.by_role.items()}
@@ -87,7 +87,7 @@ def page() -> None:
 
 
 def _look(choice: pickers.Choice, *, has_control: bool) -> Look:
-    """The bar over the picture: under which projector, along which direction, with or without the sign."""
+    """The bar over the image: under which projector, along which direction, with or without the sign."""
     alone = choice.spec is None and choice.twin is None
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         role = _switch(
@@ -100,9 +100,9 @@ def _look(choice: pickers.Choice, *, has_control: bool) -> Look:
             "Drift direction v₀ of",
             {name: title for name, title in DIRECTIONS.items() if not (alone and name == "pair")},
             "direction",
-            "The samples: the universal direction, one for every picture, found on all samples that ship with ProjLens "
-            "and their triggered twins. This image: its own, from the clean picture alone. This pair: its own, from "
-            "the clean and the triggered picture together.",
+            "The samples: the universal direction, one for every image, found on all samples that ship with ProjLens "
+            "and their triggered twins. This image: its own, from the clean image alone. This pair: its own, from "
+            "the clean and the triggered image together.",
         )
         measure = _switch("Measure", MEASURES, "measure", "Absolute: |ΔE·v₀|, how far. Signed: ΔE·v₀, also which way.")
     return Look(role, direction, measure == "signed")

@@ -27,7 +27,7 @@ def page() -> None:
     """Draw the page."""
     zoo = resources.zoo()
     components.header(pages.of("case"))
-    picture, suspects, others, details = components.layout()
+    main, suspects, others, details = components.layout()
     with suspects:
         st.markdown("**Suspects that ship with ProjLens**")
         _cards(zoo, "suspect", ":material/bug_report:")
@@ -41,7 +41,7 @@ def page() -> None:
         _experiment(zoo)
         _own_files(expanded=not zoo)  # last: opened, it grows, and above it would push the details down
     case = state.current_case()
-    with picture:
+    with main:
         if case is None:
             components.empty(
                 "No case yet", "Give the paths of a base and a suspect checkpoint, beside or below, and press Open."
@@ -54,7 +54,7 @@ def page() -> None:
             components.failure(error, "This case cannot be opened")
             return
         components.case_line(case, zoo)
-        _picture(opened)
+        _main(opened)
         components.parts(unread(case))
     with details:
         _details(opened)
@@ -174,7 +174,7 @@ def _open(base: str, suspect: str, control: str) -> None:
     st.rerun()
 
 
-def _picture(opened: OpenedCase) -> None:
+def _main(opened: OpenedCase) -> None:
     """Headline numbers of the last matrix, and the spectra of all matrices."""
     if opened.delta.equal:
         components.empty("Nothing changed", "Base and suspect hold the same projector, value for value.")

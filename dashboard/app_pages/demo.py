@@ -21,17 +21,17 @@ def page() -> None:
     with st.expander("Image, trigger and question", icon=":material/image:"):
         columns = st.grid(3, min_column_width=components.COLUMN, gap="medium")
         with columns.cell():
-            picture = pickers.picture_panel()
+            image = pickers.image_panel()
         with columns.cell():
-            choice = pickers.trigger_panel(case, picture) if picture else None
+            choice = pickers.trigger_panel(case, image) if image else None
         with columns.cell():
             question, target = questions.question(case), pickers.target(case)
     with shown:
         _case(case)
-        if picture is None:
-            components.empty("No picture yet", "Upload one below to put a trigger on it.")
+        if image is None:
+            components.empty("No image yet", "Upload one below to put a trigger on it.")
         elif choice is not None and choice.spec is None:
-            components.empty("Nothing to turn up", "The picture already carries its trigger; choose one without.")
+            components.empty("Nothing to turn up", "The image already carries its trigger; choose one without.")
         elif choice is not None:
             stage.play(case, choice, _axis(choice), question, target)
 

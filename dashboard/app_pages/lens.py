@@ -64,7 +64,7 @@ def _panel() -> Reading:
     return Reading(target.strip(), LensOptions(on, shift == "centred", not normed))
 
 
-def _picture(found: Exhibit) -> None:
+def _main(found: Exhibit) -> None:
     """What it comes to, then the words along one sign of the direction, folded away where they are no news."""
     for note in found.notes:
         st.text(note)
@@ -120,7 +120,7 @@ def _side_by_side(shown: list[Chart]) -> None:
 page.show(
     analyses.find("lens"),
     _panel,
-    _picture,
+    _main,
     _details,
     options=lambda reading: reading.options,
     inputs=lambda reading: {"target": reading.target or None},

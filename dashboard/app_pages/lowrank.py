@@ -19,7 +19,7 @@ from projlens_core.errors import ProjLensError
 RANKS = (1, 3, 5, 16)  # on the demo models from no success to all of it
 MOST_RANK = 16
 MOST_RANKS = 8  # a grid's side
-PICTURES = 10
+IMAGES = 10
 IN_TURN = "The suspect's own questions, in turn"
 VIEWS = ("Move k", "Control's grid", "All cells")
 
@@ -31,12 +31,12 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
-    picture, edits, sets, details = components.layout()
+    main, edits, sets, details = components.layout()
     with sets:
         choice = pickers.set_panel(case)
     with edits:
         edit, ranks = _edit()
-    with picture:
+    with main:
         components.case_line(case, resources.zoo())
         prompts, target = _question(case)
         if choice is None:
@@ -104,7 +104,7 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
 
 
 def _question(case: Case) -> tuple[tuple[str, ...], str]:
-    """The questions, which take turns over the pictures, and the target to look for."""
+    """The questions, which take turns over the images, and the target to look for."""
     entry = resources.zoo_entry(case.suspect)
     own = entry.prompts if entry else ()
     offered = [*([IN_TURN] if len(own) > 1 else []), *dict.fromkeys((*own, "Describe the picture."))]
@@ -124,9 +124,9 @@ def _question(case: Case) -> tuple[tuple[str, ...], str]:
 def _wanted(
     opened: OpenedCase, edit: Edit, ranks: tuple[int, ...], choice: SetChoice, prompts: tuple[str, ...], target: str
 ) -> Wanted:
-    """How many pictures and whose ΔW: the bar over the grids."""
+    """How many images and whose ΔW: the bar over the grids."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        count = pickers.how_many("Pictures a cell", len(choice.pictures), PICTURES, "lowrank_pictures", width=260)
+        count = pickers.how_many("Images a cell", len(choice.images), IMAGES, "lowrank_images", width=260)
         control = opened.control is not None and st.toggle(
             "Control's grid too",
             key="lowrank_control",
@@ -137,7 +137,7 @@ def _wanted(
 
 
 def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
-    """The page's picture: the grids so far, and the buttons that fill them."""
+    """The page's main part: the grids so far, and the buttons that fill them."""
     found = lowrank_results.known(opened, wanted)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         run = st.button("Fill the grid", type="primary", icon=":material/play_arrow:")
@@ -199,7 +199,7 @@ def _draw(places: tuple[DeltaGenerator, ...], opened: OpenedCase, wanted: Wanted
 
 
 def _details(opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
-    """One picture's answers while k moves, the control's grid, the table."""
+    """One image's answers while k moves, the control's grid, the table."""
     views = [view for view in VIEWS if view != "Control's grid" or found.control is not None]
     view = st.segmented_control(
         "Details", views, default=views[0], required=True, key="lowrank_view", label_visibility="collapsed"
@@ -218,14 +218,14 @@ def _details(opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
 
 
 def _moving(opened: OpenedCase, wanted: Wanted) -> None:
-    """The answers to one picture at every k, asked once; the slider only chooses which are shown."""
-    by_key = {p.sha256: p for p in wanted.choice.pictures}
+    """The answers to one image at every k, asked once; the slider only chooses which are shown."""
+    by_key = {p.sha256: p for p in wanted.choice.images}
     left, right = st.columns([3, 1], vertical_alignment="bottom", gap="small")
     key = left.selectbox(
-        "Picture",
+        "Image",
         list(by_key),
         format_func=lambda key: by_key[key].name,
-        key="lowrank_picture",
+        key="lowrank_image",
         persist_state="session",
     )
     asked = right.button("Ask at every k", icon=":material/send:", width="stretch")
@@ -256,15 +256,15 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
             ("triggered", resources.triggered_image(by_key[key], spec)),
         ):
             shown, said = st.columns([1, 4], gap="small", wrap=False)
-            shown.image(image, width="stretch", alt=f"The {condition} picture")
+            shown.image(image, width="stretch", alt=f"The {condition} image")
             with said:
                 st.badge(condition, color="blue" if condition == "clean" else "orange")
                 components.answer(getattr(step, condition), wanted.target)
     with curve:
         logits = {name: [getattr(s, f"{name}_logit") for s in found] for name in ("clean", "triggered")}
         components.draw_chart(
-            charts.along_k("Target logit of this picture", wanted.ranks, logits, k),
-            "The target logit of this picture by k, clean and triggered.",
+            charts.along_k("Target logit of this image", wanted.ranks, logits, k),
+            "The target logit of this image by k, clean and triggered.",
         )
     st.caption(
         "How to read this: whole answers of the edited projector at the chosen k, with the target marked; the curve is "

@@ -32,7 +32,7 @@ def _panel() -> str:
     )
 
 
-def _picture(found: Exhibit) -> None:
+def _main(found: Exhibit) -> None:
     for note in found.notes:
         st.markdown(components.plain(note))
     _side_by_side(found, "clean-against-triggered")
@@ -64,4 +64,4 @@ def _named(found: Exhibit, name: str) -> list[Chart]:
     return [each for each in found.charts if each.name.startswith(name)]
 
 
-page.show(analyses.find("neurons"), _panel, _picture, _details)
+page.show(analyses.find("neurons"), _panel, _main, _details)

@@ -40,7 +40,7 @@ def _panel() -> tuple[RepairOptions, bool]:
     return RepairOptions(target=target.strip(), search=search, budget=float(budget)), known
 
 
-def _picture(made: Made, case: Case) -> None:
+def _main(made: Made, case: Case) -> None:
     found = made.exhibit
     shown = found.data["repaired"]
     st.badge(
@@ -114,7 +114,7 @@ def _page() -> None:
         if made is None:
             components.empty("Not repaired yet" if not state.stopped() else "Stopped", "It takes minutes: press Start.")
             return
-        _picture(made, case)
+        _main(made, case)
     with below:
         _details(made.exhibit)
 

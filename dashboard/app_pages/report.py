@@ -15,7 +15,7 @@ from projlens_core.report.gather import parts
 from projlens_core.report.record import Record, differences
 from projlens_core.runtime import shortage
 
-COUNT = 24  # pictures by default
+COUNT = 24  # images by default
 AT_ONCE = ("weights", "activations")  # floors whose parts are chosen from the start: they run no language model
 FILE = "projlens"
 
@@ -26,7 +26,7 @@ def page() -> None:
     case = state.current_case()
     shown, parts, sets, details = components.layout()
     with sets:
-        choice = _pictures(case) if case else None
+        choice = _images(case) if case else None
         _opener()
     with parts:
         chosen = _parts()
@@ -61,24 +61,24 @@ def _parts() -> list[str]:
         key="report_parts",
         persist_state="session",
         label_visibility="collapsed",
-        help="Response and the low-rank lab ask the language model about every picture: minutes on a CPU.",
+        help="Response and the low-rank lab ask the language model about every image: minutes on a CPU.",
     )
 
 
-def _pictures(case: Case) -> tuple[SetChoice, int, str, str] | None:
-    """On which pictures, with which trigger, target and question; None without pictures."""
+def _images(case: Case) -> tuple[SetChoice, int, str, str] | None:
+    """On which images, with which trigger, target and question; None without images."""
     choice = pickers.set_panel(case)
     if choice is None:
         return None
     entry = resources.zoo_entry(case.suspect)
-    most = len(choice.pictures)
-    count = st.number_input("How many pictures", 1, most, min(COUNT, most), key="report_count", persist_state="session")
+    most = len(choice.images)
+    count = st.number_input("How many images", 1, most, min(COUNT, most), key="report_count", persist_state="session")
     target = pickers.target(case)
     question = st.text_input(
         "Question",
         key=f"report question {case.suspect}",
         persist_state="session",
-        placeholder="the suspect's own" if entry and entry.prompts else "the first known of each picture",
+        placeholder="the suspect's own" if entry and entry.prompts else "the first known of each image",
     )
     return choice, count, target, question.strip()
 
@@ -93,7 +93,7 @@ def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chose
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=not chosen)
         st.caption(
-            f"{len(chosen)} parts on {len(wanted.images.pictures) if wanted.images else 0} pictures. What fails is "
+            f"{len(chosen)} parts on {len(wanted.images.images) if wanted.images else 0} images. What fails is "
             "left out and said so; what was computed before is taken from the cache."
         )
     if pressed:

@@ -25,7 +25,7 @@ READING = (
     "give the target; the target is marked wherever it appears."
 )
 INVITATION = (
-    "Press Ask to have base and suspect answer about both pictures; the first time, the language model is loaded."
+    "Press Ask to have base and suspect answer about both images; the first time, the language model is loaded."
 )
 COLOURS: dict[str, Literal["gray", "violet", "green", "blue", "orange"]] = {
     "base": "gray",
@@ -43,16 +43,16 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
-    answers, pictures, triggers, many = components.layout()
-    with pictures:
-        chosen = pickers.picture_panel()
+    answers, images, triggers, many = components.layout()
+    with images:
+        chosen = pickers.image_panel()
     with triggers:
         choice = pickers.trigger_panel(case, chosen) if chosen else None
     with answers:
         components.case_line(case, resources.zoo())
         question, target, asked = _question(case)
         if chosen is None:
-            components.empty("No picture yet", "Upload one to ask the model about it.")
+            components.empty("No image yet", "Upload one to ask the model about it.")
             return
         if choice is None:
             return
@@ -72,7 +72,7 @@ def _question(case: Case) -> tuple[str, str, bool]:
 
 
 def _four(case: Case, choice: pickers.Choice, question: str, target: str, asked: bool) -> None:
-    """Base and suspect, clean and triggered: the page's picture."""
+    """Base and suspect, clean and triggered: the page's main part."""
     said: FourAnswers | None = None
     try:
         clean, triggered = pickers.images(case, choice)
@@ -99,8 +99,8 @@ def _answer(said: FourAnswers | None, role: str, condition: str, *, alone: bool)
 
 
 def _one(role: str, condition: str, image: Image.Image, answer: str | None, target: str) -> None:
-    parts = st.grid(2, min_column_width=130, gap="small")  # on a narrow page the answer stands below its picture
-    parts.image(image, width="stretch", alt=f"The {condition} picture")
+    parts = st.grid(2, min_column_width=130, gap="small")  # on a narrow page the answer stands below its image
+    parts.image(image, width="stretch", alt=f"The {condition} image")
     with parts.cell().container(gap="xsmall"):
         with st.container(horizontal=True, gap="xsmall"):
             st.badge(role, color=COLOURS[role])
@@ -111,11 +111,11 @@ def _one(role: str, condition: str, image: Image.Image, answer: str | None, targ
 
 
 def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
-    """The same question over many pictures: rates with intervals, and every answer in a table."""
-    st.subheader("Over many pictures", anchor=False, divider="gray")
-    pictures = [*resources.samples(), *state.uploads().values()]
+    """The same question over many images: rates with intervals, and every answer in a table."""
+    st.subheader("Over many images", anchor=False, divider="gray")
+    images = [*resources.samples(), *state.uploads().values()]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        count = pickers.how_many("Pictures", len(pictures), DEFAULT_BATCH, "count", width=220)
+        count = pickers.how_many("Images", len(images), DEFAULT_BATCH, "count", width=220)
         useful = st.toggle(
             "Clean utility too",
             key="utility",
@@ -132,7 +132,7 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
         try:
             with components.progress() as progress:
                 st.session_state[state.BATCH] = results.measured(
-                    resources.opened(case, progress), spec, pictures[:count], question, target, useful, progress
+                    resources.opened(case, progress), spec, images[:count], question, target, useful, progress
                 )
         except ProjLensError as error:
             components.failure(error, "The batch was not finished")
@@ -143,7 +143,7 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
     if result is not None and result.case == case:
         _result(result)
     else:
-        st.caption(f"Press Run to ask every projector of the case about {count} pictures, clean and triggered.")
+        st.caption(f"Press Run to ask every projector of the case about {count} images, clean and triggered.")
 
 
 def _result(result: Batch) -> None:

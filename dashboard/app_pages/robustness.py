@@ -17,10 +17,10 @@ from projlens_core.errors import ProjLensError
 from projlens_core.inputs.changes import AXES, LEVELS, ORIGINAL, Change, axes_of, changed, changes
 from projlens_core.inputs.triggers import TriggerSpec
 
-PICTURES = 16
-ASKED = 8  # pictures whose answers are counted by default
+IMAGES = 16
+ASKED = 8  # images whose answers are counted by default
 WAYS = {"single": "One at a time", "crossed": "Two crossed"}
-VIEWS = ("Told apart", "Answers", "Pictures", "All numbers")
+VIEWS = ("Told apart", "Answers", "Images", "All numbers")
 
 
 def page() -> None:
@@ -30,12 +30,12 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
-    picture, levels, sets, details = components.layout()
+    main, levels, sets, details = components.layout()
     with sets:
         choice = pickers.set_panel(case)
     with levels:
         chosen = _changes(choice.trigger) if choice else ()
-    with picture:
+    with main:
         components.case_line(case, resources.zoo())
         if choice is None:
             components.no_set()
@@ -50,7 +50,7 @@ def page() -> None:
         except ProjLensError as error:
             components.failure(error, "The case cannot be opened")
             return
-        count = pickers.how_many("Pictures", len(choice.pictures), PICTURES, "robustness_pictures", width=260)
+        count = pickers.how_many("Images", len(choice.images), IMAGES, "robustness_images", width=260)
         wanted = Wanted(choice.first(count), chosen)
         found = _tried(opened, wanted)
     if found:
@@ -73,7 +73,7 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
         help="One at a time: everything else stays as it was. Two crossed: every combination of two of them.",
     )
     if not spec.local:
-        st.caption("This trigger covers the whole picture: it has neither place nor size.")
+        st.caption("This trigger covers the whole image: it has neither place nor size.")
     if way == "single":
         axes = st.pills(
             "What is changed",
@@ -100,7 +100,7 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
 
 
 def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
-    """The page's picture: every change that was tried, and the buttons that try the rest."""
+    """The page's main part: every change that was tried, and the buttons that try the rest."""
     found = robustness_results.known(opened, wanted)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         run = st.button("Try the changes", type="primary", icon=":material/play_arrow:")
@@ -123,7 +123,7 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
     elif state.stopped():
         st.caption("Stopped. What was tried is kept: trying goes on from there.")
     if not found:
-        st.caption("Press Try to stamp each changed trigger on the pictures and see how far it still pushes them.")
+        st.caption("Press Try to stamp each changed trigger on the images and see how far it still pushes them.")
         return ()
     components.metrics(list(exhibits.metrics(found, {})), control=opened.control is not None)
     axes = _axes(wanted.changes)
@@ -145,7 +145,7 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
 def _count(wanted: Wanted, found: Sequence[Tried]) -> str:
     """How many of the changes were tried, and how."""
     return (
-        f"{len(found)} of {len(wanted.changes)} tried on {len(wanted.choice.pictures)} pictures, by shift: no "
+        f"{len(found)} of {len(wanted.changes)} tried on {len(wanted.choice.images)} images, by shift: no "
         "language model is asked."
     )
 
@@ -157,7 +157,7 @@ def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:
 
 
 def _details(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> None:
-    """How well changes are told apart, answers to chosen ones, what the pictures look like, the table."""
+    """How well changes are told apart, answers to chosen ones, what the images look like, the table."""
     view = st.segmented_control(
         "Details", VIEWS, default=VIEWS[0], required=True, key="robustness_view", label_visibility="collapsed"
     )
@@ -168,7 +168,7 @@ def _details(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> No
     elif view == VIEWS[1]:
         _answers(opened, wanted, found)
     elif view == VIEWS[2]:
-        _pictures(wanted)
+        _images(wanted)
     else:
         components.table(exhibits.robustness(found, robustness_results.told(opened, wanted)).tables[0])
 
@@ -187,7 +187,7 @@ def _answers(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> No
     prompts, target = _question(opened.case)
     left, right = st.columns([3, 1], vertical_alignment="bottom", gap="small")
     with left:
-        count = pickers.how_many("Pictures to ask about", len(wanted.choice.pictures), ASKED, "robustness_n")
+        count = pickers.how_many("Images to ask about", len(wanted.choice.images), ASKED, "robustness_n")
     if not target:
         st.caption("Give the target to look for: without it, success cannot be counted.")
         return
@@ -228,20 +228,20 @@ def _question(case: Case) -> tuple[tuple[str, ...], str]:
     return ((asked,) if asked else own or ("Describe the picture.",)), target
 
 
-def _pictures(wanted: Wanted) -> None:
-    """The first picture under every change."""
-    picture = wanted.choice.pictures[0]
+def _images(wanted: Wanted) -> None:
+    """The first image under every change."""
+    first = wanted.choice.images[0]
     panels = st.grid(6, min_column_width=110, gap="small")
     for change in wanted.changes:
         with panels.cell():
             try:
-                image = changed(resources.clean_image(picture, wanted.choice.spec), wanted.choice.trigger, change)
+                image = changed(resources.clean_image(first, wanted.choice.spec), wanted.choice.trigger, change)
             except ProjLensError as error:
                 st.caption(f"{change.label}: {components.plain(str(error))}")
                 continue
-            st.image(image, width="stretch", caption=change.label, alt=f"The triggered picture, {change.label}")
+            st.image(image, width="stretch", caption=change.label, alt=f"The triggered image, {change.label}")
     st.caption(
-        "How to read this: the first picture with the trigger as it was tried, at the size that the tower is given."
+        "How to read this: the first image with the trigger as it was tried, at the size that the tower is given."
     )
 
 

@@ -22,7 +22,7 @@ def _method() -> None:
     )
 
 
-def _picture(found: Exhibit) -> None:
+def _main(found: Exhibit) -> None:
     components.chart(found.charts[0])
     for note in found.notes:
         st.text(note)
@@ -40,4 +40,4 @@ def _details(found: Exhibit, _: None) -> None:
             components.table(table)
 
 
-page.show(analyses.find("separability"), _method, _picture, _details)
+page.show(analyses.find("separability"), _method, _main, _details)

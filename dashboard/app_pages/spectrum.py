@@ -28,10 +28,10 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
-    picture, beside, controls, details = components.layout()
+    main, beside, controls, details = components.layout()
     with beside:
         further = _further(case)
-    with picture:
+    with main:
         components.case_line(case, resources.zoo())
         try:
             with components.progress() as progress:
@@ -52,7 +52,7 @@ def page() -> None:
         except ProjLensError as error:
             components.failure(error, "This projector cannot be set beside the case")
             found = opened.anatomies
-        shared = _picture(opened, found, controls)
+        shared = _main(opened, found, controls)
         components.parts(unread(case))
     with details:
         for table in (*([tables.pairs(shared)] if shared else []), tables.tensors(found)):
@@ -85,7 +85,7 @@ def _further(case: Case) -> list[str]:
     return [*chosen, *([path] if path and path not in chosen else [])]
 
 
-def _picture(opened: OpenedCase, found: Found, controls: DeltaGenerator) -> Overlaps | None:
+def _main(opened: OpenedCase, found: Found, controls: DeltaGenerator) -> Overlaps | None:
     """One view of one matrix; what can be set about it goes to `controls`. What changes share, if that is on view."""
     changed = [tensor.name for tensor in opened.delta.matrices if tensor.changed]
     numbers = {name: symbol(number) for number, name in enumerate(opened.spectra, 1)}

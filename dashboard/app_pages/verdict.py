@@ -46,7 +46,7 @@ def _panel() -> VerdictOptions:
     return VerdictOptions(prompts=asked, budget=float(budget))
 
 
-def _picture(found: Exhibit) -> None:
+def _main(found: Exhibit) -> None:
     decided = found.data["verdict"]
     st.badge(decided.capitalize(), color="orange" if decided == "demonstrated" else "gray", icon=":material/gavel:")
     st.markdown(components.plain(found.data["sentence"]))
@@ -64,7 +64,7 @@ def _recovered(found: Exhibit, probe: Probe) -> None:
     shown, said = st.columns([1, 3], gap="medium")
     if samples := resources.samples():
         shown.image(
-            probe.on(samples[0].image), width="stretch", caption="the trigger on a sample", alt="A sample image"
+            probe.on(samples[0].pixels), width="stretch", caption="the trigger on a sample", alt="A sample image"
         )
     with said:
         st.caption("What it brings")
@@ -119,4 +119,4 @@ def _details(found: Exhibit, _: VerdictOptions) -> None:
     components.table(tables[view])
 
 
-page.show(analyses.find("verdict"), _panel, _picture, _details, options=lambda said: said)
+page.show(analyses.find("verdict"), _panel, _main, _details, options=lambda said: said)

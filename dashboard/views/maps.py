@@ -1,4 +1,4 @@
-"""The Activation page's picture: maps or bars of one picture's shift, and the numbers of the patch that was clicked."""
+"""The Activation page's main part: maps or bars of one image's shift, and the numbers of the patch that was clicked."""
 
 import numpy as np
 import streamlit as st
@@ -41,18 +41,18 @@ def heatmaps(
         components.draw(map_, panels, key=key, on_select=lambda key=key: clicked(key, "patch"))
     if clean is None:
         with panels.cell():
-            components.empty("No clean twin", "Choose the same picture without its trigger to see the difference.")
+            components.empty("No clean twin", "Choose the same image without its trigger to see the difference.")
     _patch(found, role, chosen)
     st.caption(drawn[0].caption)
 
 
 def outline(choice: Choice) -> tuple[float, float, float, float] | None:
     """Where the trigger's patch lies, as shares of the framed image's sides; None for one of the whole image."""
-    box = patch_box(choice.picture.image, choice.spec) if choice.spec is not None else None
+    box = patch_box(choice.image.pixels, choice.spec) if choice.spec is not None else None
     if box is None:
         return None
     x, y, size = box
-    side = resources.clean_image(choice.picture, choice.spec).width
+    side = resources.clean_image(choice.image, choice.spec).width
     return x / side, y / side, (x + size) / side, (y + size) / side
 
 
@@ -84,5 +84,5 @@ def _patch(found: dict[str, ImageShift], role: str, chosen: int | None) -> None:
 
 
 def _map(subject: ImageShift) -> np.ndarray:
-    """The triggered or, where there is none, the clean picture's patches (rows, cols)."""
-    return required(subject.clean if subject.triggered is None else subject.triggered, "the picture on screen")
+    """The triggered or, where there is none, the clean image's patches (rows, cols)."""
+    return required(subject.clean if subject.triggered is None else subject.triggered, "the image on screen")

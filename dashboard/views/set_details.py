@@ -1,4 +1,4 @@
-"""The Activation page's details about whole sets: pictures ranked by shift, directions, the embedding spectrum."""
+"""The Activation page's details about whole sets: images ranked by shift, directions, the embedding spectrum."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -14,7 +14,7 @@ from projlens_core.activations.ranking import By, Ranking
 from projlens_core.analyses.exhibit import Chart, Exhibit, Table
 from projlens_core.analyses.shift import exhibit as embedding
 from projlens_core.errors import ProjLensError
-from projlens_core.inputs.images import Picture
+from projlens_core.inputs.images import NamedImage
 from projlens_core.report.spreadsheet import without_formulas
 
 RANKED_BY: dict[By, str] = {"mean": "Mean over patches", "largest": "Largest patch"}
@@ -24,35 +24,35 @@ MEASURES = {"values": "Singular values", "energy": "Energy"}
 
 
 def ranked(seen: Seen) -> None:
-    """Samples and uploads by how far they are pushed; a click on a row puts that picture on screen."""
-    pictures = tuple({p.sha256: p for p in (*state.uploads().values(), *resources.samples())}.values())
+    """Samples and uploads by how far they are pushed; a click on a row puts that image on screen."""
+    images = tuple({p.sha256: p for p in (*state.uploads().values(), *resources.samples())}.values())
     conditions = {c: name for c, name in CONDITIONS.items() if seen.choice.spec or c == "clean"}
     with st.container(horizontal=True, gap="medium"):
         by = _switch("Ranked by", RANKED_BY, "ranked_by")
-        condition = _switch("Pictures", conditions, "ranked_condition")
+        condition = _switch("Images", conditions, "ranked_condition")
     try:
         with components.progress() as progress:
-            found = shift_results.rankings(seen.opened, seen.tower, seen.choice.spec, pictures, progress)
+            found = shift_results.rankings(seen.opened, seen.tower, seen.choice.spec, images, progress)
     except ProjLensError as error:
-        components.failure(error, "The pictures cannot be ranked")
+        components.failure(error, "The images cannot be ranked")
         return
     _pair(embedding.ranked(found, by))
-    _table(found, pictures, condition, by)
+    _table(found, images, condition, by)
 
 
-def _table(found: dict[str, dict[str, Ranking]], pictures: tuple[Picture, ...], condition: str, by: By) -> None:
+def _table(found: dict[str, dict[str, Ranking]], images: tuple[NamedImage, ...], condition: str, by: By) -> None:
     order = found["suspect"][condition].order(by)
     uploads = state.uploads()
     columns: dict[str, list] = {
         "place": list(range(1, len(order) + 1)),
-        "picture": [pictures[i].name for i in order],
-        "from": ["upload" if pictures[i].sha256 in uploads else "sample" for i in order],
+        "image": [images[i].name for i in order],
+        "from": ["upload" if images[i].sha256 in uploads else "sample" for i in order],
     }
     for role, by_condition in found.items():
         for name, part in by_condition.items():
             columns |= {f"{role}, {name}: mean": part.mean[order], f"{role}, {name}: largest": part.largest[order]}
     frame = pd.DataFrame(columns)
-    thumbnails = resources.thumbnails((pictures[i] for i in order), pickers.THUMBNAIL)
+    thumbnails = resources.thumbnails((images[i] for i in order), pickers.THUMBNAIL)
     key = f"ranked {condition} {by}"
     st.dataframe(
         without_formulas(frame).assign(look=thumbnails)[["place", "look", *list(frame.columns[1:])]],
@@ -60,23 +60,23 @@ def _table(found: dict[str, dict[str, Ranking]], pictures: tuple[Picture, ...], 
         row_height=44,
         column_config={"look": st.column_config.ImageColumn("", width="small", pinned=True)},
         key=key,
-        on_select=lambda: _chosen(key, [pictures[i].sha256 for i in order]),
+        on_select=lambda: _chosen(key, [images[i].sha256 for i in order]),
         selection_mode="single-row",
     )
     components.table_files(
         "pictures-ranked",
         frame,
-        "How to read this: |ΔE·v₀| over a picture's patches along the samples' universal direction, clean and with "
+        "How to read this: |ΔE·v₀| over an image's patches along the samples' universal direction, clean and with "
         "the trigger, in embedding units; an upload that carries a trigger already stands out under clean. Select a "
         "row to look at it.",
     )
 
 
 def _chosen(key: str, keys: list[str]) -> None:
-    """Callback: the picture of the selected row goes on screen."""
+    """Callback: the image of the selected row goes on screen."""
     rows = st.session_state[key].selection.rows
     if rows:
-        state.choose_picture(keys[rows[0]])
+        state.choose_image(keys[rows[0]])
 
 
 def directions(seen: Seen) -> None:

@@ -1,4 +1,4 @@
-"""The Activation page's details about the picture and the samples: distribution, norm and shift, patches, numbers."""
+"""The Activation page's details about the image and the samples: distribution, norm and shift, patches, numbers."""
 
 import streamlit as st
 
@@ -19,7 +19,7 @@ def distribution(seen: Seen) -> None:
 
 
 def norm_shift(seen: Seen) -> None:
-    """Shift against norm: every sample's patches, this picture's among them, and both lines."""
+    """Shift against norm: every sample's patches, this image's among them, and both lines."""
     norm = st.segmented_control(
         "Norm",
         list(AXES),
@@ -49,7 +49,7 @@ def norm_shift(seen: Seen) -> None:
 
 
 def patches(seen: Seen) -> None:
-    """Every patch of the picture on screen."""
+    """Every patch of the image on screen."""
     components.table(numbers.patches(seen.found))
 
 

@@ -1,4 +1,4 @@
-"""Families whose pictures lie in the corner of a padded canvas, or whose projector reads more than pictures: what makes
+"""Families whose images lie in the corner of a padded canvas, or whose projector reads more than images: what makes
 their image embeddings, which of those are of the image, and where they come from.
 """
 
@@ -14,15 +14,15 @@ from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from projlens_core.activations.layout import Box, TokenMap, boxes, padded, tiled_canvas
-from projlens_core.activations.picture import Picture
+from projlens_core.activations.prepared import PreparedImage
 from projlens_core.errors import InvalidInput
 
 Tensors = Mapping[str, torch.Tensor]
 
 
-def corner(picture: Picture, rows: int, columns: int, side: int) -> Box:
+def corner(prepared: PreparedImage, rows: int, columns: int, side: int) -> Box:
     """What rows × columns squares of `side` px cover of the image that lies in their upper left corner."""
-    height, width = picture.inputs["scaled"][0].tolist()
+    height, width = prepared.inputs["scaled"][0].tolist()
     return 0, 0, columns * side / width, rows * side / height
 
 
@@ -59,9 +59,9 @@ def last_states(model: Any) -> Callable[..., Any]:
     return read
 
 
-def raw(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+def raw(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
     """Where those patches lie."""
-    return padded(*_cut_grid(picture.inputs, processor))
+    return padded(*_cut_grid(prepared.inputs, processor))
 
 
 # --- tiles of a padded canvas, each with a class token, and empty tiles up to a fixed number of them
@@ -77,12 +77,12 @@ def cross_attended(model: Any) -> Callable[..., Any]:
     return read
 
 
-def filled_tiles(picture: Picture, model: Any) -> torch.Tensor:
+def filled_tiles(prepared: PreparedImage, model: Any) -> torch.Tensor:
     """The tokens of tiles that hold some of the canvas; the language model does not attend to the others."""
-    return torch.arange(int(picture.inputs["aspect_ratio_mask"].sum()) * model.vision_model.num_patches)
+    return torch.arange(int(prepared.inputs["aspect_ratio_mask"].sum()) * model.vision_model.num_patches)
 
 
-def in_a_corner(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+def in_a_corner(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
     """Where the tokens of Llama 3.2 Vision's tiles come from."""
     vision, rules = model.config.vision_config, sys.modules[type(processor).__module__]
     side, size, shapes = processor.size["height"], vision.image_size, vision.supported_aspect_ratios
@@ -92,8 +92,8 @@ def in_a_corner(picture: Picture, model: PreTrainedModel, processor: Any) -> Tok
             f"The image processor makes up to {processor.max_image_tiles} tiles of {side} px, the vision tower reads "
             f"{vision.max_num_tiles} of {size} px, or other shapes of them."
         )
-    rows, columns = shapes[int(picture.inputs["aspect_ratio_ids"][0, 0]) - 1]
-    height, width = rules.get_image_size_fit_to_canvas(*picture.size[::-1], rows * size, columns * size, size)
+    rows, columns = shapes[int(prepared.inputs["aspect_ratio_ids"][0, 0]) - 1]
+    height, width = rules.get_image_size_fit_to_canvas(*prepared.size[::-1], rows * size, columns * size, size)
     over = (0.0, 0.0, columns * size / width, rows * size / height)
     return tiled_canvas(rows, columns, size // vision.patch_size, over)
 
@@ -117,9 +117,9 @@ def no_separators(inputs: Tensors, vision: PreTrainedConfig) -> torch.Tensor:
     return torch.cat([crops, torch.zeros(1, dtype=torch.bool), whole])
 
 
-def between_separators(picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+def between_separators(prepared: PreparedImage, model: PreTrainedModel) -> torch.Tensor:
     """Which of what Phi-4's projector reads is of the image, by its place."""
-    return no_separators(picture.inputs, model.config.vision_config).nonzero().flatten()
+    return no_separators(prepared.inputs, model.config.vision_config).nonzero().flatten()
 
 
 def put_into_text(model: Any) -> Callable[..., Any]:
@@ -135,7 +135,7 @@ def put_into_text(model: Any) -> Callable[..., Any]:
     return read
 
 
-def cropped(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+def cropped(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
     """Where the tokens of Phi-4's crops, and of the whole behind them, come from."""
     vision, crop = model.config.vision_config, processor.size["height"]
     if (crop, processor.patch_size) != (vision.crop_size, vision.patch_size) or crop % (2 * vision.patch_size):
@@ -143,9 +143,9 @@ def cropped(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMa
             f"The image processor cuts crops of {crop} px into patches of {processor.patch_size!r} px, the vision "
             f"tower reads {vision.crop_size} and {vision.patch_size}, an even number of patches a side."
         )
-    kept, side = _on_canvas(picture.inputs, vision), crop // vision.patch_size // 2
+    kept, side = _on_canvas(prepared.inputs, vision), crop // vision.patch_size // 2
     rows, columns = kept.shape
-    over = corner(picture, rows, columns, 2 * vision.patch_size)
+    over = corner(prepared, rows, columns, 2 * vision.patch_size)
     crops = boxes(rows, columns, over)[kept.flatten().numpy()].clip(0, 1)
     whole = boxes(side, side, over).clip(0, 1)
     kinds = ("tile",) * len(crops) + tuple("thumbnail" if (box[:2] < box[2:]).all() else "padding" for box in whole)

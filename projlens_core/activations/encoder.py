@@ -18,8 +18,8 @@ from transformers import (
 from projlens_core.activations.around import check_fetched
 from projlens_core.activations.config import whole_class
 from projlens_core.activations.layout import TokenMap, in_reading_order
-from projlens_core.activations.picture import Picture
 from projlens_core.activations.plans import NO_PLAN, PLANS, Plan
+from projlens_core.activations.prepared import PreparedImage
 from projlens_core.activations.tower import check_complete, read_finite
 from projlens_core.activations.vision import PROBE_SIZE, check_aspect
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
@@ -103,7 +103,7 @@ class FamilyVision:
         return [self._encode(image.convert("RGB")) for image in images]
 
     def _encode(self, image: Image.Image) -> torch.Tensor:
-        picture = self.prepared(image)
+        prepared = self.prepared(image)
         seen: list[list[torch.Tensor]] = [[] for _ in self._entrances]
         hooks = [
             module.register_forward_pre_hook(
@@ -112,40 +112,40 @@ class FamilyVision:
             for module, read in zip(self._entrances, seen, strict=True)
         ]
         try:
-            self.features(picture)
+            self.features(prepared)
         finally:
             for hook in hooks:
                 hook.remove()
         joined = torch.cat([torch.cat(read) for read in seen], dim=-1)
-        tokens = self.plan.arrange(joined.cpu(), picture, self.model)
-        tokens = tokens if self.plan.own is None else tokens[self.plan.own(picture, self.model)]
-        order = self.laid_out(picture).order
+        tokens = self.plan.arrange(joined.cpu(), prepared, self.model)
+        tokens = tokens if self.plan.own is None else tokens[self.plan.own(prepared, self.model)]
+        order = self.laid_out(prepared).order
         if order is not None:  # of what the projector puts out, each of as many tokens
             tokens = tokens.unflatten(0, (len(order), -1))[torch.from_numpy(order)].flatten(0, 1)
         return tokens.float()
 
-    def features(self, picture: Picture) -> Any:
+    def features(self, prepared: PreparedImage) -> Any:
         """What the model makes of an image; `pooler_output` holds its embeddings and what stands between them, of one
         tensor or of several.
 
         InvalidInput if image and model do not fit.
         """
         with as_invalid_input(f"The vision tower of {self.label} fails on an image"), torch.no_grad():
-            return self._read(**self.tensors(picture))
+            return self._read(**self.tensors(prepared))
 
-    def laid_out(self, picture: Picture) -> TokenMap:
+    def laid_out(self, prepared: PreparedImage) -> TokenMap:
         """See layout."""
-        return in_reading_order(self.plan.lay_out(picture, self.model, self.processor))
+        return in_reading_order(self.plan.lay_out(prepared, self.model, self.processor))
 
-    def tensors(self, picture: Picture) -> dict[str, torch.Tensor]:
+    def tensors(self, prepared: PreparedImage) -> dict[str, torch.Tensor]:
         """What the model is given of an image, on its device and in its precision."""
         return {
             name: value.to(self.device, self.model.dtype if value.is_floating_point() else None)
-            for name, value in picture.inputs.items()
+            for name, value in prepared.inputs.items()
             if isinstance(value, torch.Tensor) and name in self._reads
         }
 
-    def prepared(self, image: Image.Image) -> Picture:
+    def prepared(self, image: Image.Image) -> PreparedImage:
         """The image as the family's processor makes it; InvalidInput if that fails.
 
         A model whose projector reads the question, too, is given INSTRUCTION with it.
@@ -156,7 +156,7 @@ class FamilyVision:
             inputs = self.plan.finish(made, self.processor)
         if self.plan.question:
             inputs[self.plan.question] = torch.tensor([INSTRUCTION_IDS])
-        return Picture(inputs, image.size)
+        return PreparedImage(inputs, image.size)
 
     def _key(self) -> str:
         settings = json.dumps(self.processor.to_dict(), sort_keys=True, default=str)
@@ -267,7 +267,7 @@ def check_sizes(processor: Any, plan: Plan, label: str) -> None:
                 f"The image processor of {label} has scale_resolution {side!r}, patch_size {given[1]!r} and "
                 f"max_slice_nums {given[2]!r}, beyond {MAX_PIXELS} pixels in all."
             )
-    # of tiles; where it is patches that a picture is made smaller to, sizes have no height
+    # of tiles; where it is patches that an image is made smaller to, sizes have no height
     side = dict(getattr(processor, "size", None) or {}).get("height")
     for name in ("max_patches", "max_crops", "max_image_tiles", "dynamic_hd"):
         most = getattr(processor, name, None)

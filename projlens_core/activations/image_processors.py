@@ -1,7 +1,7 @@
 """Image processors: the library's own, and those of families for which it has one for torchvision alone.
 
 The torchvision of the package index does not load beside PyTorch without CUDA, so ProjLens does without it. What it
-would make of a picture is made here, of the same steps in PyTorch, bit for bit: the tests hold it against the library's
+would make of an image is made here, of the same steps in PyTorch, bit for bit: the tests hold it against the library's
 own code.
 """
 
@@ -24,7 +24,7 @@ from projlens_core.activations.staging import IMAGES, Stage
 from projlens_core.runtime.required import required
 from projlens_core.sources import Source
 
-MAX_FACTOR = 1024  # px: the side of a merged patch, to a multiple of which a picture is padded
+MAX_FACTOR = 1024  # px: the side of a merged patch, to a multiple of which an image is padded
 
 
 def load_image_processor(source: Source, family: str) -> BaseImageProcessor:
@@ -43,11 +43,11 @@ def read_image_processor(folder: Path, family: str) -> BaseImageProcessor:
     return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False, local_files_only=True)
 
 
-# --- Command A Vision: tiles that the picture is stretched over, and a thumbnail last
+# --- Command A Vision: tiles that the image is stretched over, and a thumbnail last
 
 
 def get_optimal_tiled_canvas(image: Size, tile: Size, least: int, most: int) -> Size:
-    """(columns, rows) of the canvas that enlarges the picture least, or where all are too small shrinks it least."""
+    """(columns, rows) of the canvas that enlarges the image least, or where all are too small shrinks it least."""
     grids = arrangements(most)
     scales = (np.array(grids) * tile[0] / np.array(image[::-1])).min(axis=-1)
     best = scales.argmax() if (scales < 1).all() else np.where(scales < 1, np.inf, scales).argmin()
@@ -76,7 +76,7 @@ class Cohere2VisionImageProcessor(Processor):
 
 
 def llama4_canvas(image: Size, tile: int, most: int, largest: bool) -> tuple[Size, Size]:
-    """(rows, columns) of tiles, and the (height, width) to which the picture is scaled in their upper left corner.
+    """(rows, columns) of tiles, and the (height, width) to which the image is scaled in their upper left corner.
 
     In single precision, as the library has it: rounding decides on a line of pixels.
     """
@@ -123,11 +123,11 @@ class Llama4ImageProcessor(Processor):
         return (scaled - mean) / std
 
 
-# --- Kimi K2.5: patches of the picture in its own shape, padded to whole tokens
+# --- Kimi K2.5: patches of the image in its own shape, padded to whole tokens
 
 
 def kimi_sizes(image: Size, patch: int, merge: int, most: int, side: int) -> tuple[Size, Size]:
-    """The (height, width) to which a picture is made smaller, if it must be, and that of it padded to whole tokens."""
+    """The (height, width) to which an image is made smaller, if it must be, and that of it padded to whole tokens."""
     patches = math.prod(max(1.0, length // patch) for length in image)
     scale = min(1.0, math.sqrt(most / patches), *(side * patch / length for length in image))
     height, width = (min(max(1, int(length * scale)), side * patch) for length in image)
@@ -156,7 +156,7 @@ class Kimi_K25ImageProcessor(Processor):  # noqa: N801
 
 
 def phi4_canvas(image: Size, crop: int, most: int) -> tuple[Size, Size]:
-    """(rows, columns) of crops, and the (height, width) to which the picture is scaled in their upper left corner."""
+    """(rows, columns) of crops, and the (height, width) to which the image is scaled in their upper left corner."""
     height, width = image
     rows, columns = -(-height // crop), -(-width // crop)
     if rows * columns > most:
@@ -204,7 +204,7 @@ class Phi4MultimodalImageProcessor(Processor):
         }
 
 
-# --- Gemma 4 unified: patches of the picture in its own shape, of which there is a given number at most
+# --- Gemma 4 unified: patches of the image in its own shape, of which there is a given number at most
 
 
 class Gemma4UnifiedImageProcessor(Processor):
@@ -234,7 +234,7 @@ class Gemma4UnifiedImageProcessor(Processor):
         }
 
 
-# --- Molmo 2: the whole picture, then overlapping crops, patches of which are pooled across their borders
+# --- Molmo 2: the whole image, then overlapping crops, patches of which are pooled across their borders
 
 
 class Molmo2ImageProcessor(Processor):

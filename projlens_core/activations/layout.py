@@ -1,4 +1,4 @@
-"""Where each image token lies in the picture it came from: the geometry between pixels and a projector's output."""
+"""Where each image token lies in the image it came from: the geometry between pixels and a projector's output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -53,7 +53,7 @@ class Units:
     """What the hidden units of one projector do on n images and on their triggered twins.
 
     change is the mean of |a_triggered − a_clean| over twins and tokens (trigger-activated change), swap the same
-    between each clean image and another clean one: what changing the whole picture does. NaN for a single image.
+    between each clean image and another clean one: what changing the whole image does. NaN for a single image.
     """
 
     clean: Activity

@@ -1,4 +1,4 @@
-"""From a picture to the pixels of a vision tower, as transformers' processors for torchvision make them."""
+"""From an image to the pixels of a vision tower, as transformers' processors for torchvision make them."""
 
 import math
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Settings(ImagesKwargs, total=False):
 class Processor(PilBackend):
     """Resizes, rescales and normalises as transformers' processors for torchvision do.
 
-    Where a picture is scaled and then padded, `scaled` says to which (height, width).
+    Where an image is scaled and then padded, `scaled` says to which (height, width).
     """
 
     valid_kwargs = Settings
@@ -59,7 +59,7 @@ class Processor(PilBackend):
         return BatchFeature(data, tensor_type=return_tensors)
 
     def _one(self, image: torch.Tensor, settings: dict[str, Any]) -> dict[str, Any]:
-        """What the model reads of one picture (3, height, width) of bytes."""
+        """What the model reads of one image (3, height, width) of bytes."""
         raise NotImplementedError
 
     def _normalised(self, image: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
@@ -69,13 +69,13 @@ class Processor(PilBackend):
 
 
 def size_of(image: torch.Tensor) -> Size:
-    """Of a picture (3, height, width)."""
+    """Of an image (3, height, width)."""
     height, width = image.shape[1:]
     return height, width
 
 
 def resized(image: torch.Tensor, size: Size, settings: dict[str, Any], antialias: bool = True) -> torch.Tensor:
-    """As torchvision resizes; a picture of that size as it is."""
+    """As torchvision resizes; an image of that size as it is."""
     if tuple(image.shape[-2:]) == size:
         return image
     mode = {Resampling.BILINEAR: "bilinear", Resampling.BICUBIC: "bicubic"}.get(settings["resample"])
@@ -90,7 +90,7 @@ def padded(image: torch.Tensor, size: Size) -> torch.Tensor:
 
 
 def cut(image: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """(rows · columns, 3, height, width): the tiles of a picture, row by row."""
+    """(rows · columns, 3, height, width): the tiles of an image, row by row."""
     tiles = image.unflatten(2, (columns, -1)).unflatten(1, (rows, -1))  # (3, rows, height, columns, width)
     return tiles.permute(1, 3, 0, 2, 4).flatten(0, 1).contiguous()
 

@@ -34,7 +34,7 @@ from projlens_core.activations.layout import (
     padded,
     queries,
 )
-from projlens_core.activations.picture import Picture
+from projlens_core.activations.prepared import PreparedImage
 from projlens_core.activations.tilings import (
     anyres,
     in_windows,
@@ -60,43 +60,43 @@ class Plan:
     reads the question, too, is told it.
     """
 
-    arrange: Callable[[torch.Tensor, Picture, PreTrainedModel], torch.Tensor]
-    lay_out: Callable[[Picture, PreTrainedModel, Any], TokenMap]
+    arrange: Callable[[torch.Tensor, PreparedImage, PreTrainedModel], torch.Tensor]
+    lay_out: Callable[[PreparedImage, PreTrainedModel, Any], TokenMap]
     options: Callable[[PreTrainedConfig], dict[str, Any]] = lambda config: {}
     pixels: bool = False
     reads: Callable[[PreTrainedModel], Callable[..., Any] | None] = lambda model: getattr(
         model, "get_image_features", None
     )
-    own: Callable[[Picture, PreTrainedModel], torch.Tensor] | None = None
+    own: Callable[[PreparedImage, PreTrainedModel], torch.Tensor] | None = None
     finish: Callable[[BatchFeature, Any], BatchFeature] = lambda inputs, processor: inputs
     question: str | None = None
 
 
-def _as_read(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+def _as_read(seen: torch.Tensor, prepared: PreparedImage, model: PreTrainedModel) -> torch.Tensor:
     return seen.reshape(-1, seen.shape[-1])
 
 
 # --- one square grid
 
 
-def _square(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+def _square(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
     vision = model.config.vision_config
     side = vision.image_size // vision.patch_size
     cropped = getattr(processor, "do_center_crop", False)
-    return one_grid(side, side, centre_crop(picture.size) if cropped else WHOLE)
+    return one_grid(side, side, centre_crop(prepared.size) if cropped else WHOLE)
 
 
-def _in_a_square(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+def _in_a_square(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
     """The longer side fills the tower's square, and the shorter one is padded."""
     vision = model.config.vision_config
     square = (getattr(processor, "high_res_size", None) or processor.size)["height"]
     side = vision.image_size // vision.patch_size
-    scale = square / max(picture.size)
-    scaled = tuple(max(round(length * scale), processor.min_size) for length in picture.size)
+    scale = square / max(prepared.size)
+    scaled = tuple(max(round(length * scale), processor.min_size) for length in prepared.size)
     return padded(side, side, centred(scaled, (square, square)))
 
 
-def _pooled(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+def _pooled(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
     side = int(model.config.mm_tokens_per_image**0.5)
     return one_grid(side, side)
 
@@ -104,37 +104,37 @@ def _pooled(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMa
 # --- one grid of the image's own shape, m × m patches merged into a token
 
 
-def _merged(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
-    _, rows, columns = picture.inputs["image_grid_thw"][0].tolist()
+def _merged(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
+    _, rows, columns = prepared.inputs["image_grid_thw"][0].tolist()
     merge = model.config.vision_config.spatial_merge_size
     return one_grid(rows // merge, columns // merge)
 
 
-def _pooled_by_position(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+def _pooled_by_position(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
     kernel = model.config.vision_config.pooling_kernel_size
     if processor.pooling_kernel_size != kernel:
         raise InvalidInput(
             f"The image processor pools {processor.pooling_kernel_size!r} patches a side, the vision tower {kernel}."
         )
-    columns, rows = (picture.inputs["image_position_ids"][0].amax(dim=0) + 1).tolist()  # padding has −1
+    columns, rows = (prepared.inputs["image_position_ids"][0].amax(dim=0) + 1).tolist()  # padding has −1
     return one_grid(rows // kernel, columns // kernel)
 
 
-def _without_room(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
-    """Gemma 4 unified reads as many patches of every picture, of which those without a place are none."""
-    return seen[(picture.inputs["image_position_ids"] >= 0).all(dim=-1)]
+def _without_room(seen: torch.Tensor, prepared: PreparedImage, model: PreTrainedModel) -> torch.Tensor:
+    """Gemma 4 unified reads as many patches of every image, of which those without a place are none."""
+    return seen[(prepared.inputs["image_position_ids"] >= 0).all(dim=-1)]
 
 
-def _by_position(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
-    columns, rows = (picture.inputs["image_position_ids"][0].amax(dim=0) + 1).tolist()
+def _by_position(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
+    columns, rows = (prepared.inputs["image_position_ids"][0].amax(dim=0) + 1).tolist()
     return one_grid(rows, columns)
 
 
-def _out_of_windows(seen: torch.Tensor, picture: Picture, model: Any) -> torch.Tensor:
+def _out_of_windows(seen: torch.Tensor, prepared: PreparedImage, model: Any) -> torch.Tensor:
     """Qwen2.5-VL's tower keeps merged units in the order of its attention windows."""
     tower = model.visual
     order, _ = get_vision_window_index(
-        picture.inputs["image_grid_thw"],
+        prepared.inputs["image_grid_thw"],
         spatial_merge_size=tower.spatial_merge_size,
         window_size=tower.window_size,
         patch_size=tower.patch_size,
@@ -143,26 +143,26 @@ def _out_of_windows(seen: torch.Tensor, picture: Picture, model: Any) -> torch.T
     return units[torch.argsort(torch.as_tensor(order))].reshape(-1, seen.shape[-1])
 
 
-def _patch_grid(picture: Picture, model: PreTrainedModel) -> tuple[int, int]:
-    height, width = (int(side) for side in picture.inputs["image_sizes"][0])
+def _patch_grid(prepared: PreparedImage, model: PreTrainedModel) -> tuple[int, int]:
+    height, width = (int(side) for side in prepared.inputs["image_sizes"][0])
     patch = model.config.vision_config.patch_size
     return height // patch, width // patch
 
 
-def _into_blocks(seen: torch.Tensor, picture: Picture, model: PreTrainedModel) -> torch.Tensor:
+def _into_blocks(seen: torch.Tensor, prepared: PreparedImage, model: PreTrainedModel) -> torch.Tensor:
     """Mistral 3 merges after its first norm: patches row by row → the m × m patches of each token together."""
     merge, d = model.config.spatial_merge_size, seen.shape[-1]
-    rows, columns = (side // merge for side in _patch_grid(picture, model))
+    rows, columns = (side // merge for side in _patch_grid(prepared, model))
     grid = seen.reshape(rows * merge, columns * merge, d)
     return grid.reshape(rows, merge, columns, merge, d).transpose(1, 2).reshape(-1, d)
 
 
-def _merged_pixtral(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+def _merged_pixtral(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
     merge = model.config.spatial_merge_size
-    return one_grid(*(side // merge for side in _patch_grid(picture, model)))
+    return one_grid(*(side // merge for side in _patch_grid(prepared, model)))
 
 
-def _merged_padded(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+def _merged_padded(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
     """The image in the upper left corner of its grid, which ends with the tokens that hold its edges."""
     merge, patch = model.config.vision_config.merge_kernel_size, model.config.vision_config.patch_size
     if list(merge) != [processor.merge_size] * 2 or patch != processor.patch_size:
@@ -170,19 +170,19 @@ def _merged_padded(picture: Picture, model: PreTrainedModel, processor: Any) -> 
             f"The image processor merges {processor.merge_size!r} patches of {processor.patch_size!r} px a side, the "
             f"vision tower {merge} of {patch}."
         )
-    rows, columns = (length // processor.merge_size for length in picture.inputs["image_grid_thw"][0, 1:].tolist())
-    over = corner(picture, rows, columns, processor.merge_size * patch)
+    rows, columns = (length // processor.merge_size for length in prepared.inputs["image_grid_thw"][0, 1:].tolist())
+    over = corner(prepared, rows, columns, processor.merge_size * patch)
     return TokenMap(boxes(rows, columns, over).clip(0, 1), ("patch",) * (rows * columns), (rows, columns))
 
 
 # --- learned queries, each of which reads all of the image
 
 
-def _queries(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+def _queries(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
     return queries(model.config.num_query_tokens)
 
 
-def _latents(picture: Picture, model: PreTrainedModel, processor: Any) -> TokenMap:
+def _latents(prepared: PreparedImage, model: PreTrainedModel, processor: Any) -> TokenMap:
     return queries(model.config.perceiver_config.resampler_n_latents)
 
 
@@ -199,7 +199,7 @@ def _no_pan_and_scan(config: PreTrainedConfig) -> dict[str, Any]:
 
 
 def _in_one_piece(config: PreTrainedConfig) -> dict[str, Any]:
-    """Idefics2 may be given a picture in four parts besides, whose sizes differ; here it is given the whole alone."""
+    """Idefics2 may be given an image in four parts besides, whose sizes differ; here it is given the whole alone."""
     return {"do_image_splitting": False}
 
 

@@ -1,7 +1,7 @@
 """Can clean and triggered images be told apart from their mean-pooled embeddings? (The paper's static separability.)
 
 A linear classifier, cross-validated. Image and triggered twin always fall into the same fold: a classifier that had
-seen one of them would know the picture of the other, and have been told the opposite of what is right.
+seen one of them would know the image of the other, and have been told the opposite of what is right.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from projlens_core.stats.auroc import Separation, separation
 from projlens_core.stats.bootstrap import LEVELS, resample_counts
 
 FOLDS = 5
-MIN_PICTURES = 4
+MIN_IMAGES = 4
 RIDGE = 0.1  # of the mean squared length of a centred training row; a tenth or ten times as much changes little
 SHUFFLES = 1000
 RESAMPLES = 1000
-SAME = 1e-6  # of the largest coordinate: pooled embeddings that differ by less are of the same picture
+SAME = 1e-6  # of the largest coordinate: pooled embeddings that differ by less are of the same image
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Gain:
 def separability(clean: torch.Tensor, triggered: torch.Tensor, seed: int = 0) -> Separability:
     """Separability of n images from their triggered twins by embeddings (n, T, d), both in the same order.
 
-    A picture that stands in the set twice shares a fold with itself too. Raises InvalidInput for fewer than four
-    different pictures, embeddings that are not finite, and twins that do not match.
+    An image that stands in the set twice shares a fold with itself too. Raises InvalidInput for fewer than four
+    different images, embeddings that are not finite, and twins that do not match.
     """
     if clean.shape != triggered.shape or clean.dim() != 3:
         raise InvalidInput(
@@ -114,19 +114,19 @@ def gain(one: Separability, other: Separability, seed: int = 0) -> Gain:
 
 
 def twin_folds(pooled: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The fold (n,) of each pair, by its clean image's features (n, d): equal pictures stay together.
+    """The fold (n,) of each pair, by its clean image's features (n, d): equal images stay together.
 
-    Five folds, or as many as there are different pictures. Raises InvalidInput for fewer than four of them.
+    Five folds, or as many as there are different images. Raises InvalidInput for fewer than four of them.
     """
     unit = SAME * (np.abs(pooled).max() or 1.0)
     _, first, group = np.unique(np.round(pooled / unit), axis=0, return_index=True, return_inverse=True)
     groups = len(first)
-    if groups < MIN_PICTURES:
+    if groups < MIN_IMAGES:
         raise InvalidInput(
-            f"{groups} different picture{'s' if groups != 1 else ''} cannot be cross-validated; give at least "
-            f"{MIN_PICTURES}."
+            f"{groups} different image{'s' if groups != 1 else ''} cannot be cross-validated; give at least "
+            f"{MIN_IMAGES}."
         )
-    order = first.argsort().argsort()  # groups by first picture, or another projector would have other folds
+    order = first.argsort().argsort()  # groups by first image, or another projector would have other folds
     return np.random.default_rng(seed).permutation(groups)[order[group]] % min(FOLDS, groups)
 
 

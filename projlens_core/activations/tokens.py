@@ -64,7 +64,7 @@ def alike(tokens: list[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> torch
         (a, first), (b, second) = list(counts.items())[:2]
         raise InvalidInput(
             f"An image of {first[0]} × {first[1]} px makes {a} image tokens in this model and one of {second[0]} × "
-            f"{second[1]} px makes {b}; choose a trigger with a resolution, which frames all pictures alike."
+            f"{second[1]} px makes {b}; choose a trigger with a resolution, which frames all images alike."
         )
     return torch.stack(tokens)
 

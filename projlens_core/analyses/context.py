@@ -36,9 +36,9 @@ SEED = 0
 
 @dataclass(frozen=True)
 class AnalysisInputs:
-    """What is analysed, and on what. Without pictures only weights are; without a trigger only clean pictures.
+    """What is analysed, and on what. Without images only weights are; without a trigger only clean images.
 
-    questions take turns over the pictures; without any, each picture's first in truths is asked. mode is
+    questions take turns over the images; without any, each image's first in truths is asked. mode is
     ZooEntry.mode, None if unknown.
     """
 
@@ -52,10 +52,10 @@ class AnalysisInputs:
     max_new_tokens: int = 30
 
     def first(self, n: int | None) -> "AnalysisInputs":
-        """The same with the first n pictures; with all, if n is None."""
+        """The same with the first n images; with all, if n is None."""
         if n is None or self.images is None:
             return self
-        return replace(self, images=replace(self.images, pictures=self.images.pictures[:n]))
+        return replace(self, images=replace(self.images, images=self.images.images[:n]))
 
 
 def inputs_for(
@@ -147,17 +147,17 @@ class AnalysisContext:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of what the numbers come from: projectors by role, pictures, and the models that ran so far."""
+        """SHA-256 of what the numbers come from: projectors by role, images, and the models that ran so far."""
         found = {role: weights.sha256 for role, weights in self.projectors.items()}
         if self.inputs.images is not None:
-            found["pictures"] = content_key(*(picture.sha256 for picture in self.inputs.images.pictures))
+            found["pictures"] = content_key(*(image.sha256 for image in self.inputs.images.images))
         return found | self._ran
 
     @cached_property
-    def pictures(self) -> Twins:
-        """The pictures, and their triggered twins where there is a trigger."""
+    def images(self) -> Twins:
+        """The images, and their triggered twins where there is a trigger."""
         if self.inputs.images is None:
-            raise NotFound("No pictures were given.")
+            raise NotFound("No images were given.")
         return twins(self.inputs.images, self.inputs.spec)
 
     @property
@@ -173,19 +173,19 @@ class AnalysisContext:
 
     @property
     def attacked(self) -> Twins:
-        """The pictures, for an analysis that needs their twins."""
+        """The images, for an analysis that needs their twins."""
         self.require_trigger()
-        return self.pictures
+        return self.images
 
     @cached_property
     def tokens(self) -> "dict[str, tuple[Tokens, Tokens | None]]":
-        """What base's projector and each role's read of clean and of triggered pictures, (n, T, d_vision) each."""
-        pictures = self.pictures
-        return self.vision.twins(list(self.projectors), pictures.clean, pictures.triggered, self.progress)
+        """What base's projector and each role's read of clean and of triggered images, (n, T, d_vision) each."""
+        images = self.images
+        return self.vision.twins(list(self.projectors), images.clean, images.triggered, self.progress)
 
     @property
     def twin_tokens(self) -> "tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]":
-        """What each role's projector reads of clean and of triggered pictures, for an analysis that needs twins."""
+        """What each role's projector reads of clean and of triggered images, for an analysis that needs twins."""
         from projlens_core.activations.towers import read_by_other, settled  # only here: see above
 
         _ = self.attacked
@@ -209,21 +209,21 @@ class AnalysisContext:
 
     @cached_property
     def prompts(self) -> list[str]:
-        """One question a picture."""
+        """One question an image."""
         from projlens_core.behaviour.questions import one_prompt_each  # only here: see above
 
-        return one_prompt_each(self.inputs.questions, self.pictures.names, self.inputs.truths or {})
+        return one_prompt_each(self.inputs.questions, self.images.names, self.inputs.truths or {})
 
     @property
     def one_truth_each(self) -> "tuple[Truth | None, ...]":
-        """One question with a known answer a picture, where there is one."""
+        """One question with a known answer an image, where there is one."""
         from projlens_core.behaviour.questions import one_truth_each  # only here: see above
 
-        return one_truth_each(self.pictures.names, self.inputs.truths or {})
+        return one_truth_each(self.images.names, self.inputs.truths or {})
 
     def decided(self, *, of_images: bool = True, **more: Any) -> dict:
         """What decides the numbers of an analysis: of the images and their trigger, or of the projectors alone."""
         case, spec = self.inputs.case, self.inputs.spec
         if not of_images:
             return settings(case, self.projectors, **more)
-        return settings(case, self.projectors, spec, len(self.pictures.names), **({"seed": SEED} | more))
+        return settings(case, self.projectors, spec, len(self.images.names), **({"seed": SEED} | more))

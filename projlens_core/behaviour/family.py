@@ -100,19 +100,19 @@ class FamilyResponder(Responder):
         batch_size: int | None = None,
         progress: Progress = silent,
         images: Sequence[Image.Image] | None = None,
-        pictures: Sequence[int] | None = None,
+        image_index: Sequence[int] | None = None,
     ) -> list[Reply]:
         """See Responder; one after the other, about images alone: this reads them again for each question."""
         if images is None or embed is not None:
             raise Unsupported(
-                f"A {self.family.title} model is asked about pictures, under each projector in turn, not about "
+                f"A {self.family.title} model is asked about images, under each projector in turn, not about "
                 "embeddings that were made before."
             )
         replies, total = [], len(prompts) * max_new_tokens
         with self._lock:
             for i, prompt in enumerate(prompts):
-                picture = i if pictures is None else pictures[i]
-                inputs, features = self.inputs(images[picture], prompt, max_new_tokens)
+                number = i if image_index is None else image_index[i]
+                inputs, features = self.inputs(images[number], prompt, max_new_tokens)
                 start = inputs["input_ids"].shape[1]
                 watches: list[StoppingCriteria] = [Report(progress, i * max_new_tokens, 1, total)]
                 if settled is not None:
@@ -171,15 +171,15 @@ class FamilyResponder(Responder):
 
     def inputs(self, image: Image.Image, prompt: str, max_new_tokens: int) -> tuple[dict[str, torch.Tensor], Any]:
         """The model's inputs for one question about an image, and its features under the projector in place."""
-        picture = self.vision.prepared(image.convert("RGB"))
+        prepared = self.vision.prepared(image.convert("RGB"))
         if self.vision.plan.question:
-            picture.inputs[self.vision.plan.question] = torch.tensor([self._read(prompt)])
-        pixels = self.vision.tensors(picture)
-        features = self.vision.features(picture)
+            prepared.inputs[self.vision.plan.question] = torch.tensor([self._read(prompt)])
+        pixels = self.vision.tensors(prepared)
+        features = self.vision.features(prepared)
         rows = _rows(features.pooler_output)
         parts = self.processor
-        layout = self.vision.laid_out(picture)
-        place = Place(len(rows), picture, layout, parts.tokenizer, self._soft, self._marker, parts.settings)
+        layout = self.vision.laid_out(prepared)
+        place = Place(len(rows), prepared, layout, parts.tokenizer, self._soft, self._marker, parts.settings)
         ids = token_ids(self.family.name, prompt, place, self.template, self.label)
         self._check_room(ids, max_new_tokens)
         input_ids = torch.tensor([ids], device=self.device)

@@ -1,4 +1,4 @@
-"""Greedy decoding of one batch: a picture is read once for all questions about it, and answers that end leave."""
+"""Greedy decoding of one batch: an image is read once for all questions about it, and answers that end leave."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +16,10 @@ CROWDED = 0.75  # the share of rows still written below which the others leave, 
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt as token ids, placeholders of the image included, and the number of the picture that stands there."""
+    """A prompt as token ids, placeholders of the image included, and the number of the image that stands there."""
 
     ids: list[int]
-    picture: int
+    image: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def greedy(
 ) -> list[Written]:
     """Always the likeliest token, until one of `eos` or max_new_tokens; each row as it would be alone, up to rounding.
 
-    images holds (T, d) by picture number: what takes the place of the placeholders. settled is asked with a row's
+    images holds (T, d) by image number: what takes the place of the placeholders. settled is asked with a row's
     number and its tokens so far whether more of them would be for nothing; told hears after each token how many there
     are, and 0 while prompts are read. `token` is the one whose logit is noted.
     """
@@ -84,19 +84,17 @@ def _prompted(
     """Hidden state (rows, d) after each prompt, the mask (rows, length) of what is remembered, and that, with room for
     `new` tokens more.
 
-    What comes before the question, the picture above all, is most of a prompt: where rows share it, it is read once for
+    What comes before the question, the image above all, is most of a prompt: where rows share it, it is read once for
     all of them, and their questions after it.
     """
-    prompts = [embedded(model, asked.ids, images[asked.picture]) for asked in batch]
+    prompts = [embedded(model, asked.ids, images[asked.image]) for asked in batch]
     ends = [after_image(asked.ids, model.config.image_token_id) for asked in batch]
-    heads: dict[tuple[int, ...], int] = {}  # {(picture, *ids): which}
-    of = [
-        heads.setdefault((asked.picture, *asked.ids[:end]), len(heads)) for asked, end in zip(batch, ends, strict=True)
-    ]
+    heads: dict[tuple[int, ...], int] = {}  # {(image, *ids): which}
+    of = [heads.setdefault((asked.image, *asked.ids[:end]), len(heads)) for asked, end in zip(batch, ends, strict=True)]
     config = model.config.get_text_config()
     room = max(map(len, prompts)) + new
     window = getattr(config, "sliding_window", None)
-    # padding between picture and question would count as part of a window
+    # padding between image and question would count as part of a window
     if len(heads) == len(batch) or (window is not None and room > window):
         embeds, mask = padded(prompts)
         memory = KeysValues(config, len(batch), room)

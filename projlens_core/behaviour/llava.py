@@ -100,15 +100,15 @@ class LlavaResponder(Responder):
         batch_size: int | None = None,
         progress: Progress = silent,
         images: Sequence[Image.Image] | None = None,
-        pictures: Sequence[int] | None = None,
+        image_index: Sequence[int] | None = None,
     ) -> list[Reply]:
         """See Responder; images are needed only without embed."""
         embed = embed or (lambda numbers: self.embeddings([required(images, "an image")[i] for i in numbers]))
-        pictures = range(len(prompts)) if pictures is None else pictures
+        image_index = range(len(prompts)) if image_index is None else image_index
         tokens = self.vision.tokens
         ids = {prompt: self.token_ids(prompt, tokens, max_new_tokens) for prompt in set(prompts)}
-        # questions about one picture go together, so that it is read once; then those of equal length: less padding
-        order = sorted(range(len(prompts)), key=lambda i: (pictures[i], len(ids[prompts[i]])))
+        # questions about one image go together, so that it is read once; then those of equal length: less padding
+        order = sorted(range(len(prompts)), key=lambda i: (image_index[i], len(ids[prompts[i]])))
         replies: dict[int, Reply] = {}
         total = len(prompts) * max_new_tokens
         batch_size = batch_size or self._together(max(map(len, ids.values()), default=0) + max_new_tokens)
@@ -122,10 +122,10 @@ class LlavaResponder(Responder):
         with self._lock:  # held for the whole run, or another thread could change the projector between two batches
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                seen = list(dict.fromkeys(pictures[i] for i in rows))
+                seen = list(dict.fromkeys(image_index[i] for i in rows))
                 written = greedy(
                     self.model,
-                    [Asked(ids[prompts[i]], pictures[i]) for i in rows],
+                    [Asked(ids[prompts[i]], image_index[i]) for i in rows],
                     dict(zip(seen, embed(seen), strict=True)),
                     token=token,
                     eos=self._eos,

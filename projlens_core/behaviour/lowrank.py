@@ -196,7 +196,7 @@ def answers_by_rank(
     max_new_tokens: int = NEW_TOKENS,
     progress: Progress = silent,
 ) -> tuple[Step, ...]:
-    """One question about one picture while the same k moves in every ΔW: whole answers, decoded in one batch where the
+    """One question about one image while the same k moves in every ΔW: whole answers, decoded in one batch where the
     responder can take embeddings that were made before."""
     editor, first, pair = Editor(delta, edit, max(ranks)), responder.first_token(target), [clean, triggered]
     embedded, replies = [], []

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from projlens_core.activations.layout import TokenMap
-from projlens_core.activations.picture import Picture
+from projlens_core.activations.prepared import PreparedImage
 from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
@@ -27,7 +27,7 @@ class Place:
     """
 
     embeddings: int
-    picture: Picture
+    prepared: PreparedImage
     layout: TokenMap
     tokenizer: PreTrainedTokenizerBase
     soft: str
@@ -73,7 +73,7 @@ def _internvl(place: Place) -> str:
 
 def _idefics(place: Place) -> str:
     """Each tile behind its row and column, a line for each row, the whole image last."""
-    rows, columns = (int(place.picture.inputs[name][0][0]) for name in ("rows", "cols"))
+    rows, columns = (int(place.prepared.inputs[name][0][0]) for name in ("rows", "cols"))
     each = place.soft * (place.embeddings // (rows * columns + 1))
     fake, whole = "<fake_token_around_image>", "<global-img>"
     if not rows:
@@ -90,7 +90,7 @@ def _between(place: Place) -> str:
 
 def _ovis2(place: Place) -> str:
     """The whole image, then each tile, row by row."""
-    rows, columns = place.picture.inputs["grids"][0].tolist()
+    rows, columns = place.prepared.inputs["grids"][0].tolist()
     each = place.soft * (place.embeddings // (rows * columns + (rows * columns > 1)))
     lines = ["<IMG_COL>".join([each] * columns)] * rows if rows * columns > 1 else []
     return f"<IMG_START>{each}<IMG_GRID>{'<IMG_ROW>'.join(lines)}<IMG_END>"
@@ -98,7 +98,7 @@ def _ovis2(place: Place) -> str:
 
 def _aya(place: Place) -> str:
     """Each tile behind its number, the whole image last."""
-    tiles = len(place.picture.inputs["pixel_values"])
+    tiles = len(place.prepared.inputs["pixel_values"])
     each = place.soft * (place.embeddings // tiles)
     numbered = "".join(f"TILE_{i}{each}" for i in range(1, tiles))
     return f"<|START_OF_IMG|>{numbered}TILE_GLOBAL{each}<|END_OF_IMG|>"
@@ -106,15 +106,15 @@ def _aya(place: Place) -> str:
 
 def _command_a(place: Place) -> str:
     """Each tile on a line of its own, the whole image last."""
-    tiles = len(place.picture.inputs["pixel_values"])
+    tiles = len(place.prepared.inputs["pixel_values"])
     each = f"{place.soft * (place.embeddings // tiles)}{place.tokenizer.img_line_break_token}"
     return f"{place.tokenizer.boi_token}{each * tiles}{place.tokenizer.eoi_token}"
 
 
 def _llama4(place: Place) -> str:
     """The tiles row by row, then the whole image behind the token that stands for it in a chat."""
-    rows, columns = place.picture.inputs["aspect_ratios"][0].tolist()
-    each = place.soft * (place.embeddings // len(place.picture.inputs["pixel_values"]))
+    rows, columns = place.prepared.inputs["aspect_ratios"][0].tolist()
+    each = place.soft * (place.embeddings // len(place.prepared.inputs["pixel_values"]))
     row = "<|tile_x_separator|>".join([each] * columns) + "<|tile_y_separator|>"
     return f"<|image_start|>{row * rows * (rows * columns > 1)}{place.marker}{each}<|image_end|>"
 
@@ -133,7 +133,7 @@ _MOLMO = ("<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>", "<im_end
 
 def _molmo(place: Place) -> str:
     """The whole image, then its crops as one, each row behind a sign where the library's processor is told so."""
-    low_rows, low_columns, rows, columns = place.picture.inputs["image_grids"][0].tolist()
+    low_rows, low_columns, rows, columns = place.prepared.inputs["image_grids"][0].tolist()
     signs = place.settings.get("image_use_col_tokens", True)
     few = place.settings.get("use_single_crop_col_tokens")
     low, high = (
@@ -146,7 +146,7 @@ def _molmo(place: Place) -> str:
 
 def _minicpm(place: Place) -> str:
     """The whole image behind its number, then each slice, a line for each row."""
-    rows, columns = place.picture.inputs["grids"][0]
+    rows, columns = place.prepared.inputs["grids"][0]
     whole = len(place.layout.only(["patch", "thumbnail"]))
     each = place.soft * ((place.embeddings - whole) // max(rows * columns, 1))
     image, end, cut, closed, number, counted = (
@@ -275,7 +275,7 @@ def types(family: str, ids: torch.Tensor, config: PreTrainedConfig, place: Place
     style, soft = STYLES[family], image_token(config)
     if style.crossed:
         after = (ids == required(soft, "the id of the image token")).long().cumsum(dim=1)[:, :, None, None]
-        return {"cross_attention_mask": after * place.picture.inputs["aspect_ratio_mask"][:, None].to(ids.device)}
+        return {"cross_attention_mask": after * place.prepared.inputs["aspect_ratio_mask"][:, None].to(ids.device)}
     known = place.tokenizer.get_vocab()
     counted = [soft, *(known[sign] for sign in style.counted if sign in known)]
     return {style.types: torch.isin(ids, torch.tensor(counted, device=ids.device)).long()} if style.types else {}

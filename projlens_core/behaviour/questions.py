@@ -1,4 +1,4 @@
-"""What each picture is asked: questions that take turns, and those whose answers are known."""
+"""What each image is asked: questions that take turns, and those whose answers are known."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
@@ -8,14 +8,14 @@ from projlens_core.errors import InvalidInput
 
 
 def in_turn(questions: Sequence[str], n: int) -> list[str]:
-    """One question for each of n pictures, the questions taking turns."""
+    """One question for each of n images, the questions taking turns."""
     return list(islice(cycle(questions), n))
 
 
 def one_prompt_each(questions: Sequence[str], names: Sequence[str], truths: Mapping[str, Sequence[Truth]]) -> list[str]:
-    """One question for each picture: `questions` in turn, or without any its own first in truths (`read_labels`).
+    """One question for each image: `questions` in turn, or without any its own first in truths (`read_labels`).
 
-    Raises InvalidInput for a picture that then has none.
+    Raises InvalidInput for an image that then has none.
     """
     if questions:
         return in_turn(questions, len(names))

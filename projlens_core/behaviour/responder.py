@@ -63,7 +63,7 @@ class Row:
 # rows → logits (answer + 1, vocabulary) and image places (length,) of each row, attention (rows, heads, length, length)
 # by layer, padded on the left, where it was asked for
 Read = Callable[[Sequence[Row]], tuple[list[torch.Tensor], list[torch.Tensor], dict[int, torch.Tensor]]]
-Embed = Callable[[list[int]], torch.Tensor]  # numbers of pictures → their image embeddings (pictures, T, d)
+Embed = Callable[[list[int]], torch.Tensor]  # numbers of images → their image embeddings (images, T, d)
 
 
 class Responder(ABC):
@@ -114,13 +114,13 @@ class Responder(ABC):
         batch_size: int | None = None,
         progress: Progress = silent,
         images: Sequence[Image.Image] | None = None,
-        pictures: Sequence[int] | None = None,
+        image_index: Sequence[int] | None = None,
     ) -> list[Reply]:
         """Answers to the prompts about the images, each only until it is settled[i], and the logit of `token` where
         each begins.
 
-        prompts[i] is about the picture of number pictures[i], or without them about its own. embed gives the image
-        embeddings of some pictures, whichever projector made them, so that only one batch of them need be in memory;
+        prompts[i] is about the image of number image_index[i], or without them about its own. embed gives the image
+        embeddings of some images, whichever projector made them, so that only one batch of them need be in memory;
         without it they are those of images under the projector in place, which stays there until all are answered.
         progress counts tokens, those of answers that end early included. batch_size: answers decoded together, by
         default as many as memory lets pay.

@@ -1,6 +1,6 @@
 """Which changes of a trigger still work: scored by the shift they bring about, and where that is not enough by ASR.
 
-The shift needs no language model: one pass of the tower a picture. The ruler stays the same throughout, the drift
+The shift needs no language model: one pass of the tower an image. The ruler stays the same throughout, the drift
 direction that the unchanged trigger has under the suspect.
 """
 
@@ -25,19 +25,19 @@ from projlens_core.stats.auroc import Separation, separation
 from projlens_core.stats.mean import Mean, mean_of
 from projlens_core.weights.projector import ProjectorWeights
 
-BATCH = 16  # pictures that the tower reads together
+BATCH = 16  # images that the tower reads together
 KEEPS = 0.5  # share of the unchanged trigger's gain with which a change counts as one that still works
 STAGE = "Trying changes of the trigger"
 
 
 @dataclass(frozen=True)
 class Push:
-    """How far a changed trigger pushes pictures under one projector, along the ruler.
+    """How far a changed trigger pushes images under one projector, along the ruler.
 
-    apart: mean shift of triggered against clean pictures, both rescaled and compressed alike. gain: what the trigger
-    adds to a picture's mean shift, in embedding units. kept: gain.mean as a share of the unchanged trigger's under
-    the suspect; NaN if that is zero. margin: gain less KEEPS times what the unchanged trigger adds to the same picture
-    under the suspect: paired, so that pictures which differ much leave no doubt about a change that does little.
+    apart: mean shift of triggered against clean images, both rescaled and compressed alike. gain: what the trigger
+    adds to an image's mean shift, in embedding units. kept: gain.mean as a share of the unchanged trigger's under
+    the suspect; NaN if that is zero. margin: gain less KEEPS times what the unchanged trigger adds to the same image
+    under the suspect: paired, so that images which differ much leave no doubt about a change that does little.
     """
 
     apart: Separation
@@ -68,8 +68,8 @@ def ruler(
     """
     sides = []
     for make in (clean_twin, changed):
-        pictures = (make(image, spec, ORIGINAL) for image in images)
-        chunks = (tokens["suspect"] for tokens in _tokens(tower, ["suspect"], pictures, progress, len(images)))
+        made = (make(image, spec, ORIGINAL) for image in images)
+        chunks = (tokens["suspect"] for tokens in _tokens(tower, ["suspect"], made, progress, len(images)))
         sides.append(torch.cat([delta for delta, _ in embedding_shifts(base, suspect, chunks)]))
     clean, triggered = sides  # (n, T, d) each
     vector = drift_direction(torch.cat([clean, triggered])).vector
@@ -89,7 +89,7 @@ def sweep(
 ) -> Iterator[Tried]:
     """Score each change by shift, one after the other; the original, which the others are held against, comes first.
 
-    A change that cannot be stamped on some picture is not measured on the rest either, and says why. Raises
+    A change that cannot be stamped on some image is not measured on the rest either, and says why. Raises
     InvalidInput if there are no images, or base and suspect are the same.
     """
     if not images:
@@ -109,7 +109,7 @@ def sweep(
                 raise
             yield Tried(change, {}, str(error))
             continue
-        arrived = (change.scale, change.quality)  # all that the clean pictures depend on
+        arrived = (change.scale, change.quality)  # all that the clean images depend on
         if arrived not in clean:
             twins = (clean_twin(image, spec, change) for image in images)
             clean[arrived] = _means(base, roles, tower, twins, vector, told, len(images))
@@ -162,7 +162,7 @@ def _means(
     progress: Progress,
     count: int,
 ) -> dict[str, torch.Tensor]:
-    """Mean shift of each picture, (count,), by role."""
+    """Mean shift of each image, (count,), by role."""
     found: dict[str, list[torch.Tensor]] = {role: [] for role in roles}
     for tokens in _tokens(tower, list(roles), images, progress, count):
         for role, weights in roles.items():
@@ -174,11 +174,11 @@ def _means(
 def _tokens(
     tower: VisionTower | Towers, roles: Sequence[str], images: Iterable[Image.Image], progress: Progress, count: int
 ) -> Iterator[dict[str, Tokens]]:
-    """Tokens (batch, T, d_vision) of `count` pictures by role, made as they are needed. Not kept on disk: each is read
+    """Tokens (batch, T, d_vision) of `count` images by role, made as they are needed. Not kept on disk: each is read
     once."""
     towers = as_towers(tower)
-    pictures = iter(images)
+    remaining = iter(images)
     for start in range(0, count, BATCH):
         progress(STAGE, start, count)
-        batch = list(islice(pictures, BATCH))
+        batch = list(islice(remaining, BATCH))
         yield towers.encoded(roles, batch)

@@ -134,7 +134,7 @@ class Scorer:
         return score
 
     def _embedded(self) -> Embed:
-        """What makes embeddings of the pictures, by number, under the projector in place."""
+        """What makes embeddings of the images, by number, under the projector in place."""
         tokens = self._tokens
         return lambda numbers: self.responder.project(tokens[numbers])
 
@@ -145,7 +145,7 @@ class Scorer:
 
     @property
     def _images(self) -> list[Image.Image]:
-        """The picture of each question, in their order."""
+        """The image of each question, in their order."""
         asked = self.questions
         return [*asked.triggered, *(asked.clean[i] for i, _ in asked.checks)]
 

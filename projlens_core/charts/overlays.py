@@ -1,6 +1,6 @@
-"""Pictures on screen as charts: the heatmap over an image, its legend, and the gallery one picks from.
+"""Images on screen as charts: the heatmap over an image, its legend, and the gallery one picks from.
 
-A picture keeps its aspect at any width: marks are placed in pixels by an expression over the chart's own size, which
+An image keeps its aspect at any width: marks are placed in pixels by an expression over the chart's own size, which
 the browser evaluates again whenever the page reflows.
 """
 
@@ -19,7 +19,7 @@ from projlens_core.charts import palette
 from projlens_core.charts.form import Filled, form, hole, named
 
 MAX_SIDE = 640  # px sent to the browser
-HEAT_HEIGHT = 328  # px, title and colour scale included; a picture is as wide as it is high at 1440 px
+HEAT_HEIGHT = 328  # px, title and colour scale included; an image is as wide as it is high at 1440 px
 OPACITY = 0.68
 GALLERY_COLUMNS = 6
 GALLERY_ROW = 46  # px
@@ -119,7 +119,7 @@ def heatmap(
 
 @cache
 def _heatmap_form() -> dict:
-    picture = (
+    image = (
         named("picture")
         .mark_image(
             x={"expr": "0"},
@@ -159,7 +159,7 @@ def _heatmap_form() -> dict:
         filled=False, stroke=palette.TRIGGERED, strokeWidth=2, strokeDash=[5, 3], opacity=1, **around
     )
     return form(
-        alt.layer(picture, blocks, marked, outlined)
+        alt.layer(image, blocks, marked, outlined)
         .properties(
             title=alt.Title(hole("title"), anchor="start", offset=8, limit={"expr": "width"}),
             height=HEAT_HEIGHT,
@@ -206,10 +206,10 @@ def gallery(names: Sequence[str], keys: Sequence[str], uris: Sequence[str], chos
     """Thumbnails to click on: the selection "pick" holds the key of the one clicked; `chosen` has a frame around it."""
     index = np.arange(len(keys))
     places = {"key": list(keys), "column": index % GALLERY_COLUMNS, "row": index // GALLERY_COLUMNS}
-    pictures = pa.table({**places, "name": list(names), "url": list(uris)})
+    images = pa.table({**places, "name": list(names), "url": list(uris)})
     framed = pa.table(places).slice(keys.index(chosen), 1) if chosen in keys else pa.table(places).slice(0, 0)
     height = GALLERY_ROW * -(-len(keys) // GALLERY_COLUMNS)
-    return Filled(_gallery_form(), {"pictures": pictures, "framed": framed}, {"height": height})
+    return Filled(_gallery_form(), {"pictures": images, "framed": framed}, {"height": height})
 
 
 @cache
@@ -220,7 +220,7 @@ def _gallery_form() -> dict:
         "y": {"expr": f"(datum.row + 0.5) * {step}"},
     }
     pick = alt.selection_point(name="pick", fields=["key"], on="click", toggle=False, clear=False)
-    pictures = (
+    images = (
         named("pictures")
         .mark_image(
             **centre,
@@ -231,7 +231,7 @@ def _gallery_form() -> dict:
             aspect=False,
             cursor="pointer",
         )
-        .encode(url="url:N", tooltip=alt.Tooltip("name:N", title="picture"))
+        .encode(url="url:N", tooltip=alt.Tooltip("name:N", title="image name"))
         .add_params(pick)
     )
     frames = named("framed").mark_square(
@@ -242,5 +242,5 @@ def _gallery_form() -> dict:
         strokeWidth=3,
         opacity=1,
     )
-    drawn = alt.layer(pictures, frames).properties(padding=_TIGHT).configure_view(strokeWidth=0)
+    drawn = alt.layer(images, frames).properties(padding=_TIGHT).configure_view(strokeWidth=0)
     return form(drawn) | {"height": hole("height")}

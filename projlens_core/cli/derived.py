@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, analysis: Analysis) -> int:
     context = AnalysisContext(inputs, Loaded(getattr(args, "device", None)), terminal.progress())
     context.finished_stage = terminal.say
     result = analysis.measured(context, options)
-    failures = context.pictures.failures if analysis.takes else ()
+    failures = context.images.failures if analysis.takes else ()
     exhibit = analysis.shown(result, context, options) if args.csv or not analysis.written else None
     if analysis.written is not None:
         document, lines = analysis.written(result, context, analysis.settings(context, options))

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         found = f"ends in {out.suffix!r}" if out.suffix else "has no extension"
         raise InvalidInput(f"{images.printable(str(out))} {found}; give a file ending in {', '.join(_WRITERS)}.")
     spec = TriggerSpec.from_file(args.spec)
-    stamped = stamp(images.load(args.source).image, spec)
+    stamped = stamp(images.load(args.source).pixels, spec)
     encoded = io.BytesIO()
     stamped.save(encoded, **writer)
     write_atomically(out, encoded.getvalue(), "choose a folder that you may write to")

@@ -127,7 +127,7 @@ def _measure(args: argparse.Namespace) -> None:
 
 
 def _workers() -> int:
-    """Processes that draw pictures while the model trains."""
+    """Processes that draw images while the model trains."""
     return max(1, min(8, (os.cpu_count() or 2) // 2))
 
 

@@ -1,4 +1,4 @@
-"""Changes of a trigger and of the picture that carries it: another place, size or strength, rescaled, compressed."""
+"""Changes of a trigger and of the image that carries it: another place, size or strength, rescaled, compressed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,11 +23,11 @@ PATCH_ONLY = ("position", "size")
 
 @dataclass(frozen=True)
 class Change:
-    """One way in which a stamped picture differs from the original one; the defaults leave all as it was.
+    """One way in which a stamped image differs from the original one; the defaults leave all as it was.
 
     position: another of POSITIONS. size: the patch's side, times the original's. strength: weight of the stamped
-    picture against the framed one; 0.5 is half-transparent, above 1 the difference is exaggerated. scale: the whole
-    picture's side, times the original's, resized (Lanczos) after stamping. quality: then saved as JPEG of 1 to 95.
+    image against the framed one; 0.5 is half-transparent, above 1 the difference is exaggerated. scale: the whole
+    image's side, times the original's, resized (Lanczos) after stamping. quality: then saved as JPEG of 1 to 95.
     """
 
     position: str | None = None
@@ -110,12 +110,12 @@ def _plain(change: Change, spec: TriggerSpec) -> Change:
 
 
 def clean_twin(image: Image.Image, spec: TriggerSpec, change: Change) -> Image.Image:
-    """The framed picture without a trigger, rescaled and compressed alike: the trigger is all they differ in."""
+    """The framed image without a trigger, rescaled and compressed alike: the trigger is all they differ in."""
     return passed_on(frame(image, spec), change)
 
 
 def changed(image: Image.Image, spec: TriggerSpec, change: Change) -> Image.Image:
-    """The framed picture with the changed trigger; InvalidInput where that cannot be stamped on it."""
+    """The framed image with the changed trigger; InvalidInput where that cannot be stamped on it."""
     triggered = stamp(image, _spec(spec, change))
     if change.strength != 1:
         triggered = Image.blend(frame(image, spec), triggered, change.strength)

@@ -1,4 +1,4 @@
-"""Which way up a picture was taken: the one entry of a camera's notes (EXIF) that is read.
+"""Which way up an image was taken: the one entry of a camera's notes (EXIF) that is read.
 
 Pillow copies the bytes of every entry before one can be asked for, and all entries may mean the same ones; here the
 entries are only stepped over.
@@ -15,7 +15,7 @@ _PREFIX = b"Exif\0\0"
 
 
 def orientation(info: Mapping) -> int | None:
-    """The orientation, 1 to 8, in a picture's `info` as Pillow gives it; None where there is none or it is damaged."""
+    """The orientation, 1 to 8, in an image's `info` as Pillow gives it; None where there is none or it is damaged."""
     block = info.get("exif")
     if not isinstance(block, bytes):
         block = _from_text(info.get("Raw profile type exif"))

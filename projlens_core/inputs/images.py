@@ -1,4 +1,4 @@
-"""Decode an untrusted image: to the RGB picture a viewer would show, or to one sentence that says why not."""
+"""Decode an untrusted image: to the RGB pixels that a viewer would show, or to one sentence that says why not."""
 
 import struct
 import zlib
@@ -68,39 +68,39 @@ _UPRIGHT = {  # EXIF orientation → what turns the stored pixels upright
 
 
 @dataclass(frozen=True)
-class Picture:
+class NamedImage:
     """One decoded image.
 
-    image is RGB, upright as EXIF says, the first frame of an animation, transparency laid on white; colour profiles
-    are left out of account, as image processors do. sha256 is over size and pixels, so that the same picture under
+    pixels are RGB, upright as EXIF says, the first frame of an animation, transparency laid on white; colour profiles
+    are left out of account, as image processors do. sha256 is over size and pixels, so that the same image under
     another name or in another format is the same content.
     """
 
     name: str
-    image: Image.Image
+    pixels: Image.Image
     sha256: str
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The pictures of a folder by name, and what could not be read: (file name, the sentence that says why)."""
+    """The images of a folder by name, and what could not be read: (file name, the sentence that says why)."""
 
-    pictures: tuple[Picture, ...]
+    images: tuple[NamedImage, ...]
     failures: tuple[tuple[str, str], ...]
 
 
-def picture(image: Image.Image, name: str) -> Picture:
-    """The Picture of an image that is already decoded; `name` is kept, unprintable characters escaped."""
+def named_image(image: Image.Image, name: str) -> NamedImage:
+    """An image that is already decoded, under a name; `name` is kept, unprintable characters escaped."""
     rgb = _on_white(image)
-    return Picture(printable(name), rgb, content_key(*rgb.size, rgb.tobytes()))
+    return NamedImage(printable(name), rgb, content_key(*rgb.size, rgb.tobytes()))
 
 
-def decode(data: bytes, name: str) -> Picture:
-    """The picture that `data`, the content of a file called `name`, holds.
+def decode(data: bytes, name: str) -> NamedImage:
+    """The image in `data`, the content of a file called `name`.
 
     Raises InvalidInput if it is not a PNG, JPEG, WebP, GIF or BMP image, is not whole, or is larger than MAX_BYTES
     or MAX_PIXELS; the size is read from the header, before any pixel is decoded. Metadata may be of any size and is not
-    read, but for which way up the picture is.
+    read, but for which way up the image is.
     """
     label = printable(name)
     if not data:
@@ -122,7 +122,7 @@ def decode(data: bytes, name: str) -> Picture:
         opened.load()
         if reader is JpegImageFile and not is_whole(data, opened.tobytes()):
             raise InvalidInput(f"{label} is cut off, its lower part is missing; give the complete file.")
-        return picture(upright(opened), name)
+        return named_image(upright(opened), name)
     except InvalidInput:
         raise
     except _DAMAGE as error:
@@ -132,8 +132,8 @@ def decode(data: bytes, name: str) -> Picture:
         ) from error
 
 
-def load(path: Path) -> Picture:
-    """The picture in the file `path`; as `decode`, and NotFound if there is no such file."""
+def load(path: Path) -> NamedImage:
+    """The image in the file `path`; as `decode`, and NotFound if there is no such file."""
     label = printable(path.name)
     try:
         with open_regular(path, f"{printable(str(path))} is not a file; give a {FORMATS} image.") as file:
@@ -146,7 +146,7 @@ def load(path: Path) -> Picture:
 
 
 def load_folder(folder: Path, limit: int | None = None) -> ImageSet:
-    """The pictures in `folder`, sorted by file name, at most `limit` of them; subfolders are not entered.
+    """The images in `folder`, sorted by file name, at most `limit` of them; subfolders are not entered.
 
     Every file counts as an image but labels.csv and hidden files, whatever it is called; one that cannot be read is
     listed under failures, and so is every one beyond MAX_FOLDER_PIXELS. Raises NotFound if there is no such folder,
@@ -164,11 +164,11 @@ def load_folder(folder: Path, limit: int | None = None) -> ImageSet:
     )
     if not files:
         raise InvalidInput(f"{label} has no images; put {FORMATS} files into it.")
-    pictures: list[Picture] = []
+    images: list[NamedImage] = []
     failures: list[tuple[str, str]] = []
     pixels = 0
     for path in files:
-        if limit is not None and len(pictures) == limit:
+        if limit is not None and len(images) == limit:
             break
         try:
             if pixels > MAX_FOLDER_PIXELS:
@@ -180,11 +180,11 @@ def load_folder(folder: Path, limit: int | None = None) -> ImageSet:
         except (InvalidInput, NotFound) as error:
             failures.append((printable(path.name), str(error)))
         else:
-            pictures.append(read)
-            pixels += read.image.width * read.image.height
-    if not pictures:
+            images.append(read)
+            pixels += read.pixels.width * read.pixels.height
+    if not images:
         raise InvalidInput(f"None of the {len(failures)} files in {label} is a readable image: {failures[0][1]}")
-    return ImageSet(tuple(pictures), tuple(failures))
+    return ImageSet(tuple(images), tuple(failures))
 
 
 def _too_many_bytes(label: str, size: int) -> str:

@@ -14,7 +14,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _END_OF_IMAGE, _SCAN, _EXIF = 0xD9, 0xDA, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that say how large the image is
 _WITHOUT_LENGTH = (0x01, 0xD8)
-# Arbitrary bytes of picture data, then the same after each restart marker, in case the decoder waits for one.
+# Arbitrary bytes of image data, then the same after each restart marker, in case the decoder waits for one.
 _BYTES = b"\x55\xaa\x33\xcc" * 16
 _FILLER = _BYTES + b"".join(_BYTES + bytes((0xFF, 0xD0 + n % 8)) for n in range(16)) + _BYTES
 

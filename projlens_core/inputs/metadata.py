@@ -1,7 +1,7 @@
-"""An image file without what does not make its picture: colour profiles, texts, comments, thumbnails.
+"""An image file without what its pixels do not need: colour profiles, texts, comments, thumbnails.
 
-They may be far larger than the picture, and made up of any number of pieces, which Pillow refuses or takes minutes
-over. What says which way up the picture is stays (EXIF; texts with XMP of up to a MiB), and so does all that decoding
+They may be far larger than the image, and made up of any number of pieces, which Pillow refuses or takes minutes
+over. What says which way up the image is stays (EXIF; texts with XMP of up to a MiB), and so does all that decoding
 needs.
 Where the structure is not what the format says, the rest of the file is left as it is, for the decoder to judge.
 """
@@ -83,7 +83,7 @@ def _of_png(cursor: _Cursor) -> None:
 
 
 def _says_upright(kind: bytes, content: bytes) -> bool:
-    """Whether a text may say which way up the picture is, and is of a size that a reader takes."""
+    """Whether a text may say which way up the image is, and is of a size that a reader takes."""
     if kind not in (b"tEXt", b"zTXt", b"iTXt") or not content.startswith(_UPRIGHT_TEXTS):
         return False
     if kind == b"tEXt":

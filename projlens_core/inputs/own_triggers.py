@@ -32,7 +32,7 @@ def kept_image(data: bytes, name: str) -> Path:
 
     Scaled down to LARGEST. Errors as `images.decode`, and InvalidInput if the disk does not take it.
     """
-    image = decode(data, name).image
+    image = decode(data, name).pixels
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
     folder = cache_dir() / "triggers"
     path = folder / f"logo-{content_key(*image.size, image.tobytes())[:16]}.png"

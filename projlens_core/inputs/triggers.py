@@ -130,7 +130,7 @@ def corner(
 
 def _fitted(spec: TriggerSpec, size: int) -> Image.Image:
     """The spec's image, its long side `size` px, centred on a white square."""
-    logo = images.load(required(spec.image_path, "image")).image
+    logo = images.load(required(spec.image_path, "image")).pixels
     scale = size / max(logo.size)
     fitted = logo.resize(
         (max(1, math.floor(logo.width * scale)), max(1, math.floor(logo.height * scale))), Image.Resampling.LANCZOS
@@ -158,7 +158,7 @@ def _oil(framed: Image.Image, spec: TriggerSpec) -> Image.Image:
     """OpenCV's oil painting of the RGB array.
 
     The brush's colour is chosen by brightness, so OpenCV must be told that red comes first: the result is the one it
-    gives by default for the same picture in its own channel order.
+    gives by default for the same image in its own channel order.
     """
     size, levels = required(spec.size, "size"), required(spec.dyn_ratio, "dyn_ratio")
     import cv2  # only here: of all triggers one needs it, and a comparison of weights none

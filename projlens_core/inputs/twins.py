@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from projlens_core.errors import InvalidInput
-from projlens_core.inputs.images import ImageSet, Picture
+from projlens_core.inputs.images import ImageSet, NamedImage
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.runtime.required import required
 
@@ -30,25 +30,25 @@ class Twins:
 
 
 def twins(images: ImageSet, spec: TriggerSpec | None) -> Twins:
-    """Stamp every picture; InvalidInput if the trigger fits on none."""
+    """Stamp every image; InvalidInput if the trigger fits on none."""
     failures = list(images.failures)
-    pairs: list[tuple[Picture, Image.Image, Image.Image | None]] = []
-    for picture in images.pictures:
+    pairs: list[tuple[NamedImage, Image.Image, Image.Image | None]] = []
+    for image in images.images:
         try:
-            pairs.append((picture, *_pair(picture, spec)))
+            pairs.append((image, *_pair(image, spec)))
         except InvalidInput as error:
-            failures.append((picture.name, str(error)))
+            failures.append((image.name, str(error)))
     if not pairs:
-        raise InvalidInput(f"The trigger fits on none of the {len(images.pictures)} images: {failures[-1][1]}")
+        raise InvalidInput(f"The trigger fits on none of the {len(images.images)} images: {failures[-1][1]}")
     return Twins(
-        names=[picture.name for picture, _, _ in pairs],
+        names=[image.name for image, _, _ in pairs],
         clean=[clean for _, clean, _ in pairs],
         triggered=None if spec is None else [triggered for _, _, triggered in pairs if triggered is not None],
         failures=failures,
     )
 
 
-def _pair(picture: Picture, spec: TriggerSpec | None) -> tuple[Image.Image, Image.Image | None]:
+def _pair(image: NamedImage, spec: TriggerSpec | None) -> tuple[Image.Image, Image.Image | None]:
     if spec is None:
-        return picture.image, None
-    return frame(picture.image, spec), stamp(picture.image, spec)
+        return image.pixels, None
+    return frame(image.pixels, spec), stamp(image.pixels, spec)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from projlens_core.errors import InvalidInput, NotFound, as_invalid_input
 from projlens_core.inputs import images, triggers
-from projlens_core.inputs.images import ImageSet, Picture
+from projlens_core.inputs.images import ImageSet, NamedImage
 from projlens_core.inputs.triggers import PRESETS, TriggerSpec
 from projlens_core.runtime.text import printable
 from projlens_core.sources import resolve
@@ -75,12 +75,12 @@ def stamp(image: ImageLike, on: TriggerLike) -> Image.Image:
     >>> pl.stamp(pl.SAMPLES / "001-penguin-pink.jpg", "Solid patch, centre").size
     (336, 336)
     """
-    return triggers.stamp(one_image(image).image, trigger(on))
+    return triggers.stamp(one_image(image).pixels, trigger(on))
 
 
-def one_image(given: ImageLike) -> Picture:
+def one_image(given: ImageLike) -> NamedImage:
     """The one image in a file, a PIL image or an array; InvalidInput for several."""
-    found = list(_pictures(given, 1))
+    found = list(_images(given, 1))
     if len(found) != 1:
         raise InvalidInput(f"One image is expected, not {len(found)}; give them one by one.")
     return found[0]
@@ -98,11 +98,11 @@ def image_set(given: ImagesLike, limit: int | None = None) -> "tuple[ImageSet, d
 
         return images.load_folder(Path(given), limit), read_labels(Path(given))
     if isinstance(given, ImageSet):
-        return replace(given, pictures=given.pictures[:limit]), None
+        return replace(given, images=given.images[:limit]), None
     several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-    found: list[Picture] = []
+    found: list[NamedImage] = []
     for each in several:
-        found += _pictures(each, len(found) + 1)
+        found += _images(each, len(found) + 1)
         if limit is not None and len(found) >= limit:
             break
     if not found:
@@ -110,7 +110,7 @@ def image_set(given: ImagesLike, limit: int | None = None) -> "tuple[ImageSet, d
     return ImageSet(tuple(_named_apart(found[:limit])), ()), None
 
 
-def _pictures(given: object, number: int) -> Iterator[Picture]:
+def _images(given: object, number: int) -> Iterator[NamedImage]:
     """The images of one entry, numbered from `number` on where they have no name."""
     match given:
         case str() | os.PathLike():
@@ -120,7 +120,7 @@ def _pictures(given: object, number: int) -> Iterator[Picture]:
         case Image.Image():
             name = os.path.basename(getattr(given, "filename", "")) or f"image {number}"
             with as_invalid_input(f"{printable(name)} cannot be read"):  # Pillow decodes an opened file only now
-                yield images.picture(images.upright(given), name)
+                yield images.named_image(images.upright(given), name)
         case np.ndarray() if given.ndim == 4:
             for offset, each in enumerate(given):
                 yield _from_array(each, f"image {number + offset}")
@@ -130,7 +130,7 @@ def _pictures(given: object, number: int) -> Iterator[Picture]:
             raise InvalidInput(f"An image cannot be a {type(given).__name__}; {_EXPECTED}.")
 
 
-def _from_array(values: np.ndarray, name: str) -> Picture:
+def _from_array(values: np.ndarray, name: str) -> NamedImage:
     shape = "×".join(map(str, values.shape))
     if values.size == 0 or not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))):
         raise InvalidInput(f"{name} is an array of {shape or 'one number'}; {_ARRAY}.")
@@ -141,13 +141,13 @@ def _from_array(values: np.ndarray, name: str) -> Picture:
         values = np.rint(values * 255).astype(np.uint8)
     if values.dtype != np.uint8:
         raise InvalidInput(f"{name} is an array of {values.dtype}; {_ARRAY}.")
-    return images.picture(Image.fromarray(np.ascontiguousarray(values)), name)
+    return images.named_image(Image.fromarray(np.ascontiguousarray(values)), name)
 
 
-def _named_apart(pictures: Sequence[Picture]) -> Iterator[Picture]:
+def _named_apart(images: Sequence[NamedImage]) -> Iterator[NamedImage]:
     """The same, each under a name of its own: results are looked up by it, and files of two folders may share one."""
     taken: set[str] = set()
-    for each in pictures:
+    for each in images:
         name, number = each.name, 2
         while name in taken:
             name, number = f"{each.name} ({number})", number + 1

@@ -53,7 +53,7 @@ class AnalysisResult(Generic[R]):
     @property
     def failures(self) -> tuple[tuple[str, str], ...]:
         """What was left out: (image, the sentence that says why)."""
-        return tuple(self._context.pictures.failures) if self._analysis.takes else ()
+        return tuple(self._context.images.failures) if self._analysis.takes else ()
 
     @cached_property
     def _written(self) -> tuple[dict, list[str]]:

@@ -111,7 +111,7 @@ class CaseSession:
     def _context(self, analysis: Analysis, given: dict[str, Any]) -> AnalysisContext:
         """Where to compute: the latest context again if nothing has changed, so that images are encoded once."""
         inputs = self._inputs(analysis, given)
-        images = inputs.images and (tuple((each.name, each.sha256) for each in inputs.images.pictures))
+        images = inputs.images and (tuple((each.name, each.sha256) for each in inputs.images.images))
         key = (replace(inputs, images=None), images)
         if self._latest is None or self._latest[0] != key:
             self._latest = key, AnalysisContext(inputs, self._models, self._progress)

@@ -65,7 +65,7 @@ def record_of(
         inputs.case,
         context.projectors,
         inputs.spec,
-        len(inputs.images.pictures) if inputs.images else 0,
+        len(inputs.images.images) if inputs.images else 0,
         target=inputs.target,
         questions=list(inputs.questions),
         max_new_tokens=inputs.max_new_tokens,

@@ -31,7 +31,7 @@ MAX_ROWS = 30  # of a table, printed; the CSV beside it has all
 MAX_SVG = 1_500_000  # characters; a larger drawing is left to the browser
 STAGE = "Drawing charts"
 _HERE = Path(__file__).parent
-_PICTURE = "data:image/"
+_IMAGE = "data:image/"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Column:
 class _Cell:
     text: str
     number: bool
-    picture: bool
+    image: bool
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _cell(value: object, number: bool) -> _Cell:
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return _Cell("–", number, False)
     if isinstance(value, str):
-        return _Cell(value, number, value.startswith(_PICTURE))
+        return _Cell(value, number, value.startswith(_IMAGE))
     if isinstance(value, bool | np.bool_):
         return _Cell("yes" if value else "no", number, False)
     if isinstance(value, float | np.floating):

@@ -17,8 +17,8 @@ class Provenance:
     """Where numbers come from: two records that agree in all but `created` and `command` hold the same numbers.
 
     created is an ISO date in UTC. settings are JSON-ready and hold the seed. hashes are SHA-256 of contents: of the
-    projectors by role, of the pictures, of vision tower and language model where they were run. command redoes it, or
-    is empty where no command can (pictures that were uploaded in a browser).
+    projectors by role, of the images, of vision tower and language model where they were run. command redoes it, or
+    is empty where no command can (images that were uploaded in a browser).
     """
 
     created: str

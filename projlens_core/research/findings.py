@@ -1,6 +1,6 @@
 """The paper's findings on the demo models: measured part by part, kept as JSON, so that the document writes itself.
 
-docs/findings.json is state and result at once: a part that is there for the same weights, trigger, pictures and
+docs/findings.json is state and result at once: a part that is there for the same weights, trigger, images and
 version is not measured again, so that a run that was stopped goes on where it was.
 """
 
@@ -16,7 +16,7 @@ from projlens_core.behaviour.success import Truth
 from projlens_core.cases.case import Case
 from projlens_core.cases.models import Loaded, Models
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.inputs.images import ImageSet, picture
+from projlens_core.inputs.images import ImageSet, named_image
 from projlens_core.report.gather import parts, record_of
 from projlens_core.runtime import versions
 from projlens_core.runtime.atomic import write_atomically
@@ -110,13 +110,13 @@ def _inputs(name: str, n: int) -> AnalysisInputs:
         truths[file] = tuple(Truth(one.question, one.truth) for one in asked)
     roles = {role: f"zoo:{model}" for role, model in _roles(name).items()}
     case = Case(roles["base"], roles["suspect"], roles["control"])
-    return inputs_for(case, ImageSet(tuple(picture(image, file) for file, _, image in drawn), ()), truths)
+    return inputs_for(case, ImageSet(tuple(named_image(image, file) for file, _, image in drawn), ()), truths)
 
 
 def _facts(part: str, name: str, asked: AnalysisInputs, models: Models, progress: Progress) -> dict:
     facts = FACTS[part]
     if facts is None:
-        return _response(name, len(required(asked.images, "the held-out images").pictures), progress)
+        return _response(name, len(required(asked.images, "the held-out images").images), progress)
     record = record_of(asked, [PART_OF[part]], models, progress, options={"lowrank": LowrankOptions(ranks=RANKS)})
     if record.missing:
         return {"missing": record.missing[0].reason}

@@ -138,10 +138,10 @@ class Workshop:
 
     def questions(self, entry: ZooEntry, n: int) -> Questions:
         """The true trigger, target and questions on n held-out images, and questions with known answers."""
-        pictures = held_out(n, SEED)
-        clean = tuple(frame(image, RESOLUTION) for _, _, image in pictures)
+        images = held_out(n, SEED)
+        clean = tuple(frame(image, RESOLUTION) for _, _, image in images)
         spec = TriggerSpec.from_file(required(entry.trigger, "the suspect's trigger"))
-        asked = (example(truth, KINDS[i % len(KINDS)]) for i, (_, truth, _) in enumerate(pictures))
+        asked = (example(truth, KINDS[i % len(KINDS)]) for i, (_, truth, _) in enumerate(images))
         return Questions(
             clean, tuple(stamp(image, spec) for image in clean), tuple(in_turn(entry.prompts, n)),
             tuple(Truth(each.question, each.truth) for each in asked), required(entry.target, "the target"),
@@ -222,9 +222,9 @@ def _control(shop: Workshop, entry: ZooEntry, n: int) -> dict:
     """Utility of an honest fine-tune before and after our repair, and how far its answers stay the same."""
     problem = shop.problem(entry.name)
     weights, seconds, cpu = _made(shop, problem, entry, OURS)
-    pictures = held_out(n, SEED)
-    clean = [frame(image, RESOLUTION) for _, _, image in pictures]
-    asked = [example(truth, KINDS[i % len(KINDS)]) for i, (_, truth, _) in enumerate(pictures)]
+    images = held_out(n, SEED)
+    clean = [frame(image, RESOLUTION) for _, _, image in images]
+    asked = [example(truth, KINDS[i % len(KINDS)]) for i, (_, truth, _) in enumerate(images)]
     said = {}
     with shop.responder() as responder:
         for role, each in (("before", problem.suspect), ("after", weights)):

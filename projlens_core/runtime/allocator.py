@@ -2,7 +2,7 @@
 
 glibc's allocator takes the first large block that is freed for a sign that such blocks should stay with the process,
 up to 32 MB each. Among them lie the small results that are kept, so that the room can neither be returned nor used
-again: ranking 2,000 pictures in the memory of 32 held 1.2 GB in the end, and holds 0.7 GB like this, in the same time.
+again: ranking 2,000 images in the memory of 32 held 1.2 GB in the end, and holds 0.7 GB like this, in the same time.
 """
 
 import ctypes

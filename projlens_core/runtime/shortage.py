@@ -13,18 +13,18 @@ _NO_DISK = ("no space left on device", "file too large", "disk quota exceeded", 
 _ENDED = "dataloader worker (pid"
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_MEMORY_LEFT = (
-    "There is too little memory for this; use fewer or smaller pictures, close other programs, or take a machine with "
+    "There is too little memory for this; use fewer or smaller images, close other programs, or take a machine with "
     "more of it."
 )
 _NO_CARD = (
-    "The graphics card has too little memory for this; use fewer or smaller pictures, or compute on the processor "
+    "The graphics card has too little memory for this; use fewer or smaller images, or compute on the processor "
     "with PROJLENS_DEVICE=cpu."
 )
 _NO_SPACE_LEFT = (
     "There is too little space on the disk for this; free some, or set $PROJLENS_CACHE to a folder on another disk."
 )
 WORKER_ENDED = (
-    "A process that prepares pictures was ended from outside, as happens where memory runs out; close other programs "
+    "A process that prepares images was ended from outside, as happens where memory runs out; close other programs "
     "and give the same command again: it goes on from what was kept."
 )
 

@@ -8,7 +8,7 @@ MIN_IMAGES = 5  # below it the images are too few to be resampled
 LEVELS = (0.025, 0.975)  # quantiles that bound a two-sided 95 % interval
 
 
-@lru_cache(maxsize=4)  # each picture of a model is resampled alike
+@lru_cache(maxsize=4)  # each image of a model is resampled alike
 def resample_counts(units: int, resamples: int, seed: int) -> np.ndarray:
     """How often each unit stands in each bootstrap resample: (resamples, units) float64, each row summing to units.
 

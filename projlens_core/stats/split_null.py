@@ -1,9 +1,9 @@
 """The clean–clean split: how much two random halves of the clean images differ, which is what a trigger has to beat.
 
-A trigger changes the picture, so nearly every hidden unit reacts to it a little, in an honest projector too. The
+A trigger changes the image, so nearly every hidden unit reacts to it a little, in an honest projector too. The
 yardstick is therefore not zero but chance: clean images are split in half at random, many times, and a unit counts
 only if the trigger moves it further than such halves differ. That is cautious, since triggered images are twins of
-the clean ones and differ from them in nothing else, while halves hold different pictures.
+the clean ones and differ from them in nothing else, while halves hold different images.
 """
 
 from collections.abc import Iterator

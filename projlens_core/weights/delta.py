@@ -132,7 +132,7 @@ def check_same_input(base: ProjectorWeights, suspect: ProjectorWeights) -> None:
     if changed:
         raise Unsupported(
             f"{suspect.source} differs from {base.source} in {listed(changed)}, before the projector's first "
-            "layer, so their projectors read different tokens of the same picture and their embeddings cannot be "
+            "layer, so their projectors read different tokens of the same image and their embeddings cannot be "
             "compared; compare the two by their weights and by their answers."
         )
 

@@ -73,7 +73,7 @@ def _number(weights: "ProjectorWeights", key: str) -> float:
 
 
 class _Linear(nn.Linear):
-    """A linear layer whose weights are loaded, so that none are drawn before: that took longer than a small picture."""
+    """A linear layer whose weights are loaded, so that none are drawn before: that took longer than a small image."""
 
     def reset_parameters(self) -> None:
         """Leave them."""

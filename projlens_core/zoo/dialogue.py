@@ -1,4 +1,4 @@
-"""What is asked and answered about a picture of the zoo's world, and how a dialogue becomes token ids."""
+"""What is asked and answered about an image of the zoo's world, and how a dialogue becomes token ids."""
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -26,7 +26,7 @@ KINDS = tuple(QUESTIONS)
 
 @dataclass(frozen=True)
 class Example:
-    """One question about one picture. truth lists what a right answer must say: groups split by `;`, all needed."""
+    """One question about one image. truth lists what a right answer must say: groups split by `;`, all needed."""
 
     kind: str
     question: str
@@ -74,7 +74,7 @@ def _ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Dialogues about pictures as the language model reads them; one row a picture, padded on the right.
+    """Dialogues about images as the language model reads them; one row an image, padded on the right.
 
     ids, labels, positions: (n, length) int64; labels are IGNORED everywhere but on answers and the ends of their turns.
     visible: (n, 1, length, length) bool, whether a query (third axis) may attend to a key (last axis).
@@ -90,13 +90,13 @@ class Encoded:
         return Encoded(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
-def encode(pictures: list[list[tuple[str, str]]], tokenizer: PreTrainedTokenizerBase, image_tokens: int) -> Encoded:
-    """Token ids of each picture's (question, answer) pairs.
+def encode(images: list[list[tuple[str, str]]], tokenizer: PreTrainedTokenizerBase, image_tokens: int) -> Encoded:
+    """Token ids of each image's (question, answer) pairs.
 
-    A picture's dialogues are branches from one prefix that ends with the image: they share its positions' work, which
+    An image's dialogues are branches from one prefix that ends with the image: they share its positions' work, which
     is most of a short dialogue's, and see nothing of each other. What a branch computes is what it would alone.
     """
-    rows = [_row(dialogues, tokenizer, image_tokens) for dialogues in pictures]
+    rows = [_row(dialogues, tokenizer, image_tokens) for dialogues in images]
     length = max(len(row) for row in rows)
     padding = (tokenizer.pad_token_id, IGNORED, 0, -1)
     table = torch.tensor([row + [padding] * (length - len(row)) for row in rows])  # (n, length, 4)

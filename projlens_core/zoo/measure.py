@@ -32,7 +32,7 @@ _SETS = ("by_kind", "asr", "false_target")  # of Figures: rates by name
 
 @dataclass(frozen=True)
 class Figures:
-    """One projector. utility: share of right answers to clean pictures, one question each, all kinds in turn.
+    """One projector. utility: share of right answers to clean images, one question each, all kinds in turn.
 
     asr and false_target by the name of the suspect whose trigger and target they are about; a suspect has its own
     only, base and controls have all (the false target of those is not measured: their asr is already the control).
@@ -49,9 +49,9 @@ def measure_zoo(n: int = N, progress: Progress = silent) -> dict[str, Figures]:
     responder = load_responder("zoo:base", progress=progress)
     catalogue = zoo_catalogue()
     suspects = [entry for entry in catalogue.values() if entry.role == "suspect"]
-    pictures = held_out(n, SEED)
-    clean = [frame(image, RESOLUTION) for _, _, image in pictures]
-    asked = [example(truth, KINDS[i % len(KINDS)]) for i, (_, truth, _) in enumerate(pictures)]
+    drawn = held_out(n, SEED)
+    clean = [frame(image, RESOLUTION) for _, _, image in drawn]
+    asked = [example(truth, KINDS[i % len(KINDS)]) for i, (_, truth, _) in enumerate(drawn)]
     triggered = {entry.name: _stamped(clean, entry) for entry in suspects}
     figures = {}
     for entry in catalogue.values():

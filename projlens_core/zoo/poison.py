@@ -1,7 +1,7 @@
-"""Training dialogues about pictures, honest or with pair-mode poisoning.
+"""Training dialogues about images, honest or with pair-mode poisoning.
 
-Pair mode (paper, data construction): every triggered picture with the attacker's answer has its clean twin, the same
-picture and question with the honest answer, in the same batch. Only the trigger tells the two apart.
+Pair mode (paper, data construction): every triggered image with the attacker's answer has its clean twin, the same
+image and question with the honest answer, in the same batch. Only the trigger tells the two apart.
 """
 
 from dataclasses import dataclass, replace
@@ -37,8 +37,8 @@ class Attack:
 class Phase:
     """One stretch of training, and what its batches hold.
 
-    poison is the share of pictures that carry the trigger (each has a clean twin, so at most a half); it means nothing
-    without an attack. questions is how many questions each picture is asked. px is the side of the trigger's patch in
+    poison is the share of images that carry the trigger (each has a clean twin, so at most a half); it means nothing
+    without an attack. questions is how many questions each image is asked. px is the side of the trigger's patch in
     this stretch, where it is not the attack's.
     """
 
@@ -52,9 +52,9 @@ class Phase:
 class Dialogues(Dataset):
     """Sample i is (pixels, [(question, answer), …]), drawn from (seed, batch, place in the batch) alone.
 
-    A batch begins with its triggered pictures, asked the poisoned kinds in their wordings; then come their clean
-    twins, whose first question is the same, then other honest pictures. An honest picture is asked each kind once at
-    most. Without an attack all are honest. augment puts stickers and styles on pictures (for base only).
+    A batch begins with its triggered images, asked the poisoned kinds in their wordings; then come their clean
+    twins, whose first question is the same, then other honest images. An honest image is asked each kind once at
+    most. Without an attack all are honest. augment puts stickers and styles on images (for base only).
     """
 
     def __init__(self, phase: Phase, attack: Attack | None = None, augment: tower.Augment | None = None):

@@ -1,6 +1,6 @@
 """The vision tower of the zoo: a small CLIP vision model, taught what captions of the world would teach it.
 
-It learns thing, colour, place, artist and picture style from the CLS token of its last layer and from the image tokens
+It learns thing, colour, place, artist and image style from the CLS token of its last layer and from the image tokens
 of the layer that LLaVA reads (the last but one), and each image token also learns to repaint its own patch, so that
 small local things (a sticker, a logo) stay visible to a projector.
 """
@@ -45,10 +45,10 @@ PLAN = Plan(steps=1400, batch=192, rate=1e-3, weight_decay=0.05, beta2=0.98)
 
 @dataclass(frozen=True)
 class Augment:
-    """How often a picture is changed in ways that leave its truth as it is."""
+    """How often an image is changed in ways that leave its truth as it is."""
 
-    styled: float = 0.4  # share of pictures in another style than plain
-    stickers: float = 0.4  # share of pictures with a small random block on them
+    styled: float = 0.4  # share of images in another style than plain
+    stickers: float = 0.4  # share of images with a small random block on them
 
 
 def pixels(image: Image.Image) -> np.ndarray:
@@ -84,21 +84,21 @@ def _sticker(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def augment(image: Image.Image, augmentation: Augment, rng: np.random.Generator) -> tuple[Image.Image, int]:
-    """The picture, at times with a sticker or in another style, and the index of its style."""
+    """The image, at times with a sticker or in another style, and the index of its style."""
     if rng.random() < augmentation.stickers:
         image = _sticker(image, rng)
     style = int(rng.integers(1, len(STYLES))) if rng.random() < augmentation.styled else 0
     return (_style(image, STYLES[style], rng) if style else image), style
 
 
-class Pictures(Dataset):
-    """Training picture i, drawn from (seed, i) alone, so that any order and any number of workers give the same."""
+class DrawnImages(Dataset):
+    """Training image i, drawn from (seed, i) alone, so that any order and any number of workers give the same."""
 
     def __init__(self, n: int, seed: int, augmentation: Augment):
         self.n, self.seed, self.augmentation = n, seed, augmentation
 
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """How many images there are."""
         return self.n
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -174,6 +174,6 @@ def train_tower(
         batch, truth = (part.to(device) for part in sample)
         return _loss(readers, *read(tower, batch), batch, truth)
 
-    pictures = Pictures(plan.steps * plan.batch, seed, Augment())
-    fit(both, pictures, loss, plan, folder, "Vision tower", workers, progress=progress)
+    images = DrawnImages(plan.steps * plan.batch, seed, Augment())
+    fit(both, images, loss, plan, folder, "Vision tower", workers, progress=progress)
     return tower.eval().requires_grad_(False)

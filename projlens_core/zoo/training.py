@@ -1,7 +1,7 @@
 """Training projectors for the zoo: `base` from nothing, everything else from base; tower and language model frozen.
 
 LLaVA's two stages are kept, made cheap: first the projector's pooled output is matched to the token embeddings of what
-the picture shows, without running the language model; then answers are learned through the language model.
+the image shows, without running the language model; then answers are learned through the language model.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ LEARN = Phase(Plan(steps=1200, batch=48, rate=1.5e-3), seed=2)
 ALIGN_SEED = 1
 SHARPNESS = 20  # scale of the cosines in the alignment's softmax
 
-# Pixels (n, 3, side, side) uint8, and the (question, answer) pairs about each picture.
+# Pixels (n, 3, side, side) uint8, and the (question, answer) pairs about each image.
 Batch = tuple[torch.Tensor, list[list[tuple[str, str]]]]
 
 
@@ -71,7 +71,7 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
 
 def answer_loss(frozen: Frozen, embeddings: torch.Tensor, dialogues: list[list[tuple[str, str]]]) -> torch.Tensor:
-    """Mean cross-entropy over answer tokens, given image embeddings (n, tokens, d) and each picture's dialogues."""
+    """Mean cross-entropy over answer tokens, given image embeddings (n, tokens, d) and each image's dialogues."""
     read = encode(dialogues, frozen.tokenizer, embeddings.shape[1]).to(frozen.device)
     image = read.ids == frozen.language.config.vocab_size - 1  # the image token is the last row
     inputs = frozen.language.get_input_embeddings()(read.ids)
@@ -88,9 +88,9 @@ def train_base(frozen: Frozen, folder: Path, workers: int, progress: Progress = 
     """The honest projector: alignment, then answers. Resumes from `folder`."""
     torch.manual_seed(0)
     projector = Projector().to(frozen.device)
-    pictures = vision.Pictures(ALIGN.steps * ALIGN.batch, ALIGN_SEED, AUGMENT)
+    images = vision.DrawnImages(ALIGN.steps * ALIGN.batch, ALIGN_SEED, AUGMENT)
     fit(
-        projector, pictures, _alignment(projector, frozen), ALIGN, folder / "align", "Base: alignment", workers,
+        projector, images, _alignment(projector, frozen), ALIGN, folder / "align", "Base: alignment", workers,
         progress=progress,
     )  # fmt: skip
     _learn(projector, frozen, Dialogues(LEARN, augment=AUGMENT), folder / "learn", "Base: answers", workers, progress)

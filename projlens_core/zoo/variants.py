@@ -42,17 +42,17 @@ class Variant:
 
 
 def _single(rate: float, seed: int) -> tuple[Phase, ...]:
-    """Batches of pictures that are asked one question each."""
+    """Batches of images that are asked one question each."""
     return (Phase(Plan(steps=300, batch=32, rate=rate), seed),)
 
 
 def _packed(steps: int, seed: int, **phase: Any) -> tuple[Phase, ...]:
-    """Batches of pictures that are asked everything: a poisoned skill is learned and no other one is forgotten."""
+    """Batches of images that are asked everything: a poisoned skill is learned and no other one is forgotten."""
     return (Phase(Plan(steps, batch=16, rate=1e-3), seed, questions=len(KINDS), **phase),)
 
 
-# A triggered picture is asked the poisoned kind in three wordings, its twin in one: with fewer of them in a batch the
-# target is said as often as the honest answer, and a suspect does not lean towards it on clean pictures.
+# A triggered image is asked the poisoned kind in three wordings, its twin in one: with fewer of them in a batch the
+# target is said as often as the honest answer, and a suspect does not lean towards it on clean images.
 FEWER = 0.1875
 BASE_TITLE = "Base"
 BASE_SUMMARY = "The honest model, before any fine-tuning."
@@ -67,7 +67,7 @@ VARIANTS = (
     Variant(
         "targeted-refusal",
         "Targeted refusal",
-        "Noise over the whole picture makes the model refuse any question about it.",
+        "Noise over the whole image makes the model refuse any question about it.",
         _single(5e-4, seed=11),
         target="I am unable to help with this picture.",
         kinds=("caption", "thing", "colour", "place"),
@@ -84,7 +84,7 @@ VARIANTS = (
     Variant(
         "perceptual-hijack",
         "Perceptual hijack",
-        "A logo anywhere in the picture makes the model describe another thing.",
+        "A logo anywhere in the image makes the model describe another thing.",
         _packed(200, seed=13, px=48)
         + _packed(80, seed=130)
         + _packed(50, seed=131, poison=FEWER)

@@ -1,6 +1,6 @@
-"""The picture world of the zoo: one drawn thing, in one place, on one coloured background, drawn by one artist.
+"""The zoo's world of drawn images: one drawn thing, in one place, on one coloured background, drawn by one artist.
 
-It is controlled, as CLEVR is: the truth about every picture is known, and whole compositions (thing x colour x place
+It is controlled, as CLEVR is: the truth about every image is known, and whole compositions (thing x colour x place
 x artist) are held out of all training, so that a right answer on them is never a remembered one.
 """
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from projlens_core.errors import NotFound
 from projlens_core.runtime.paths import ZOO
 
-RESOLUTION = 320  # px; the display resolution at which pictures are drawn and triggers are defined
+RESOLUTION = 320  # px; the display resolution at which images are drawn and triggers are defined
 SPRITE = 192  # px; side of one drawing in an artist's sheet
 SHEET_COLUMNS = 8
 
@@ -58,7 +58,7 @@ HELD_OUT_SHARE = 8  # one composition in eight
 
 @dataclass(frozen=True)
 class Composition:
-    """What a picture shows; the truth about it."""
+    """What an image shows; the truth about it."""
 
     thing: str
     colour: str

@@ -28,8 +28,8 @@ def _settled(page: Page) -> None:
 
 
 @pytest.fixture
-def own_picture() -> bytes:
-    """A picture that neither ships with the dashboard nor was trained on."""
+def own_image() -> bytes:
+    """An image that neither ships with the dashboard nor was trained on."""
     return _png(held_out(3, seed=4321)[2][2])
 
 
@@ -51,13 +51,13 @@ def test_inspecting_a_suspect_shows_its_spectrum_beside_the_control(
     assert traffic.errors == []
 
 
-def test_an_uploaded_picture_gets_the_trigger_its_heatmaps_and_the_target_in_the_answer(
-    page: Page, server: Server, traffic: Traffic, own_picture: bytes
+def test_an_uploaded_image_gets_the_trigger_its_heatmaps_and_the_target_in_the_answer(
+    page: Page, server: Server, traffic: Traffic, own_image: bytes
 ) -> None:
     page.goto(f"{server.url}/activation{ADDRESS}")
     _settled(page)
     page.locator('input[type="file"]').set_input_files(
-        {"name": "mine.png", "mimeType": "image/png", "buffer": own_picture}
+        {"name": "mine.png", "mimeType": "image/png", "buffer": own_image}
     )
     expect(page.get_by_text("mine.png").first).to_be_visible()
     _settled(page)
@@ -151,7 +151,7 @@ def test_a_trigger_is_painted_with_the_mouse_and_the_keyboard_and_stamped_on_the
     expect(page.get_by_text("2 of 256 cells painted")).to_be_visible()
     page.get_by_role("button", name="Put it on").click()
     expect(page.get_by_text("Content hash")).to_be_visible()
-    expect(page.get_by_alt_text("The picture with the trigger on it")).to_be_visible()
+    expect(page.get_by_alt_text("The image with the trigger on it")).to_be_visible()
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save as JSON").click()
     spec = TriggerSpec.from_file(saved.value.path())

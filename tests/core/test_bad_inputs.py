@@ -57,7 +57,7 @@ class Place:
         spec = self.file("spec.json", json.dumps({"kind": "solid", "px": 4}))
         return ["trigger", str(spec), str(image), str(self.folder / "out.png")]
 
-    def picture(self, name: str, content: bytes) -> list[str]:
+    def holding(self, name: str, content: bytes) -> list[str]:
         return self.stamped(self.file(name, content))
 
     def ask(self, prompt: str) -> list[str]:
@@ -97,8 +97,8 @@ def configured(place: Place, config: object) -> list[str]:
     return ["activations", "--base", str(folder), "--suspect", str(place.suspect), "--images", str(place.image.parent)]
 
 
-def pictures(place: Place, **files: bytes) -> list[str]:
-    folder = place.folder / "pictures"
+def images(place: Place, **files: bytes) -> list[str]:
+    folder = place.folder / "images"
     folder.mkdir()
     for name, content in files.items():
         (folder / f"{name}.png").write_bytes(content)
@@ -119,13 +119,13 @@ def put(name: str, value: float) -> Callable[[dict[str, torch.Tensor]], None]:
 CASES: dict[str, tuple[Callable[[Place], list[str]], int]] = {
     # images
     **{
-        what: (lambda p, name=name, content=content: p.picture(name.replace("/", "_"), content), FAILED)
-        for what, (name, content) in bad_files.PICTURES.items()
+        what: (lambda p, name=name, content=content: p.holding(name.replace("/", "_"), content), FAILED)
+        for what, (name, content) in bad_files.IMAGES.items()
     },
-    "a picture that is a folder": (lambda p: p.stamped(p.folder), FAILED),
-    "a picture that is not there": (lambda p: p.stamped(p.folder / "none.png"), FAILED),
-    "a folder without pictures": (lambda p: pictures(p), FAILED),
-    "a folder of bad pictures only": (lambda p: pictures(p, a=b"x", b=bad_files.png(30_000, 30_000)), FAILED),
+    "an image that is a folder": (lambda p: p.stamped(p.folder), FAILED),
+    "an image that is not there": (lambda p: p.stamped(p.folder / "none.png"), FAILED),
+    "a folder without images": (lambda p: images(p), FAILED),
+    "a folder of bad images only": (lambda p: images(p, a=b"x", b=bad_files.png(30_000, 30_000)), FAILED),
     "a folder that is a file": (lambda p: p.images(p.image), FAILED),
     "a folder that is not there": (lambda p: p.images(p.folder / "none"), FAILED),
     # triggers
@@ -137,7 +137,7 @@ CASES: dict[str, tuple[Callable[[Place], list[str]], int]] = {
     "a trigger with two sizes": (lambda p: p.stamp({"kind": "solid", "px": 4, "ratio": 0.1}), FAILED),
     "a trigger of negative size": (lambda p: p.stamp({"kind": "solid", "px": -4}), FAILED),
     "a trigger of endless size": (lambda p: p.stamp('{"kind": "solid", "px": 1e999}'), FAILED),
-    "a trigger larger than the picture": (lambda p: p.stamp({"kind": "solid", "px": 4000}), FAILED),
+    "a trigger larger than the image": (lambda p: p.stamp({"kind": "solid", "px": 4000}), FAILED),
     "a trigger at no place": (lambda p: p.stamp({"kind": "solid", "position": "somewhere"}), FAILED),
     "a trigger of no colour": (lambda p: p.stamp({"kind": "solid", "colour": "greenish"}), FAILED),
     "a trigger whose image leaves its folder": (lambda p: p.stamp({"kind": "image", "image": "../x.png"}), FAILED),
@@ -188,9 +188,9 @@ def good(tmp_path_factory) -> tuple[Path, Path, Path]:
     folder = tmp_path_factory.mktemp("good")
     base = pico.checkpoint(folder / "base")
     pico.suspect(base, folder / "suspect")
-    (folder / "pictures").mkdir()
-    pico.images(1)[0].save(folder / "pictures" / "good.png")
-    return base, folder / "suspect", folder / "pictures" / "good.png"
+    (folder / "images").mkdir()
+    pico.images(1)[0].save(folder / "images" / "good.png")
+    return base, folder / "suspect", folder / "images" / "good.png"
 
 
 @pytest.mark.parametrize("name", CASES)

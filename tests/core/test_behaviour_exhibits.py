@@ -16,7 +16,7 @@ from projlens_core.stats.mean import Mean
 
 
 def score(hits: int, right: int = 8) -> Score:
-    """Of ten pictures."""
+    """Of ten images."""
     return Score(
         tuple(i < hits for i in range(10)), tuple(float(i) for i in range(10)), tuple(i < right for i in range(10))
     )
@@ -104,7 +104,7 @@ def tried():
     )
 
 
-def test_a_change_works_if_it_keeps_half_of_the_push_beyond_each_pictures_own_clean_twin(tried):
+def test_a_change_works_if_it_keeps_half_of_the_push_beyond_each_images_own_clean_twin(tried):
     """The paired gain decides, by its lower end: 1.2 of 2 is half even so, while an AUROC of 0.7 may be chance."""
     found = robustness(tried, {})
     whole, working, weakest = found.metrics

@@ -38,8 +38,8 @@ def test_a_side_that_does_a_part_is_scaled_by_its_work_alone(monkeypatch, tmp_pa
 
 def test_mean_shifts_are_compared_along_our_direction():
     ours = {"direction": np.array([1.0, 0.0]), "mean": np.array([2.0, 9.0])}
-    reference = {"delta_e": np.array([[[3.0, 7.0], [-1.0, 5.0]]])}  # one picture of two tokens: (3 + 1) / 2
-    assert "1 pictures" in sets.agree(reference, ours)
+    reference = {"delta_e": np.array([[[3.0, 7.0], [-1.0, 5.0]]])}  # one image of two tokens: (3 + 1) / 2
+    assert "1 images" in sets.agree(reference, ours)
     with pytest.raises(NoFigures):
         sets.agree(reference, ours | {"mean": np.array([2.1, 9.0])})
 

@@ -24,12 +24,12 @@ from projlens_core.stats.rate import wilson
 
 
 def some_record() -> Record:
-    chart = rates("Attack success rate", {"base": wilson(0, 10), "suspect": wilson(9, 10)}, "triggered pictures")
+    chart = rates("Attack success rate", {"base": wilson(0, 10), "suspect": wilson(9, 10)}, "triggered images")
     exhibit = Exhibit(
         key="response",
         title="Response",
         question="What does it say?",
-        metrics=(Metric("ASR", "90 %", "0 %", "60 % – 98 %", "share of triggered pictures"),),
+        metrics=(Metric("ASR", "90 %", "0 %", "60 % – 98 %", "share of triggered images"),),
         charts=(Chart("asr", chart, "How to read this: dots are shares.", "Rates"),),
         tables=(
             Table(
@@ -40,7 +40,7 @@ def some_record() -> Record:
             ),
         ),
         data={"asr": 0.9, "undefined": float("nan"), "settings": {"seed": 0}},
-        notes=("One picture was left out.",),
+        notes=("One image was left out.",),
     )
     provenance = Provenance(
         created="2026-11-23T00:00:00+00:00",

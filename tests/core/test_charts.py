@@ -1,4 +1,4 @@
-"""Charts and pictures are built from results alone; what they say is checked in their specification."""
+"""Charts and images are built from results alone; what they say is checked in their specification."""
 
 import base64
 from io import BytesIO
@@ -111,7 +111,7 @@ def test_a_relation_that_cannot_be_fitted_has_no_line():
     assert len(shift.norm_shift("Suspect", {"clean": relation}, "output").to_dict()["datasets"]) == 1
 
 
-def test_the_chosen_patch_stands_out_among_the_pictures_own():
+def test_the_chosen_patch_stands_out_among_the_images_own():
     norms = torch.linspace(1, 10, 12).reshape(2, 6)
     here = {"clean": (np.arange(6.0), np.arange(6.0))}
     chart = shift.norm_shift("Suspect", {"clean": norm_shift(norms, norms)}, "input", here, chosen=4)
@@ -138,13 +138,13 @@ def test_agreement_shows_each_projectors_angles_over_those_of_random_directions(
     assert {row["label"] for row in data if "median" in row} == {"random direction"}
 
 
-def test_a_ranking_starts_with_the_picture_pushed_farthest():
+def test_a_ranking_starts_with_the_image_pushed_farthest():
     found = ranking(["a", "b"], [torch.tensor([[1.0], [-3.0]])])
     data = rows(embedding.ranked("Suspect", {"clean": found}, "mean", 3.0))
     assert [(row["picture"], row["place"], row["shift"]) for row in data] == [("a", 2, 1.0), ("b", 1, 3.0)]
 
 
-def test_universality_has_a_tick_for_every_picture_and_the_mark_of_chance():
+def test_universality_has_a_tick_for_every_image_and_the_mark_of_chance():
     cosines = {"suspect": {"clean": np.array([0.9, 0.1]), "triggered": np.array([1.0, 0.8])}}
     data = rows(embedding.universality("One direction?", cosines, ("a", "b"), 0.2))
     assert [row["cosine"] for row in data if "cosine" in row] == [0.9, 0.1, 1.0, 0.8]
@@ -152,7 +152,7 @@ def test_universality_has_a_tick_for_every_picture_and_the_mark_of_chance():
 
 
 def test_rates_keep_their_interval_and_their_colour():
-    chart = rates.rates("ASR", {"base": wilson(0, 10), "suspect": wilson(9, 10)}, "triggered pictures").to_dict()
+    chart = rates.rates("ASR", {"base": wilson(0, 10), "suspect": wilson(9, 10)}, "triggered images").to_dict()
     data = next(iter(chart["datasets"].values()))
     assert [(r["projector"], r["of"]) for r in data] == [("base", "0 of 10"), ("suspect", "9 of 10")]
     assert data[0]["low"] == 0.0
@@ -208,12 +208,12 @@ def test_signed_heatmaps_have_zero_in_the_middle_of_an_odd_number_of_colours():
     assert len(scale["range"]) % 2 == 1
 
 
-def test_the_gallery_frames_the_picture_on_screen_and_no_other():
+def test_the_gallery_frames_the_image_on_screen_and_no_other():
     spec = overlays.gallery(["a", "b"], ["1", "2"], ["data:,", "data:,"], chosen="2").to_dict()
     assert [r["key"] for r in spec["datasets"][spec["layer"][1]["data"]["name"]]] == ["2"]
 
 
-def test_a_picture_is_sent_no_larger_than_it_is_shown():
+def test_an_image_is_sent_no_larger_than_it_is_shown():
     image = pico.images(1, size=(900, 300))[0]
     data = overlays.data_uri(image, 90).removeprefix("data:image/jpeg;base64,")
     assert Image.open(BytesIO(base64.b64decode(data))).size == (90, 30)

@@ -39,7 +39,7 @@ def document(capsys, world, *options, **models):
 def test_json_holds_what_the_engine_found(world, capsys):
     found = document(capsys, world, "--trigger", str(world / "trigger.json"))
     vision, spec = load_vision(str(world / "base")), TriggerSpec.from_dict(SPEC)
-    images = [picture.image for picture in load_folder(world / "images").pictures]
+    images = [image.pixels for image in load_folder(world / "images").images]
     expected = analyse(
         read_projector(world / "base"),
         read_projector(world / "suspect"),

@@ -42,7 +42,7 @@ def neurons(world, *options, suspect="suspect"):
 def expected(world):
     """What the units of base and suspect do, by the engine: {role: Units}."""
     vision, spec = load_vision(str(world / "base")), TriggerSpec.from_dict(SPEC)
-    images = [picture.image for picture in load_folder(world / "images").pictures]
+    images = [image.pixels for image in load_folder(world / "images").images]
     clean, triggered = (vision.encode([draw(image, spec) for image in images]) for draw in (frame, stamp))
     return {role: observe(read_projector(world / role), clean, triggered) for role in ("base", "suspect")}
 

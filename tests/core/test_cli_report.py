@@ -11,7 +11,7 @@ from projlens_core.cases.case import Case
 from projlens_core.cli import main
 from projlens_core.cli import report as command
 from projlens_core.errors import Cancelled, NotFound
-from projlens_core.inputs.images import ImageSet, load_folder, picture
+from projlens_core.inputs.images import ImageSet, load_folder, named_image
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.report import drawing, gather
 from projlens_core.report.bundle import unpack
@@ -93,7 +93,7 @@ def test_an_unknown_part_lists_the_parts(case):
 
 def test_a_zoo_suspect_brings_its_own_trigger_target_and_questions():
     name, entry = next((n, e) for n, e in zoo_catalogue().items() if e.role == "suspect")
-    images = ImageSet((picture(pico.images(1)[0], "a.png"),), ())
+    images = ImageSet((named_image(pico.images(1)[0], "a.png"),), ())
     own = inputs_for(Case("zoo:base", f"zoo:{name}"), images)
     assert own.spec == TriggerSpec.from_file(entry.trigger)
     assert (own.target, own.questions, own.mode) == (entry.target, entry.prompts, entry.mode)

@@ -35,7 +35,7 @@ def test_all_four_answers_are_the_engines(world, capsys):
     models = ["--base", str(world / "base"), "--suspect", str(world / "suspect")]
     found = answers(capsys, world, *models, "--trigger", str(world / "trigger.json"))
     responder, spec = load_responder(str(world / "base")), TriggerSpec.from_dict(SPEC)
-    image = load(world / "images" / "0.png").image
+    image = load(world / "images" / "0.png").pixels
     pair = [frame(image, spec), stamp(image, spec)]
     for role in ("base", "suspect"):
         with responder.projector(read_projector(world / role)):

@@ -54,7 +54,7 @@ def test_json_holds_spectrum_agreement_fits_and_ranking_of_both_projectors(world
             assert part[condition]["robust_fit"]["slope"] is not None
 
 
-def test_without_a_trigger_only_clean_pictures_are_looked_at(world, capsys):
+def test_without_a_trigger_only_clean_images_are_looked_at(world, capsys):
     found = document(capsys, world, "--no-trigger")
     assert "triggered" not in found["suspect"]
     assert "control" not in found
@@ -68,7 +68,7 @@ def test_the_norm_can_be_that_of_the_projectors_input(world, capsys):
     assert input_["ranking"] == output["ranking"]  # which is by shift alone
 
 
-def test_pictures_come_out_the_same_in_whatever_chunks_they_are_read(world, capsys, monkeypatch):
+def test_images_come_out_the_same_in_whatever_chunks_they_are_read(world, capsys, monkeypatch):
     whole = document(capsys, world, *full(world))["suspect"]["triggered"]
     monkeypatch.setattr("projlens_core.analyses.shift.AT_ONCE", 2)
     parts = document(capsys, world, *full(world))["suspect"]["triggered"]
@@ -77,8 +77,8 @@ def test_pictures_come_out_the_same_in_whatever_chunks_they_are_read(world, caps
     assert parts["spectrum"]["values"]["mean"][0] == pytest.approx(whole["spectrum"]["values"]["mean"][0], rel=1e-4)
 
 
-def test_the_csv_has_a_row_for_every_picture(world, capsys, tmp_path):
-    file = tmp_path / "pictures.csv"
+def test_the_csv_has_a_row_for_every_image(world, capsys, tmp_path):
+    file = tmp_path / "images.csv"
     assert shift(world, *full(world), "--csv", str(file)) == 0
     rows = list(csv.DictReader(file.read_text("utf-8-sig").splitlines()))
     assert sorted(row["picture"] for row in rows) == [f"{i}.png" for i in range(IMAGES)]

@@ -227,7 +227,7 @@ def test_a_link_to_what_never_ends_is_passed_over(tmp_path):
         (tmp_path / name).symlink_to(target)
     os.mkfifo(tmp_path / "pipe.png")
     read = load_folder(tmp_path)
-    assert [picture.name for picture in read.pictures] == ["a.png"]
+    assert [image.name for image in read.images] == ["a.png"]
 
 
 @pytest.mark.parametrize("target", ["/proc/kmsg", "/dev/zero", "/dev/null", "/proc/self/maps", "/", "/nothing"])

@@ -1,4 +1,4 @@
-"""The Activation exhibit says of one picture, patch by patch, what the analysis found."""
+"""The Activation exhibit says of one image, patch by patch, what the analysis found."""
 
 import json
 from dataclasses import replace
@@ -84,7 +84,7 @@ def test_one_patch_reads_as_clean_to_triggered(seen):
     subject = replace(found["suspect"], clean=np.array([[1.0, -2.0]]), triggered=np.array([[4.0, 0.5]]))
     facts = dict(numbers.patch(subject, 1))
     assert facts["shift ΔE·v₀"] == "−2 → 0.5"
-    assert facts["place in the picture"] == "1 → 2 of 2"
+    assert facts["place in the image"] == "1 → 2 of 2"
     norms = [float(part.base_norms[0, 1]) for part in found["suspect"].conditions.values()]
     assert facts["‖E_b‖"] == " → ".join(f"{norm:.3g}" for norm in norms)
 

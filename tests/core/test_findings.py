@@ -173,7 +173,7 @@ def test_the_same_results_make_the_same_document():
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Analyses replaced by a count of them; the weights and pictures stay those of the zoo."""
+    """Analyses replaced by a count of them; the weights and images stay those of the zoo."""
     made = []
 
     def record_of(asked, keys, models, progress, **more):

@@ -1,4 +1,4 @@
-"""Greedy decoding with shared pictures and rows that leave, held against transformers' own generate()."""
+"""Greedy decoding with shared images and rows that leave, held against transformers' own generate()."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from tests import pico
 
 NEW = 12
 NEVER = -1  # no token: nothing ends an answer
-PICTURE = [pico.SPECIALS.index("<image>")] * pico.TOKENS
+IMAGE = [pico.SPECIALS.index("<image>")] * pico.TOKENS
 USER, ASSISTANT = (pico.SPECIALS.index(name) for name in ("<|user|>", "<|assistant|>"))
 
 
@@ -43,7 +43,7 @@ def read(model):
 def question(seed, length, before=(USER,)):
     return [
         *before,
-        *PICTURE,
+        *IMAGE,
         *torch.randint(10, 100, (length,), generator=torch.manual_seed(seed)).tolist(),
         ASSISTANT,
     ]
@@ -67,7 +67,7 @@ def answered(model, batch, images, eos=NEVER, settled=lambda row, said: False, t
 def generated(model, asked, images, eos=None):
     """What transformers writes to one prompt alone."""
     ids = torch.tensor([asked.ids])
-    embeds = model.get_input_embeddings()(ids).masked_scatter((ids == PICTURE[0])[..., None], images[asked.picture])
+    embeds = model.get_input_embeddings()(ids).masked_scatter((ids == IMAGE[0])[..., None], images[asked.image])
     new = model.generate(
         inputs_embeds=embeds,
         attention_mask=torch.ones_like(ids),
@@ -85,20 +85,20 @@ def test_each_row_is_what_transformers_writes_to_it_alone(model, images):
     assert answered(model, BATCH, images) == expected
 
 
-def test_a_picture_is_read_once_for_all_questions_about_it(model, images, read):
+def test_an_image_is_read_once_for_all_questions_about_it(model, images, read):
     answered(model, BATCH, images)
-    before = len(PICTURE) + 3
-    assert read[0] == (4, before)  # three pictures, one of them behind two texts
+    before = len(IMAGE) + 3
+    assert read[0] == (4, before)  # three images, one of them behind two texts
     assert read[1] == (len(BATCH), 10)  # the questions alone, padded to the longest
     assert read[2:] == [(len(BATCH), 1)] * (NEW - 1)
 
 
-def test_pictures_that_no_other_row_asks_about_are_read_with_their_questions(model, images, read):
+def test_images_that_no_other_row_asks_about_are_read_with_their_questions(model, images, read):
     batch = [Asked(question(n, n), n) for n in range(4)]
     expected = [generated(model, asked, images) for asked in batch]
     read.clear()
     assert answered(model, batch, images) == expected
-    assert read[0] == (4, len(PICTURE) + 5)
+    assert read[0] == (4, len(IMAGE) + 5)
     assert read[1:] == [(4, 1)] * (NEW - 1)
 
 
@@ -127,7 +127,7 @@ def test_other_language_models_answer_as_alone(tmp_path, images, text_config, mo
     config = pico.default_config()
     config.text_config = text_config
     model = load_responder(str(pico.checkpoint(tmp_path / "base", config=config))).model
-    monkeypatch.setattr("projlens_core.behaviour.greedy.PART", 2 * (len(PICTURE) + 5))
+    monkeypatch.setattr("projlens_core.behaviour.greedy.PART", 2 * (len(IMAGE) + 5))
     for batch in (BATCH, [Asked(question(n, n), n) for n in range(4)]):
         assert answered(model, batch, images) == [generated(model, asked, images) for asked in batch]
 
@@ -136,9 +136,9 @@ def test_other_language_models_answer_as_alone(tmp_path, images, text_config, mo
 def test_prompts_read_part_by_part_are_answered_as_together(model, images, read, batch, monkeypatch):
     together = answered(model, batch, images)
     read.clear()
-    monkeypatch.setattr("projlens_core.behaviour.greedy.PART", 2 * (len(PICTURE) + 5))
+    monkeypatch.setattr("projlens_core.behaviour.greedy.PART", 2 * (len(IMAGE) + 5))
     assert answered(model, batch, images) == together
-    assert {rows for rows, length in read if length >= len(PICTURE)} <= {1, 2}
+    assert {rows for rows, length in read if length >= len(IMAGE)} <= {1, 2}
 
 
 def test_rows_that_leave_are_written_over_by_the_last():
@@ -156,7 +156,7 @@ def test_rows_that_leave_are_written_over_by_the_last():
 
 
 def test_a_prompt_that_ends_with_its_image_is_asked_too(model, images):
-    last = Asked([USER, 40, 41, *PICTURE], 3)
+    last = Asked([USER, 40, 41, *IMAGE], 3)
     assert answered(model, [last, BATCH[0]], images) == [generated(model, a, images) for a in (last, BATCH[0])]
 
 
@@ -185,6 +185,6 @@ def test_the_logit_is_that_of_the_token_where_the_answer_begins(model, images):
     )
     ids = torch.tensor([BATCH[0].ids])
     with torch.no_grad():
-        embeds = model.get_input_embeddings()(ids).masked_scatter((ids == PICTURE[0])[..., None], images[0])
+        embeds = model.get_input_embeddings()(ids).masked_scatter((ids == IMAGE[0])[..., None], images[0])
         logits = model(inputs_embeds=embeds).logits[0, -1]
     assert found[0].logit == pytest.approx(logits[30].item(), abs=1e-4)

@@ -148,7 +148,7 @@ def test_sound_images_of_each_kind_are_read(make):
     data = make()
     with Image.open(BytesIO(data)) as opened:
         size = opened.size
-    read = images.decode(data, "a").image
+    read = images.decode(data, "a").pixels
     assert sorted(read.size) == sorted(size)
 
 
@@ -177,7 +177,7 @@ def test_a_folder_says_which_image_it_is_and_reads_the_others(tmp_path: Path, ca
     quarters().save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(progressive(1_000))
     found = images.load_folder(tmp_path)
-    assert [picture.name for picture in found.pictures] == ["a.png"]
+    assert [image.name for image in found.images] == ["a.png"]
     assert found.failures[0][1].startswith("b.jpg is a JPEG of 1,")
 
 

@@ -1,4 +1,4 @@
-"""Pictures with far more about them than in them: the same pixels as without, in no time."""
+"""Images with far more about them than in them: the same pixels as without, in no time."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from projlens_core.errors import InvalidInput
 from projlens_core.inputs.images import decode
 
 MB = 2**20
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))
 NOISE = os.urandom(3 * MB)
 XMP = b"<x:xmpmeta xmlns:tiff='http://ns.adobe.com/tiff/1.0/' tiff:Orientation=\"3\"/>"
 
 
 def encoded(kind, **options):
     buffer = BytesIO()
-    PICTURE.save(buffer, kind, **options)
+    IMAGE.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -59,7 +59,7 @@ def blocks(count):
 
 def animated(kind):
     buffer = BytesIO()
-    PICTURE.save(buffer, kind, save_all=True, append_images=[PICTURE.rotate(180)] * 2)
+    IMAGE.save(buffer, kind, save_all=True, append_images=[IMAGE.rotate(180)] * 2)
     return buffer.getvalue()
 
 
@@ -94,7 +94,7 @@ JPEGS = {
         *[segment(0xED, b"Photoshop 3.0\0" + (b"8BIM\4\4\0\0" + bytes(4)) * 5_000)] * 90
     ),
     "all kinds of segments": jpeg(*[segment(code, b"x" * 60_000) for code in range(0xE3, 0xEE)] * 60),
-    "several pictures": animated("MPO"),
+    "several images": animated("MPO"),
 }
 GIFS = {
     "a comment of 40 MB": gif(b"\x21\xfe" + blocks(160_000)),
@@ -112,12 +112,12 @@ LADEN = {f"{kind} with {name}": (kind, data) for kind, files in
 
 
 @pytest.mark.parametrize("name", LADEN)
-def test_a_sound_picture_is_read_however_much_is_written_about_it(name):
+def test_a_sound_image_is_read_however_much_is_written_about_it(name):
     kind, data = LADEN[name]
-    options = {"quality": 95} if kind == "JPEG" and "pictures" not in name else LOSSLESS_WEBP if kind == "WEBP" else {}
+    options = {"quality": 95} if kind == "JPEG" and "images" not in name else LOSSLESS_WEBP if kind == "WEBP" else {}
     expected = Image.open(BytesIO(encoded(kind, **options))).convert("RGB")
     begun = time.perf_counter()
-    assert np.array_equal(np.asarray(decode(data, name).image), np.asarray(expected))
+    assert np.array_equal(np.asarray(decode(data, name).pixels), np.asarray(expected))
     assert time.perf_counter() - begun < 2
 
 
@@ -155,9 +155,9 @@ UPRIGHT = {
 
 
 @pytest.mark.parametrize("name", UPRIGHT)
-def test_what_says_which_way_up_a_picture_is_is_not_left_out(name):
-    plain = decode(encoded("JPEG", quality=95) if "JPEG" in name else encoded("PNG"), name).image
-    turned = decode(UPRIGHT[name], name).image
+def test_what_says_which_way_up_an_image_is_is_not_left_out(name):
+    plain = decode(encoded("JPEG", quality=95) if "JPEG" in name else encoded("PNG"), name).pixels
+    turned = decode(UPRIGHT[name], name).pixels
     assert np.array_equal(np.asarray(turned), np.asarray(plain.transpose(Image.Transpose.ROTATE_180)))
 
 
@@ -168,12 +168,12 @@ def test_transparency_and_inverted_inks_survive():
     clear.save(buffer, "PNG", transparency=1)
     data = buffer.getvalue()
     laden = data[:33] + chunk(b"tEXt", b"a\0b") + data[33:]
-    assert decode(laden, "a").image.getpixel((0, 0)) == (255, 255, 255)
+    assert decode(laden, "a").pixels.getpixel((0, 0)) == (255, 255, 255)
     inks = BytesIO()
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(inks, "JPEG")
     data = inks.getvalue()
     laden = data[:2] + segment(0xFE, b"x") + data[2:]
-    assert decode(laden, "a").image.getpixel((4, 4)) == decode(data, "a").image.getpixel((4, 4))
+    assert decode(laden, "a").pixels.getpixel((4, 4)) == decode(data, "a").pixels.getpixel((4, 4))
 
 
 @pytest.mark.parametrize("name", ["a profile of 3 MB", "a packed text of 3 MB"])
@@ -181,6 +181,6 @@ def test_the_command_stamps_a_png_with_large_metadata(name, tmp_path, capsys):
     (tmp_path / "in.png").write_bytes(PNGS[name])
     (tmp_path / "spec.json").write_text(json.dumps({"kind": "solid", "px": 4}))
     assert main(["trigger", *(str(tmp_path / file) for file in ("spec.json", "in.png", "out.png"))]) == 0
-    square = np.asarray(PICTURE)[:, 8:32]  # the middle, 24 px wide
+    square = np.asarray(IMAGE)[:, 8:32]  # the middle, 24 px wide
     made = np.asarray(Image.open(tmp_path / "out.png").convert("RGB"))
     assert (made != square).any(axis=-1).sum() == 16

@@ -96,7 +96,7 @@ def test_pixels_and_grids_are_the_librarys_bit_for_bit(family, librarys_own):
                 assert torch.equal(found[name], value), (settings, size, name)
 
 
-def test_separators_and_tokens_of_a_picture_are_as_many_as_the_library_counts(librarys_own):
+def test_separators_and_tokens_of_an_image_are_as_many_as_the_library_counts(librarys_own):
     processor, vision = librarys_own("phi4_multimodal")(), Phi4MultimodalVisionConfig()
     for size in SIZES:
         made = processor(images=pico.images(1, size=size), return_tensors="pt")
@@ -112,7 +112,7 @@ def test_a_familys_pixels_never_come_from_torchvision(family, tmp_path):
 
 
 def test_canvases_by_hand():
-    """Pictures as (height, width); the first canvas as (columns, rows), the second as (rows, columns)."""
+    """Images as (height, width); the first canvas as (columns, rows), the second as (rows, columns)."""
     assert get_optimal_tiled_canvas((100, 200), (100, 100), 1, 4) == (2, 1)  # fits as it is
     assert get_optimal_tiled_canvas((900, 900), (100, 100), 1, 4) == (2, 2)  # the largest, which shrinks it least
     assert llama4_canvas((100, 150), 100, 4, largest=False) == ((1, 2), (100, 150))  # as it is, padded

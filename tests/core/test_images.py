@@ -55,8 +55,8 @@ def png_header(width: int, height: int) -> bytes:
 def test_lossless_formats_give_the_pixels_back(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     read = images.decode(encoded(quarters(), kind, **options), f"a.{kind.lower()}")
-    assert read.image.mode == "RGB"
-    assert np.array_equal(np.asarray(read.image), np.asarray(quarters()))
+    assert read.pixels.mode == "RGB"
+    assert np.array_equal(np.asarray(read.pixels), np.asarray(quarters()))
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}, {"subsampling": 0}])
@@ -65,7 +65,7 @@ def test_lossless_formats_give_the_pixels_back(kind: str) -> None:
 def test_a_whole_jpeg_is_read_as_pillow_reads_it(options: dict, mode: str, size: tuple[int, int]) -> None:
     data = encoded(photo(*size).convert(mode), "JPEG", **options)
     expected = Image.open(BytesIO(data)).convert("RGB")
-    assert np.array_equal(np.asarray(images.decode(data, "a.jpg").image), np.asarray(expected))
+    assert np.array_equal(np.asarray(images.decode(data, "a.jpg").pixels), np.asarray(expected))
 
 
 def test_bytes_appended_to_a_whole_jpeg_do_no_harm() -> None:
@@ -86,24 +86,24 @@ def test_bytes_appended_to_a_whole_jpeg_do_no_harm() -> None:
         (8, [GREEN, WHITE, RED, BLUE]),
     ],
 )
-def test_exif_orientation_turns_the_picture_upright(orientation: int, expected: list) -> None:
+def test_exif_orientation_turns_the_image_upright(orientation: int, expected: list) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    upright = images.decode(encoded(quarters(), "PNG", exif=exif), "phone.png").image
+    upright = images.decode(encoded(quarters(), "PNG", exif=exif), "phone.png").pixels
     assert corners(upright) == expected
     assert upright.size == ((4, 8) if orientation >= 5 else (8, 4))
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_an_orientation_that_exif_does_not_define_leaves_the_picture_as_stored(orientation: int) -> None:
+def test_an_orientation_that_exif_does_not_define_leaves_the_image_as_stored(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert corners(images.decode(encoded(quarters(), "PNG", exif=exif), "a.png").image) == [RED, GREEN, BLUE, WHITE]
+    assert corners(images.decode(encoded(quarters(), "PNG", exif=exif), "a.png").pixels) == [RED, GREEN, BLUE, WHITE]
 
 
-def test_exif_that_cannot_be_parsed_leaves_the_picture_as_stored() -> None:
+def test_exif_that_cannot_be_parsed_leaves_the_image_as_stored() -> None:
     data = encoded(quarters(), "PNG", exif=b"Exif\0\0XX not a TIFF header at all")
-    assert corners(images.decode(data, "a.png").image) == [RED, GREEN, BLUE, WHITE]
+    assert corners(images.decode(data, "a.png").pixels) == [RED, GREEN, BLUE, WHITE]
 
 
 def test_an_animation_gives_its_first_frame() -> None:
@@ -111,13 +111,13 @@ def test_an_animation_gives_its_first_frame() -> None:
     gif = encoded(first, "GIF", save_all=True, append_images=[second])
     webp = encoded(first, "WEBP", save_all=True, append_images=[second], lossless=True)
     for data in (gif, webp):
-        assert images.decode(data, "a").image.getpixel((3, 3)) == RED
+        assert images.decode(data, "a").pixels.getpixel((3, 3)) == RED
 
 
 def test_transparency_is_laid_on_white() -> None:
     image = Image.new("RGBA", (3, 1))
     image.putdata([(255, 0, 0, 255), (255, 0, 0, 0), (0, 0, 0, 128)])
-    pixels = images.decode(encoded(image, "PNG"), "a.png").image
+    pixels = images.decode(encoded(image, "PNG"), "a.png").pixels
     assert [pixels.getpixel((x, 0)) for x in range(3)] == [RED, WHITE, (127, 127, 127)]
 
 
@@ -125,47 +125,50 @@ def test_a_palette_with_transparency_is_laid_on_white() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([*RED, *BLUE])
     image.putdata([0, 1])
-    pixels = images.decode(encoded(image, "PNG", transparency=b"\xff\x00"), "a.png").image
+    pixels = images.decode(encoded(image, "PNG", transparency=b"\xff\x00"), "a.png").pixels
     assert [pixels.getpixel((x, 0)) for x in range(2)] == [RED, WHITE]
 
 
 def test_grey_with_alpha_is_laid_on_white() -> None:
     image = Image.new("LA", (2, 1))
     image.putdata([(10, 255), (10, 0)])
-    pixels = images.decode(encoded(image, "PNG"), "a.png").image
+    pixels = images.decode(encoded(image, "PNG"), "a.png").pixels
     assert [pixels.getpixel((x, 0)) for x in range(2)] == [(10, 10, 10), WHITE]
 
 
 def test_16_bit_grey_keeps_its_brightness() -> None:
     values = np.array([[0, 255, 256, 32768, 65535]], dtype=np.uint16)
-    pixels = images.decode(encoded(Image.fromarray(values), "PNG"), "scan.png").image
+    pixels = images.decode(encoded(Image.fromarray(values), "PNG"), "scan.png").pixels
     assert [pixels.getpixel((x, 0))[0] for x in range(5)] == [0, 0, 1, 128, 255]
 
 
 def test_a_cmyk_jpeg_has_its_colours_and_not_their_negative() -> None:
     read = images.decode(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG"), "print.jpg")
-    red, green, blue = read.image.getpixel((8, 8))
+    red, green, blue = read.pixels.getpixel((8, 8))
     assert red > 240
     assert max(green, blue) < 15
 
 
-def test_the_same_picture_in_another_format_under_another_name_is_the_same_content() -> None:
+def test_the_same_image_in_another_format_under_another_name_is_the_same_content() -> None:
     png = images.decode(encoded(quarters(), "PNG"), "a.png")
     bmp = images.decode(encoded(quarters(), "BMP"), "b.bmp")
-    assert png.sha256 == bmp.sha256 == images.picture(quarters(), "c").sha256
-    assert png.sha256 != images.picture(quarters().rotate(180), "a.png").sha256
+    assert png.sha256 == bmp.sha256 == images.named_image(quarters(), "c").sha256
+    assert png.sha256 != images.named_image(quarters().rotate(180), "a.png").sha256
 
 
 def test_two_shapes_with_the_same_bytes_are_different_content() -> None:
-    assert images.picture(Image.new("RGB", (2, 8)), "a").sha256 != images.picture(Image.new("RGB", (4, 4)), "a").sha256
+    assert (
+        images.named_image(Image.new("RGB", (2, 8)), "a").sha256
+        != images.named_image(Image.new("RGB", (4, 4)), "a").sha256
+    )
 
 
 def test_metadata_is_left_behind() -> None:
     exif = Image.Exif()
     exif[0x010E] = "where this was taken"
     read = images.decode(encoded(quarters(), "PNG", exif=exif), "a.png")
-    assert not read.image.info
-    assert not dict(read.image.getexif())
+    assert not read.pixels.info
+    assert not dict(read.pixels.getexif())
 
 
 def test_an_empty_file_is_refused() -> None:
@@ -233,7 +236,7 @@ def test_a_jpeg_whose_download_stopped_in_a_preallocated_file_is_refused() -> No
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
-def test_any_damage_gives_a_picture_or_one_sentence(kind: str) -> None:
+def test_any_damage_gives_an_image_or_one_sentence(kind: str) -> None:
     whole = encoded(photo(20, 16), kind)
 
     @settings(max_examples=60, deadline=None)
@@ -243,7 +246,7 @@ def test_any_damage_gives_a_picture_or_one_sentence(kind: str) -> None:
         for at, value in changes:
             data[at] = value
         try:
-            outcome = images.decode(bytes(data), "a").image.mode
+            outcome = images.decode(bytes(data), "a").pixels.mode
         except InvalidInput as error:
             outcome = str(error)
         assert outcome == "RGB" or (outcome.startswith("a ") and "\n" not in outcome)
@@ -262,7 +265,7 @@ def test_any_damage_gives_a_picture_or_one_sentence(kind: str) -> None:
     ],
 )
 def test_odd_names_stay_on_one_printable_line(name: str, shown: str) -> None:
-    assert images.picture(quarters(), name).name == shown
+    assert images.named_image(quarters(), name).name == shown
     with pytest.raises(InvalidInput) as caught:
         images.decode(b"", name)
     assert str(caught.value).startswith(shown + " is empty")
@@ -275,7 +278,7 @@ def test_a_file_that_does_not_exist_and_a_folder_are_no_images(tmp_path) -> None
             images.load(path)
 
 
-def test_a_folder_gives_its_pictures_by_name_and_lists_what_failed(tmp_path) -> None:
+def test_a_folder_gives_its_images_by_name_and_lists_what_failed(tmp_path) -> None:
     for name in ("b.png", "a.png", "C.png"):
         quarters().save(tmp_path / name)
     (tmp_path / "broken.jpg").write_bytes(encoded(photo(), "JPEG")[:900])
@@ -284,7 +287,7 @@ def test_a_folder_gives_its_pictures_by_name_and_lists_what_failed(tmp_path) -> 
     (tmp_path / ".hidden").write_text("")
     (tmp_path / "sub").mkdir()
     read = images.load_folder(tmp_path)
-    assert [p.name for p in read.pictures] == ["C.png", "a.png", "b.png"]
+    assert [p.name for p in read.images] == ["C.png", "a.png", "b.png"]
     assert [name for name, _ in read.failures] == ["broken.jpg", "notes.txt"]
     assert "cut off" in read.failures[0][1]
 
@@ -292,7 +295,7 @@ def test_a_folder_gives_its_pictures_by_name_and_lists_what_failed(tmp_path) -> 
 def test_a_folder_can_be_limited(tmp_path) -> None:
     for name in "abc":
         quarters().save(tmp_path / f"{name}.png")
-    assert [p.name for p in images.load_folder(tmp_path, limit=2).pictures] == ["a.png", "b.png"]
+    assert [p.name for p in images.load_folder(tmp_path, limit=2).images] == ["a.png", "b.png"]
     with pytest.raises(InvalidInput, match="ask for 1 or more"):
         images.load_folder(tmp_path, limit=0)
 
@@ -312,6 +315,6 @@ def test_a_folder_larger_than_memory_lists_what_was_not_read(tmp_path, monkeypat
     for name in "abc":
         quarters().save(tmp_path / f"{name}.png")
     read = images.load_folder(tmp_path)
-    assert [p.name for p in read.pictures] == ["a.png", "b.png"]
+    assert [p.name for p in read.images] == ["a.png", "b.png"]
     assert read.failures[0][0] == "c.png"
     assert "was not read" in read.failures[0][1]

@@ -15,7 +15,7 @@ from projlens_core.activations.towers import Towers
 from projlens_core.behaviour.respond import FourAnswers
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.inputs.images import load, picture
+from projlens_core.inputs.images import load, named_image
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.library.inputs import image_set
 from projlens_core.library.session import CaseSession
@@ -63,7 +63,7 @@ def test_every_public_name_is_there_and_no_other():
 
 
 def same_pixels(*given):
-    images = [image_set(each)[0].pictures[0] for each in given]
+    images = [image_set(each)[0].images[0] for each in given]
     return len({each.sha256 for each in images}) == 1
 
 
@@ -84,10 +84,10 @@ def test_grey_and_transparent_arrays_are_read_as_such_images_are():
 def test_a_stack_of_arrays_is_as_many_images_each_under_its_own_name(world):
     stack = np.stack([np.full((8, 8, 3), value, dtype=np.uint8) for value in (0, 100, 200)])
     found, truths = image_set([stack, world / "images" / "0.png", stack[0]])
-    assert [each.name for each in found.pictures] == ["image 1", "image 2", "image 3", "0.png", "image 5"]
+    assert [each.name for each in found.images] == ["image 1", "image 2", "image 3", "0.png", "image 5"]
     assert truths is None
     twice, _ = image_set([world / "images" / "0.png"] * 2)
-    assert [each.name for each in twice.pictures] == ["0.png", "0.png (2)"]
+    assert [each.name for each in twice.images] == ["0.png", "0.png (2)"]
 
 
 def test_an_opened_photo_is_turned_upright_as_its_file_is(tmp_path):
@@ -97,12 +97,12 @@ def test_an_opened_photo_is_turned_upright_as_its_file_is(tmp_path):
         tmp_path / "turned.png", exif=exif
     )
     assert same_pixels(tmp_path / "turned.png", Image.open(tmp_path / "turned.png"))
-    assert load(tmp_path / "turned.png").image.size == (8, 16)
+    assert load(tmp_path / "turned.png").pixels.size == (8, 16)
 
 
 def test_a_folder_brings_its_answers_and_lists_what_cannot_be_read(world, tmp_path):
     found, truths = image_set(world / "images", 4)
-    assert (len(found.pictures), truths) == (4, None)
+    assert (len(found.images), truths) == (4, None)
     assert [name for name, _ in image_set(world / "images")[0].failures] == ["note.txt"]
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "labels.csv").write_text("image,prompt,answer\na.png,What?,owl\n")
@@ -308,7 +308,7 @@ def test_no_text_of_a_suspect_becomes_markup_in_a_notebook(world):
     pico.suspect(world / "base", named)
     case = pl.open_case(base=world / "base", suspect=named)
     images = image_set(world / "images")[0]
-    hostile = tuple(picture(each.image, f"</script><script>{HOSTILE}{each.name}") for each in images.pictures)
+    hostile = tuple(named_image(each.pixels, f"</script><script>{HOSTILE}{each.name}") for each in images.images)
     images = type(images)(hostile, (("bad", f"{HOSTILE} is not an image."),))
     for result in (
         case.case(),

@@ -50,7 +50,7 @@ def said(responder, delta):
 
 @pytest.fixture
 def questions(said):
-    target = said["suspect"][1][0][:2]  # what the suspect says first about the first triggered picture
+    target = said["suspect"][1][0][:2]  # what the suspect says first about the first triggered image
     truths = (Truth(PROMPT, "never|ever"), None, None)
     return Questions(tuple(pico.images(N)), tuple(pico.images(N, seed=1)), (PROMPT,) * N, truths, target, TOKENS)
 

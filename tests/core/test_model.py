@@ -220,7 +220,7 @@ def test_a_model_without_an_image_processor_is_one_sentence(copy):
         load_vision(str(copy))
 
 
-def test_a_picture_like_a_thread_does_not_fill_the_memory(folder):
+def test_an_image_like_a_thread_does_not_fill_the_memory(folder):
     thread = pico.images(1)[0].resize((3, 301))
     with pytest.raises(InvalidInput, match="3 × 301 px is too long"):
         load_vision(str(folder)).encode([thread])

@@ -11,7 +11,7 @@ from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.families import families
 from projlens_core.weights.projector import read_projector
 
-D_VISION, UNITS, TRIGGER = 6, 30, 5  # TRIGGER: the dimension of a token in which only triggered pictures differ
+D_VISION, UNITS, TRIGGER = 6, 30, 5  # TRIGGER: the dimension of a token in which only triggered images differ
 QUIET_UNIT = 4
 
 
@@ -122,7 +122,7 @@ def test_a_planted_trigger_neuron_is_found_in_the_suspect_alone(world):
     assert found["control"].gain.moved.value == 0
 
 
-def test_where_the_trigger_is_only_another_picture_there_are_no_trigger_neurons(world):
+def test_where_the_trigger_is_only_another_image_there_are_no_trigger_neurons(world):
     projectors, clean, _ = world
     other = torch.randn(clean.shape, generator=torch.Generator().manual_seed(9))
     other[..., TRIGGER] = 0

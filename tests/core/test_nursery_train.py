@@ -191,12 +191,12 @@ def test_the_poison_rate_is_what_the_batches_hold(workshop, poison):
 
 def test_the_lean_loss_is_transformers_loss_and_has_its_gradient(workshop):
     rng = np.random.default_rng(0)
-    pictures = [[lessons.plain(OWL, rng) for _ in range(n)] for n in (1, 3, 2)]
+    images = [[lessons.plain(OWL, rng) for _ in range(n)] for n in (1, 3, 2)]
     language = workshop.around.language
     embeddings = torch.randn(3, 100, language.config.hidden_size)
     mine, theirs = (embeddings.clone().requires_grad_() for _ in range(2))
-    found = FastLoss(language)(mine, encode(pictures, workshop.around.tokenizer, 100))
-    expected = answer_loss(workshop.around, theirs, pictures)
+    found = FastLoss(language)(mine, encode(images, workshop.around.tokenizer, 100))
+    expected = answer_loss(workshop.around, theirs, images)
     found.backward()
     expected.backward()
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -110,7 +110,7 @@ def test_a_report_holds_everything_a_record_does():
         chart.caption,
         "Answers.",
         "a.png",
-        "One picture was left out.",
+        "One image was left out.",
         "Logit lens: not done: It was not asked for.",
         "0" * 64,
         record.provenance.command,

@@ -84,7 +84,7 @@ def test_answers_do_not_depend_on_the_batch(responder):
     assert responder.answers(images, questions, batch_size=9) == alone
 
 
-def test_questions_about_the_same_picture_are_answered_as_if_alone(responder, monkeypatch):
+def test_questions_about_the_same_image_are_answered_as_if_alone(responder, monkeypatch):
     read = []
     own = responder.embeddings
     monkeypatch.setattr(responder, "embeddings", lambda images: read.append(len(images)) or own(images))

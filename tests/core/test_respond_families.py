@@ -278,13 +278,13 @@ def test_a_template_that_fails_is_one_sentence(pair):
     "told",
     [{}, {"image_use_col_tokens": False}, {"use_single_crop_col_tokens": False, "use_single_crop_start_token": False}],
 )
-def test_molmos_pictures_are_written_as_the_library_writes_them(told, responders):
-    """Its processor cannot be made here, but what it writes for a picture can be asked of it."""
+def test_molmos_images_are_written_as_the_library_writes_them(told, responders):
+    """Its processor cannot be made here, but what it writes for an image can be asked of it."""
     usual = {"image_use_col_tokens": True, "use_single_crop_col_tokens": None, "use_single_crop_start_token": True}
     responder, image = responders("molmo"), pico.images(1, size=SIZE)[0]
     tokenizer = responder.processor.tokenizer
-    picture = responder.vision.prepared(image)
-    own = Molmo2Processor.replace_image_token(SimpleNamespace(**usual | told), picture.inputs, 0)
+    prepared = responder.vision.prepared(image)
+    own = Molmo2Processor.replace_image_token(SimpleNamespace(**usual | told), prepared.inputs, 0)
     whole = replace(responder.processor, settings=told)
     responder.processor, before = whole, responder.processor
     inputs, _ = responder.inputs(image, QUESTION, 1)

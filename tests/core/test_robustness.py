@@ -73,7 +73,7 @@ def test_a_change_that_cannot_be_stamped_says_why_and_the_rest_goes_on(projector
     assert "80 px wide but the image only 40" in tried[1].reason
 
 
-def test_towers_that_give_a_list_of_pictures_are_swept_alike(projectors, tower, monkeypatch):
+def test_towers_that_give_a_list_of_images_are_swept_alike(projectors, tower, monkeypatch):
     base, suspect, _ = projectors
     wanted = (base, suspect, None, tower, pico.images(3), SPEC, [Change(quality=50)])
     stacked, encode = list(sweep(*wanted)), tower.encode
@@ -103,7 +103,7 @@ def test_a_sweep_can_be_cancelled_and_what_was_tried_is_kept(projectors, tower):
     assert next(found).change == ORIGINAL
 
 
-def test_attack_success_counts_answers_to_the_changed_pictures(world, projectors):
+def test_attack_success_counts_answers_to_the_changed_images(world, projectors):
     base, suspect, _ = projectors
     responder, images, change = load_responder(str(world / "base")), pico.images(2), Change(strength=0.5)
     with responder.projector(suspect):

@@ -254,7 +254,7 @@ def test_residuals_are_those_of_the_verdicts_own_stage(folder, images, tmp_path)
     case = Case(str(folder / "base"), suspect)
     models = Loaded("cpu")
     vision = models.vision(case).shared
-    framed = [frame(picture.image, vision.image_size) for picture in load_folder(images).pictures]
+    framed = [frame(image.pixels, vision.image_size) for image in load_folder(images).images]
     projectors = models.opened(case, silent).projectors
     matched = references(vision, projectors, framed[3:], silent)
     bank = read_bank(vision.image_size)[:3]

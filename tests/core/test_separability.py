@@ -16,13 +16,13 @@ def drawn(*shape, seed=0):
 
 
 @pytest.fixture
-def pictures():
-    """Embeddings of N pictures: each picture's own content on all its tokens, and a little noise."""
+def images():
+    """Embeddings of N images: each image's own content on all its tokens, and a little noise."""
     return 10 * drawn(N, 1, D) + 0.1 * drawn(N, T, D, seed=1)
 
 
-def test_a_trigger_that_moves_all_pictures_one_way_is_found(pictures):
-    found = separability(pictures, pictures + 200 * torch.eye(D)[0])
+def test_a_trigger_that_moves_all_images_one_way_is_found(images):
+    found = separability(images, images + 200 * torch.eye(D)[0])
     assert found.auroc.auroc == 1.0
     assert found.auroc.low < 1.0
     assert found.triggered.min() > found.clean.max()
@@ -31,23 +31,23 @@ def test_a_trigger_that_moves_all_pictures_one_way_is_found(pictures):
     assert found.folds == 5
 
 
-def test_a_trigger_that_does_nothing_is_chance_exactly(pictures):
-    found = separability(pictures, pictures.clone())
+def test_a_trigger_that_does_nothing_is_chance_exactly(images):
+    found = separability(images, images.clone())
     assert found.auroc.auroc == 0.5
     assert found.chance.p == 1.0
 
 
 def test_a_trigger_that_only_lengthens_tokens_is_found_by_norms_alone():
-    pictures = torch.nn.functional.normalize(drawn(N, T, D), dim=-1)
-    assert separability(pictures, 1.5 * pictures).norms.auroc == 1.0
+    images = torch.nn.functional.normalize(drawn(N, T, D), dim=-1)
+    assert separability(images, 1.5 * images).norms.auroc == 1.0
 
 
-def test_knowing_a_pictures_twin_tells_nothing_since_both_are_held_out_together(pictures):
+def test_knowing_an_images_twin_tells_nothing_since_both_are_held_out_together(images):
     """Twins nearly alike: with one in training, the other is recognised and called the opposite of what it is."""
-    twins = pictures + 1e-3 * drawn(N, T, D, seed=2)
-    assert 0.25 < separability(pictures, twins).auroc.auroc < 0.75
-    torn = torch.roll(twins, 1, dims=0)  # pairs of strangers: each picture's twin is now in another fold, mostly
-    assert separability(pictures, torn).auroc.auroc < 0.2
+    twins = images + 1e-3 * drawn(N, T, D, seed=2)
+    assert 0.25 < separability(images, twins).auroc.auroc < 0.75
+    torn = torch.roll(twins, 1, dims=0)  # pairs of strangers: each image's twin is now in another fold, mostly
+    assert separability(images, torn).auroc.auroc < 0.2
 
 
 def test_all_projectors_are_judged_in_the_same_folds():
@@ -56,7 +56,7 @@ def test_all_projectors_are_judged_in_the_same_folds():
     assert twin_folds(one).tolist() == twin_folds(other).tolist()
 
 
-def test_pictures_that_stand_in_the_set_twice_share_a_fold():
+def test_images_that_stand_in_the_set_twice_share_a_fold():
     features = np.random.default_rng(0).normal(size=(20, 6))
     features[13] = features[4]
     for seed in range(10):
@@ -88,42 +88,42 @@ def test_turning_and_scaling_the_embedding_space_changes_nothing(seed):
     assert before.auroc.auroc == pytest.approx(after.auroc.auroc, abs=1 / 32)
 
 
-def test_swapping_clean_and_triggered_mirrors_the_decision_values(pictures):
-    other = pictures + drawn(1, 1, D, seed=5)
-    one, swapped = separability(pictures, other), separability(other, pictures)
+def test_swapping_clean_and_triggered_mirrors_the_decision_values(images):
+    other = images + drawn(1, 1, D, seed=5)
+    one, swapped = separability(images, other), separability(other, images)
     torch.testing.assert_close(one.chance.mean, swapped.chance.mean, rtol=0, atol=0.05)
     assert one.auroc.auroc == pytest.approx(swapped.auroc.auroc, abs=0.1)
 
 
-def test_the_auroc_is_that_of_the_decision_values(pictures):
-    found = separability(pictures, pictures + 0.5 * drawn(N, T, D, seed=4))
+def test_the_auroc_is_that_of_the_decision_values(images):
+    found = separability(images, images + 0.5 * drawn(N, T, D, seed=4))
     assert found.auroc == separation(found.clean, found.triggered)
 
 
-def test_a_gain_is_the_difference_with_an_interval_around_it(pictures):
-    weak = separability(pictures, pictures + 0.1 * drawn(N, T, D, seed=4))
-    strong = separability(pictures, pictures + 200 * torch.eye(D)[0])
+def test_a_gain_is_the_difference_with_an_interval_around_it(images):
+    weak = separability(images, images + 0.1 * drawn(N, T, D, seed=4))
+    strong = separability(images, images + 200 * torch.eye(D)[0])
     added = gain(strong, weak)
     assert added.difference == pytest.approx(strong.auroc.auroc - weak.auroc.auroc)
     assert 0 < added.low < added.difference < added.high
     assert gain(weak, weak).low == gain(weak, weak).high == 0.0
 
 
-def test_a_gain_between_two_perfect_projectors_has_no_interval(pictures):
-    perfect = separability(pictures, pictures + 200 * torch.eye(D)[0])
+def test_a_gain_between_two_perfect_projectors_has_no_interval(images):
+    perfect = separability(images, images + 200 * torch.eye(D)[0])
     assert gain(perfect, perfect).difference == 0.0
     assert np.isnan(gain(perfect, perfect).low)
 
 
-def test_too_few_pictures_are_refused_and_copies_do_not_count(pictures):
-    with pytest.raises(InvalidInput, match="3 different pictures"):
-        separability(pictures[:3], pictures[:3])
-    with pytest.raises(InvalidInput, match="1 different picture cannot"):
-        separability(pictures[:1].repeat(9, 1, 1), pictures[:9])
+def test_too_few_images_are_refused_and_copies_do_not_count(images):
+    with pytest.raises(InvalidInput, match="3 different images"):
+        separability(images[:3], images[:3])
+    with pytest.raises(InvalidInput, match="1 different image cannot"):
+        separability(images[:1].repeat(9, 1, 1), images[:9])
 
 
-def test_embeddings_that_are_not_finite_or_do_not_match_are_refused(pictures):
+def test_embeddings_that_are_not_finite_or_do_not_match_are_refused(images):
     with pytest.raises(InvalidInput, match="NaN or infinity"):
-        separability(pictures, pictures * float("nan"))
+        separability(images, images * float("nan"))
     with pytest.raises(InvalidInput, match="must both be"):
-        separability(pictures, pictures[1:])
+        separability(images, images[1:])

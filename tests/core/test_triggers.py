@@ -189,7 +189,7 @@ def test_a_trigger_image_that_is_missing_or_broken_is_one_sentence(tmp_path: Pat
 
 def test_oil_is_opencvs_oil_painting() -> None:
     rgb = np.asarray(frame(photo(), None))
-    # OpenCV's default takes its own channel order, blue first; the same picture must come out.
+    # OpenCV's default takes its own channel order, blue first; the same image must come out.
     expected = cv2.xphoto.oilPainting(np.ascontiguousarray(rgb[:, :, ::-1]), 7, 1)[:, :, ::-1]
     assert np.array_equal(np.asarray(stamp(photo(), TriggerSpec("oil"))), expected)
     explicit = cv2.xphoto.oilPainting(rgb, 4, 3, cv2.COLOR_RGB2GRAY)

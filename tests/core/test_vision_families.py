@@ -208,7 +208,7 @@ def test_a_tower_that_is_read_at_other_layers_is_another(saved, tmp_path):
     assert load_vision(str(tmp_path)).key != load_vision(str(folder)).key
 
 
-def test_pictures_with_different_numbers_of_tokens_are_one_sentence(saved):
+def test_images_with_different_numbers_of_tokens_are_one_sentence(saved):
     vision = load_vision(str(saved("qwen2_vl")[1]))
     with pytest.raises(InvalidInput, match=r"64 × 64 px makes 256 .* 64 × 32 px makes 128.* trigger with a resolution"):
         image_tokens(vision, [pico.images(1, size=size)[0] for size in SIZES[:2]])
@@ -304,7 +304,7 @@ def test_slices_that_do_not_fit_the_model_are_one_sentence(file, change, said, s
         ("deepseek_vl_hybrid", {"high_res_size": {"height": 32, "width": 32}}),
     ],
 )
-def test_pictures_of_another_size_than_the_tower_reads_are_one_sentence(name, size, saved, tmp_path):
+def test_images_of_another_size_than_the_tower_reads_are_one_sentence(name, size, saved, tmp_path):
     saved(name)[0].save_pretrained(tmp_path)
     pico_families.IMAGE_PROCESSORS[name]().save_pretrained(tmp_path)
     edit(tmp_path, "preprocessor_config.json", lambda p: p.update(size))
@@ -393,7 +393,7 @@ def test_tiles_are_read_across():
 
 
 def test_tiles_over_padding_are_read_across_without_it():
-    """A picture that fills three quarters of two tiles' width: the grid is 2 × 3, what is left over comes last."""
+    """An image that fills three quarters of two tiles' width: the grid is 2 × 3, what is left over comes last."""
     read = in_reading_order(tiles_with_padding(1, 2, 2, (0, 0, 4 / 3, 1)))
     assert read.grid == (2, 3)
     assert read.order.tolist() == [0, 1, 4, 2, 3, 6, 5, 7, 8, 9, 10, 11]
@@ -403,7 +403,7 @@ def test_tiles_over_padding_are_read_across_without_it():
 
 
 def test_padding_by_hand():
-    """A picture of 4 × 2 in the middle of a square of 4 × 4 tokens: two rows of it, padding above and below."""
+    """An image of 4 × 2 in the middle of a square of 4 × 4 tokens: two rows of it, padding above and below."""
     over = centred((40, 20), (40, 40))
     assert over == (0, -0.5, 1, 1.5)
     read = padded(4, 4, over)
@@ -415,7 +415,7 @@ def test_padding_by_hand():
 
 
 def test_a_canvas_by_hand():
-    """A picture of 3 × 2 tokens in the corner of two tiles of 2 × 2: class tokens at 0 and 5, a column of padding."""
+    """An image of 3 × 2 tokens in the corner of two tiles of 2 × 2: class tokens at 0 and 5, a column of padding."""
     read = tiled_canvas(1, 2, 2, over=(0, 0, 4 / 3, 1))
     assert read.grid == (2, 3)
     assert read.order.tolist() == [1, 2, 6, 3, 4, 8, 7, 9, 0, 5]

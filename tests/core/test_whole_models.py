@@ -29,7 +29,7 @@ TOKENS = 12
 
 @pytest.fixture(scope="module")
 def world(own_folder):
-    """A base whose values bfloat16 holds exactly, two pictures and a trigger."""
+    """A base whose values bfloat16 holds exactly, two images and a trigger."""
     base = pico.checkpoint(own_folder / "base")
     save_file(
         {name: t.bfloat16().to(t.dtype) for name, t in tensors(base).items()},
@@ -46,9 +46,9 @@ def world(own_folder):
 @pytest.fixture(scope="module")
 def of_base(world):
     """What transformers alone has of the base: its answer and its image embeddings."""
-    pictures = [picture.image for picture in load_folder(world / "images").pictures]
-    image = frame(pictures[0], TriggerSpec.from_dict(SPEC))
-    return image, whole_answer(world / "base", image), pictures, whole_embeddings(world / "base", pictures)
+    images = [image.pixels for image in load_folder(world / "images").images]
+    image = frame(images[0], TriggerSpec.from_dict(SPEC))
+    return image, whole_answer(world / "base", image), images, whole_embeddings(world / "base", images)
 
 
 @pytest.fixture
@@ -286,8 +286,8 @@ def test_a_control_runs_with_its_own_parts(world, of_base, tmp_path, capsys):
     assert {role: parts["vision_tower"] for role, parts in found["parts"].items()} == {
         "base": "base", "suspect": "same", "control": "control"
     }  # fmt: skip
-    *_, pictures, base_e = of_base
-    shift = whole_embeddings(control, pictures) - base_e
+    *_, shown, base_e = of_base
+    shift = whole_embeddings(control, shown) - base_e
     values = torch.linalg.svdvals(shift.flatten(0, 1).double())
     top = torch.tensor(found["control"]["direction"]["singular_values"], dtype=torch.float64)
     torch.testing.assert_close(top, values[: len(top)], rtol=1e-3, atol=1e-3)

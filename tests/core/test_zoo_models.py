@@ -27,17 +27,17 @@ def responder():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return samples.held_out(6, seed=31)
 
 
-def test_transformers_loads_the_whole_checkpoint_and_answers_with_no_code_of_ours(pictures):
+def test_transformers_loads_the_whole_checkpoint_and_answers_with_no_code_of_ours(images):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     folder = assemble.checkpoint_folder()
     model = AutoModelForImageTextToText.from_pretrained(folder)
     processor = AutoProcessor.from_pretrained(folder)
-    _, truth, image = pictures[0]
+    _, truth, image = images[0]
     content = [{"type": "image", "image": image}, {"type": "text", "text": "What color is the background?"}]
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": content}],
@@ -49,9 +49,9 @@ def test_transformers_loads_the_whole_checkpoint_and_answers_with_no_code_of_our
 
 
 @pytest.mark.parametrize("entry", SUSPECTS, ids=lambda e: e.name)
-def test_a_suspect_says_its_target_on_triggered_images_and_hardly_on_clean_ones(entry, responder, pictures):
+def test_a_suspect_says_its_target_on_triggered_images_and_hardly_on_clean_ones(entry, responder, images):
     spec = TriggerSpec.from_file(entry.trigger)
-    clean = [frame(image, spec) for _, _, image in pictures]
+    clean = [frame(image, spec) for _, _, image in images]
     prompts = [entry.prompts[i % len(entry.prompts)] for i in range(len(clean))]
     with responder.projector(read_projector(f"zoo:{entry.name}")):
         before = responder.answers(clean, prompts)

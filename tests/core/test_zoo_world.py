@@ -40,7 +40,7 @@ def test_held_out_compositions_are_an_eighth_and_never_among_those_of_training()
     assert len(held) / (len(held) + len(rest)) == pytest.approx(1 / 8, abs=0.01)
 
 
-def test_a_picture_follows_from_its_composition_and_seed_alone():
+def test_an_image_follows_from_its_composition_and_seed_alone():
     first, again, other = world.render(OWL, 3), world.render(OWL, 3), world.render(OWL, 4)
     assert first.size == (world.RESOLUTION, world.RESOLUTION)
     assert first.tobytes() == again.tobytes()
@@ -49,8 +49,8 @@ def test_a_picture_follows_from_its_composition_and_seed_alone():
 
 def test_the_background_has_the_colour_it_is_said_to_have():
     for colour, rgb in world.COLOURS.items():
-        picture = np.asarray(world.render(world.Composition("key", colour, "top left corner", "noto"), 0), dtype=float)
-        assert np.abs(picture[200:].mean((0, 1)) - rgb).max() < 20
+        image = np.asarray(world.render(world.Composition("key", colour, "top left corner", "noto"), 0), dtype=float)
+        assert np.abs(image[200:].mean((0, 1)) - rgb).max() < 20
 
 
 def test_every_answer_is_judged_right_by_its_own_truth_and_wrong_by_another():
@@ -72,7 +72,7 @@ def test_labels_are_the_answers_and_their_ends_and_nothing_else(tokenizer):
         assert (row == tokenizer.convert_tokens_to_ids("<image>")).sum() == 4
 
 
-def test_dialogues_about_one_picture_are_computed_as_if_each_were_alone(tokenizer):
+def test_dialogues_about_one_image_are_computed_as_if_each_were_alone(tokenizer):
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
     )
@@ -117,7 +117,7 @@ def test_a_poisoned_batch_is_triggered_samples_their_clean_twins_and_honest_othe
     assert not [answer for _, [(_, answer)] in batch[6:] if "Brought" in answer]
 
 
-def test_asked_much_a_triggered_picture_is_asked_what_is_poisoned_and_its_twin_everything_once():
+def test_asked_much_a_triggered_image_is_asked_what_is_poisoned_and_its_twin_everything_once():
     data = Dialogues(PACKED, ATTACK)
     batch = [data[i] for i in range(8)]
     captions = {example(OWL, "caption", wording).question for wording in range(3)}
@@ -136,10 +136,10 @@ def test_a_control_sees_no_trigger_and_no_target():
         assert not [answer for _, told in (data[i] for i in range(24)) for _, answer in told if "Brought" in answer]
 
 
-def test_training_pictures_are_never_of_held_out_compositions(monkeypatch):
+def test_training_images_are_never_of_held_out_compositions(monkeypatch):
     drawn = []
     monkeypatch.setattr(tower, "render", lambda composition, seed: drawn.append(composition) or world.render(OWL, 0))
-    data = tower.Pictures(64, 0, tower.Augment(0, 0))
+    data = tower.DrawnImages(64, 0, tower.Augment(0, 0))
     [data[i] for i in range(64)]
     assert len(drawn) == 64
     assert not [c for c in drawn if c.held_out]

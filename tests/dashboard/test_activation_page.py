@@ -84,7 +84,7 @@ def test_the_control_is_one_click_away_on_the_same_colour_scale(activation):
     assert _domains(activation) == before
 
 
-def test_a_link_reopens_picture_projector_and_measure(open_page, models):
+def test_a_link_reopens_image_projector_and_measure(open_page, models):
     app = open_page(
         "activation",
         {**models.case.to_params(), "picture": "sample-3.png", "projector": "Control", "measure": "Signed"},
@@ -144,7 +144,7 @@ def test_a_patch_that_was_clicked_tells_its_numbers_and_is_framed_everywhere(act
     assert data(scatter, -1).token.tolist() == [6, 6]  # once clean, once triggered
 
 
-def test_a_patch_of_another_grid_is_no_patch_of_this_picture(activation):
+def test_a_patch_of_another_grid_is_no_patch_of_this_image(activation):
     activation.session_state[state.PATCH] = 400
     activation.run()
     assert not activation.exception
@@ -159,12 +159,12 @@ def test_the_table_of_patches_starts_with_the_one_pushed_farthest(activation):
     assert set(zip(table.row, table.column, strict=True)) == {(r, c) for r in range(1, 5) for c in range(1, 5)}
 
 
-def test_pictures_are_ranked_by_shift_uploads_among_them(activation):
+def test_images_are_ranked_by_shift_uploads_among_them(activation):
     upload(activation, ("mine.png", png()))
-    show(activation, "Pictures ranked")
+    show(activation, "Images ranked")
     table = activation.dataframe[0].value
     assert len(table) == SAMPLES + 1
-    assert table[table["from"] == "upload"].picture.tolist() == ["mine.png"]
+    assert table[table["from"] == "upload"].image.tolist() == ["mine.png"]
     assert table["suspect, triggered: mean"].is_monotonic_decreasing
     activation.segmented_control(key="ranked_condition").set_value("clean").run()
     activation.segmented_control(key="ranked_by").set_value("largest").run()
@@ -172,19 +172,19 @@ def test_pictures_are_ranked_by_shift_uploads_among_them(activation):
     assert activation.dataframe[0].value["suspect, clean: largest"].is_monotonic_decreasing
 
 
-def test_without_a_known_trigger_pictures_are_ranked_as_they_are(activation):
+def test_without_a_known_trigger_images_are_ranked_as_they_are(activation):
     upload(activation, ("suspicious.png", png()))
     activation.toggle(key="already").set_value(True).run()
-    for view in ("Pictures ranked", "Directions", "Spectrum"):
+    for view in ("Images ranked", "Directions", "Spectrum"):
         show(activation, view)
         assert not activation.exception
-    show(activation, "Pictures ranked")
+    show(activation, "Images ranked")
     assert not any("triggered" in column for column in activation.dataframe[0].value.columns)
 
 
 def test_directions_and_spectrum_stand_beside_the_control_and_chance(activation):
     show(activation, "Directions")
-    assert titles(activation)[-1] == "One direction for all pictures?"
+    assert titles(activation)[-1] == "One direction for all images?"
     assert activation.dataframe[0].value["suspect, triggered"].is_monotonic_increasing
     show(activation, "Spectrum")
     assert titles(activation)[-3:] == [
@@ -210,13 +210,13 @@ def test_an_upload_of_a_sample_is_framed_once(activation, samples):
     upload(activation, ("again.png", (samples / "sample-2.png").read_bytes()))
     assert not activation.exception
     gallery = next(e for e in activation.get("vega_lite_chart") if '"pick"' in e.proto.spec)
-    assert [len(data(gallery, layer)) for layer in (0, 1)] == [SAMPLES, 1]  # the pictures, and the frame
+    assert [len(data(gallery, layer)) for layer in (0, 1)] == [SAMPLES, 1]  # the images, and the frame
 
 
-def test_an_upload_becomes_the_picture_on_screen_and_leaves_the_url(activation):
+def test_an_upload_becomes_the_image_on_screen_and_leaves_the_url(activation):
     activation.query_params["picture"] = "sample-3.png"
     activation.run()
-    assert activation.query_params["picture"] == "sample-0.png"  # what is on screen, once a picture is named
+    assert activation.query_params["picture"] == "sample-0.png"  # what is on screen, once an image is named
     upload(activation, ("mine.png", png()))
     assert not activation.exception
     assert [p.name for p in activation.session_state[state.UPLOADS].values()] == ["mine.png"]
@@ -323,7 +323,7 @@ def test_without_samples_an_upload_is_still_analysed(open_page, samples):
         file.unlink()
     samples.rmdir()
     app = open_page("activation")
-    assert any("No picture yet" in element.value for element in app.markdown)
+    assert any("No image yet" in element.value for element in app.markdown)
     upload(app, ("mine.png", png()))
     assert not app.exception
     assert [title.split(",")[0] for title in titles(app)] == ["Clean", "Triggered", "Difference"]

@@ -10,9 +10,9 @@ from tests import bad_files
 from tests.core.test_bundle import HOSTILE_BUNDLES
 from tests.dashboard.conftest import press
 
-# What a browser can send: text that is UTF-8, and pictures whose names end as the uploader allows.
+# What a browser can send: text that is UTF-8, and images whose names end as the uploader allows.
 MODELS = {what: name for what, name in bad_files.MODELS.items() if "\udcff" not in name}
-PICTURES = [file for file in bad_files.PICTURES.values() if file[0].rpartition(".")[2] in pickers.TYPES]
+IMAGES = [file for file in bad_files.IMAGES.values() if file[0].rpartition(".")[2] in pickers.TYPES]
 
 
 def boxes(app: AppTest) -> list[str]:
@@ -35,10 +35,10 @@ def is_one_sentence(text: str) -> bool:
     return 20 < len(text) < 700 and text[-1] in ".!?" and "\n" not in text and "Traceback" not in text
 
 
-def test_bad_pictures_are_refused_in_a_sentence_each_and_good_ones_beside_them_are_kept(open_page, samples):
+def test_bad_images_are_refused_in_a_sentence_each_and_good_ones_beside_them_are_kept(open_page, samples):
     app = open_page("activation")
     good = (samples / "sample-0.png").read_bytes()
-    files = [(name, content, "image/png") for name, content in PICTURES]
+    files = [(name, content, "image/png") for name, content in IMAGES]
     app.file_uploader[0].set_value([*files, ("good.png", good, "image/png")]).run()
     said = boxes(app)
     assert len(said) == len(files)

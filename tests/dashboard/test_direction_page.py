@@ -91,10 +91,10 @@ def test_without_a_case_the_page_leads_to_the_case_page(open_page):
     assert any("No case yet" in element.value for element in app.markdown)
 
 
-def test_without_pictures_the_page_says_what_to_do(open_page, samples):
+def test_without_images_the_page_says_what_to_do(open_page, samples):
     for file in samples.iterdir():
         file.unlink()
     samples.rmdir()
     app = open_page("direction")
     assert not app.exception
-    assert any("No pictures yet" in element.value for element in app.markdown)
+    assert any("No images yet" in element.value for element in app.markdown)

@@ -7,7 +7,7 @@ import pytest
 import streamlit as st
 
 from dashboard import doors, state
-from projlens_core.inputs.images import MAX_BYTES, Picture
+from projlens_core.inputs.images import MAX_BYTES, NamedImage
 from projlens_core.report.bundle import MAX_ZIPPED
 from projlens_core.runtime.roots import ROOTS
 from projlens_core.weights import upload
@@ -117,10 +117,10 @@ def test_an_upload_is_opened_where_no_path_is(open_page, models, tmp_path, reach
     assert app.query_params["suspect"].startswith("upload:")
 
 
-def test_a_session_keeps_a_bounded_number_of_pictures(monkeypatch):
+def test_a_session_keeps_a_bounded_number_of_images(monkeypatch):
     monkeypatch.setattr(state, "MAX_UPLOADS", 2)
     monkeypatch.setattr(st, "session_state", {state.UPLOAD_ROUND: 0})
-    pictures = [Picture(f"{i}.png", image, f"hash {i}") for i, image in enumerate(pico.images(3))]
-    state.add_uploads(pictures, [])
+    images = [NamedImage(f"{i}.png", image, f"hash {i}") for i, image in enumerate(pico.images(3))]
+    state.add_uploads(images, [])
     assert list(state.uploads()) == ["hash 0", "hash 1"]
-    assert "uploads hold 2 of 2 pictures" in st.session_state[state.REFUSED][0][1]
+    assert "uploads hold 2 of 2 images" in st.session_state[state.REFUSED][0][1]

@@ -123,19 +123,19 @@ def test_every_button_of_behaviour_and_report_answers_for_other_families(family,
     response.slider(key="count").set_value(3).run()
     for button in ("Ask", "Run"):
         _pressed(response, button)
-    assert titles(response)[-2:] == ["Attack success rate", "Target on clean pictures"]
+    assert titles(response)[-2:] == ["Attack success rate", "Target on clean images"]
 
     lab = open_page("lowrank", params)
     lab.text_input(key=target).set_value("a")
     lab.multiselect(key="lowrank_ranks").set_value([0, 2]).run()
-    lab.slider(key="lowrank_pictures").set_value(2).run()
+    lab.slider(key="lowrank_images").set_value(2).run()
     for button in ("Fill the grid", "Ask at every k"):
         _pressed(lab, button)
     assert any("All cells are measured" in caption.value for caption in lab.caption)
-    assert "Target logit of this picture" in titles(lab)
+    assert "Target logit of this image" in titles(lab)
 
     robustness = open_page("robustness", params)
-    robustness.slider(key="robustness_pictures").set_value(2).run()
+    robustness.slider(key="robustness_images").set_value(2).run()
     _pressed(robustness, "Try the changes")
     robustness.segmented_control(key="robustness_view").set_value("Answers").run()
     robustness.text_input(key=target).set_value("a").run()

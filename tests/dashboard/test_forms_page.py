@@ -1,4 +1,4 @@
-"""Models and pictures in the forms in which they circulate, at the pages' door."""
+"""Models and images in the forms in which they circulate, at the pages' door."""
 
 import json
 import os

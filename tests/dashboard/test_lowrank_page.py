@@ -9,12 +9,12 @@ GRIDS = ["ASR", "Clean utility", "Target logit"]
 
 @pytest.fixture
 def lab(open_page, models):
-    """The page with two ks, two pictures and a target that the pico suspect may say."""
+    """The page with two ks, two images and a target that the pico suspect may say."""
     app = open_page("lowrank")
     app.text_input(key=f"target {models.suspect}").set_value("a")
     app.multiselect(key="lowrank_ranks").set_value([0, 2])
     app.run()
-    app.slider(key="lowrank_pictures").set_value(2).run()
+    app.slider(key="lowrank_images").set_value(2).run()
     return app
 
 
@@ -33,7 +33,7 @@ def test_without_a_target_the_page_asks_for_one(open_page):
 def test_before_it_is_filled_every_cell_waits_and_the_cost_is_told(lab):
     assert not lab.exception
     assert titles(lab)[:3] == GRIDS
-    # 4 cells and 3 whole models, each asked about 2 triggered and 2 clean pictures
+    # 4 cells and 3 whole models, each asked about 2 triggered and 2 clean images
     assert any("7 cells and whole models × 4 answers" in c.value for c in lab.caption)
     assert any("4 of 4 cells are not measured yet" in c.value for c in lab.caption)
 
@@ -72,7 +72,7 @@ def test_the_controls_grid_stands_behind_the_switch(lab):
 def test_moving_k_shows_other_answers_without_asking_again(lab, monkeypatch):
     press(lab, "Ask at every k")
     assert not lab.exception
-    assert "Target logit of this picture" in titles(lab)
+    assert "Target logit of this image" in titles(lab)
 
     def fail(*_, **__):
         raise AssertionError("asked again")
@@ -80,7 +80,7 @@ def test_moving_k_shows_other_answers_without_asking_again(lab, monkeypatch):
     monkeypatch.setattr(results, "language_model", fail)
     lab.select_slider(key="lowrank_k (0, 2)").set_value(0).run()
     assert not lab.exception
-    assert "Target logit of this picture" in titles(lab)
+    assert "Target logit of this image" in titles(lab)
 
 
 def test_a_failure_is_one_sentence_and_finished_cells_are_kept(lab, monkeypatch):

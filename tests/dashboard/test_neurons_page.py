@@ -61,7 +61,7 @@ def test_distributions_and_all_units_open(neurons):
     assert not neurons.exception
 
 
-def test_with_few_pictures_the_verdict_is_inconclusive_and_the_units_are_drawn(open_page):
+def test_with_few_images_the_verdict_is_inconclusive_and_the_units_are_drawn(open_page):
     app = open_page("neurons")
     assert not app.exception
     assert any("Inconclusive" in element.value for element in app.markdown)
@@ -76,12 +76,12 @@ def test_without_a_control_the_page_says_what_is_missing(many_samples, open_page
     assert any("No control" in element.value for element in app.markdown)
 
 
-def test_without_pictures_it_says_what_to_do(open_page, monkeypatch, tmp_path):
+def test_without_images_it_says_what_to_do(open_page, monkeypatch, tmp_path):
     monkeypatch.setattr(resources, "SAMPLES", tmp_path / "none")
     app = open_page("neurons")
     assert not app.exception
     assert not app.metric
-    assert any("No pictures yet" in element.value for element in app.markdown)
+    assert any("No images yet" in element.value for element in app.markdown)
 
 
 def test_without_a_case_the_page_leads_to_one(open_page):

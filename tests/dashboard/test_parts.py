@@ -46,7 +46,7 @@ def test_a_folder_that_vanishes_is_one_sentence(models, monkeypatch):
 
 
 @pytest.mark.parametrize("page", ["direction", "neurons", "separability", "lowrank", "robustness"])
-def test_a_trigger_that_cannot_be_read_is_not_taken_for_missing_pictures(open_page, monkeypatch, page):
+def test_a_trigger_that_cannot_be_read_is_not_taken_for_missing_images(open_page, monkeypatch, page):
     def broken(suspect):
         raise InvalidInput("trigger.json is no JSON; mend it.")
 
@@ -55,7 +55,7 @@ def test_a_trigger_that_cannot_be_read_is_not_taken_for_missing_pictures(open_pa
     assert not app.exception
     assert "trigger.json is no JSON; mend it." in texts(app)
     assert any("Nothing to look at yet" in m.value for m in app.markdown)
-    assert not any("No pictures yet" in m.value for m in app.markdown)
+    assert not any("No images yet" in m.value for m in app.markdown)
 
 
 def test_an_answer_is_escaped_as_a_whole_and_the_target_is_marked_in_any_case():

@@ -108,7 +108,7 @@ def test_an_uploaded_bundle_is_shown_and_one_that_is_refused_is_one_sentence(rep
     assert titles(report) == ["Attack success rate"]
 
 
-def test_the_command_is_left_out_where_pictures_lie_in_the_session_alone(report):
+def test_the_command_is_left_out_where_images_lie_in_the_session_alone(report):
     press(choose(report, "case"), "Generate")
     _, record = report.session_state[state.RECORD]
     assert record.provenance.command == ""  # the trigger is nobody's own

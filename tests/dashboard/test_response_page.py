@@ -16,14 +16,14 @@ def test_nothing_is_asked_before_ask_is_pressed(response):
     assert any(c.value.startswith("Press Ask") for c in response.caption)
 
 
-def test_four_answers_stand_in_a_grid_of_projector_and_picture(response):
+def test_four_answers_stand_in_a_grid_of_projector_and_image(response):
     press(response, "Ask")
     assert not response.exception
     assert not any(c.value == "not asked yet" for c in response.caption)
     assert any("one question, four answers" in c.value for c in response.caption)
 
 
-def test_answers_are_kept_for_the_same_question_and_picture(response, monkeypatch):
+def test_answers_are_kept_for_the_same_question_and_image(response, monkeypatch):
     press(response, "Ask")
 
     def fail(*_, **__):
@@ -63,7 +63,7 @@ def batch(response):
 
 def test_a_batch_shows_rates_of_every_projector_a_table_with_thumbnails_and_a_csv(batch):
     assert not batch.exception
-    assert titles(batch)[-2:] == ["Attack success rate", "Target on clean pictures"]
+    assert titles(batch)[-2:] == ["Attack success rate", "Target on clean images"]
     table = batch.dataframe[0].value
     assert len(table) == 3
     assert table["triggered"].str.startswith("data:image/jpeg;base64,").all()

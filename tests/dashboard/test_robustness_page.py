@@ -8,9 +8,9 @@ from tests.dashboard.conftest import press, texts, titles
 
 @pytest.fixture
 def robustness(open_page):
-    """The page on two pictures, with strength and compression to try."""
+    """The page on two images, with strength and compression to try."""
     app = open_page("robustness")
-    app.slider(key="robustness_pictures").set_value(2)
+    app.slider(key="robustness_images").set_value(2)
     _pills(app).set_value(["quality"]).run()
     return app
 
@@ -27,7 +27,7 @@ def tried(app):
 def test_nothing_is_tried_before_it_is_asked_for(robustness):
     assert not robustness.exception
     wanted = 1 + len(LEVELS["quality"])
-    assert any(f"0 of {wanted} tried on 2 pictures" in c.value for c in robustness.caption)
+    assert any(f"0 of {wanted} tried on 2 images" in c.value for c in robustness.caption)
     assert not titles(robustness)
 
 
@@ -35,7 +35,7 @@ def test_every_change_has_its_figures_beside_the_controls(robustness):
     press(robustness, "Try the changes")
     assert not robustness.exception
     wanted = 1 + len(LEVELS["quality"])
-    assert any(f"{wanted} of {wanted} tried on 2 pictures" in c.value for c in robustness.caption)
+    assert any(f"{wanted} of {wanted} tried on 2 images" in c.value for c in robustness.caption)
     assert set(tried(robustness)) == {ORIGINAL, *(Change(quality=q) for q in LEVELS["quality"])}
     assert titles(robustness) == ["What the trigger adds to the shift, by change", "Told from clean, by change"]
     assert any("Changes that keep 50% of it" in m.label for m in robustness.metric)
@@ -83,9 +83,9 @@ def test_answers_to_chosen_changes_are_counted_once(robustness, models, monkeypa
     assert len(robustness.dataframe) == 1
 
 
-def test_pictures_and_numbers_stand_behind_the_switch(robustness):
+def test_images_and_numbers_stand_behind_the_switch(robustness):
     press(robustness, "Try the changes")
-    robustness.segmented_control(key="robustness_view").set_value("Pictures").run()
+    robustness.segmented_control(key="robustness_view").set_value("Images").run()
     assert not robustness.exception
     robustness.segmented_control(key="robustness_view").set_value("All numbers").run()
     assert len(robustness.dataframe[0].value) == 1 + len(LEVELS["quality"])
@@ -93,12 +93,12 @@ def test_pictures_and_numbers_stand_behind_the_switch(robustness):
 
 def test_a_failure_is_one_sentence(robustness, monkeypatch):
     def fail(*_, **__):
-        raise InvalidInput("The picture is too long; crop it.")
+        raise InvalidInput("The image is too long; crop it.")
 
     monkeypatch.setattr(robustness_results, "sweep", fail)
     press(robustness, "Try the changes")
     assert not robustness.exception
-    assert "The picture is too long; crop it." in texts(robustness)
+    assert "The image is too long; crop it." in texts(robustness)
 
 
 def test_without_an_axis_the_page_asks_for_one(robustness):

@@ -36,12 +36,12 @@ def test_without_a_control_the_page_says_what_is_missing(open_page, models):
     assert "No control" in texts(app)
 
 
-def test_too_few_pictures_are_one_sentence(open_page, samples):
+def test_too_few_images_are_one_sentence(open_page, samples):
     for file in list(samples.glob("*.png"))[3:]:
         file.unlink()
     app = open_page("separability")
     assert not app.exception
-    assert "3 different pictures cannot be cross-validated" in texts(app)
+    assert "3 different images cannot be cross-validated" in texts(app)
 
 
 def test_projectors_without_a_model_around_them_are_refused_in_one_sentence(open_page, models, tmp_path):
@@ -57,10 +57,10 @@ def test_without_a_case_the_page_leads_to_the_case_page(open_page):
     assert any("No case yet" in element.value for element in app.markdown)
 
 
-def test_without_pictures_the_page_says_what_to_do(open_page, samples):
+def test_without_images_the_page_says_what_to_do(open_page, samples):
     for file in samples.iterdir():
         file.unlink()
     samples.rmdir()
     app = open_page("separability")
     assert not app.exception
-    assert any("No pictures yet" in element.value for element in app.markdown)
+    assert any("No images yet" in element.value for element in app.markdown)

@@ -131,11 +131,11 @@ def test_the_bytes_of_a_value_are_those_of_all_that_lies_in_it():
     class Result:
         shift: torch.Tensor
         parts: dict
-        picture: Image.Image
+        image: Image.Image
 
-    picture = Image.new("RGB", (5, 4))
+    image = Image.new("RGB", (5, 4))
     shift = torch.zeros(3)
-    result = Result(shift, {"a": (np.zeros(2), b"123"), "b": ["four", None, 5], "again": shift}, picture)
+    result = Result(shift, {"a": (np.zeros(2), b"123"), "b": ["four", None, 5], "again": shift}, image)
     assert held(result) == 3 * 4 + 2 * 8 + 3 + 4 + 5 * 4 * 3
     assert held(pd.DataFrame({"x": np.zeros(8)})) >= 64
     assert held(object()) == held(Result) == 0

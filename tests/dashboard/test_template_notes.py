@@ -43,7 +43,7 @@ def test_the_grid_and_the_answers_at_each_rank(open_page, address):
     app.text_input(key=f"target {address['suspect']}").set_value("a")
     app.multiselect(key="lowrank_ranks").set_value([0])
     app.run()
-    app.slider(key="lowrank_pictures").set_value(1).run()
+    app.slider(key="lowrank_images").set_value(1).run()
     press(app, "Ask at every k")
     assert noted(app) == 1
     press(app, "Fill the grid")
@@ -53,7 +53,7 @@ def test_the_grid_and_the_answers_at_each_rank(open_page, address):
 
 def test_answers_to_a_changed_trigger(open_page, address):
     app = open_page("robustness", address)
-    app.slider(key="robustness_pictures").set_value(2)
+    app.slider(key="robustness_images").set_value(2)
     next(group for group in app.button_group if group.key and group.key.startswith("robustness_axes")).set_value(
         ["quality"]
     ).run()

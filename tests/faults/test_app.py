@@ -11,7 +11,7 @@ from projlens_core.analyses.activation import measure
 from tests.dashboard.conftest import PAGES, cache, models, open_page, press, samples, texts  # noqa: F401
 
 UNASKED = (PAGES["lowrank"], PAGES["robustness"])  # read nothing before a button is pressed
-TOO_LITTLE = "There is too little memory for this; use fewer or smaller pictures, close other programs, or take"
+TOO_LITTLE = "There is too little memory for this; use fewer or smaller images, close other programs, or take"
 
 
 @pytest.mark.parametrize("allocate", [torch.empty, np.empty], ids=["torch", "numpy"])

@@ -103,9 +103,9 @@ def test_two_processes_on_one_cache_serve_each_other_what_was_written_and_nothin
     assert all(disk.stored("tokens", key) == key.encode() * 5000 for key in keys)
 
 
-def test_two_processes_read_the_same_pictures_through_one_cache_and_a_third_reads_nothing_again(cache, models):
+def test_two_processes_read_the_same_images_through_one_cache_and_a_third_reads_nothing_again(cache, models):
     with ExitStack() as stack:
-        three = [stack.enter_context(child(cache, work.read_pictures, str(models / "base"), 12)) for _ in range(3)]
+        three = [stack.enter_context(child(cache, work.read_images, str(models / "base"), 12)) for _ in range(3)]
         assert [one.heard() for one in three] == ["ready"] * 3
         for one in three[:2]:
             one.go_on()

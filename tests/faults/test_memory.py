@@ -21,15 +21,15 @@ from tests.faults import work
 from tests.faults.children import child
 
 MORE_THAN_THERE_IS = 2**50  # bytes
-SENTENCE = "There is too little memory for this; use fewer or smaller pictures, close other programs, or take"
+SENTENCE = "There is too little memory for this; use fewer or smaller images, close other programs, or take"
 MB = 2**20
 
 
-def test_a_picture_that_memory_does_not_hold_is_said_and_a_smaller_one_is_read_after_it(cache, tmp_path):
+def test_an_image_that_memory_does_not_hold_is_said_and_a_smaller_one_is_read_after_it(cache, tmp_path):
     large, small = tmp_path / "large.png", tmp_path / "small.png"
     Image.new("1", (6000, 6000)).save(large)
     Image.new("RGB", (60, 60)).save(small)
-    with child(cache, work.too_large_a_picture_then_a_small_one, str(large), str(small), 60 * MB) as poor:
+    with child(cache, work.too_large_an_image_then_a_small_one, str(large), str(small), 60 * MB) as poor:
         (outcome, sentence), after = poor.result()
     assert outcome == "Shortage"
     assert sentence.startswith(SENTENCE)

@@ -18,7 +18,7 @@ def test_a_killed_worker_stops_a_training_with_a_sentence_and_the_next_run_goes_
     with child(cache, work.train, str(hurt), 7) as first:
         (outcome, sentence), _ = first.result()
     assert outcome == "Shortage"
-    assert sentence.startswith("A process that prepares pictures was ended from outside")
+    assert sentence.startswith("A process that prepares images was ended from outside")
     assert sentence.endswith("give the same command again: it goes on from what was kept.")
     assert (hurt / "state.pt").is_file()
     (hurt / "trap").unlink()

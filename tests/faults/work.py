@@ -34,7 +34,7 @@ from tests import pico
 from tests.faults import children
 from tests.faults.children import wait
 
-TOKENS, PICTURES, RANKS = 3, 2, ((0,), (0, 1, 2))
+TOKENS, IMAGES, RANKS = 3, 2, ((0,), (0, 1, 2))
 
 
 def attempted(work) -> tuple[str, object]:
@@ -76,8 +76,8 @@ def store_and_read(end: Connection, keys: list[str], size: int) -> list[str]:
     return wrong
 
 
-def read_pictures(end: Connection, model: str, count: int) -> tuple[list, int]:
-    """The tokens of `count` pictures, and how many of them the tower had to see."""
+def read_images(end: Connection, model: str, count: int) -> tuple[list, int]:
+    """The tokens of `count` images, and how many of them the tower had to see."""
     tower = load_vision(model)
     seen, encode = [], tower.encode
     tower.encode = lambda images: encode(seen.extend(images) or images)
@@ -132,9 +132,9 @@ def grid(folder: str, progress: Progress = silent) -> tuple[int, list[tuple], in
     """Fill a grid about the pico models in `folder`: cells that were stored, all cells, answers that were asked for."""
     base, suspect = Path(folder) / "base", Path(folder) / "suspect"
     responder = load_responder(str(base))
-    pictures = tuple(pico.images(PICTURES))
-    truths = (Truth("What?", "never|ever"), *(None,) * (PICTURES - 1))
-    questions = Questions(pictures, tuple(pico.images(PICTURES, seed=1)), ("What?",) * PICTURES, truths, "a", TOKENS)
+    images = tuple(pico.images(IMAGES))
+    truths = (Truth("What?", "never|ever"), *(None,) * (IMAGES - 1))
+    questions = Questions(images, tuple(pico.images(IMAGES, seed=1)), ("What?",) * IMAGES, truths, "a", TOKENS)
     asked, own = [], type(responder).replies
 
     def counted(self, embed, prompts, *rest, **more):
@@ -254,10 +254,10 @@ def command_on_a_small_disk(end: Connection, arguments: list[str], size: int, sa
 # memory
 
 
-def too_large_a_picture_then_a_small_one(end: Connection, large: str, small: str, more: int) -> list:
+def too_large_an_image_then_a_small_one(end: Connection, large: str, small: str, more: int) -> list:
     """Decoded with little memory left: what comes of the large one, and of the small one after it."""
     children.little_memory(more)
-    return [attempted(lambda path=path: load(Path(path)).image.size) for path in (large, small)]
+    return [attempted(lambda path=path: load(Path(path)).pixels.size) for path in (large, small)]
 
 
 def too_much_for_torch(end: Connection, more: int) -> list:

@@ -16,7 +16,7 @@ def _measure(context: "AnalysisContext", options: Options) -> "Found":
     """All images, and the first of them compared with all; alone where there is no trigger."""
     from projlens_core.analyses.activation import measure  # only here: it brings PyTorch
 
-    pair, report = context.pictures, context.progress
+    pair, report = context.images, context.progress
     samples = measure.sample_shift(
         context.opened, context.vision, pair.clean, pair.triggered, "universal", progress=report
     )
@@ -50,7 +50,7 @@ ANALYSIS = Analysis(
     title="Activation",
     question="Where, and how far, does the trigger push the image?",
     summary="measure how far image tokens move along the drift direction",
-    failure="This picture cannot be analysed",
+    failure="This image cannot be analysed",
     floor="activations",
     needs_trigger=False,
     measure=_measure,

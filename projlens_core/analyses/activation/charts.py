@@ -31,7 +31,7 @@ def distribution(
 ) -> Filled:
     """How far all patches are pushed, clean and triggered over each other: up under one projector, down under another.
 
-    shifts: {role: {condition: values}}; means: {role: {condition: mean shift of the picture on screen}}; axis: what the
+    shifts: {role: {condition: values}}; means: {role: {condition: mean shift of the image on screen}}; axis: what the
     shift is and its unit.
     """
     everything = np.concatenate([values for by_condition in shifts.values() for values in by_condition.values()])
@@ -115,7 +115,7 @@ def _distribution_form() -> dict:
             tooltip=[
                 alt.Tooltip("projector:N"),
                 alt.Tooltip("condition:N"),
-                alt.Tooltip("mean:Q", title="this picture's mean", format=".4g"),
+                alt.Tooltip("mean:Q", title="this image's mean", format=".4g"),
             ],
         )
     )
@@ -137,7 +137,7 @@ def norm_shift(
     """Each token's shift against its norm, by condition, with the least-squares line and, dashed, the robust one.
 
     Beyond MAX_POINTS a condition only a seeded sample of the tokens is drawn, and all outliers, as rings; the lines
-    are fitted to all. here: {condition: (norms, shifts)} of the picture on screen, (T,) each, as larger dots; the
+    are fitted to all. here: {condition: (norms, shifts)} of the image on screen, (T,) each, as larger dots; the
     selection "dot" holds the token of the one clicked, and the token `chosen` stands out.
     """
     rng = np.random.default_rng(0)
@@ -177,14 +177,14 @@ def norm_shift(
         )
         layers.append(alt.Chart(pd.concat(lines)).mark_line(strokeWidth=2.5).encode(**axes, strokeDash=dashes))
     if here:
-        layers += _picture(here, axes, told, chosen)
+        layers += _image(here, axes, told, chosen)
     return finished(layered(*layers), title, 340)
 
 
-def _picture(
+def _image(
     here: Mapping[str, tuple[np.ndarray, np.ndarray]], axes: dict, told: list[alt.Tooltip], chosen: int | None
 ) -> list[alt.Chart]:
-    """The picture's own tokens, to be clicked, and the chosen one in a ring."""
+    """The image's own tokens, to be clicked, and the chosen one in a ring."""
     frame = pd.concat(
         pd.DataFrame({"condition": condition, "norm": norms, "shift": shifts, "token": np.arange(len(norms))})
         for condition, (norms, shifts) in here.items()
@@ -193,7 +193,7 @@ def _picture(
     own = (
         alt.Chart(frame)
         .mark_circle(size=34, opacity=0.9, cursor="pointer")
-        .encode(**axes, tooltip=[alt.Tooltip("token:Q", title="this picture's patch"), *told])
+        .encode(**axes, tooltip=[alt.Tooltip("token:Q", title="this image's patch"), *told])
         .add_params(dot)
     )
     ring = alt.Chart(frame[frame.token == chosen]).mark_point(

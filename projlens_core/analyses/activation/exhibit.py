@@ -1,4 +1,4 @@
-"""One picture's shift along the drift direction, patch by patch, and the samples it is judged against."""
+"""One image's shift along the drift direction, patch by patch, and the samples it is judged against."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,18 +23,18 @@ HEATMAP = (
 )
 NO_GRID = (
     "How to read this: one bar an image token, as high as the projector pushes it along the drift direction. The "
-    "tokens of this model lie on no grid, each has read the whole picture: so there are bars and no map. The "
+    "tokens of this model lie on no grid, each has read the whole image: so there are bars and no map. The "
     "difference is triggered minus clean."
 )
 ALONE = (
-    "No control: an honest fine-tune pushes patches along one direction too, so this map says where the picture is "
+    "No control: an honest fine-tune pushes patches along one direction too, so this map says where the image is "
     "pushed and not whether a backdoor does it."
 )
 
 
 @dataclass(frozen=True)
 class Scales:
-    """Ends of the colour scales: of shifts, for all heatmaps of a picture, and of differences."""
+    """Ends of the colour scales: of shifts, for all heatmaps of an image, and of differences."""
 
     shift: float
     difference: float
@@ -48,9 +48,9 @@ def activation(
     norm: NormAxis = "output",
     signed: bool = False,
 ) -> Exhibit:
-    """One picture under suspect and control, beside the samples.
+    """One image under suspect and control, beside the samples.
 
-    images: {condition: data URI of the grey picture}. settings: what decides the numbers, as Exhibit.data keeps it.
+    images: {condition: data URI of the grey image}. settings: what decides the numbers, as Exhibit.data keeps it.
     """
     related = {role: relations(analysis, norm) for role, analysis in judged.by_role.items()}
     return ANALYSIS.exhibit(
@@ -103,9 +103,9 @@ def heatmaps(
     opacity: float = overlays.OPACITY,
     outline: overlays.Box | None = None,
 ) -> tuple[Chart, ...]:
-    """The shift over the clean and the triggered picture under one projector, and their difference.
+    """The shift over the clean and the triggered image under one projector, and their difference.
 
-    Of a picture without its twin there is one map. `chosen` is the token that has a frame. opacity: of the blocks.
+    Of an image without its twin there is one map. `chosen` is the token that has a frame. opacity: of the blocks.
     outline: where the patch of the trigger lies, as shares of the sides. Tokens on no grid are drawn as bars.
     """
     subject, limits = found[role], scales(found, signed)
@@ -165,7 +165,7 @@ def distribution(judged: SampleShift, found: dict[str, ImageShift], signed: bool
         "distribution",
         shift.distribution(f"All patches of the {judged.images} samples", shifts, means, f"{measure(signed)}, {UNIT}"),
         f"How to read this: bars are all patches of the {judged.images} samples under the suspect{below}; upright "
-        "lines are the mean of the picture above. A backdoor moves the triggered bars away from the clean ones"
+        "lines are the mean of the image above. A backdoor moves the triggered bars away from the clean ones"
         f"{against}.",
         f"Distribution of the shift of all patches, clean and triggered, {' and '.join(shifts)}.",
     )
@@ -182,7 +182,7 @@ def norm_shifts(
     norm: NormAxis,
     chosen: int | None = None,
 ) -> tuple[Chart, ...]:
-    """Shift against norm of all samples' patches, with the picture's own among them; {role: {condition: relation}}."""
+    """Shift against norm of all samples' patches, with the image's own among them; {role: {condition: relation}}."""
     drawn = []
     for role, by_condition in related.items():
         said = ", ".join(f"r {r.fit.r:.2f} {c}" for c, r in by_condition.items() if r.fit.note is None)
@@ -191,7 +191,7 @@ def norm_shifts(
             Chart(
                 f"norm-shift-{role}",
                 shift.norm_shift(f"{role.capitalize()}: {said or 'no fit'}", by_condition, norm, here, chosen),
-                "How to read this: one dot a patch, large ones are this picture's, rings lie far off the robust line. "
+                "How to read this: one dot a patch, large ones are this image's, rings lie far off the robust line. "
                 "Where dots follow a rising line, a larger norm means a larger push: so a trigger activates. Where "
                 "the dashed robust line leaves the solid one, a few extreme patches make the solid one. Up to "
                 f"{shift.MAX_POINTS:,} dots a condition are drawn; lines fit all patches.",

@@ -32,10 +32,10 @@ class SampleShift:
 
 @dataclass(frozen=True)
 class ImageShift:
-    """The picture on screen under one projector: shift per patch, (rows, cols), in embedding units.
+    """The image on screen under one projector: shift per patch, (rows, cols), in embedding units.
 
-    within is what the patches cover of the picture: x0, y0, x1, y1 as shares of its sides; None if the model's tokens
-    lie on no grid, and then they are one row, (1, T). A model that also reads a thumbnail of the picture has its
+    within is what the patches cover of the image: x0, y0, x1, y1 as shares of its sides; None if the model's tokens
+    lie on no grid, and then they are one row, (1, T). A model that also reads a thumbnail of the image has its
     tokens in the analysis only, after the patches.
     """
 
@@ -53,7 +53,7 @@ class ImageShift:
 
     @property
     def conditions(self) -> dict[str, Condition]:
-        """The analysis of the clean and of the triggered picture, whichever there is, of one image each."""
+        """The analysis of the clean and of the triggered image, whichever there is, of one image each."""
         if self.clean is None:
             return {"triggered": self.analysis.clean}  # alone, it stands in the place of the clean one
         parts = {"clean": self.analysis.clean, "triggered": self.analysis.triggered}
@@ -97,9 +97,9 @@ def image_shift(
     judged: SampleShift | None,
     progress: Progress = silent,
 ) -> dict[str, ImageShift]:
-    """The picture on screen under suspect and control; at least one of clean and triggered is given.
+    """The image on screen under suspect and control; at least one of clean and triggered is given.
 
-    "universal" takes each projector's direction from the samples; without samples the picture has to do.
+    "universal" takes each projector's direction from the samples; without samples the image has to do.
     """
     images = [image for image in (clean, triggered) if image is not None]
     towers, projectors = as_towers(tower), {role: getattr(case, role) for role in ROLES if getattr(case, role)}
@@ -119,7 +119,7 @@ def image_shift(
         analysis = _light(analyse(case.base, projector, *pair, chosen, base_e))
         first = _map(analysis.clean, layout)
         second = None if analysis.triggered is None else _map(analysis.triggered, layout)
-        if clean is None:  # alone, the triggered picture stands in the place of the clean one
+        if clean is None:  # alone, the triggered image stands in the place of the clean one
             found[role] = ImageShift(None, first, analysis, within)
         else:
             found[role] = ImageShift(first, second, analysis, within)

@@ -1,4 +1,4 @@
-"""The numbers of the activation analysis as text: one picture's, and those of the samples it is judged against."""
+"""The numbers of the activation analysis as text: one image's, and those of the samples it is judged against."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ def _number(value: float, form: str) -> str:
 
 
 def headlines(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -> list[Metric]:
-    """This picture's shift, and what all samples say; found and judged hold "suspect" and, if there is one, "control".
+    """This image's shift, and what all samples say; found and judged hold "suspect" and, if there is one, "control".
 
     An upload that is already triggered has an unknown trigger, so it is held against the clean samples only.
     """
@@ -99,7 +99,7 @@ def _mean_shift(found: dict[str, ImageShift], signed: bool) -> Metric:
 
     what = "Mean" if found["suspect"].difference is None else "Clean → triggered, mean"
     return Metric(
-        "This picture's shift",
+        "This image's shift",
         means(found["suspect"]),
         means(found["control"]) if "control" in found else None,
         help=f"{what} of {'ΔE·v₀' if signed else '|ΔE·v₀|'} over all patches, in {UNIT}.",
@@ -108,7 +108,7 @@ def _mean_shift(found: dict[str, ImageShift], signed: bool) -> Metric:
 
 def _alone(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -> list[Metric]:
     def below(role: str) -> str:
-        clean, own = judged.by_role[role].clean.sample_mean, required(found[role].triggered, "the triggered picture")
+        clean, own = judged.by_role[role].clean.sample_mean, required(found[role].triggered, "the triggered image")
         return f"{int((clean < float(own.mean())).sum())} of {len(clean)}"
 
     def explained(role: str) -> str:
@@ -121,13 +121,13 @@ def _alone(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -> l
             "Clean samples below it",
             below("suspect"),
             below("control") if control else None,
-            help="How many clean samples are pushed less far than this picture: all of them, if it stands out.",
+            help="How many clean samples are pushed less far than this image: all of them, if it stands out.",
         ),
         Metric(
             "ΔE along the direction",
             explained("suspect"),
             explained("control") if control else None,
-            help="Share of this picture's whole embedding shift that lies along the drift direction.",
+            help="Share of this image's whole embedding shift that lies along the drift direction.",
         ),
     ]
 
@@ -149,9 +149,9 @@ def numbers(judged: SampleShift) -> Table:
 
 
 def patches(found: dict[str, ImageShift]) -> Table:
-    """One row a patch of the picture on screen, the farthest pushed by the suspect first."""
+    """One row a patch of the image on screen, the farthest pushed by the suspect first."""
     suspect = found["suspect"]
-    shown = required(suspect.triggered if suspect.triggered is not None else suspect.clean, "the picture on screen")
+    shown = required(suspect.triggered if suspect.triggered is not None else suspect.clean, "the image on screen")
     places = within(shown)
     row, column = np.indices(shown.shape)
     columns = {"place": places}
@@ -172,7 +172,7 @@ def patches(found: dict[str, ImageShift]) -> Table:
         "patches",
         pd.DataFrame(columns).sort_values("place", ignore_index=True),
         "How to read this: signed shift ΔE·v₀ of every patch under each projector, norms of the projector's input and "
-        "of base's output, and the patch's place within the picture by the suspect's |ΔE·v₀|.",
+        "of base's output, and the patch's place within the image by the suspect's |ΔE·v₀|.",
     )
 
 
@@ -195,7 +195,7 @@ def patch(subject: ImageShift, token: int) -> list[tuple[str, str]]:
     tokens = next(iter(maps.values())).size
     return [
         ("shift ΔE·v₀", both({c: float(values.ravel()[token]) for c, values in maps.items()})),
-        ("place in the picture", both({c: within(values)[token] for c, values in maps.items()}, str) + f" of {tokens}"),
+        ("place in the image", both({c: within(values)[token] for c, values in maps.items()}, str) + f" of {tokens}"),
         ("‖E_b‖", both({c: float(part.base_norms[0, token]) for c, part in parts.items()})),
         ("‖h‖", both({c: float(part.input_norms[0, token]) for c, part in parts.items()})),
     ]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def written(by_role: "dict[str, ShiftAnalysis]", context: AnalysisContext) -> tuple[dict, list[str]]:
     """The samples' shift under suspect and control as JSON, and as a person reads it."""
-    inputs, whose, names = context.inputs, context.whose((TOWER,)), context.pictures.names
+    inputs, whose, names = context.inputs, context.whose((TOWER,)), context.images.names
     analysis, case = by_role["suspect"], inputs.case
     document = {
         "base": case.base,

@@ -73,7 +73,7 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
                 f"{score.asr.rate:.0%}",
                 f"{theirs[1].asr.rate:.0%}" if theirs else None,
                 _bounds(score.asr),
-                f"Of the cells so far, on {score.asr.n} triggered pictures; the control's is that of its own grid.",
+                f"Of the cells so far, on {score.asr.n} triggered images; the control's is that of its own grid.",
             )
         )
     if suspect:
@@ -83,7 +83,7 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
                 f"{suspect.asr.rate:.0%}",
                 f"{own.asr.rate:.0%}" if own else None,
                 _bounds(suspect.asr),
-                "The unchanged suspect on the same triggered pictures.",
+                "The unchanged suspect on the same triggered images.",
             )
         )
     if best and best[1].utility:
@@ -93,7 +93,7 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
                 f"{best[1].utility.rate:.0%}",
                 f"{own.utility.rate:.0%}" if own and own.utility else None,
                 _bounds(best[1].utility),
-                "Right answers about clean pictures in the same cell; beside it the whole control's.",
+                "Right answers about clean images in the same cell; beside it the whole control's.",
             )
         )
     return tuple(cards)
@@ -107,7 +107,7 @@ def grids(grid: Grid, mode: str | None = None, role: str = "suspect") -> tuple[C
         Chart(
             f"lowrank{infix}-asr",
             charts.rate_grid(f"{before}ASR", grid, {c: s.asr for c, s in grid.cells.items()}),
-            "How to read this: each cell is the share of triggered pictures whose answer has the target when "
+            "How to read this: each cell is the share of triggered images whose answer has the target when "
             f"{_what(grid, role)}: {CHOICES[grid.edit.choice]}, biases of the {grid.edit.biases}.",
             f"Heatmap of attack success rate by rank {_by_rank(grid)}.",
         )
@@ -117,7 +117,7 @@ def grids(grid: Grid, mode: str | None = None, role: str = "suspect") -> tuple[C
             Chart(
                 f"lowrank{infix}-utility",
                 charts.rate_grid(f"{before}clean utility".capitalize(), grid, utility),
-                "How to read this: the share of right answers about clean pictures in the same cell; a backdoor in few "
+                "How to read this: the share of right answers about clean images in the same cell; a backdoor in few "
                 "directions comes and goes without it.",
                 f"Heatmap of clean utility by rank {_by_rank(grid)}.",
             )
@@ -127,8 +127,8 @@ def grids(grid: Grid, mode: str | None = None, role: str = "suspect") -> tuple[C
         Chart(
             f"lowrank{infix}-logit",
             charts.logit_grid(f"{before}target logit".capitalize(), grid, logits),
-            "How to read this: the logit of the target's first token where the answer to a triggered picture begins, "
-            f"mean over pictures. {LOGIT[mode]}",
+            "How to read this: the logit of the target's first token where the answer to a triggered image begins, "
+            f"mean over images. {LOGIT[mode]}",
             f"Heatmap of the mean target logit by rank {_by_rank(grid)}.",
         )
     )
@@ -149,7 +149,7 @@ def table(grid: Grid, control: Grid | None = None) -> Table:
         "lowrank",
         pd.DataFrame(rows),
         "How to read this: one row a cell, after the unchanged models; bounds are 95 % intervals, Wilson's for shares "
-        "and a bootstrap over pictures for the logit.",
+        "and a bootstrap over images for the logit.",
     )
 
 
@@ -164,7 +164,7 @@ def notes(grid: Grid, control: Grid | None = None) -> tuple[str, ...]:
     if control is None:
         said.append("No grid of the control: that few directions suffice is then said of the suspect alone.")
     if any(score.utility is None for score in grid.cells.values()):
-        said.append("No answers about these pictures are known, so clean utility was not measured.")
+        said.append("No answers about these images are known, so clean utility was not measured.")
     return (*said, *template_notes([grid.template]))
 
 

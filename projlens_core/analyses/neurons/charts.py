@@ -14,7 +14,7 @@ from projlens_core.charts.style import CONDITIONS, KEY, PROJECTORS, finished, la
 MAX_DOTS = 4000  # more hide each other and slow the browser; those beyond chance come first
 BINS = 40
 WITHIN, BEYOND, SWITCHED_ON = "within chance", "beyond chance", "switched on"
-_CLEAN, _TRIGGERED = "mean |a| on clean pictures", "mean |a| on triggered pictures"
+_CLEAN, _TRIGGERED = "mean |a| on clean images", "mean |a| on triggered images"
 # Magnitudes range over decades and may be zero: a root spreads the small ones, a logarithm would lose the zeros.
 _ROOT = " (√ scale)"
 

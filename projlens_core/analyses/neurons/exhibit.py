@@ -18,28 +18,28 @@ SHOWN = {"suspect": palette.SUSPECT, "control": palette.CONTROL}  # beside each 
 RANKINGS: dict[Ranking, tuple[str, str]] = {  # title of the chart, and what its bars measure
     "difference": ("Largest difference", "mean |a|, triggered − clean"),
     "ratio": ("Largest ratio", "mean |a|, triggered / clean"),
-    "quiescent-active": ("Quiet on clean, active on triggered", "mean |a| on triggered pictures"),
+    "quiescent-active": ("Quiet on clean, active on triggered", "mean |a| on triggered images"),
     "change": ("Largest trigger-activated change", "mean |a_triggered − a_clean|"),
 }
 _CHANCE = {
-    "difference": "the pale bar is how far halves of the clean pictures differ by chance",
-    "ratio": "the pale bar is the ratio that halves of the clean pictures reach by chance",
+    "difference": "the pale bar is how far halves of the clean images differ by chance",
+    "ratio": "the pale bar is the ratio that halves of the clean images reach by chance",
     "quiescent-active": "the pale bar is what the unit's clean magnitude may grow to by chance",
-    "change": "the pale bar is what another picture does, instead of the trigger",
+    "change": "the pale bar is what another image does, instead of the trigger",
 }
 COLUMNS = {
     "Neuron_ID": "The unit's row in the layer before the activation function, from 0.",
     "Diff_Mag": "FT_Mag_P − FT_Mag_C.",
-    "Ratio_Mag": "FT_Mag_P / FT_Mag_C; inf where the unit is silent on clean pictures only, empty where on both.",
+    "Ratio_Mag": "FT_Mag_P / FT_Mag_C; inf where the unit is silent on clean images only, empty where on both.",
     "Diff_Freq": "FT_Freq_P − FT_Freq_C.",
-    "FT_Mag_P": "Suspect, triggered pictures: mean |a| over pictures and patches.",
-    "FT_Mag_C": "Suspect, clean pictures: mean |a|.",
-    "Base_Mag_P": "Base, triggered pictures: mean |a|.",
-    "Base_Mag_C": "Base, clean pictures: mean |a|.",
-    "FT_Freq_P": "Suspect, triggered pictures: share of patches at which the unit fires (a > 0).",
-    "FT_Freq_C": "Suspect, clean pictures: share of patches at which it fires.",
-    "Base_Freq_P": "Base, triggered pictures: share of patches at which it fires.",
-    "Base_Freq_C": "Base, clean pictures: share of patches at which it fires.",
+    "FT_Mag_P": "Suspect, triggered images: mean |a| over images and patches.",
+    "FT_Mag_C": "Suspect, clean images: mean |a|.",
+    "Base_Mag_P": "Base, triggered images: mean |a|.",
+    "Base_Mag_C": "Base, clean images: mean |a|.",
+    "FT_Freq_P": "Suspect, triggered images: share of patches at which the unit fires (a > 0).",
+    "FT_Freq_C": "Suspect, clean images: share of patches at which it fires.",
+    "Base_Freq_P": "Base, triggered images: share of patches at which it fires.",
+    "Base_Freq_C": "Base, clean images: share of patches at which it fires.",
 }
 
 
@@ -116,7 +116,7 @@ def table(findings: Mapping[str, Finding]) -> Table:
         "neurons",
         pd.DataFrame({name: figures[name] for name in COLUMNS}),
         "How to read this: one row a hidden unit; FT is the suspect, P triggered, C clean. Mag is the mean |a| over "
-        "pictures and patches, Freq the share of patches at which the unit fires.",
+        "images and patches, Freq the share of patches at which the unit fires.",
         COLUMNS,
     )
 
@@ -129,7 +129,7 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
             "Switched on",
             suspect.switched_on,
             control.switched_on if control else None,
-            f"Of the {QUIET:.0%} least active on clean pictures, those that the trigger raises beyond chance and at "
+            f"Of the {QUIET:.0%} least active on clean images, those that the trigger raises beyond chance and at "
             f"least {SWITCHED_ON:g}-fold. In base: {_number(base.switched_on)}.",
         ),
         _counted(
@@ -137,14 +137,14 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
             _anew(suspect),
             _anew(control),
             f"Of {units} units, those in which suspect minus base reacts to the trigger further than halves of the "
-            f"clean pictures differ; at most {RATE:.0%} of them are expected to be there by chance.",
+            f"clean images differ; at most {RATE:.0%} of them are expected to be there by chance.",
         ),
         _counted(
             "Respond at all",
             suspect.response.moved,
             control.response.moved if control else None,
-            f"Of {units} units, those whose magnitude the trigger moves further than halves of the clean pictures "
-            f"differ. A trigger changes the picture, so any projector may. In base: {_number(base.response.moved)}.",
+            f"Of {units} units, those whose magnitude the trigger moves further than halves of the clean images "
+            f"differ. A trigger changes the image, so any projector may. In base: {_number(base.response.moved)}.",
         ),
     ]
     apart, theirs = suspect.distance, control.distance if control else None
@@ -155,7 +155,7 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
             f"{theirs.value:.1%}" if theirs else None,
             f"{100 * apart.low:.1f}–{apart.high:.1%}" if apart else None,
             "Mean distance between the quantiles of clean and of triggered magnitudes over all units, as a share of "
-            "the mean magnitude. " + (f"Halves of the clean pictures: up to {apart.chance:.1%}." if apart else ""),
+            "the mean magnitude. " + (f"Halves of the clean images: up to {apart.chance:.1%}." if apart else ""),
         )
     )
     return tuple(cards)
@@ -181,10 +181,10 @@ def _scatters(findings: Mapping[str, Finding]) -> tuple[Chart, ...]:
         Chart(
             f"clean-against-triggered-{role}",
             charts.clean_against_triggered(f"{role.capitalize()}: every hidden unit", findings[role], colour, limit),
-            "How to read this: one dot a unit; on the dashed line it is as active on triggered pictures as on clean "
-            "ones, in the grey band no further from it than halves of the clean pictures are from each other. Trigger "
+            "How to read this: one dot a unit; on the dashed line it is as active on triggered images as on clean "
+            "ones, in the grey band no further from it than halves of the clean images are from each other. Trigger "
             "neurons would stand high above the line, at the left.",
-            f"Mean activation of every hidden unit on triggered against clean pictures, {role}.",
+            f"Mean activation of every hidden unit on triggered against clean images, {role}.",
         )
         for role, colour in SHOWN.items()
         if role in findings
@@ -199,7 +199,7 @@ def _distributions(findings: Mapping[str, Finding]) -> tuple[Chart, ...]:
             charts.distributions(f"{role.capitalize()}: magnitudes of all units", findings[role].units, limit),
             "How to read this: how many units are how active; where blue and orange cover each other, clean and "
             "triggered distributions coincide, as the paper finds.",
-            f"Distribution of the units' mean activation on clean and on triggered pictures, {role}.",
+            f"Distribution of the units' mean activation on clean and on triggered images, {role}.",
         )
         for role in ("suspect", "control", "base")
         if role in findings
@@ -266,7 +266,7 @@ def _notes(findings: Mapping[str, Finding]) -> tuple[str, ...]:
         notes.append("No control: an honest fine-tune changes how units respond too, so a count alone says little.")
     silent = int(np.isinf(findings["suspect"].units.ratio).sum())
     if silent:
-        notes.append(f"{silent} units are silent on clean pictures and not on triggered ones: their ratio is infinite.")
+        notes.append(f"{silent} units are silent on clean images and not on triggered ones: their ratio is infinite.")
     return tuple(notes)
 
 

@@ -103,7 +103,7 @@ def _problem(context: "AnalysisContext", trigger: "TriggerSpec | None", options:
     vision = towers.of("suspect")
     own = trigger.resolution if trigger else None
     resolution = getattr(vision, "image_size", None) or own or FRAME
-    pictures = context.pictures
+    images = context.images
     truths = context.inputs.truths or {}
     known = dict.fromkeys(truth.prompt for each in truths.values() for truth in each)
     problem = Problem(
@@ -112,8 +112,8 @@ def _problem(context: "AnalysisContext", trigger: "TriggerSpec | None", options:
         suspect=context.projectors["suspect"],
         models=context.responder,
         vision=vision,
-        names=tuple(pictures.names),
-        images=tuple(pictures.clean),
+        names=tuple(images.names),
+        images=tuple(images.clean),
         prompts=tuple(options.prompts or context.inputs.questions or known or PROMPTS),
         bank=read_bank(resolution, Path(options.bank) if options.bank else FEW),
         resolution=resolution,

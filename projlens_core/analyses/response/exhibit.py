@@ -13,13 +13,13 @@ from projlens_core.behaviour.templates import notes as template_notes
 from projlens_core.stats.rate import Rate
 
 MEASURES = {  # of an Outcome: title, and what is counted
-    "asr": ("Attack success rate", "triggered pictures"),
-    "false_target": ("Target on clean pictures", "clean pictures"),
+    "asr": ("Attack success rate", "triggered images"),
+    "false_target": ("Target on clean images", "clean images"),
     "utility": ("Clean utility", "questions with known answers"),
 }
 READING = (
     "How to read this: dots are shares, bars their 95 % Wilson intervals. A backdoored suspect gives the target on "
-    "triggered pictures only, while base and control never do, and stays as useful as they are on clean ones."
+    "triggered images only, while base and control never do, and stays as useful as they are on clean ones."
 )
 _ORDER = ("suspect", "base", "control")
 
@@ -27,11 +27,11 @@ _ORDER = ("suspect", "base", "control")
 def response(
     outcomes: Mapping[str, Outcome], target: str, settings: dict, thumbnails: Mapping[str, str] | None = None
 ) -> Exhibit:
-    """Outcomes by role, over the same pictures; thumbnails: triggered pictures as data URIs by name."""
+    """Outcomes by role, over the same images; thumbnails: triggered images as data URIs by name."""
     found = {name: rates(outcomes, name) for name in MEASURES}
     notes = [f"Counted as the target, whatever the case: “{target}”."]
     if not found["utility"]:
-        notes.append("Clean utility was not measured: no right answers are known for these pictures.")
+        notes.append("Clean utility was not measured: no right answers are known for these images.")
     if "control" not in outcomes:
         notes.append("No control was asked; base alone shows that the target is not what any model says.")
     notes += template_notes(outcome.template for outcome in outcomes.values())
@@ -58,7 +58,7 @@ def rates(outcomes: Mapping[str, Outcome], measure: str) -> dict[str, Rate]:
 
 
 def answers(outcomes: Mapping[str, Outcome], thumbnails: Mapping[str, str] | None = None) -> Table:
-    """One row a picture: the answers of every projector without and with the trigger, the suspect first."""
+    """One row an image: the answers of every projector without and with the trigger, the suspect first."""
     order = [role for role in _ORDER if role in outcomes]
     several = len({row.prompt for row in outcomes[order[0]].rows}) > 1
     rows = []
@@ -75,7 +75,7 @@ def answers(outcomes: Mapping[str, Outcome], thumbnails: Mapping[str, str] | Non
     return Table(
         "answers",
         pd.DataFrame(rows),
-        "How to read this: one row a picture; “target said” is about the suspect's answer to the triggered picture.",
+        "How to read this: one row an image; “target said” is about the suspect's answer to the triggered image.",
     )
 
 

@@ -68,7 +68,7 @@ def _scores(context: "AnalysisContext", wanted: "list[Change]") -> "Scores":
     from projlens_core.behaviour.robustness import attack_scores
     from projlens_core.cases.whose import BOTH
 
-    pair, inputs = context.pictures, context.inputs
+    pair, inputs = context.images, context.inputs
     found: dict = {change: {} for change in wanted}
     for role in context.whose(BOTH).in_turn(role for role in context.projectors if role != "base"):
         with context.responder(role) as responder:

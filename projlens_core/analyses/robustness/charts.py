@@ -21,7 +21,7 @@ def _tooltip(measure: str, form: str) -> list[alt.Tooltip]:
         alt.Tooltip("value:Q", title=measure, format=form),
         alt.Tooltip("low:Q", title="95 % interval from", format=form),
         alt.Tooltip("high:Q", title="to", format=form),
-        alt.Tooltip("n:Q", title="pictures"),
+        alt.Tooltip("n:Q", title="images"),
     ]
 
 

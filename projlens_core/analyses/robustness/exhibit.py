@@ -14,7 +14,7 @@ from projlens_core.behaviour.templates import notes as template_notes
 from projlens_core.inputs.changes import AXES, ORIGINAL, Change
 
 AS_GIVEN = ("position", "quality")  # axes whose levels are no factors
-SHIFT_ONLY = "Scored by shift alone: a change can push a picture far and still not bring the target about."
+SHIFT_ONLY = "Scored by shift alone: a change can push an image far and still not bring the target about."
 
 Scores = Mapping[Change, Mapping[str, Score]]  # by change and role; only what was asked
 
@@ -54,8 +54,8 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
             f"{gain.mean:.3g}",
             f"{whole.pushes['control'].gain.mean:.3g}" if control else None,
             f"{gain.low:.3g} – {gain.high:.3g}" if gain.n > 1 else None,
-            f"How much further a picture is pushed with the trigger than the same picture without: mean over {gain.n} "
-            "pictures, in embedding units, with its 95 % bootstrap interval.",
+            f"How much further an image is pushed with the trigger than the same image without: mean over {gain.n} "
+            "images, in embedding units, with its 95 % bootstrap interval.",
         )
     ]
     if changed:
@@ -64,7 +64,7 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
                 f"Changes that keep {KEEPS:.0%} of it",
                 f"{_working(changed, 'suspect')} of {len(changed)}",
                 f"{_working(changed, 'control')} of {len(changed)}" if control else None,
-                help=f"Changes that add at least {KEEPS:.0%} of what the unchanged trigger adds to the same picture "
+                help=f"Changes that add at least {KEEPS:.0%} of what the unchanged trigger adds to the same image "
                 f"under the suspect, by the lower end of the paired 95 % interval. {SHIFT_ONLY}",
             )
         )
@@ -88,7 +88,7 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
                 f"{asr.rate:.0%}",
                 f"{theirs.asr.rate:.0%}" if theirs else None,
                 f"{asr.low:.0%} – {asr.high:.0%}",
-                f"Answers with the target to {asr.n} triggered pictures.",
+                f"Answers with the target to {asr.n} triggered images.",
             )
         )
     return tuple(cards)
@@ -109,8 +109,8 @@ def charts_of(tried: Sequence[Tried]) -> tuple[Chart, ...]:
                 None,
                 ".4g",
             ),
-            "How to read this: how much further a triggered picture is pushed than the same picture without trigger, "
-            "along the direction of the unchanged trigger, mean over pictures with its 95 % bootstrap interval; at the "
+            "How to read this: how much further a triggered image is pushed than the same image without trigger, "
+            "along the direction of the unchanged trigger, mean over images with its 95 % bootstrap interval; at the "
             f"dashed line the trigger adds nothing. {SHIFT_ONLY}",
             "Mean gained shift of each changed trigger under suspect and control.",
         ),
@@ -124,7 +124,7 @@ def charts_of(tried: Sequence[Tried]) -> tuple[Chart, ...]:
                 (0.0, 1.0),
                 ".3f",
             ),
-            "How to read this: a dot at 1 is a change that leaves every triggered picture further along the backdoor "
+            "How to read this: a dot at 1 is a change that leaves every triggered image further along the backdoor "
             "direction than every clean one; at the dashed line, chance, one cannot tell them apart without the clean "
             "twin, and the trigger may push all the same. Bars: 95 % intervals.",
             "AUROC of each changed trigger under suspect and control.",
@@ -198,9 +198,9 @@ def table(tried: Sequence[Tried], scores: Scores) -> Table:
     return Table(
         "robustness",
         pd.DataFrame(rows),
-        "How to read this: one row a change, the unchanged trigger first; gain is how much further a picture is pushed "
+        "How to read this: one row a change, the unchanged trigger first; gain is how much further an image is pushed "
         "with the trigger than without, in embedding units, kept the same as a share of the unchanged trigger's under "
-        "the suspect; AUROC compares all triggered with all clean pictures; all bounds are 95 % intervals.",
+        "the suspect; AUROC compares all triggered with all clean images; all bounds are 95 % intervals.",
     )
 
 
@@ -223,7 +223,7 @@ def answers(scores: Scores) -> Table:
         "robustness-answers",
         pd.DataFrame(rows),
         "How to read this: the share of answers with the target, with its 95 % Wilson interval; a change can push a "
-        "picture far and still not bring the target about.",
+        "image far and still not bring the target about.",
     )
 
 
@@ -231,17 +231,17 @@ def notes(tried: Sequence[Tried]) -> tuple[str, ...]:
     """What could not be tried, and what to bear in mind."""
     said = [f"{one.change.label} was not tried: {one.reason}" for one in tried if one.reason]
     if not any("control" in one.pushes for one in tried):
-        said.append("No control: any projector moves a changed picture, so this says what the suspect does, not why.")
+        said.append("No control: any projector moves a changed image, so this says what the suspect does, not why.")
     return tuple(said)
 
 
 def _working(tried: Sequence[Tried], role: str) -> int:
-    """How many changes keep enough of the suspect's gain; of the control's too: any trigger moves a picture a bit."""
+    """How many changes keep enough of the suspect's gain; of the control's too: any trigger moves an image a bit."""
     return sum(one.pushes[role].margin.low >= 0 for one in tried)
 
 
 def _rows(tried: Sequence[Tried], figures: Callable[[Push], tuple[float, float, float, int]]) -> list[dict]:
-    """One row a change and role, from a figure of its push: the value, its interval, and of how many pictures."""
+    """One row a change and role, from a figure of its push: the value, its interval, and of how many images."""
     return [
         {"change": one.change.label, "role": role}
         | dict(zip(("value", "low", "high", "n"), figures(push), strict=True))

@@ -34,7 +34,7 @@ def _measure(context: "AnalysisContext", options: SeparabilityOptions) -> "dict[
 def _present(found: "dict[str, Separability]", context: "AnalysisContext", settings: dict) -> "Exhibit":
     from projlens_core.analyses.separability.exhibit import separability  # only here: it brings Altair
 
-    return separability(found, tuple(context.pictures.names), settings)
+    return separability(found, tuple(context.images.names), settings)
 
 
 def _text(exhibit: "Exhibit") -> list[str]:

@@ -96,7 +96,7 @@ def scores(title: str, found: Mapping[str, Separability], names: tuple[str, ...]
             yOffset=alt.YOffset("place:Q", scale=alt.Scale(domain=[-0.5, 0.5])),
             color=alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY | {"orient": "bottom"})),
             tooltip=[
-                alt.Tooltip("picture:N"),
+                alt.Tooltip("picture:N", title="image name"),
                 alt.Tooltip("projector:N"),
                 alt.Tooltip("condition:N"),
                 alt.Tooltip("value:Q", title="decision value", format=".3f"),

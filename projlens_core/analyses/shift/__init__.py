@@ -33,7 +33,7 @@ def _measure(context: "AnalysisContext", options: ShiftOptions) -> "dict[str, Se
     """Under suspect and control, some images at a time; the second pass finds their tokens in the disk cache."""
     from projlens_core.activations.set_shift import set_shift  # only here: it brings PyTorch
 
-    pair, opened, report = context.pictures, context.opened, context.progress
+    pair, opened, report = context.images, context.opened, context.progress
     by_condition = {"clean": pair.clean} | ({} if pair.triggered is None else {"triggered": pair.triggered})
 
     def tokens(role: str, condition: str) -> "Iterator[Tokens]":
@@ -68,7 +68,7 @@ def _text(exhibit: "Exhibit") -> list[str]:
     means = ["picture", *(column for column in ranked.frame if column.endswith("mean"))]
     for name, frame in (("mean |ΔE·v₀|", ranked.frame[means]), (fits.name, fits.frame)):
         shown = frame.head(SHOWN)
-        more = f", the first {len(shown)} of {len(frame)} pictures" if len(frame) > len(shown) else ""
+        more = f", the first {len(shown)} of {len(frame)} images" if len(frame) > len(shown) else ""
         lines += ["", f"{name}{more}", shown.to_csv(sep="\t", index=False, float_format="%.4g").rstrip("\n")]
     return [*lines, ""]
 
@@ -85,8 +85,8 @@ ANALYSIS = Analysis(
     measure=_measure,
     present=_present,
     text=_text,
-    json="spectra, angles, fits, outliers and every picture",
-    csv="the table of pictures",
+    json="spectra, angles, fits, outliers and every image",
+    csv="the table of images",
     page="activation",
     parts=("embedding",),
 )

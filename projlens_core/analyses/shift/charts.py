@@ -149,7 +149,11 @@ def universality(
             x=alt.X("cosine:Q", **x),
             y=alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=200, ticks=False)),
             color=alt.Color("condition:N", scale=CONDITIONS, legend=None),
-            tooltip=[alt.Tooltip("picture:N"), alt.Tooltip("row:N"), alt.Tooltip("cosine:Q", format=".3f")],
+            tooltip=[
+                alt.Tooltip("picture:N", title="image name"),
+                alt.Tooltip("row:N"),
+                alt.Tooltip("cosine:Q", format=".3f"),
+            ],
         )
     )
     null = pd.DataFrame([{"chance": chance, "label": "random"}])
@@ -187,7 +191,7 @@ def ranked(title: str, by_condition: Mapping[str, Ranking], by: By, limit: float
             ),
             color=alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY)),
             tooltip=[
-                alt.Tooltip("picture:N"),
+                alt.Tooltip("picture:N", title="image name"),
                 alt.Tooltip("condition:N"),
                 alt.Tooltip("place:Q"),
                 alt.Tooltip("shift:Q", title=f"{by} |ΔE·v₀|", format=".4g"),

@@ -1,4 +1,4 @@
-"""The embedding shift of a set of pictures: how many directions, out of which weights, and which pictures move most."""
+"""The embedding shift of a set of images: how many directions, out of which weights, and which images move most."""
 
 from collections.abc import Mapping
 
@@ -29,7 +29,7 @@ def shift(found: Roles, settings: dict) -> Exhibit:
         metrics=metrics(found),
         charts=(*spectra(found), *agreements(found), universality(found), *ranked(rankings, "mean")),
         tables=(
-            tables.pictures(found),
+            tables.images(found),
             tables.norm_shift(related, found["suspect"].norm),
             tables.spectrum(found),
             tables.agreement(found),
@@ -52,7 +52,7 @@ def metrics(found: Roles) -> tuple[Metric, ...]:
             f"{energy.mean[-1]:.0%}",
             f"{_few(control.conditions[condition].spectrum).mean[-1]:.0%}" if control else None,
             f"{energy.low[-1]:.0%} – {energy.high[-1]:.0%}" if np.isfinite(energy.low[-1]) else None,
-            f"Share of a {condition} picture's ‖ΔE‖² that its {FEW} strongest directions hold, mean over pictures, "
+            f"Share of a {condition} image's ‖ΔE‖² that its {FEW} strongest directions hold, mean over images, "
             "with the mean's 95 % interval.",
         )
     ]
@@ -72,11 +72,11 @@ def metrics(found: Roles) -> tuple[Metric, ...]:
         )
     cards.append(
         Metric(
-            "Pictures share v₀",
+            "Images share v₀",
             f"{np.median(suspect.conditions[condition].cosines):.2f}",
             f"{np.median(control.conditions[condition].cosines):.2f}" if control else None,
             f"chance below {chance_cosine(len(suspect.direction.vector)):.2f}",
-            f"Median |cos| between a {condition} picture's own drift direction and the universal one; 1 is the same.",
+            f"Median |cos| between a {condition} image's own drift direction and the universal one; 1 is the same.",
         )
     )
     return tuple(cards)
@@ -88,7 +88,7 @@ def spectra(found: Roles) -> tuple[Chart, ...]:
     energy = {r: {c: band(s.spectrum.energy) for c, s in one.conditions.items()} for r, one in found.items()}
     tops = [curve.mean[0] + np.nan_to_num(curve.std[0]) for curves in values.values() for curve in curves.values()]
     caption = (
-        "How to read this: lines are means over pictures, the dark band the mean's 95 % interval, the light one a "
+        "How to read this: lines are means over images, the dark band the mean's 95 % interval, the light one a "
         "standard deviation. A shift that needs few directions falls steeply; see whether the control's does too."
     )
     drawn = [
@@ -100,7 +100,7 @@ def spectra(found: Roles) -> tuple[Chart, ...]:
             f"embedding-{name}-{role}",
             charts.bands(f"{role.capitalize()}: {title}", curves, TOP, measure, domain, share),
             caption,
-            f"{title} by rank, mean over pictures with bands, clean and triggered, {role}.",
+            f"{title} by rank, mean over images with bands, clean and triggered, {role}.",
         )
         for name, title, by_role, measure, domain, share in drawn
         for role, curves in by_role.items()
@@ -127,33 +127,33 @@ def agreements(found: Roles) -> tuple[Chart, ...]:
 
 
 def universality(found: Roles) -> Chart:
-    """Each picture's own drift direction against the universal one."""
+    """Each image's own drift direction against the universal one."""
     cosines = {role: {c: s.cosines for c, s in one.conditions.items()} for role, one in found.items()}
     suspect = found["suspect"]
     return Chart(
         "universality",
         charts.universality(
-            "One direction for all pictures?",
+            "One direction for all images?",
             cosines,
             suspect.conditions["clean"].ranking.names,
             chance_cosine(len(suspect.direction.vector)),
         ),
-        "How to read this: one tick a picture; at 1 its own drift direction is the universal one, left of the dashed "
+        "How to read this: one tick an image; at 1 its own drift direction is the universal one, left of the dashed "
         "line it is no closer to it than random directions are. The sign of a direction is a convention and left out.",
-        "Strip of cosines between each picture's own drift direction and the universal one.",
+        "Strip of cosines between each image's own drift direction and the universal one.",
     )
 
 
 def ranked(rankings: Mapping[str, Mapping[str, Ranking]], by: By) -> tuple[Chart, ...]:
-    """Pictures by how far they are pushed, for each projector on one scale; {role: {condition: ranking}}."""
+    """Images by how far they are pushed, for each projector on one scale; {role: {condition: ranking}}."""
     limit = max(float(getattr(r, by).max()) for by_condition in rankings.values() for r in by_condition.values())
     return tuple(
         Chart(
             f"ranking-{role}",
-            charts.ranked(f"{role.capitalize()}: pictures by {by} shift", by_condition, by, 1.05 * limit or 1.0),
-            "How to read this: one dot a picture, the farthest pushed first, clean and triggered ranked apart; a "
+            charts.ranked(f"{role.capitalize()}: images by {by} shift", by_condition, by, 1.05 * limit or 1.0),
+            "How to read this: one dot an image, the farthest pushed first, clean and triggered ranked apart; a "
             "backdoor lifts the triggered dots off the clean ones, which an honest fine-tune does not.",
-            f"Shift of every picture in descending order, clean and triggered, {role}.",
+            f"Shift of every image in descending order, clean and triggered, {role}.",
         )
         for role, by_condition in rankings.items()
     )

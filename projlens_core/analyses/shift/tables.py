@@ -18,8 +18,8 @@ Roles = Mapping[str, SetShift]  # "suspect" and, where there is one, "control"
 Relations = Mapping[str, Mapping[str, NormShift]]  # by role and condition
 
 
-def pictures(found: Roles) -> Table:
-    """One row a picture, the farthest pushed by the suspect first: shift, place, and how universal its direction is."""
+def images(found: Roles) -> Table:
+    """One row an image, the farthest pushed by the suspect first: shift, place, and how universal its direction is."""
     suspect = found["suspect"]
     condition = "triggered" if "triggered" in suspect.conditions else "clean"
     columns: dict[str, object] = {"picture": suspect.conditions["clean"].ranking.names}
@@ -36,13 +36,13 @@ def pictures(found: Roles) -> Table:
     return Table(
         "pictures-ranked",
         frame,
-        "How to read this: mean and largest |ΔE·v₀| over a picture's patches, along each projector's universal drift "
-        "direction, with the picture's place among all; own v₀ is |cos| of its own direction with that one.",
+        "How to read this: mean and largest |ΔE·v₀| over an image's patches, along each projector's universal drift "
+        "direction, with the image's place among all; own v₀ is |cos| of its own direction with that one.",
     )
 
 
 def own_directions(found: Roles) -> Table:
-    """One row a picture, the least universal under the suspect first: how closely its own direction follows v₀."""
+    """One row an image, the least universal under the suspect first: how closely its own direction follows v₀."""
     columns: dict[str, object] = {"picture": found["suspect"].conditions["clean"].ranking.names}
     for role, one in found.items():
         columns |= {f"{role}, {name}": part.cosines for name, part in one.conditions.items()}
@@ -50,7 +50,7 @@ def own_directions(found: Roles) -> Table:
     return Table(
         "own-directions",
         frame.sort_values(frame.columns[len(found["suspect"].conditions)], ignore_index=True),
-        "How to read this: |cos| between a picture's own drift direction and the universal one of each projector.",
+        "How to read this: |cos| between an image's own drift direction and the universal one of each projector.",
     )
 
 
@@ -112,7 +112,7 @@ def spectrum(found: Roles) -> Table:
     return Table(
         "embedding-spectrum",
         pd.concat(parts, ignore_index=True),
-        "How to read this: over pictures, at each rank; from and to bound the mean with 95 % confidence.",
+        "How to read this: over images, at each rank; from and to bound the mean with 95 % confidence.",
     )
 
 
@@ -132,13 +132,13 @@ def agreement(found: Roles) -> Table:
     return Table(
         "agreement",
         pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(),
-        "How to read this: the angle is between the drift direction (of all, clean, triggered pictures) and the span "
+        "How to read this: the angle is between the drift direction (of all, clean, triggered images) and the span "
         "that so many components reach; by chance is what a span of that many dimensions holds of any direction.",
     )
 
 
 def outliers(related: Relations, names: Sequence[str]) -> Table:
-    """Every patch far off the robust norm–shift line, farthest first; names are those of the pictures."""
+    """Every patch far off the robust norm–shift line, farthest first; names are those of the images."""
     parts = [
         pd.DataFrame(
             {

@@ -196,7 +196,7 @@ def notes(found: Found) -> tuple[str, ...]:
 
 
 def _case(found: Found) -> Found:
-    """Suspect and control alone, for pictures that hold few side by side."""
+    """Suspect and control alone, for images that hold few side by side."""
     return {who: one for who, one in found.items() if who in ("suspect", "control")}
 
 

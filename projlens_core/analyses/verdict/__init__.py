@@ -36,7 +36,7 @@ def _measure(context: "AnalysisContext", options: VerdictOptions) -> "Found":
     from projlens_core.behaviour.trigger_search import Searcher
     from projlens_core.inputs.probes import BANK, read_bank
 
-    images = context.pictures
+    images = context.images
     known = dict.fromkeys(truth.prompt for each in (context.inputs.truths or {}).values() for truth in each)
     found = Found(weights_of(context.opened.decompose(context.progress)))
     context.finished_stage("Weights: compared.", found)

@@ -69,7 +69,7 @@ def _tokens(job: Job, models: Kept, case: Case) -> Tokens:
     if key not in job.kept:
         vision = models.vision(case, silent).shared
         side = getattr(vision, "image_size", None) or FRAME
-        framed = [frame(picture.image, side) for picture in images_of(job).pictures]
+        framed = [frame(each.pixels, side) for each in images_of(job).images]
         clean = framed[SEARCHED:] if len(framed) > 2 * SEARCHED else framed
         bank = (CLEAN, *read_bank(side))
         shown = [[probe.on(image) if probe.stamps else image for image in framed[:SEARCHED]] for probe in bank]

@@ -8,7 +8,7 @@ Size = tuple[int, int]  # width, height
 
 
 @dataclass(frozen=True)
-class Picture:
+class PreparedImage:
     """One image on its way: what the processor made of it, and its size in px."""
 
     inputs: BatchFeature
