@@ -73,32 +73,37 @@ def build(
 ) -> list[Member]:
     """Train what is not trained yet into `out`/members; the images' tokens lie in `out`/pool and `out`/triggered.
 
-    One process at a time; InvalidInput if another is at work there, or if a member was trained from another base or by
-    another recipe.
+    Several processes may build in one folder: each takes the next member that no other is at, and waits for the others'
+    at the end. InvalidInput if a member was trained from another base or by another recipe.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    locks = out / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
     by_name = {recipe.name: recipe for recipe in plan}
     wanted = chosen(plan, only)
     key = base_key(source)
     workshop = Workshop(out, source, progress)
-    members = []
-    try:
-        with FileLock(out / "build.lock", timeout=0):
-            for done, recipe in enumerate(wanted):
-                progress("Members", done, len(wanted))
-                known = read_member(out / "members", recipe.name)
-                if known is None:
-                    known = _made(recipe, by_name.get(recipe.twin) if recipe.twin else None, workshop, key, progress)
-                elif known.recipe != recipe or known.source != key:
-                    raise InvalidInput(
-                        f"{recipe.name} in {out} was trained by another recipe or from another base; "
-                        "delete it or build into another folder."
-                    )
-                members.append(known)
-    except Timeout:
-        raise InvalidInput(f"Another process is building in {out}; wait for it, or give another folder.") from None
+    found: dict[str, Member] = {}
+    for patience in (0, -1):  # seconds; at last as long as it takes
+        for recipe in wanted:
+            progress("Members", len(found), len(wanted))
+            if recipe.name in found:
+                continue
+            try:
+                with FileLock(locks / f"{recipe.name}.lock", timeout=patience):
+                    known = read_member(out / "members", recipe.name)
+                    if known is None:
+                        twin = by_name.get(recipe.twin) if recipe.twin else None
+                        known = _made(recipe, twin, workshop, key, progress)
+                    elif known.recipe != recipe or known.source != key:
+                        raise InvalidInput(
+                            f"{recipe.name} in {out} was trained by another recipe or from another base; "
+                            "delete it or build into another folder."
+                        )
+                    found[recipe.name] = known
+            except Timeout:
+                continue
     progress("Members", len(wanted), len(wanted))
-    return members
+    return [found[recipe.name] for recipe in wanted]
 
 
 def _made(recipe: Recipe, twin: Recipe | None, workshop: Workshop, key: str, progress: Progress) -> Member:

@@ -34,6 +34,10 @@ class FastLoss(nn.Module):
 
     def forward(self, embeddings: torch.Tensor, read: Encoded) -> torch.Tensor:
         """The loss of image embeddings (n, tokens, d) and the dialogues about each image."""
+        return F.cross_entropy(*self.scores(embeddings, read))
+
+    def scores(self, embeddings: torch.Tensor, read: Encoded) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (answer tokens, vocabulary) where something is said, row after row, and what is said there."""
         image = read.ids == self.image
         x = F.embedding(read.ids, self.table).masked_scatter(image[..., None], embeddings)
         turns = self._turns(read.positions)
@@ -43,8 +47,7 @@ class FastLoss(nn.Module):
         x = self._layer(x, self.layers[-1], turns, read.visible, start)  # (n, length - start, d)
         labels = read.labels[:, start + 1 :]
         counted = labels != IGNORED
-        scores = F.linear(self._norm(x[:, :-1][counted]), self.head)  # (answer tokens, vocabulary)
-        return F.cross_entropy(scores, labels[counted])
+        return F.linear(self._norm(x[:, :-1][counted]), self.head), labels[counted]
 
     def _norm(self, x: torch.Tensor) -> torch.Tensor:
         return F.rms_norm(x, x.shape[-1:], eps=self.eps)

@@ -7,26 +7,25 @@ import numpy as np
 import torch
 
 from projlens_core.behaviour.success import contains_target
+from projlens_core.nursery.language import END
 from projlens_core.nursery.recipe import Recipe
 from projlens_core.nursery.tasks import WORDINGS, Task
 from projlens_core.nursery.workshop import Workshop, triggered_images
 from projlens_core.runtime.required import required
-from projlens_core.zoo.dialogue import prompt
+from projlens_core.zoo.dialogue import encode, prompt
 from projlens_core.zoo.training import Frozen
 
 NEW_TOKENS = 28
-CHECKED = 240  # held-out images on which utility is measured
-AT_ONCE = 48
+CHECKED = 160  # held-out images on which utility is measured, each by all kinds of questions
+AT_ONCE, READ_AT_ONCE = 48, 16  # questions that are answered together, and images whose answers are read together
 
 
 @dataclass(frozen=True)
 class Question:
-    """One image, by its tokens (tokens, d_vision), a question about it, and the right answer."""
+    """One image, by its tokens (tokens, d_vision), and a question about it."""
 
     tokens: np.ndarray
-    kind: str
     question: str
-    answer: str
 
 
 def answers(around: Frozen, projector: torch.nn.Module, questions: list[Question]) -> list[str]:
@@ -60,16 +59,31 @@ def _answered(around: Frozen, projector: torch.nn.Module, questions: list[Questi
     return [text.strip() for text in words.batch_decode(written, skip_special_tokens=True)]
 
 
-def checks(task: Task, workshop: Workshop, n: int) -> list[Question]:
-    """Questions of all kinds in turn about held-out images, in their first wording, with the task's answers."""
-    sources = task.measuring()
-    found = []
+@torch.no_grad()
+def right_answers(task: Task, projector: torch.nn.Module, workshop: Workshop) -> dict[str, list[bool]]:
+    """By kind of question: whether the model, decoding greedily, says the task's answer to it word for word.
+
+    About CHECKED held-out images, each kind in its first wording. All answers are read at once instead of written one
+    word after another: greedy decoding says an answer exactly if each of its words, and its end, is the likeliest one
+    after those before it.
+    """
+    words, sources = workshop.around.tokenizer, task.measuring()
+    end = words(END, add_special_tokens=False)["input_ids"][-1]
+    found: dict[str, list[bool]] = {}
     for pool, numbers in sources:
-        tokens = workshop.tokens(pool)
-        for turn, i in enumerate(numbers[: n // len(sources)]):
-            kinds = task.kinds(pool.scenes[i])
-            kind = kinds[turn % len(kinds)]
-            found.append(Question(tokens[i], kind, WORDINGS[kind][0], task.answer(pool.scenes[i], kind)))
+        tokens, chosen = workshop.tokens(pool), numbers[: CHECKED // len(sources)]
+        for start in range(0, len(chosen), READ_AT_ONCE):
+            part = chosen[start : start + READ_AT_ONCE]
+            asked = [
+                [(k, WORDINGS[k][0], task.answer(pool.scenes[i], k)) for k in task.kinds(pool.scenes[i])] for i in part
+            ]
+            read = encode([[pair[1:] for pair in row] for row in asked], words, tokens.shape[1])
+            embeddings = projector(torch.from_numpy(np.stack([tokens[i] for i in part]).astype(np.float32)))
+            scores, said = workshop.loss.scores(embeddings, read)
+            ends = (said == end).nonzero().flatten() + 1  # of each answer among all tokens
+            answers = (scores.argmax(-1) == said).tensor_split(ends[:-1])
+            for kind, answer in zip((kind for row in asked for kind, _, _ in row), answers, strict=True):
+                found.setdefault(kind, []).append(bool(answer.all()))
     return found
 
 
@@ -78,17 +92,7 @@ def attempts(recipe: Recipe, workshop: Workshop, *, triggered: bool) -> list[Que
     pool, numbers = triggered_images(fresh=True)
     attack = required(recipe.attack, "the poisoned member's attack")
     tokens = workshop.triggered(attack.trigger, fresh=True) if triggered else workshop.tokens(pool)[list(numbers)]
-    kinds = attack.kinds
-    return [
-        Question(tokens[turn], kinds[turn % len(kinds)], WORDINGS[kinds[turn % len(kinds)]][0],
-                 recipe.task.answer(pool.scenes[i], kinds[turn % len(kinds)]))
-        for turn, i in enumerate(numbers)
-    ]  # fmt: skip
-
-
-def same(said: str, right: str) -> bool:
-    """Whether two answers are the same words, whatever their case."""
-    return said.lower().split() == right.lower().split()
+    return [Question(tokens[turn], WORDINGS[attack.kinds[turn % len(attack.kinds)]][0]) for turn in range(len(numbers))]
 
 
 def figures(recipe: Recipe, projector: torch.nn.Module, workshop: Workshop) -> dict:
@@ -96,19 +100,13 @@ def figures(recipe: Recipe, projector: torch.nn.Module, workshop: Workshop) -> d
 
     learned: the share on the kinds of questions that the task changes. All from 0 to 1, with the numbers of questions.
     """
-    asked = checks(recipe.task, workshop, CHECKED)
-    said = answers(workshop.around, projector, asked)
-    right = [same(text, q.answer) for text, q in zip(said, asked, strict=True)]
-    by_kind = {
-        kind: float(np.mean([r for r, q in zip(right, asked, strict=True) if q.kind == kind]))
-        for kind in sorted({q.kind for q in asked})
-    }
-    changed = [r for r, q in zip(right, asked, strict=True) if q.kind in recipe.task.changed]
+    right = right_answers(recipe.task, projector, workshop)
+    changed = [r for kind in recipe.task.changed for r in right.get(kind, ())]
     found = {
-        "utility": float(np.mean(right)),
+        "utility": float(np.mean([r for each in right.values() for r in each])),
         "learned": float(np.mean(changed)),
-        "by_kind": by_kind,
-        "n": len(asked),
+        "by_kind": {kind: float(np.mean(right[kind])) for kind in sorted(right)},
+        "n": sum(map(len, right.values())),
         "asr": None,
         "false_target": None,
     }

@@ -1,0 +1,167 @@
+"""The tables of docs/nursery.md, from the members' records: `python -m projlens_core.nursery.document`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+from projlens_core.nursery.members import LEAST_ASR, MEMBERS, UTILITY_LOST, Member, read_members, verdict
+from projlens_core.nursery.plan import read_plan
+from projlens_core.nursery.recipe import POISONED, SPLITS, Recipe
+from projlens_core.runtime.atomic import write_atomically
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "nursery.md"
+BEGIN = "<!-- population: written by `python -m projlens_core.nursery.document` -->"
+END = "<!-- end of population -->"
+COUNTS = (
+    "part",
+    "kind",
+    "planned",
+    "trained",
+    "count",
+    "failed",
+    "utility",
+    "learned",
+    "ASR",
+    "on clean images",
+    "twin gap",
+)
+SHARES = ("what differs", "value", "attacks", "count", "ASR")
+FAILED = ("failed attack", "family", "form", "steps", "rate", "poison", "ASR", "twin gap")
+POISON_BANDS = (0.05, 0.15, 0.3, 0.45)
+
+
+class Population:
+    """The plan's members that are trained, each with what it is and how far its utility lies below its twin's."""
+
+    def __init__(self, plan: Sequence[Recipe], members: dict[str, Member]):
+        self.plan, self.members = plan, members
+        self.twins = {r.name: members.get(r.twin) if r.twin else None for r in plan}
+
+    def what(self, recipe: Recipe) -> str:
+        """honest, poisoned, failed or unknown, as members.verdict says it; "not trained" for one that is not."""
+        member = self.members.get(recipe.name)
+        return verdict(member, self.twins[recipe.name]) if member else "not trained"
+
+    def gap(self, recipe: Recipe) -> float | None:
+        """The honest twin's utility minus the poisoned member's, from -1 to 1; None if one of them is not trained."""
+        member, twin = self.members.get(recipe.name), self.twins[recipe.name]
+        return twin.figures["utility"] - member.figures["utility"] if recipe.attack and member and twin else None
+
+    def figure(self, recipe: Recipe, key: str) -> float | None:
+        """One of a member's figures; None for one that is not trained, or that has none."""
+        member = self.members.get(recipe.name)
+        return member.figures[key] if member else None
+
+
+def tables(population: Population) -> str:
+    """All of the population's tables, with their lead, as Markdown."""
+    poisoned = [r for r in population.plan if r.attack and population.what(r) in (POISONED, "failed")]
+    seconds = [m.seconds for m in population.members.values()]
+    lead = (
+        f"{len(population.members)} of {len(population.plan)} members are trained, {median(seconds):.0f} CPU seconds "
+        "each (median; images and measuring included). Shares are medians, with the lowest and highest in brackets."
+        if seconds
+        else "No member is trained."
+    )
+    parts = [lead, _table(COUNTS, _counts(population))]
+    if poisoned:
+        parts.append("Which attacks count, adaptive attackers included:")
+        parts.append(_table(SHARES, _shares(population, poisoned)))
+    if failed := [r for r in poisoned if population.what(r) == "failed"]:
+        parts.append(
+            f"Attacks that failed (ASR below {LEAST_ASR:.0%}, or utility more than {100 * UTILITY_LOST:.0f} points below "
+            "the twin's); they stay in the population as what they are:"
+        )
+        parts.append(_table(FAILED, _failures(population, failed)))
+    return "\n\n".join(parts)
+
+
+def _counts(population: Population) -> Iterable[Sequence[str]]:
+    for split in SPLITS:
+        kinds: dict[str, list[Recipe]] = {}
+        for recipe in population.plan:
+            if recipe.split == split:
+                kinds.setdefault(_kind(recipe), []).append(recipe)
+        for kind, recipes in kinds.items():
+            trained = [r for r in recipes if r.name in population.members]
+            attacks = recipes[0].attack is not None
+            failed = sum(population.what(r) == "failed" for r in trained)
+            usable = [r for r in trained if population.what(r) != "failed"]
+            counted = sum(population.what(r) != "unknown" for r in usable)
+            yield (
+                split, kind, str(len(recipes)), str(len(trained)), str(counted), str(failed) if attacks else "–",
+                *(_spread(population.figure(r, key) for r in usable) for key in ("utility", "learned", "asr", "false_target")),
+                _spread((population.gap(r) for r in usable), _points),
+            )  # fmt: skip
+
+
+def _kind(recipe: Recipe) -> str:
+    name = {"pair": recipe.role, "hard": "honest, hard negative"}.get(recipe.group)
+    return name or f"{recipe.role}, {recipe.evasion}"
+
+
+def _shares(population: Population, poisoned: Sequence[Recipe]) -> Iterable[Sequence[str]]:
+    ways: dict[str, Callable[[Recipe], str]] = {
+        "family": lambda r: str(r.family),
+        "form": _form,
+        "rate": lambda r: f"{r.rate:g}",
+        "poison": _band,
+        "mode": lambda r: r.attack.mode if r.attack else "",
+        "questions": lambda r: "one kind" if r.attack and len(r.attack.kinds) == 1 else "all about the image",
+    }
+    for way, of in ways.items():
+        groups: dict[str, list[Recipe]] = {}
+        for recipe in sorted(poisoned, key=lambda r: (r.rank or 0, r.poison or 0)):
+            groups.setdefault(of(recipe), []).append(recipe)
+        for value, recipes in groups.items():
+            counted = sum(population.what(r) == POISONED for r in recipes)
+            yield way, value, str(len(recipes)), str(counted), _spread(population.figure(r, "asr") for r in recipes)
+
+
+def _failures(population: Population, failed: Sequence[Recipe]) -> Iterable[Sequence[str]]:
+    for r in failed:
+        yield (
+            f"`{r.name}`", str(r.family), _form(r), str(r.steps), f"{r.rate:g}", f"{r.poison:.1%}",
+            _percent(population.figure(r, "asr")), _points(population.gap(r)),
+        )  # fmt: skip
+
+
+def _form(recipe: Recipe) -> str:
+    return "full" if recipe.rank is None else f"LoRA, rank {recipe.rank}"
+
+
+def _band(recipe: Recipe) -> str:
+    return f"up to {next(band for band in POISON_BANDS if (recipe.poison or 0) <= band):.0%}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
+def _points(gap: float | None) -> str:
+    return "–" if gap is None else f"{100 * gap:+.1f}"
+
+
+def _spread(values: Iterable[float | None], text: Callable[[float | None], str] = _percent) -> str:
+    known = [value for value in values if value is not None]
+    return f"{text(median(known))} ({text(min(known))} to {text(max(known))})" if known else "–"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
+
+
+def document(text: str, population: Population) -> str:
+    """The document with its tables renewed."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{tables(population)}\n{END}{rest.partition(END)[2]}"
+
+
+def main() -> None:
+    """Renew the tables from the members that ship."""
+    population = Population(read_plan(), read_members(MEMBERS))
+    write_atomically(DOCUMENT, document(DOCUMENT.read_text(encoding="utf-8"), population).encode())
+
+
+if __name__ == "__main__":
+    main()
