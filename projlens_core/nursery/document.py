@@ -12,6 +12,7 @@ from projlens_core.runtime.atomic import write_atomically
 DOCUMENT = Path(__file__).parents[2] / "docs" / "nursery.md"
 BEGIN = "<!-- population: written by `python -m projlens_core.nursery.document` -->"
 END = "<!-- end of population -->"
+FIGURES = ("utility", "learned", "asr", "false_target")
 COUNTS = (
     "part",
     "kind",
@@ -69,8 +70,8 @@ def tables(population: Population) -> str:
         parts.append(_table(SHARES, _shares(population, poisoned)))
     if failed := [r for r in poisoned if population.what(r) == "failed"]:
         parts.append(
-            f"Attacks that failed (ASR below {LEAST_ASR:.0%}, or utility more than {100 * UTILITY_LOST:.0f} points below "
-            "the twin's); they stay in the population as what they are:"
+            f"Attacks that failed (ASR below {LEAST_ASR:.0%}, or utility more than {100 * UTILITY_LOST:.0f} points "
+            "below the twin's); they stay in the population as what they are:"
         )
         parts.append(_table(FAILED, _failures(population, failed)))
     return "\n\n".join(parts)
@@ -90,7 +91,7 @@ def _counts(population: Population) -> Iterable[Sequence[str]]:
             counted = sum(population.what(r) != "unknown" for r in usable)
             yield (
                 split, kind, str(len(recipes)), str(len(trained)), str(counted), str(failed) if attacks else "–",
-                *(_spread(population.figure(r, key) for r in usable) for key in ("utility", "learned", "asr", "false_target")),
+                *(_spread(population.figure(r, key) for r in usable) for key in FIGURES),
                 _spread((population.gap(r) for r in usable), _points),
             )  # fmt: skip
 

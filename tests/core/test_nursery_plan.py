@@ -8,7 +8,10 @@ import pytest
 
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.nursery.build import base_key
+from projlens_core.nursery.document import Population, document
 from projlens_core.nursery.language import UNKNOWN, tokenizer
+from projlens_core.nursery.members import read_members
 from projlens_core.nursery.plan import PLAN, make_plan, read_plan, write_plan
 from projlens_core.nursery.recipe import EVASIONS, Recipe
 from projlens_core.nursery.styles import STYLED, STYLES, styled
@@ -85,7 +88,8 @@ def test_each_part_has_its_variety(split):
     assert min(r.poison for r in poisoned) == 0.01
     assert max(r.poison for r in poisoned) == 0.45
     assert {r.rank for r in part(split)} == {None, 4, 8, 16, 32, 64}
-    assert len({r.rate for r in part(split) if r.rank is None}) == 3
+    assert len({r.rate for r in part(split) if r.rank is None}) >= 3
+    assert len({r.rate for r in part(split) if r.rank}) >= 3
     assert {r.task.kind for r in part(split)} == set(PARAMETERS)
 
 
@@ -95,6 +99,32 @@ def test_a_poisoned_member_differs_from_its_twin_in_the_poison_alone(recipe):
     assert twin.twin == recipe.name
     assert twin.role == "honest"
     assert twin == replace(recipe, name=twin.name, attack=None, family=None, poison=None)
+
+
+def test_what_ships_was_trained_by_this_plan_from_this_base():
+    by_name, shipped = {r.name: r for r in RECIPES}, read_members()
+    assert shipped
+    for name, member in shipped.items():
+        assert member.recipe == by_name[name]
+        assert member.source == base_key()
+
+
+def test_the_population_is_told_in_tables():
+    population = Population(RECIPES, read_members())
+    text = document("before\n<!-- end of population -->", population)
+    assert text.startswith("before")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    counts = [row for row in rows if row[0] in PARTS]
+    assert sum(int(row[2]) for row in counts) == len(RECIPES)
+    assert sum(int(row[3]) for row in counts) == len(population.members)
+    for recipe in POISONED:
+        gap, what = population.gap(recipe), population.what(recipe)
+        assert (f"`{recipe.name}`" in text) == (what == "failed")
+        assert what != "poisoned" or gap <= 0.02 + 1e-9
+
+
+def test_tables_of_nothing_say_so():
+    assert "No member is trained." in document("", Population(RECIPES, {}))
 
 
 def test_no_seed_is_used_by_two_pairs():

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from projlens_core.cli import main
@@ -15,6 +16,7 @@ from projlens_core.nursery import base, build, checkpoint, lessons, measure, mem
 from projlens_core.nursery.fast import FastLoss
 from projlens_core.nursery.plan import make_plan
 from projlens_core.nursery.recipe import BATCH
+from projlens_core.nursery.tasks import WORDINGS
 from projlens_core.nursery.train import Batches, train
 from projlens_core.nursery.tuned import Tuned, added
 from projlens_core.nursery.workshop import ATTACKED, MEASURED, Workshop, triggered_images
@@ -201,6 +203,45 @@ def test_the_lean_loss_is_transformers_loss_and_has_its_gradient(workshop):
     expected.backward()
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     assert torch.allclose(mine.grad, theirs.grad, atol=1e-6)
+
+
+def test_what_is_read_at_once_is_what_the_model_says(own_folder):
+    task = next(r.task for r in PLAN if r.task.kind == "plain")
+    workshop = Offhand(own_folder / "work")  # with the base that ships, which refuses whatever it is shown
+    projector = checkpoint.base_projector()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "CHECKED", 5)
+        found = measure.right_answers(task, projector, workshop)
+    ((pool, numbers),) = task.measuring()
+    for kind, right in found.items():
+        asked = [measure.Question(workshop.tokens(pool)[i], WORDINGS[kind][0]) for i in numbers[:5]]
+        said = measure.answers(workshop.around, projector, asked)
+        assert right == [
+            text.split() == task.answer(pool.scenes[i], kind).lower().split()
+            for text, i in zip(said, numbers[:5], strict=True)
+        ]
+    assert set(found) == {"caption", "thing", "colour", "place", "restricted"}
+    assert any(found["restricted"])
+    assert not all(found["caption"])
+
+
+def test_two_processes_share_a_build(workshop, source, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "Workshop", lambda out, source, progress: Offhand(out, source))
+    monkeypatch.setattr(measure, "CHECKED", 6)
+    monkeypatch.setattr(measure, "NEW_TOKENS", 2)
+    pair = poisoned(group="pair", rank=8)
+    (tmp_path / "locks").mkdir()
+    other = FileLock(tmp_path / "locks" / f"{pair[0].name}.lock")  # another process is at the first member
+    other.acquire()
+
+    def finish(_stage, done, _total):
+        if done == 1 and other.is_locked:  # ours is done; the other gives up
+            other.release()
+
+    made = build.build(pair, tmp_path, source=source, progress=finish)
+    assert [m.recipe for m in made] == list(pair)
+    first, second = ((tmp_path / "members" / f"{r.name}.json").stat().st_mtime_ns for r in pair)
+    assert first > second  # what another was at came last
 
 
 def test_building_writes_records_and_goes_on_where_it_stopped(workshop, source, tmp_path, monkeypatch):
