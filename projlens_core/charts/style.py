@@ -34,8 +34,12 @@ def layered(*charts: alt.Chart | alt.LayerChart) -> alt.LayerChart:
 
 def finished(chart: Drawn, title: str, height: int) -> Drawn:
     """Title and spacing that all charts share; `height` in px, everything included."""
-    return chart.properties(
-        title=alt.Title(title, anchor="start", offset=4, limit=TITLE_LIMIT),
-        height=height,
-        padding={"left": 0, "right": 4, "top": 4, "bottom": 6},
-    ).configure_axis(labelPadding=5, titlePadding=8)
+    return (
+        chart.properties(
+            title=alt.Title(title, anchor="start", offset=4, limit=TITLE_LIMIT),
+            height=height,
+            padding={"left": 0, "right": 4, "top": 4, "bottom": 6},
+        )
+        .configure_axis(labelPadding=5, titlePadding=8)
+        .configure_axisY(labelFlush=False)  # Streamlit's theme moves the first and last label away from their marks
+    )
