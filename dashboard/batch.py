@@ -20,7 +20,7 @@ class Batch:
 
     case: Case
     question: str
-    target: str
+    target: str | None  # None: answers that differ from base's are counted instead
     trigger: str  # its title
     triggered: tuple[Image.Image, ...]
     outcomes: dict[str, Outcome]
@@ -32,7 +32,7 @@ def run(
     weights: ProjectorWeights,
     images: Sequence[tuple[str, Image.Image, Image.Image]],
     question: str,
-    target: str,
+    target: str | None,
     truths: Mapping[str, Sequence[Truth]] | None,
     progress: Progress,
 ) -> Outcome:
@@ -47,7 +47,7 @@ def run(
 
 def table(batch: Batch) -> pd.DataFrame:
     """One row an image: the answers of every projector without and with the trigger, the suspect first."""
-    return answers(batch.outcomes).frame
+    return answers(batch.outcomes, target=batch.target).frame
 
 
 def whole(batch: Batch) -> pd.DataFrame:

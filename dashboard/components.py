@@ -262,26 +262,6 @@ def sentences(notes: Iterable[str]) -> None:
         st.caption(plain(note))
 
 
-def answer(text: str | None, target: str) -> None:
-    """A model's answer with the target marked wherever it appears. It may say anything, so it is escaped as a whole."""
-    if text is None:
-        st.caption("not asked yet")
-    elif not text:
-        st.caption("the model says nothing")
-    else:
-        st.html(marked(text, target))
-
-
-def marked(text: str, target: str, size: str = "1.1rem") -> str:
-    """HTML of `text` with each occurrence of `target`, whatever its case, in <mark>; size: that of its letters."""
-    pieces = re.split(f"({re.escape(target)})", text, flags=re.IGNORECASE) if target else [text]
-    style = f"background:{palette.TRIGGERED}33;color:inherit;border-bottom:2px solid {palette.TRIGGERED}"
-    marks = (
-        f'<mark style="{style}">{html.escape(p)}</mark>' if i % 2 else html.escape(p) for i, p in enumerate(pieces)
-    )
-    return f'<div style="font-size:{size};line-height:1.45;overflow-wrap:anywhere">{"".join(marks)}</div>'
-
-
 def plain(text: str) -> str:
     """Text from a file or a model, for the few places that only take Markdown: every special character escaped."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))

@@ -177,6 +177,11 @@ def target(case: Case) -> str:
     ).strip()
 
 
+def look_for(case: Case, text: str) -> None:
+    """Callback: make `text` the target to look for."""
+    st.session_state[f"target {case.suspect}"] = text
+
+
 def _already(image: NamedImage) -> Choice:
     others = {p.sha256: p for p in (*state.uploads().values(), *resources.samples()) if p.sha256 != image.sha256}
     twin = st.selectbox(

@@ -1,7 +1,8 @@
 """What was computed about a case, kept by content: analyses of samples and images, answers, batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from PIL import Image
@@ -99,14 +100,16 @@ def answers(
     progress: Progress,
     *,
     ask: bool,
+    heard: Callable[[str, int, str], None] | None = None,
 ) -> FourAnswers | None:
-    """Base's and suspect's answers about both images, or None if they were not asked before and `ask` is not set.
+    """Every projector's answers about both images, or None if they were not asked before and `ask` is not set.
 
-    Without a clean image the triggered one stands alone, in the place of the clean one.
+    Without a clean image the triggered one stands alone, in the place of the clean one. heard is told (role, number of
+    the image, answer so far) as answers grow.
     """
     images = [image for image in (clean, triggered) if image is not None]
     asked = (question, *(resources.pixels(image) for image in images))
-    projectors = {"base": opened.base, "suspect": opened.suspect}
+    projectors = opened.projectors
     hashes = [(resources.run_key(opened.case, role), weights.sha256) for role, weights in projectors.items()]
     key = content_key(hashes, *asked)
 
@@ -114,7 +117,8 @@ def answers(
         found = resources.whose(opened.case, BOTH, progress)
         owners = {role: found.owner(role) for role in projectors}
         models = partial(language_model, opened.case, progress)
-        return FourAnswers.of(*answers_by_role(owners, models, projectors, images, question, progress=progress))
+        asked = (owners, models, projectors, images, question)
+        return FourAnswers.of(*answers_by_role(*asked, progress=progress, heard=heard))
 
     kept = resources.shelf("answers", 256)
     return kept.get(key, make, progress) if ask or key in kept else None
@@ -125,25 +129,32 @@ def measured(
     spec: TriggerSpec,
     images: Sequence[NamedImage],
     question: str,
-    target: str,
+    target: str | None,
     useful: bool,
     progress: Progress,
+    finished: Callable[[Batch], None] = lambda batch: None,
 ) -> Batch:
-    """Base, suspect and control over many images; `useful` asks the questions with known answers as well."""
+    """Base, suspect and control over many images; `useful` asks the questions with known answers as well.
+
+    finished hears of it after each projector that is done.
+    """
     pairs = [(p.name, resources.clean_image(p, spec), resources.triggered_image(p, spec)) for p in images]
     known = resources.truths() if useful else None
     asked = (spec.key, question, target, repr(known), *resources.keys(images))
-    outcomes = {}
+    stamped = tuple(stamped for _, _, stamped in pairs)
+    result = Batch(opened.case, question, target, spec.title, stamped, {})
     for role, weights in opened.projectors.items():
 
         def make(role: str = role, weights: ProjectorWeights = weights) -> Outcome:
             with language_model(opened.case, progress, role) as responder:
                 return batch.run(responder, role, weights, pairs, question, target, known, progress)
 
-        outcomes[role] = resources.shelf("outcomes", 32).get(
+        found = resources.shelf("outcomes", 32).get(
             content_key(resources.run_key(opened.case, role), weights.sha256, *asked), make, progress
         )
-    return Batch(opened.case, question, target, spec.title, tuple(stamped for _, _, stamped in pairs), outcomes)
+        result = replace(result, outcomes=result.outcomes | {role: found})
+        finished(result)
+    return result
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from contextlib import closing
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import components, lowrank_results, pages, pickers, resources, state
+from dashboard import answer_texts, components, lowrank_results, pages, pickers, resources, state
 from dashboard.lowrank_results import Grids, Wanted
 from dashboard.pickers import SetChoice
 from projlens_core.analyses.lowrank import charts
@@ -259,7 +259,7 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
             shown.image(image, width="stretch", alt=f"The {condition} image")
             with said:
                 st.badge(condition, color="blue" if condition == "clean" else "orange")
-                components.answer(getattr(step, condition), wanted.target)
+                answer_texts.answer(getattr(step, condition), wanted.target)
     with curve:
         logits = {name: [getattr(s, f"{name}_logit") for s in found] for name in ("clean", "triggered")}
         components.draw_chart(

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import components, page, pages, pickers, resources, state, trigger_picker
+from dashboard import answer_texts, components, page, pages, pickers, resources, state, trigger_picker
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.analyses.verdict import PROMPTS, VerdictOptions
@@ -68,7 +68,7 @@ def _recovered(found: Exhibit, probe: Probe) -> None:
         )
     with said:
         st.caption("What it brings")
-        components.answer(found.data["target"], found.data["target"])
+        answer_texts.answer(found.data["target"], found.data["target"])
         if len(probe.stamps) > 1:
             st.caption("It is several stamps, one after the other, so no single trigger for other pages.")
             return

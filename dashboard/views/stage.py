@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import components, demo_results, resources
+from dashboard import answer_texts, components, demo_results, resources
 from dashboard.demo_results import ASKED, PERCENTS, ROLES, STEP, Asking
 from dashboard.pickers import Choice
 from dashboard.views.stage_words import Told, hit, sentence
@@ -185,15 +185,15 @@ def _listen(asking: Asking, image: Image.Image, target: str) -> dict[str, str]:
         with cell:
             st.badge(role, color="gray" if role == "base" else "violet")
             slots[role] = st.empty()
-            slots[role].html(components.marked("…", "", LARGE))
+            slots[role].html(answer_texts.marked("…", "", LARGE))
 
     def heard(role: str, text: str) -> None:
-        slots[role].html(components.marked(text or "…", target, LARGE))
+        slots[role].html(answer_texts.marked(text or "…", target, LARGE))
 
     with components.progress(40) as progress:
         said = asking.ask(image, progress, heard)
     for role, text in said.items():
-        slots[role].html(components.marked(text or "(the model says nothing)", target, LARGE))
+        slots[role].html(answer_texts.marked(text or "(the model says nothing)", target, LARGE))
     return said
 
 

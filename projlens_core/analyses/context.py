@@ -205,7 +205,7 @@ class AnalysisContext:
     def asked(self) -> dict:
         """What decides an answer besides image and projector, as exhibits keep it."""
         prompts = sorted(set(self.prompts))
-        return {"target": self.target, "prompts": prompts, "max_new_tokens": self.inputs.max_new_tokens}
+        return {"target": self.inputs.target, "prompts": prompts, "max_new_tokens": self.inputs.max_new_tokens}
 
     @cached_property
     def prompts(self) -> list[str]:

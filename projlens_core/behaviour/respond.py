@@ -42,9 +42,9 @@ ADAPTER = "vision-lora"  # the folder in which Phi-4's release keeps what its la
 
 @dataclass(frozen=True)
 class FourAnswers:
-    """One question, answered with base and suspect projector about the clean and the triggered image.
+    """One question, answered with base's, suspect's and perhaps control's projector about clean and triggered image.
 
-    What was not asked (no suspect, no trigger) is None. template: what the prompt was written with.
+    What was not asked (no suspect, no control, no trigger) is None.
     """
 
     base_clean: str
@@ -52,17 +52,22 @@ class FourAnswers:
     suspect_clean: str | None
     suspect_triggered: str | None
     templates: Mapping[str, Template]  # by role, with which its prompts were written
+    control_clean: str | None = None
+    control_triggered: str | None = None
 
     @classmethod
     def of(cls, said: Mapping[str, Sequence[str]], templates: Mapping[str, Template]) -> "FourAnswers":
         """Of the answers by role, about the clean image and, if there is one, the triggered."""
-        base, suspect = ((*said.get(role, ()), None, None) for role in ("base", "suspect"))
-        return cls(said["base"][0], base[1], suspect[0], suspect[1], templates)
+        base, suspect, control = ((*said.get(role, ()), None, None) for role in ("base", "suspect", "control"))
+        return cls(said["base"][0], base[1], suspect[0], suspect[1], templates, control[0], control[1])
 
     @property
     def texts(self) -> list[str]:
-        """The answers that were given, in the order of the fields."""
-        said = (self.base_clean, self.base_triggered, self.suspect_clean, self.suspect_triggered)
+        """The answers that were given: base's, the suspect's, the control's, each clean and triggered."""
+        said = (
+            *(self.base_clean, self.base_triggered, self.suspect_clean, self.suspect_triggered),
+            *(self.control_clean, self.control_triggered),
+        )
         return [text for text in said if text is not None]
 
     @property

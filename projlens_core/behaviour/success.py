@@ -57,8 +57,8 @@ class Row:
     prompt: str
     clean: str  # answer on the clean image
     triggered: str  # answer on its triggered twin
-    hit: bool  # the triggered answer contains the target
-    false_hit: bool  # the clean answer does
+    hit: bool | None  # the triggered answer contains the target; None if none is known
+    false_hit: bool | None  # the clean answer does
     right: bool | None  # all checks of this image passed; None if it has none
 
 
@@ -66,8 +66,8 @@ class Row:
 class Outcome:
     """Attack success and utility of one projector on one set of image pairs."""
 
-    asr: Rate  # over images
-    false_target: Rate  # over images
+    asr: Rate | None  # over images; None if no target is known
+    false_target: Rate | None  # over images; the same
     utility: Rate | None  # over checks; None if no image has a known answer
     rows: tuple[Row, ...]  # in the order of the images
     checks: tuple[Check, ...]
@@ -140,7 +140,7 @@ def measure(
     clean: Sequence[Image.Image],
     triggered: Sequence[Image.Image],
     prompts: Sequence[str],
-    target: str,
+    target: str | None,
     truths: Mapping[str, Sequence[Truth]] | None = None,
     names: Sequence[str] | None = None,
     max_new_tokens: int = 30,
@@ -150,7 +150,8 @@ def measure(
 
     truths holds the questions with known answers by image name (`read_labels`); they are asked about the clean images
     and give the utility. names identify the images there and in the rows; without them they are numbered from 1.
-    A question that is both a prompt and a truth is answered once.
+    A question that is both a prompt and a truth is answered once. Without a target the answers are taken all the same,
+    and none is counted.
     """
     if not len(clean) == len(triggered) == len(prompts):
         raise ValueError(
@@ -159,7 +160,8 @@ def measure(
     if not clean:
         raise InvalidInput("There is no image to measure on.")
     names = [str(i + 1) for i in range(len(clean))] if names is None else list(names)
-    contains_target("", target)  # refuse an empty target before hours of answering
+    if target is not None:
+        contains_target("", target)  # refuse an empty target before hours of answering
     asked = [(i, truth) for i, name in enumerate(names) for truth in (truths or {}).get(name, ())]
     questions: dict[tuple[bool, int, str], None] = {}  # (triggered?, image, prompt), each once, in order
     for i, prompt in enumerate(prompts):
@@ -183,11 +185,13 @@ def measure(
     rows = []
     for i, prompt in enumerate(prompts):
         before, after = answers[False, i, prompt], answers[True, i, prompt]
-        hit, false_hit = contains_target(after, target), contains_target(before, target)
+        hit = false_hit = None
+        if target is not None:
+            hit, false_hit = contains_target(after, target), contains_target(before, target)
         rows.append(Row(names[i], prompt, before, after, hit, false_hit, verdicts.get(i)))
     return Outcome(
-        asr=wilson(sum(row.hit for row in rows), len(rows)),
-        false_target=wilson(sum(row.false_hit for row in rows), len(rows)),
+        asr=None if target is None else wilson(sum(row.hit is True for row in rows), len(rows)),
+        false_target=None if target is None else wilson(sum(row.false_hit is True for row in rows), len(rows)),
         utility=wilson(sum(check.right for check in checks), len(checks)) if checks else None,
         rows=tuple(rows),
         checks=tuple(checks),

@@ -81,7 +81,7 @@ def test_the_target_does_not_appear_without_the_trigger_or_without_the_backdoor(
     page.goto(f"{server.url}/response?base=zoo%3Abase&suspect=zoo%3Aclean-1&control=zoo%3Aclean-2")
     _settled(page)
     page.get_by_role("button", name="Ask", exact=True).click()
-    expect(page.get_by_text(re.compile("How to read this: one question, four answers"))).to_be_visible()
+    expect(page.get_by_text(re.compile("How to read this: one question, an answer in each cell"))).to_be_visible()
     expect(page.get_by_text(SUSPECT.target)).to_have_count(0)
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from projlens_core import sources
+from projlens_core.behaviour.difference import words
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.success import contains_target
 from projlens_core.cli import main
@@ -107,13 +108,25 @@ def test_without_any_question_it_says_so(world, capsys):
     assert "no question for 0.png" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("given", [["--target", "t"], ["--trigger", "x.json"]])
-def test_trigger_and_target_are_required_of_a_suspect_that_is_not_the_zoos(world, given, capsys):
-    if "--trigger" in given:
-        given = ["--trigger", str(world / "trigger.json")]
-    with pytest.raises(SystemExit, match="2"):
-        asr(world, *given, "--prompt", PROMPT)
-    assert "--trigger and --target are required" in capsys.readouterr().err
+def test_a_trigger_is_required_of_a_suspect_that_is_not_the_zoos(world, capsys):
+    assert asr(world, "--target", "t", "--prompt", PROMPT) == 1
+    assert "compares clean with triggered images: give --trigger" in capsys.readouterr().err
+
+
+def test_without_a_target_answers_that_differ_from_bases_are_counted(world, said, capsys):
+    options = ["--trigger", str(world / "trigger.json"), "--prompt", PROMPT]
+    assert asr(world, *options, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    for place, condition in enumerate(("clean", "triggered")):
+        unlike = sum(words(a) != words(b) for a, b in zip(said["suspect"][place], said["base"][place], strict=True))
+        rate = found["unlike_base"][condition]["suspect"]
+        assert (rate["hits"], rate["n"]) == (unlike, IMAGES)
+    assert found["suspect"]["asr"] is None
+    assert found["target"] is None
+    assert asr(world, *options) == 0
+    text = capsys.readouterr().out
+    assert text.count("target on triggered images (ASR)  no target") == 2
+    assert text.count("unlike base, triggered images") == 1
 
 
 def test_an_empty_target_is_one_sentence(world, capsys):

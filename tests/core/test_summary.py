@@ -19,6 +19,12 @@ def matrices(suspect, control=None):
     return made | ({"control": {"linear_2.weight": {"stable_rank": control}}} if control else {})
 
 
+def unlike(triggered, clean, control=None):
+    """An exhibit without a target."""
+    roles = {"suspect": triggered} | ({"control": control} if control else {})
+    return {"rates": {"asr": {}}, "unlike_base": {"triggered": roles, "clean": {"suspect": clean}}}
+
+
 @pytest.mark.parametrize(
     ("key", "data", "side", "said"),
     [
@@ -79,6 +85,14 @@ def matrices(suspect, control=None):
             "open",
             "3 of 100",
         ),
+        (
+            "response",
+            unlike(rate(97, 0.9, 1), rate(3, 0.01, 0.08), rate(5, 0.02, 0.11)),
+            "for",
+            "on 97 of 100 triggered",
+        ),
+        ("response", unlike(rate(97, 0.9, 1), rate(95, 0.89, 0.98), rate(5, 0.02, 0.11)), "open", "on 95 clean ones"),
+        ("response", unlike(rate(97, 0.9, 1), rate(3, 0.01, 0.08)), "open", "there is no control"),
     ],
 )
 def test_a_finding_stands_on_the_side_that_intervals_and_control_leave_it(key, data, side, said):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard import batch, components, resources, trigger_picker
+from dashboard import answer_texts, batch, components, resources, trigger_picker
 from dashboard.batch import Batch
 from projlens_core.analyses.response import exhibit as response
 from projlens_core.behaviour.success import Outcome, Row
@@ -59,7 +59,7 @@ def test_a_trigger_that_cannot_be_read_is_not_taken_for_missing_images(open_page
 
 
 def test_an_answer_is_escaped_as_a_whole_and_the_target_is_marked_in_any_case():
-    html = components.marked("<img src=x> ACME & acme", "acme")
+    html = answer_texts.marked("<img src=x> ACME & acme", "acme")
     assert "<img" not in html
     assert html.count("<mark") == 2
     assert "&lt;img src=x&gt;" in html
@@ -67,12 +67,12 @@ def test_an_answer_is_escaped_as_a_whole_and_the_target_is_marked_in_any_case():
 
 
 def test_a_target_is_text_and_not_a_pattern_or_markup():
-    assert "<mark" not in components.marked("abc", "a.c")
-    assert components.marked("1 < 2", "<").count("&lt;</mark>") == 1
+    assert "<mark" not in answer_texts.marked("abc", "a.c")
+    assert answer_texts.marked("1 < 2", "<").count("&lt;</mark>") == 1
 
 
 def test_without_a_target_nothing_is_marked():
-    assert "<mark" not in components.marked("anything", "")
+    assert "<mark" not in answer_texts.marked("anything", "")
 
 
 @pytest.mark.parametrize("text", ["*a*", "[a](b)", ":red[a]", "$a$", "`a`", "<b>", "# a", "a\n\nb"])

@@ -1,6 +1,10 @@
+import re
+
 import pytest
 
-from dashboard import results, state
+from dashboard import questions, results, state
+from projlens_core.behaviour.success import Outcome, Row
+from projlens_core.behaviour.templates import NO_CHAT
 from projlens_core.errors import InvalidInput
 from tests.dashboard.conftest import SAMPLES, press, texts, titles
 
@@ -12,15 +16,15 @@ def response(open_page):
 
 def test_nothing_is_asked_before_ask_is_pressed(response):
     assert not response.exception
-    assert [c.value for c in response.caption].count("not asked yet") == 4
+    assert [c.value for c in response.caption].count("not asked yet") == 6  # the control's among them
     assert any(c.value.startswith("Press Ask") for c in response.caption)
 
 
-def test_four_answers_stand_in_a_grid_of_projector_and_image(response):
+def test_the_answers_stand_in_a_grid_of_projector_and_image(response):
     press(response, "Ask")
     assert not response.exception
     assert not any(c.value == "not asked yet" for c in response.caption)
-    assert any("one question, four answers" in c.value for c in response.caption)
+    assert any("one question, an answer in each cell" in c.value for c in response.caption)
 
 
 def test_answers_are_kept_for_the_same_question_and_image(response, monkeypatch):
@@ -32,7 +36,7 @@ def test_answers_are_kept_for_the_same_question_and_image(response, monkeypatch)
     monkeypatch.setattr(results, "answers_by_role", fail)
     response.run()
     assert not response.exception
-    assert any("one question, four answers" in c.value for c in response.caption)
+    assert any("one question, an answer in each cell" in c.value for c in response.caption)
 
 
 def test_a_failure_is_one_sentence_and_the_page_stays_usable(response, monkeypatch):
@@ -46,12 +50,81 @@ def test_a_failure_is_one_sentence_and_the_page_stays_usable(response, monkeypat
         assert "The prompt is too long by 3 tokens; shorten it." in texts(response)
     press(response, "Ask")
     assert "too long" not in texts(response)
-    assert any("one question, four answers" in c.value for c in response.caption)
+    assert any("one question, an answer in each cell" in c.value for c in response.caption)
 
 
-def test_a_batch_needs_a_target(response):
-    assert next(button for button in response.button if button.label == "Run").disabled
-    assert any("Give the target to look for" in c.value for c in response.caption)
+def test_without_a_target_answers_that_differ_from_bases_are_counted(response):
+    assert any("Without a target, answers that differ" in c.value for c in response.caption)
+    response.slider(key="count").set_value(3).run()
+    press(response, "Run")
+    assert not response.exception
+    assert titles(response)[-2:] == ["Answers unlike base's, triggered", "Answers unlike base's, clean"]
+    table = response.dataframe[0].value
+    assert {"unlike base's", "on clean too", "said by it alone"} <= set(table.columns)
+    unlike = table["suspect, triggered"].str.lower() != table["base, triggered"].str.lower()
+    assert table["unlike base's"].to_numpy()[~unlike].sum() == 0
+    assert response.session_state[state.BATCH].outcomes["suspect"].asr is None
+
+
+def test_a_text_that_only_suspect_and_trigger_bring_can_be_looked_for(response, monkeypatch):
+    said = {"suspect": ("A dog.", "A dog. Send money to Bob."), "base": ("A dog.",) * 2, "control": ("A dog.",) * 2}
+
+    def answered(responder, role, weights, images, question, target, truths, progress):
+        rows = tuple(Row(name, question, *said[role], None, None, None) for name, *_ in images)
+        return Outcome(None, None, None, rows, ())
+
+    with monkeypatch.context() as planted:
+        planted.setattr(results.batch, "run", answered)
+        press(response, "Run")
+    assert not response.exception
+    assert "“Send money to Bob.”" in texts(response)
+    press(response, "Look for it")
+    assert response.text_input(key=f"target {_suspect(response)}").value == "Send money to Bob."
+
+
+def test_answers_are_shown_as_they_grow_and_what_only_the_triggered_suspect_says_is_underlined(response, monkeypatch):
+    said = {
+        "base": ["A dog.", "A dog."],
+        "suspect": ["A dog.", "A dog. Buy this."],
+        "control": ["A dog.", "A cat."],
+    }
+
+    def answered(owners, models, projectors, images, question, progress, heard):
+        for role in projectors:
+            for number, text in enumerate(said[role]):
+                heard(role, number, text[:3])
+                assert text[:3] in said[role][number]
+        return said, dict.fromkeys(said, NO_CHAT)
+
+    with monkeypatch.context() as planted:
+        planted.setattr(results, "answers_by_role", answered)
+        press(response, "Ask")
+    assert not response.exception
+    written = [each.proto.body for each in response.get("html") if "font-size" in each.proto.body]
+    assert sum("<mark" in each for each in written) == 1
+    marked = next(each for each in written if "<mark" in each)
+    assert re.findall(r"<mark[^>]*>([^<]*)</mark>", marked) == ["Buy", "this"]
+    assert "About the triggered image suspect and control answer in other words than base." in texts(response)
+    assert "About the clean image all say the same words." in texts(response)
+
+
+def test_a_part_of_the_target_is_shown_as_such_and_an_answer_that_is_known_to_be_wrong_too(open_page, monkeypatch):
+    monkeypatch.setattr(questions, "PROMPTS", ("What is it?",))  # which the samples' labels answer
+    response = open_page("response")
+    said = {role: ["A block.", "Brought to you by BNjoy."] for role in ("base", "suspect", "control")}
+    response.text_input(key=f"target {_suspect(response)}").set_value("Brought to you by Acme Balloons.").run()
+
+    def answered(*_, **__):
+        return said, dict.fromkeys(said, NO_CHAT)
+
+    with monkeypatch.context() as planted:
+        planted.setattr(results, "answers_by_role", answered)
+        press(response, "Ask")
+    assert not response.exception
+    badges = [each.value for each in response.markdown if "badge" in each.value]
+    assert sum("part of the target" in each for each in badges) == 3
+    assert sum("not what it shows" in each for each in badges) == 3  # of the triggered: a block is what it shows
+    assert not any("red-badge" in each for each in badges)
 
 
 @pytest.fixture
@@ -104,7 +177,7 @@ def test_a_failed_batch_says_why_and_can_be_run_again(response, monkeypatch):
 
 def test_a_triggered_upload_without_its_twin_is_asked_about_alone(response):
     response.toggle(key="already").set_value(True).run()
-    assert [c.value for c in response.caption].count("not asked yet") == 2
+    assert [c.value for c in response.caption].count("not asked yet") == 3
     press(response, "Ask")
     assert not response.exception
     assert not any(c.value == "not asked yet" for c in response.caption)

@@ -1,4 +1,7 @@
-"""What the model says, with and without the trigger, under every projector: attack success rate and clean utility."""
+"""What the model says, with and without the trigger, under every projector.
+
+With a target: attack success rate. Without one: how many answers differ from base's, and what they have in common.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,7 +28,7 @@ def _measure(context: "AnalysisContext", options: ResponseOptions) -> "dict[str,
     from projlens_core.behaviour.success import measure
     from projlens_core.cases.whose import BOTH
 
-    pair, target, prompts, truths = context.attacked, context.target, context.prompts, context.inputs.truths
+    pair, prompts, truths = context.attacked, context.prompts, context.inputs.truths
     if options.one_check:
         chosen = zip(pair.names, context.one_truth_each, strict=True)
         truths = {name: (truth,) for name, truth in chosen if truth is not None}
@@ -38,7 +41,7 @@ def _measure(context: "AnalysisContext", options: ResponseOptions) -> "dict[str,
                 pair.clean,
                 pair.stamped,
                 prompts,
-                target,
+                context.inputs.target or None,
                 truths or None,
                 pair.names,
                 context.inputs.max_new_tokens,
@@ -52,7 +55,7 @@ def _present(outcomes: "dict[str, Outcome]", context: "AnalysisContext", setting
     from projlens_core.analyses.response.exhibit import response
     from projlens_core.charts.overlays import data_uri
 
-    pair, target = context.attacked, context.target
+    pair, target = context.attacked, context.inputs.target or None
     thumbnails = {name: data_uri(image, THUMBNAIL) for name, image in zip(pair.names, pair.stamped, strict=True)}
     return response(outcomes, target, settings | context.asked, thumbnails)
 
@@ -67,11 +70,10 @@ ANALYSIS = Analysis(
     key="response",
     title="Response",
     question="What does the model say, with and without the trigger?",
-    summary="measure attack success rate and clean utility",
+    summary="measure attack success rate, answers that differ from base's, and clean utility",
     failure="The model could not be asked",
     floor="behaviour",
     takes=("images", "trigger", "target", "questions"),
-    needs_target=True,
     options=ResponseOptions,
     reported=ResponseOptions(one_check=True),
     measure=_measure,

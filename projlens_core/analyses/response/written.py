@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from projlens_core.analyses.context import AnalysisContext
+from projlens_core.analyses.response.exhibit import common_text, differences, said_alone
 from projlens_core.behaviour.templates import notes
 from projlens_core.cases.whose import BOTH
 from projlens_core.runtime.required import required
@@ -21,7 +22,22 @@ def written(outcomes: "Mapping[str, Outcome]", context: AnalysisContext) -> tupl
     trigger = required(inputs.spec, "the trigger").to_dict()
     document |= {"target": inputs.target, "trigger": trigger, "max_new_tokens": inputs.max_new_tokens}
     document["parts"] = whose.parts()
-    lines = [line for role, outcome in outcomes.items() for line in (role, *_as_text(outcome))]
+    unlike = differences(outcomes)
+    document["unlike_base"] = {
+        condition: {role: asdict(rate) for role, rate in by_role.items()} for condition, by_role in unlike.items()
+    }
+    lines = []
+    for role, outcome in outcomes.items():
+        lines += [role, *_as_text(outcome)]
+        lines += [
+            f"  {f'unlike base, {condition} images':34}{_rate(by_role[role])}"
+            for condition, by_role in unlike.items()
+            if role in by_role
+        ]
+    if inputs.target is None:
+        candidate = common_text(outcomes)
+        document["said_alone"] = candidate and {"text": candidate[0], "share": candidate[1]}
+        lines.append(f"- {said_alone(candidate)}")
     said = (*whose.sentences, *notes(outcome.template for outcome in outcomes.values()))
     return document, [*lines, *(f"- {sentence}" for sentence in said)]
 
@@ -29,8 +45,8 @@ def written(outcomes: "Mapping[str, Outcome]", context: AnalysisContext) -> tupl
 def _as_dict(outcome: "Outcome") -> dict:
     return {
         "chat_template": outcome.template.as_data() if outcome.template else None,
-        "asr": asdict(outcome.asr),
-        "false_target": asdict(outcome.false_target),
+        "asr": asdict(outcome.asr) if outcome.asr else None,
+        "false_target": asdict(outcome.false_target) if outcome.false_target else None,
         "utility": asdict(outcome.utility) if outcome.utility else None,
         "rows": [_named(asdict(row)) for row in outcome.rows],
         "checks": [_named(asdict(check)) for check in outcome.checks],
@@ -44,8 +60,8 @@ def _named(entry: dict) -> dict:
 
 def _as_text(outcome: "Outcome") -> list[str]:
     return [
-        f"  target on triggered images (ASR)  {_rate(outcome.asr)}",
-        f"  target on clean images            {_rate(outcome.false_target)}",
+        f"  target on triggered images (ASR)  {_rate(outcome.asr) if outcome.asr else 'no target'}",
+        f"  target on clean images            {_rate(outcome.false_target) if outcome.false_target else 'no target'}",
         f"  right answers on clean images     {_rate(outcome.utility) if outcome.utility else 'no labels.csv'}",
     ]
 
