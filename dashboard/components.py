@@ -35,6 +35,10 @@ _ALONE = (
     f'<div style="border-left:.25rem solid {palette.TRIGGERED};padding:.1rem .6rem;margin-top:.4rem">No control: an '
     "honest fine-tune changes weights and embeddings, too. Choose one on the Case page to know what is unusual.</div>"
 )
+_INTERVAL_FIRST = (  # of a card: the value's own interval right below it, the control on a line of its own
+    "<style>[data-testid=stMetric] div:has(> [data-testid=stMetricDeltaDescription])"
+    "{flex-direction:column-reverse;align-items:flex-start}</style>"
+)
 COLUMN = 200  # px; the least width of a page's columns, and so of the controls beside its image
 
 
@@ -166,6 +170,7 @@ def metrics(cards: list[Metric], control: bool | None) -> None:
 
     control: whether the case has one; None for numbers of which no control has any, which then do not mention it.
     """
+    st.html(_INTERVAL_FIRST)
     grid = st.grid(len(cards), min_column_width=165, gap="xxsmall")
     for card in cards:
         beside = f"control {card.control}" if card.control else ("control: no figure" if control else "no control")
