@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from projlens_core.charts import palette
-from projlens_core.charts.style import KEY, ROLES, finished
+from projlens_core.charts.style import ROLES, finished, key_of
 
 BINS, HEIGHT = 40, 300
 
@@ -18,7 +18,8 @@ def distribution(title: str, axis: str, suspects: Sequence[float], controls: Seq
     counts, edges = np.histogram(values, bins=BINS) if len(values) else (np.zeros(0, int), np.zeros(1))
     bars = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "suspects": counts, "none": 0, "role": "suspect"})
     bars = bars[bars["suspects"] > 0]
-    colour = alt.Color("role:N", scale=ROLES, legend=alt.Legend(**KEY))
+    there = ["suspect"] * bool(len(bars)) + ["control"] * bool(len(controls))
+    colour = alt.Color("role:N", scale=ROLES, legend=key_of(there, ROLES))
     histogram = (
         alt.Chart(bars)
         .mark_bar(stroke=palette.SUSPECT, strokeWidth=0.5)

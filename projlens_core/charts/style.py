@@ -1,5 +1,6 @@
 """What all charts share: colours by role and condition, the key inside the plot, title and spacing."""
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import altair as alt
@@ -30,6 +31,12 @@ def layered(*charts: alt.Chart | alt.LayerChart) -> alt.LayerChart:
     if not isinstance(made, alt.LayerChart):
         raise TypeError(f"layers made a {type(made).__name__}")
     return made
+
+
+def key_of(drawn: Iterable[str], scale: alt.Scale, **more: Any) -> alt.Legend:
+    """The key, as KEY has it, of those values of the scale that are drawn; more: what differs from KEY."""
+    there = set(drawn)
+    return alt.Legend(**KEY | more, values=[value for value in scale.to_dict()["domain"] if value in there])
 
 
 def finished(chart: Drawn, title: str, height: int) -> Drawn:

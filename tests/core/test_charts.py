@@ -15,15 +15,17 @@ from projlens_core.activations.embedding_spectrum import band
 from projlens_core.activations.ranking import ranking
 from projlens_core.analyses.activation import charts as shift
 from projlens_core.analyses.response import charts as rates
+from projlens_core.analyses.robustness import charts as robustness
 from projlens_core.analyses.shift import charts as embedding
 from projlens_core.analyses.spectrum import charts as spectrum
 from projlens_core.charts import overlays, palette
 from projlens_core.charts.form import Filled, Hole, form, named
+from projlens_core.report.drawing import specification
 from projlens_core.stats.lines import norm_shift
 from projlens_core.stats.rate import wilson
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.spectrum import Spectrum
-from tests import pico
+from tests import chart_corpus, pico
 
 EDGE = NoiseEdge(0.5, 2, "shuffled entries", 3, 0)
 
@@ -227,3 +229,24 @@ def test_what_is_outlined_lies_on_the_image_and_the_blocks_can_be_made_faint():
     assert spec["datasets"]["outline"] == [{"left": 0.1, "top": 0.2, "right": 0.3, "bottom": 0.4}]
     assert spec["layer"][1]["mark"]["opacity"] == 0.2
     assert overlays.heatmap("T", "data:,", values, 1.0, False, "shift").to_dict()["datasets"]["outline"] == []
+
+
+def test_a_key_names_what_is_drawn_and_nothing_else():
+    found = 0
+    for chart in chart_corpus.charts():
+        spec = specification(chart)
+        cells = {(name, row.get(name)) for table in spec["datasets"].values() for row in table for name in row}
+        for layer in spec.get("layer", [spec]):
+            colour = layer.get("encoding", {}).get("color", {})
+            for entry in (colour.get("legend") or {}).get("values", ()):
+                found += 1
+                assert (colour["field"], entry) in cells, spec["title"]
+    assert found > 20
+
+
+def test_without_a_control_no_key_speaks_of_one():
+    row = {"change": "size 2×", "role": "suspect", "value": 1.0, "low": 0.5, "high": 1.5, "n": 4}
+    spec = robustness.by_change("Gain", [row], "gain", 0.0, None, ".2f").to_dict()
+    keys = [layer["encoding"]["color"]["legend"]["values"] for layer in spec["layer"] if "color" in layer["encoding"]]
+    assert keys
+    assert all(key == ["suspect"] for key in keys)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from projlens_core.charts import palette
 from projlens_core.charts.overlays import colour_scale
-from projlens_core.charts.style import CONDITIONS, KEY, finished, layered
+from projlens_core.charts.style import CONDITIONS, finished, key_of, layered
 
 HEIGHT = 240  # px
 
@@ -26,7 +26,7 @@ def by_token(
         pd.DataFrame({"token": np.arange(len(each)), "condition": condition, "value": each.astype(float)})
         for condition, each in values.items()
     )
-    above = alt.Legend(**KEY | {"orient": "top", "offset": 4})  # bars may be high anywhere
+    above = key_of(values, CONDITIONS, orient="top", offset=4)  # bars may be high anywhere
     colour = alt.Color("condition:N", scale=CONDITIONS, legend=above)
     return _bars(title, frame, colour, limit, signed, measure, chosen, xOffset=alt.XOffset("condition:N"))
 

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from projlens_core.charts import palette
-from projlens_core.charts.style import KEY, ROLES, finished, layered
+from projlens_core.charts.style import ROLES, finished, key_of, layered
 
 ROW = 21  # px of one token
 _DARK, _LIGHT = "#FFFFFF", "#1A1A1A"  # of a cell's figure, by what lies under it: the cell, not the page
@@ -84,7 +84,7 @@ def target_ranks(title: str, frame: pd.DataFrame, chance: pd.DataFrame, vocabula
         .encode(
             x=alt.X("rank:Q", **x),
             y=y,
-            color=alt.Color("projector:N", scale=ROLES, legend=alt.Legend(**KEY | {"orient": "bottom"})),
+            color=alt.Color("projector:N", scale=ROLES, legend=key_of(frame.projector, ROLES, orient="bottom")),
             tooltip=[
                 alt.Tooltip("token:N"),
                 alt.Tooltip("projector:N"),

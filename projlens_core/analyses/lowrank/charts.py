@@ -7,7 +7,7 @@ import pandas as pd
 
 from projlens_core.behaviour.lowrank import Grid
 from projlens_core.charts import palette
-from projlens_core.charts.style import CONDITIONS, KEY, finished, layered
+from projlens_core.charts.style import CONDITIONS, finished, key_of, layered
 from projlens_core.stats.mean import Mean
 from projlens_core.stats.rate import Rate
 
@@ -116,7 +116,7 @@ def along_k(title: str, ranks: Sequence[int], logits: Mapping[str, Sequence[floa
         .encode(
             x=x,
             y=alt.Y("logit:Q", title="target logit", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
-            color=alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY | {"orient": "bottom-right"})),
+            color=alt.Color("condition:N", scale=CONDITIONS, legend=key_of(logits, CONDITIONS, orient="bottom-right")),
             tooltip=[
                 alt.Tooltip("condition:N"),
                 alt.Tooltip("k:Q"),

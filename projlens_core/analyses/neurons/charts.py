@@ -9,7 +9,7 @@ import pandas as pd
 
 from projlens_core.activations.neurons import Finding, Units
 from projlens_core.charts import palette
-from projlens_core.charts.style import CONDITIONS, KEY, PROJECTORS, finished, layered
+from projlens_core.charts.style import CONDITIONS, KEY, PROJECTORS, finished, key_of, layered
 
 MAX_DOTS = 4000  # more hide each other and slow the browser; those beyond chance come first
 BINS = 40
@@ -52,7 +52,7 @@ def clean_against_triggered(title: str, finding: Finding, colour: str, limit: fl
         .encode(
             x=alt.X("clean:Q", **x),
             y=alt.Y("triggered:Q", **y),
-            color=alt.Color("kind:N", scale=kinds, legend=alt.Legend(**KEY | {"orient": "bottom-right"})),
+            color=alt.Color("kind:N", scale=kinds, legend=key_of(frame.kind, kinds, orient="bottom-right")),
             tooltip=[
                 alt.Tooltip("unit:Q"),
                 alt.Tooltip("clean:Q", title="mean |a|, clean", format=".4g"),
@@ -124,7 +124,7 @@ def ranked(
     )
     y = alt.Y("unit:N", sort=order, title="hidden unit", axis=alt.Axis(ticks=False, grid=False, labelOverlap=False))
     x = alt.X("value:Q", title=measure, axis=alt.Axis(tickCount=5))
-    colour = alt.Color("projector:N", scale=PROJECTORS, legend=alt.Legend(**KEY | {"orient": "bottom-right"}))
+    colour = alt.Color("projector:N", scale=PROJECTORS, legend=key_of(values, PROJECTORS, orient="bottom-right"))
     tooltip = [
         alt.Tooltip("unit:N", title="hidden unit"),
         alt.Tooltip("projector:N"),

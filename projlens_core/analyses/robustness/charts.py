@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 
 from projlens_core.charts import palette
-from projlens_core.charts.style import KEY, ROLES, finished, layered
+from projlens_core.charts.style import ROLES, finished, key_of, layered
 
 ROW = 22  # px a change
 CELL = 44  # px a row of the crossed grid
@@ -38,7 +38,8 @@ def by_change(
     x: dict[str, Any] = {"title": measure, "scale": scale, "axis": alt.Axis(tickCount=5)}
     y = alt.Y("change:N", title=None, sort=order, axis=alt.Axis(labelLimit=220, ticks=False, labelPadding=8))
     offset = alt.YOffset("role:N", scale=alt.Scale(domain=["suspect", "control"]))
-    colour = alt.Color("role:N", scale=ROLES, legend=alt.Legend(**KEY | {"orient": "top", "offset": 4}))
+    roles = frame["role"] if len(frame) else ()
+    colour = alt.Color("role:N", scale=ROLES, legend=key_of(roles, ROLES, orient="top", offset=4))
     chart = alt.Chart(frame)
     line = (
         alt.Chart(pd.DataFrame([{"null": null}]))

@@ -11,7 +11,7 @@ from projlens_core.activations.agreement import Agreement
 from projlens_core.activations.embedding_spectrum import Band
 from projlens_core.activations.ranking import By, Ranking
 from projlens_core.charts import palette
-from projlens_core.charts.style import CONDITIONS, KEY, ROLES, finished, layered
+from projlens_core.charts.style import CONDITIONS, ROLES, finished, key_of, layered
 
 RIGHT_ANGLE = 90  # degrees
 CHANCE: dict[str, Any] = {"strokeDash": [5, 4], "strokeWidth": 1.5, "color": palette.NULL}
@@ -42,7 +42,9 @@ def bands(
     x = alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False))
     axis = alt.Axis(format="%", tickCount=4) if share else alt.Axis(tickCount=4)
     y: dict[str, Any] = {"title": measure, "scale": alt.Scale(domain=list(domain), nice=False), "axis": axis}
-    colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY | _key_place(share), symbolOpacity=1))
+    colour = alt.Color(
+        "condition:N", scale=CONDITIONS, legend=key_of(curves, CONDITIONS, **_key_place(share), symbolOpacity=1)
+    )
     whole = alt.Chart(frame)
     spread = whole.mark_area(opacity=0.16).encode(x=x, y=alt.Y("below:Q", **y), y2="above:Q", color=colour)
     interval = whole.mark_area(opacity=0.4).encode(x=x, y=alt.Y("low:Q", **y), y2="high:Q", color=colour)
@@ -113,7 +115,7 @@ def agreement(title: str, by_role: Mapping[str, Agreement], direction: str) -> a
         .encode(
             x=x,
             y=alt.Y("angle:Q", **y),
-            color=alt.Color("role:N", scale=ROLES, legend=alt.Legend(**KEY | {"orient": "bottom"})),
+            color=alt.Color("role:N", scale=ROLES, legend=key_of(frame.role, ROLES, orient="bottom")),
             tooltip=[
                 alt.Tooltip("role:N", title="projector"),
                 alt.Tooltip("components:Q"),
@@ -189,7 +191,7 @@ def ranked(title: str, by_condition: Mapping[str, Ranking], by: By, limit: float
                 scale=alt.Scale(domain=[0, limit], nice=False),
                 axis=alt.Axis(tickCount=4),
             ),
-            color=alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY)),
+            color=alt.Color("condition:N", scale=CONDITIONS, legend=key_of(frame.condition, CONDITIONS)),
             tooltip=[
                 alt.Tooltip("picture:N", title="image name"),
                 alt.Tooltip("condition:N"),
