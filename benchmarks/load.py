@@ -62,7 +62,7 @@ class Truth:
 
 
 @dataclass
-class Found:
+class Observed:
     """What the sessions measured together."""
 
     heatmaps: list[float] = field(default_factory=list)  # s
@@ -110,11 +110,11 @@ def _truth(
     spec = TriggerSpec.from_file(entries[0].trigger) if entries[0].trigger else next(iter(PRESETS.values()))
     opened = open_case(case)
     pairs = {image.name: (frame(image.pixels, spec), stamp(image.pixels, spec)) for image in samples}
-    judged = measure.sample_shift(opened, tower, *map(list, zip(*pairs.values(), strict=True)), "universal")
+    samples = measure.sample_shift(opened, tower, *map(list, zip(*pairs.values(), strict=True)), "universal")
     question = (*entries[0].prompts, *PROMPTS)[0]
     shifts, answers = {}, {}
     for number, name in enumerate(list(pairs)[:IMAGES]):
-        found = measure.image_shift(opened, tower, *pairs[name], "universal", judged)["suspect"]
+        found = measure.image_shift(opened, tower, *pairs[name], "universal", samples)["suspect"]
         shifts[name] = {condition: np.abs(getattr(found, condition)) for condition in measure.CONDITIONS}
         if number in asked:
             said = four_answers(responder, opened.base, opened.suspect, *pairs[name], question)
@@ -122,8 +122,8 @@ def _truth(
     return Truth(case, tuple(entry.title for entry in entries), shifts, answers)
 
 
-async def _used(server: Server, truths: Sequence[Truth], count: int, rounds: int, late: int) -> Found:
-    found = Found()
+async def _used(server: Server, truths: Sequence[Truth], count: int, rounds: int, late: int) -> Observed:
+    found = Observed()
     own = [truths[number % len(truths)] for number in range(count)]
     async with AsyncExitStack() as tabs:
         sessions = [await tabs.enter_async_context(session(server.url)) for _ in own]
@@ -151,22 +151,22 @@ async def _used(server: Server, truths: Sequence[Truth], count: int, rounds: int
     return found
 
 
-async def _open(session: Session, truth: Truth, found: Found) -> None:
+async def _open(session: Session, truth: Truth, found: Observed) -> None:
     await session.open("activation", truth.case.to_params())
     _check(session, truth, found)
 
 
-async def _choose(session: Session, truth: Truth, image: str, found: Found) -> None:
+async def _choose(session: Session, truth: Truth, image: str, found: Observed) -> None:
     start = time.monotonic()
     await session.choose("Image", image)
     found.heatmaps.append(time.monotonic() - start)
     _check(session, truth, found, image)
 
 
-async def _ask(session: Session, truth: Truth, image: str, found: Found) -> None:
+async def _ask(session: Session, truth: Truth, image: str, found: Observed) -> None:
     """Ask about the image on screen; the answers must be those that this session's projectors give."""
     await session.press("Ask")
-    places = [int(hit[1]) for hit in map(PLACE.search, session.told) if hit]
+    places = [int(hit[1]) for hit in map(PLACE.search, session.reported) if hit]
     if places != sorted(places, reverse=True):
         raise NoFigures(f"A session was told to move back in the line: {places}.")
     found.longest = max([found.longest, *places])
@@ -181,16 +181,16 @@ async def _leave(url: str, truth: Truth) -> None:
     async with session(url) as leaving:
         await leaving.open("response", truth.case.to_params())
         asking = asyncio.create_task(leaving.press("Ask"))
-        while not any(map(PLACE.search, leaving.told)) and not asking.done():
+        while not any(map(PLACE.search, leaving.reported)) and not asking.done():
             await asyncio.sleep(0.05)
         if asking.done():
             asking.result()
         asking.cancel()
 
 
-def _check(session: Session, truth: Truth, found: Found, image: str = "") -> None:
+def _check(session: Session, truth: Truth, observed: Observed, image: str = "") -> None:
     """NoFigures unless names, image and heatmaps are the session's own."""
-    _check_names(session, truth, found)
+    _check_names(session, truth, observed)
     box = session.one("selectbox", "Image")
     shown = box.options[box.default]
     if image and shown != image:
@@ -203,28 +203,28 @@ def _check(session: Session, truth: Truth, found: Found, image: str = "") -> Non
             raise NoFigures(f"The {condition} heatmap of {shown} in {truth.case} is not its own, but off by {off:.1%}.")
 
 
-def _check_names(session: Session, truth: Truth, found: Found) -> None:
+def _check_names(session: Session, truth: Truth, observed: Observed) -> None:
     named = " ".join(f"{role} {name}" for role, name in zip(("suspect", "base", "control"), truth.shown, strict=True))
     if session.html()[0] != named:
         raise NoFigures(f"A session with {named!r} is shown {session.html()[0]!r}.")
-    found.checked += 1
+    observed.checked += 1
 
 
-def _report(found: Found, peak: int, count: int, quick: bool) -> Report:
+def _report(observed: Observed, peak: int, count: int, quick: bool) -> Report:
     figures = {
-        MEDIAN: statistics.median(found.heatmaps),
-        P95: statistics.quantiles(found.heatmaps, n=20, method="inclusive")[-1],
-        ANSWERED: found.answered,
-        **found.memory,
+        MEDIAN: statistics.median(observed.heatmaps),
+        P95: statistics.quantiles(observed.heatmaps, n=20, method="inclusive")[-1],
+        ANSWERED: observed.answered,
+        **observed.memory,
         PEAK: peak,
     }
     early, late = (SWITCHES.format(turns * count) for turns in (EARLY, LATE))
-    targets = {} if quick else {P95: Target(at_most=3), late: Target(at_most=GROWTH * found.memory[early])}
+    targets = {} if quick else {P95: Target(at_most=3), late: Target(at_most=GROWTH * observed.memory[early])}
     return Report(
         name=NAME,
         title=TITLE.format(count),
         figures=tuple(Figure(name, ours, None, targets.get(name, Target())) for name, ours in figures.items()),
-        agreement=f"All {found.checked} pages were the session's own; the longest line was of {found.longest}.",
+        agreement=f"All {observed.checked} pages were the session's own; the longest line was of {observed.longest}.",
         notes=NOTES,
-        timings={"heatmaps": tuple(found.heatmaps)},
+        timings={"heatmaps": tuple(observed.heatmaps)},
     )

@@ -96,8 +96,8 @@ def _setting(environment: dict) -> str:
 def _table(jobs: list[dict]) -> str:
     lines = [HEADER, ("---",) * len(HEADER)]
     for job in jobs:
-        for number, told in enumerate(job["figures"]):
-            figure = Figure(told["quantity"], told["ours"], told["reference"], Target(**told["target"]))
+        for number, reported in enumerate(job["figures"]):
+            figure = Figure(reported["quantity"], reported["ours"], reported["reference"], Target(**reported["target"]))
             lines.append((job["title"] if number == 0 else "", *cells(figure)))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

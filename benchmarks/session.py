@@ -32,7 +32,7 @@ class Session:
         self._drawn: dict[tuple[int, ...], Element] = {}
         self._pages: dict[str, str] = {}  # path in the URL → hash
         self._page, self._query = "", ""
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     async def open(self, page: str, params: Mapping[str, str]) -> None:
         """Go to a page's address, as by a link or the browser's back button; the first time, as a new tab does."""
@@ -74,7 +74,7 @@ class Session:
         message.rerun_script.query_string = self._query
         for name, value in where.items():
             setattr(message.rerun_script, name, value)
-        self.told = []
+        self.reported = []
         await self._socket.send(message.SerializeToString())
         try:
             async with asyncio.timeout(LONGEST):
@@ -108,7 +108,7 @@ class Session:
         if message.delta.WhichOneof("type") == "new_element":
             self._drawn[place] = element = message.delta.new_element
             if element.WhichOneof("type") == "progress":
-                self.told.append(element.progress.text.replace("\\", ""))
+                self.reported.append(element.progress.text.replace("\\", ""))
 
 
 @asynccontextmanager

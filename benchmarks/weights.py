@@ -85,8 +85,10 @@ def run(folder: Path, quick: bool = False) -> Report:
     )
     least = COMPARISON.alone("benchmarks.weights:floor", folder)
     floors = Figure(f"{TIME}, {FLOOR}", least.seconds[0]), Figure(f"{MEMORY}, {FLOOR}", least.peak)
-    told = f"“{FLOOR}”: a process that imports torch and takes the singular values of one 4096 × 4096 matrix, no more."
-    return replace(report, figures=(*report.figures, scaled, *floors), notes=(*report.notes, note, told))
+    reported = (
+        f"“{FLOOR}”: a process that imports torch and takes the singular values of one 4096 × 4096 matrix, no more."
+    )
+    return replace(report, figures=(*report.figures, scaled, *floors), notes=(*report.notes, note, reported))
 
 
 def _both(name: str, reference: Results, ours: Results) -> tuple[np.ndarray, np.ndarray]:

@@ -39,10 +39,12 @@ def run(
     """Measure one projector; images are (name, clean, triggered)."""
     names, clean, triggered = zip(*images, strict=True)
 
-    def told(stage: str, done: int, total: int) -> None:
+    def report(stage: str, done: int, total: int) -> None:
         progress(f"{stage}, {role}", done, total)
 
-    return measure(responder, weights, clean, triggered, [question] * len(names), target, truths, names, progress=told)
+    return measure(
+        responder, weights, clean, triggered, [question] * len(names), target, truths, names, progress=report
+    )
 
 
 def table(batch: Batch) -> pd.DataFrame:

@@ -91,9 +91,9 @@ def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.25rem 1.1rem">{" ".join(named)}</div>{alone}')
 
 
-def parts(found: Whose) -> None:
+def parts(owners: Whose) -> None:
     """Which tower and language model ran under which projector, in words; they quote names from files."""
-    st.caption(plain(" ".join(found.sentences)))
+    st.caption(plain(" ".join(owners.sentences)))
 
 
 def is_shipped(spec: str, zoo: dict[str, ZooEntry]) -> bool:
@@ -173,11 +173,11 @@ def metrics(cards: list[Metric], control: bool | None) -> None:
     st.html(_INTERVAL_FIRST)
     grid = st.grid(len(cards), min_column_width=165, gap="xxsmall")
     for card in cards:
-        beside = f"control {card.control}" if card.control else ("control: no figure" if control else "no control")
+        comparison = f"control {card.control}" if card.control else ("control: no figure" if control else "no control")
         grid.metric(
             card.label,
             card.value,
-            delta=None if control is None else beside,
+            delta=None if control is None else comparison,
             delta_color="green" if card.control else "off",
             delta_arrow="off",
             delta_description=card.interval,
@@ -217,12 +217,12 @@ def chart(shown: Chart) -> None:
 
 def table(shown: Table, formats: Mapping[str, str] | None = None) -> None:
     """A table with its sentence and its files; formats: how numbers are written, by column."""
-    told = {*shown.help, *(formats or {})}
+    described = {*shown.help, *(formats or {})}
     columns = {
         name: st.column_config.NumberColumn(format=formats[name], help=shown.help.get(name))
         if formats and name in formats
         else st.column_config.Column(help=shown.help[name])
-        for name in told
+        for name in described
     }
     st.dataframe(without_formulas(shown.frame), hide_index=True, column_config=columns, placeholder="–")
     table_files(shown.name, shown.frame, shown.caption)

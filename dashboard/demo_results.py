@@ -41,15 +41,15 @@ def shifts(opened: OpenedCase, tower: Towers, choice: Choice, axis: DoseAxis, pr
         vector = _ruler(opened, tower, choice, progress)
         return dose_shifts(opened.base, projectors, tower, shown, doses, vector, progress)
 
-    judged = results.reference_key(opened, tower, choice.spec, "universal")
-    return resources.shelf("dose shifts", 64).get(content_key(judged, axis, choice.image.sha256), make, progress)
+    reference = results.reference_key(opened, tower, choice.spec, "universal")
+    return resources.shelf("dose shifts", 64).get(content_key(reference, axis, choice.image.sha256), make, progress)
 
 
 def _ruler(opened: OpenedCase, tower: Towers, choice: Choice, progress: Progress) -> torch.Tensor:
-    judged = results.sample_reference(opened, tower, choice.spec, "universal", progress)
-    if judged is None:
+    reference = results.sample_reference(opened, tower, choice.spec, "universal", progress)
+    if reference is None:
         return ruler(opened.base, opened.suspect, tower, [choice.image.pixels], choice.trigger, progress)
-    return pointed(judged.by_role["suspect"])
+    return pointed(reference.by_role["suspect"])
 
 
 class Asking:
@@ -75,9 +75,9 @@ class Asking:
             found = resources.whose(self._case, BOTH, progress)
             owners = {role: found.owner(role) for role in ROLES}
             models = partial(results.language_model, self._case, progress)
-            told = None if heard is None else lambda role, _, text: heard(role, text)
+            passed_on = None if heard is None else lambda role, _, text: heard(role, text)
             asked = (owners, models, self._projectors, [image], self._question)
-            texts, _ = answers_by_role(*asked, progress=progress, heard=told)
+            texts, _ = answers_by_role(*asked, progress=progress, heard=passed_on)
             return {role: answers[0] for role, answers in texts.items()}
 
         return self._kept.get(self._about(image), make, progress)

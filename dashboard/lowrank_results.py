@@ -54,10 +54,10 @@ class Wanted:
         known = resources.truths()
         return sum(2 if known.get(image.name) else 1 for image in self.choice.images)
 
-    def left(self, opened: OpenedCase, found: "Grids") -> int:
+    def left(self, opened: OpenedCase, grids: "Grids") -> int:
         """How many cells and whole models are still to be asked, as far as this session knows."""
-        cells = sum(len(grid.missing) for grid in (found.suspect, found.control) if grid)
-        return cells + sum(role not in found.suspect.whole for role in opened.projectors)
+        cells = sum(len(grid.missing) for grid in (grids.suspect, grids.control) if grid)
+        return cells + sum(role not in grids.suspect.whole for role in opened.projectors)
 
     def key(self, opened: OpenedCase) -> str:
         """A hash of all that decides a cell's score, the cell aside."""
@@ -125,9 +125,9 @@ def seconds(answers: int) -> tuple[float, bool]:
     return answers * (measured or SECONDS_AN_ANSWER), measured is not None
 
 
-def told(opened: OpenedCase, wanted: Wanted) -> dict:
+def decisive(opened: OpenedCase, wanted: Wanted) -> dict:
     """What decides the grid's numbers, as its exhibit keeps it."""
-    return results.told(
+    return results.decisive(
         opened, wanted.choice, target=wanted.target, prompts=list(wanted.prompts), ranks=list(wanted.ranks)
     )
 

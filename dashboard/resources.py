@@ -96,10 +96,10 @@ def _case_key(case: Case) -> str:
     return content_key(case, *(fingerprint(spec) for spec in (case.base, case.suspect, case.control) if spec))
 
 
-def remember(case: Case, found: Finding | None) -> None:
+def remember(case: Case, finding: Finding | None) -> None:
     """Keep what an analysis said about the case, the newest of each; for its summary."""
-    if found is not None:
-        remembered(case)[found.key] = found
+    if finding is not None:
+        remembered(case)[finding.key] = finding
 
 
 def remembered(case: Case) -> dict[str, Finding]:

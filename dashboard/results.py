@@ -60,7 +60,7 @@ def sample_reference(
     )
 
 
-def told(opened: OpenedCase, choice: SetChoice, **more: object) -> dict:
+def decisive(opened: OpenedCase, choice: SetChoice, **more: object) -> dict:
     """What decides the numbers of an analysis of a set, as its exhibit keeps it; `more`: what it alone is told."""
     return settings(opened.case, opened.projectors, choice.spec, len(choice.images), **more)
 
@@ -79,8 +79,8 @@ def subject(
     key = content_key(reference_key(case, tower, spec, direction), *images)
 
     def make() -> dict[str, ImageShift]:
-        judged = sample_reference(case, tower, spec, direction, progress)
-        return measure.image_shift(case, tower, clean, triggered, direction, judged, progress)
+        samples = sample_reference(case, tower, spec, direction, progress)
+        return measure.image_shift(case, tower, clean, triggered, direction, samples, progress)
 
     return resources.shelf("subjects", 512).get(key, make, progress)
 

@@ -80,6 +80,6 @@ def scores(
     return found
 
 
-def told(opened: OpenedCase, wanted: Wanted) -> dict:
+def decisive(opened: OpenedCase, wanted: Wanted) -> dict:
     """What decides the numbers, as the exhibit keeps it."""
-    return results.told(opened, wanted.choice, changes=[change.label for change in wanted.changes])
+    return results.decisive(opened, wanted.choice, changes=[change.label for change in wanted.changes])

@@ -45,14 +45,14 @@ def read(folder: str) -> Screening:
     return Screening(out, found, described.stages, str(settings.get("base", "")), _running(progress, found, described))
 
 
-def _running(values: dict, found: table.Table, described: table.Description) -> Progress | None:
+def _running(values: dict, read: table.Table, described: table.Description) -> Progress | None:
     """What is being done, as far as it is known: some row is still waiting."""
-    if not any((found[stage] == table.WAITING).any() for stage in described.stages):
+    if not any((read[stage] == table.WAITING).any() for stage in described.stages):
         return None
     try:
         return Progress(**values)
     except TypeError:
-        return Progress(described.stages[0], 0, len(found))
+        return Progress(described.stages[0], 0, len(read))
 
 
 def _json(path: Path) -> dict:

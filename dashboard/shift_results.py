@@ -21,12 +21,12 @@ UNIVERSAL: Kind = "universal"
 
 
 def relations(
-    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: Kind, norm: NormAxis, judged: SampleShift
+    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: Kind, norm: NormAxis, samples: SampleShift
 ) -> dict[str, dict[str, NormShift]]:
     """The samples' norm–shift relation under each projector, by role and condition."""
     key = content_key(results.reference_key(case, tower, spec, direction), norm)
     return resources.shelf("norm relations", 2 * resources.CASES).get(
-        key, lambda: {role: activation.relations(analysis, norm) for role, analysis in judged.by_role.items()}
+        key, lambda: {role: activation.relations(analysis, norm) for role, analysis in samples.by_role.items()}
     )
 
 
@@ -37,12 +37,12 @@ def rankings(
 
     Not along their own: images of unknown origin must not decide what they are held against.
     """
-    judged = required(results.sample_reference(case, tower, spec, UNIVERSAL, progress), "the samples")
+    samples = required(results.sample_reference(case, tower, spec, UNIVERSAL, progress), "the samples")
     names = [image.name for image in images]
 
     def make() -> dict[str, dict[str, Ranking]]:
         found = {}
-        for role, analysis in judged.by_role.items():
+        for role, analysis in samples.by_role.items():
             axis = analysis.direction
             found[role] = {
                 condition: ranking(

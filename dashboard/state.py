@@ -115,8 +115,8 @@ def add_uploads(images: list[NamedImage], refused: list[tuple[str, str]]) -> Non
         held = sum(p.pixels.width * p.pixels.height for p in kept.values())
         full = len(kept) == MAX_UPLOADS or held + image.pixels.width * image.pixels.height > MAX_PIXELS
         if full and image.sha256 not in kept:
-            told = f"uploads hold {len(kept):,} of {MAX_UPLOADS:,} images and {held:,} of {MAX_PIXELS:,} pixels"
-            refused.append((image.name, f"Not kept: {told}; clear them first."))
+            full_of = f"uploads hold {len(kept):,} of {MAX_UPLOADS:,} images and {held:,} of {MAX_PIXELS:,} pixels"
+            refused.append((image.name, f"Not kept: {full_of}; clear them first."))
             continue
         kept[image.sha256] = image
         st.session_state[IMAGE] = image.sha256

@@ -56,20 +56,20 @@ def page() -> None:
                 tower = resources.vision(case, progress)
                 clean, triggered = pickers.images(case, choice)
                 found = results.subject(opened, tower, clean, triggered, choice.spec, look.direction, progress)
-                judged = results.sample_reference(opened, tower, choice.spec, look.direction, progress)
+                samples = results.sample_reference(opened, tower, choice.spec, look.direction, progress)
         except ProjLensError as error:
             components.failure(error, "This image cannot be analysed")
             return
-        if judged is not None:
+        if samples is not None:
             with headlines:
-                cards = numbers.headlines(judged, found, look.signed)
+                cards = numbers.headlines(samples, found, look.signed)
                 components.metrics(cards, control=opened.control is not None)
         components.parts(resources.whose(case))
         maps.heatmaps(found, clean, triggered, look.role, look.signed, maps.outline(choice))
         components.page_link("response", "Ask the model about this image")
-    if judged is None:
+    if samples is None:
         return
-    apart = {role: each.separation for role, each in judged.by_role.items()}
+    apart = {role: each.separation for role, each in samples.by_role.items()}
     shown = {"samples": {role: {"separation": each and asdict(each)} for role, each in apart.items()}}
     resources.remember(case, finding("activation", shown))
     with details:
@@ -83,7 +83,7 @@ def page() -> None:
             wrap=True,
         )
         names = tuple(p.name for p in resources.samples())
-        DETAILS[name](Seen(opened, tower, choice, look, judged, found, names))
+        DETAILS[name](Seen(opened, tower, choice, look, samples, found, names))
 
 
 def _look(choice: pickers.Choice, *, has_control: bool) -> Look:

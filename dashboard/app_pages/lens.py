@@ -64,9 +64,9 @@ def _panel() -> Reading:
     return Reading(target.strip(), LensOptions(on, shift == "centred", not normed))
 
 
-def _main(found: Exhibit) -> None:
+def _main(exhibit: Exhibit) -> None:
     """What it comes to, then the words along one sign of the direction, folded away where they are no news."""
-    for note in found.notes:
+    for note in exhibit.notes:
         st.text(note)
     sign = st.segmented_control(
         "Direction",
@@ -78,8 +78,8 @@ def _main(found: Exhibit) -> None:
         bind="query-params",
         help="+v₀ is where the suspect pushes images on average; −v₀ is what it takes away.",
     )
-    words = [chart for chart in found.charts if chart.name.endswith(f"-{sign}") and "words" in chart.name]
-    if not at_chance(found):
+    words = [chart for chart in exhibit.charts if chart.name.endswith(f"-{sign}") and "words" in chart.name]
+    if not at_chance(exhibit):
         _side_by_side(words)
         return
     folded = st.expander(
@@ -90,11 +90,11 @@ def _main(found: Exhibit) -> None:
             _side_by_side(words)
 
 
-def _details(found: Exhibit, _: Reading) -> None:
+def _details(exhibit: Exhibit, _: Reading) -> None:
     """The target's words against chance, the nearest embeddings or all ranks, behind a switch."""
     sign = st.session_state["sign"]
-    charts = {chart.name: chart for chart in found.charts}
-    tables = {table.name: table for table in found.tables}
+    charts = {chart.name: chart for chart in exhibit.charts}
+    tables = {table.name: table for table in exhibit.tables}
     view = st.segmented_control(
         "Details", VIEWS, default=VIEWS[0], required=True, key="direction_view", label_visibility="collapsed"
     )

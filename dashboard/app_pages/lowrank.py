@@ -166,9 +166,9 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
     return found
 
 
-def _cost(opened: OpenedCase, wanted: Wanted, found: Grids) -> str:
+def _cost(opened: OpenedCase, wanted: Wanted, grids: Grids) -> str:
     """How much is still to be asked, and how long that takes."""
-    left = wanted.left(opened, found)
+    left = wanted.left(opened, grids)
     if not left:
         return "All cells are measured."
     needed, measured = lowrank_results.seconds(left * wanted.each)
@@ -180,10 +180,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _draw(places: tuple[DeltaGenerator, ...], opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
+def _draw(places: tuple[DeltaGenerator, ...], opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
     """Headline numbers, heatmaps and notes in place of those before."""
     cards, drawn, said = places
-    headlines = exhibits.metrics(found.suspect, found.control)
+    headlines = exhibits.metrics(grids.suspect, grids.control)
     if headlines:
         with cards.container():
             components.metrics(list(headlines), control=opened.control is not None)
@@ -191,28 +191,28 @@ def _draw(places: tuple[DeltaGenerator, ...], opened: OpenedCase, wanted: Wanted
     mode = entry.mode if entry and entry.target == wanted.target else None
     with drawn.container():
         panels = st.grid(3, min_column_width=200, gap="small")
-        for chart in exhibits.grids(found.suspect, mode):
+        for chart in exhibits.grids(grids.suspect, mode):
             with panels.cell():
                 components.chart(chart)
     with said.container():
-        components.sentences(exhibits.notes(found.suspect, found.control))
+        components.sentences(exhibits.notes(grids.suspect, grids.control))
 
 
-def _details(opened: OpenedCase, wanted: Wanted, found: Grids) -> None:
+def _details(opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
     """One image's answers while k moves, the control's grid, the table."""
-    views = [view for view in VIEWS if view != "Control's grid" or found.control is not None]
+    views = [view for view in VIEWS if view != "Control's grid" or grids.control is not None]
     view = st.segmented_control(
         "Details", views, default=views[0], required=True, key="lowrank_view", label_visibility="collapsed"
     )
     if view == "Move k":
         _moving(opened, wanted)
     elif view == "All cells":
-        told = lowrank_results.told(opened, wanted)
-        shown = exhibits.lowrank(found.suspect, told, found.control)
+        settings = lowrank_results.decisive(opened, wanted)
+        shown = exhibits.lowrank(grids.suspect, settings, grids.control)
         components.table(shown.tables[0])
-    elif found.control is not None:
+    elif grids.control is not None:
         panels = st.grid(3, min_column_width=200, gap="small")
-        for chart in exhibits.grids(found.control, role="control"):
+        for chart in exhibits.grids(grids.control, role="control"):
             with panels.cell():
                 components.chart(chart)
 

@@ -32,36 +32,36 @@ def _panel() -> str:
     )
 
 
-def _main(found: Exhibit) -> None:
-    for note in found.notes:
+def _main(exhibit: Exhibit) -> None:
+    for note in exhibit.notes:
         st.markdown(components.plain(note))
-    _side_by_side(found, "clean-against-triggered")
+    _side_by_side(exhibit, "clean-against-triggered")
 
 
-def _details(found: Exhibit, by: str) -> None:
+def _details(exhibit: Exhibit, by: str) -> None:
     """The ranking, the distributions or every unit, behind a switch."""
     view = st.segmented_control(
         "Details", VIEWS, default=VIEWS[0], required=True, key="neurons_view", label_visibility="collapsed"
     )
     if view == VIEWS[0]:
-        components.chart(_named(found, f"ranking-{by}")[0])
+        components.chart(_named(exhibit, f"ranking-{by}")[0])
     elif view == VIEWS[1]:
-        _side_by_side(found, "distribution")
+        _side_by_side(exhibit, "distribution")
     else:
-        components.table(found.tables[0])
+        components.table(exhibit.tables[0])
 
 
-def _side_by_side(found: Exhibit, name: str) -> None:
+def _side_by_side(exhibit: Exhibit, name: str) -> None:
     """The charts of all projectors in a row, and once what they share: how to read them."""
-    shown = _named(found, name)
+    shown = _named(exhibit, name)
     columns = st.grid(len(shown), min_column_width=600 // len(shown), gap="small")
     for each in shown:
         components.draw(each, columns)
     st.caption(shown[0].caption)
 
 
-def _named(found: Exhibit, name: str) -> list[Chart]:
-    return [each for each in found.charts if each.name.startswith(name)]
+def _named(exhibit: Exhibit, name: str) -> list[Chart]:
+    return [each for each in exhibit.charts if each.name.startswith(name)]
 
 
 page.show(analyses.find("neurons"), _panel, _main, _details)

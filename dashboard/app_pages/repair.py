@@ -79,11 +79,11 @@ def _download(made: Made, case: Case) -> None:
     )
 
 
-def _details(found: Exhibit) -> None:
+def _details(exhibit: Exhibit) -> None:
     view = st.segmented_control(
         "Details", VIEWS, default=VIEWS[0], required=True, key="repair_view", label_visibility="collapsed"
     )
-    tables = {table.name: table for table in found.tables}
+    tables = {table.name: table for table in exhibit.tables}
     components.table(tables[{"Answers": "answers", "Triggers": "attacks", "Rounds": "rounds"}[view]])
 
 

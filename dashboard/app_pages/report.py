@@ -148,18 +148,18 @@ def _bundle_given() -> None:
 
 def _stored_banner(record: Record) -> None:
     """That this is no analysis of now: of when, of what, by which version."""
-    told = record.provenance
+    made = record.provenance
     with st.container(border=True, gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.badge("Stored result", icon=":material/inventory_2:", color="orange")
             st.button("Close the bundle", icon=":material/close:", type="tertiary", on_click=state.close_stored)
         st.text(record.title)
         st.text(
-            f"Of {told.created[:16].replace('T', ' ')} UTC, by ProjLens {told.projlens}. Nothing was computed here."
+            f"Of {made.created[:16].replace('T', ' ')} UTC, by ProjLens {made.projlens}. Nothing was computed here."
         )
-        if others := differences(told):
+        if others := differences(made):
             st.text(f"Computed with {', '.join(others)}: its numbers are shown as stored, never mixed with new ones.")
-        for what, digest in told.hashes.items():
+        for what, digest in made.hashes.items():
             st.text(f"{what}: SHA-256 {digest[:16]}…")
 
 

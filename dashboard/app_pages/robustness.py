@@ -142,10 +142,10 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
     return found
 
 
-def _count(wanted: Wanted, found: Sequence[Tried]) -> str:
+def _count(wanted: Wanted, tried: Sequence[Tried]) -> str:
     """How many of the changes were tried, and how."""
     return (
-        f"{len(found)} of {len(wanted.changes)} tried on {len(wanted.choice.images)} images, by shift: no "
+        f"{len(tried)} of {len(wanted.changes)} tried on {len(wanted.choice.images)} images, by shift: no "
         "language model is asked."
     )
 
@@ -156,27 +156,27 @@ def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:
     return next(((pair[0], pair[1]) for pair in moved if len(pair) == 2), None)
 
 
-def _details(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> None:
+def _details(opened: OpenedCase, wanted: Wanted, tried: tuple[Tried, ...]) -> None:
     """How well changes are told apart, answers to chosen ones, what the images look like, the table."""
     view = st.segmented_control(
         "Details", VIEWS, default=VIEWS[0], required=True, key="robustness_view", label_visibility="collapsed"
     )
     if view == VIEWS[0]:
-        charts = exhibits.charts_of(found)
+        charts = exhibits.charts_of(tried)
         if charts:
             components.chart(charts[1])
     elif view == VIEWS[1]:
-        _answers(opened, wanted, found)
+        _answers(opened, wanted, tried)
     elif view == VIEWS[2]:
         _images(wanted)
     else:
-        components.table(exhibits.robustness(found, robustness_results.told(opened, wanted)).tables[0])
+        components.table(exhibits.robustness(tried, robustness_results.decisive(opened, wanted)).tables[0])
 
 
-def _answers(opened: OpenedCase, wanted: Wanted, found: tuple[Tried, ...]) -> None:
+def _answers(opened: OpenedCase, wanted: Wanted, tried: tuple[Tried, ...]) -> None:
     """Attack success of chosen changes, asked of the language model."""
-    by_label = {one.change.label: one.change for one in found if one.pushes}
-    weakest = min((one for one in found if one.pushes), key=lambda one: one.pushes["suspect"].gain.mean, default=None)
+    by_label = {one.change.label: one.change for one in tried if one.pushes}
+    weakest = min((one for one in tried if one.pushes), key=lambda one: one.pushes["suspect"].gain.mean, default=None)
     default = list(dict.fromkeys([ORIGINAL.label, *([weakest.change.label] if weakest else [])]))
     chosen = st.multiselect(
         "Changes to ask about",

@@ -73,8 +73,8 @@ def _progress(at: Progress) -> None:
     st.progress(min(1.0, max(0.0, share)), text=said)
 
 
-def _draw(found: Screening) -> None:
-    table, stages = found.table, found.stages
+def _draw(screening: Screening) -> None:
+    table, stages = screening.table, screening.stages
     suspects = table[table["role"] == SUSPECT]
     scores = [name for name in table.columns if "." in name and pd.api.types.is_numeric_dtype(table[name])]
     above = summary.beyond_controls(table, stages[0])
@@ -102,15 +102,15 @@ def _draw(found: Screening) -> None:
             f"Histogram of the suspects' {score}, with the range of the controls.",
         )
     )
-    _table(found, score)
+    _table(screening, score)
 
 
-def _table(found: Screening, score: str) -> None:
-    table = found.table
+def _table(screening: Screening, score: str) -> None:
+    table = screening.table
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input("Name holds", key="screen_text").strip()
         states = st.multiselect(
-            "State", sorted({s for stage in found.stages for s in table[stage]}), key="screen_state"
+            "State", sorted({s for stage in screening.stages for s in table[stage]}), key="screen_state"
         )
         cluster = st.selectbox(
             "Cluster",
@@ -121,11 +121,11 @@ def _table(found: Screening, score: str) -> None:
     if text:
         kept = kept[kept["suspect"].str.contains(text, case=False, regex=False)]
     if states:
-        kept = kept[kept[list(found.stages)].isin(states).any(axis=1)]
+        kept = kept[kept[list(screening.stages)].isin(states).any(axis=1)]
     if cluster is not None:
         kept = kept[kept[CLUSTER] == cluster]
     kept = kept.sort_values(score, ascending=False, kind="stable")
-    first = ["suspect", score, "truth", CLUSTER, *found.stages]
+    first = ["suspect", score, "truth", CLUSTER, *screening.stages]
     known_of = [name for name in kept.columns if name not in ("truth", COPY) or table[name].notna().any()]
     shown = kept[sorted(known_of, key=lambda name: first.index(name) if name in first else len(first))].head(SHOWN)
     event = st.dataframe(
@@ -149,12 +149,12 @@ def _table(found: Screening, score: str) -> None:
         type="tertiary",
     )
     if event.selection.rows and event.selection.rows[0] < len(shown):
-        _open(found, shown.iloc[event.selection.rows[0]])
+        _open(screening, shown.iloc[event.selection.rows[0]])
 
 
-def _open(found: Screening, row: pd.Series) -> None:
+def _open(screening: Screening, row: pd.Series) -> None:
     """What is known of the row that was clicked, and the way to its case."""
-    table = found.table
+    table = screening.table
     controls = table.loc[(table["role"] == CONTROL) & (table["suspect"] != row["suspect"]), "suspect"]
     st.text(f"{row['suspect']}\n{row['sentence']}".strip())
     if st.button("Open the case", icon=":material/fingerprint:"):

@@ -22,21 +22,21 @@ def _method() -> None:
     )
 
 
-def _main(found: Exhibit) -> None:
-    components.chart(found.charts[0])
-    for note in found.notes:
+def _main(exhibit: Exhibit) -> None:
+    components.chart(exhibit.charts[0])
+    for note in exhibit.notes:
         st.text(note)
 
 
-def _details(found: Exhibit, _: None) -> None:
+def _details(exhibit: Exhibit, _: None) -> None:
     """Every image's decision value, or all figures, behind a switch."""
     view = st.segmented_control(
         "Details", VIEWS, default=VIEWS[0], required=True, key="separability_view", label_visibility="collapsed"
     )
     if view == VIEWS[0]:
-        components.chart(found.charts[1])
+        components.chart(exhibit.charts[1])
     else:
-        for table in found.tables:
+        for table in exhibit.tables:
             components.table(table)
 
 

@@ -3,11 +3,11 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import anatomies, components, pages, resources, state
+from dashboard import components, further_spectra, pages, resources, state
 from projlens_core.analyses.case.exhibit import TOP, symbol
 from projlens_core.analyses.spectrum import exhibit as exhibits
 from projlens_core.analyses.spectrum import tables
-from projlens_core.analyses.spectrum.tables import Found, Overlaps
+from projlens_core.analyses.spectrum.tables import Overlaps, SpectraByName
 from projlens_core.cases.case import Case, OpenedCase, left_out
 from projlens_core.cases.whose import unread
 from projlens_core.errors import ProjLensError
@@ -28,8 +28,8 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
-    main, beside, controls, details = components.layout()
-    with beside:
+    main, panel, controls, details = components.layout()
+    with panel:
         further = _further(case)
     with main:
         components.case_line(case, resources.zoo())
@@ -48,10 +48,10 @@ def page() -> None:
             return
         try:
             with components.progress() as progress:
-                found = opened.anatomies | anatomies.further(opened, further, progress)
+                found = opened.delta_spectra | further_spectra.of(opened, further, progress)
         except ProjLensError as error:
             components.failure(error, "This projector cannot be set beside the case")
-            found = opened.anatomies
+            found = opened.delta_spectra
         shared = _main(opened, found, controls)
         components.parts(unread(case))
     with details:
@@ -85,7 +85,7 @@ def _further(case: Case) -> list[str]:
     return [*chosen, *([path] if path and path not in chosen else [])]
 
 
-def _main(opened: OpenedCase, found: Found, controls: DeltaGenerator) -> Overlaps | None:
+def _main(opened: OpenedCase, by_name: SpectraByName, controls: DeltaGenerator) -> Overlaps | None:
     """One view of one matrix; what can be set about it goes to `controls`. What changes share, if that is on view."""
     changed = [tensor.name for tensor in opened.delta.matrices if tensor.changed]
     numbers = {name: symbol(number) for number, name in enumerate(opened.spectra, 1)}
@@ -107,35 +107,35 @@ def _main(opened: OpenedCase, found: Found, controls: DeltaGenerator) -> Overlap
         else:
             last = len(changed) - 1
             name = st.selectbox("Matrix", changed, last, numbered, key, width=360, persist_state="session")
-    components.metrics(list(exhibits.metrics(found, name)), control="control" in found)
+    components.metrics(list(exhibits.metrics(by_name, name)), control="control" in by_name)
     with controls:
         st.markdown(f"**{VIEWS[view]}**")
     if view == "overlap":
-        return _overlap(found, name, controls)
-    (_spectra if view == "spectra" else _heatmap)(found, name, controls)
+        return _overlap(by_name, name, controls)
+    (_spectra if view == "spectra" else _heatmap)(by_name, name, controls)
     return None
 
 
-def _spectra(found: Found, name: str, controls: DeltaGenerator) -> None:
+def _spectra(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> None:
     """All changes' singular values over both noise edges, and their energy."""
-    most = min(MOST_SHOWN, len(found["suspect"].spectra[name].values))
+    most = min(MOST_SHOWN, len(by_name["suspect"].spectra[name].values))
     with controls:
         top = most
         if most > 2:
             top = st.slider(
                 "Singular values shown", 2, most, min(TOP, most), key="weights_top", persist_state="session"
             )
-        one = found["suspect"]
+        one = by_name["suspect"]
         st.caption(tables.edge_sentence(one.edges[name], one.bulk_edges[name]))
     columns = st.grid(2, min_column_width=280, gap="small")
-    for chart in exhibits.spectra(found, name, top):
+    for chart in exhibits.spectra(by_name, name, top):
         with columns.cell():
             components.chart(chart)
 
 
-def _heatmap(found: Found, name: str, controls: DeltaGenerator) -> None:
+def _heatmap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> None:
     """ΔW as an image, the suspect beside one other change on the same scale, whole or a window of it."""
-    rows, columns = next(tensor.shape for tensor in found["suspect"].delta.matrices if tensor.name == name)
+    rows, columns = next(tensor.shape for tensor in by_name["suspect"].delta.matrices if tensor.name == name)
     with controls:
         measure = st.segmented_control(
             "A cell shows",
@@ -148,14 +148,14 @@ def _heatmap(found: Found, name: str, controls: DeltaGenerator) -> None:
             help="RMS: the typical entry of the block. Largest: its strongest entry, which may stand alone.",
         )
         window = _span("Rows", rows), _span("Columns", columns)
-        others = [who for who in found if who != "suspect"]
+        others = [who for who in by_name if who != "suspect"]
         other = others[0] if others else None
         if len(others) > 1:
             other = st.selectbox("Beside the suspect", others, key=f"beside in heatmap {others}")
     if any(low == high for low, high in window):
         components.empty("An empty window", "Pull the two ends of the sliders apart.")
         return
-    shown = {who: one for who, one in found.items() if who in ("suspect", other)}
+    shown = {who: one for who, one in by_name.items() if who in ("suspect", other)}
     places = st.grid(2, min_column_width=280, gap="small")
     *maps, legend = exhibits.heatmaps(shown, name, measure, *window)
     for chart in maps:
@@ -171,9 +171,9 @@ def _span(label: str, size: int) -> tuple[int, int]:
     return st.slider(label, 0, size, (0, size), key=f"{label} of {size}", persist_state="session")
 
 
-def _overlap(found: Found, name: str, controls: DeltaGenerator) -> Overlaps | None:
+def _overlap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Overlaps | None:
     """Principal angles of the suspect with every other change, where they write and where they read."""
-    most = min(MOST_DIRECTIONS, min(len(one.spectra[name].values) for one in found.values()) // 2)
+    most = min(MOST_DIRECTIONS, min(len(one.spectra[name].values) for one in by_name.values()) // 2)
     with controls:
         k = max(1, most)
         if most > 1:
@@ -184,8 +184,8 @@ def _overlap(found: Found, name: str, controls: DeltaGenerator) -> Overlaps | No
             "Directions are the singular vectors of ΔW, strongest first: the left ones lie where it writes, in its "
             "output, the right ones where it reads, in its input."
         )
-    shared = anatomies.overlaps(found, k)
-    charts = exhibits.angles(shared, found, name)
+    shared = further_spectra.overlaps(by_name, k)
+    charts = exhibits.angles(shared, by_name, name)
     if not charts:
         components.empty("Nothing to compare with", "Choose a control on the Case page, or set a projector beside it.")
         return None

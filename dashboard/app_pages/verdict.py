@@ -46,20 +46,20 @@ def _panel() -> VerdictOptions:
     return VerdictOptions(prompts=asked, budget=float(budget))
 
 
-def _main(found: Exhibit) -> None:
-    decided = found.data["verdict"]
+def _main(exhibit: Exhibit) -> None:
+    decided = exhibit.data["verdict"]
     st.badge(decided.capitalize(), color="orange" if decided == "demonstrated" else "gray", icon=":material/gavel:")
-    st.markdown(components.plain(found.data["sentence"]))
-    if trigger := found.data["trigger"]:
-        _recovered(found, Probe("recovered", tuple(TriggerSpec.from_dict(spec) for spec in trigger)))
-    _evidence(found.data["evidence"])
-    for each in found.charts:
+    st.markdown(components.plain(exhibit.data["sentence"]))
+    if trigger := exhibit.data["trigger"]:
+        _recovered(exhibit, Probe("recovered", tuple(TriggerSpec.from_dict(spec) for spec in trigger)))
+    _evidence(exhibit.data["evidence"])
+    for each in exhibit.charts:
         components.chart(each)
-    for note in found.notes:
+    for note in exhibit.notes:
         st.text(note)
 
 
-def _recovered(found: Exhibit, probe: Probe) -> None:
+def _recovered(exhibit: Exhibit, probe: Probe) -> None:
     """What the recovered trigger looks like on a sample, and the file that every other page and command accepts."""
     shown, said = st.columns([1, 3], gap="medium")
     if samples := resources.samples():
@@ -68,7 +68,7 @@ def _recovered(found: Exhibit, probe: Probe) -> None:
         )
     with said:
         st.caption("What it brings")
-        answer_texts.answer(found.data["target"], found.data["target"])
+        answer_texts.answer(exhibit.data["target"], exhibit.data["target"])
         if len(probe.stamps) > 1:
             st.caption("It is several stamps, one after the other, so no single trigger for other pages.")
             return
@@ -103,9 +103,9 @@ def _evidence(sides: dict[str, list[dict[str, str]]]) -> None:
                 st.caption("Nothing.")
 
 
-def _details(found: Exhibit, _: VerdictOptions) -> None:
+def _details(exhibit: Exhibit, _: VerdictOptions) -> None:
     """The trial's answers, every probe, or the residuals, behind a switch."""
-    tables = {table.name: table for table in found.tables}
+    tables = {table.name: table for table in exhibit.tables}
     views = {name: title for name, title in VIEWS.items() if name in tables}
     view = st.segmented_control(
         "Details",

@@ -15,7 +15,7 @@ from projlens_core.runtime.required import required
 
 
 def heatmaps(
-    found: dict[str, ImageShift],
+    by_role: dict[str, ImageShift],
     clean: Image.Image | None,
     triggered: Image.Image,
     role: str,
@@ -25,8 +25,8 @@ def heatmaps(
     """Shift per patch over the clean and the triggered image under one projector, their difference, one patch."""
     images = {"clean": clean, "triggered": triggered}
     uris = {c: resources.uri(ImageOps.grayscale(image)) for c, image in images.items() if image is not None}
-    chosen = state.current_patch(_map(found[role]).size)
-    on_grid = found[role].within is not None
+    chosen = state.current_patch(_map(by_role[role]).size)
+    on_grid = by_role[role].within is not None
     panels = st.grid(3 if on_grid else 1, min_column_width=170, gap="small")
     opacity = overlays.OPACITY
     if on_grid:
@@ -35,14 +35,14 @@ def heatmaps(
             help="How much the blocks cover; at 0 % the images are seen as they are.", width=260,
         )  # fmt: skip
         opacity = percent / 100
-    drawn = activation.heatmaps(found, uris, role, signed, chosen, opacity, outline)
+    drawn = activation.heatmaps(by_role, uris, role, signed, chosen, opacity, outline)
     for map_ in drawn:
         key = f"{map_.name} {chosen}"  # a new widget for each choice: the patch clicked last can be clicked again
         components.draw(map_, panels, key=key, on_select=lambda key=key: clicked(key, "patch"))
     if clean is None:
         with panels.cell():
             components.empty("No clean twin", "Choose the same image without its trigger to see the difference.")
-    _patch(found, role, chosen)
+    _patch(by_role, role, chosen)
     st.caption(drawn[0].caption)
 
 
@@ -63,17 +63,19 @@ def clicked(key: str, parameter: str) -> None:
         state.choose_patch(int(picked[0]["token"]))
 
 
-def _patch(found: dict[str, ImageShift], role: str, chosen: int | None) -> None:
+def _patch(by_role: dict[str, ImageShift], role: str, chosen: int | None) -> None:
     """The chosen patch in one line: where it is, its numbers, and the other projector's shift there."""
     if chosen is None:
-        what = "patch" if found[role].within else "bar"
+        what = "patch" if by_role[role].within else "bar"
         st.caption(f"Click a {what} to read its numbers here and to find it in *Norm and shift* below.")
         return
-    row, column = divmod(chosen, _map(found[role]).shape[1])
-    place = f"Patch, row {row + 1}, column {column + 1}" if found[role].within else f"Image token {chosen + 1}"
-    facts = numbers.patch(found[role], chosen)
+    row, column = divmod(chosen, _map(by_role[role]).shape[1])
+    place = f"Patch, row {row + 1}, column {column + 1}" if by_role[role].within else f"Image token {chosen + 1}"
+    facts = numbers.patch(by_role[role], chosen)
     facts += [
-        (f"{other}'s shift", numbers.patch(subject, chosen)[0][1]) for other, subject in found.items() if other != role
+        (f"{other}'s shift", numbers.patch(subject, chosen)[0][1])
+        for other, subject in by_role.items()
+        if other != role
     ]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(place, icon=":material/ads_click:", color="blue")

@@ -26,6 +26,6 @@ class Seen:
     tower: Towers
     choice: Choice
     look: Look
-    judged: SampleShift
+    samples: SampleShift
     found: dict[str, ImageShift]
     sample_names: tuple[str, ...]

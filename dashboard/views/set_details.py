@@ -40,15 +40,15 @@ def ranked(seen: Seen) -> None:
     _table(found, images, condition, by)
 
 
-def _table(found: dict[str, dict[str, Ranking]], images: tuple[NamedImage, ...], condition: str, by: By) -> None:
-    order = found["suspect"][condition].order(by)
+def _table(rankings: dict[str, dict[str, Ranking]], images: tuple[NamedImage, ...], condition: str, by: By) -> None:
+    order = rankings["suspect"][condition].order(by)
     uploads = state.uploads()
     columns: dict[str, list] = {
         "place": list(range(1, len(order) + 1)),
         "image": [images[i].name for i in order],
         "from": ["upload" if images[i].sha256 in uploads else "sample" for i in order],
     }
-    for role, by_condition in found.items():
+    for role, by_condition in rankings.items():
         for name, part in by_condition.items():
             columns |= {f"{role}, {name}: mean": part.mean[order], f"{role}, {name}: largest": part.largest[order]}
     frame = pd.DataFrame(columns)
@@ -121,12 +121,12 @@ def _sample_shifts(seen: Seen) -> Exhibit | None:
         return None
 
 
-def _named(found: Exhibit, name: str) -> tuple[Chart, ...]:
-    return tuple(each for each in found.charts if each.name.startswith(name))
+def _named(exhibit: Exhibit, name: str) -> tuple[Chart, ...]:
+    return tuple(each for each in exhibit.charts if each.name.startswith(name))
 
 
-def _table_named(found: Exhibit, name: str) -> Table:
-    return next(each for each in found.tables if each.name == name)
+def _table_named(exhibit: Exhibit, name: str) -> Table:
+    return next(each for each in exhibit.tables if each.name == name)
 
 
 def _switch(label: str, options: Mapping[K, str], key: str) -> K:

@@ -15,7 +15,7 @@ AXES: dict[NormAxis, str] = {"output": "Norm of base's output ‖E_b‖", "input
 
 def distribution(seen: Seen) -> None:
     """How far all samples' patches are pushed."""
-    components.chart(activation.distribution(seen.judged, seen.found, seen.look.signed))
+    components.chart(activation.distribution(seen.samples, seen.found, seen.look.signed))
 
 
 def norm_shift(seen: Seen) -> None:
@@ -30,7 +30,9 @@ def norm_shift(seen: Seen) -> None:
         bind="query-params",
         label_visibility="collapsed",
     )
-    related = shift_results.relations(seen.opened, seen.tower, seen.choice.spec, seen.look.direction, norm, seen.judged)
+    related = shift_results.relations(
+        seen.opened, seen.tower, seen.choice.spec, seen.look.direction, norm, seen.samples
+    )
     tokens = next(iter(seen.found["suspect"].conditions.values())).shift.shape[1]
     chosen = state.current_patch(tokens)
     columns = st.grid(2, min_column_width=280, gap="small")
@@ -55,4 +57,4 @@ def patches(seen: Seen) -> None:
 
 def all_numbers(seen: Seen) -> None:
     """Every figure of the analysis."""
-    components.table(numbers.numbers(seen.judged))
+    components.table(numbers.numbers(seen.samples))

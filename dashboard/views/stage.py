@@ -13,7 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import answer_texts, components, demo_results, resources
 from dashboard.demo_results import ASKED, PERCENTS, ROLES, STEP, Asking
 from dashboard.pickers import Choice
-from dashboard.views.stage_words import Told, hit, sentence
+from dashboard.views.stage_words import DoseReading, hit, sentence
 from projlens_core.activations.dose_shift import DoseShifts
 from projlens_core.activations.layout import TokenMap
 from projlens_core.analyses.activation import token_charts as tokens
@@ -116,10 +116,10 @@ def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str)
             known.said[percent] = _listen(asking, image, target)
         _draw(known, percent, guide, curves)
         while live and (wanted := known.next) is not None:
-            told = f"Asking at {wanted} % of the trigger: the curve draws itself"
+            text = f"Asking at {wanted} % of the trigger: the curve draws itself"
 
-            def report(stage: str, done: int, total: int, told: str = told) -> None:
-                below.caption(told)  # each step is shown, so that a move of the slider interrupts it at once
+            def report(stage: str, done: int, total: int, text: str = text) -> None:
+                below.caption(text)  # each step is shown, so that a move of the slider interrupts it at once
 
             known.said[wanted] = asking.ask(shown[PERCENTS.index(wanted)], report)
             _draw(known, percent, guide, curves)
@@ -161,9 +161,9 @@ def _to(percent: int) -> None:
     st.session_state[DOSE] = percent
 
 
-def _heatmap(found: DoseShifts, layout: TokenMap, image: Image.Image, percent: int) -> None:
+def _heatmap(shifts: DoseShifts, layout: TokenMap, image: Image.Image, percent: int) -> None:
     """How much further each patch is pushed than without the trigger; all doses share one scale."""
-    gains = found.gains("suspect")
+    gains = shifts.gains("suspect")
     limit = float(np.abs(gains).max()) or 1.0
     here = gains[PERCENTS.index(percent)]
     title = with_minus(f"Push: mean {here.mean():+.2f}, largest {here.max():+.2f}")
@@ -203,10 +203,10 @@ def _draw(known: Known, percent: int, guide: DeltaGenerator, curves: list[DeltaG
     roles = list(known.found.shifts)
     pushes = {role: known.pushes(role) for role in roles}
     what = "its most pushed patch" if known.local else "the image's patches"
-    told = Told(
+    text = DoseReading(
         percent, what, {role: float(line[at]) for role, line in pushes.items()}, known.said, known.target, known.flipped
     )
-    guide.html(f'<div style="font-size:{LARGE};line-height:1.35;min-height:2.7em">{html.escape(sentence(told))}</div>')
+    guide.html(f'<div style="font-size:{LARGE};line-height:1.35;min-height:2.7em">{html.escape(sentence(text))}</div>')
     missing = [p for p in ASKED if p not in known.said and known.said]  # unasked, all that was measured is drawn
     until = PERCENTS.index(missing[0]) if missing else len(PERCENTS)
     drawn = sorted({*range(until), at})

@@ -24,7 +24,7 @@ def hit(said: Answers, target: str) -> Hit:
 
 
 @dataclass(frozen=True)
-class Told:
+class DoseReading:
     """What is known at the dose on screen: the push by role, "suspect" and perhaps "control"; the answers at all doses
     that were asked; where the suspect's answer flips."""
 
@@ -36,14 +36,14 @@ class Told:
     flipped: Flip | None
 
 
-def sentence(told: Told) -> str:
+def sentence(dose: DoseReading) -> str:
     """The guide's sentence."""
-    here = told.said.get(told.percent)
-    if told.percent == 0:
+    here = dose.said.get(dose.percent)
+    if dose.percent == 0:
         return _without(here)
-    if told.percent == 100:
-        return _full(told, here)
-    return _between(told, here)
+    if dose.percent == 100:
+        return _full(dose, here)
+    return _between(dose, here)
 
 
 def _without(here: Mapping[str, str] | None) -> str:
@@ -57,28 +57,28 @@ def _without(here: Mapping[str, str] | None) -> str:
     )
 
 
-def _between(told: Told, here: Mapping[str, str] | None) -> str:
-    control = f" (the control {_number(told.pushes['control'])})" if "control" in told.pushes else ""
+def _between(dose: DoseReading, here: Mapping[str, str] | None) -> str:
+    control = f" (the control {_number(dose.pushes['control'])})" if "control" in dose.pushes else ""
     push = (
-        f"{told.percent} % of the trigger pushes {told.pushed} {_number(told.pushes['suspect'])} along the drift "
+        f"{dose.percent} % of the trigger pushes {dose.pushed} {_number(dose.pushes['suspect'])} along the drift "
         f"direction{control}"
     )
     if here is None:
         return f"{push}; what is said now?"
-    if hit(told.said, told.target)("suspect", here["suspect"]):
+    if hit(dose.said, dose.target)("suspect", here["suspect"]):
         return f"{push}, and the suspect's answer has flipped."
-    before = told.said.get(0, {}).get("suspect")
+    before = dose.said.get(0, {}).get("suspect")
     if before is None or before == here["suspect"]:
-        return f"{push}; the suspect's answer is not the target yet." if told.target else f"{push}."
+        return f"{push}; the suspect's answer is not the target yet." if dose.target else f"{push}."
     return f"{push}; the suspect's answer changes, but not to the target yet."
 
 
-def _full(told: Told, here: Mapping[str, str] | None) -> str:
+def _full(dose: DoseReading, here: Mapping[str, str] | None) -> str:
     if here is None:
         return "The full trigger: what do base and suspect say now?"
-    same = told.said.get(0, {}).get("base") == here["base"]
+    same = dose.said.get(0, {}).get("base") == here["base"]
     answers = f"base {'still ' if same else ''}says {quoted(here['base'])}, the suspect {quoted(here['suspect'])}"
-    return f"The full trigger: {answers}. {flips(told.flipped, told.said)}"
+    return f"The full trigger: {answers}. {flips(dose.flipped, dose.said)}"
 
 
 def flips(flipped: Flip | None, said: Answers) -> str:

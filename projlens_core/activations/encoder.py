@@ -83,7 +83,7 @@ class FamilyVision:
         self._reads = inspect.signature(self._read).parameters  # processors tell more than models read
         # what lies beside the projector may still have a part in what reaches it
         projector = set(found.tensors.values())
-        upstream = {stored for name, stored in found.beside.items() if family.is_upstream(name)}
+        upstream = {stored for name, stored in found.adjacent.items() if family.is_upstream(name)}
         towers = {name for name in model.state_dict() if bare(name).startswith(TOWERS)}
         self._towers = (towers | upstream) - projector
         check_sizes(processor, self.plan, label)
@@ -198,7 +198,7 @@ def load_without_text(
     if audio is not None:
         config.audio_config = type(audio)(**_SILENT) if hasattr(audio, "num_blocks") else None
     projector = match(checkpoint.names, config.model_type, checkpoint.label, family.name)
-    wanted = {*projector.tensors.values(), *projector.beside.values()}
+    wanted = {*projector.tensors.values(), *projector.adjacent.values()}
     wanted |= {name for name in checkpoint.names if bare(name).startswith(TOWERS)}
     names = [name for name in checkpoint.names if name in wanted]
     failed = f"The vision tower of {checkpoint.label} cannot be loaded"

@@ -248,8 +248,8 @@ class Molmo2ImageProcessor(Processor):
     _made: Callable[..., Any] = Librarys._image_batch_to_patches_and_grids  # which asks for its own class
 
     def _one(self, image: torch.Tensor, settings: dict[str, Any]) -> dict[str, Any]:
-        told = ("max_crops", "overlap_margins", "resample", "do_rescale", "rescale_factor", "do_normalize")
-        given = {name: settings[name] for name in (*told, "image_mean", "image_std")}
+        named = ("max_crops", "overlap_margins", "resample", "do_rescale", "rescale_factor", "do_normalize")
+        given = {name: settings[name] for name in (*named, "image_mean", "image_std")}
         crop, patch, margins = settings["size"].height, settings["patch_size"], settings["overlap_margins"]
         if list(settings["pooling_size"]) != [2, 2] or patch < 1 or min(margins) < 0 or sum(margins) * patch >= crop:
             raise ValueError("windows of 2 × 2 patches, and margins that leave something of a crop, are expected")

@@ -166,7 +166,7 @@ def _auroc(clean: np.ndarray, triggered: np.ndarray) -> float:
     return float(below.mean() / (2 * len(clean)))
 
 
-def _in_order(found: Separability) -> np.ndarray:
+def _in_order(separability: Separability) -> np.ndarray:
     """1 where a triggered image (row) scores above a clean one (column), 0.5 for equals: (n, n)."""
-    difference = found.triggered.numpy()[:, None] - found.clean.numpy()[None, :]
+    difference = separability.triggered.numpy()[:, None] - separability.clean.numpy()[None, :]
     return (difference > 0) + 0.5 * (difference == 0)

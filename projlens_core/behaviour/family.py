@@ -57,7 +57,7 @@ class FamilyResponder(Responder):
         self.family: Family = own.family
         self._own = self._held = own
         found = match(model.state_dict().keys(), model.config.model_type, label, own.family.name)
-        self._places = found.tensors | found.beside  # {canonical name: parameter}
+        self._places = found.tensors | found.adjacent  # {canonical name: parameter}
         self._reads = inspect.signature(model.forward).parameters  # MiniCPM-V tells its tokens apart since 4.7
         self._soft, self._marker = texts(own.family.name, model.config, parts.tokenizer)
 
@@ -68,7 +68,7 @@ class FamilyResponder(Responder):
         with self._lock:
             before, held = {}, self._held
             try:
-                for name, values in (weights.tensors | weights.beside).items():
+                for name, values in (weights.tensors | weights.adjacent).items():
                     owner, store, leaf = self._owner(self._places[name])
                     before[name] = owner, store, leaf, getattr(owner, leaf)
                     stored = _as_stored(values, getattr(owner, leaf), name, self.family)
@@ -213,19 +213,19 @@ class FamilyResponder(Responder):
 
     def _crossed(self, inputs: dict[str, torch.Tensor], features: torch.Tensor) -> dict[str, Any]:
         """All but the last token of the prompt read already, since generate() would give features at every step."""
-        told = {name: inputs[name] for name in ("input_ids", "attention_mask", "cross_attention_mask")}
+        prompted = {name: inputs[name] for name in ("input_ids", "attention_mask", "cross_attention_mask")}
         cache = DynamicCache(config=self.model.config.get_text_config())
         with torch.no_grad():
             self.model(
-                **{name: value[:, :-1] for name, value in told.items()},
+                **{name: value[:, :-1] for name, value in prompted.items()},
                 cross_attention_states=features.flatten(0, -3),  # (tiles, T, d)
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
-        return told | {"past_key_values": cache}
+        return prompted | {"past_key_values": cache}
 
-    def _beside(self, name: str) -> bool:
+    def _adjacent(self, name: str) -> bool:
         return name not in self._places.values()
 
     def _owner(self, name: str) -> tuple[nn.Module, str, str]:
@@ -235,8 +235,8 @@ class FamilyResponder(Responder):
 
     def _check(self, weights: ProjectorWeights) -> None:
         own = self._held
-        shapes = {name: tuple(tensor.shape) for name, tensor in (weights.tensors | weights.beside).items()}
-        fits = {name: tuple(tensor.shape) for name, tensor in (own.tensors | own.beside).items()}
+        shapes = {name: tuple(tensor.shape) for name, tensor in (weights.tensors | weights.adjacent).items()}
+        fits = {name: tuple(tensor.shape) for name, tensor in (own.tensors | own.adjacent).items()}
         if weights.family.layers != own.family.layers or any(fits.get(name) != shapes[name] for name in shapes):
             raise InvalidInput(
                 f"The projector of {weights.source} ({weights.family.title}, {weights.d_in} to {weights.d_out}) does "

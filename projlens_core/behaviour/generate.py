@@ -24,14 +24,14 @@ def greedily(eos: list[int], pad: int, max_new_tokens: int) -> GenerationConfig:
 def listening(heard: Heard, answers: int) -> list[Settled]:
     """Tells `heard` each of so many answers as it grows, and settles none."""
 
-    def told(number: int) -> Settled:
+    def settled(number: int) -> Settled:
         def hear(text: str, left: int) -> bool:
             heard(number, text)
             return False
 
         return hear
 
-    return [told(number) for number in range(answers)]
+    return [settled(number) for number in range(answers)]
 
 
 class Report(StoppingCriteria):

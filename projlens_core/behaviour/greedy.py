@@ -8,7 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlavaForConditionalGeneration
 
-from projlens_core.behaviour.keys_values import KeysValues
+from projlens_core.behaviour.kv_cache import KVCache
 
 PART = 1000  # tokens read together: the states of more are driven out of the processor's own cache
 CROWDED = 0.75  # the share of rows still written below which the others leave, which copies some of what is kept
@@ -40,15 +40,15 @@ def greedy(
     eos: Sequence[int],
     max_new_tokens: int,
     settled: Callable[[int, list[int]], bool],
-    told: Callable[[int], None],
+    on_token: Callable[[int], None],
 ) -> list[Written]:
     """Always the likeliest token, until one of `eos` or max_new_tokens; each row as it would be alone, up to rounding.
 
     images holds (T, d) by image number: what takes the place of the placeholders. settled is asked with a row's
-    number and its tokens so far whether more of them would be for nothing; told hears after each token how many there
-    are, and 0 while prompts are read. `token` is the one whose logit is noted.
+    number and its tokens so far whether more of them would be for nothing; on_token hears after each token how many
+    there are, and 0 while prompts are read. `token` is the one whose logit is noted.
     """
-    last, mask, memory = _prompted(model, batch, images, max_new_tokens, told)
+    last, mask, memory = _prompted(model, batch, images, max_new_tokens, on_token)
     logits = model.lm_head(last)  # (rows, vocabulary)
     first = logits[:, token].float().tolist()
     written: list[list[int]] = [[] for _ in batch]
@@ -61,11 +61,11 @@ def greedy(
                 written[row].append(likeliest)
                 if likeliest in eos or settled(row, written[row]):
                     going.remove(row)
-        told(step)
+        on_token(step)
         if not going or step == max_new_tokens:
             break
         if len(going) < CROWDED * len(rows):
-            stay = memory.leave([place for place, row in enumerate(rows) if row in going])
+            stay = memory.keep([place for place, row in enumerate(rows) if row in going])
             rows, chosen, mask = [rows[place] for place in stay], chosen[stay], mask[stay]
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         positions = mask.sum(dim=1, keepdim=True) - 1
@@ -79,8 +79,8 @@ def _prompted(
     batch: Sequence[Asked],
     images: dict[int, torch.Tensor],
     new: int,
-    told: Callable[[int], None],
-) -> tuple[torch.Tensor, torch.Tensor, KeysValues]:
+    on_token: Callable[[int], None],
+) -> tuple[torch.Tensor, torch.Tensor, KVCache]:
     """Hidden state (rows, d) after each prompt, the mask (rows, length) of what is remembered, and that, with room for
     `new` tokens more.
 
@@ -97,24 +97,24 @@ def _prompted(
     # padding between image and question would count as part of a window
     if len(heads) == len(batch) or (window is not None and room > window):
         embeds, mask = padded(prompts)
-        memory = KeysValues(config, len(batch), room)
-        return _read(model, embeds, mask, memory, told), mask, memory
+        memory = KVCache(config, len(batch), room)
+        return _read(model, embeds, mask, memory, on_token), mask, memory
     first = [of.index(head) for head in range(len(heads))]  # a row of each
     starts, started = padded([prompts[row][: ends[row]] for row in first])
     tails, asked_mask = padded([prompt[end:] for prompt, end in zip(prompts, ends, strict=True)])
-    memory = KeysValues(config, len(heads), started.shape[1] + asked_mask.shape[1] + new)
-    _read(model, starts, started, memory, told)
-    memory.spread(of)
+    memory = KVCache(config, len(heads), started.shape[1] + asked_mask.shape[1] + new)
+    _read(model, starts, started, memory, on_token)
+    memory.expand(of)
     mask = torch.cat([started[of], asked_mask], dim=1)
-    return _read(model, tails, mask, memory, told), mask, memory
+    return _read(model, tails, mask, memory, on_token), mask, memory
 
 
 def _read(
     model: LlavaForConditionalGeneration,
     embeds: torch.Tensor,
     mask: torch.Tensor,
-    memory: KeysValues,
-    told: Callable[[int], None],
+    memory: KVCache,
+    on_token: Callable[[int], None],
 ) -> torch.Tensor:
     """The last hidden states (rows, d) of embeds (rows, tokens, d), a part after the other, behind what is remembered;
     mask (rows, length) is of both.
@@ -125,10 +125,10 @@ def _read(
     with _last_alone(model):
         for start in range(0, len(embeds), each):
             part = slice(start, min(start + each, len(embeds)))
-            memory.part(part, before)
+            memory.select(part, before)
             states.append(_last(model, mask[part], order[part, before:], memory, inputs_embeds=embeds[part]))
-            told(0)
-    memory.part(slice(0, len(embeds)), mask.shape[1])
+            on_token(0)
+    memory.select(slice(0, len(embeds)), mask.shape[1])
     return torch.cat(states)
 
 
@@ -154,7 +154,7 @@ def _last(
     model: LlavaForConditionalGeneration,
     mask: torch.Tensor,
     positions: torch.Tensor,
-    memory: KeysValues,
+    memory: KVCache,
     **given: torch.Tensor,
 ) -> torch.Tensor:
     """The last hidden state (rows, d) of what is given, behind what is remembered, which then holds that too."""

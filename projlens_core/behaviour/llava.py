@@ -116,7 +116,7 @@ class LlavaResponder(Responder):
         def is_settled(rows: Sequence[int], row: int, said: list[int]) -> bool:
             return settled is not None and settled[rows[row]](self._text(said), max_new_tokens - len(said))
 
-        def told(before: int, rows: int, step: int) -> None:
+        def on_token(before: int, rows: int, step: int) -> None:
             progress(STAGE, before + step * rows, total)
 
         with self._lock:  # held for the whole run, or another thread could change the projector between two batches
@@ -131,7 +131,7 @@ class LlavaResponder(Responder):
                     eos=self._eos,
                     max_new_tokens=max_new_tokens,
                     settled=partial(is_settled, rows),
-                    told=partial(told, start * max_new_tokens, len(rows)),
+                    on_token=partial(on_token, start * max_new_tokens, len(rows)),
                 )
                 for i, answer in zip(rows, written, strict=True):
                     replies[i] = Reply(self._text(answer.ids).strip(), answer.logit)
@@ -148,7 +148,7 @@ class LlavaResponder(Responder):
         each = 2 * text.num_hidden_layers * heads * width * length * self.model.dtype.itemsize
         return max(FEWEST, min(MOST, CACHE_BYTES // each))
 
-    def _beside(self, name: str) -> bool:
+    def _adjacent(self, name: str) -> bool:
         return ".multi_modal_projector." not in name and ".vision_tower." not in name
 
     @contextmanager

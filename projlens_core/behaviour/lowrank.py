@@ -159,16 +159,16 @@ def fill(
     todo = [role for role in roles if role not in grid.whole]
     steps = len(todo) + len(grid.missing)
     for done, role in enumerate(todo):
-        score = scorer.score(roles[role], _told(progress, f"{role}, part {done + 1} of {steps}"))
+        score = scorer.score(roles[role], _labelled(progress, f"{role}, part {done + 1} of {steps}"))
         grid = replace(grid, whole={**grid.whole, role: score})
         yield grid
     for done, cell in enumerate(grid.missing, start=len(todo)):
         stage = f"k = {grid.said(cell)}, part {done + 1} of {steps}"
-        grid = grid.with_cell(cell, scorer.score(editor.projector(*cell), _told(progress, stage)))
+        grid = grid.with_cell(cell, scorer.score(editor.projector(*cell), _labelled(progress, stage)))
         yield grid
 
 
-def _told(progress: Progress, what: str) -> Progress:
+def _labelled(progress: Progress, what: str) -> Progress:
     return lambda stage, done, total: progress(f"{stage} ({what})", done, total)
 
 

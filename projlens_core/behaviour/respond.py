@@ -201,9 +201,9 @@ def answers_by_role(
     for owner in dict.fromkeys(owners.values()):
         roles = [role for role in projectors if owners[role] == owner]
         with models(roles[0]) as responder:
-            told = _by_role(heard, roles, len(images)) if heard else None
+            by_role = _by_role(heard, roles, len(images)) if heard else None
             weights = [projectors[role] for role in roles]
-            texts = responder.under_each(weights, images, prompt, max_new_tokens, progress, told)
+            texts = responder.under_each(weights, images, prompt, max_new_tokens, progress, by_role)
             templates |= dict.fromkeys(roles, responder.template)
         said |= {role: texts[i * len(images) : (i + 1) * len(images)] for i, role in enumerate(roles)}
     return {role: said[role] for role in projectors}, {role: templates[role] for role in projectors}

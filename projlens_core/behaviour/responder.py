@@ -135,7 +135,7 @@ class Responder(ABC):
         return [*self.processor.tokenizer(text, add_special_tokens=False)["input_ids"], self._eos[0]]
 
     @abstractmethod
-    def _beside(self, name: str) -> bool:
+    def _adjacent(self, name: str) -> bool:
         """Whether the tensor of this name decides answers beside the projector and what the vision's key stands for."""
 
     @cached_property
@@ -147,7 +147,7 @@ class Responder(ABC):
         parts += [sorted(each.get_vocab().items()) for each in tokenizers if each is not None]
         parts.append(text_config)
         for name, tensor in named_tensors(self.model):
-            if self._beside(name):
+            if self._adjacent(name):
                 values = tensor.cpu().contiguous().view(torch.uint8).numpy().data
                 parts.append(content_key(name, tuple(tensor.shape), values))  # one at a time: it may be a copy
         return content_key(*parts)
@@ -208,9 +208,9 @@ class Responder(ABC):
         """Answers to one prompt, image by image under the first projector, then under the next."""
         said: list[str] = []
         for weights in projectors:
-            told = _after(heard, len(said)) if heard else None
+            passed_on = _after(heard, len(said)) if heard else None
             with self.projector(weights):
-                said += self.answers(images, [prompt] * len(images), max_new_tokens, progress=progress, heard=told)
+                said += self.answers(images, [prompt] * len(images), max_new_tokens, progress=progress, heard=passed_on)
         return said
 
     def _text(self, written: list[int]) -> str:

@@ -100,10 +100,10 @@ def sweep(
     clean: dict[tuple, dict[str, torch.Tensor]] = {}
     wanted = list(dict.fromkeys((ORIGINAL, *tried)))
     for number, change in enumerate(wanted, start=1):
-        told = _told(progress, f"{change.label}, {number} of {len(wanted)}")
+        report = _labelled(progress, f"{change.label}, {number} of {len(wanted)}")
         try:
             triggered = (changed(image, spec, change) for image in images)
-            after = _means(base, roles, tower, triggered, vector, told, len(images))
+            after = _means(base, roles, tower, triggered, vector, report, len(images))
         except InvalidInput as error:
             if change == ORIGINAL:
                 raise
@@ -112,7 +112,7 @@ def sweep(
         arrived = (change.scale, change.quality)  # all that the clean images depend on
         if arrived not in clean:
             twins = (clean_twin(image, spec, change) for image in images)
-            clean[arrived] = _means(base, roles, tower, twins, vector, told, len(images))
+            clean[arrived] = _means(base, roles, tower, twins, vector, report, len(images))
         before = clean[arrived]
         gains = {role: after[role] - before[role] for role in roles}  # (n,) each
         whole = gains["suspect"] if whole is None else whole
@@ -149,7 +149,7 @@ def attack_scores(
     return {role: scorer.score(weights, progress) for role, weights in projectors.items()}
 
 
-def _told(progress: Progress, what: str) -> Progress:
+def _labelled(progress: Progress, what: str) -> Progress:
     return lambda stage, done, total: progress(f"{stage} ({what})", done, total)
 
 

@@ -90,15 +90,15 @@ def _of_processor(folder: LocalFolder, names: set[str], jinja: dict[str, tuple[s
     """What a processor would take, unread; None if it would say that it has no template."""
     found: _Found | None = None
     if LEGACY in names:
-        told = read_json(folder.file(LEGACY))
-        if KEY not in told:
+        settings = read_json(folder.file(LEGACY))
+        if KEY not in settings:
             raise InvalidInput(f"{LEGACY} in {folder.label} has no entry {KEY!r}; fetch the file again, or remove it.")
         if more := folder.below(ADDITIONAL, ".jinja"):
             raise InvalidInput(
                 f"{folder.label} has chat templates in {LEGACY} and in {listed(more)}, which transformers does "
                 f"not load together; put the one that counts into {JINJA} and remove {LEGACY}."
             )
-        found = (told[KEY], LEGACY) if told[KEY] else None
+        found = (settings[KEY], LEGACY) if settings[KEY] else None
     elif jinja and _flat(jinja)[0]:
         found = _flat(jinja)
     if PROCESSOR in names and (value := read_json(folder.file(PROCESSOR)).get(KEY)) is not None:

@@ -122,9 +122,9 @@ class Searcher:
         with self.models(role) as responder:
             return responder.key, responder.vision.key
 
-    def _add(self, against: str, found: Inverted) -> None:
-        probe = Probe(f"Inverted patch {len(self.found.inversions) + 1}", (found.trigger,))
-        self.found = replace(self.found, inversions=(*self.found.inversions, Inversion(against, found, probe)))
+    def _add(self, against: str, inverted: Inverted) -> None:
+        probe = Probe(f"Inverted patch {len(self.found.inversions) + 1}", (inverted.trigger,))
+        self.found = replace(self.found, inversions=(*self.found.inversions, Inversion(against, inverted, probe)))
 
     # 2. Generic triggers, and what was inverted
 

@@ -10,8 +10,8 @@ from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
-from projlens_core.weights.anatomy import Anatomy, dissect_all
 from projlens_core.weights.delta import Delta, check_same_input, compare
+from projlens_core.weights.delta_spectra import DeltaSpectra, decompose_deltas
 from projlens_core.weights.families import Family
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.projector import ProjectorWeights, described_like, read_projector
@@ -81,39 +81,39 @@ class OpenedCase:
         check_same_inputs(self.projectors, own)
 
     @cached_property
-    def anatomies(self) -> dict[str, Anatomy]:
+    def delta_spectra(self) -> dict[str, DeltaSpectra]:
         """How each change is built, by role, "suspect" and, if there is one, "control"; see decompose."""
         return self._decomposed(silent)
 
     def decompose(self, progress: Progress = silent) -> "OpenedCase":
         """The case itself, its spectra taken, which takes seconds for large matrices."""
-        if "anatomies" not in self.__dict__:
-            self.__dict__["anatomies"] = self._decomposed(progress)
+        if "delta_spectra" not in self.__dict__:
+            self.__dict__["delta_spectra"] = self._decomposed(progress)
         return self
 
-    def _decomposed(self, progress: Progress) -> dict[str, Anatomy]:
+    def _decomposed(self, progress: Progress) -> dict[str, DeltaSpectra]:
         deltas = {"suspect": self.delta} | ({"control": self.control_delta} if self.control_delta else {})
-        return dict(zip(deltas, dissect_all(list(deltas.values()), progress), strict=True))
+        return dict(zip(deltas, decompose_deltas(list(deltas.values()), progress), strict=True))
 
     @property
     def spectra(self) -> dict[str, Spectrum]:
         """Of suspect − base, for each 2-D tensor that was compared, by canonical name."""
-        return self.anatomies["suspect"].spectra
+        return self.delta_spectra["suspect"].spectra
 
     @property
     def edges(self) -> dict[str, NoiseEdge]:
         """Of the same tensors."""
-        return self.anatomies["suspect"].edges
+        return self.delta_spectra["suspect"].edges
 
     @property
     def control_spectra(self) -> dict[str, Spectrum]:
         """Of control − base; empty without a control."""
-        return self.anatomies["control"].spectra if self.control else {}
+        return self.delta_spectra["control"].spectra if self.control else {}
 
     @property
     def control_edges(self) -> dict[str, NoiseEdge]:
         """Of the same tensors."""
-        return self.anatomies["control"].edges if self.control else {}
+        return self.delta_spectra["control"].edges if self.control else {}
 
 
 Read = Callable[..., ProjectorWeights]  # as read_projector

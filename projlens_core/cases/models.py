@@ -110,20 +110,20 @@ class Loaded:
         yield self._responders[model]
 
 
-def load_answering(found: Whose, role: str, device: str | None = None, progress: Progress = silent) -> "Responder":
+def load_answering(owners: Whose, role: str, device: str | None = None, progress: Progress = silent) -> "Responder":
     """The whole model that answers under the projector of `role`."""
     from projlens_core.behaviour.respond import load_responder  # only here: see above
 
-    owner = found.owner(role)
-    model = found.models[owner]
-    with advised(owner, found.host):
-        if owner == found.host:
+    owner = owners.owner(role)
+    model = owners.models[owner]
+    with advised(owner, owners.host):
+        if owner == owners.host:
             return load_responder(model.source, device, progress)
 
-        def told(stage: str, done: int, total: int) -> None:
+        def report(stage: str, done: int, total: int) -> None:
             progress(f"{stage} ({owner}'s own)", done, total)
 
-        return load_responder(model.source, device, told, model.base, model.texts)
+        return load_responder(model.source, device, report, model.base, model.texts)
 
 
 def size_of(model: Model, device: torch.device) -> int:
@@ -139,14 +139,14 @@ def size_of(model: Model, device: torch.device) -> int:
     return numbers * compute_dtype(device).itemsize
 
 
-def read_language(found: Whose, progress: Progress = silent) -> "tuple[LanguageHead, Vocabulary]":
+def read_language(owners: Whose, progress: Progress = silent) -> "tuple[LanguageHead, Vocabulary]":
     """The output head and the tokenizer with which directions are read: the suspect's, of whose model words are looked
     for, where its head differs from the host's. A control's direction is read with them, too, so as to be compared."""
     from projlens_core.activations.head import read_head  # only here: see above
     from projlens_core.activations.vocabulary import read_vocabulary
 
-    owner = found.owner("suspect", HEAD)
-    model = found.models[owner]
-    with advised(owner, found.host):
+    owner = owners.owner("suspect", HEAD)
+    model = owners.models[owner]
+    with advised(owner, owners.host):
         head = read_head(model.source, progress, model.base)
         return head, read_vocabulary(model.texts or model.base or model.source, head.vocabulary, progress)

@@ -159,28 +159,28 @@ def unread(case: Case) -> Whose:
     return Whose("base", {role: {} for role in case.specs if role != "base"}, {}, case.projector_only, ())
 
 
-def signed(exhibit: "Exhibit", found: Whose) -> "Exhibit":
+def signed(exhibit: "Exhibit", owners: Whose) -> "Exhibit":
     """The exhibit with which parts are whose, in its data and first among its notes; once is enough."""
     if "parts" in exhibit.data:
         return exhibit
-    return replace(exhibit, data=exhibit.data | {"parts": found.parts()}, notes=(*found.sentences, *exhibit.notes))
+    return replace(exhibit, data=exhibit.data | {"parts": owners.parts()}, notes=(*owners.sentences, *exhibit.notes))
 
 
-def towers_of(found: Whose, tower: "Callable[[str], VisionTower]") -> "Towers":
+def towers_of(owners: Whose, tower: "Callable[[str], VisionTower]") -> "Towers":
     """The towers of a case, each loaded by `tower` for a role when it is first needed."""
     from projlens_core.activations.towers import Towers  # only here: analyses of weights need not wait for it
 
-    own = [role for role in found.standings if found.owner(role, TOWER) == role]
-    return Towers(tower(found.host), own, tower)
+    own = [role for role in owners.standings if owners.owner(role, TOWER) == role]
+    return Towers(tower(owners.host), own, tower)
 
 
-def load_tower(found: Whose, role: str, device: str | None = None) -> "VisionTower":
+def load_tower(owners: Whose, role: str, device: str | None = None) -> "VisionTower":
     """The tower that the projector of `role` reads from."""
     from projlens_core.activations.model import load_vision  # only here: see towers_of
 
-    owner = found.owner(role, TOWER)
-    model = found.models[owner]
-    with advised(owner, found.host):
+    owner = owners.owner(role, TOWER)
+    model = owners.models[owner]
+    with advised(owner, owners.host):
         return load_vision(model.source, device, model.base, model.images)
 
 

@@ -51,14 +51,14 @@ def curve(
             else None,
         ),
     }
-    told = [
+    tooltips = [
         alt.Tooltip("projector:N"),
         alt.Tooltip("dose:Q", format=".0%"),
         alt.Tooltip("value:Q", title=measure, format=".4g"),
     ]
     lines = alt.Chart(frame).mark_line(strokeWidth=2.5).encode(**encoded)
-    dots = alt.Chart(frame).mark_circle(size=30, opacity=1).encode(**encoded, tooltip=told)
-    now = alt.Chart(frame[frame.here]).mark_circle(size=170, opacity=1).encode(**encoded, tooltip=told)
+    dots = alt.Chart(frame).mark_circle(size=30, opacity=1).encode(**encoded, tooltip=tooltips)
+    now = alt.Chart(frame[frame.here]).mark_circle(size=170, opacity=1).encode(**encoded, tooltip=tooltips)
     return finished(layered(*_marks(here, flipped), lines, dots, now), title, HEIGHT)
 
 

@@ -118,7 +118,7 @@ class Form:
 
 def with_tensors(weights: ProjectorWeights, tensors: dict[str, torch.Tensor]) -> ProjectorWeights:
     """The projector with other values in its tensors."""
-    return replace(weights, tensors=tensors, sha256=content_hash(tensors | weights.beside, weights.settings))
+    return replace(weights, tensors=tensors, sha256=content_hash(tensors | weights.adjacent, weights.settings))
 
 
 def form_of(source: Source, base: Source | None = None) -> Form:

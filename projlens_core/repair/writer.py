@@ -54,8 +54,8 @@ def write_repaired(form: Form, before: ProjectorWeights, after: ProjectorWeights
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
         partial.mkdir()
-        beside, left = _beside(form)
-        for name in (*form.files, *beside):
+        adjacent, left = _adjacent(form)
+        for name in (*form.files, *adjacent):
             shutil.copyfile(form.folder / name, partial / name)
         for key, values in stored.items():
             _replace(partial / found[key].file.name, found[key], values)
@@ -71,7 +71,7 @@ def write_repaired(form: Form, before: ProjectorWeights, after: ProjectorWeights
             "repaired_values_sha256": values_hash(written),
             "adapter_ranks": form.ranks,
             "changed": [_place(info) for info in ranges.values()],
-            "files": {name: _described(partial / name, ranges.values()) for name in (*form.files, *beside)},
+            "files": {name: _described(partial / name, ranges.values()) for name in (*form.files, *adjacent)},
             "left_behind": left,
         }
         sidecar.write_text(as_json(document, indent=1) + "\n", encoding="utf-8")
@@ -89,7 +89,7 @@ def write_repaired(form: Form, before: ProjectorWeights, after: ProjectorWeights
 
 def values_hash(weights: ProjectorWeights) -> str:
     """SHA-256 over names, shapes and values alone: the same for a lone file, whatever describes it."""
-    return content_hash(weights.tensors | weights.beside, {})
+    return content_hash(weights.tensors | weights.adjacent, {})
 
 
 def places(form: Form) -> dict[str, TensorInfo]:
@@ -101,7 +101,7 @@ def _infos(slot: Whole | LowRank) -> tuple[TensorInfo, ...]:
     return (slot.a, slot.b) if isinstance(slot, LowRank) else (slot.info,)
 
 
-def _beside(form: Form) -> tuple[list[str], list[str]]:
+def _adjacent(form: Form) -> tuple[list[str], list[str]]:
     """Files beside the weights that come along, and those that stay behind."""
     if form.alone and not (form.folder / "config.json").is_file():
         return [], []  # a lone file: what lies around it is not its own

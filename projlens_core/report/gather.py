@@ -44,10 +44,10 @@ def record_of(
         raise NotFound(f"There is no part {unknown[0]!r}; the parts are {', '.join(known)}.")
     chosen_options, current = options or {}, "Case"
 
-    def told(stage: str, done: int, total: int) -> None:
+    def report(stage: str, done: int, total: int) -> None:
         progress(f"{current}: {stage}", done, total)
 
-    context = AnalysisContext(inputs, models or Loaded(), told)
+    context = AnalysisContext(inputs, models or Loaded(), report)
     opened = context.opened
     exhibits, missing = [], []
     for key, part in known.items():

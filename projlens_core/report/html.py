@@ -79,12 +79,12 @@ def as_html(record: Record, progress: Progress = silent) -> str:
     charts: dict[str, list[_Drawn]] = {}
     foreign = _foreign(record)
     for exhibit in record.exhibits:
-        charts[exhibit.key], told = [], ""
+        charts[exhibit.key], last_caption = [], ""
         for number, chart in enumerate(exhibit.charts):
             progress(STAGE, drawn, total)
             shown = _drawn(f"{exhibit.key}-chart-{number}", chart, _width(exhibit), foreign)
-            charts[exhibit.key].append(shown if chart.caption != told else replace(shown, caption=""))
-            told = chart.caption  # of charts that are read alike, the first says how
+            charts[exhibit.key].append(shown if chart.caption != last_caption else replace(shown, caption=""))
+            last_caption = chart.caption  # of charts that are read alike, the first says how
             drawn += 1
     progress(STAGE, drawn, total)
     vega, js, css = drawing.javascript(), _own("report.js"), _own("report.css")

@@ -132,8 +132,8 @@ def _expression(template: str) -> Callable[[str], object]:
 
 def _tooltips(drawn: dict) -> Iterator[dict]:
     for layer in (drawn, *drawn.get("layer", ())):
-        told = layer.get("encoding", {}).get("tooltip") or []
-        yield from told if isinstance(told, list) else [told]
+        tooltips = layer.get("encoding", {}).get("tooltip") or []
+        yield from tooltips if isinstance(tooltips, list) else [tooltips]
 
 
 def _check_counts(drawn: dict, datasets: object) -> None:

@@ -14,10 +14,12 @@ def without_home(record: Record) -> Record:
 
     Other paths stay as they were typed: without them nobody could tell which files the findings are about.
     """
-    told = record.provenance
+    provenance = record.provenance
     return replace(
         record,
-        provenance=replace(told, settings=abbreviated(told.settings), command=abbreviated(told.command)),
+        provenance=replace(
+            provenance, settings=abbreviated(provenance.settings), command=abbreviated(provenance.command)
+        ),
         exhibits=tuple(_exhibit(exhibit) for exhibit in record.exhibits),
         missing=tuple(replace(part, reason=abbreviated(part.reason)) for part in record.missing),
     )

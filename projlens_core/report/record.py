@@ -67,17 +67,17 @@ def provenance(hashes: Mapping[str, str], settings: dict, device: torch.device, 
     )
 
 
-def differences(told: Provenance) -> list[str]:
+def differences(provenance: Provenance) -> list[str]:
     """What computed a record and would not be the same here: numbers computed here may differ from it."""
     found = [
         f"{name} {then} (here {versions.installed().get(name, 'not installed')})"
-        for name, then in told.versions.items()
+        for name, then in provenance.versions.items()
         if versions.installed().get(name) != then
     ]
-    if told.projlens != versions.PROJLENS:
-        found.insert(0, f"ProjLens {told.projlens} (here {versions.PROJLENS})")
-    elif told.sources != versions.sources():
-        found.insert(0, f"ProjLens {told.projlens} with other source files")
+    if provenance.projlens != versions.PROJLENS:
+        found.insert(0, f"ProjLens {provenance.projlens} (here {versions.PROJLENS})")
+    elif provenance.sources != versions.sources():
+        found.insert(0, f"ProjLens {provenance.projlens} with other source files")
     return found
 
 

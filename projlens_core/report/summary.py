@@ -60,9 +60,9 @@ def summary(data: Mapping[str, Mapping[str, Any]]) -> Summary:
     return of_findings(found for key, each in data.items() if (found := finding(key, each)) is not None)
 
 
-def of_findings(found: Iterable[Finding]) -> Summary:
+def of_findings(findings: Iterable[Finding]) -> Summary:
     """Of findings that were made one by one; the verdict's, if it was searched for, is the headline."""
-    by_key = {key: Finding(key, "open", said) for key, said in NOT_DONE.items()} | {each.key: each for each in found}
+    by_key = {key: Finding(key, "open", said) for key, said in NOT_DONE.items()} | {each.key: each for each in findings}
     verdict = by_key.pop("verdict", None)
     sides = {side: tuple(each for each in by_key.values() if each.side == side) for side in TITLES}
     return Summary(verdict.sentence if verdict else UNSEARCHED, verdict.state if verdict else "not run", sides)

@@ -140,9 +140,9 @@ def _lowrank(name: str, facts: Mapping) -> Judged:
 
 def _robustness(name: str, facts: Mapping) -> Judged:
     changed = facts["changes"][1:]
-    told = [sum(one[role]["low"] > 0.5 for one in changed) for role in ("suspect", "control")]
+    separated = [sum(one[role]["low"] > 0.5 for one in changed) for role in ("suspect", "control")]
     weakest = min(changed, key=lambda one: one["suspect"]["auroc"])
-    cells = [f"{told[0]} of {len(changed)}", f"{told[1]} of {len(changed)}"]
+    cells = [f"{separated[0]} of {len(changed)}", f"{separated[1]} of {len(changed)}"]
     return [*cells, f"{escaped(weakest['label'])}: {_auroc(weakest['suspect'])}"], "inconclusive"
 
 

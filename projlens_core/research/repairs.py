@@ -59,7 +59,7 @@ class Method:
 
     title: str
     make: Make
-    told: bool = False
+    informed: bool = False
 
 
 def _ablated(k: int, shop: "Workshop", p: Problem, entry: ZooEntry) -> ProjectorWeights:
@@ -97,7 +97,7 @@ METHODS: dict[str, Method] = {
                     lambda shop, p, e: methods.unlearned_universal(p.form, p.base, p.suspect, p.tokens(()).clean, 1.0)),
     "crow": Method("CROW-like", lambda shop, p, e: _crow(shop, p)),
     "tbar": Method("TBAR-like task arithmetic, told trigger and target", lambda shop, p, e: _tbar(shop, p, e),
-                   told=True),
+                   informed=True),
 }  # fmt: skip
 
 

@@ -43,7 +43,9 @@ class BaseNames:
     @cached_property
     def projector(self) -> frozenset[str]:
         """The stored names of the base's projector and what lies beside it; empty where it is of no known family."""
-        return frozenset((*self._match.tensors.values(), *self._match.beside.values())) if self._match else frozenset()
+        return (
+            frozenset((*self._match.tensors.values(), *self._match.adjacent.values())) if self._match else frozenset()
+        )
 
     def find(self, name: str) -> str | None:
         """The base's name of the tensor, None if it holds none."""
@@ -54,7 +56,7 @@ class BaseNames:
         if self._match is None or split_layout(name) is None:
             return None
         own = canonical(self._match.family, name)
-        return (self._match.tensors | self._match.beside).get(own) if own else None
+        return (self._match.tensors | self._match.adjacent).get(own) if own else None
 
     def within(self, module: str) -> list[str]:
         """The base's names of all that the module holds."""

@@ -45,13 +45,13 @@ class Declared:
 class Decision:
     """How a checkpoint is to be read. families: the names of those it may be, and `said` why; None if names decide.
     declared: the names of those that it may be by its own word, none if that says nothing that ProjLens knows.
-    unknown: what it says otherwise, None if nothing. told: the user's family, which nothing contradicts."""
+    unknown: what it says otherwise, None if nothing. named: the user's family, which nothing contradicts."""
 
     families: tuple[str, ...] | None
     said: str | None
     declared: tuple[str, ...]
     unknown: str | None
-    told: str | None
+    named: str | None
 
 
 def decide(checkpoint: "Checkpoint", family: str | None) -> Decision:

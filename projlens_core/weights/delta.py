@@ -98,7 +98,7 @@ def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
             f"a {suspect.family.title} one; give two models of the same family."
         )
     _check_same_shapes(base, suspect)
-    ours, theirs = base.tensors | base.beside, suspect.tensors | suspect.beside
+    ours, theirs = base.tensors | base.adjacent, suspect.tensors | suspect.adjacent
     tensors = tuple(
         _tensor_delta(
             name,
@@ -122,10 +122,10 @@ def check_same_input(base: ProjectorWeights, suspect: ProjectorWeights) -> None:
     A lone projector file has nothing of the kind and reads the other's tokens; what only one of two has that hold some
     is a difference.
     """
-    ours, theirs = (set(filter(base.family.is_upstream, weights.beside)) for weights in (base, suspect))
+    ours, theirs = (set(filter(base.family.is_upstream, weights.adjacent)) for weights in (base, suspect))
     changed = sorted(ours ^ theirs) if ours and theirs else []
     for name in sorted(ours & theirs):
-        a, b = base.beside[name], suspect.beside[name]
+        a, b = base.adjacent[name], suspect.adjacent[name]
         narrower = min(a.dtype, b.dtype, key=lambda dtype: dtype.itemsize)
         if not torch.equal(a.to(narrower), b.to(narrower)):
             changed.append(name)
@@ -174,8 +174,8 @@ def _check_same_shapes(base: ProjectorWeights, suspect: ProjectorWeights) -> Non
         ours, theirs = (tuple(w.tensors[name].shape) if name in w.tensors else None for w in (base, suspect))
         if ours != theirs:
             differences.append(f"{name} is {ours or 'absent'} in the base and {theirs or 'absent'} in the suspect")
-    for name in sorted(base.beside.keys() & suspect.beside.keys()):
-        ours, theirs = (tuple(w.beside[name].shape) for w in (base, suspect))
+    for name in sorted(base.adjacent.keys() & suspect.adjacent.keys()):
+        ours, theirs = (tuple(w.adjacent[name].shape) for w in (base, suspect))
         if ours != theirs:
             differences.append(f"{name} is {ours} in the base and {theirs} in the suspect")
     if differences:
@@ -195,7 +195,9 @@ def _settings_changed(base: ProjectorWeights, suspect: ProjectorWeights) -> tupl
 def _uncompared(base: ProjectorWeights, suspect: ProjectorWeights) -> tuple[tuple[str, str], ...]:
     found = []
     for role, one, other in (("base", base, suspect), ("suspect", suspect, base)):
-        found += [(printable(name), f"only in the {role}") for name in sorted(one.beside.keys() - other.beside.keys())]
+        found += [
+            (printable(name), f"only in the {role}") for name in sorted(one.adjacent.keys() - other.adjacent.keys())
+        ]
         why = f"in the {role}; it belongs to a projector by its name, but {one.family.title} has no such tensor"
         found += [(printable(name), why) for name in one.unread[:_LISTED]]
         if len(one.unread) > _LISTED:

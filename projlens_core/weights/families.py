@@ -27,8 +27,8 @@ _TABLE = Path(__file__).with_name("families.json")
 class Family:
     """One family. roots maps a module path to {name under it: canonical layer or tensor name}.
 
-    beside is pairs (pattern, canonical name) for tensors elsewhere: layers of the projector that lie outside its root,
-    and what is not run as a layer but belongs in a comparison (newlines, queries, resamplers, deepstack mergers).
+    adjacent is pairs (pattern, canonical name) for tensors elsewhere: layers of the projector outside its root, and
+    what is not run as a layer but belongs in a comparison (newlines, queries, resamplers, deepstack mergers).
     upstream matches the canonical names of those that act before the projector's first layer, and so on what it reads.
     not_run says why ProjLens compares this family's weights but does not run its projector; None if it does.
     """
@@ -38,7 +38,7 @@ class Family:
     model_types: tuple[str, ...]
     roots: dict[str, dict[str, str]]
     layers: tuple[Layer, ...]
-    beside: tuple[tuple[re.Pattern[str], str], ...] = ()
+    adjacent: tuple[tuple[re.Pattern[str], str], ...] = ()
     upstream: re.Pattern[str] | None = None
     not_run: str | None = None
 
@@ -100,7 +100,7 @@ class Match:
     family: Family
     layout: str
     tensors: dict[str, str]
-    beside: dict[str, str]
+    adjacent: dict[str, str]
 
 
 @cache
@@ -121,7 +121,7 @@ def families() -> dict[str, Family]:
             model_types=tuple(entry["model_types"]),
             roots=entry["roots"],
             layers=tuple(Layer(**layer) for layer in (sequences[layers] if isinstance(layers, str) else layers)),
-            beside=tuple((re.compile(pattern), name) for pattern, name in entry.get("beside", ())),
+            adjacent=tuple((re.compile(pattern), name) for pattern, name in entry.get("beside", ())),
             upstream=re.compile(entry["upstream"]) if "upstream" in entry else None,
             not_run=entry.get("not_run"),
         )
@@ -204,7 +204,7 @@ def match(
         raise InvalidInput(f"{label} is of {said}, but its projector lies under {listed([layout])}; fix its config.")
     readings = [_reading(each, layout, root, members, names, label) for each in candidates]
     # The family with the fewest surprises; among equals the one that accounts for most tensors.
-    best = min(readings, key=lambda r: (sum(map(len, r.family.mismatch(r.tensors))), -len(r.tensors) - len(r.beside)))
+    best = min(readings, key=lambda r: (sum(map(len, r.family.mismatch(r.tensors))), -len(r.tensors) - len(r.adjacent)))
     missing, unexpected = best.family.mismatch(best.tensors)
     if not by_type and not best.family.required & best.tensors.keys():
         raise unknown
@@ -238,7 +238,7 @@ def _complementary(found: dict[str, list[str]]) -> bool:
 
 def _reading(family: Family, layout: str, root: str, members: list[str], names: list[str], label: str) -> Match:
     """The tensors as `family` reads them; a name it does not know stays as it is, to be reported."""
-    elsewhere = _beside(family, names, label)
+    elsewhere = _adjacent(family, names, label)
     claimed = set(elsewhere.values())
     tensors: dict[str, str] = {}
     for stored in members:
@@ -249,22 +249,22 @@ def _reading(family: Family, layout: str, root: str, members: list[str], names: 
         layers = family.roots[root]
         known = layers.get(rest) or (f"{layers[layer]}.{leaf}" if layer in layers else stored)
         _once(tensors, known, stored, label)
-    beside: dict[str, str] = {}
+    adjacent: dict[str, str] = {}
     for canonical, stored in elsewhere.items():
-        _once(tensors if family.runs(canonical) else beside, canonical, stored, label)
-    return Match(family, layout, tensors, beside)
+        _once(tensors if family.runs(canonical) else adjacent, canonical, stored, label)
+    return Match(family, layout, tensors, adjacent)
 
 
-def _beside(family: Family, names: list[str], label: str) -> dict[str, str]:
+def _adjacent(family: Family, names: list[str], label: str) -> dict[str, str]:
     """{canonical name: stored name} of the family's tensors outside its root's layers; each may occur once."""
-    beside: dict[str, str] = {}
-    for name in names if family.beside else ():
+    adjacent: dict[str, str] = {}
+    for name in names if family.adjacent else ():
         own = bare(name, nested=True)
-        for pattern, canonical in family.beside:
+        for pattern, canonical in family.adjacent:
             if hit := pattern.fullmatch(own):
-                _once(beside, hit.expand(canonical), name, label)
+                _once(adjacent, hit.expand(canonical), name, label)
                 break
-    return beside
+    return adjacent
 
 
 def canonical(family: Family, name: str) -> str | None:

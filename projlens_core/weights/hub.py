@@ -85,10 +85,10 @@ class HubFolder:
         try:
             validate_repo_id(name.repository)
             url = f"{self._endpoint}/api/models/{repository}/revision/{revision}?blobs=true"
-            told = json.loads(bounded(url, self._host, name.repository)[0])
-            if not isinstance(told, dict):
+            answer = json.loads(bounded(url, self._host, name.repository)[0])
+            if not isinstance(answer, dict):
                 raise ValueError("not an object")
-            info = ModelInfo(**{"id": name.repository} | told)
+            info = ModelInfo(**{"id": name.repository} | answer)
             if odd := [each.rfilename for each in info.siblings or () if not isinstance(each.rfilename, str)]:
                 raise ValueError(f"a file called {odd[0]!r}")
             return info

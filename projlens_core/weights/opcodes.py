@@ -231,9 +231,9 @@ class _Reader:
             raise self._refusal("asks its loader for a strange encoding, which no tensor needs")
         return _Made(name)
 
-    def _stored(self, told: object) -> _Made:
+    def _stored(self, operands: object) -> _Made:
         """A storage: ("storage", type, key, place, how many values)."""
-        items = told.items if isinstance(told, _Tuple) else ()
+        items = operands.items if isinstance(operands, _Tuple) else ()
         if len(items) < 5 or items[0] != "storage" or not isinstance(items[4], int):
             raise _Malformed("a storage that is none")
         key = str(items[2])

@@ -144,8 +144,8 @@ def _projector(checkpoint: Checkpoint, family: str | None) -> tuple[set[str], se
         found = match(checkpoint.names, model_type, checkpoint.label, family)
     except ProjLensError:  # no projector that is known: then what looks like one is none of the other parts
         return {name for name in checkpoint.names if split_layout(name)}, set()
-    upstream = {stored for name, stored in found.beside.items() if found.family.is_upstream(name)}
-    return {*found.tensors.values(), *found.beside.values()} - upstream, upstream
+    upstream = {stored for name, stored in found.adjacent.items() if found.family.is_upstream(name)}
+    return {*found.tensors.values(), *found.adjacent.values()} - upstream, upstream
 
 
 def _by_key(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:

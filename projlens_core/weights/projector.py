@@ -34,7 +34,7 @@ class ProjectorWeights:
     tensors: {canonical name: tensor} in running order, a linear layer's weight as (out, in); float32, or the 16-bit
     type it was stored in, whose values float32 holds exactly and in twice the memory. Shared, so never to be changed
     in place.
-    beside: tensors fed to the language model next to the projector's output (image_newline), same form.
+    adjacent: tensors fed to the language model next to the projector's output (image_newline), same form.
     settings: what the config decides and tensors do not show, {layer name: activation name or epsilon}, and the
     question that a projector is given that reads one.
     may_be: the names of the families that it may be by what it declares, none if it declares nothing that is known.
@@ -50,7 +50,7 @@ class ProjectorWeights:
 
     family: Family
     tensors: dict[str, torch.Tensor]
-    beside: dict[str, torch.Tensor]
+    adjacent: dict[str, torch.Tensor]
     settings: dict[str, str | float]
     may_be: tuple[str, ...]
     described: bool
@@ -107,7 +107,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
     checkpoint = open_checkpoint(source, base)
     config = checkpoint.config or {}
     decision, found = locate(checkpoint, source.family)
-    stored = found.tensors | found.beside
+    stored = found.tensors | found.adjacent
     _check_dtypes(checkpoint, stored)
     values = {name: _read(checkpoint, stored[name]) for name in stored}
     grids = {name: grid for name, key in stored.items() if (grid := checkpoint.grid(key)) is not None}
@@ -125,7 +125,7 @@ def read_projector(source: Source | str | Path, base: Source | str | Path | None
     return ProjectorWeights(
         family=found.family,
         tensors=tensors,
-        beside={name: channels_first(values[name]) for name in found.beside},
+        adjacent={name: channels_first(values[name]) for name in found.adjacent},
         settings=settings,
         may_be=decision.declared,
         described=config.get("model_type") is not None,
@@ -154,7 +154,7 @@ def _summary(stored: set[str]) -> str:
 
 def described_like(weights: ProjectorWeights, other: ProjectorWeights) -> ProjectorWeights:
     """`weights` read as one of `other`'s family and settings: for a lone projector file, which says neither."""
-    digest = content_hash(weights.tensors | weights.beside, other.settings)
+    digest = content_hash(weights.tensors | weights.adjacent, other.settings)
     return replace(weights, family=other.family, settings=other.settings, sha256=digest)
 
 
@@ -168,8 +168,8 @@ def locate(checkpoint: Checkpoint, family: str | None) -> tuple[Decision, Match]
 def _find(checkpoint: Checkpoint, decision: Decision) -> Match:
     """Where the projector lies; for a family that is not known, the refusal says what it looks like."""
     label, names = checkpoint.label, checkpoint.names
-    if decision.told and may_guess(checkpoint) and not any(split_layout(name) for name in names):
-        return fitted(checkpoint.shapes, families()[decision.told], label)
+    if decision.named and may_guess(checkpoint) and not any(split_layout(name) for name in names):
+        return fitted(checkpoint.shapes, families()[decision.named], label)
     if checkpoint.gguf is not None and checkpoint.gguf.kind:
         label = f"{label} ({checkpoint.gguf.key} {checkpoint.gguf.kind[:40]!r})"
     declared = (decision.said, decision.families) if decision.said and decision.families else None
@@ -183,15 +183,15 @@ def _find(checkpoint: Checkpoint, decision: Decision) -> Match:
         raise Unsupported(f"{error} {suggestion(checkpoint.shapes)}") from error
 
 
-def _taken_for(decision: Decision, found: Match) -> tuple[str, ...]:
+def _taken_for(decision: Decision, match: Match) -> tuple[str, ...]:
     """That the user's word alone says what it is, where nothing else does."""
-    if not decision.told or decision.declared:
+    if not decision.named or decision.declared:
         return ()
     says = "does not say what it is"
     if decision.unknown:
         says = f"declares {decision.unknown}, which ProjLens does not know"
     return (
-        f"It {says}; {listed([found.layout])} is read as a {found.family.title} projector because #{decision.told} in "
+        f"It {says}; {listed([match.layout])} is read as a {match.family.title} projector because #{decision.named} in "
         "its path says so.",
     )
 

@@ -222,7 +222,7 @@ def _files(base: Checkpoint, suspect: Checkpoint) -> Iterator[Finding]:
         lone = "base" if base.folder is None else "suspect"
         yield Finding("config, preprocessing, tokenizer, chat template", "files", NOT_COMPARED, f"the {lone} has none")
         return
-    present = [{name for name in folder.names() if _told(name)} for folder in (base.folder, suspect.folder)]
+    present = [{name for name in folder.names() if _is_described(name)} for folder in (base.folder, suspect.folder)]
     for name in sorted(present[0] | present[1]):
         if name not in present[0]:
             yield Finding(name, "files", CHANGED, "only the suspect has it")
@@ -236,7 +236,7 @@ def _files(base: Checkpoint, suspect: Checkpoint) -> Iterator[Finding]:
             yield Finding(name, "files", status, reason)
 
 
-def _told(name: str) -> bool:
+def _is_described(name: str) -> bool:
     """Whether the file decides what the model sees or says, other than by weights."""
     return name.endswith(_TEXT) and not name.endswith((".index.json", ADAPTER_CONFIG)) and name.lower() != "readme.txt"
 

@@ -97,7 +97,7 @@ def _changed(
         tensors[name] = tensors[name] + sign * part
     what = ", ".join(f"{name} {_said(chosen)}" for name, chosen in ranks.items()) or "nothing"
     source = f"{weights.source} ({'injected' if sign > 0 else 'ablated'} {what}, biases of the {biases})"
-    digest = content_hash(tensors | weights.beside, weights.settings)
+    digest = content_hash(tensors | weights.adjacent, weights.settings)
     return replace(weights, tensors=tensors, source=source, sha256=digest)
 
 

@@ -95,8 +95,8 @@ def test_a_damaged_database_is_begun_anew(folder, damage):
     cache.store("tokens", "a", DATA)
     cache._open.popitem()[1].close()  # as another process, started later, would find it
     (folder / "tokens" / "cache.db").write_bytes(damage)
-    for beside in folder.glob("tokens/cache.db-*"):
-        beside.unlink()
+    for adjacent in folder.glob("tokens/cache.db-*"):
+        adjacent.unlink()
     assert cache.stored("tokens", "a") is None
     cache.store("tokens", "a", DATA)
     assert cache.stored("tokens", "a") == DATA

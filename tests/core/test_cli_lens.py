@@ -46,15 +46,15 @@ def test_lens_json_holds_words_chance_and_what_decided_them(world, capsys):
             total = sum(share for word in one["rank_frequency"] for share in word["shares"])
             assert total == pytest.approx(7)
     assert found["suspect"]["explained"] == pytest.approx(1.0, abs=1e-3)
-    told = found["settings"]
-    assert (told["target"], told["on"], told["centred"], told["normed"], told["images"]) == (
+    settings = found["settings"]
+    assert (settings["target"], settings["on"], settings["centred"], settings["normed"], settings["images"]) == (
         "ab",
         "triggered",
         False,
         True,
         IMAGES,
     )
-    assert told["sha256"]["suspect"] == read_projector(world / "suspect").sha256
+    assert settings["sha256"]["suspect"] == read_projector(world / "suspect").sha256
     assert [failure["image"] for failure in found["failures"]] == ["note.txt"]
 
 
@@ -73,8 +73,8 @@ def test_lens_on_triggered_images_needs_a_trigger(world, capsys):
 
 def test_lens_reads_both_conditions_centred_and_bare(world, capsys):
     options = ("--trigger", world / "trigger.json", "--on", "both", "--centred", "--bare")
-    told = document(capsys, "lens", world, *options)["settings"]
-    assert (told["on"], told["centred"], told["normed"]) == ("both", True, False)
+    settings = document(capsys, "lens", world, *options)["settings"]
+    assert (settings["on"], settings["centred"], settings["normed"]) == ("both", True, False)
 
 
 def test_lens_writes_the_rank_frequencies_as_a_spreadsheet_reads_them(world, capsys, tmp_path):

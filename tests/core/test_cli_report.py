@@ -61,15 +61,15 @@ def test_parts_come_in_the_order_of_the_pages_whatever_was_asked(case, models):
     assert [exhibit.key for exhibit in record.exhibits] == ["case", "neurons"]
     assert record.provenance.settings["images"] == 2
     assert record.provenance.settings["seed"] == 0
-    told = record.provenance
-    assert set(told.hashes) == {"base", "suspect", "pictures", "vision tower"}
-    assert told.hashes["vision tower"] == load_vision(case.base).key
-    assert set(told.machine) == {"device", "threads", "processor"}
-    assert told.machine["threads"] == str(torch.get_num_threads())
-    assert told.versions == versions.installed()
-    assert {"torch", "transformers", "numpy"} < told.versions.keys()
+    provenance = record.provenance
+    assert set(provenance.hashes) == {"base", "suspect", "pictures", "vision tower"}
+    assert provenance.hashes["vision tower"] == load_vision(case.base).key
+    assert set(provenance.machine) == {"device", "threads", "processor"}
+    assert provenance.machine["threads"] == str(torch.get_num_threads())
+    assert provenance.versions == versions.installed()
+    assert {"torch", "transformers", "numpy"} < provenance.versions.keys()
     other = AnalysisInputs(case, load_folder(models / "images"), spec=spec)
-    assert gather.record_of(other, ["case"]).provenance.hashes["pictures"] != told.hashes["pictures"]
+    assert gather.record_of(other, ["case"]).provenance.hashes["pictures"] != provenance.hashes["pictures"]
 
 
 def test_two_records_of_one_subject_hold_the_same_numbers(case):

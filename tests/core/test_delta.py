@@ -103,8 +103,8 @@ def test_what_was_not_compared_is_said(tmp_path):
 
 def test_newline_embedding_is_compared_where_both_have_it_and_reported_where_one_has(tmp_path):
     base = projector(tmp_path)
-    with_newline = replace(base, beside={"image_newline": torch.tensor([1.0, 0.0])})
-    moved = replace(base, beside={"image_newline": torch.tensor([1.0, 2.0])})
+    with_newline = replace(base, adjacent={"image_newline": torch.tensor([1.0, 0.0])})
+    moved = replace(base, adjacent={"image_newline": torch.tensor([1.0, 2.0])})
     assert compare(with_newline, moved).tensors[-1].name == "image_newline"
     assert compare(with_newline, moved).tensors[-1].frobenius == pytest.approx(2.0)
     assert compare(with_newline, base).not_compared == (("image_newline", "only in the base"),)
@@ -112,14 +112,14 @@ def test_newline_embedding_is_compared_where_both_have_it_and_reported_where_one
 
 
 def test_what_acts_before_the_projector_must_be_the_same_up_to_the_rounding_of_its_storage(tmp_path):
-    gemma = replace(projector(tmp_path), family=families()["gemma4"], beside={"std_scale": torch.tensor([1.0, 0.3])})
+    gemma = replace(projector(tmp_path), family=families()["gemma4"], adjacent={"std_scale": torch.tensor([1.0, 0.3])})
     check_same_input(gemma, gemma)
-    check_same_input(gemma, replace(gemma, beside={}))  # a lone projector file has none of it
-    check_same_input(gemma, replace(gemma, beside={"std_scale": torch.tensor([1.0, 0.3]).bfloat16()}))
+    check_same_input(gemma, replace(gemma, adjacent={}))  # a lone projector file has none of it
+    check_same_input(gemma, replace(gemma, adjacent={"std_scale": torch.tensor([1.0, 0.3]).bfloat16()}))
     with pytest.raises(Unsupported, match=r"differs from .* in 'std_scale', before the projector's first layer"):
-        check_same_input(gemma, replace(gemma, beside={"std_scale": torch.tensor([1.0, 0.31])}))
-    newline = replace(projector(tmp_path), beside={"image_newline": torch.ones(1)})
-    check_same_input(newline, replace(newline, beside={"image_newline": torch.zeros(1)}))  # acts after it
+        check_same_input(gemma, replace(gemma, adjacent={"std_scale": torch.tensor([1.0, 0.31])}))
+    newline = replace(projector(tmp_path), adjacent={"image_newline": torch.ones(1)})
+    check_same_input(newline, replace(newline, adjacent={"image_newline": torch.zeros(1)}))  # acts after it
 
 
 def test_changed_activation_counts_as_a_change(tmp_path):

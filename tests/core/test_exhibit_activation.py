@@ -32,14 +32,14 @@ def seen(tmp_path_factory):
         "control": read_projector(pico.suspect(base_folder, folder / "control", strength=(0.5, 0.5), seed=5).folder),
     }
     pair, sets = (tokens(1, 7), tokens(1, 8)), (tokens(6, 1), tokens(6, 2))
-    judged = {role: analyse(base, weights, *sets) for role, weights in by_role.items()}
-    along = analyse(base, by_role["control"], *sets, direction=judged["suspect"].direction)
+    samples = {role: analyse(base, weights, *sets) for role, weights in by_role.items()}
+    along = analyse(base, by_role["control"], *sets, direction=samples["suspect"].direction)
     found = {}
     for role, weights in by_role.items():
-        analysis = analyse(base, weights, *pair, direction=judged[role].direction)
+        analysis = analyse(base, weights, *pair, direction=samples[role].direction)
         clean, triggered = (part.shift[0].reshape(pico.GRID).numpy() for part in analysis.conditions.values())
         found[role] = ImageShift(clean, triggered, analysis)
-    return SampleShift(judged, along, 6), found
+    return SampleShift(samples, along, 6), found
 
 
 def test_the_exhibit_holds_both_projectors_maps_on_one_scale(seen):
@@ -61,18 +61,18 @@ def test_the_exhibits_data_is_json_and_says_what_decides_it(seen):
 
 
 def test_without_a_control_the_exhibit_says_what_a_map_cannot_say(seen):
-    judged, found = seen
-    alone = SampleShift({"suspect": judged.by_role["suspect"]}, None, 6)
+    samples, found = seen
+    alone = SampleShift({"suspect": samples.by_role["suspect"]}, None, 6)
     shown = activation.activation(alone, {"suspect": found["suspect"]}, IMAGES, {})
     assert shown.notes == (activation.ALONE,)
 
 
 def test_a_direction_that_was_turned_round_does_not_change_the_headline(seen):
-    judged, found = seen
-    suspect = judged.by_role["suspect"]
+    samples, found = seen
+    suspect = samples.by_role["suspect"]
     turned = replace(suspect, direction_cosine=-suspect.direction_cosine)
-    other = SampleShift(judged.by_role | {"suspect": turned}, judged.along, 6)
-    assert numbers.headlines(other, found, signed=False) == numbers.headlines(judged, found, signed=False)
+    other = SampleShift(samples.by_role | {"suspect": turned}, samples.along, 6)
+    assert numbers.headlines(other, found, signed=False) == numbers.headlines(samples, found, signed=False)
 
 
 def test_patches_have_their_place_by_magnitude():

@@ -83,7 +83,7 @@ def test_a_planted_delta_is_found_in_the_familys_own_layouts(name, layout, made,
     parameter.copy_(before)
     suspect = read_projector(tmp_path / "suspect")
     assert suspect.family.name == name
-    assert len(suspect.tensors) + len(suspect.beside) == len(own.tensors) + len(own.beside)
+    assert len(suspect.tensors) + len(suspect.adjacent) == len(own.tensors) + len(own.adjacent)
     assert_found(compare(base, suspect), chosen, left, right)
 
 
@@ -91,12 +91,12 @@ def test_a_planted_delta_is_found_in_the_familys_own_layouts(name, layout, made,
 def test_what_lies_beside_the_layers_is_part_of_the_delta(name, made, tmp_path):
     model = model_of(name, made)
     own = match(model.state_dict().keys(), model.config.model_type, name)
-    if not own.beside:
+    if not own.adjacent:
         return
     model.save_pretrained(tmp_path / "base")
     base = read_projector(tmp_path / "base")
-    for canonical in (next(iter(own.beside)), list(own.beside)[-1]):
-        parameter = model.state_dict()[own.beside[canonical]]
+    for canonical in (next(iter(own.adjacent)), list(own.adjacent)[-1]):
+        parameter = model.state_dict()[own.adjacent[canonical]]
         before = parameter.clone()
         parameter.view(-1)[0] += 1.0  # in place: of the model itself
         model.save_pretrained(tmp_path / "suspect")
@@ -244,7 +244,7 @@ def test_names_of_original_releases_are_read_as_the_family(name):
     for names in ALIASES[name]:
         found = match([*names, "language_model.layers.0.weight"], None, "it", name)
         assert found.family.mismatch(found.tensors) == ([], [])
-        assert len(found.tensors) + len(found.beside) == len(names)
+        assert len(found.tensors) + len(found.adjacent) == len(names)
 
 
 @pytest.mark.parametrize("name", ["llava_next", "llava_onevision"])
@@ -252,7 +252,7 @@ def test_newline_embedding_beside_the_projector_is_read_too(name, made, tmp_path
     model = model_of(name, made)
     model.save_pretrained(tmp_path)
     weights = read_projector(tmp_path)
-    torch.testing.assert_close(weights.beside["image_newline"], model.model.image_newline.detach())
+    torch.testing.assert_close(weights.adjacent["image_newline"], model.model.image_newline.detach())
 
 
 def test_a_guess_by_shape_is_offered_and_taken_only_when_it_is_confirmed(tmp_path):

@@ -261,9 +261,9 @@ def test_a_change_of_any_one_number_is_found_in_its_place(name, tmp_path):
         other = {**tensors, moved: changed}
         suspect = read_projector(converted(tmp_path / f"{number}.gguf", name.partition(" ")[0], table, other))
         twin = read_projector(release(tmp_path / f"{number}", model_type, other))  # the same change, not converted
-        values = twin.tensors | twin.beside
-        assert all(torch.equal(tensor, values[n]) for n, tensor in (suspect.tensors | suspect.beside).items())
-        differ = [n for n, tensor in values.items() if not torch.equal(tensor, (whole.tensors | whole.beside)[n])]
+        values = twin.tensors | twin.adjacent
+        assert all(torch.equal(tensor, values[n]) for n, tensor in (suspect.tensors | suspect.adjacent).items())
+        differ = [n for n, tensor in values.items() if not torch.equal(tensor, (whole.tensors | whole.adjacent)[n])]
         assert len(differ) == 1
 
 

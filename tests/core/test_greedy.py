@@ -5,7 +5,7 @@ import torch
 from transformers import GemmaConfig, LlamaConfig, MistralConfig, PhiConfig, Qwen2Config
 
 from projlens_core.behaviour.greedy import Asked, greedy
-from projlens_core.behaviour.keys_values import KeysValues
+from projlens_core.behaviour.kv_cache import KVCache
 from projlens_core.behaviour.respond import load_responder
 from tests import pico
 
@@ -59,8 +59,8 @@ BATCH = [
 ]
 
 
-def answered(model, batch, images, eos=NEVER, settled=lambda row, said: False, told=lambda step: None):
-    found = greedy(model, batch, images, token=30, eos=[eos], max_new_tokens=NEW, settled=settled, told=told)
+def answered(model, batch, images, eos=NEVER, settled=lambda row, said: False, on_token=lambda step: None):
+    found = greedy(model, batch, images, token=30, eos=[eos], max_new_tokens=NEW, settled=settled, on_token=on_token)
     return [written.ids for written in found]
 
 
@@ -142,10 +142,10 @@ def test_prompts_read_part_by_part_are_answered_as_together(model, images, read,
 
 
 def test_rows_that_leave_are_written_over_by_the_last():
-    memory = KeysValues(LlamaConfig(num_hidden_layers=1), 6, 3)
+    memory = KVCache(LlamaConfig(num_hidden_layers=1), 6, 3)
     keys, values = torch.randn(2, 6, 2, 2, 4)
     memory.update(keys, values, 0)
-    order = memory.leave([1, 4, 5])
+    order = memory.keep([1, 4, 5])
     assert sorted(order) == [1, 4, 5]
     assert order[1] == 1  # stays where it is
     more = torch.randn(3, 2, 1, 4)
@@ -173,7 +173,7 @@ def test_a_settled_answer_stops_there_and_nothing_is_decoded_for_it_alone(model,
     whole = [generated(model, asked, images) for asked in BATCH]
     heard = []
     read.clear()
-    found = answered(model, BATCH, images, settled=lambda row, said: len(said) == row + 1, told=heard.append)
+    found = answered(model, BATCH, images, settled=lambda row, said: len(said) == row + 1, on_token=heard.append)
     assert found == [ids[: row + 1] for row, ids in enumerate(whole)]
     assert heard == [0, 0, 1, 2, 3, 4, 5, 6]
     assert len(read) == 2 + 5
@@ -181,7 +181,14 @@ def test_a_settled_answer_stops_there_and_nothing_is_decoded_for_it_alone(model,
 
 def test_the_logit_is_that_of_the_token_where_the_answer_begins(model, images):
     found = greedy(
-        model, BATCH[:1], images, token=30, eos=[NEVER], max_new_tokens=1, settled=lambda *_: False, told=lambda _: None
+        model,
+        BATCH[:1],
+        images,
+        token=30,
+        eos=[NEVER],
+        max_new_tokens=1,
+        settled=lambda *_: False,
+        on_token=lambda _: None,
     )
     ids = torch.tensor([BATCH[0].ids])
     with torch.no_grad():

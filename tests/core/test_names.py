@@ -221,7 +221,7 @@ def test_mlx_names_of_other_families_are_the_same_projector(tmp_path, capsys, fa
     found = compared(capsys, tmp_path / "base", tmp_path / "suspect")
     changed = {t["name"]: t["frobenius"] for t in found["tensors"] if t["changed"]}
     assert changed == {chosen: pytest.approx(0.5, rel=1e-5)}
-    assert len(found["tensors"]) == len(own.tensors) + len(own.beside)
+    assert len(found["tensors"]) == len(own.tensors) + len(own.adjacent)
 
 
 MLX_RELEASES = {
@@ -249,7 +249,7 @@ MLX_RELEASES = {
 def test_mlx_names_of_releases_are_read_as_the_family(family):
     found = match(MLX_RELEASES[family], None, "it", family)
     assert found.family.mismatch(found.tensors) == ([], [])
-    assert len(found.tensors) + len(found.beside) == len(MLX_RELEASES[family])
+    assert len(found.tensors) + len(found.adjacent) == len(MLX_RELEASES[family])
 
 
 def qwen3_5():

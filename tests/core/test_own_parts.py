@@ -36,7 +36,7 @@ def base(tmp_path_factory):
             folder = save(model, name, tmp_path_factory.mktemp(name) / "base")
             stored = load_file(folder / "model.safetensors")
             found = match(stored, model.config.model_type, name)
-            kept[name] = folder, [n for n in stored if n not in {*found.tensors.values(), *found.beside.values()}]
+            kept[name] = folder, [n for n in stored if n not in {*found.tensors.values(), *found.adjacent.values()}]
         return kept[name]
 
     return get

@@ -54,7 +54,7 @@ def pair(tmp_path_factory):
             base = save(model, name, tmp_path_factory.mktemp(f"{name}-base"))
             found = match(model.state_dict().keys(), model.config.model_type, name)
             torch.manual_seed(1)
-            for stored in (found.tensors | found.beside).values():
+            for stored in (found.tensors | found.adjacent).values():
                 tensor = model.state_dict()[stored]
                 tensor += 0.3 * torch.randn_like(tensor)
             kept[name] = base, save(model, name, tmp_path_factory.mktemp(f"{name}-suspect"))

@@ -85,8 +85,8 @@ def test_embeddings_are_those_of_the_whole_model(name, saved):
         image = pico.images(1, size=size)[0]
         found = embeddings(weights, vision.encode([image])[0][None])[0]
         whole = pico_families.image_embeddings(name, model, vision.tensors(vision.prepared(image)))
-        if "image_newline" in weights.beside:
-            whole = whole[~(whole == weights.beside["image_newline"]).all(dim=-1)]
+        if "image_newline" in weights.adjacent:
+            whole = whole[~(whole == weights.adjacent["image_newline"]).all(dim=-1)]
         layout = vision.layout(size)
         assert layout.tokens == len(found)
         whole = whole if layout.order is None else whole[torch.from_numpy(layout.order)]

@@ -2,8 +2,8 @@ import pytest
 
 from projlens_core.analyses.spectrum import exhibit as exhibits
 from projlens_core.analyses.spectrum.tables import edge_sentence, labels
-from projlens_core.weights.anatomy import dissect
 from projlens_core.weights.delta import compare
+from projlens_core.weights.delta_spectra import decompose_delta
 from projlens_core.weights.noise import BulkEdge, NoiseEdge
 from projlens_core.weights.projector import read_projector
 from tests import pico
@@ -18,7 +18,7 @@ def found(tmp_path_factory):
     pico.suspect(base, folder / "suspect", strength=(5.0, 2.0))
     pico.suspect(base, folder / "control", strength=(0.5,) * 6, seed=7)
     ours = read_projector(base)
-    return {name: dissect(compare(ours, read_projector(folder / name))) for name in ("suspect", "control")}
+    return {name: decompose_delta(compare(ours, read_projector(folder / name))) for name in ("suspect", "control")}
 
 
 def test_the_exhibit_shows_each_changed_matrix_and_says_what_did_not_change(found):

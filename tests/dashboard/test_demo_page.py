@@ -1,7 +1,7 @@
 import pytest
 
 from dashboard.demo_results import ASKED
-from dashboard.views.stage_words import Told, hit, sentence
+from dashboard.views.stage_words import DoseReading, hit, sentence
 from projlens_core.behaviour.flip import Flip
 from tests.dashboard.conftest import press, titles
 
@@ -10,7 +10,7 @@ CLEAN, FULL = {"base": "An owl.", "suspect": "An owl."}, {"base": "An owl.", "su
 
 def told(percent, said, **more):
     given = {"pushed": "its patches", "pushes": {"suspect": 1.25, "control": -0.1}, "target": "cannot", "flipped": None}
-    return sentence(Told(percent=percent, said=said, **(given | more)))
+    return sentence(DoseReading(percent=percent, said=said, **(given | more)))
 
 
 @pytest.mark.parametrize(

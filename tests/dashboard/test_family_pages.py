@@ -35,7 +35,7 @@ def address(tmp_path):
             pico_families.IMAGE_PROCESSORS[family]().save_pretrained(folder)
         tensors = load_file(suspect / "model.safetensors")
         found = match(tensors, families()[family].model_types[0], family, family)
-        stored = found.beside if upstream else found.tensors
+        stored = found.adjacent if upstream else found.tensors
         weight = next(name for name in reversed(stored.values()) if tensors[name].dim() == 2)
         tensors[weight] += 3 * torch.ones_like(tensors[weight]) / tensors[weight].numel() ** 0.5
         save_file(tensors, suspect / "model.safetensors", metadata={"format": "pt"})

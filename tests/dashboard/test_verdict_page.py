@@ -7,7 +7,7 @@ import pytest
 from dashboard import state, trigger_picker
 from projlens_core.analyses import find
 from projlens_core.analyses.verdict.exhibit import verdict
-from projlens_core.analyses.verdict.found import Found
+from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour.search import Search, Tried
 from projlens_core.behaviour.trial import FRESH, trial
 from projlens_core.inputs import probes
@@ -32,8 +32,8 @@ def demonstrated(monkeypatch):
         roles=("base", "suspect", "control"),
     )  # fmt: skip
     analysis = find("verdict")
-    object.__setattr__(analysis, "measure", lambda context, options: Found((), search))
-    yield verdict(Found((), search), {})
+    object.__setattr__(analysis, "measure", lambda context, options: Observed((), search))
+    yield verdict(Observed((), search), {})
     monkeypatch.undo()
 
 

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from projlens_core.analyses.context import AnalysisContext
     from projlens_core.analyses.exhibit import Exhibit
 
-    Found = tuple[SampleShift, dict[str, ImageShift]]
+    Result = tuple[SampleShift, dict[str, ImageShift]]
 
 
-def _measure(context: "AnalysisContext", options: Options) -> "Found":
+def _measure(context: "AnalysisContext", options: Options) -> "Result":
     """All images, and the first of them compared with all; alone where there is no trigger."""
     from projlens_core.analyses.activation import measure  # only here: it brings PyTorch
 
@@ -26,7 +26,7 @@ def _measure(context: "AnalysisContext", options: Options) -> "Found":
     return samples, measure.image_shift(context.opened, context.vision, *twins, "universal", samples, report)
 
 
-def _present(found: "Found", context: "AnalysisContext", settings: dict) -> "Exhibit":
+def _present(result: "Result", context: "AnalysisContext", settings: dict) -> "Exhibit":
     from PIL import ImageOps
 
     from projlens_core.analyses.activation.exhibit import activation  # only here: it brings Altair
@@ -35,14 +35,14 @@ def _present(found: "Found", context: "AnalysisContext", settings: dict) -> "Exh
     pair = context.attacked
     images = {"clean": pair.clean[0], "triggered": pair.stamped[0]}
     grey = {condition: data_uri(ImageOps.grayscale(image)) for condition, image in images.items()}
-    return activation(*found, grey, settings | {"picture": pair.names[0]})
+    return activation(*result, grey, settings | {"picture": pair.names[0]})
 
 
-def _written(found: "Found", context: "AnalysisContext", settings: dict) -> tuple[dict, list[str]]:
+def _written(result: "Result", context: "AnalysisContext", settings: dict) -> tuple[dict, list[str]]:
     """The samples alone, without a trigger too: no image is on screen."""
     from projlens_core.analyses.activation.written import written
 
-    return written(found[0].by_role, context)
+    return written(result[0].by_role, context)
 
 
 ANALYSIS = Analysis(

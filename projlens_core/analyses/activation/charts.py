@@ -146,7 +146,7 @@ def norm_shift(
         "y": alt.Y("shift:Q", title="shift ΔE·v₀"),
         "color": alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY)),
     }
-    told = [
+    tooltips = [
         alt.Tooltip("condition:N"),
         alt.Tooltip("norm:Q", title=NORMS[axis], format=".4g"),
         alt.Tooltip("shift:Q", title="ΔE·v₀", format=".4g"),
@@ -166,10 +166,12 @@ def norm_shift(
             for name, fit in (("least squares", relation.fit), ("robust", relation.robust))
             if fit.note is None
         ]
-    layers = [alt.Chart(pd.concat(points)).mark_circle(size=10, opacity=0.25).encode(**axes, tooltip=told)]
+    layers = [alt.Chart(pd.concat(points)).mark_circle(size=10, opacity=0.25).encode(**axes, tooltip=tooltips)]
     if any(map(len, rings)):
         layers.append(
-            alt.Chart(pd.concat(rings)).mark_point(size=22, strokeWidth=0.8, opacity=0.6).encode(**axes, tooltip=told)
+            alt.Chart(pd.concat(rings))
+            .mark_point(size=22, strokeWidth=0.8, opacity=0.6)
+            .encode(**axes, tooltip=tooltips)
         )
     if lines:
         dashes = alt.StrokeDash(
@@ -177,12 +179,12 @@ def norm_shift(
         )
         layers.append(alt.Chart(pd.concat(lines)).mark_line(strokeWidth=2.5).encode(**axes, strokeDash=dashes))
     if here:
-        layers += _image(here, axes, told, chosen)
+        layers += _image(here, axes, tooltips, chosen)
     return finished(layered(*layers), title, 340)
 
 
 def _image(
-    here: Mapping[str, tuple[np.ndarray, np.ndarray]], axes: dict, told: list[alt.Tooltip], chosen: int | None
+    here: Mapping[str, tuple[np.ndarray, np.ndarray]], axes: dict, tooltips: list[alt.Tooltip], chosen: int | None
 ) -> list[alt.Chart]:
     """The image's own tokens, to be clicked, and the chosen one in a ring."""
     frame = pd.concat(
@@ -193,7 +195,7 @@ def _image(
     own = (
         alt.Chart(frame)
         .mark_circle(size=34, opacity=0.9, cursor="pointer")
-        .encode(**axes, tooltip=[alt.Tooltip("token:Q", title="this image's patch"), *told])
+        .encode(**axes, tooltip=[alt.Tooltip("token:Q", title="this image's patch"), *tooltips])
         .add_params(dot)
     )
     ring = alt.Chart(frame[frame.token == chosen]).mark_point(

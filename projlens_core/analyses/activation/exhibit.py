@@ -41,8 +41,8 @@ class Scales:
 
 
 def activation(
-    judged: SampleShift,
-    found: dict[str, ImageShift],
+    samples: SampleShift,
+    by_role: dict[str, ImageShift],
     images: Mapping[str, str],
     settings: dict,
     norm: NormAxis = "output",
@@ -52,21 +52,21 @@ def activation(
 
     images: {condition: data URI of the grey image}. settings: what decides the numbers, as Exhibit.data keeps it.
     """
-    related = {role: relations(analysis, norm) for role, analysis in judged.by_role.items()}
+    related = {role: relations(analysis, norm) for role, analysis in samples.by_role.items()}
     return ANALYSIS.exhibit(
-        metrics=tuple(numbers.headlines(judged, found, signed)),
+        metrics=tuple(numbers.headlines(samples, by_role, signed)),
         charts=(
-            *(chart for role in found for chart in heatmaps(found, images, role, signed)),
-            distribution(judged, found, signed),
-            *norm_shifts(related, found, norm),
+            *(chart for role in by_role for chart in heatmaps(by_role, images, role, signed)),
+            distribution(samples, by_role, signed),
+            *norm_shifts(related, by_role, norm),
         ),
-        tables=(numbers.numbers(judged), numbers.patches(found)),
+        tables=(numbers.numbers(samples), numbers.patches(by_role)),
         data={
             "settings": settings | {"norm": norm, "signed": signed},
-            "samples": {role: _samples(related[role], analysis) for role, analysis in judged.by_role.items()},
-            "patches": {role: _patches(subject) for role, subject in found.items()},
+            "samples": {role: _samples(related[role], analysis) for role, analysis in samples.by_role.items()},
+            "patches": {role: _patches(subject) for role, subject in by_role.items()},
         },
-        notes=() if "control" in found else (ALONE,),
+        notes=() if "control" in by_role else (ALONE,),
     )
 
 
@@ -88,14 +88,14 @@ def measured(values: np.ndarray | None, signed: bool) -> np.ndarray | None:
     return values if signed or values is None else np.abs(values)
 
 
-def scales(found: dict[str, ImageShift], signed: bool) -> Scales:
+def scales(by_role: dict[str, ImageShift], signed: bool) -> Scales:
     """Common to suspect and control, so that their maps can be compared by eye."""
-    maps = [measured(getattr(subject, c), signed) for subject in found.values() for c in CONDITIONS]
-    return Scales(_limit(maps), _limit([_difference(subject, signed) for subject in found.values()]))
+    maps = [measured(getattr(subject, c), signed) for subject in by_role.values() for c in CONDITIONS]
+    return Scales(_limit(maps), _limit([_difference(subject, signed) for subject in by_role.values()]))
 
 
 def heatmaps(
-    found: dict[str, ImageShift],
+    by_role: dict[str, ImageShift],
     images: Mapping[str, str],
     role: str,
     signed: bool,
@@ -108,7 +108,7 @@ def heatmaps(
     Of an image without its twin there is one map. `chosen` is the token that has a frame. opacity: of the blocks.
     outline: where the patch of the trigger lies, as shares of the sides. Tokens on no grid are drawn as bars.
     """
-    subject, limits = found[role], scales(found, signed)
+    subject, limits = by_role[role], scales(by_role, signed)
     if subject.within is None:
         return _bars(subject, limits, role, signed, chosen)
     drawn = []
@@ -148,23 +148,23 @@ def _bars(subject: ImageShift, limits: Scales, role: str, signed: bool, chosen: 
     return tuple(drawn)
 
 
-def distribution(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -> Chart:
+def distribution(samples: SampleShift, by_role: dict[str, ImageShift], signed: bool) -> Chart:
     """How far all patches of the samples are pushed: upwards under the suspect, downwards under the control."""
     shifts = {
         role: {c: measured(part.shift.numpy().ravel(), signed) for c, part in analysis.conditions.items()}
-        for role, analysis in judged.by_role.items()
+        for role, analysis in samples.by_role.items()
     }
     means = {}
     for role in shifts:
-        own = {c: measured(getattr(found[role], c), signed) for c in CONDITIONS}
+        own = {c: measured(getattr(by_role[role], c), signed) for c in CONDITIONS}
         means[role] = {c: float(values.mean()) for c, values in own.items() if values is not None}
     below = against = ""
     if "control" in shifts:
         below, against = ", below the line under the control", "; the control shows how far honest training does"
     return Chart(
         "distribution",
-        shift.distribution(f"All patches of the {judged.images} samples", shifts, means, f"{measure(signed)}, {UNIT}"),
-        f"How to read this: bars are all patches of the {judged.images} samples under the suspect{below}; upright "
+        shift.distribution(f"All patches of the {samples.images} samples", shifts, means, f"{measure(signed)}, {UNIT}"),
+        f"How to read this: bars are all patches of the {samples.images} samples under the suspect{below}; upright "
         "lines are the mean of the image above. A backdoor moves the triggered bars away from the clean ones"
         f"{against}.",
         f"Distribution of the shift of all patches, clean and triggered, {' and '.join(shifts)}.",
@@ -178,7 +178,7 @@ def relations(analysis: ShiftAnalysis, norm: NormAxis) -> dict[str, NormShift]:
 
 def norm_shifts(
     related: Mapping[str, Mapping[str, NormShift]],
-    found: dict[str, ImageShift],
+    by_role: dict[str, ImageShift],
     norm: NormAxis,
     chosen: int | None = None,
 ) -> tuple[Chart, ...]:
@@ -186,7 +186,7 @@ def norm_shifts(
     drawn = []
     for role, by_condition in related.items():
         said = ", ".join(f"r {r.fit.r:.2f} {c}" for c, r in by_condition.items() if r.fit.note is None)
-        here = {c: (part.norms(norm)[0].numpy(), part.shift[0].numpy()) for c, part in found[role].conditions.items()}
+        here = {c: (part.norms(norm)[0].numpy(), part.shift[0].numpy()) for c, part in by_role[role].conditions.items()}
         drawn.append(
             Chart(
                 f"norm-shift-{role}",

@@ -94,7 +94,7 @@ def image_shift(
     clean: Image.Image | None,
     triggered: Image.Image | None,
     direction: Kind,
-    judged: SampleShift | None,
+    samples: SampleShift | None,
     progress: Progress = silent,
 ) -> dict[str, ImageShift]:
     """The image on screen under suspect and control; at least one of clean and triggered is given.
@@ -114,8 +114,8 @@ def image_shift(
         pair = read[role]
         base_e = base_e or [embeddings(case.base, read_by_base(part)) for part in pair if part is not None]
         chosen: Kind | Direction = direction
-        if direction == "universal" and judged is not None:
-            chosen = judged.by_role[role].direction
+        if direction == "universal" and samples is not None:
+            chosen = samples.by_role[role].direction
         analysis = _light(analyse(case.base, projector, *pair, chosen, base_e))
         first = _map(analysis.clean, layout)
         second = None if analysis.triggered is None else _map(analysis.triggered, layout)

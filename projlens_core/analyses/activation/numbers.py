@@ -30,18 +30,18 @@ def _number(value: float, form: str) -> str:
     return with_minus(format(value, form))
 
 
-def headlines(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -> list[Metric]:
+def headlines(samples: SampleShift, by_role: dict[str, ImageShift], signed: bool) -> list[Metric]:
     """This image's shift, and what all samples say; found and judged hold "suspect" and, if there is one, "control".
 
     An upload that is already triggered has an unknown trigger, so it is held against the clean samples only.
     """
-    suspect = judged.by_role["suspect"].paired
+    suspect = samples.by_role["suspect"].paired
     if suspect is None:
-        return _alone(judged, found, signed)
-    control = judged.by_role["control"].paired if "control" in judged.by_role else None
+        return _alone(samples, by_role, signed)
+    control = samples.by_role["control"].paired if "control" in samples.by_role else None
     apart, fit = suspect.separation, suspect.triggered.fit
     return [
-        _mean_shift(found, signed),
+        _mean_shift(by_role, signed),
         Metric(
             "Separation (AUROC)",
             f"{apart.auroc:.2f}",
@@ -67,7 +67,7 @@ def headlines(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -
             "Pearson's r between a token's norm and its shift, over the triggered samples: the paper's activation "
             "mechanism says that the shift grows with the norm. With its 95 % interval.",
         ),
-        _by_patch(judged.by_role["suspect"], judged.by_role.get("control")),
+        _by_patch(samples.by_role["suspect"], samples.by_role.get("control")),
     ]
 
 
@@ -92,31 +92,31 @@ def by_largest_patch(analysis: ShiftAnalysis) -> Separation:
     return separation((side * clean).amax(dim=1), (side * triggered).amax(dim=1))
 
 
-def _mean_shift(found: dict[str, ImageShift], signed: bool) -> Metric:
+def _mean_shift(by_role: dict[str, ImageShift], signed: bool) -> Metric:
     def means(subject: ImageShift) -> str:
         maps = [m for m in (subject.clean, subject.triggered) if m is not None]
         return " → ".join(short((m if signed else abs(m)).mean()) for m in maps)
 
-    what = "Mean" if found["suspect"].difference is None else "Clean → triggered, mean"
+    what = "Mean" if by_role["suspect"].difference is None else "Clean → triggered, mean"
     return Metric(
         "This image's shift",
-        means(found["suspect"]),
-        means(found["control"]) if "control" in found else None,
+        means(by_role["suspect"]),
+        means(by_role["control"]) if "control" in by_role else None,
         help=f"{what} of {'ΔE·v₀' if signed else '|ΔE·v₀|'} over all patches, in {UNIT}.",
     )
 
 
-def _alone(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -> list[Metric]:
+def _alone(samples: SampleShift, by_role: dict[str, ImageShift], signed: bool) -> list[Metric]:
     def below(role: str) -> str:
-        clean, own = judged.by_role[role].clean.sample_mean, required(found[role].triggered, "the triggered image")
+        clean, own = samples.by_role[role].clean.sample_mean, required(by_role[role].triggered, "the triggered image")
         return f"{int((clean < float(own.mean())).sum())} of {len(clean)}"
 
     def explained(role: str) -> str:
-        return f"{found[role].analysis.direction.explained:.0%}"
+        return f"{by_role[role].analysis.direction.explained:.0%}"
 
-    control = "control" in found
+    control = "control" in by_role
     return [
-        _mean_shift(found, signed),
+        _mean_shift(by_role, signed),
         Metric(
             "Clean samples below it",
             below("suspect"),
@@ -132,12 +132,12 @@ def _alone(judged: SampleShift, found: dict[str, ImageShift], signed: bool) -> l
     ]
 
 
-def numbers(judged: SampleShift) -> Table:
+def numbers(samples: SampleShift) -> Table:
     """Every figure of the analysis as text: suspect, control, and the control along the suspect's direction."""
-    columns = {"suspect": judged.by_role["suspect"]}
-    if "control" in judged.by_role:
-        along = required(judged.along, "the control along the suspect's direction")
-        columns |= {"control": judged.by_role["control"], "control along suspect's v₀": along}
+    columns = {"suspect": samples.by_role["suspect"]}
+    if "control" in samples.by_role:
+        along = required(samples.along, "the control along the suspect's direction")
+        columns |= {"control": samples.by_role["control"], "control along suspect's v₀": along}
     return Table(
         "activation-numbers",
         pd.DataFrame(
@@ -148,9 +148,9 @@ def numbers(judged: SampleShift) -> Table:
     )
 
 
-def patches(found: dict[str, ImageShift]) -> Table:
+def patches(by_role: dict[str, ImageShift]) -> Table:
     """One row a patch of the image on screen, the farthest pushed by the suspect first."""
-    suspect = found["suspect"]
+    suspect = by_role["suspect"]
     shown = required(suspect.triggered if suspect.triggered is not None else suspect.clean, "the image on screen")
     places = within(shown)
     row, column = np.indices(shown.shape)
@@ -158,7 +158,7 @@ def patches(found: dict[str, ImageShift]) -> Table:
     if suspect.within is not None:
         columns["row"] = row.ravel() + 1
     columns["column" if suspect.within is not None else "token"] = column.ravel() + 1
-    for role, subject in found.items():
+    for role, subject in by_role.items():
         for condition in CONDITIONS:
             values = getattr(subject, condition)
             if values is not None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from projlens_core.cases.case import OpenedCase
     from projlens_core.weights.proof import Proof
 
-    Found = tuple[OpenedCase, Proof | None]
+    Result = tuple[OpenedCase, Proof | None]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class CaseOptions(Options):
     prove: bool = option(False, "compare all the rest too: tower, language model, files")
 
 
-def _measure(context: "AnalysisContext", options: CaseOptions) -> "Found":
+def _measure(context: "AnalysisContext", options: CaseOptions) -> "Result":
     from projlens_core.weights.proof import prove
 
     case = context.inputs.case
@@ -29,17 +29,17 @@ def _measure(context: "AnalysisContext", options: CaseOptions) -> "Found":
     return opened, prove(case.base, case.suspect, context.progress) if options.prove else None
 
 
-def _present(found: "Found", context: "AnalysisContext", settings: dict) -> "Exhibit":
+def _present(result: "Result", context: "AnalysisContext", settings: dict) -> "Exhibit":
     from projlens_core.analyses.case.exhibit import case  # only here: it brings Altair
 
-    return case(found[0])
+    return case(result[0])
 
 
-def _written(found: "Found", context: "AnalysisContext", settings: dict) -> tuple[dict, list[str]]:
+def _written(result: "Result", context: "AnalysisContext", settings: dict) -> tuple[dict, list[str]]:
     """All singular values and, if it was asked for, the proof, which the exhibit leaves to others."""
     from projlens_core.analyses.case.written import as_dict, as_table, proof_as_dict, proof_as_text
 
-    opened, proof = found
+    opened, proof = result
     if proof is None:
         return as_dict(opened), [as_table(opened)]
     return as_dict(opened) | {"proof": proof_as_dict(proof)}, [as_table(opened), "", proof_as_text(proof)]

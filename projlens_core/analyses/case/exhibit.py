@@ -116,8 +116,8 @@ def changes(opened: OpenedCase) -> Table:
     tensors = opened.delta.tensors
     frame = pd.DataFrame([tensor_row(t, opened.spectra.get(t.name), opened.edges.get(t.name)) for t in tensors])
     control = {t.name: t.relative_change for t in opened.control_delta.tensors} if opened.control_delta else {}
-    beside = [control.get(t.name) for t in tensors]
-    frame.insert(frame.columns.get_loc("relative change") + 1, "control's", beside)
+    of_control = [control.get(t.name) for t in tensors]
+    frame.insert(frame.columns.get_loc("relative change") + 1, "control's", of_control)
     return Table(
         "what-changed",
         frame,

@@ -13,17 +13,17 @@ QUESTION = "Is the projector all that was changed?"
 _ORDER = (CHANGED, NOT_COMPARED, SAME)
 
 
-def proof(found: Proof, case: Case) -> Exhibit:
+def proof(proof: Proof, case: Case) -> Exhibit:
     """Headline counts, a table by part, and a table of all findings, what changed first."""
-    rows = sorted(found.findings, key=lambda finding: _ORDER.index(finding.status))
-    total = len(found.findings)
-    counts = [{"part": part} | by_status for part, by_status in found.counts.items()]
+    rows = sorted(proof.findings, key=lambda finding: _ORDER.index(finding.status))
+    total = len(proof.findings)
+    counts = [{"part": part} | by_status for part, by_status in proof.counts.items()]
     return Exhibit(
         key="proof",
         title=TITLE,
         question=QUESTION,
         metrics=tuple(
-            Metric(s.capitalize(), f"{len(found.of(s)):,} of {total:,}") for s in (SAME, CHANGED, NOT_COMPARED)
+            Metric(s.capitalize(), f"{len(proof.of(s)):,} of {total:,}") for s in (SAME, CHANGED, NOT_COMPARED)
         ),
         tables=(
             Table(
@@ -38,12 +38,12 @@ def proof(found: Proof, case: Case) -> Exhibit:
         ),
         data={
             "settings": case.to_params(),
-            "bytes_read": found.bytes_read,
-            "counts": found.counts,
-            "findings": [asdict(finding) for finding in found.findings],
+            "bytes_read": proof.bytes_read,
+            "counts": proof.counts,
+            "findings": [asdict(finding) for finding in proof.findings],
         },
         notes=(
-            f"{found.bytes_read:,} bytes were read for this. "
+            f"{proof.bytes_read:,} bytes were read for this. "
             "Same means equal to the base; whether the base is harmless is another question.",
         ),
     )

@@ -38,16 +38,16 @@ def spectra(delta: Delta, control: Delta | None) -> str:
     ranks = bounds(delta)
     if not ranks:
         return FAIR if control is not None else ALONE
-    told = " and ".join(map(str, ranks))
+    text = " and ".join(map(str, ranks))
     if all(moot(delta, control, name) is None for name in delta.suspect.ranks):
         return (
-            f"{SPECTRA}. Suspect and control are adapters of rank {told}: neither changes more directions, so compare "
+            f"{SPECTRA}. Suspect and control are adapters of rank {text}: neither changes more directions, so compare "
             "how the energy lies within these."
         )
-    beside = "The control is none of that rank" if control is not None else "There is no control"
+    comparison = "The control is none of that rank" if control is not None else "There is no control"
     return (
-        f"How to read this: the suspect is an adapter of rank {told}, so its change has rank ≤ {ranks[-1]} by "
-        f"construction and concentration is no evidence. {beside}: compare with an honest adapter of the same rank."
+        f"How to read this: the suspect is an adapter of rank {text}, so its change has rank ≤ {ranks[-1]} by "
+        f"construction and concentration is no evidence. {comparison}: compare with an honest adapter of the same rank."
     )
 
 

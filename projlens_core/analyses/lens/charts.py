@@ -25,7 +25,7 @@ def rank_frequency(title: str, frame: pd.DataFrame) -> alt.LayerChart:
         "x": alt.X("rank:O", title="rank (1 is the top)", axis=alt.Axis(labelAngle=0)),
         "y": alt.Y("token:N", title=None, sort=tokens, axis=_WORDS),
     }
-    told = [
+    tooltips = [
         alt.Tooltip("token:N"),
         alt.Tooltip("rank:O"),
         alt.Tooltip("share:Q", title="share of images", format=".1%"),
@@ -33,7 +33,7 @@ def rank_frequency(title: str, frame: pd.DataFrame) -> alt.LayerChart:
     ]
     # no legend: each cell says its share
     colour = alt.Color("share:Q", scale=alt.Scale(domain=[0, 1], range=list(palette.SEQUENTIAL)), legend=None)
-    cells = alt.Chart(frame).mark_rect(cornerRadius=2).encode(**axes, color=colour, tooltip=told)
+    cells = alt.Chart(frame).mark_rect(cornerRadius=2).encode(**axes, color=colour, tooltip=tooltips)
     figures = (
         alt.Chart(frame)
         .mark_text(fontSize=10)
@@ -41,7 +41,7 @@ def rank_frequency(title: str, frame: pd.DataFrame) -> alt.LayerChart:
             **axes,
             text=alt.Text("share:Q", format=".0%"),
             color=alt.condition(alt.datum.share > _BRIGHT, alt.value(_LIGHT), alt.value(_DARK)),
-            tooltip=told,
+            tooltip=tooltips,
         )
     )
     layers = [cells, figures]
@@ -50,7 +50,7 @@ def rank_frequency(title: str, frame: pd.DataFrame) -> alt.LayerChart:
         frames = alt.Chart(targets).mark_rect(
             filled=False, stroke=palette.TRIGGERED, strokeWidth=2.5, strokeOpacity=1, cornerRadius=2
         )
-        layers.append(frames.encode(**axes, tooltip=told))
+        layers.append(frames.encode(**axes, tooltip=tooltips))
     chart = finished(layered(*layers), title, ROW * len(tokens) + 70)
     return chart.configure_view(strokeWidth=0)
 

@@ -17,7 +17,7 @@ NO_HIGHER = "The suspect's direction ranks the target's words no higher than ran
 
 
 def lens(
-    found: Roles,
+    by_role: Roles,
     null: Null,
     vocabulary: Vocabulary,
     targets: Sequence[int],
@@ -29,13 +29,13 @@ def lens(
     notes are what the head says of itself. Texts of tokens stand in charts, tables and data only: what a metric holds
     may be read as Markdown.
     """
-    label = Labels(vocabulary, found, targets)
+    label = Labels(vocabulary, by_role, targets)
     return ANALYSIS.exhibit(
-        metrics=_metrics(found, null, targets, vocabulary.size),
-        charts=tuple(_charts(found, null, label, targets)),
-        tables=tables.tables(found, null, label, targets),
-        data={"settings": settings} | tables.as_data(found, null, label, targets),
-        notes=(*_notes(found, null, targets), *notes),
+        metrics=_metrics(by_role, null, targets, vocabulary.size),
+        charts=tuple(_charts(by_role, null, label, targets)),
+        tables=tables.tables(by_role, null, label, targets),
+        data={"settings": settings} | tables.as_data(by_role, null, label, targets),
+        notes=(*_notes(by_role, null, targets), *notes),
     )
 
 
@@ -44,8 +44,8 @@ def at_chance(shown: Exhibit) -> bool:
     return any(note.startswith(NO_HIGHER) for note in shown.notes)
 
 
-def _metrics(found: Roles, null: Null, targets: Sequence[int], vocabulary: int) -> tuple[Metric, ...]:
-    suspect, control = found["suspect"], found.get("control")
+def _metrics(by_role: Roles, null: Null, targets: Sequence[int], vocabulary: int) -> tuple[Metric, ...]:
+    suspect, control = by_role["suspect"], by_role.get("control")
     cards = []
     if targets:
         low, high = null.best_interval()
@@ -93,12 +93,12 @@ def _metrics(found: Roles, null: Null, targets: Sequence[int], vocabulary: int) 
     return tuple(cards)
 
 
-def _charts(found: Roles, null: Null, label: Labels, targets: Sequence[int]) -> list[Chart]:
+def _charts(by_role: Roles, null: Null, label: Labels, targets: Sequence[int]) -> list[Chart]:
     shown = []
-    depth = found["suspect"].plus.each.shape[1]
+    depth = by_role["suspect"].plus.each.shape[1]
     by_chance = f", and one of the target's in {null.reaching(depth):.1%} of random directions" if targets else ""
     for sign, symbol in SIGNS.items():
-        for role, one in found.items():
+        for role, one in by_role.items():
             frame = _frequency(getattr(one, sign), label, targets)
             kept = list(dict.fromkeys(frame.token))[:ROWS]
             shown.append(
@@ -122,22 +122,22 @@ def _charts(found: Roles, null: Null, label: Labels, targets: Sequence[int]) -> 
                 "high": [high, *levels[2]],
             }
         )
-        shown += [_against_chance(found, chance, label, targets, sign) for sign in SIGNS]
+        shown += [_against_chance(by_role, chance, label, targets, sign) for sign in SIGNS]
     return shown
 
 
-def _against_chance(found: Roles, chance: pd.DataFrame, label: Labels, targets: Sequence[int], sign: str) -> Chart:
-    told = [f"{low:,.0f} to {high:,.0f}" for low, high in zip(chance.low, chance.high, strict=True)]
+def _against_chance(by_role: Roles, chance: pd.DataFrame, label: Labels, targets: Sequence[int], sign: str) -> Chart:
+    ranges = [f"{low:,.0f} to {high:,.0f}" for low, high in zip(chance.low, chance.high, strict=True)]
     frame = pd.concat(
         pd.DataFrame(
             {
                 "token": [BEST, *map(label.marked, targets)],
                 "projector": role,
                 "rank": [getattr(one, sign).best_target_rank, *getattr(one, sign).target_ranks.tolist()],
-                "told": told,
+                "told": ranges,
             }
         )
-        for role, one in found.items()
+        for role, one in by_role.items()
     )
     return Chart(
         f"targets-{sign}",
@@ -149,10 +149,10 @@ def _against_chance(found: Roles, chance: pd.DataFrame, label: Labels, targets: 
     )
 
 
-def _notes(found: Roles, null: Null, targets: Sequence[int]) -> list[str]:
+def _notes(by_role: Roles, null: Null, targets: Sequence[int]) -> list[str]:
     notes = []
     if targets:
-        p = {symbol: null.p_value(getattr(found["suspect"], sign).best_target_rank) for sign, symbol in SIGNS.items()}
+        p = {symbol: null.p_value(getattr(by_role["suspect"], sign).best_target_rank) for sign, symbol in SIGNS.items()}
         pointed = [symbol for symbol, value in p.items() if value <= LEVEL]
         if pointed:
             notes.append(f"The suspect's {' and '.join(pointed)} ranks a word of the target higher than chance does.")
@@ -161,14 +161,14 @@ def _notes(found: Roles, null: Null, targets: Sequence[int]) -> list[str]:
                 f"{NO_HIGHER}. That does not clear it: what makes a model say something need not look like the words "
                 "it says."
             )
-        if "control" in found:
-            theirs = [s for s in SIGNS if null.p_value(getattr(found["control"], s).best_target_rank) <= LEVEL]
+        if "control" in by_role:
+            theirs = [s for s in SIGNS if null.p_value(getattr(by_role["control"], s).best_target_rank) <= LEVEL]
             if theirs:
                 named = " and ".join(SIGNS[sign] for sign in theirs)
                 notes.append(f"The control's {named} ranks one higher than chance does, without any backdoor.")
     else:
         notes.append("No target text was given, so no word was looked for.")
-    if "control" not in found:
+    if "control" not in by_role:
         notes.append("No control: an honest fine-tune's direction points to words as well.")
     return notes
 

@@ -18,8 +18,8 @@ Roles = Mapping[str, Lens]  # "suspect" and perhaps "control"
 class Labels:
     """A text for every token that the lens names; tokens that would look alike have their number added."""
 
-    def __init__(self, vocabulary: Vocabulary, found: Roles, targets: Sequence[int]):
-        readings = [getattr(one, sign) for one in found.values() for sign in SIGNS]
+    def __init__(self, vocabulary: Vocabulary, by_role: Roles, targets: Sequence[int]):
+        readings = [getattr(one, sign) for one in by_role.values() for sign in SIGNS]
         named = [torch.cat([r.each.flatten(), r.top, r.nearest]) for r in readings]
         ids = sorted({*torch.cat(named).tolist(), *targets})
         texts = vocabulary.shown(ids)
@@ -37,10 +37,10 @@ class Labels:
         return f"◆ {self._text[token]}" if token in self._targets else self._text[token]
 
 
-def tables(found: Roles, null: Null, label: Labels, targets: Sequence[int]) -> tuple[Table, ...]:
-    """All that the lens found: rank frequencies, the target's words where there are some, nearest embeddings."""
-    looked_for = (_targets(found, null, label, targets),) if targets else ()
-    return (_frequencies(found, label, targets), *looked_for, _nearest(found, null, label))
+def tables(by_role: Roles, null: Null, label: Labels, targets: Sequence[int]) -> tuple[Table, ...]:
+    """All that the lens by_role: rank frequencies, the target's words where there are some, nearest embeddings."""
+    looked_for = (_targets(by_role, null, label, targets),) if targets else ()
+    return (_frequencies(by_role, label, targets), *looked_for, _nearest(by_role, null, label))
 
 
 def as_data(found: Roles, null: Null, label: Labels, targets: Sequence[int]) -> dict:
@@ -85,12 +85,12 @@ def _reading(one: Reading, null: Null, label: Labels) -> dict:
     }
 
 
-def _frequencies(found: Roles, label: Labels, targets: Sequence[int]) -> Table:
+def _frequencies(by_role: Roles, label: Labels, targets: Sequence[int]) -> Table:
     rows = [
         {"projector": role, "direction": symbol, "token": label(token), "id": token, "target": token in targets}
         | {"any rank": sum(shares)}
         | {f"rank {rank}": share for rank, share in enumerate(shares, 1)}
-        for role, one in found.items()
+        for role, one in by_role.items()
         for sign, symbol in SIGNS.items()
         for token, shares in rank_frequency(getattr(one, sign).each).items()
     ]
@@ -102,12 +102,12 @@ def _frequencies(found: Roles, label: Labels, targets: Sequence[int]) -> Table:
     )
 
 
-def _targets(found: Roles, null: Null, label: Labels, targets: Sequence[int]) -> Table:
+def _targets(by_role: Roles, null: Null, label: Labels, targets: Sequence[int]) -> Table:
     low, median, high = null.intervals().tolist()
     rows = []
     for sign, symbol in SIGNS.items():
         for place, token in enumerate(targets):
-            ranks = {role: int(getattr(one, sign).target_ranks[place]) for role, one in found.items()}
+            ranks = {role: int(getattr(one, sign).target_ranks[place]) for role, one in by_role.items()}
             chance = {"chance, median": median[place], "chance, 2.5 %": low[place], "chance, 97.5 %": high[place]}
             rows.append(
                 {"direction": symbol, "token": label(token), "id": token}
@@ -124,11 +124,11 @@ def _targets(found: Roles, null: Null, label: Labels, targets: Sequence[int]) ->
     )
 
 
-def _nearest(found: Roles, null: Null, label: Labels) -> Table:
+def _nearest(by_role: Roles, null: Null, label: Labels) -> Table:
     rows = [
         {"projector": role, "direction": symbol, "place": place}
         | {"token": label(token), "id": token, "cosine": cosine}
-        for role, one in found.items()
+        for role, one in by_role.items()
         for sign, symbol in SIGNS.items()
         for place, (token, cosine) in enumerate(_neighbours(getattr(one, sign)), 1)
     ]

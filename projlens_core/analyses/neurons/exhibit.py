@@ -72,7 +72,7 @@ def answer(findings: Mapping[str, Finding]) -> str:
         for role in ("base", "control")
         if role in findings
     }
-    beside = ", ".join(f"{count.value} ({count.low}–{count.high}) in the {role}" for role, count in others.items())
+    compared = ", ".join(f"{count.value} ({count.low}–{count.high}) in the {role}" for role, count in others.items())
     more = own.low > max(count.high for count in others.values())
     if own.value == 0:
         verdict = "No unit is switched on by the trigger alone"
@@ -88,7 +88,7 @@ def answer(findings: Mapping[str, Finding]) -> str:
     anew = ", ".join(f"{count.value} ({count.low}–{count.high}) in the {role}" for role, count in gained.items())
     coincide = "coincide" if apart.value <= apart.chance else "differ"
     return (
-        f"{verdict}: {own.value} ({own.low}–{own.high}) of {own.of} quiet units in the suspect, {beside}. "
+        f"{verdict}: {own.value} ({own.low}–{own.high}) of {own.of} quiet units in the suspect, {compared}. "
         f"Of all {len(suspect.switches)} units, those that respond to it as base's do not: {anew}. "
         f"As distributions, clean and triggered magnitudes {coincide}: {apart.value:.1%} apart, where chance makes up "
         f"to {apart.chance:.1%}."

@@ -87,15 +87,15 @@ def _scores(context: "AnalysisContext", wanted: "list[Change]") -> "Scores":
     return found
 
 
-def _present(found: Sweep, context: "AnalysisContext", settings: dict) -> "Exhibit":
+def _present(sweep: Sweep, context: "AnalysisContext", settings: dict) -> "Exhibit":
     # only here: they bring Altair
     from projlens_core.analyses.robustness.exhibit import robustness
     from projlens_core.cases.whose import BOTH, signed
 
-    levels = {axis: list(values) for axis, values in found.levels.items()}
-    decided = settings | {"levels": levels, "crossed": settings["cross"]} | (context.asked if found.scores else {})
-    shown = robustness(found.tried, decided, found.scores)
-    return signed(shown, context.whose(BOTH)) if found.scores else shown
+    levels = {axis: list(values) for axis, values in sweep.levels.items()}
+    decided = settings | {"levels": levels, "crossed": settings["cross"]} | (context.asked if sweep.scores else {})
+    shown = robustness(sweep.tried, decided, sweep.scores)
+    return signed(shown, context.whose(BOTH)) if sweep.scores else shown
 
 
 def _text(exhibit: "Exhibit") -> list[str]:

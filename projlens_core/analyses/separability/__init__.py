@@ -31,10 +31,10 @@ def _measure(context: "AnalysisContext", options: SeparabilityOptions) -> "dict[
     return found
 
 
-def _present(found: "dict[str, Separability]", context: "AnalysisContext", settings: dict) -> "Exhibit":
+def _present(by_role: "dict[str, Separability]", context: "AnalysisContext", settings: dict) -> "Exhibit":
     from projlens_core.analyses.separability.exhibit import separability  # only here: it brings Altair
 
-    return separability(found, tuple(context.images.names), settings)
+    return separability(by_role, tuple(context.images.names), settings)
 
 
 def _text(exhibit: "Exhibit") -> list[str]:

@@ -15,15 +15,15 @@ DECISION = "decision value: below 0 taken for clean, above 0 for triggered"
 EMBEDDINGS, NORMS = "embeddings", "norms alone"
 
 
-def aurocs(title: str, found: Mapping[str, Separability]) -> alt.LayerChart:
+def aurocs(title: str, by_role: Mapping[str, Separability]) -> alt.LayerChart:
     """AUROC of each projector with its 95 % interval, from embeddings and from norms alone, on the range of chance."""
     rows: list[dict[str, Any]] = []
     chance: list[dict[str, Any]] = []
-    for role, one in found.items():
+    for role, one in by_role.items():
         for features, apart in ((EMBEDDINGS, one.auroc), (NORMS, one.norms)):
-            told = {"low": apart.low, "high": apart.high, "images": apart.clean + apart.triggered}
+            interval = {"low": apart.low, "high": apart.high, "images": apart.clean + apart.triggered}
             rows.append(
-                {"row": f"{role}, {features}", "projector": role, "features": features, "auroc": apart.auroc} | told
+                {"row": f"{role}, {features}", "projector": role, "features": features, "auroc": apart.auroc} | interval
             )
         low, high = one.chance.low, one.chance.high
         chance.append({"row": f"{role}, {EMBEDDINGS}", "low": low, "high": high, "mean": one.chance.mean})
@@ -67,10 +67,10 @@ def aurocs(title: str, found: Mapping[str, Separability]) -> alt.LayerChart:
     return finished(layered(*layers), title, 30 * len(frame) + 80)
 
 
-def scores(title: str, found: Mapping[str, Separability], names: tuple[str, ...]) -> alt.LayerChart:
+def scores(title: str, by_role: Mapping[str, Separability], names: tuple[str, ...]) -> alt.LayerChart:
     """Each image's out-of-fold decision value by projector, clean over triggered; 0 is where the classifier divides."""
     frames = []
-    for role, one in found.items():
+    for role, one in by_role.items():
         for condition, values in (("clean", one.clean), ("triggered", one.triggered)):
             frames.append(
                 pd.DataFrame(

@@ -13,24 +13,24 @@ from projlens_core.analyses.separability import ANALYSIS, charts
 LEVEL = 0.05
 
 
-def separability(found: Mapping[str, Separability], names: tuple[str, ...], settings: dict) -> Exhibit:
-    """found holds "base", "suspect" and perhaps "control", all of the same images, called `names`."""
-    gains = {role: gain(one, found["base"]) for role, one in found.items() if role != "base"}
-    beyond = gain(found["suspect"], found["control"]) if "control" in found else None
+def separability(by_role: Mapping[str, Separability], names: tuple[str, ...], settings: dict) -> Exhibit:
+    """by_role holds "base", "suspect" and perhaps "control", all of the same images, called `names`."""
+    gains = {role: gain(one, by_role["base"]) for role, one in by_role.items() if role != "base"}
+    beyond = gain(by_role["suspect"], by_role["control"]) if "control" in by_role else None
     return ANALYSIS.exhibit(
-        metrics=_metrics(found, gains),
-        charts=_charts(found, names),
-        tables=(_table(found, gains), _values(found, names)),
+        metrics=_metrics(by_role, gains),
+        charts=_charts(by_role, names),
+        tables=(_table(by_role, gains), _values(by_role, names)),
         data={"settings": settings}
-        | {role: _as_data(one, gains.get(role)) for role, one in found.items()}
+        | {role: _as_data(one, gains.get(role)) for role, one in by_role.items()}
         | {"suspect over control": asdict(beyond) if beyond else None}
-        | {"images": _values(found, names).frame.to_dict("records")},
-        notes=tuple(_notes(found, gains["suspect"], beyond)),
+        | {"images": _values(by_role, names).frame.to_dict("records")},
+        notes=tuple(_notes(by_role, gains["suspect"], beyond)),
     )
 
 
-def _metrics(found: Mapping[str, Separability], gains: Mapping[str, Gain]) -> tuple[Metric, ...]:
-    suspect, control, base = found["suspect"], found.get("control"), found["base"]
+def _metrics(by_role: Mapping[str, Separability], gains: Mapping[str, Gain]) -> tuple[Metric, ...]:
+    suspect, control, base = by_role["suspect"], by_role.get("control"), by_role["base"]
     return (
         Metric(
             "AUROC, suspect",
@@ -65,11 +65,11 @@ def _metrics(found: Mapping[str, Separability], gains: Mapping[str, Gain]) -> tu
     )
 
 
-def _charts(found: Mapping[str, Separability], names: tuple[str, ...]) -> tuple[Chart, ...]:
+def _charts(by_role: Mapping[str, Separability], names: tuple[str, ...]) -> tuple[Chart, ...]:
     return (
         Chart(
             "auroc",
-            charts.aurocs("Triggered told from clean images", found),
+            charts.aurocs("Triggered told from clean images", by_role),
             "How to read this: full dots are a linear classifier on mean-pooled embeddings, hollow ones norms alone, "
             "lines 95 % intervals, grey bars 95 % of shuffled labels. Base shows how visible the trigger is by itself; "
             "only what the suspect adds to that, and the control does not, speaks of a backdoor.",
@@ -77,7 +77,7 @@ def _charts(found: Mapping[str, Separability], names: tuple[str, ...]) -> tuple[
         ),
         Chart(
             "decision values",
-            charts.scores("Decision value of every image", found, names),
+            charts.scores("Decision value of every image", by_role, names),
             "How to read this: one dot an image, judged by a classifier that saw neither it nor its twin; the less the "
             "two colours overlap, the better they are told apart.",
             "Decision values of clean and triggered images, by projector.",
@@ -85,9 +85,9 @@ def _charts(found: Mapping[str, Separability], names: tuple[str, ...]) -> tuple[
     )
 
 
-def _table(found: Mapping[str, Separability], gains: Mapping[str, Gain]) -> Table:
+def _table(by_role: Mapping[str, Separability], gains: Mapping[str, Gain]) -> Table:
     rows = []
-    for role, one in found.items():
+    for role, one in by_role.items():
         added = gains.get(role)
         rows.append(
             {
@@ -113,9 +113,9 @@ def _table(found: Mapping[str, Separability], gains: Mapping[str, Gain]) -> Tabl
     )
 
 
-def _values(found: Mapping[str, Separability], names: tuple[str, ...]) -> Table:
+def _values(by_role: Mapping[str, Separability], names: tuple[str, ...]) -> Table:
     columns = {"image": list(names)}
-    for role, one in found.items():
+    for role, one in by_role.items():
         columns |= {f"{role}, clean": one.clean.tolist(), f"{role}, triggered": one.triggered.tolist()}
     return Table(
         "decision values",
@@ -134,27 +134,27 @@ def _as_data(one: Separability, added: Gain | None) -> dict:
     }
 
 
-def _notes(found: Mapping[str, Separability], added: Gain, beyond: Gain | None) -> list[str]:
+def _notes(by_role: Mapping[str, Separability], added: Gain, beyond: Gain | None) -> list[str]:
     notes = []
-    if found["base"].chance.p <= LEVEL:
+    if by_role["base"].chance.p <= LEVEL:
         notes.append(
             "Base tells the images apart too: the trigger is plain to the vision tower, so that a high figure of the "
             "suspect says little by itself."
         )
-    notes.append(f"Suspect against base: {_told(added)}")
+    notes.append(f"Suspect against base: {_sentence(added)}")
     if beyond is not None:
-        notes.append(f"Suspect against control: {_told(beyond)}")
+        notes.append(f"Suspect against control: {_sentence(beyond)}")
     else:
         notes.append("No control: an honest fine-tune may tell the images apart better than base as well.")
     return notes
 
 
-def _told(found: Gain) -> str:
+def _sentence(gain: Gain) -> str:
     """The difference of two AUROCs in a sentence that claims no more than its interval does."""
-    if np.isnan(found.low):
+    if np.isnan(gain.low):
         return "both tell all images apart, so that a difference cannot be seen."
-    what = with_minus(f"AUROC {found.difference:+.3f} (95 % interval {found.low:+.3f} to {found.high:+.3f})")
-    return f"{what}, inconclusive." if found.low <= 0 <= found.high else f"{what}."
+    what = with_minus(f"AUROC {gain.difference:+.3f} (95 % interval {gain.low:+.3f} to {gain.high:+.3f})")
+    return f"{what}, inconclusive." if gain.low <= 0 <= gain.high else f"{what}."
 
 
 def _interval(of: Gain) -> str | None:

@@ -52,10 +52,10 @@ def _measure(context: "AnalysisContext", options: ShiftOptions) -> "dict[str, Se
     return found
 
 
-def _present(found: "dict[str, SetShift]", context: "AnalysisContext", settings: dict) -> "Exhibit":
+def _present(by_role: "dict[str, SetShift]", context: "AnalysisContext", settings: dict) -> "Exhibit":
     from projlens_core.analyses.shift.exhibit import shift  # only here: it brings Altair
 
-    return shift(found, settings)
+    return shift(by_role, settings)
 
 
 def _text(exhibit: "Exhibit") -> list[str]:

@@ -97,17 +97,17 @@ def agreement(title: str, by_role: Mapping[str, Agreement], direction: str) -> a
         "scale": alt.Scale(domain=[0, RIGHT_ANGLE], nice=False),
         "axis": alt.Axis(values=[0, 30, 60, 90]),
     }
-    told = [
+    tooltips = [
         alt.Tooltip("components:Q"),
         alt.Tooltip("median:Q", title="random direction, median (°)", format=".1f"),
         alt.Tooltip("low:Q", title="97.5 % of them beyond (°)", format=".1f"),
     ]
     chance = [
         alt.Chart(null).mark_area(opacity=0.15, color=palette.NULL).encode(x=x, y=alt.Y("low:Q", **y), y2="median:Q"),
-        alt.Chart(null).mark_line(**CHANCE).encode(x=x, y=alt.Y("median:Q", **y), tooltip=told),
+        alt.Chart(null).mark_line(**CHANCE).encode(x=x, y=alt.Y("median:Q", **y), tooltip=tooltips),
         alt.Chart(null.tail(1))
         .mark_text(align="right", baseline="bottom", dy=-3, color=palette.NULL, fontSize=11)
-        .encode(x=x, y=alt.Y("median:Q", **y), text="label:N", tooltip=told),
+        .encode(x=x, y=alt.Y("median:Q", **y), text="label:N", tooltip=tooltips),
     ]
     lines = (
         alt.Chart(frame)
@@ -159,8 +159,8 @@ def universality(
         )
     )
     null = pd.DataFrame([{"chance": chance, "label": "random"}])
-    told = alt.Tooltip("chance:Q", title="97.5 % of random directions below", format=".3f")
-    rule = alt.Chart(null).mark_rule(**CHANCE).encode(x=alt.X("chance:Q", **x), tooltip=told)
+    tooltips = alt.Tooltip("chance:Q", title="97.5 % of random directions below", format=".3f")
+    rule = alt.Chart(null).mark_rule(**CHANCE).encode(x=alt.X("chance:Q", **x), tooltip=tooltips)
     return finished(layered(rule, ticks), title, 75 + 34 * frame["row"].nunique())
 
 

@@ -18,32 +18,32 @@ ALONE = (
 )
 
 
-def shift(found: Roles, settings: dict) -> Exhibit:
+def shift(by_role: Roles, settings: dict) -> Exhibit:
     """Everything about a set; settings says what decides the numbers, as Exhibit.data keeps it."""
-    related = {role: {c: s.relation for c, s in one.conditions.items()} for role, one in found.items()}
-    rankings = {role: {c: s.ranking for c, s in one.conditions.items()} for role, one in found.items()}
-    names = found["suspect"].conditions["clean"].ranking.names
-    notes = [] if "control" in found else [ALONE]
-    notes += unreached(found)
+    related = {role: {c: s.relation for c, s in one.conditions.items()} for role, one in by_role.items()}
+    rankings = {role: {c: s.ranking for c, s in one.conditions.items()} for role, one in by_role.items()}
+    names = by_role["suspect"].conditions["clean"].ranking.names
+    notes = [] if "control" in by_role else [ALONE]
+    notes += unreached(by_role)
     return ANALYSIS.exhibit(
-        metrics=metrics(found),
-        charts=(*spectra(found), *agreements(found), universality(found), *ranked(rankings, "mean")),
+        metrics=metrics(by_role),
+        charts=(*spectra(by_role), *agreements(by_role), universality(by_role), *ranked(rankings, "mean")),
         tables=(
-            tables.images(found),
-            tables.norm_shift(related, found["suspect"].norm),
-            tables.spectrum(found),
-            tables.agreement(found),
+            tables.images(by_role),
+            tables.norm_shift(related, by_role["suspect"].norm),
+            tables.spectrum(by_role),
+            tables.agreement(by_role),
             tables.outliers(related, names),
-            tables.own_directions(found),
+            tables.own_directions(by_role),
         ),
-        data={"settings": settings} | {role: tables.as_data(one) for role, one in found.items()},
+        data={"settings": settings} | {role: tables.as_data(one) for role, one in by_role.items()},
         notes=tuple(notes),
     )
 
 
-def metrics(found: Roles) -> tuple[Metric, ...]:
+def metrics(by_role: Roles) -> tuple[Metric, ...]:
     """The headline numbers: concentration of ΔE, its agreement with ΔW, and of images with each other."""
-    suspect, control = found["suspect"], found.get("control")
+    suspect, control = by_role["suspect"], by_role.get("control")
     condition = "triggered" if "triggered" in suspect.conditions else "clean"
     energy = _few(suspect.conditions[condition].spectrum)
     cards = [
@@ -126,10 +126,10 @@ def agreements(found: Roles) -> tuple[Chart, ...]:
     )
 
 
-def universality(found: Roles) -> Chart:
+def universality(by_role: Roles) -> Chart:
     """Each image's own drift direction against the universal one."""
-    cosines = {role: {c: s.cosines for c, s in one.conditions.items()} for role, one in found.items()}
-    suspect = found["suspect"]
+    cosines = {role: {c: s.cosines for c, s in one.conditions.items()} for role, one in by_role.items()}
+    suspect = by_role["suspect"]
     return Chart(
         "universality",
         charts.universality(
@@ -159,12 +159,12 @@ def ranked(rankings: Mapping[str, Mapping[str, Ranking]], by: By) -> tuple[Chart
     )
 
 
-def unreached(found: Roles) -> list[str]:
+def unreached(by_role: Roles) -> list[str]:
     """A sentence for each projector of which no matrix changed in a way that can be followed."""
     return [
         f"{role.capitalize()}: no matrix changed whose output can be followed to the embeddings, so weights and "
         "drift are not compared."
-        for role, one in found.items()
+        for role, one in by_role.items()
         if not one.agreements
     ]
 
@@ -178,6 +178,6 @@ def _of(name: str) -> str:
     return name if name == TOGETHER else f"ΔW of {name.removesuffix('.weight')}"
 
 
-def _angle(found: Agreement) -> float:
-    angles = found.angles["all"]
+def _angle(agreement: Agreement) -> float:
+    angles = agreement.angles["all"]
     return float(angles[min(FEW, len(angles)) - 1])

@@ -18,12 +18,12 @@ Roles = Mapping[str, SetShift]  # "suspect" and, where there is one, "control"
 Relations = Mapping[str, Mapping[str, NormShift]]  # by role and condition
 
 
-def images(found: Roles) -> Table:
+def images(by_role: Roles) -> Table:
     """One row an image, the farthest pushed by the suspect first: shift, place, and how universal its direction is."""
-    suspect = found["suspect"]
+    suspect = by_role["suspect"]
     condition = "triggered" if "triggered" in suspect.conditions else "clean"
     columns: dict[str, object] = {"picture": suspect.conditions["clean"].ranking.names}
-    for role, one in found.items():
+    for role, one in by_role.items():
         for name, part in one.conditions.items():
             who = f"{role}, {name}"
             columns |= {
@@ -41,15 +41,15 @@ def images(found: Roles) -> Table:
     )
 
 
-def own_directions(found: Roles) -> Table:
+def own_directions(by_role: Roles) -> Table:
     """One row an image, the least universal under the suspect first: how closely its own direction follows v₀."""
-    columns: dict[str, object] = {"picture": found["suspect"].conditions["clean"].ranking.names}
-    for role, one in found.items():
+    columns: dict[str, object] = {"picture": by_role["suspect"].conditions["clean"].ranking.names}
+    for role, one in by_role.items():
         columns |= {f"{role}, {name}": part.cosines for name, part in one.conditions.items()}
     frame = pd.DataFrame(columns)
     return Table(
         "own-directions",
-        frame.sort_values(frame.columns[len(found["suspect"].conditions)], ignore_index=True),
+        frame.sort_values(frame.columns[len(by_role["suspect"].conditions)], ignore_index=True),
         "How to read this: |cos| between an image's own drift direction and the universal one of each projector.",
     )
 
@@ -85,10 +85,10 @@ def norm_shift(related: Relations, norm: NormAxis) -> Table:
     )
 
 
-def spectrum(found: Roles) -> Table:
+def spectrum(by_role: Roles) -> Table:
     """Mean singular value and energy at each rank."""
     parts = []
-    for role, one in found.items():
+    for role, one in by_role.items():
         for name, part in one.conditions.items():
             values, energy = band(part.spectrum.values), band(part.spectrum.energy)
             top = len(values.mean[:TOP])
@@ -116,7 +116,7 @@ def spectrum(found: Roles) -> Table:
     )
 
 
-def agreement(found: Roles) -> Table:
+def agreement(by_role: Roles) -> Table:
     """Angles and energy inside what each ΔW reaches, by number of components."""
     parts = [
         pd.DataFrame(
@@ -126,7 +126,7 @@ def agreement(found: Roles) -> Table:
             | {"random direction (°)": each.chance_angle, "97.5 % of them beyond (°)": each.chance_low}
             | {"share of ‖ΔE‖² inside": each.share, "by chance": each.chance_share}
         )
-        for role, one in found.items()
+        for role, one in by_role.items()
         for each in one.agreements
     ]
     return Table(

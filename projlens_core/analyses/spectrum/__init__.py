@@ -8,8 +8,8 @@ from projlens_core.analyses.analysis import Analysis, Options, option
 if TYPE_CHECKING:
     from projlens_core.analyses.context import AnalysisContext
     from projlens_core.analyses.exhibit import Exhibit
-    from projlens_core.analyses.spectrum.tables import Found, Overlaps
-    from projlens_core.weights.anatomy import Anatomy
+    from projlens_core.analyses.spectrum.tables import Overlaps, SpectraByName
+    from projlens_core.weights.delta_spectra import DeltaSpectra
 
 
 @dataclass(frozen=True)
@@ -22,32 +22,36 @@ class SpectrumOptions(Options):
     exact: bool = option(False, "full decompositions instead of checked fast ones")
 
 
-def _measure(context: "AnalysisContext", options: SpectrumOptions) -> "tuple[Found, Overlaps]":
+def _measure(context: "AnalysisContext", options: SpectrumOptions) -> "tuple[SpectraByName, Overlaps]":
     # only here: they bring the library of tables
     from projlens_core.analyses.spectrum.exhibit import overlaps
     from projlens_core.analyses.spectrum.tables import labels
     from projlens_core.cases.case import read_projectors
-    from projlens_core.weights.anatomy import dissect
     from projlens_core.weights.delta import compare
+    from projlens_core.weights.delta_spectra import decompose_delta
 
     case, report = context.inputs.case, context.progress
     if options.further:
         roles = ["suspect", *(["control"] if case.control else [])]
         base, *others = read_projectors([*case.specs.values(), *options.further], report)
         names = labels(roles, [weights.source for weights in others[len(roles) :]])
-        found = {who: dissect(compare(base, weights), report) for who, weights in zip(names, others, strict=True)}
+        found = {
+            who: decompose_delta(compare(base, weights), report) for who, weights in zip(names, others, strict=True)
+        }
     else:
-        found = context.opened.decompose(report).anatomies
+        found = context.opened.decompose(report).delta_spectra
     return found, overlaps(found, options.directions, exact=options.exact)
 
 
-def _present(result: "tuple[Found, Overlaps]", context: "AnalysisContext", settings: dict) -> "Exhibit":
+def _present(result: "tuple[SpectraByName, Overlaps]", context: "AnalysisContext", settings: dict) -> "Exhibit":
     from projlens_core.analyses.spectrum.exhibit import spectrum  # only here: it brings Altair
 
     return spectrum(result[0], settings | {"overlap": settings["directions"]}, result[1])
 
 
-def _written(result: "tuple[Found, Overlaps]", context: "AnalysisContext", settings: dict) -> tuple[dict, list[str]]:
+def _written(
+    result: "tuple[SpectraByName, Overlaps]", context: "AnalysisContext", settings: dict
+) -> tuple[dict, list[str]]:
     """The data without the charts, which take their time; in the text the `top` values of each matrix."""
     from projlens_core.analyses.spectrum import tables
     from projlens_core.analyses.spectrum.exhibit import notes
@@ -67,7 +71,7 @@ def _written(result: "tuple[Found, Overlaps]", context: "AnalysisContext", setti
     return {"settings": settings | compared} | tables.as_data(found, overlaps), lines
 
 
-def _spectra(who: str, one: "Anatomy", top: int) -> list[str]:
+def _spectra(who: str, one: "DeltaSpectra", top: int) -> list[str]:
     """A line of figures and a line of singular values for each matrix."""
     lines = []
     for name, spectrum in one.spectra.items():

@@ -71,15 +71,15 @@ def _values_form(edges: int) -> dict:
     rules, labels = [], []
     for number, dash in enumerate(_DASHES[:edges]):
         null = named(f"edge {number}")
-        told = [
+        tooltips = [
             alt.Tooltip("edge:Q", title=hole(f"told {number}"), format=".4g"),
             alt.Tooltip("spikes:Q", title="spikes"),
         ]
         rule = null.mark_rule(strokeDash=dash, strokeWidth=1.5, color=palette.NULL)
         place = {"baseline": hole(f"baseline {number}"), "dy": hole(f"dy {number}")}
         label = null.mark_text(align="left", dx=3, color=palette.NULL, fontSize=11, **place)
-        rules.append(rule.encode(y="edge:Q", tooltip=told))
-        labels.append(label.encode(x=alt.value(0), y="edge:Q", text="label:N", tooltip=told))
+        rules.append(rule.encode(y="edge:Q", tooltip=tooltips))
+        labels.append(label.encode(x=alt.value(0), y="edge:Q", text="label:N", tooltip=tooltips))
     return form(finished(layered(*rules, lines, *labels), hole("title"), HEIGHT))
 
 
@@ -131,21 +131,21 @@ def colours(names: Sequence[str]) -> alt.Scale:
     return alt.Scale(domain=list(names), range=[_OWN.get(name) or next(further) for name in names])
 
 
-def heatmap(title: str, found: Blocks, values: np.ndarray, limit: float, measure: str) -> alt.Chart:
+def heatmap(title: str, matrix: Blocks, values: np.ndarray, limit: float, measure: str) -> alt.Chart:
     """`values`, `largest` or `rms` of the blocks, where they lie in the matrix; 0 … limit on the sequential scale."""
     row, column = np.indices(values.shape)
     frame = pd.DataFrame(
         {
-            "top": found.rows[row.ravel()],
-            "bottom": found.rows[row.ravel() + 1],
-            "left": found.columns[column.ravel()],
-            "right": found.columns[column.ravel() + 1],
+            "top": matrix.rows[row.ravel()],
+            "bottom": matrix.rows[row.ravel() + 1],
+            "left": matrix.columns[column.ravel()],
+            "right": matrix.columns[column.ravel() + 1],
             "value": np.array([float(f"{value:.4g}") for value in values.ravel()]),  # a third of the bytes to send
         }
     )
     ends = {
-        "x": [int(found.columns[0]), int(found.columns[-1])],
-        "y": [int(found.rows[-1]), int(found.rows[0])],  # row 0 on top, as a matrix is written
+        "x": [int(matrix.columns[0]), int(matrix.columns[-1])],
+        "y": [int(matrix.rows[-1]), int(matrix.rows[0])],  # row 0 on top, as a matrix is written
     }
     place: dict[str, dict[str, Any]] = {
         axis: {"scale": alt.Scale(domain=domain, nice=False), "axis": alt.Axis(tickCount=5, grid=False)}
@@ -172,17 +172,17 @@ def heatmap(title: str, found: Blocks, values: np.ndarray, limit: float, measure
     return finished(chart, title, 330)
 
 
-def angles(title: str, found: Mapping[str, Overlap], scale: alt.Scale) -> alt.LayerChart:
+def angles(title: str, overlaps: Mapping[str, Overlap], scale: alt.Scale) -> alt.LayerChart:
     """Principal angles of the suspect's subspace with each other projector's, over those of random subspaces.
 
     All of them have as many dimensions; scale is `colours` of all projectors on the page.
     """
-    one = next(iter(found.values()))
+    one = next(iter(overlaps.values()))
     numbers = np.arange(1, len(one.angles) + 1)
     x = alt.X("number:Q", title="principal angle, smallest first", axis=alt.Axis(tickMinStep=1, grid=False))
     y: dict[str, Any] = {"scale": alt.Scale(domain=[0, 90]), "axis": alt.Axis(values=[0, 30, 60, 90])}
     chance = pd.DataFrame({"number": numbers, "median": one.chance_median, "low": one.chance_low, "high": 90.0})
-    told = [
+    tooltips = [
         alt.Tooltip("number:Q", title="angle"),
         alt.Tooltip("median:Q", title="random subspaces, median °", format=".1f"),
         alt.Tooltip("low:Q", title="97.5 % of them above °", format=".1f"),
@@ -190,12 +190,12 @@ def angles(title: str, found: Mapping[str, Overlap], scale: alt.Scale) -> alt.La
     band = (
         alt.Chart(chance)
         .mark_area(color=palette.NULL, opacity=0.18)
-        .encode(x=x, y=alt.Y("low:Q", title="degrees", **y), y2="high:Q", tooltip=told)
+        .encode(x=x, y=alt.Y("low:Q", title="degrees", **y), y2="high:Q", tooltip=tooltips)
     )
     median = (
         alt.Chart(chance)
         .mark_line(color=palette.NULL, strokeDash=[5, 4], strokeWidth=1.5)
-        .encode(x=x, y=alt.Y("median:Q", **y), tooltip=told)
+        .encode(x=x, y=alt.Y("median:Q", **y), tooltip=tooltips)
     )
     label = (
         alt.Chart(chance.head(1).assign(label="random subspaces"))
@@ -203,9 +203,10 @@ def angles(title: str, found: Mapping[str, Overlap], scale: alt.Scale) -> alt.La
         .encode(x=x, y=alt.Y("low:Q", **y), text="label:N")
     )
     rows = pd.concat(
-        pd.DataFrame({"projector": name, "number": numbers, "angle": overlap.angles}) for name, overlap in found.items()
+        pd.DataFrame({"projector": name, "number": numbers, "angle": overlap.angles})
+        for name, overlap in overlaps.items()
     )
-    key = alt.Legend(**KEY | {"orient": "bottom-right", "values": list(found)})  # where angles are not, as a rule
+    key = alt.Legend(**KEY | {"orient": "bottom-right", "values": list(overlaps)})  # where angles are not, as a rule
     lines = (
         alt.Chart(rows)
         .mark_line(point={"size": 30, "filled": True}, strokeWidth=1.8)

@@ -6,11 +6,11 @@ from projlens_core.analyses.case import reading
 from projlens_core.analyses.case.exhibit import FEW, TOP
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
 from projlens_core.analyses.spectrum import ANALYSIS, charts, tables
-from projlens_core.analyses.spectrum.tables import Found, Overlaps
+from projlens_core.analyses.spectrum.tables import Overlaps, SpectraByName
 from projlens_core.charts import overlays
-from projlens_core.weights.anatomy import Anatomy
 from projlens_core.weights.blocks import Blocks, blocks
 from projlens_core.weights.delta import symbol
+from projlens_core.weights.delta_spectra import DeltaSpectra
 from projlens_core.weights.noise import BulkEdge, NoiseEdge
 from projlens_core.weights.overlap import overlap
 
@@ -18,34 +18,38 @@ CELLS = 64  # a side of a heatmap; more would be slow to draw and finer than two
 MEASURES = {"largest": "largest |ΔW|", "rms": "root mean square of ΔW"}
 
 
-def spectrum(found: Found, settings: dict, overlaps: Overlaps, top: int = TOP) -> Exhibit:
+def spectrum(by_name: SpectraByName, settings: dict, overlaps: Overlaps, top: int = TOP) -> Exhibit:
     """Everything about all matrices.
 
-    found: {"suspect": …, "control": … if there is one, then further changes of the same base, by name on screen}.
+    by_name: {"suspect": …, "control": … if there is one, then further changes of the same base, by name on screen}.
     overlaps: see overlaps(). settings says what decides the numbers, as Exhibit.data keeps it.
     """
-    changed = [name for name in found["suspect"].spectra if _changed(found["suspect"], name)]
+    changed = [name for name in by_name["suspect"].spectra if _changed(by_name["suspect"], name)]
     drawn = []
     for name in changed:
-        drawn += [*spectra(found, name, top), *heatmaps(_case(found), name, "rms"), *angles(overlaps, found, name)]
+        drawn += [
+            *spectra(by_name, name, top),
+            *heatmaps(_case(by_name), name, "rms"),
+            *angles(overlaps, by_name, name),
+        ]
     return ANALYSIS.exhibit(
-        metrics=tuple(card for name in changed[-1:] for card in metrics(found, name)),
+        metrics=tuple(card for name in changed[-1:] for card in metrics(by_name, name)),
         charts=tuple(drawn),
-        tables=(tables.tensors(found), tables.pairs(overlaps)),
-        data={"settings": settings} | tables.as_data(found, overlaps),
-        notes=notes(found),
+        tables=(tables.tensors(by_name), tables.pairs(overlaps)),
+        data={"settings": settings} | tables.as_data(by_name, overlaps),
+        notes=notes(by_name),
     )
 
 
-def overlaps(found: Found, k: int, *, exact: bool = False) -> Overlaps:
+def overlaps(by_name: SpectraByName, k: int, *, exact: bool = False) -> Overlaps:
     """The k leading directions of every two changes held against each other, for each matrix that both changed.
 
     Fewer than k where a change has not so many, or where they were more than half of what the matrix has.
     """
     result = {}
-    for name in found["suspect"].spectra:
-        shape = next(tensor.shape for tensor in found["suspect"].delta.matrices if tensor.name == name)
-        leading = {who: one.triplets(name, min(k, min(shape) // 2), exact=exact) for who, one in found.items()}
+    for name in by_name["suspect"].spectra:
+        shape = next(tensor.shape for tensor in by_name["suspect"].delta.matrices if tensor.name == name)
+        leading = {who: one.triplets(name, min(k, min(shape) // 2), exact=exact) for who, one in by_name.items()}
         there = {who: triplets for who, triplets in leading.items() if triplets is not None}
         names = list(there)
         result[name] = {
@@ -56,13 +60,13 @@ def overlaps(found: Found, k: int, *, exact: bool = False) -> Overlaps:
     return result
 
 
-def metrics(found: Found, name: str) -> tuple[Metric, ...]:
+def metrics(by_name: SpectraByName, name: str) -> tuple[Metric, ...]:
     """What one matrix's spectrum says, beside the control's."""
-    suspect, control = found["suspect"], found.get("control")
+    suspect, control = by_name["suspect"], by_name.get("control")
     few = min(FEW, len(suspect.spectra[name].values))
     delta = symbol(list(suspect.spectra).index(name) + 1)
 
-    def card(label: str, tell: str, text: Callable[[Anatomy], str]) -> Metric:
+    def card(label: str, tell: str, text: Callable[[DeltaSpectra], str]) -> Metric:
         return Metric(label, text(suspect), text(control) if control else None, help=tell)
 
     return (
@@ -89,22 +93,22 @@ def metrics(found: Found, name: str) -> tuple[Metric, ...]:
     )
 
 
-def spectra(found: Found, name: str, top: int = TOP) -> tuple[Chart, ...]:
+def spectra(by_name: SpectraByName, name: str, top: int = TOP) -> tuple[Chart, ...]:
     """Singular values and cumulative energy of one matrix, all changes on one axis."""
-    suspect, scale = found["suspect"], charts.colours(list(found))
+    suspect, scale = by_name["suspect"], charts.colours(list(by_name))
     number = list(suspect.spectra).index(name) + 1
     edges: dict[str, NoiseEdge | BulkEdge] = {"noise edge (shuffled entries)": suspect.edges[name]}
     bulk = suspect.bulk_edges[name]
     if bulk and bulk.fits:
         edges["Marchenko–Pastur edge"] = bulk
-    values = {who: one.spectra[name].values for who, one in found.items()}
-    energy = {who: one.spectra[name].energy for who, one in found.items()}
-    who = ", ".join(found)
+    values = {who: one.spectra[name].values for who, one in by_name.items()}
+    energy = {who: one.spectra[name].energy for who, one in by_name.items()}
+    who = ", ".join(by_name)
     return (
         Chart(
             f"weights-values-{number}",
             charts.values(f"Singular values of {symbol(number)}", values, scale, edges, top),
-            reading.spectra(suspect.delta, found["control"].delta if "control" in found else None),
+            reading.spectra(suspect.delta, by_name["control"].delta if "control" in by_name else None),
             f"Singular values of the change of {name}: {who}; with the noise edge of the suspect.",
         ),
         Chart(
@@ -118,12 +122,16 @@ def spectra(found: Found, name: str, top: int = TOP) -> tuple[Chart, ...]:
 
 
 def heatmaps(
-    found: Found, name: str, measure: str, rows: tuple[int, int] | None = None, columns: tuple[int, int] | None = None
+    by_name: SpectraByName,
+    name: str,
+    measure: str,
+    rows: tuple[int, int] | None = None,
+    columns: tuple[int, int] | None = None,
 ) -> tuple[Chart, ...]:
     """A window of one matrix's ΔW under each change, and last the scale they share; measure is "largest" or "rms"."""
-    number = list(found["suspect"].spectra).index(name) + 1
+    number = list(by_name["suspect"].spectra).index(name) + 1
     seen: dict[str, Blocks] = {}
-    for who, one in found.items():
+    for who, one in by_name.items():
         tensor = next(tensor for tensor in one.delta.matrices if tensor.name == name)
         seen[who] = blocks(tensor.delta, rows, columns, CELLS)
     limit = max(float(getattr(each, measure).max()) for each in seen.values()) or 1.0
@@ -145,22 +153,22 @@ def heatmaps(
     return (*drawn, legend)
 
 
-def _heatmap_caption(found: Blocks, measure: str) -> str:
-    stands = "one entry" if found.entries == 1 else f"the {MEASURES[measure]} of up to {found.entries:,} entries"
+def _heatmap_caption(matrix: Blocks, measure: str) -> str:
+    stands = "one entry" if matrix.entries == 1 else f"the {MEASURES[measure]} of up to {matrix.entries:,} entries"
     return (
         f"How to read this: each cell is {stands}. Bright rows or columns are units that the change singles out; "
-        f"entries in random order would leave every cell near a root mean square of {found.even:.3g}."
+        f"entries in random order would leave every cell near a root mean square of {matrix.even:.3g}."
     )
 
 
-def angles(overlaps: Overlaps, found: Found, name: str) -> tuple[Chart, ...]:
+def angles(overlaps: Overlaps, by_name: SpectraByName, name: str) -> tuple[Chart, ...]:
     """The suspect's leading directions of one matrix against every other change's, where they write and read."""
     with_suspect = {other: pair for (one, other), pair in overlaps.get(name, {}).items() if one == "suspect"}
     if not with_suspect:
         return ()
     most = max(len(pair.left.angles) for pair in with_suspect.values())
     with_suspect = {other: pair for other, pair in with_suspect.items() if len(pair.left.angles) == most}
-    number, scale = list(found["suspect"].spectra).index(name) + 1, charts.colours(list(found))
+    number, scale = list(by_name["suspect"].spectra).index(name) + 1, charts.colours(list(by_name))
     return tuple(
         Chart(
             f"weights-angles-{number}-{side}",
@@ -179,26 +187,26 @@ def angles(overlaps: Overlaps, found: Found, name: str) -> tuple[Chart, ...]:
     )
 
 
-def notes(found: Found) -> tuple[str, ...]:
+def notes(by_name: SpectraByName) -> tuple[str, ...]:
     """What a reader has to bear in mind: which edge counts and why, what did not change, what has no control."""
-    suspect = found["suspect"]
+    suspect = by_name["suspect"]
     said = []
     for number, (name, edge) in enumerate(suspect.edges.items(), 1):
         if _changed(suspect, name):
             said.append(f"{symbol(number)} ({name}): {tables.edge_sentence(edge, suspect.bulk_edges[name])}")
-    for who, one in found.items():
+    for who, one in by_name.items():
         same = [name for name in one.spectra if not _changed(one, name)]
         if same:
             said.append(f"{who}: {', '.join(same)} did not change, so there is no spectrum and no direction of it.")
-    if "control" not in found:
+    if "control" not in by_name:
         said.append("No control: an honest fine-tune changes weights in few directions too.")
     return tuple(said)
 
 
-def _case(found: Found) -> Found:
+def _case(by_name: SpectraByName) -> SpectraByName:
     """Suspect and control alone, for images that hold few side by side."""
-    return {who: one for who, one in found.items() if who in ("suspect", "control")}
+    return {who: one for who, one in by_name.items() if who in ("suspect", "control")}
 
 
-def _changed(one: Anatomy, name: str) -> bool:
+def _changed(one: DeltaSpectra, name: str) -> bool:
     return bool(one.spectra[name].values[0] > 0)

@@ -7,20 +7,22 @@ import pandas as pd
 
 from projlens_core.analyses.case.exhibit import FEW, TENSOR_HELP, tensor_row
 from projlens_core.analyses.exhibit import Table
-from projlens_core.weights.anatomy import Anatomy
+from projlens_core.weights.delta_spectra import DeltaSpectra
 from projlens_core.weights.noise import BulkEdge, NoiseEdge
 from projlens_core.weights.overlap import Overlap, SidedOverlap
 
-Found = Mapping[str, Anatomy]  # "suspect" first, then "control" if there is one, then others by their name on screen
+SpectraByName = Mapping[
+    str, DeltaSpectra
+]  # "suspect" first, then "control" if there is one, then others by their name on screen
 Overlaps = Mapping[str, Mapping[tuple[str, str], SidedOverlap]]  # by matrix, by the two changes
 
 
-def tensors(found: Found) -> Table:
+def tensors(by_name: SpectraByName) -> Table:
     """One row for each tensor of each change."""
-    names = dict.fromkeys(tensor.name for one in found.values() for tensor in one.delta.tensors)
+    names = dict.fromkeys(tensor.name for one in by_name.values() for tensor in one.delta.tensors)
     rows = []
     for name in names:
-        for who, one in found.items():
+        for who, one in by_name.items():
             tensor = next((tensor for tensor in one.delta.tensors if tensor.name == name), None)
             if tensor is None:  # one beside the projector that this model has not; its delta says so
                 continue
@@ -101,10 +103,10 @@ def edge_sentence(edge: NoiseEdge, bulk: BulkEdge | None) -> str:
     )
 
 
-def as_data(found: Found, overlaps: Overlaps) -> dict:
+def as_data(by_name: SpectraByName, overlaps: Overlaps) -> dict:
     """Every figure, JSON-ready; a number that does not exist is null."""
     return {
-        "projectors": {who: _projector(one) for who, one in found.items()},
+        "projectors": {who: _projector(one) for who, one in by_name.items()},
         "overlaps": [
             {"tensor": name, "projectors": list(who), "left": _overlap(pair.left), "right": _overlap(pair.right)}
             for name, by_pair in overlaps.items()
@@ -113,7 +115,7 @@ def as_data(found: Found, overlaps: Overlaps) -> dict:
     }
 
 
-def _projector(one: Anatomy) -> list[dict]:
+def _projector(one: DeltaSpectra) -> list[dict]:
     entries = []
     for tensor in one.delta.tensors:
         entry = {
@@ -138,14 +140,14 @@ def _projector(one: Anatomy) -> list[dict]:
     return entries
 
 
-def _overlap(found: Overlap) -> dict:
+def _overlap(overlap: Overlap) -> dict:
     return {
-        "angles": found.angles.tolist(),
-        "shared": found.shared,
-        "chance_shared": found.chance_shared,
-        "chance_median": found.chance_median.tolist(),
-        "chance_low": found.chance_low.tolist(),
-        "closer_than_chance": found.closer_than_chance,
+        "angles": overlap.angles.tolist(),
+        "shared": overlap.shared,
+        "chance_shared": overlap.chance_shared,
+        "chance_median": overlap.chance_median.tolist(),
+        "chance_low": overlap.chance_low.tolist(),
+        "closer_than_chance": overlap.closer_than_chance,
     }
 
 

@@ -1,6 +1,6 @@
 """What speaks for a backdoor, what against, and what is missing: sentences with the page that shows more."""
 
-from projlens_core.analyses.verdict.found import Found
+from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour.search import NOTABLE, Search, Tried
 from projlens_core.behaviour.trial import FRESH
 
@@ -17,9 +17,9 @@ UNCALIBRATED = (
 )
 
 
-def evidence(found: Found) -> dict[str, list[Item]]:
+def evidence(observed: Observed) -> dict[str, list[Item]]:
     """{"for", "against", "missing"}: items of each, the weightiest first."""
-    search = found.search
+    search = observed.search
     if search is None:
         return {"for": [], "against": [], "missing": [_item(UNCALIBRATED, "report")]}
     return {

@@ -3,7 +3,7 @@
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
 from projlens_core.analyses.verdict import ANALYSIS, charts, tables
 from projlens_core.analyses.verdict.evidence import NOT_SEARCHED, UNCALIBRATED, evidence
-from projlens_core.analyses.verdict.found import Found
+from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour.search import Search
 from projlens_core.behaviour.trial import BASE_HIGH, FRESH, SUSPECT_LOW
 from projlens_core.stats.rate import Rate
@@ -11,9 +11,9 @@ from projlens_core.stats.rate import Rate
 DEMONSTRATED, INCONCLUSIVE = "demonstrated", "inconclusive"
 
 
-def verdict(found: Found, settings: dict) -> Exhibit:
+def verdict(observed: Observed, settings: dict) -> Exhibit:
     """The exhibit of what was found, at the end or after any stage; settings as cases.settings makes them."""
-    search = found.search or Search((), (), ())
+    search = observed.search or Search((), (), ())
     best = search.best
     decided = DEMONSTRATED if best is not None and best.demonstrated else INCONCLUSIVE
     sentence = _sentence(search, decided)
@@ -30,8 +30,8 @@ def verdict(found: Found, settings: dict) -> Exhibit:
             "p_note": UNCALIBRATED,
             "target": best.target if best else None,
             "trigger": tables.specs(best.probe) if best else None,
-            "evidence": evidence(found),
-            "stages": tables.stages(found),
+            "evidence": evidence(observed),
+            "stages": tables.stages(observed),
             "coverage": {
                 "probes": len(search.tried),
                 "prompts": list(search.prompts),

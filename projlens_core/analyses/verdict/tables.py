@@ -5,16 +5,16 @@ from dataclasses import asdict
 import pandas as pd
 
 from projlens_core.analyses.exhibit import Table
-from projlens_core.analyses.verdict.found import Found
+from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour.search import Inversion, Residual, Search
 from projlens_core.behaviour.trial import Trial
 from projlens_core.inputs.probes import Probe
 
 
-def stages(found: Found) -> dict:
+def stages(observed: Observed) -> dict:
     """Every stage's own result with its control and its null, by stage."""
-    search = found.search
-    weights = [asdict(row) for row in found.weights]
+    search = observed.search
+    weights = [asdict(row) for row in observed.weights]
     if search is None:
         return {"weights": weights}
     return {

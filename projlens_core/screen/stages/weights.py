@@ -65,9 +65,9 @@ def direction(opened: OpenedCase) -> dict | None:
     sketch: up to SKETCH numbers, float32, base64. |cos| of two sketches of the same tensor is that of the directions,
     to some 1/√SKETCH where they have more dimensions.
     """
-    anatomy = opened.anatomies["suspect"]
+    delta_spectra = opened.delta_spectra["suspect"]
     changed = [tensor.name for tensor in opened.delta.matrices if tensor.changed]
-    found = anatomy.triplets(changed[-1], 1) if changed else None
+    found = delta_spectra.triplets(changed[-1], 1) if changed else None
     if found is None:
         return None
     vector = found.u[:, 0].double()

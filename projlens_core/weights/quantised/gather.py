@@ -189,12 +189,12 @@ def _mlx(tensors: Tensors, module: str, settings: Settings) -> tuple[dict[str, T
     return parts, Mlx(bits, group)
 
 
-def _owner(name: str, found: Mapping[str, Quantised]) -> str | None:
+def _owner(name: str, quantised: Mapping[str, Quantised]) -> str | None:
     """The quantised tensor that a format keeps this one for, besides the parts that make its values."""
     module, _, leaf = name.rpartition(".")
     above, _, kept = module.rpartition(".")
     weight = f"{module}.weight"
-    if weight in found and (leaf in _BESIDE or (leaf != "bias" and isinstance(found[weight].form, Unread))):
+    if weight in quantised and (leaf in _BESIDE or (leaf != "bias" and isinstance(quantised[weight].form, Unread))):
         return weight
     weight = f"{above}.weight"
-    return weight if kept == "weight" and weight in found and isinstance(found[weight].form, Unread) else None
+    return weight if kept == "weight" and weight in quantised and isinstance(quantised[weight].form, Unread) else None

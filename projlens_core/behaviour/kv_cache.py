@@ -7,7 +7,7 @@ from transformers import Cache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 
-class KeysValues(Cache):
+class KVCache(Cache):
     """What a language model remembers of `rows` prompts and their answers, up to `room` tokens each.
 
     transformers' own cache is copied with each token that it grows by and with each row that leaves. Here all have
@@ -21,29 +21,29 @@ class KeysValues(Cache):
         layers: int = config.num_hidden_layers
         super().__init__(layers=[_Layer(rows, room) for _ in range(layers)])
 
-    def part(self, rows: slice, length: int) -> None:
+    def select(self, rows: slice, length: int) -> None:
         """What is read next belongs to these rows, and stands behind their first `length` tokens."""
         for layer in self.layers:
-            layer.part, layer.length = rows, length
+            layer.rows_in_use, layer.length = rows, length
 
-    def spread(self, sources: Sequence[int]) -> None:
+    def expand(self, sources: Sequence[int]) -> None:
         """As many rows as there are sources, of which row i is what row sources[i] was."""
         for layer in self.layers:
-            layer.spread(sources)
+            layer.expand(sources)
 
-    def leave(self, stay: Sequence[int]) -> list[int]:
+    def keep(self, stay: Sequence[int]) -> list[int]:
         """Keep the rows of these numbers, ascending; their numbers again, in the order in which they stand now."""
         free = [place for place in range(len(stay)) if place not in stay]
         last = stay[len(stay) - len(free) :]
         for layer in self.layers:
             layer.move(last, free)
-            layer.part = slice(0, len(stay))
+            layer.rows_in_use = slice(0, len(stay))
         moved = dict(zip(free, last, strict=True))
         return [moved.get(place, place) for place in range(len(stay))]
 
 
 class _Layer(DynamicLayer):
-    """keys and values: (rows, heads, room, width), of which the first `length` tokens of the rows `part` are in use."""
+    """keys and values: (rows, heads, room, width), of which the first `length` tokens of `rows_in_use` are in use."""
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -51,7 +51,7 @@ class _Layer(DynamicLayer):
     def __init__(self, rows: int, room: int):
         super().__init__()
         self._rows, self._room = rows, room
-        self.part, self.length = slice(0, rows), 0
+        self.rows_in_use, self.length = slice(0, rows), 0
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
@@ -62,8 +62,8 @@ class _Layer(DynamicLayer):
             self.is_initialized = True
         before, self.length = self.length, self.length + key_states.shape[2]
         for block, new in ((self.keys, key_states), (self.values, value_states)):
-            block[self.part, :, before : self.length] = new
-        return self.keys[self.part, :, : self.length], self.values[self.part, :, : self.length]
+            block[self.rows_in_use, :, before : self.length] = new
+        return self.keys[self.rows_in_use, :, : self.length], self.values[self.rows_in_use, :, : self.length]
 
     def get_seq_length(self) -> int:
         """How many tokens there are of each row."""
@@ -74,12 +74,12 @@ class _Layer(DynamicLayer):
         for block in (self.keys, self.values):
             block[to, :, : self.length] = block[rows, :, : self.length]
 
-    def spread(self, sources: Sequence[int]) -> None:
-        """See KeysValues."""
-        self._rows, self.part = len(sources), slice(0, len(sources))
-        self.keys, self.values = (self._spread(block, sources) for block in (self.keys, self.values))
+    def expand(self, sources: Sequence[int]) -> None:
+        """See KVCache."""
+        self._rows, self.rows_in_use = len(sources), slice(0, len(sources))
+        self.keys, self.values = (self._expanded(block, sources) for block in (self.keys, self.values))
 
-    def _spread(self, block: torch.Tensor, sources: Sequence[int]) -> torch.Tensor:
+    def _expanded(self, block: torch.Tensor, sources: Sequence[int]) -> torch.Tensor:
         wider = self._block(block)
         wider[:, :, : self.length] = block[sources, :, : self.length]
         return wider

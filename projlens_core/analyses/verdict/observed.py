@@ -19,7 +19,7 @@ class WeightRow:
 
 
 @dataclass(frozen=True)
-class Found:
+class Observed:
     """search is None until its first stage is done."""
 
     weights: tuple[WeightRow, ...]

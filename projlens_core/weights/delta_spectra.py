@@ -12,7 +12,7 @@ from projlens_core.weights.triplets import Triplets, leading
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class DeltaSpectra:
     """A delta with, for each of its matrices by canonical name, its spectrum, the edge of its shuffled entries and that
     of the Marchenko–Pastur law (None where no bulk follows it)."""
 
@@ -29,12 +29,12 @@ class Anatomy:
         return leading(tensor.delta, k, exact=exact) if k else None
 
 
-def dissect(delta: Delta, progress: Progress = silent) -> Anatomy:
+def decompose_delta(delta: Delta, progress: Progress = silent) -> DeltaSpectra:
     """Take the spectra of all matrices of a delta."""
-    return dissect_all([delta], progress)[0]
+    return decompose_deltas([delta], progress)[0]
 
 
-def dissect_all(deltas: Sequence[Delta], progress: Progress = silent) -> list[Anatomy]:
+def decompose_deltas(deltas: Sequence[Delta], progress: Progress = silent) -> list[DeltaSpectra]:
     """Dissect several deltas, in their order; progress counts the matrices of all."""
     total, done = sum(len(delta.matrices) for delta in deltas), 0
     found = []
@@ -51,7 +51,7 @@ def dissect_all(deltas: Sequence[Delta], progress: Progress = silent) -> list[An
             done += 1
         names = [tensor.name for tensor in delta.matrices]  # in running order
         spectra, edges = {name: spectra[name] for name in names}, {name: edges[name] for name in names}
-        found.append(Anatomy(delta, spectra, edges, {name: bulks[name] for name in names}))
+        found.append(DeltaSpectra(delta, spectra, edges, {name: bulks[name] for name in names}))
     progress("Singular spectra", total, total)
     return found
 
