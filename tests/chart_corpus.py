@@ -19,6 +19,7 @@ from projlens_core.activations.neurons import Activity, Finding, Units
 from projlens_core.activations.ranking import ranking
 from projlens_core.activations.separability import separability
 from projlens_core.analyses.activation import charts as shift
+from projlens_core.analyses.activation import map_charts
 from projlens_core.analyses.activation import token_charts as tokens
 from projlens_core.analyses.lens import charts as lens
 from projlens_core.analyses.lowrank import charts as lowrank
@@ -173,6 +174,9 @@ def _shift() -> Iterator[alt.TopLevelMixin]:
         yield shift.norm_shift("Norms", dict.fromkeys(CONDITIONS, fitted), axis, here, chosen=2)
     yield shift.norm_shift("Norms", {"clean": unfit}, "input", here)
     yield shift.norm_shift("Norms", {"clean": unfit}, "input")
+    for conditions in (CONDITIONS, CONDITIONS[:1]):
+        points = {condition: _some(4, 2) for condition in conditions}
+        yield map_charts.embedded("Map", points, ((-1.0, 1.0), (-1.0, 1.0)), (0.6, 0.2), "image")
 
 
 def _weights() -> Iterator[alt.TopLevelMixin]:

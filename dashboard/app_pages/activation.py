@@ -21,6 +21,7 @@ MEASURES = {"absolute": "Absolute", "signed": "Signed"}
 DETAILS = {
     "Distribution": shift_details.distribution,
     "Norm and shift": shift_details.norm_shift,
+    "Embedding map": shift_details.embedding_map,
     "Patches": shift_details.patches,
     "Images ranked": set_details.ranked,
     "Directions": set_details.directions,

@@ -6,10 +6,12 @@ from dashboard import components, shift_results, state
 from dashboard.views import maps
 from dashboard.views.seen import Seen
 from projlens_core.analyses.activation import exhibit as activation
+from projlens_core.analyses.activation import maps as embedding
 from projlens_core.analyses.activation import numbers
 from projlens_core.analyses.shift import tables as embedding_tables
 from projlens_core.stats.lines import NormAxis
 
+DOTS: dict[embedding.Of, str] = {"images": "An image of the samples", "patches": "A patch of this image"}
 AXES: dict[NormAxis, str] = {"output": "Norm of base's output ‖E_b‖", "input": "Norm of the projector's input ‖h‖"}
 
 
@@ -48,6 +50,26 @@ def norm_shift(seen: Seen) -> None:
     components.table(embedding_tables.norm_shift(related, norm))
     with st.expander("Outliers of the robust line, none of them dropped", icon=":material/scatter_plot:"):
         components.table(embedding_tables.outliers(related, seen.sample_names))
+
+
+def embedding_map(seen: Seen) -> None:
+    """Where base, suspect and control put the samples' images, or the patches on screen."""
+    found = activation.embedding_maps(seen.samples, seen.found)
+    of = st.segmented_control(
+        "A dot is",
+        list(found),
+        default=next(iter(found)),
+        required=True,
+        format_func=DOTS.__getitem__,
+        key="map_of",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    drawn = embedding.charts(found[of], of)
+    panels = st.grid(len(drawn), min_column_width=220, gap="small")
+    for each in drawn:
+        components.draw(each, panels)
+    st.caption(drawn[0].caption)
 
 
 def patches(seen: Seen) -> None:

@@ -6,8 +6,9 @@ from typing import overload
 
 import numpy as np
 
+from projlens_core.activations.embedding_map import EmbeddingMap
 from projlens_core.activations.shift import ShiftAnalysis
-from projlens_core.analyses.activation import ANALYSIS, numbers
+from projlens_core.analyses.activation import ANALYSIS, maps, numbers
 from projlens_core.analyses.activation import charts as shift
 from projlens_core.analyses.activation import token_charts as tokens
 from projlens_core.analyses.activation.measure import CONDITIONS, ImageShift, SampleShift
@@ -53,21 +54,31 @@ def activation(
     images: {condition: data URI of the grey image}. settings: what decides the numbers, as Exhibit.data keeps it.
     """
     related = {role: relations(analysis, norm) for role, analysis in samples.by_role.items()}
+    placed = embedding_maps(samples, by_role)
     return ANALYSIS.exhibit(
         metrics=tuple(numbers.headlines(samples, by_role, signed)),
         charts=(
             *(chart for role in by_role for chart in heatmaps(by_role, images, role, signed)),
             distribution(samples, by_role, signed),
             *norm_shifts(related, by_role, norm),
+            *(chart for of, each in placed.items() for chart in maps.charts(each, of)),
         ),
         tables=(numbers.numbers(samples), numbers.patches(by_role)),
         data={
             "settings": settings | {"norm": norm, "signed": signed},
             "samples": {role: _samples(related[role], analysis) for role, analysis in samples.by_role.items()},
             "patches": {role: _patches(subject) for role, subject in by_role.items()},
+            "map": {of: maps.data(each) for of, each in placed.items()},
         },
         notes=() if "control" in by_role else (ALONE,),
     )
+
+
+def embedding_maps(samples: SampleShift, by_role: dict[str, ImageShift]) -> dict[maps.Of, EmbeddingMap]:
+    """The maps of the samples' means and of the patches on screen, whichever there are."""
+    here = next((each.placed for each in by_role.values()), None)
+    both: dict[maps.Of, EmbeddingMap | None] = {"images": samples.means, "patches": here}
+    return {of: each for of, each in both.items() if each is not None}
 
 
 def measure(signed: bool) -> str:

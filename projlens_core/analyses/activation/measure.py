@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from projlens_core.activations.direction import Kind
+from projlens_core.activations.embedding_map import EmbeddingMap, embedding_map
 from projlens_core.activations.layout import WHOLE, Box, TokenMap
 from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse, embeddings
 from projlens_core.activations.towers import Towers, as_towers, read_by_base
@@ -23,11 +24,13 @@ CONDITIONS = ("clean", "triggered")
 @dataclass(frozen=True)
 class SampleShift:
     """The samples' shift under each projector: {role: analysis}, the control along its own direction and `along` the
-    suspect's. The control is absent where the case has none. ΔE itself is dropped from all analyses."""
+    suspect's. The control is absent where the case has none. ΔE itself is dropped from all analyses. means: where base
+    and they put the mean of each image's embeddings."""
 
     by_role: dict[str, ShiftAnalysis]
     along: ShiftAnalysis | None
     images: int
+    means: EmbeddingMap | None = None
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,15 @@ class ImageShift:
 
     within is what the patches cover of the image: x0, y0, x1, y1 as shares of its sides; None if the model's tokens
     lie on no grid, and then they are one row, (1, T). A model that also reads a thumbnail of the image has its
-    tokens in the analysis only, after the patches.
+    tokens in the analysis only, after the patches. placed: where base and the case's projectors put the patches, the
+    same for all of them.
     """
 
     clean: np.ndarray | None
     triggered: np.ndarray | None
     analysis: ShiftAnalysis
     within: Box | None = WHOLE
+    placed: EmbeddingMap | None = None
 
     @property
     def difference(self) -> np.ndarray | None:
@@ -77,15 +82,21 @@ def sample_shift(
     steps = 3 if case.control else 1
     progress("Comparing the projectors on the samples", 0, steps)
     base_e = [embeddings(case.base, read_by_base(tokens)) for tokens in halves if tokens is not None]
-    by_role = {"suspect": _light(analyse(case.base, case.suspect, *halves, direction, base_e))}
+    means = {"base": [each.mean(dim=1) for each in base_e]}  # (n, d) each
+    whole = analyse(case.base, case.suspect, *halves, direction, base_e)
+    means["suspect"] = [mean + part.mean(dim=1) for mean, part in zip(means["base"], _shifts(whole), strict=True)]
+    by_role = {"suspect": _light(whole)}
     along = None
     if case.control is not None:
         halves = read["control"]
         progress("Comparing the projectors on the samples", 1, steps)
-        by_role["control"] = _light(analyse(case.base, case.control, *halves, direction, base_e))
+        whole = analyse(case.base, case.control, *halves, direction, base_e)
+        means["control"] = [mean + part.mean(dim=1) for mean, part in zip(means["base"], _shifts(whole), strict=True)]
+        by_role["control"] = _light(whole)
         progress("Comparing the projectors on the samples", 2, steps)
         along = _light(analyse(case.base, case.control, *halves, by_role["suspect"].directions, base_e))
-    return SampleShift(by_role, along, len(clean))
+    placed = embedding_map({role: dict(zip(CONDITIONS, each, strict=False)) for role, each in means.items()})
+    return SampleShift(by_role, along, len(clean), placed)
 
 
 def image_shift(
@@ -109,21 +120,33 @@ def image_shift(
     layout = towers.layout(images[0].size)
     within = layout.within if layout.grid else None
     base_e: list[torch.Tensor] = []
-    found = {}
+    found: dict[str, ImageShift] = {}
+    patches: dict[str, list[torch.Tensor]] = {}
+    shown = math.prod(layout.grid or (1, layout.tokens))  # a thumbnail's tokens are no patches
     for role, projector in projectors.items():
         pair = read[role]
         base_e = base_e or [embeddings(case.base, read_by_base(part)) for part in pair if part is not None]
         chosen: Kind | Direction = direction
         if direction == "universal" and samples is not None:
             chosen = samples.by_role[role].direction
-        analysis = _light(analyse(case.base, projector, *pair, chosen, base_e))
+        whole = analyse(case.base, projector, *pair, chosen, base_e)
+        patches.setdefault("base", [each[0, :shown] for each in base_e])
+        patches[role] = [own + part[0, :shown] for own, part in zip(patches["base"], _shifts(whole), strict=True)]
+        analysis = _light(whole)
         first = _map(analysis.clean, layout)
         second = None if analysis.triggered is None else _map(analysis.triggered, layout)
         if clean is None:  # alone, the triggered image stands in the place of the clean one
             found[role] = ImageShift(None, first, analysis, within)
         else:
             found[role] = ImageShift(first, second, analysis, within)
-    return found
+    conditions = CONDITIONS if clean is not None else CONDITIONS[1:]
+    placed = embedding_map({role: dict(zip(conditions, each, strict=False)) for role, each in patches.items()})
+    return {role: replace(each, placed=placed) for role, each in found.items()}
+
+
+def _shifts(analysis: ShiftAnalysis) -> list[torch.Tensor]:
+    """ΔE (n, T, d) of each condition."""
+    return [condition.delta_e for condition in analysis.conditions.values()]
 
 
 def _light(analysis: ShiftAnalysis) -> ShiftAnalysis:
