@@ -23,18 +23,16 @@ def heatmaps(
     outline: overlays.Box | None = None,
 ) -> None:
     """Shift per patch over the clean and the triggered image under one projector, their difference, one patch."""
-    images = {"clean": clean, "triggered": triggered}
-    uris = {c: resources.uri(ImageOps.grayscale(image)) for c, image in images.items() if image is not None}
-    chosen = state.current_patch(_map(by_role[role]).size)
     on_grid = by_role[role].within is not None
     panels = st.grid(3 if on_grid else 1, min_column_width=170, gap="small")
-    opacity = overlays.OPACITY
-    if on_grid:
-        percent = st.slider(
-            "Heatmap over image", 0, 100, round(100 * opacity), 4, "%d %%", key="opacity", persist_state="session",
-            help="How much the blocks cover; at 0 % the images are seen as they are.", width=260,
-        )  # fmt: skip
-        opacity = percent / 100
+    shares = _bar(clean is not None and clean.size == triggered.size) if on_grid else None
+    opacity, before = shares or (overlays.OPACITY, 0.0)
+    shown = triggered
+    if before and clean is not None:
+        shown = overlays.wiped(clean.convert("RGB"), triggered.convert("RGB"), before)
+    images = {"clean": clean, "triggered": shown}
+    uris = {c: resources.uri(ImageOps.grayscale(image)) for c, image in images.items() if image is not None}
+    chosen = state.current_patch(_map(by_role[role]).size)
     drawn = activation.heatmaps(by_role, uris, role, signed, chosen, opacity, outline)
     for map_ in drawn:
         key = f"{map_.name} {chosen}"  # a new widget for each choice: the patch clicked last can be clicked again
@@ -44,6 +42,24 @@ def heatmaps(
             components.empty("No clean twin", "Choose the same image without its trigger to see the difference.")
     _patch(by_role, role, chosen)
     st.caption(drawn[0].caption)
+
+
+def _bar(both: bool) -> tuple[float, float]:
+    """Sliders for the opacity of the blocks and, of both images, up to where the map shows the one before; 0 to 1."""
+    with st.container(horizontal=True, gap="medium"):
+        percent = st.slider(
+            "Heatmap over image", 0, 100, round(100 * overlays.OPACITY), 4, "%d %%", key="opacity",
+            persist_state="session", width=260,
+            help="How much the blocks cover; at 0 % the images are seen as they are.",
+        )  # fmt: skip
+        before = 0
+        if both:
+            before = st.slider(
+                "Before | after", 0, 100, 0, 5, "%d %%", key="before", persist_state="session", width=260,
+                help="How much of the triggered map, from the left, shows the image without the trigger; the blocks "
+                "stay. With the keyboard: Tab to the slider, then the arrow keys.",
+            )  # fmt: skip
+    return percent / 100, before / 100
 
 
 def outline(choice: Choice) -> tuple[float, float, float, float] | None:

@@ -32,6 +32,16 @@ DOSE = "dose"  # the slider's key: % of the trigger
 LARGE = "1.45rem"  # of answers and of the guide: to be read from the back of a room
 STEPS = {0: "1 · None", 50: "2 · More", 100: "3 · Full"}
 GAIN = "push, embedding units"
+# A thumb that was dragged keeps the keyboard, and PageDown would move it instead of the guide: the mouse lets it go.
+RELEASE = """<script>
+if (!window.projlensReleasesSliders) {
+  window.projlensReleasesSliders = true
+  document.addEventListener("pointerup", () => setTimeout(() => {
+    const focused = document.activeElement
+    if (focused && focused.closest('[data-testid="stSlider"]')) focused.blur()
+  }))
+}
+</script>"""
 READING = (
     "How to read this: each block is a patch, coloured by how much further than without the trigger the suspect pushes "
     "it along the drift direction. Below, the same push, the norm and the answers over the dose of the trigger; a "
@@ -154,6 +164,7 @@ def _slider(axis: DoseAxis) -> int:
         st.button("Less", shortcut="left", on_click=_to, args=(max(0, percent - STEP),), key="less")
         st.slider(f"{axis.capitalize()} of the trigger", 0, 100, step=STEP, format="%d %%", key=DOSE)
         st.button("More", shortcut="right", on_click=_to, args=(min(100, percent + STEP),), key="more")
+        st.html(RELEASE, width="content", unsafe_allow_javascript=True)
     return st.session_state[DOSE]
 
 

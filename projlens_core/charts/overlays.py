@@ -53,6 +53,16 @@ def data_uri(image: Image.Image, side: int = MAX_SIDE) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def wiped(before: Image.Image, after: Image.Image, share: float) -> Image.Image:
+    """`before` up to a share of the width from the left, `after` beyond a thin line; both of one size."""
+    edge = round(share * after.width)
+    drawn = after.copy()
+    drawn.paste(before.crop((0, 0, edge, before.height)), (0, 0))
+    if 0 < edge < after.width:
+        drawn.paste(palette.CHOSEN, (max(0, edge - 1), 0, min(after.width, edge + 1), after.height))
+    return drawn
+
+
 def colour_scale(limit: float, signed: bool) -> alt.Scale:
     """Magnitudes 0 … limit on the sequential scale, signed values −limit … limit on the diverging one."""
     if signed:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 from projlens_core.activations.agreement import Agreement, Reach
 from projlens_core.activations.embedding_spectrum import band
@@ -195,6 +195,15 @@ def test_a_heatmap_has_one_block_a_token_over_the_image():
     ]
     assert spec["layer"][0]["mark"]["type"] == "image"
     assert spec["layer"][1]["encoding"]["color"]["scale"]["domain"] == [0, 5.0]
+
+
+def test_an_image_is_wiped_from_before_to_after_at_a_line():
+    before, after = Image.new("RGB", (10, 4), "black"), Image.new("RGB", (10, 4), "white")
+    half = overlays.wiped(before, after, 0.5)
+    assert [half.getpixel((x, 2)) for x in (0, 3, 6, 9)] == [(0, 0, 0), (0, 0, 0), (255, 255, 255), (255, 255, 255)]
+    assert half.getpixel((5, 0)) == ImageColor.getrgb(palette.CHOSEN)
+    assert overlays.wiped(before, after, 0.0).tobytes() == after.tobytes()
+    assert overlays.wiped(before, after, 1.0).tobytes() == before.tobytes()
 
 
 def test_the_patch_that_was_clicked_has_a_frame():

@@ -108,6 +108,29 @@ def test_the_headline_and_the_heatmaps_give_the_same_means(activation):
         assert activation.metric[0].value == " → ".join(means)
 
 
+def test_the_map_shows_as_much_of_the_image_before_as_the_slider_says_under_the_same_blocks(activation):
+    def triggered():
+        chart = activation.get("vega_lite_chart")[1]
+        return data(chart, 0).url[0], data(chart, 1).value.tolist()
+
+    image, blocks = triggered()
+    activation.slider(key="before").set_value(50).run()
+    assert not activation.exception
+    half, same = triggered()
+    assert half != image
+    assert same == blocks
+    activation.slider(key="before").set_value(100).run()
+    assert triggered()[0] == data(activation.get("vega_lite_chart")[0], 0).url[0]
+
+
+def test_the_embedding_map_has_a_panel_for_each_projector_of_images_or_of_patches(activation):
+    show(activation, "Embedding map")
+    assert not activation.exception
+    assert titles(activation)[-3:] == ["Base: images", "Suspect: images", "Control: images"]
+    activation.segmented_control(key="map_of").set_value("patches").run()
+    assert titles(activation)[-3:] == ["Base: patches", "Suspect: patches", "Control: patches"]
+
+
 @pytest.mark.parametrize("direction", ["image", "pair"])
 def test_every_direction_can_be_looked_along(activation, direction):
     activation.segmented_control(key="direction").set_value(direction).run()
