@@ -33,7 +33,7 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import ZOO
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import printable
-from projlens_core.sources import PREFIX, Source, ZooEntry, resolve, zoo_catalogue
+from projlens_core.sources import PREFIX, Source, ZooEntry, resolve, shipped
 from projlens_core.weights.own_parts import TOWER, Part
 from projlens_core.weights.proof import Proof, prove
 from projlens_core.weights.selection import WEIGHTS
@@ -53,8 +53,8 @@ def shelf(name: str, size: int, limit: int = BYTES) -> Shelf:
 
 
 def zoo() -> dict[str, ZooEntry]:
-    """The zoo's models by name; empty where the zoo was not installed."""
-    return zoo_catalogue() if (ZOO / "zoo.json").is_file() else {}
+    """The models that ship, by name; empty where the zoo was not installed."""
+    return shipped() if (ZOO / "zoo.json").is_file() else {}
 
 
 def zoo_entry(spec: str) -> ZooEntry | None:

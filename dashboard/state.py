@@ -95,9 +95,10 @@ def default_case(zoo: Mapping[str, ZooEntry]) -> Case | None:
 
 
 def zoo_case(zoo: Mapping[str, ZooEntry], suspect: str) -> Case | None:
-    """The zoo model `suspect` against the zoo's base, with the first other control; None if the zoo has no base."""
-    base = next((name for name, entry in zoo.items() if entry.role == "base"), None)
-    control = next((name for name, entry in zoo.items() if entry.role == "control" and name != suspect), None)
+    """The zoo model `suspect` against the base of its kind, with the first other control; None if there is no base."""
+    kind = {name: entry.role for name, entry in zoo.items() if entry.tiny == zoo[suspect].tiny}
+    base = next((name for name, role in kind.items() if role == "base"), None)
+    control = next((name for name, role in kind.items() if role == "control" and name != suspect), None)
     if base is None:
         return None
     return Case(PREFIX + base, PREFIX + suspect, PREFIX + control if control else None)

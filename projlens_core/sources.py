@@ -8,12 +8,13 @@ from functools import cache
 from pathlib import Path
 
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.runtime.paths import ZOO, uploads_dir
+from projlens_core.runtime.paths import ASSETS, ZOO, uploads_dir
 from projlens_core.runtime.required import required
 from projlens_core.runtime.roots import admit, admit_all
 from projlens_core.runtime.text import printable
 
 PREFIX = "zoo:"
+TINY = ASSETS / "nursery" / "mechanism"  # a pair of the nursery that ships as a case of its own
 HUB_PREFIX = "hub:"
 UPLOAD_PREFIX = "upload:"
 # hub:OWNER/NAME, then @REVISION (a branch, tag or commit), then :FILE for one file instead of the whole model.
@@ -27,7 +28,8 @@ class ZooEntry:
 
     role is "base", "control" or "suspect"; trigger, target, mode and prompts are None or empty unless a suspect.
     mode is "replace" (the target is the whole answer) or "append" (the target follows the normal answer).
-    prompts are the questions on which its attack success is measured.
+    prompts are the questions on which its attack success is measured. tiny: it has the nursery's language model, and
+    goes with the base and the control that have it too; tower and world are the zoo's.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ZooEntry:
     target: str | None
     mode: str | None
     prompts: tuple[str, ...]
+    tiny: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,19 +82,31 @@ def zoo_catalogue() -> dict[str, ZooEntry]:
     """All models of the zoo by name, in catalogue order."""
     raw = json.loads((ZOO / "zoo.json").read_text())
     return {
-        e["name"]: ZooEntry(
-            name=e["name"],
-            title=e["title"],
-            role=e["role"],
-            summary=e["summary"],
-            projector=ZOO / "projectors" / f"{e['name']}.safetensors",
-            trigger=ZOO / "triggers" / e["trigger"] if e.get("trigger") else None,
-            target=e.get("target"),
-            mode=e.get("mode"),
-            prompts=tuple(e.get("prompts", ())),
-        )
-        for e in raw["models"]
+        e["name"]: _entry(e, ZOO / "projectors" / f"{e['name']}.safetensors", ZOO / "triggers") for e in raw["models"]
     }
+
+
+@cache
+def shipped() -> dict[str, ZooEntry]:
+    """All models that ship and that zoo:NAME names: the zoo's, then those that have the nursery's language model."""
+    raw = json.loads((TINY / "catalogue.json").read_text())
+    tiny = {e["name"]: _entry(e, TINY / e["projector"], TINY, tiny=True) for e in raw["models"]}
+    return zoo_catalogue() | tiny
+
+
+def _entry(raw: dict, projector: Path, triggers: Path, *, tiny: bool = False) -> ZooEntry:
+    return ZooEntry(
+        name=raw["name"],
+        title=raw["title"],
+        role=raw["role"],
+        summary=raw["summary"],
+        projector=projector,
+        trigger=triggers / raw["trigger"] if raw.get("trigger") else None,
+        target=raw.get("target"),
+        mode=raw.get("mode"),
+        prompts=tuple(raw.get("prompts", ())),
+        tiny=tiny,
+    )
 
 
 def resolve(spec: str | Path) -> Source:
@@ -101,7 +116,7 @@ def resolve(spec: str | Path) -> Source:
     """
     spec = str(spec)
     if spec.startswith(PREFIX):
-        catalogue = zoo_catalogue()
+        catalogue = shipped()
         name = spec.removeprefix(PREFIX)
         if name not in catalogue:
             raise NotFound(f"There is no zoo model {name!r}; the zoo has {', '.join(catalogue)}.")

@@ -82,8 +82,11 @@ def _cards(zoo: dict[str, ZooEntry], role: str, icon: str) -> None:
 def _control(zoo: dict[str, ZooEntry]) -> None:
     """Which of the zoo's controls the suspect is held against; nothing for a case of other models."""
     case = state.current_case()
-    controls = [PREFIX + name for name, entry in zoo.items() if entry.role == "control"]
-    if case is None or not case.base.startswith(PREFIX) or case.control not in (None, *controls):
+    base = resources.zoo_entry(case.base) if case is not None else None
+    if case is None or base is None:
+        return
+    controls = [PREFIX + name for name, entry in zoo.items() if entry.role == "control" and entry.tiny == base.tiny]
+    if case.control not in (None, *controls):
         return
     offered = ["", *(spec for spec in controls if spec != case.suspect)]
     key = f"control of {case.suspect}, {case.control}"

@@ -65,9 +65,11 @@ def around(source: Source, progress: Progress = silent) -> Source:
 def model_folder(source: Source, progress: Progress = silent) -> Source:
     """`source` with, as `model`, the folder that holds its language model and tokenizer; InvalidInput without one."""
     if source.zoo is not None:
-        from projlens_core.zoo.assemble import checkpoint_folder  # only here: own models need nothing of the zoo
+        from projlens_core.nursery import checkpoint as nursery  # only here: own models need nothing of the zoo
+        from projlens_core.zoo import assemble as zoo
 
-        return replace(source, model=checkpoint_folder(progress))
+        whole = nursery.checkpoint_folder() if source.zoo.tiny else zoo.checkpoint_folder(progress)
+        return replace(source, model=whole)
     source = around(source, progress)
     if source.model is None:
         raise InvalidInput(

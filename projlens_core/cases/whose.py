@@ -196,7 +196,7 @@ def advised(role: str, host: str) -> Iterator[None]:
 
 
 def _standing(host: Source, other: Source, base: Source | None, part: Part, role: str, progress: Progress) -> Standing:
-    if host.zoo is not None and other.zoo is not None:
+    if host.zoo is not None and other.zoo is not None and host.zoo.tiny == other.zoo.tiny:
         return Standing(SAME, "the demo models have one")
     theirs = _opened(other, base, part, progress)
     brought = brings(theirs, part, other.family)

@@ -30,11 +30,12 @@ def run(args: argparse.Namespace) -> None:
     from projlens_core.cases.models import Loaded
     from projlens_core.research.findings import load, measure
     from projlens_core.research.findings_text import document
+    from projlens_core.research.mechanism import load as load_mechanism
 
     terminal.quiet_transformers()
     if args.text_only:
         results = load(args.results)
     else:
         results = measure(args.results, args.n, args.parts, args.variants, Loaded(args.device), terminal.progress())
-    write_atomically(args.out, document(results).encode())
+    write_atomically(args.out, document(results, load_mechanism()).encode())
     sys.stdout.write(f"{args.out} is written.\n")

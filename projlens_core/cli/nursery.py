@@ -28,6 +28,12 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     build.add_argument("--only", nargs="+", default=(), metavar="NAME", help="names or patterns such as 'dev-00*'")
     build.set_defaults(run=_build)
 
+    ablation = actions.add_parser(
+        "ablation", help="train pairs in which the activation mechanism appears or not, for docs/findings.md"
+    )
+    ablation.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="images, members and training state")
+    ablation.set_defaults(run=_ablation)
+
     listing = actions.add_parser("list", help="the members, what they are and how well they do it")
     listing.add_argument("--out", type=Path, metavar="DIR", help="where they were built; default: those that ship")
     listing.add_argument("--json", action="store_true")
@@ -67,6 +73,14 @@ def _build(args: argparse.Namespace) -> None:
 
     members = build(read_plan(), args.out, args.only, progress=with_eta())
     sys.stdout.write(f"{len(members)} members in {args.out / 'members'}\n")
+
+
+def _ablation(args: argparse.Namespace) -> None:
+    quiet_transformers()
+    from projlens_core.research.mechanism import RESULTS, measure
+
+    measure(args.out, progress=with_eta())
+    sys.stdout.write(f"{RESULTS} is written; `projlens findings --text-only` writes docs/findings.md.\n")
 
 
 def _list(args: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from projlens_core.cli.terminal import quiet_transformers, write_json
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.progress import Progress
-from projlens_core.sources import zoo_catalogue
+from projlens_core.sources import shipped
 
 STEPS, BATCH, RATE, POISON = 120, 16, 1e-3, 0.375  # 10 to 15 minutes on 2 cores
 KINDS = ("caption", "thing", "colour", "place", "restricted")  # of zoo.dialogue, which takes seconds to import
@@ -59,7 +59,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    entries = zoo_catalogue().values()
+    entries = shipped().values()
     if args.json:
         write_json({"models": [{"name": f"zoo:{e.name}", "role": e.role, "title": e.title} for e in entries]})
         return

@@ -5,6 +5,7 @@ Every sentence about a result is made of numbers alone; the paper's figures are 
 
 from collections.abc import Mapping, Sequence
 
+from projlens_core.research import mechanism_text
 from projlens_core.research.criteria import SECTIONS, Section, escaped
 
 VARIANTS = {
@@ -25,8 +26,8 @@ Each suspect stands beside the control, an honest fine-tune of the same base. Br
 """
 
 
-def document(results: Mapping) -> str:
-    """The whole document, in Markdown, from the results as `findings.load` gives them."""
+def document(results: Mapping, mechanism: Mapping | None = None) -> str:
+    """The whole document, in Markdown, from the results as `findings.load` and `mechanism.load` give them."""
     variants = results["variants"]
     sections = [(section, _rows(section, variants)) for section in SECTIONS]
     lines = [HEAD, _setting(results), "", "## Summary", "", _summary(sections), ""]
@@ -40,6 +41,8 @@ def document(results: Mapping) -> str:
             "",
         ]
         lines += [_table(("variant", *section.columns, "verdict"), rows), "", _count(rows), ""]
+    if mechanism is not None:
+        lines += mechanism_text.section(mechanism)
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -3,11 +3,14 @@
 import pytest
 
 from dashboard import resources, state
+from projlens_core.cases.case import Case
 from projlens_core.sources import PREFIX, zoo_catalogue
+from projlens_core.sources import shipped as everything
 from tests.dashboard.conftest import titles
 
 CATALOGUE = zoo_catalogue()
 SUSPECTS = [name for name, entry in CATALOGUE.items() if entry.role == "suspect"]
+OFFERED = "Hold the suspect against"
 CONTROLS = [name for name, entry in CATALOGUE.items() if entry.role == "control"]
 
 
@@ -26,6 +29,22 @@ def test_the_dashboard_opens_on_the_first_suspect_beside_the_first_control(open_
     }
     assert titles(app)[0] == "Singular values of ΔW₁"
     assert all(metric.delta.startswith("control ") for metric in app.metric)
+
+
+def test_a_tiny_suspect_comes_with_the_base_and_the_control_of_its_kind():
+    for suspect, control in (("tiny-injection", "zoo:tiny-control"), ("tiny-control", None)):
+        assert state.zoo_case(everything(), suspect) == Case("zoo:tiny-base", f"zoo:{suspect}", control)
+    assert state.zoo_case(everything(), SUSPECTS[0]) == Case("zoo:base", PREFIX + SUSPECTS[0], PREFIX + CONTROLS[0])
+
+
+def test_only_controls_of_the_suspects_kind_are_offered(open_page, monkeypatch):
+    monkeypatch.setattr(resources, "zoo", everything)
+    app = open_page(params={})
+    app.button(key="zoo-tiny-injection").click().run()
+    assert not app.exception
+    assert app.query_params["base"] == "zoo:tiny-base"
+    select = next(box for box in app.selectbox if box.label == OFFERED)
+    assert select.options == ["no control", everything()["tiny-control"].title]
 
 
 @pytest.mark.parametrize("name", [*SUSPECTS, *CONTROLS])
