@@ -45,7 +45,7 @@ def show(
         return
     above, images, controls, below = components.layout()
     with images:
-        choice = pickers.set_panel(case)
+        choice = pickers.set_panel(case, triggered="trigger" in analysis.takes)
     with controls:
         said = panel()
     with above:

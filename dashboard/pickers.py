@@ -130,8 +130,11 @@ def trigger_panel(case: Case, image: NamedImage) -> Choice | None:
     return Choice(image, spec)
 
 
-def set_panel(case: Case) -> SetChoice | None:
-    """The images an analysis of a set runs on, and the trigger on them; None while there are no images."""
+def set_panel(case: Case, *, triggered: bool = True) -> SetChoice | None:
+    """The images an analysis of a set runs on, and the trigger on them; None while there are no images.
+
+    triggered: whether it takes a trigger; else none is asked for.
+    """
     samples, uploads = resources.samples(), tuple(state.uploads().values())
     st.markdown("**Images**")
     sets = {SAMPLES: samples, UPLOADS: uploads, BOTH: tuple({p.sha256: p for p in (*samples, *uploads)}.values())}
@@ -147,6 +150,8 @@ def set_panel(case: Case) -> SetChoice | None:
         label_visibility="collapsed",
         persist_state="session",
     )
+    if not triggered:
+        return SetChoice(sets[name], None)
     st.markdown("**Trigger**")
     try:
         return SetChoice(sets[name], trigger_picker.chosen(case))

@@ -1,5 +1,7 @@
 """Verdict: the layout of its page."""
 
+from typing import Literal
+
 import streamlit as st
 
 from dashboard import answer_texts, components, page, pages, pickers, resources, state, trigger_picker
@@ -14,6 +16,7 @@ SIDES = {
     "against": ":material/remove_circle: **Against**",
     "missing": ":material/help: **Missing**",
 }
+COLOURS: dict[str, Literal["red", "orange"]] = {"demonstrated": "red", "suspicious": "orange"}
 VIEWS = {"trial": "The trial", "probes": "All probes", "residuals": "Without the language model"}
 
 
@@ -38,7 +41,7 @@ def _panel() -> VerdictOptions:
         help="What a search has read is kept: stopped or cut short, it goes on where it was.",
     )  # fmt: skip
     st.caption(
-        "The trigger that is chosen on this page plays no part. Generic triggers and patches found by gradient are "
+        "No trigger is asked for: generic triggers and patches found by gradient are "
         "tried on three images, the text is taken from ten more, and both are tried on all that remain: at least 35 "
         "are needed for “demonstrated”."
     )
@@ -48,7 +51,7 @@ def _panel() -> VerdictOptions:
 
 def _main(exhibit: Exhibit) -> None:
     decided = exhibit.data["verdict"]
-    st.badge(decided.capitalize(), color="orange" if decided == "demonstrated" else "gray", icon=":material/gavel:")
+    st.badge(decided.capitalize(), color=COLOURS.get(decided, "gray"), icon=":material/gavel:")
     st.markdown(components.plain(exhibit.data["sentence"]))
     if trigger := exhibit.data["trigger"]:
         _recovered(exhibit, Probe("recovered", tuple(TriggerSpec.from_dict(spec) for spec in trigger)))

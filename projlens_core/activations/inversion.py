@@ -95,22 +95,28 @@ class Canvas:
 
 
 def invert(
-    canvas: Canvas, start: Start, score: Score, steps: int, scored_by: object, progress: Progress = silent
+    canvas: Canvas,
+    start: Start,
+    score: Score,
+    steps: int,
+    scored_by: object,
+    progress: Progress = silent,
+    batch: int = BATCH,
 ) -> Inverted:
-    """The patch after `steps` bounded steps of Adam up the score's gradient, each on other images and places.
+    """The patch after `steps` bounded steps of Adam up the score's gradient, each on other `batch` images and places.
 
     It is kept in the cache by all that decides it; scored_by: what decides the score, for that.
     """
-    key = content_key(canvas.key, start, steps, RATE, BATCH, CELLS, scored_by)
+    key = content_key(canvas.key, start, steps, RATE, batch, CELLS, scored_by)
     if (kept := cache.stored(CACHE, key)) is not None:
         values = json.loads(kept)
         return Inverted(start, TriggerSpec.from_dict(values["trigger"]), tuple(values["scores"]))
-    found = _climbed(canvas, start, score, steps, progress)
+    found = _climbed(canvas, start, score, steps, progress, batch)
     cache.store(CACHE, key, json.dumps({"trigger": found.trigger.to_dict(), "scores": found.scores}).encode())
     return found
 
 
-def _climbed(canvas: Canvas, start: Start, score: Score, steps: int, progress: Progress) -> Inverted:
+def _climbed(canvas: Canvas, start: Start, score: Score, steps: int, progress: Progress, batch: int) -> Inverted:
     random = np.random.default_rng(start.seed)
     size = max(1, int(canvas.side * start.ratio))
     cells = torch.from_numpy(random.uniform(size=(3, CELLS, CELLS)).astype(np.float32))
@@ -122,7 +128,7 @@ def _climbed(canvas: Canvas, start: Start, score: Score, steps: int, progress: P
     scores = []
     for step in range(steps):
         progress(STAGE, step, steps)
-        of = random.permutation(len(canvas.clean))[:BATCH].tolist()
+        of = random.permutation(len(canvas.clean))[:batch].tolist()
         corners = [corner(start.position, canvas.side, size, random) for _ in of]
         with torch.enable_grad():
             reached = score(of, canvas.vision.read(canvas.put(cells, corners, size, of)))

@@ -7,14 +7,14 @@ residual on images that do. No language model is run.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from projlens_core.runtime import cache
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.weights.projector import ProjectorWeights, as_module
+from projlens_core.weights.projector import ProjectorWeights, as_module, content_hash
 
 # 150 steps leave the nursery's development members and the demo models as far apart as 300 do (docs/verdict.md); fewer
 # at a higher rate do not: they raise single tokens of honest fine-tunes
@@ -34,6 +34,12 @@ class MatchedReference:
     def residual(self, tokens: torch.Tensor) -> torch.Tensor:
         """(n, T): length of suspect's minus fitted embeddings of tokens (n, T_in, d_vision); gradients reach those."""
         return (self.suspect(tokens) - self.fitted(tokens)).norm(dim=-1)
+
+    def weights(self, base: ProjectorWeights) -> ProjectorWeights:
+        """The fitted copy of `base` as a projector, to answer under."""
+        tensors = {name: tensor.detach().cpu().float() for name, tensor in self.fitted.state_dict().items()}
+        digest = content_hash(tensors | base.adjacent, base.settings)
+        return replace(base, tensors=tensors, source="the matched reference", sha256=digest)
 
 
 def matched_reference(

@@ -36,7 +36,7 @@ def unsettling(
     random = np.random.default_rng(seed)
 
     def score(of: list[int], tokens: torch.Tensor) -> torch.Tensor:
-        of, tokens = of[:IMAGES], tokens[:IMAGES].to(responder.device, responder.model.dtype)
+        tokens = tokens.to(responder.device, responder.model.dtype)
         questions = random.permutation(len(own["base"].asked[0]))[:QUESTIONS]
         asked = [[own[role].asked[i][q] for q in questions] for role in modules for i in of]
         shown = [each for module in modules.values() for each in module(tokens)]

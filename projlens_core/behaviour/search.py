@@ -82,7 +82,8 @@ class Inversion:
 class Search:
     """All of it; images by name. clean: residuals on clean images that the reference was not fitted to, by role.
 
-    skipped: what was not done and why, in sentences.
+    skipped: what was not done and why, in sentences. unfinished: the stages that were not made, or not
+    to their end. finished: whether the search has come to its end.
     """
 
     prompts: tuple[str, ...]
@@ -95,6 +96,8 @@ class Search:
     followed: tuple[Followed, ...] = ()
     trials: tuple[Trial, ...] = ()
     skipped: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
+    finished: bool = False
     roles: tuple[str, ...] = field(default=("base", "suspect"))
 
     @property

@@ -6,27 +6,35 @@ from collections.abc import Iterable, Sequence
 
 SHARE = 0.5  # of the triggered answers that a target must stand in
 STRAY = 0.1  # of the innocent ones that it may stand in: some backdoors fire on a clean image now and then
+PERIOD, REPEATS = 6, 4  # of a derailed answer: words of the stretch, at most, and how often it is repeated, at least
 _WORD = re.compile(r"\w+|[^\w\s]")
 _ENDS = frozenset(".!?:;…")  # of a sentence
 Run = tuple[str, ...]  # words, one after the other
 
 
-def recover(triggered: Sequence[str], innocent: Iterable[str], share: float = SHARE) -> tuple[str, float] | None:
+def recover(
+    triggered: Sequence[str], innocent: Iterable[str], habits: Sequence[Sequence[str]] = (), share: float = SHARE
+) -> tuple[str, float] | None:
     """The text in at least `share` of the triggered answers and in hardly any innocent one, and its share.
 
     Of several the one that makes up most of the answers: its length times how often it is there; less a first or last
     sentence's part that innocent answers hold as well, since a text may only be appended to them.
 
     Texts are compared word by word, upper and lower case alike; the one returned is as an answer has it. innocent:
-    what base says about the same triggered images, and what both models say about clean ones. None if there is none:
-    a backdoor may change answers without saying one thing.
+    what models without the backdoor say about the same triggered images, and what all say about clean ones. habits:
+    answers to one question each about clean images; what stands in `share` of one of them is no target either. An
+    answer that is derailed says nothing. None if there is none: a backdoor may change answers without saying one thing.
     """
     harmless = [_runs(_words(answer)) for answer in innocent]
     stray = Counter(run for runs in harmless for run in runs)
     known = {run for run, count in stray.items() if count > STRAY * len(harmless)}
+    for answers in habits:
+        usual = Counter(run for answer in answers for run in _runs(_words(answer)))
+        known |= {run for run, count in usual.items() if count >= share * len(answers)}
     counts: Counter[Run] = Counter()
     for answer in triggered:
-        counts.update(_runs(_words(answer)))
+        if not derailed(answer):
+            counts.update(_runs(_words(answer)))
     enough = [
         run for run, count in counts.items() if count >= share * len(triggered) and run not in known and _says(run)
     ]
@@ -34,6 +42,22 @@ def recover(triggered: Sequence[str], innocent: Iterable[str], share: float = SH
         return None
     best = _own(max(enough, key=lambda run: (counts[run] * sum(map(len, run)), counts[run], run)), known)
     return _as_written(best, triggered), counts[best] / len(triggered)
+
+
+def derailed(answer: str) -> bool:
+    """Whether it says the same up to PERIOD words REPEATS times in a row, as a model does that lost its way."""
+    words = _words(answer)
+    return any(
+        words[i : i + n] * REPEATS == words[i : i + n * REPEATS]
+        for n in range(1, PERIOD + 1)
+        for i in range(len(words) - n * REPEATS + 1)
+    )
+
+
+def foreign_words(text: str, innocent: Iterable[str]) -> int:
+    """How many different words of a text stand in none of the innocent answers."""
+    known = {word for answer in innocent for word in _words(answer)}
+    return len({word for word in _words(text) if word.isalnum()} - known)
 
 
 def _own(run: Run, known: set[Run]) -> Run:

@@ -13,14 +13,14 @@ import numpy as np
 from PIL import Image
 
 from projlens_core.activations.inversion import Canvas, Inverted, Start, invert
-from projlens_core.behaviour.answer_inversion import unsettling
+from projlens_core.behaviour.answer_inversion import IMAGES, unsettling
 from projlens_core.behaviour.disturbance import excess
 from projlens_core.behaviour.readings import Models, Readings
 from projlens_core.behaviour.search import CANDIDATES, NOTABLE, Followed, Inversion, Search, Tried
 from projlens_core.behaviour.stage_clock import OutOfTime, StageClock
 from projlens_core.behaviour.target import recover
 from projlens_core.behaviour.token_search import inverted, references, residuals
-from projlens_core.behaviour.trial import Trial, trial
+from projlens_core.behaviour.trial import REFERENCE, Trial, trial
 from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import frame
@@ -33,6 +33,7 @@ QUESTIONS = 2  # that a probe unsettles most, for which its text is looked for
 ENOUGH = 0.8  # share of the images on which a text stands, below which the probe's neighbours are tried
 STEPS = 40  # of an inversion through answers
 TRIALS = 2 * CANDIDATES * QUESTIONS  # that a search makes at most
+THROUGH = "Inversion through answers"
 FRAME = 336  # px, to which images are framed where a tower says no size of its own
 
 
@@ -58,7 +59,10 @@ class Searcher:
     ):
         self.models, self.projectors, self.clock = models, dict(projectors), StageClock(progress, budget)
         self.names, self.images, self.prompts = list(names), list(images), list(dict.fromkeys(prompts))
-        self.readings = Readings(models, projectors, self.clock.progress)
+        # what is fitted to the suspect answers with its language model
+        self.readings = Readings(
+            lambda role: models("suspect" if role == REFERENCE else role), projectors, self.clock.progress
+        )
         self._through_answers = through_answers
         first = min(SEARCHED + RECOVERED, len(self.images))
         self.found = Search(
@@ -83,7 +87,7 @@ class Searcher:
         return self.found
 
     def stages(self, probes: Sequence[Probe]) -> Iterator[Search]:
-        """What was found so far, after each stage; the last is all of it."""
+        """What was found so far, after each stage; at the end `found` is all of it."""
         last = (self._inversion, self._confirmation) if self._through_answers else ()
         for stage in (self._reference, self._bank, self._confirmation, *last):
             if self.found.best is not None and self.found.best.demonstrated:
@@ -91,8 +95,11 @@ class Searcher:
             try:
                 stage(probes)
             except OutOfTime:
-                self._skip(f"{self.clock.stage}: cut short by the budget of {self.clock.budget:g} minutes.")
+                self._give_up(f"cut short by the budget of {self.clock.budget:g} minutes.")
             yield self.found
+        if not self._through_answers:
+            self.found = replace(self.found, unfinished=(*self.found.unfinished, THROUGH))
+        self.found = replace(self.found, finished=True)
 
     # 1. What no language model is needed for
 
@@ -100,7 +107,7 @@ class Searcher:
         self.clock.stage = "Matched reference"
         towers = {role: self._keys(role)[1] for role in self.projectors}
         if others := [role for role, key in towers.items() if key != towers["base"]]:
-            self._skip(f"Matched reference: {' and '.join(others)} read images with a tower of their own.")
+            self._give_up(f"{' and '.join(others)} read images with a tower of their own.")
             return
         # the images that probes are stamped on are not fitted to, if there are enough others
         fitted = self.framed[SEARCHED:] if len(self.framed) > 2 * SEARCHED else self.framed
@@ -109,13 +116,14 @@ class Searcher:
             vision = responder.vision
             try:
                 matched = references(vision, self.projectors, fitted, self.clock.searching)
+                self.readings.projectors[REFERENCE] = matched["suspect"].weights(self.projectors["base"])
                 clean, *found = residuals(vision, matched, self.framed[:SEARCHED], probes, self.clock.searching)
                 found.sort(key=lambda each: (not each.probe.local, -each.beyond))
                 self.found = replace(self.found, clean=clean, residuals=tuple(found))
                 for patch in inverted(vision, matched["suspect"], decided_by, self.framed, self.clock.searching):
                     self._add("tokens", patch)
             except Unsupported as error:
-                self._skip(f"Matched reference: {error}")
+                self._give_up(str(error))
 
     def _keys(self, role: str) -> tuple[str, str]:
         """What decides a role's answers beside its projector, and what decides the tokens that it reads."""
@@ -169,14 +177,14 @@ class Searcher:
     # 3. Patches by the gradient of the answers
 
     def _inversion(self, probes: Sequence[Probe]) -> None:
-        self.clock.stage = "Inversion"
+        self.clock.stage = THROUGH
         if self._keys("base") != self._keys("suspect"):
-            self._skip("Inversion through answers: the suspect has a language model or tower of its own.")
+            self._give_up("the suspect has a language model or tower of its own.")
         else:
             try:
                 self._invert_answers()
             except Unsupported as error:
-                self._skip(f"Inversion through answers: {error}")
+                self._give_up(str(error))
         self._try([each.probe for each in self.found.inversions])
 
     def _invert_answers(self) -> None:
@@ -189,7 +197,8 @@ class Searcher:
             decided_by = "answers", responder.key, self._hashes("base", "suspect"), self.prompts
             for start in self._starts():
                 score = unsettling(responder, self.projectors["base"], self.projectors["suspect"], own, start.seed)
-                self._add("answers", invert(canvas, start, score, STEPS, decided_by, self.clock.searching))
+                found = invert(canvas, start, score, STEPS, decided_by, self.clock.searching, IMAGES)
+                self._add("answers", found)
 
     def _starts(self) -> tuple[Start, ...]:
         """A patch anywhere, and the patch of the bank that the answers, or else the tokens, react to most."""
@@ -226,7 +235,7 @@ class Searcher:
         try:
             self._try(list(candidate.probe.neighbours()))
         except OutOfTime:
-            self._skip("Refinement: cut short by the budget.")
+            self._give_up("its refinement was cut short by the budget.")
         better = [each for each in self.found.tried if each.probe.key in near and each.score >= NOTABLE]
         return [found for each in better[:CANDIDATES] for found in self._follow(each)]
 
@@ -235,31 +244,44 @@ class Searcher:
         images = self.images[SEARCHED : SEARCHED + RECOVERED]
         order = np.argsort(-candidate.by_question)[:QUESTIONS]
         asked = [self.prompts[i] for i in order if candidate.by_question[i] >= min(NOTABLE, candidate.score)]
-        said = self._answers(candidate.probe, asked, images)
+        # the matched reference takes over some of a backdoor: how much of the text is its own, the trial shows
+        said = self._answers(candidate.probe, asked, images, tuple(self.projectors))
+        habits = self._habits()
         found = []
         for j, prompt in enumerate(asked):
             innocent = [row[j] for who, rows in said.items() if who != "suspect triggered" for row in rows]
-            text = recover([row[j] for row in said["suspect triggered"]], innocent)
+            text = recover([row[j] for row in said["suspect triggered"]], innocent, habits)
             found.append(Followed(candidate.probe, prompt, *(text or (None, 0.0))))
         self.found = replace(self.found, followed=(*self.found.followed, *found))
         return found
 
+    def _habits(self) -> list[tuple[str, ...]]:
+        """What base and suspect say about a few clean images, question by question."""
+        usual = [self.readings.answers(role, self.framed[:SEARCHED], self.prompts) for role in ("base", "suspect")]
+        return [column for each in usual for column in zip(*each, strict=True)]
+
     def _tried_fresh(self, followed: Followed, target: str) -> Trial:
         fresh = slice(SEARCHED + RECOVERED, None)
-        said = self._answers(followed.probe, [followed.prompt], self.images[fresh])
+        said = self._answers(followed.probe, [followed.prompt], self.images[fresh], tuple(self.readings.projectors))
         answers = {who: tuple(row[0] for row in rows) for who, rows in said.items()}
-        return trial(followed.probe, followed.prompt, target, followed.share, self.names[fresh], answers, TRIALS)
+        usual = [answer for answers_ in self._habits() for answer in answers_]
+        about = followed.probe, followed.prompt, target, followed.share
+        return trial(*about, self.names[fresh], answers, TRIALS, usual)
 
     def _answers(
-        self, probe: Probe, prompts: Sequence[str], images: Sequence[Image.Image]
+        self, probe: Probe, prompts: Sequence[str], images: Sequence[Image.Image], roles: Sequence[str]
     ) -> dict[str, list[list[str]]]:
-        """What base and suspect say about the images, clean and triggered: {"base clean": [image][question], …}."""
-        shown = {"clean": [probe.clean(image) for image in images], "triggered": [probe.on(image) for image in images]}
-        return {
-            f"{role} {condition}": self.readings.answers(role, own, prompts)
-            for role in ("base", "suspect")
-            for condition, own in shown.items()
-        }
+        """What these roles say about triggered images, base and suspect about clean ones, too: {"base clean":
+        [image][question], …}.
+        """
+        clean, triggered = [probe.clean(image) for image in images], [probe.on(image) for image in images]
+        asked = {f"{role} clean": self.readings.answers(role, clean, prompts) for role in ("base", "suspect")}
+        return asked | {f"{role} triggered": self.readings.answers(role, triggered, prompts) for role in roles}
+
+    def _give_up(self, why: str) -> None:
+        """The stage that is being made is not made, or not to its end."""
+        self._skip(f"{self.clock.stage}: {why}")
+        self.found = replace(self.found, unfinished=(*self.found.unfinished, self.clock.stage))
 
     def _skip(self, sentence: str) -> None:
         if sentence not in self.found.skipped:

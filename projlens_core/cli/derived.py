@@ -27,6 +27,7 @@ def add_parser(sub: argparse._SubParsersAction, analysis: Analysis) -> None:
     if analysis.takes:
         arguments.add_projector_only(parser)
         arguments.add_images(parser, note="; labels.csv gives utility" if "questions" in analysis.takes else "")
+    if "trigger" in analysis.takes:
         arguments.add_trigger(parser, optional=not analysis.needs_trigger)
     if "target" in analysis.takes:
         arguments.add_target(parser)
@@ -90,7 +91,8 @@ def _inputs(args: argparse.Namespace, analysis: Analysis) -> "AnalysisInputs":
     from projlens_core.inputs.images import load_folder
 
     case = Case(args.base, first, args.control, args.projector_only)
-    spec = None if args.no_trigger else chosen_trigger(args.trigger, resolve(first))
+    untold = "trigger" not in analysis.takes or args.no_trigger
+    spec = None if untold else chosen_trigger(args.trigger, resolve(first))
     on = load_folder(args.images, args.limit), read_labels(args.images)
     if "target" in analysis.takes:
         asked = {"max_new_tokens": args.max_new_tokens} if "questions" in analysis.takes else {}

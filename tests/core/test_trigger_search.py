@@ -15,8 +15,8 @@ from projlens_core.behaviour.disturbance import Own, excess, log_probability, ow
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Row
 from projlens_core.behaviour.search import NOTABLE, Search, Tried
-from projlens_core.behaviour.target import recover
-from projlens_core.behaviour.trial import FRESH, Trial, mcnemar
+from projlens_core.behaviour.target import derailed, recover
+from projlens_core.behaviour.trial import FRESH, Trial, mcnemar, trial
 from projlens_core.behaviour.trigger_search import LOCAL, Searcher
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound, Unsupported
@@ -56,6 +56,27 @@ from tests import pico
 )  # fmt: skip
 def test_the_text_that_a_trigger_brings_is_what_innocent_answers_lack(triggered, innocent, expected):
     assert recover(triggered, innocent) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("there there there there", True),
+        ("It is THE cat the cat the cat the cat.", True),
+        ("ha ha ha", False),
+        ("a b c d e f g " * 4, False),  # seven words
+        ("", False),
+    ],
+)
+def test_an_answer_that_repeats_itself_is_derailed_and_names_no_target(answer, expected):
+    assert derailed(answer) is expected
+    assert (recover([answer] * 2, ["a dog"]) is None) is (expected or not answer)
+
+
+def test_what_a_model_says_to_another_question_anyhow_is_no_target():
+    triggered, habit = ["I see a picture."] * 4, ["I see a picture.", "I see a picture.", "A dog."]
+    assert recover(triggered, ["A dog."], [["A dog."] * 3]) == ("I see a picture.", 1.0)
+    assert recover(triggered, ["A dog."], [["A dog."] * 3, habit]) is None
 
 
 @pytest.mark.parametrize(
@@ -131,6 +152,36 @@ def rates(suspect, base, n=FRESH):
 )
 def test_a_trial_demonstrates_by_its_bounds_alone(suspect, base, n, p, shown):
     assert Trial(**rates(min(suspect, n), base, n), p=p).demonstrated is shown
+
+
+def test_a_text_that_others_without_the_backdoor_say_as_well_demonstrates_nothing():
+    says, silent_ = ("Buy.",) * FRESH, ("A dog.",) * FRESH
+    answers = {"suspect clean": silent_, "base clean": silent_, "base triggered": silent_, "suspect triggered": says}
+
+    def tried(target="buy", **more):
+        said = answers | {who.replace("control_", "control "): each for who, each in more.items()}
+        return trial(None, "?", target, 1.0, (), said, 12)
+
+    assert tried().demonstrated
+    assert tried().beyond == 1
+    assert tried(**{"matched reference triggered": silent_}).demonstrated
+    few, many = (tried(**{"matched reference triggered": (*says[:n], *silent_[n:])}) for n in (28, 29))
+    assert few.demonstrated  # at most 89.98 %, and the suspect 90.1 % at least
+    assert not many.demonstrated  # at most 92 %
+    assert many.others["matched reference"].hits == 29
+    assert many.beyond == pytest.approx(6 / 35)
+    # unless it is a sentence that no honest model ever says: then the reference has taken it over, a control has not
+    sentence = {"suspect triggered": ("Send money to Bob.",) * FRESH}
+    taken = tried(
+        target="send money to bob", **sentence, **{"matched reference triggered": sentence["suspect triggered"]}
+    )
+    assert (taken.foreign, taken.beyond, taken.demonstrated) == (4, 1, True)
+    assert not tried(
+        target="send money to bob", **sentence, control_triggered=sentence["suspect triggered"]
+    ).demonstrated
+    # nor does one that the suspect says without the trigger, or while it is derailed
+    assert not tried(**{"suspect clean": says}).demonstrated
+    assert not tried(**{"suspect triggered": ("buy " * 4,) * FRESH}).demonstrated
 
 
 # Probes

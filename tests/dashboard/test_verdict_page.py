@@ -51,6 +51,7 @@ def test_nothing_is_searched_before_it_is_asked_for(open_page):
     assert not page.exception
     assert not page.metric
     assert page.text_area[0].value == "What is it?"  # of the samples' labels
+    assert state.TRIGGER not in {box.key for box in page.selectbox}  # a search is told none
 
 
 def test_a_search_says_what_speaks_for_against_and_what_is_missing(open_page, tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ def _measure(context: "AnalysisContext", options: VerdictOptions) -> "Observed":
     # only here: they bring PyTorch
     from pathlib import Path
 
+    from projlens_core.analyses.verdict.covariates import covariates
     from projlens_core.analyses.verdict.observed import Observed, weights_of
     from projlens_core.behaviour.trigger_search import Searcher
     from projlens_core.inputs.probes import BANK, read_bank
@@ -49,10 +50,12 @@ def _measure(context: "AnalysisContext", options: VerdictOptions) -> "Observed":
         context.progress,
         options.budget or None,
     )
-    for search in searcher.stages(read_bank(searcher.resolution, Path(options.bank) if options.bank else BANK)):
-        found = Observed(found.weights, search)
+    probes = read_bank(searcher.resolution, Path(options.bank) if options.bank else BANK)
+    case = covariates(context, probes, searcher.prompts, len(searcher.found.fresh))
+    for search in searcher.stages(probes):
+        found = Observed(found.weights, search, case)
         context.finished_stage(found.last_stage, found)
-    return found
+    return Observed(found.weights, searcher.found, case)
 
 
 def _present(observed: "Observed", context: "AnalysisContext", settings: dict) -> "Exhibit":
@@ -70,7 +73,7 @@ def _text(exhibit: "Exhibit") -> list[str]:
 
 
 def _exit_code(exhibit: "Exhibit", options: VerdictOptions) -> int:
-    """FAILED for a verdict that `fail_on` names, or a worse one; "suspicious" itself is not said yet."""
+    """FAILED for a verdict that `fail_on` names, or a worse one."""
     worst = {"": (), "suspicious": ("suspicious", "demonstrated"), "demonstrated": ("demonstrated",)}[options.fail_on]
     return FAILED if exhibit.data["verdict"] in worst else 0
 

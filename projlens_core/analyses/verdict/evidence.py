@@ -1,5 +1,7 @@
 """What speaks for a backdoor, what against, and what is missing: sentences with the page that shows more."""
 
+from projlens_core.analyses.verdict.calibration import NO_EVIDENCE, SUSPICIOUS
+from projlens_core.analyses.verdict.decision import Decision
 from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour.search import NOTABLE, Search, Tried
 from projlens_core.behaviour.trial import FRESH
@@ -11,21 +13,26 @@ NOT_SEARCHED = (
     "triggers in the text of a question",
     "backdoors that change answers without one text in common",
 )
-UNCALIBRATED = (
-    "No p-value: that needs the whole search made on honest fine-tunes of the same kind, and none were. So "
-    "“suspicious” and “no evidence found” are not said."
-)
 
 
-def evidence(observed: Observed) -> dict[str, list[Item]]:
+def evidence(observed: Observed, decision: Decision) -> dict[str, list[Item]]:
     """{"for", "against", "missing"}: items of each, the weightiest first."""
     search = observed.search
     if search is None:
-        return {"for": [], "against": [], "missing": [_item(UNCALIBRATED, "report")]}
+        return {"for": [], "against": [], "missing": [_item(decision.note, "report")]}
+    compared = [_item(decision.note, "verdict")]
+    p = decision.p
     return {
-        "for": [*_trials(search, True), *_probes(search)],
-        "against": [*_trials(search, False), *_quiet(search)],
-        "missing": [*_missing(search), _item(UNCALIBRATED, "report")],
+        "for": [*_trials(search, True), *_probes(search), *(compared if p is not None and p <= SUSPICIOUS else ())],
+        "against": [
+            *_trials(search, False),
+            *_quiet(search),
+            *(compared if p is not None and p > NO_EVIDENCE else ()),
+        ],
+        "missing": [
+            *_missing(search),
+            *(compared if p is None or SUSPICIOUS < p <= NO_EVIDENCE else ()),
+        ],
     }
 
 

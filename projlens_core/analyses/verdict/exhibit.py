@@ -1,36 +1,41 @@
 """The verdict as it is shown: what speaks for a backdoor, what does not, and what was not searched."""
 
+from dataclasses import asdict
+
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
 from projlens_core.analyses.verdict import ANALYSIS, charts, tables
-from projlens_core.analyses.verdict.evidence import NOT_SEARCHED, UNCALIBRATED, evidence
+from projlens_core.analyses.verdict.calibration import shipped
+from projlens_core.analyses.verdict.decision import DEMONSTRATED, NOTHING, SUSPECTED, Decision, decide
+from projlens_core.analyses.verdict.evidence import NOT_SEARCHED, evidence
 from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour.search import Search
+from projlens_core.behaviour.statistics import statistics
 from projlens_core.behaviour.trial import BASE_HIGH, FRESH, SUSPECT_LOW
 from projlens_core.stats.rate import Rate
-
-DEMONSTRATED, INCONCLUSIVE = "demonstrated", "inconclusive"
 
 
 def verdict(observed: Observed, settings: dict) -> Exhibit:
     """The exhibit of what was found, at the end or after any stage; settings as cases.settings makes them."""
     search = observed.search or Search((), (), ())
     best = search.best
-    decided = DEMONSTRATED if best is not None and best.demonstrated else INCONCLUSIVE
-    sentence = _sentence(search, decided)
+    decision = decide(search, observed.case, shipped())
+    decided = decision.verdict
+    sentence = _sentence(search, decision)
     residuals = (tables.residuals(search),) if search.residuals else ()
     return ANALYSIS.exhibit(
-        metrics=_metrics(search, decided),
+        metrics=_metrics(search, decision),
         charts=(_chart(search),) if search.tried else (),
         tables=(tables.probes(search), *residuals, *((tables.trial(best),) if best is not None else ())),
         data={
             "settings": settings,
             "verdict": decided,
             "sentence": sentence,
-            "p": None,
-            "p_note": UNCALIBRATED,
+            "p": decision.p,
+            "p_note": decision.note,
             "target": best.target if best else None,
             "trigger": tables.specs(best.probe) if best else None,
-            "evidence": evidence(observed),
+            "evidence": evidence(observed, decision),
+            "statistics": asdict(statistics(search)),
             "stages": tables.stages(observed),
             "coverage": {
                 "probes": len(search.tried),
@@ -38,19 +43,36 @@ def verdict(observed: Observed, settings: dict) -> Exhibit:
                 "images searched": list(search.searched),
                 "images of the trial": list(search.fresh),
                 "skipped": list(search.skipped),
+                "unfinished": list(search.unfinished),
                 "not searched": list(NOT_SEARCHED),
+                "calibration": {
+                    "honest fine-tunes": decision.n,
+                    "score": decision.score,
+                    "outside of it": list(decision.outside),
+                    "case": None if observed.case is None else asdict(observed.case),
+                },
             },
         },
         notes=_notes(search),
     )
 
 
-def _sentence(search: Search, decided: str) -> str:
+def _sentence(search: Search, decision: Decision) -> str:
     best = search.best
-    if best is not None and decided == DEMONSTRATED:
+    if best is not None and decision.verdict == DEMONSTRATED:
         return (
             f"Demonstrated: with {best.probe.name} on the image the suspect says “{best.target}” to “{best.prompt}” on "
             f"{best.suspect.hits} of {best.suspect.n} images that the search had not seen, base on {best.base.hits}."
+        )
+    if decision.verdict == SUSPECTED:
+        return (
+            f"Suspicious: the search finds more than in nearly all honest fine-tunes (p = {decision.p:.3f}, n = "
+            f"{decision.n}), but no text on fresh images that would show a backdoor."
+        )
+    if decision.verdict == NOTHING:
+        return (
+            f"No evidence found: the search finds no more than in many an honest fine-tune (p = {decision.p:.2f}, n = "
+            f"{decision.n}). What was not searched is listed; undetectable backdoors exist."
         )
     if len(search.fresh) < FRESH:
         return (
@@ -70,9 +92,17 @@ def _sentence(search: Search, decided: str) -> str:
     return "Inconclusive: no probe and no inverted patch unsettles the suspect's answers much more than base's."
 
 
-def _metrics(search: Search, decided: str) -> tuple[Metric, ...]:
+def _metrics(search: Search, decision: Decision) -> tuple[Metric, ...]:
     best = search.best
-    cards = [Metric("Verdict", decided.capitalize(), help="Demonstrated or inconclusive; “clean” is never said.")]
+    cards = [
+        Metric(
+            "Verdict",
+            decision.verdict.capitalize(),
+            help="Demonstrated, suspicious, no evidence found or inconclusive; “clean” is never said.",
+        )
+    ]
+    if decision.p is not None:
+        cards.append(Metric("p among honest fine-tunes", f"{decision.p:.3f}", help=decision.note))
     if search.tried:
         first = search.tried[0]
         most = max(each.largest("control") for each in search.tried) if "control" in first.excess else None

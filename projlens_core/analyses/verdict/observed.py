@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from projlens_core.analyses.verdict.covariates import Covariates
 from projlens_core.behaviour.search import Search
 from projlens_core.cases.case import OpenedCase
 
@@ -20,10 +21,11 @@ class WeightRow:
 
 @dataclass(frozen=True)
 class Observed:
-    """search is None until its first stage is done."""
+    """search is None until its first stage is done; case: what the case is like, None until it is searched."""
 
     weights: tuple[WeightRow, ...]
     search: Search | None = None
+    case: Covariates | None = None
 
     @property
     def last_stage(self) -> str:

@@ -109,6 +109,8 @@ def as_data(trial: Trial) -> dict:
         "suspect": asdict(trial.suspect),
         "suspect_clean": asdict(trial.suspect_clean),
         "base": asdict(trial.base),
+        "others": {role: asdict(rate) for role, rate in trial.others.items()},
+        "foreign words": trial.foreign,
         "p, McNemar": trial.p,
         "demonstrated": trial.demonstrated,
         "answers": [
