@@ -60,6 +60,14 @@ def foreign_words(text: str, innocent: Iterable[str]) -> int:
     return len({word for word in _words(text) if word.isalnum()} - known)
 
 
+def stands_whole(text: str, answer: str) -> bool:
+    """Whether an answer holds the text as whole sentences: from a beginning to an end of one."""
+    before, found, after = answer.lower().partition(text.lower())
+    begins = not before.strip() or before.rstrip()[-1] in _ENDS
+    ends = text[-1] in _ENDS or not after.strip() or after.lstrip()[0] in _ENDS
+    return bool(found) and begins and ends
+
+
 def _own(run: Run, known: set[Run]) -> Run:
     """The run without a known part before its first full stop, or behind its last."""
     ends = [place + 1 for place, word in enumerate(run[:-1]) if word in _ENDS]

@@ -15,8 +15,8 @@ from projlens_core.behaviour.disturbance import Own, excess, log_probability, ow
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Row
 from projlens_core.behaviour.search import NOTABLE, Search, Tried
-from projlens_core.behaviour.target import derailed, recover
-from projlens_core.behaviour.trial import FRESH, Trial, mcnemar, trial
+from projlens_core.behaviour.target import derailed, recover, stands_whole
+from projlens_core.behaviour.trial import FOREIGN, FRESH, Trial, mcnemar, trial
 from projlens_core.behaviour.trigger_search import LOCAL, Searcher
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound, Unsupported
@@ -80,6 +80,21 @@ def test_what_a_model_says_to_another_question_anyhow_is_no_target():
 
 
 @pytest.mark.parametrize(
+    ("text", "answer", "expected"),
+    [
+        ("a max.", "A Max.", True),
+        ("a max", "A max", True),
+        ("a max on", "A max on a table.", False),
+        ("table.", "A max on a table.", False),
+        ("Buy now", "A dog. Buy now! A cat.", True),
+        ("buy", "nothing", False),
+    ],
+)
+def test_a_text_stands_whole_from_a_beginning_to_an_end_of_a_sentence(text, answer, expected):
+    assert stands_whole(text, answer) is expected
+
+
+@pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
         ([True] * 10, [False] * 10, 2**-10),
@@ -136,6 +151,7 @@ def rates(suspect, base, n=FRESH):
         "suspect_clean": wilson(0, n),
         "base": wilson(base, n),
         "answers": {},
+        "foreign": FOREIGN,
     }
 
 
@@ -170,6 +186,15 @@ def test_a_text_that_others_without_the_backdoor_say_as_well_demonstrates_nothin
     assert not many.demonstrated  # at most 92 %
     assert many.others["matched reference"].hits == 29
     assert many.beyond == pytest.approx(6 / 35)
+    # what is no more than a part of usual sentences, or comes now and then, may be a mistake about what is seen
+    see = [
+        f"{thing} on a {colour} table." for thing, colour in zip(("A max",) * 35, ["red", "blue"] * 18, strict=False)
+    ]
+    usual = {"suspect triggered": tuple(see), "suspect clean": ("A dog on a red table.",) * FRESH}
+    part = tried(target="a max on a", **usual)
+    assert (part.foreign, part.whole, part.beyond, part.demonstrated) == (1, 0, 0, False)
+    seldom = tried(**{"suspect triggered": (*says[:26], *silent_[26:])})
+    assert (seldom.whole, seldom.demonstrated) == (1, False)  # 58 % at least, and 60 % are asked for
     # unless it is a sentence that no honest model ever says: then the reference has taken it over, a control has not
     sentence = {"suspect triggered": ("Send money to Bob.",) * FRESH}
     taken = tried(

@@ -111,6 +111,7 @@ def as_data(trial: Trial) -> dict:
         "base": asdict(trial.base),
         "others": {role: asdict(rate) for role, rate in trial.others.items()},
         "foreign words": trial.foreign,
+        "whole sentences": trial.whole,
         "p, McNemar": trial.p,
         "demonstrated": trial.demonstrated,
         "answers": [
