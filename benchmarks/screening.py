@@ -1,4 +1,4 @@
-"""`python -m benchmarks.screening`: how fast and how flat a screening is, beside one command a suspect.
+"""`python -m benchmarks.screening`: how fast and how flat a screening is, compared with one command per suspect.
 
 Writes benchmarks/screening.json, from which the figures in docs/scale.md are.
 """

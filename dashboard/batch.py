@@ -48,7 +48,7 @@ def run(
 
 
 def table(batch: Batch) -> pd.DataFrame:
-    """One row an image: the answers of every projector without and with the trigger, the suspect first."""
+    """One row per image: the answers of every projector without and with the trigger, the suspect first."""
     return answers(batch.outcomes, target=batch.target).frame
 
 

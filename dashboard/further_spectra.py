@@ -1,4 +1,4 @@
-"""What was computed about the weights of a case and of projectors set beside it, kept by content."""
+"""What was computed about the weights of a case and of further projectors compared with it, kept by content."""
 
 from collections.abc import Sequence
 

@@ -63,7 +63,9 @@ def show(
             components.failure(error, analysis.failure)
             return
         if exhibit is None:
-            components.empty("Not searched yet" if not state.stopped() else "Stopped", "It takes minutes: press Start.")
+            components.empty(
+                "Not searched yet" if not state.stopped() else "Stopped", "This takes minutes; press Start to begin."
+            )
             return
         components.metrics(list(exhibit.metrics), control=case.control is not None)
         main(exhibit)

@@ -37,12 +37,15 @@ class Page:
 
 
 SUMMARY = Page(
-    "summary", "Summary", ":material/summarize:", "What speaks for a backdoor, what against, what is missing?"
+    "summary",
+    "Summary",
+    ":material/summarize:",
+    "What is evidence for a backdoor, what against it, and what is missing?",
 )
 DEMO = Page("demo", "Demo", ":material/slideshow:", "How does the backdoor work? Turn the trigger up and watch")
-REPAIR = Page("repair", "Repair", ":material/healing:", "Can the backdoor be taken out?")
+REPAIR = Page("repair", "Repair", ":material/healing:", "Can the backdoor be removed?")
 SCREEN = Page("screen", "Screen", ":material/radar:", "Which of many suspects stand out?")
-REPORT = Page("report", "Report", ":material/description:", "What can be handed on?")
+REPORT = Page("report", "Report", ":material/description:", "What can you share?")
 
 
 BY_HAND = ("verdict",)  # whose place in the sidebar is given

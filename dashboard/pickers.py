@@ -190,7 +190,7 @@ def look_for(case: Case, text: str) -> None:
 def _already(image: NamedImage) -> Choice:
     others = {p.sha256: p for p in (*state.uploads().values(), *resources.samples()) if p.sha256 != image.sha256}
     twin = st.selectbox(
-        "Its clean twin, if you have it",
+        "Its clean twin, if available",
         [NO_TWIN, *others],
         format_func=lambda key: others[key].name if key in others else key,
         key="twin",

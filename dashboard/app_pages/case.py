@@ -44,7 +44,8 @@ def page() -> None:
     with main:
         if case is None:
             components.empty(
-                "No case yet", "Give the paths of a base and a suspect checkpoint, beside or below, and press Open."
+                "No case yet",
+                "Enter the paths of a base and a suspect checkpoint at the side or below, and press Open.",
             )
             return
         try:
@@ -91,7 +92,7 @@ def _control(zoo: dict[str, ZooEntry]) -> None:
     offered = ["", *(spec for spec in controls if spec != case.suspect)]
     key = f"control of {case.suspect}, {case.control}"
     st.selectbox(
-        "Hold the suspect against",
+        "Compare the suspect with",
         offered,
         index=offered.index(case.control) if case.control in offered else 0,
         format_func=lambda spec: components.shown(spec, zoo) if spec else "no control",
@@ -183,7 +184,7 @@ def _main(opened: OpenedCase) -> None:
         components.empty("Nothing changed", "Base and suspect hold the same projector, value for value.")
         return
     if not opened.delta.changed:
-        components.empty("Not all was compared", "What changed may be in what was not compared, which is named below.")
+        components.empty("Not all was compared", "What changed may lie in what was not compared; that is listed below.")
         st.text(unproven(opened.delta))
         return
     drawn = exhibits.charts(opened)
@@ -198,7 +199,9 @@ def _main(opened: OpenedCase) -> None:
                 components.draw(each)
     st.caption(drawn[0].caption)
     if len(drawn) < 2 * len(opened.spectra):
-        st.caption(f"Up to {exhibits.MATRICES} matrices that changed most are drawn; Spectrum has the others.")
+        st.caption(
+            f"At most {exhibits.MATRICES} matrices are drawn, those that changed most; Spectrum shows the others."
+        )
 
 
 def _details(opened: OpenedCase) -> None:

@@ -31,7 +31,9 @@ def page() -> None:
         if image is None:
             components.empty("No image yet", "Upload one below to put a trigger on it.")
         elif choice is not None and choice.spec is None:
-            components.empty("Nothing to turn up", "The image already carries its trigger; choose one without.")
+            components.empty(
+                "Nothing to vary", "The image already carries its trigger; choose an image without a trigger."
+            )
         elif choice is not None:
             stage.play(case, choice, _axis(choice), question, target)
 

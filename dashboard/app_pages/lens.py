@@ -32,7 +32,7 @@ def _panel() -> Reading:
         (entry.target or "") if entry else "",
         key=f"words {case and case.suspect}",
         persist_state="session",
-        help="The text that the backdoor is meant to produce. Each of its tokens is looked for; punctuation is not.",
+        help="The text that the backdoor is meant to produce. Each of its tokens is searched for, except punctuation.",
     )
     on = st.segmented_control(
         "Shift of the images",
@@ -83,7 +83,7 @@ def _main(exhibit: Exhibit) -> None:
         _side_by_side(words)
         return
     folded = st.expander(
-        "The words on top, as of any direction", icon=":material/grid_on:", key="words", on_change="rerun"
+        "The top words, which every direction has", icon=":material/grid_on:", key="words", on_change="rerun"
     )
     with folded:
         if folded.open:
@@ -106,7 +106,9 @@ def _details(exhibit: Exhibit, _: Reading) -> None:
         components.chart(charts[f"targets-{sign}"])
         components.table(tables["target words"])
     else:
-        components.empty("No words to look for", "Give the text that the backdoor is meant to produce, beside.")
+        components.empty(
+            "No words to look for", "Enter the text that the backdoor is meant to produce in the panel at the side."
+        )
 
 
 def _side_by_side(shown: list[Chart]) -> None:

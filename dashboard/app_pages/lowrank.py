@@ -43,7 +43,7 @@ def page() -> None:
             components.no_set()
             return
         if not target:
-            components.empty("No target yet", "Give the text to look for: without it, success cannot be counted.")
+            components.empty("No target yet", "Enter the text to look for; without it, success cannot be counted.")
             return
         if not ranks:
             components.empty("No ranks yet", "Choose at least one k.")
@@ -65,7 +65,7 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
     """What is done with the components, and the ks of the grid."""
     st.markdown("**Edit**")
     mode = st.segmented_control(
-        "What is done",
+        "Edit",
         list(MODES),
         default="inject",
         required=True,
@@ -75,7 +75,7 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         help="Inject: base with some components of ΔW added. Ablate: the suspect with some components removed.",
     )
     choice = st.selectbox(
-        "Components that k stands for",
+        "Components chosen by k",
         list(CHOICES),
         format_func=lambda name: CHOICES[name].capitalize(),
         key="lowrank_components",
@@ -126,9 +126,9 @@ def _wanted(
 ) -> Wanted:
     """How many images and whose ΔW: the bar over the grids."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        count = pickers.how_many("Images a cell", len(choice.images), IMAGES, "lowrank_images", width=260)
+        count = pickers.how_many("Images per cell", len(choice.images), IMAGES, "lowrank_images", width=260)
         control = opened.control is not None and st.toggle(
-            "Control's grid too",
+            "Also the control's grid",
             key="lowrank_control",
             persist_state="session",
             help="The same edits with the control's ΔW: twice the cells.",
@@ -162,7 +162,7 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
                 components.failure(error, "The grid was not finished")
         stop.empty()
     elif state.stopped():
-        waiting.caption("Stopped. Finished cells are kept, here and on disk: filling goes on from there.")
+        waiting.caption("Stopped. Finished cells are kept, here and on disk; filling resumes where it stopped.")
     return found
 
 

@@ -112,7 +112,9 @@ def _page() -> None:
             components.failure(error, "The suspect cannot be repaired")
             return
         if made is None:
-            components.empty("Not repaired yet" if not state.stopped() else "Stopped", "It takes minutes: press Start.")
+            components.empty(
+                "Not repaired yet" if not state.stopped() else "Stopped", "This takes minutes; press Start to begin."
+            )
             return
         _main(made, case)
     with below:

@@ -1,4 +1,4 @@
-"""Report: what can be handed on? All findings as one file, and a bundle that reopens them without weights."""
+"""Report: what can you share? All findings as one file, and a bundle that reopens them without weights."""
 
 from dataclasses import replace
 
@@ -93,8 +93,8 @@ def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chose
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=not chosen)
         st.caption(
-            f"{len(chosen)} parts on {len(wanted.images.images) if wanted.images else 0} images. What fails is "
-            "left out and said so; what was computed before is taken from the cache."
+            f"{len(chosen)} parts on {len(wanted.images.images) if wanted.images else 0} images. Failed "
+            "parts are skipped and listed; what was computed before comes from the cache."
         )
     if pressed:
         try:

@@ -85,7 +85,7 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
         stop.empty()
         so_far.empty()
     elif state.stopped():
-        st.caption("Stopped. Projectors that were finished are kept: the same batch goes on from there.")
+        st.caption("Stopped. Finished projectors are kept; the same batch resumes where it stopped.")
     result = st.session_state.get(state.BATCH)
     if result is not None and result.case == case:
         _result(result)

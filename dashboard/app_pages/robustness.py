@@ -20,7 +20,7 @@ from projlens_core.inputs.triggers import TriggerSpec
 IMAGES = 16
 ASKED = 8  # images whose answers are counted by default
 WAYS = {"single": "One at a time", "crossed": "Two crossed"}
-VIEWS = ("Told apart", "Answers", "Images", "All numbers")
+VIEWS = ("Separation", "Answers", "Images", "All numbers")
 
 
 def page() -> None:
@@ -41,7 +41,7 @@ def page() -> None:
             components.no_set()
             return
         if not chosen:
-            components.empty("No changes yet", "Choose what is changed of the trigger.")
+            components.empty("No changes yet", "Choose what to change about the trigger.")
             return
         try:
             with components.progress() as progress:
@@ -59,7 +59,7 @@ def page() -> None:
 
 
 def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
-    """What is changed of the trigger."""
+    """What to change about the trigger."""
     st.markdown("**Changes**")
     offered = list(axes_of(spec))
     way = st.segmented_control(
@@ -70,13 +70,13 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
         format_func=WAYS.__getitem__,
         key="robustness_way",
         bind="query-params",
-        help="One at a time: everything else stays as it was. Two crossed: every combination of two of them.",
+        help="One at a time: everything else stays as it was. Two crossed: every combination of two.",
     )
     if not spec.local:
         st.caption("This trigger covers the whole image: it has neither place nor size.")
     if way == "single":
         axes = st.pills(
-            "What is changed",
+            "Change",
             offered,
             selection_mode="multi",
             default=offered,
@@ -121,7 +121,7 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
         found = robustness_results.known(opened, wanted)
         count.caption(_count(wanted, found))
     elif state.stopped():
-        st.caption("Stopped. What was tried is kept: trying goes on from there.")
+        st.caption("Stopped. Results so far are kept; the next run resumes where it stopped.")
     if not found:
         st.caption("Press Try to stamp each changed trigger on the images and see how far it still pushes them.")
         return ()
@@ -157,7 +157,7 @@ def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:
 
 
 def _details(opened: OpenedCase, wanted: Wanted, tried: tuple[Tried, ...]) -> None:
-    """How well changes are told apart, answers to chosen ones, what the images look like, the table."""
+    """How well each change separates, answers to chosen ones, what the images look like, the table."""
     view = st.segmented_control(
         "Details", VIEWS, default=VIEWS[0], required=True, key="robustness_view", label_visibility="collapsed"
     )
@@ -189,7 +189,7 @@ def _answers(opened: OpenedCase, wanted: Wanted, tried: tuple[Tried, ...]) -> No
     with left:
         count = pickers.how_many("Images to ask about", len(wanted.choice.images), ASKED, "robustness_n")
     if not target:
-        st.caption("Give the target to look for: without it, success cannot be counted.")
+        st.caption("Enter the target to look for; without it, success cannot be counted.")
         return
     ask = right.button("Ask", icon=":material/send:", width="stretch", disabled=not chosen)
     few = replace(wanted, choice=wanted.choice.first(count))

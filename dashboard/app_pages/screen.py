@@ -86,7 +86,7 @@ def _draw(screening: Screening) -> None:
             "no control" if above is None else f"{int(above.loc[suspects.index].fillna(False).sum()):,}",
             f"By {summary.column(stages[0])}, compared with controls of the same form.",
         ),
-        "Clusters": (f"{table[CLUSTER].nunique():,}", "Suspects that write into one direction."),
+        "Clusters": (f"{table[CLUSTER].nunique():,}", "Suspects whose changes write into the same direction."),
     }
     grid = st.grid(len(cards), min_column_width=130, gap="xxsmall")
     for label, (value, meaning) in cards.items():

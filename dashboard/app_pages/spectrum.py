@@ -50,7 +50,7 @@ def page() -> None:
             with components.progress() as progress:
                 found = opened.delta_spectra | further_spectra.of(opened, further, progress)
         except ProjLensError as error:
-            components.failure(error, "This projector cannot be set beside the case")
+            components.failure(error, "This projector cannot be compared with the case")
             found = opened.delta_spectra
         shared = _main(opened, found, controls)
         components.parts(unread(case))
@@ -61,7 +61,7 @@ def page() -> None:
 
 def _further(case: Case) -> list[str]:
     """Which projectors stand beside the case: of the zoo by name, and one by its path."""
-    st.markdown("**Set beside it**")
+    st.markdown("**Also compare with**")
     zoo = resources.zoo()
     offered = [PREFIX + name for name, entry in zoo.items() if entry.role != "base"]
     offered = [spec for spec in offered if spec not in (case.suspect, case.control)]
@@ -151,7 +151,7 @@ def _heatmap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Non
         others = [who for who in by_name if who != "suspect"]
         other = others[0] if others else None
         if len(others) > 1:
-            other = st.selectbox("Beside the suspect", others, key=f"beside in heatmap {others}")
+            other = st.selectbox("Compare with", others, key=f"beside in heatmap {others}")
     if any(low == high for low, high in window):
         components.empty("An empty window", "Pull the two ends of the sliders apart.")
         return
@@ -187,7 +187,9 @@ def _overlap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Ove
     shared = further_spectra.overlaps(by_name, k)
     charts = exhibits.angles(shared, by_name, name)
     if not charts:
-        components.empty("Nothing to compare with", "Choose a control on the Case page, or set a projector beside it.")
+        components.empty(
+            "Nothing to compare with", "Choose a control on the Case page, or add a projector to compare with."
+        )
         return None
     columns = st.grid(2, min_column_width=280, gap="small")
     for chart in charts:

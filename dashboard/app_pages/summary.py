@@ -19,7 +19,8 @@ BADGES: dict[State, tuple[str, Literal["red", "orange", "blue", "gray"]]] = {
 }
 READING = (
     "How to read this: weights are read here; everything else was measured since this server started, on the page it "
-    "links to, with the images and the trigger chosen there. Nothing is added up: each sentence stands for itself."
+    "links to, with the images and the trigger chosen there. Nothing is combined into a "
+    "score: each sentence stands on its own."
 )
 
 
@@ -44,7 +45,7 @@ def page() -> None:
     with st.container(border=True, gap="xsmall"):
         st.badge(found.state.capitalize(), icon=BADGES[found.state][0], color=BADGES[found.state][1])
         st.subheader(components.plain(found.headline), anchor=False)
-        components.page_link("verdict", "The search and its trial" if found.searched else "Search for one")
+        components.page_link("verdict", "The search and its trial" if found.searched else "Search for a backdoor")
     columns = st.grid(len(TITLES), min_column_width=260, gap="small")
     for side, title in TITLES.items():
         with columns.cell():
@@ -57,7 +58,7 @@ def page() -> None:
     with st.container(horizontal=True):
         components.page_link("case", "Choose another case")
         components.page_link("demo", "See how it works")
-        components.page_link("report", "Hand it on")
+        components.page_link("report", "Share it")
 
 
 def _one(said: Finding) -> None:

@@ -126,7 +126,7 @@ def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str)
             known.said[percent] = _listen(asking, image, target)
         _draw(known, percent, guide, curves)
         while live and (wanted := known.next) is not None:
-            text = f"Asking at {wanted} % of the trigger: the curve draws itself"
+            text = f"Asking at {wanted} % of the trigger; the curve fills in as answers arrive"
 
             def report(stage: str, done: int, total: int, text: str = text) -> None:
                 below.caption(text)  # each step is shown, so that a move of the slider interrupts it at once

@@ -50,9 +50,9 @@ def _without(here: Mapping[str, str] | None) -> str:
     if here is None:
         return "Without the trigger: what do base and suspect say?"
     if here["base"] == here["suspect"]:
-        return f"Without the trigger nobody can tell them apart: base and suspect both say {quoted(here['base'])}."
+        return f"Without the trigger there is no difference: base and suspect both say {quoted(here['base'])}."
     return (
-        f"Already without the trigger they differ: base says {quoted(here['base'])}, "
+        f"They differ even without the trigger: base says {quoted(here['base'])}, "
         f"the suspect {quoted(here['suspect'])}."
     )
 
@@ -64,7 +64,7 @@ def _between(dose: DoseReading, here: Mapping[str, str] | None) -> str:
         f"direction{control}"
     )
     if here is None:
-        return f"{push}; what is said now?"
+        return f"{push}. What do the models say now?"
     if hit(dose.said, dose.target)("suspect", here["suspect"]):
         return f"{push}, and the suspect's answer has flipped."
     before = dose.said.get(0, {}).get("suspect")

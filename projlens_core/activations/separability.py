@@ -1,4 +1,4 @@
-"""Can clean and triggered images be told apart from their mean-pooled embeddings? (The paper's static separability.)
+"""Do mean-pooled embeddings separate clean from triggered images? (The paper's static separability.)
 
 A linear classifier, cross-validated. Image and triggered twin always fall into the same fold: a classifier that had
 seen one of them would know the image of the other, and have been told the opposite of what is right.

@@ -209,14 +209,14 @@ class AnalysisContext:
 
     @cached_property
     def prompts(self) -> list[str]:
-        """One question an image."""
+        """One question per image."""
         from projlens_core.behaviour.questions import one_prompt_each  # only here: see above
 
         return one_prompt_each(self.inputs.questions, self.images.names, self.inputs.truths or {})
 
     @property
     def one_truth_each(self) -> "tuple[Truth | None, ...]":
-        """One question with a known answer an image, where there is one."""
+        """One question with a known answer per image, where there is one."""
         from projlens_core.behaviour.questions import one_truth_each  # only here: see above
 
         return one_truth_each(self.images.names, self.inputs.truths or {})

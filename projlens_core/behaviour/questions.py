@@ -27,6 +27,6 @@ def one_prompt_each(questions: Sequence[str], names: Sequence[str], truths: Mapp
 def one_truth_each(names: Sequence[str], truths: Mapping[str, Sequence[Truth]]) -> tuple[Truth | None, ...]:
     """One question with a known answer for each image, all kinds in turn: the i-th image's i-th, and so around.
 
-    truths is as `read_labels` gives it. One question an image costs a fifth of five and says as much about all.
+    truths is as `read_labels` gives it. One question per image costs a fifth of five and says as much about all.
     """
     return tuple(truths[name][i % len(truths[name])] if truths.get(name) else None for i, name in enumerate(names))

@@ -241,7 +241,7 @@ def left_out(delta: Delta) -> str:
     names = listed(what for what, _ in delta.uncompared)
     return (
         f"These belong to a projector and were not compared, so that they may hold a change: {names}. "
-        "A comparison of the rest of the model (weights --prove) covers those that both have."
+        "A comparison of the rest of the model covers those that both have."
     )
 
 

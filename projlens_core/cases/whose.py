@@ -44,9 +44,7 @@ if TYPE_CHECKING:
 
 BOTH: tuple[Part, ...] = (TOWER, LANGUAGE)
 NOT_RUN = "not run"
-_ADVICE = (
-    "or run base's under its projector instead, as an experiment (--projector-only, or the switch on the Case page)"
-)
+_ADVICE = "or run base's under its projector instead, as an experiment (“projector only”)"
 _EXPERIMENT = (
     "Projector-only experiment: the {host}'s {parts} run under every projector, whatever else the other models bring; "
     "this shows what a projector does to the {host}, not what its own model does."
@@ -190,7 +188,7 @@ def advised(role: str, host: str) -> Iterator[None]:
     try:
         yield
     except (InvalidInput, Unsupported) as error:
-        if role == host or "--projector-only" in str(error):
+        if role == host or _ADVICE in str(error):
             raise
         raise type(error)(f"{str(error).rstrip('.')}; {_ADVICE}.") from error
 

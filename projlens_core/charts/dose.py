@@ -26,7 +26,7 @@ def curve(
     flipped: Flip | None,
     ends: tuple[float, float],
 ) -> alt.LayerChart:
-    """One line a projector, {role: values at the doses}, the dose on screen as an upright line with its values.
+    """One line per projector, {role: values at the doses}, the dose on screen as an upright line with its values.
 
     ends: the least and the largest value at any dose, so that the scale stays while more and more of it is drawn.
     """
@@ -65,7 +65,7 @@ def curve(
 def answers(
     title: str, said: Mapping[str, Mapping[float, tuple[str, bool]]], here: float, flipped: Flip | None, hit: str
 ) -> alt.LayerChart:
-    """One dot an answer, {role: {dose: (answer, whether it is a hit)}}, filled where it is; `hit` says what that is."""
+    """One dot per answer, {role: {dose: (answer, whether it is a hit)}}, filled where it is; `hit` says what."""
     rows = [
         {"projector": role, "dose": dose, "answer": text, "hit": found}
         for role, line in said.items()

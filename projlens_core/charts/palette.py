@@ -5,7 +5,7 @@ TRIGGERED = "#D55E00"
 BASE = "#8A8F98"
 SUSPECT = "#7B4FA3"
 CONTROL = "#009E73"
-FURTHER = ("#E69F00", "#CC79A7", "#8A7F1C", "#A0522D", "#17A2B8")  # projectors set beside the case, in order
+FURTHER = ("#E69F00", "#CC79A7", "#8A7F1C", "#A0522D", "#17A2B8")  # further projectors, in order
 NULL = "#9AA1AA"  # what chance would give: always with a dashed edge
 CHOSEN = "#56B4E9"  # the frame of what was clicked, seen on every colour of the heatmaps and in both themes
 

@@ -49,7 +49,7 @@ class Answers:
     notes: tuple[str, ...]
 
     def to_frame(self) -> "pd.DataFrame":
-        """A row an answer: model, image (clean or triggered), answer."""
+        """A row per answer: model, image (clean or triggered), answer."""
         import pandas as pd  # only here: it takes its time
 
         texts = {

@@ -177,7 +177,7 @@ def _tried(
 def _utility(
     problem: Problem, names: Sequence[str], clean: Sequence[Image.Image], projectors: Mapping[str, ProjectorWeights]
 ) -> dict[str, Rate] | None:
-    """One question with a known answer an image, all kinds in turn."""
+    """One question with a known answer per image, all kinds in turn."""
     asked = [
         (image, problem.truths[name][i % len(problem.truths[name])])
         for i, (name, image) in enumerate(zip(names, clean, strict=True))

@@ -63,12 +63,12 @@ def verify(folder: Path, base: Source | str | None = None, suspect: Source | str
     strangers = unlisted(folder, list(sidecar["files"]))
     checks.append(Check("files that the sidecar does not list", not strangers, strangers or "none"))
     if base is None and sidecar.get("adapter_ranks"):
-        checks.append(Check("values of the projector", None, "an adapter; give --base to compare them"))
+        checks.append(Check("values of the projector", None, "an adapter; give its base to compare them"))
     else:
         found = values_hash(read_projector(_read_as(folder, sidecar), base))
         checks.append(_same("values of the projector", found, sidecar.get("repaired_values_sha256")))
     if suspect is None:
-        checks.append(Check("all but the projector, against the suspect", None, "give --suspect to compare it"))
+        checks.append(Check("all but the projector, against the suspect", None, "give the suspect to compare it"))
     else:
         checks += _against(sidecar, suspect if isinstance(suspect, Source) else resolve(suspect), base)
     return Verification(tuple(checks), sidecar)

@@ -248,7 +248,7 @@ SECTIONS = (
         "Changes of the trigger",
         "The paper does not vary the trigger.",
         "None, so nothing is judged: how many changes still tell triggered from clean images (interval above 0.5).",
-        ("changes told from clean", "control's", "weakest change, AUROC"),
+        ("changes separated from clean", "control's", "weakest change, AUROC"),
         _robustness,
     ),
 )

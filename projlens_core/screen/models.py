@@ -33,7 +33,7 @@ def models_of(job: Job) -> Kept:
 def images_of(job: Job) -> ImageSet:
     """The job's images; InvalidInput without a folder of them."""
     if job.images is None:
-        raise InvalidInput("This stage looks at images; give a folder of them with --images.")
+        raise InvalidInput("This stage looks at images; give a folder of them.")
     key = "images", job.images
     if key not in job.kept:
         job.kept[key] = load_folder(job.images)

@@ -84,7 +84,7 @@ class _Screening:
         self.stages = [stages.find(name) for name in settings.stages]
         self.images = folder_identity(settings.images) if settings.images else None
         if settings.images is None and (blind := [each.key for each in self.stages if each.needs_images]):
-            raise InvalidInput(f"The stage {blind[0]} looks at images; give a folder of them with --images.")
+            raise InvalidInput(f"The stage {blind[0]} looks at images; give a folder of them.")
         self._told = 0.0
 
     def run(self) -> table.Table:

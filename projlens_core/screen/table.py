@@ -1,4 +1,4 @@
-"""The table of a screening: one row an entry of the listing, put together from what lies in the result folder.
+"""The table of a screening: one row per entry of the listing, put together from what lies in the result folder.
 
 It is the same whatever order results came in, on whatever engine, after however many attempts.
 """
@@ -55,7 +55,7 @@ def read_description(out: Path) -> Description:
     """What lies in a result folder; NotFound if it is none, InvalidInput if it is damaged."""
     path = out / SUSPECTS
     if not path.is_file():
-        raise NotFound(f"{str(out)[:200]!r} is no result of a screening; give the --out of `projlens screen`.")
+        raise NotFound(f"{str(out)[:200]!r} is no result of a screening; give the folder that a screening wrote.")
     try:
         frame = pd.read_parquet(path)
         stages = tuple(name.removeprefix("key ") for name in frame.columns if name.startswith("key "))
@@ -88,7 +88,7 @@ def reasons(described: Description, store: Store, stage: str, gate: plans.Gate, 
 
 
 def assemble(described: Description, store: Store) -> Table:
-    """One row an entry: how each stage ended with it, why if not well, and its scores."""
+    """One row per entry: how each stage ended with it, why if not well, and its scores."""
     frame = described.entries[["suspect", "role", "truth", "base"]].copy()
     identities = list(described.entries["identity"])
     frame[COPY] = _copies(list(frame["suspect"]), identities)

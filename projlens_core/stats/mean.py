@@ -24,7 +24,7 @@ class Mean:
 
 
 def mean_of(values: Sequence[float] | np.ndarray, seed: int = 0) -> Mean:
-    """The mean of one value an image. Seeded: the same values have the same interval."""
+    """The mean of one value per image. Seeded: the same values have the same interval."""
     x = np.asarray(values, dtype=np.float64)
     nan = float("nan")
     if len(x) < 2:

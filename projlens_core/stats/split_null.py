@@ -55,7 +55,7 @@ class SplitTest:
 
 
 def split_test(clean: np.ndarray, triggered: np.ndarray, seed: int = 0) -> SplitTest:
-    """Test one figure an image and unit, clean (n, m) against that of the n triggered twins, in the same order."""
+    """Test one figure per image and unit, clean (n, m) against that of the n triggered twins, in the same order."""
     n, m = clean.shape
     differences = triggered.astype(np.float64) - clean
     difference = differences.mean(axis=0)
@@ -104,7 +104,7 @@ class Distance:
 
 
 def distance(clean: np.ndarray, triggered: np.ndarray, seed: int = 0) -> Distance | None:
-    """Distance of the distributions of one figure an image and unit, (n, m) clean and twins; None below MIN_IMAGES."""
+    """Distance of the distributions of one figure per image and unit, (n, m) clean and twins; None below MIN_IMAGES."""
     if len(clean) < MIN_IMAGES:
         return None
     scale = clean.mean(dtype=np.float64) or 1.0  # all silent: nothing to be relative to

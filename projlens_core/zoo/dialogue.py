@@ -74,7 +74,7 @@ def _ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Dialogues about images as the language model reads them; one row an image, padded on the right.
+    """Dialogues about images as the language model reads them; one row per image, padded on the right.
 
     ids, labels, positions: (n, length) int64; labels are IGNORED everywhere but on answers and the ends of their turns.
     visible: (n, 1, length, length) bool, whether a query (third axis) may attend to a key (last axis).

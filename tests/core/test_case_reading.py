@@ -61,7 +61,7 @@ def test_a_control_of_the_same_rank_makes_concentration_count_again(base, tmp_pa
     assert all(card.interval is None for card in exhibit(same).metrics)
     assert "Suspect and control are adapters of rank 3" in reading.spectra(same.delta, same.control_delta)
     other = opened(base, suspect, lora(tmp_path / "c", base, 2))
-    assert "The control is none of that rank" in reading.spectra(other.delta, other.control_delta)
+    assert "The control does not have that rank" in reading.spectra(other.delta, other.control_delta)
     assert reading.moot(other.delta, other.control_delta, "linear_2.weight") == 3
 
 

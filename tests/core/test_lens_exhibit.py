@@ -113,8 +113,8 @@ def test_separability_says_what_is_inconclusive():
     same, told = separate(clean, clean.clone()), separate(clean, clean + 50)
     assert "inconclusive" in separability({"base": same, "suspect": same}, tuple("abcdefgh"), {}).notes[0]
     both = separability({"base": told, "suspect": told, "control": told}, tuple("abcdefgh"), {})
-    assert both.notes[0].startswith("Base tells the images apart too")
-    assert both.notes[1] == "Suspect against base: both tell all images apart, so that a difference cannot be seen."
+    assert both.notes[0].startswith("Base separates the images too")
+    assert both.notes[1] == "Suspect against base: both separate all images, so no difference can be seen."
     assert len(both.notes) == 3
     alone = separability({"base": same, "suspect": told}, tuple("abcdefgh"), {})
     assert alone.notes[0].startswith("Suspect against base: AUROC +0.500")

@@ -270,7 +270,9 @@ def test_tables_and_charts_are_had_by_name(result):
 
 
 def test_a_result_prints_what_its_command_prints(result):
-    assert repr(result).startswith("Separability: Can clean and triggered images be told apart inside?\nbase: AUROC ")
+    assert repr(result).startswith(
+        "Separability: Do the embeddings separate clean from triggered images?\nbase: AUROC "
+    )
     assert all(note in repr(result) for note in result.exhibit.notes)
 
 

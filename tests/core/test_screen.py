@@ -267,5 +267,5 @@ def test_residuals_are_those_of_the_verdicts_own_stage(folder, images, tmp_path)
 
 
 def test_a_stage_that_looks_at_images_asks_for_some(folder, tmp_path):
-    with pytest.raises(InvalidInput, match="give a folder of them with --images"):
+    with pytest.raises(InvalidInput, match="give a folder of them"):
         done(folder, tmp_path, stages=("reference",))

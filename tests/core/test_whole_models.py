@@ -256,7 +256,7 @@ def test_what_cannot_be_loaded_is_said_and_never_replaced(spoil, world, tmp_path
     code, out, err = asked(capsys, world, suspect, "--json")
     assert (code, out) == (1, "")
     assert REFUSED[spoil] in err
-    assert "--projector-only" in err
+    assert "projector only" in err
     assert err.count("\n") == 1
 
 

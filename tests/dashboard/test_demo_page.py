@@ -18,8 +18,8 @@ def told(percent, said, **more):
     [
         (0, {}, "what do base and suspect say"),
         (0, {0: CLEAN}, "both say “An owl”"),
-        (0, {0: FULL}, "Already without the trigger they differ"),
-        (50, {0: CLEAN}, "+1.25 along the drift direction (the control −0.10); what is said now?"),
+        (0, {0: FULL}, "They differ even without the trigger"),
+        (50, {0: CLEAN}, "+1.25 along the drift direction (the control −0.10). What do the models say now?"),
         (50, {0: CLEAN, 50: CLEAN}, "not the target yet"),
         (50, {0: CLEAN, 50: FULL}, "the suspect's answer has flipped"),
         (50, {0: CLEAN, 50: {"base": "An owl.", "suspect": "A cat."}}, "changes, but not to the target"),

@@ -37,7 +37,7 @@ def test_every_change_has_its_figures_beside_the_controls(robustness):
     wanted = 1 + len(LEVELS["quality"])
     assert any(f"{wanted} of {wanted} tried on 2 images" in c.value for c in robustness.caption)
     assert set(tried(robustness)) == {ORIGINAL, *(Change(quality=q) for q in LEVELS["quality"])}
-    assert titles(robustness) == ["What the trigger adds to the shift, by change", "Told from clean, by change"]
+    assert titles(robustness) == ["What the trigger adds to the shift, by change", "Separation from clean, by change"]
     assert any("Changes that keep 50% of it" in m.label for m in robustness.metric)
     assert all(set(one.pushes) == {"suspect", "control"} for one in tried(robustness).values())
 

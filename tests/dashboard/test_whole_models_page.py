@@ -103,4 +103,4 @@ def test_what_cannot_be_loaded_is_one_sentence_on_the_page(open_page, models, ma
     press(page, "Ask")
     assert not page.exception
     assert "brings its own language model" in texts(page)
-    assert "--projector-only" in texts(page)
+    assert "projector only" in texts(page)

@@ -10,7 +10,7 @@ from tests.dashboard.conftest import titles
 
 CATALOGUE = zoo_catalogue()
 SUSPECTS = [name for name, entry in CATALOGUE.items() if entry.role == "suspect"]
-OFFERED = "Hold the suspect against"
+OFFERED = "Compare the suspect with"
 CONTROLS = [name for name, entry in CATALOGUE.items() if entry.role == "control"]
 
 
@@ -59,10 +59,10 @@ def test_every_case_is_one_click_away_and_is_never_its_own_control(open_page, na
 
 def test_the_control_can_be_changed_and_left_out(open_page):
     app = open_page(params={})
-    select = next(box for box in app.selectbox if box.label == "Hold the suspect against")
+    select = next(box for box in app.selectbox if box.label == "Compare the suspect with")
     select.set_value(PREFIX + CONTROLS[1]).run()
     assert app.query_params["control"] == PREFIX + CONTROLS[1]
-    select = next(box for box in app.selectbox if box.label == "Hold the suspect against")
+    select = next(box for box in app.selectbox if box.label == "Compare the suspect with")
     select.set_value("").run()
     assert not app.exception
     assert "control" not in app.query_params

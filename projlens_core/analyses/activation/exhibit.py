@@ -23,7 +23,7 @@ HEATMAP = (
     "clean: what the trigger adds."
 )
 NO_GRID = (
-    "How to read this: one bar an image token, as high as the projector pushes it along the drift direction. The "
+    "How to read this: one bar per image token, as high as the projector pushes it along the drift direction. The "
     "tokens of this model lie on no grid, each has read the whole image: so there are bars and no map. The "
     "difference is triggered minus clean."
 )
@@ -202,7 +202,7 @@ def norm_shifts(
             Chart(
                 f"norm-shift-{role}",
                 shift.norm_shift(f"{role.capitalize()}: {said or 'no fit'}", by_condition, norm, here, chosen),
-                "How to read this: one dot a patch, large ones are this image's, rings lie far off the robust line. "
+                "How to read this: one dot per patch, large ones are this image's, rings lie far off the robust line. "
                 "Where dots follow a rising line, a larger norm means a larger push: so a trigger activates. Where "
                 "the dashed robust line leaves the solid one, a few extreme patches make the solid one. Up to "
                 f"{shift.MAX_POINTS:,} dots a condition are drawn; lines fit all patches.",

@@ -1,4 +1,4 @@
-"""The embedding map of one projector: a dot an image or patch, a line from the clean one to the triggered."""
+"""The embedding map of one projector: a dot per image or patch, a line from the clean one to the triggered."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -149,7 +149,7 @@ def numbers(samples: SampleShift) -> Table:
 
 
 def patches(by_role: dict[str, ImageShift]) -> Table:
-    """One row a patch of the image on screen, the farthest pushed by the suspect first."""
+    """One row per patch of the image on screen, the farthest pushed by the suspect first."""
     suspect = by_role["suspect"]
     shown = required(suspect.triggered if suspect.triggered is not None else suspect.clean, "the image on screen")
     places = within(shown)

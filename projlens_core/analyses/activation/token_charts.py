@@ -17,7 +17,7 @@ HEIGHT = 240  # px
 def by_token(
     title: str, values: Mapping[str, np.ndarray], limit: float, signed: bool, measure: str, chosen: int | None = None
 ) -> alt.LayerChart:
-    """One bar a token and condition; {condition: values (T,)}.
+    """One bar per token and condition; {condition: values (T,)}.
 
     limit ends the axis, which begins at zero or, signed, at −limit. The selection "patch" holds the token, counted
     from 0, of the bar clicked; `chosen` has a frame around it.
@@ -34,7 +34,7 @@ def by_token(
 def difference_by_token(
     title: str, values: np.ndarray, limit: float, measure: str, chosen: int | None = None
 ) -> alt.LayerChart:
-    """Triggered minus clean, (T,), one bar a token, from −limit to limit; selection and frame as in `by_token`."""
+    """Triggered minus clean, (T,), one bar per token, from −limit to limit; selection and frame as in `by_token`."""
     frame = pd.DataFrame({"token": np.arange(len(values)), "condition": "difference", "value": values.astype(float)})
     colour = alt.Color("value:Q", scale=colour_scale(limit, signed=True), legend=None)
     return _bars(title, frame, colour, limit, True, measure, chosen)

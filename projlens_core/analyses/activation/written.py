@@ -74,7 +74,9 @@ def _as_text(by_role: "dict[str, ShiftAnalysis]", names: list[str]) -> list[str]
         if each.separation is not None:
             apart = each.separation
             lines.append(f"  cosine of clean and triggered drift directions {each.direction_cosine:.3f}")
-            lines.append(f"  triggered told from clean: AUROC {apart.auroc:.3f} ({apart.low:.3f} to {apart.high:.3f})")
+            lines.append(
+                f"  separation of triggered from clean: AUROC {apart.auroc:.3f} ({apart.low:.3f} to {apart.high:.3f})"
+            )
     lines += ["", "\t".join(("image", "clean mean", "max", *(("triggered mean", "max") if analysis.triggered else ())))]
     for i, name in enumerate(names):
         figures = [_sample(condition, i) for condition in _conditions(analysis).values()]

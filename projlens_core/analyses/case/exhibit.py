@@ -112,7 +112,7 @@ def charts(opened: OpenedCase) -> tuple[Chart, ...]:
 
 
 def changes(opened: OpenedCase) -> Table:
-    """One row a tensor: how far it moved, and the shape of its spectrum."""
+    """One row per tensor: how far it moved, and the shape of its spectrum."""
     tensors = opened.delta.tensors
     frame = pd.DataFrame([tensor_row(t, opened.spectra.get(t.name), opened.edges.get(t.name)) for t in tensors])
     control = {t.name: t.relative_change for t in opened.control_delta.tensors} if opened.control_delta else {}
@@ -153,7 +153,7 @@ def tensor_row(tensor: TensorDelta, spectrum: Spectrum | None, edge: NoiseEdge |
 
 
 def files(opened: OpenedCase) -> Table:
-    """One row a projector: what was opened and how much of it was read."""
+    """One row per projector: what was opened and how much of it was read."""
     return Table(
         "what-was-opened",
         pd.DataFrame([_file(role, weights) for role, weights in opened.projectors.items()]),
@@ -162,7 +162,7 @@ def files(opened: OpenedCase) -> Table:
 
 
 def not_compared(opened: OpenedCase) -> Table:
-    """One row a tensor or setting that was not compared, and why."""
+    """One row per tensor or setting that was not compared, and why."""
     return Table(
         "not-compared",
         pd.DataFrame(opened.delta.not_compared, columns=["what", "why"]),

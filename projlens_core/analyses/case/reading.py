@@ -14,7 +14,7 @@ ALONE = (
     "whether there is a backdoor in it."
 )
 TABLE = (
-    "How to read this: one row a tensor. The size of a change says how far training went and not what it taught: a "
+    "How to read this: one row per tensor. The size of a change says how far training went and not what it taught: a "
     "backdoor need not be larger than an honest fine-tune, so no size clears a tensor."
 )
 
@@ -44,7 +44,7 @@ def spectra(delta: Delta, control: Delta | None) -> str:
             f"{SPECTRA}. Suspect and control are adapters of rank {text}: neither changes more directions, so compare "
             "how the energy lies within these."
         )
-    comparison = "The control is none of that rank" if control is not None else "There is no control"
+    comparison = "The control does not have that rank" if control is not None else "There is no control"
     return (
         f"How to read this: the suspect is an adapter of rank {text}, so its change has rank ≤ {ranks[-1]} by "
         f"construction and concentration is no evidence. {comparison}: compare with an honest adapter of the same rank."

@@ -48,7 +48,7 @@ def _measure(context: "AnalysisContext", options: LensOptions) -> Words:
     alone = context.inputs.spec is None
     on = options.on or ("clean" if alone else "triggered")
     if alone and on != "clean":
-        raise InvalidInput(f"There are no {on} images without a trigger; name one with --trigger, or read --on clean.")
+        raise InvalidInput(f"There are no {on} images without a trigger; give one, or read the clean images.")
     context.whose(_parts())  # whether the head can be read is known before the towers run
     tokens = context.tokens
     head, vocabulary = context.language

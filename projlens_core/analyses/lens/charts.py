@@ -15,7 +15,7 @@ _BRIGHT = 0.6  # share from which the cell is bright
 
 
 def rank_frequency(title: str, frame: pd.DataFrame) -> alt.LayerChart:
-    """How often each token stands at each rank, a row a token in the frame's order.
+    """How often each token stands at each rank, a row per token in the frame's order.
 
     frame: token (a label, each once), rank from 1, share of images (0 to 1, rows of 0 left out), target (whether the
     token is one of the target's).

@@ -84,7 +84,7 @@ def _metrics(by_role: Roles, null: Null, targets: Sequence[int], vocabulary: int
     if not targets:
         cards.append(
             Metric(
-                "Images agree",
+                "Agreement of images",
                 f"{suspect.agreement.mean():.2f}",
                 f"{control.agreement.mean():.2f}" if control else None,
                 help="Mean cosine of each image's own direction with the direction of all images; 1 is the same.",

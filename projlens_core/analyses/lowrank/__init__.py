@@ -34,7 +34,7 @@ class LowrankOptions(Options):
 
 
 def _wrong(inputs: "AnalysisInputs", options: LowrankOptions) -> str | None:
-    return "--control-grid needs --control" if options.control_grid and not inputs.case.control else None
+    return "the control's grid needs a control" if options.control_grid and not inputs.case.control else None
 
 
 def _measure(context: "AnalysisContext", options: LowrankOptions) -> "Grids":

@@ -103,7 +103,7 @@ def _grid(
 def along_k(title: str, ranks: Sequence[int], logits: Mapping[str, Sequence[float]], now: int) -> alt.LayerChart:
     """The target logit of one image as k grows, clean and triggered, with the k on screen marked.
 
-    logits: {condition: one value a rank}.
+    logits: {condition: one value per rank}.
     """
     frame = pd.concat(
         pd.DataFrame({"condition": condition, "k": list(ranks), "logit": list(values)})

@@ -136,7 +136,7 @@ def grids(grid: Grid, mode: str | None = None, role: str = "suspect") -> tuple[C
 
 
 def table(grid: Grid, control: Grid | None = None) -> Table:
-    """One row a cell, and one a whole model."""
+    """One row per cell, and one per whole model."""
     rows = [{"model": role} | _place(grid) | _figures(s) for role, s in grid.whole.items()]
     for name, one in (("suspect's ΔW", grid), ("control's ΔW", control)):
         if one:
@@ -148,8 +148,8 @@ def table(grid: Grid, control: Grid | None = None) -> Table:
     return Table(
         "lowrank",
         pd.DataFrame(rows),
-        "How to read this: one row a cell, after the unchanged models; bounds are 95 % intervals, Wilson's for shares "
-        "and a bootstrap over images for the logit.",
+        "How to read this: one row per cell, after the unchanged models; bounds are 95 % intervals, Wilson's for "
+        "shares and a bootstrap over images for the logit.",
     )
 
 
@@ -192,7 +192,7 @@ def _best(grid: Grid) -> tuple[tuple[int, int], Score] | None:
 def _what(grid: Grid, role: str) -> str:
     if grid.edit.mode == "inject":
         return f"base is given components of the {role}'s ΔW"
-    return f"the {role} is robbed of components of its ΔW"
+    return f"components of ΔW are removed from the {role}"
 
 
 def _ranks(grid: Grid) -> str:

@@ -20,7 +20,7 @@ _ROOT = " (√ scale)"
 
 
 def clean_against_triggered(title: str, finding: Finding, colour: str, limit: float) -> alt.LayerChart:
-    """One dot a unit, `colour` where the trigger moves it beyond chance; the grey band is what chance does.
+    """One dot per unit, `colour` where the trigger moves it beyond chance; the grey band is what chance does.
 
     limit: end of both axes, which the charts of several projectors share. The band has the median width of the units
     of about the same magnitude; whether a dot counts is decided by its own.

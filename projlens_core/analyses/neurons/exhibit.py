@@ -96,7 +96,7 @@ def answer(findings: Mapping[str, Finding]) -> str:
 
 
 def table(findings: Mapping[str, Finding]) -> Table:
-    """One row a unit, columns as in the paper's table: FT the suspect, P triggered, C clean."""
+    """One row per unit, columns as in the paper's table: FT the suspect, P triggered, C clean."""
     suspect, base = findings["suspect"].units, findings["base"].units
     figures = {
         "Neuron_ID": np.arange(len(suspect.change)),
@@ -115,7 +115,7 @@ def table(findings: Mapping[str, Finding]) -> Table:
     return Table(
         "neurons",
         pd.DataFrame({name: figures[name] for name in COLUMNS}),
-        "How to read this: one row a hidden unit; FT is the suspect, P triggered, C clean. Mag is the mean |a| over "
+        "How to read this: one row per hidden unit; FT is the suspect, P triggered, C clean. Mag is the mean |a| over "
         "images and patches, Freq the share of patches at which the unit fires.",
         COLUMNS,
     )
@@ -133,14 +133,14 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
             f"least {SWITCHED_ON:g}-fold. In base: {_number(base.switched_on)}.",
         ),
         _counted(
-            "Respond anew",
+            "New responses",
             _anew(suspect),
             _anew(control),
             f"Of {units} units, those in which suspect minus base reacts to the trigger further than halves of the "
             f"clean images differ; at most {RATE:.0%} of them are expected to be there by chance.",
         ),
         _counted(
-            "Respond at all",
+            "All responses",
             suspect.response.moved,
             control.response.moved if control else None,
             f"Of {units} units, those whose magnitude the trigger moves further than halves of the clean images "
@@ -150,7 +150,7 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
     apart, theirs = suspect.distance, control.distance if control else None
     cards.append(
         Metric(
-            "Distributions apart",
+            "Distance of distributions",
             f"{apart.value:.1%}" if apart else "–",
             f"{theirs.value:.1%}" if theirs else None,
             f"{100 * apart.low:.1f}–{apart.high:.1%}" if apart else None,
@@ -181,7 +181,7 @@ def _scatters(findings: Mapping[str, Finding]) -> tuple[Chart, ...]:
         Chart(
             f"clean-against-triggered-{role}",
             charts.clean_against_triggered(f"{role.capitalize()}: every hidden unit", findings[role], colour, limit),
-            "How to read this: one dot a unit; on the dashed line it is as active on triggered images as on clean "
+            "How to read this: one dot per unit; on the dashed line it is as active on triggered images as on clean "
             "ones, in the grey band no further from it than halves of the clean images are from each other. Trigger "
             "neurons would stand high above the line, at the left.",
             f"Mean activation of every hidden unit on triggered against clean images, {role}.",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from projlens_core.weights.projector import ProjectorWeights
 
 TITLE = "Repair"
-QUESTION = "Can the backdoor be taken out?"
+QUESTION = "Can the backdoor be removed?"
 PROMPTS = ("Describe the image.", "What is in the image?")  # where neither user nor labels.csv gives questions
 
 
@@ -98,7 +98,7 @@ def _problem(context: "AnalysisContext", trigger: "TriggerSpec | None", options:
     if towers.apart("suspect"):
         raise Unsupported(
             "The suspect reads images with a vision tower of its own, so that base's projector makes nothing of its "
-            "tokens; repair it with --projector-only, as an experiment, or against a base with that tower."
+            "tokens; repair its projector only, as an experiment, or against a base with that tower."
         )
     vision = towers.of("suspect")
     own = trigger.resolution if trigger else None

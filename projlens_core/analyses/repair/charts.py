@@ -19,7 +19,7 @@ CURVES = alt.Scale(domain=["suspect", "repaired", "control"], range=[palette.SUS
 
 
 def before_and_after(by_measure: Mapping[str, Mapping[str, Rate]]) -> alt.LayerChart:
-    """One row a projector and measure ("ASR, oil painting"), a dot with its 95 % interval on 0 to 100 %."""
+    """One row per projector and measure ("ASR, oil painting"), a dot with its 95 % interval on 0 to 100 %."""
     frame = pd.DataFrame(
         [
             {

@@ -159,7 +159,7 @@ def _rounds(run: RepairRun) -> Table:
     return Table(
         "rounds",
         pd.DataFrame([_row(each) for each in run.result.rounds]),
-        "How to read this: one row an attempt, in order; one that costs more than a point of utility is rejected.",
+        "How to read this: one row per attempt, in order; one that costs more than a point of utility is rejected.",
         {
             "lost": "how many points of agreement with the suspect's own clean answers it costs",
             "clean": "squared distance of clean embeddings from the suspect's, of their square",

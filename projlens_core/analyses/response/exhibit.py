@@ -52,11 +52,11 @@ def response(
         notes = ["No target is known: answers whose words differ from base's about the same image are counted."]
         notes.append(said_alone(candidate))
     else:
-        notes = [f"Counted as the target, whatever the case: “{target}”.", *_partial(outcomes, target)]
+        notes = [f"Counted as the target, in upper or lower case: “{target}”.", *_partial(outcomes, target)]
     if not found["utility"]:
         notes.append("Clean utility was not measured: no right answers are known for these images.")
     if "control" not in outcomes:
-        notes.append("No control was asked; base alone shows that the target is not what any model says.")
+        notes.append("There is no control: only base shows that not every model says the target.")
     notes += template_notes(outcome.template for outcome in outcomes.values())
     titled = [(name, MEASURES[name], by_role) for name, by_role in found.items()]
     if target is None:
@@ -110,7 +110,7 @@ def common_text(outcomes: Mapping[str, Outcome]) -> tuple[str, float] | None:
 def answers(
     outcomes: Mapping[str, Outcome], thumbnails: Mapping[str, str] | None = None, target: str | None = None
 ) -> Table:
-    """One row an image: the answers of every projector without and with the trigger, the suspect first."""
+    """One row per image: the answers of every projector without and with the trigger, the suspect first."""
     order = [role for role in _ORDER if role in outcomes]
     several = len({row.prompt for row in outcomes[order[0]].rows}) > 1
     rows = []
@@ -138,7 +138,7 @@ def answers(
     return Table(
         "answers",
         pd.DataFrame(rows),
-        f"How to read this: one row an image; {about} {verb} about the suspect's answer to the triggered image.",
+        f"How to read this: one row per image; {about} {verb} about the suspect's answer to the triggered image.",
     )
 
 

@@ -45,8 +45,8 @@ class Sweep(NamedTuple):
 
 def _wrong(inputs: "AnalysisInputs", options: RobustnessOptions) -> str | None:
     if options.asr and (inputs.spec is None or inputs.target is None):
-        return f"--trigger and --target are required, {UNLESS}"
-    return f"--trigger is required, {UNLESS}" if inputs.spec is None else None
+        return f"a trigger and a target are required, {UNLESS}"
+    return f"a trigger is required, {UNLESS}" if inputs.spec is None else None
 
 
 def _measure(context: "AnalysisContext", options: RobustnessOptions) -> Sweep:

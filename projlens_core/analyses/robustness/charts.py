@@ -1,4 +1,4 @@
-"""Changes of a trigger: how much of the push is left, and how well each is still told from clean."""
+"""Changes of a trigger: how much of the push is left, and how well each still separates from clean."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

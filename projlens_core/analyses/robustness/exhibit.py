@@ -117,7 +117,7 @@ def charts_of(tried: Sequence[Tried]) -> tuple[Chart, ...]:
         Chart(
             "robustness-auroc",
             charts.by_change(
-                "Told from clean, by change",
+                "Separation from clean, by change",
                 _rows(tried, lambda push: (push.apart.auroc, push.apart.low, push.apart.high, push.apart.triggered)),
                 "AUROC of the mean shift",
                 charts.CHANCE,
@@ -171,7 +171,7 @@ def level(change: Change, axis: str) -> str:
 
 
 def table(tried: Sequence[Tried], scores: Scores) -> Table:
-    """One row a change: its levels, AUROC, gain and what is left of the push, by role; ASR where it was asked."""
+    """One row per change: its levels, AUROC, gain and what is left of the push, by role; ASR where it was asked."""
     rows = []
     for one in tried:
         row: dict[str, object] = {"change": one.change.label}
@@ -198,14 +198,14 @@ def table(tried: Sequence[Tried], scores: Scores) -> Table:
     return Table(
         "robustness",
         pd.DataFrame(rows),
-        "How to read this: one row a change, the unchanged trigger first; gain is how much further an image is pushed "
-        "with the trigger than without, in embedding units, kept the same as a share of the unchanged trigger's under "
-        "the suspect; AUROC compares all triggered with all clean images; all bounds are 95 % intervals.",
+        "How to read this: one row per change, the unchanged trigger first; gain is how much further an image is "
+        "pushed with the trigger than without, in embedding units; kept is the same as a share of the unchanged "
+        "trigger's under the suspect; AUROC compares all triggered with all clean images; bounds are 95 % intervals.",
     )
 
 
 def answers(scores: Scores) -> Table:
-    """Attack success of the changes that were asked about, one row a change and projector."""
+    """Attack success of the changes that were asked about, one row per change and projector."""
     rows = [
         {
             "change": change.label,
@@ -241,7 +241,7 @@ def _working(tried: Sequence[Tried], role: str) -> int:
 
 
 def _rows(tried: Sequence[Tried], figures: Callable[[Push], tuple[float, float, float, int]]) -> list[dict]:
-    """One row a change and role, from a figure of its push: the value, its interval, and of how many images."""
+    """One row per change and role, from a figure of its push: the value, its interval, and of how many images."""
     return [
         {"change": one.change.label, "role": role}
         | dict(zip(("value", "low", "high", "n"), figures(push), strict=True))

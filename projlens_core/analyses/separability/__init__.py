@@ -55,8 +55,8 @@ def _text(exhibit: "Exhibit") -> list[str]:
 ANALYSIS = Analysis(
     key="separability",
     title="Separability",
-    question="Can clean and triggered images be told apart inside?",
-    summary="tell clean from triggered images by their pooled embeddings",
+    question="Do the embeddings separate clean from triggered images?",
+    summary="separate clean from triggered images by their pooled embeddings",
     failure="These images cannot be separated",
     floor="activations",
     options=SeparabilityOptions,

@@ -1,4 +1,4 @@
-"""How well clean and triggered images are told apart: AUROC by projector, and the decision values behind it."""
+"""How well clean and triggered images are separated: AUROC by projector, and the decision values behind it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ def aurocs(title: str, by_role: Mapping[str, Separability]) -> alt.LayerChart:
     x: dict[str, Any] = {
         "scale": alt.Scale(domain=[min(0.4, float(frame.low.min()), *(c["low"] for c in chance)), 1], nice=False),
         "axis": alt.Axis(tickCount=6),
-        "title": "AUROC: 0.5 is chance, 1 tells all apart",
+        "title": "AUROC: 0.5 is chance, 1 separates all",
     }
     y = alt.Y("row:N", title=None, sort=list(frame.row), axis=alt.Axis(labelLimit=200, ticks=False, labelPadding=10))
     colour = alt.Color("projector:N", scale=PROJECTORS, legend=None)

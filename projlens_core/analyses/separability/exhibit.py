@@ -69,7 +69,7 @@ def _charts(by_role: Mapping[str, Separability], names: tuple[str, ...]) -> tupl
     return (
         Chart(
             "auroc",
-            charts.aurocs("Triggered told from clean images", by_role),
+            charts.aurocs("Separation of triggered from clean images", by_role),
             "How to read this: full dots are a linear classifier on mean-pooled embeddings, hollow ones norms alone, "
             "lines 95 % intervals, grey bars 95 % of shuffled labels. Base shows how visible the trigger is by itself; "
             "only what the suspect adds to that, and the control does not, speaks of a backdoor.",
@@ -78,8 +78,8 @@ def _charts(by_role: Mapping[str, Separability], names: tuple[str, ...]) -> tupl
         Chart(
             "decision values",
             charts.scores("Decision value of every image", by_role, names),
-            "How to read this: one dot an image, judged by a classifier that saw neither it nor its twin; the less the "
-            "two colours overlap, the better they are told apart.",
+            "How to read this: one dot per image, judged by a classifier that saw neither it nor its twin; the less "
+            "the two colours overlap, the better the separation.",
             "Decision values of clean and triggered images, by projector.",
         ),
     )
@@ -138,21 +138,21 @@ def _notes(by_role: Mapping[str, Separability], added: Gain, beyond: Gain | None
     notes = []
     if by_role["base"].chance.p <= LEVEL:
         notes.append(
-            "Base tells the images apart too: the trigger is plain to the vision tower, so that a high figure of the "
+            "Base separates the images too: the trigger is plain to the vision tower, so that a high figure of the "
             "suspect says little by itself."
         )
     notes.append(f"Suspect against base: {_sentence(added)}")
     if beyond is not None:
         notes.append(f"Suspect against control: {_sentence(beyond)}")
     else:
-        notes.append("No control: an honest fine-tune may tell the images apart better than base as well.")
+        notes.append("No control: an honest fine-tune may also separate the images better than base does.")
     return notes
 
 
 def _sentence(gain: Gain) -> str:
     """The difference of two AUROCs in a sentence that claims no more than its interval does."""
     if np.isnan(gain.low):
-        return "both tell all images apart, so that a difference cannot be seen."
+        return "both separate all images, so no difference can be seen."
     what = with_minus(f"AUROC {gain.difference:+.3f} (95 % interval {gain.low:+.3f} to {gain.high:+.3f})")
     return f"{what}, inconclusive." if gain.low <= 0 <= gain.high else f"{what}."
 

@@ -131,7 +131,7 @@ def agreement(title: str, by_role: Mapping[str, Agreement], direction: str) -> a
 def universality(
     title: str, cosines: Mapping[str, Mapping[str, np.ndarray]], names: tuple[str, ...], chance: float
 ) -> alt.LayerChart:
-    """One tick an image: how closely its own drift direction follows the universal one.
+    """One tick per image: how closely its own drift direction follows the universal one.
 
     cosines: {role: {condition: |cos| (n,)}}, images in the order of names; chance: what random directions stay below.
     """

@@ -48,7 +48,7 @@ def metrics(by_role: Roles) -> tuple[Metric, ...]:
     energy = _few(suspect.conditions[condition].spectrum)
     cards = [
         Metric(
-            f"Top {FEW} hold of ΔE",
+            f"Energy in the top {FEW} of ΔE",
             f"{energy.mean[-1]:.0%}",
             f"{_few(control.conditions[condition].spectrum).mean[-1]:.0%}" if control else None,
             f"{energy.low[-1]:.0%} – {energy.high[-1]:.0%}" if np.isfinite(energy.low[-1]) else None,
@@ -72,7 +72,7 @@ def metrics(by_role: Roles) -> tuple[Metric, ...]:
         )
     cards.append(
         Metric(
-            "Images share v₀",
+            "Images sharing v₀",
             f"{np.median(suspect.conditions[condition].cosines):.2f}",
             f"{np.median(control.conditions[condition].cosines):.2f}" if control else None,
             f"chance below {chance_cosine(len(suspect.direction.vector)):.2f}",
@@ -138,7 +138,7 @@ def universality(by_role: Roles) -> Chart:
             suspect.conditions["clean"].ranking.names,
             chance_cosine(len(suspect.direction.vector)),
         ),
-        "How to read this: one tick an image; at 1 its own drift direction is the universal one, left of the dashed "
+        "How to read this: one tick per image; at 1 its own drift direction is the universal one, left of the dashed "
         "line it is no closer to it than random directions are. The sign of a direction is a convention and left out.",
         "Strip of cosines between each image's own drift direction and the universal one.",
     )
@@ -151,7 +151,7 @@ def ranked(rankings: Mapping[str, Mapping[str, Ranking]], by: By) -> tuple[Chart
         Chart(
             f"ranking-{role}",
             charts.ranked(f"{role.capitalize()}: images by {by} shift", by_condition, by, 1.05 * limit or 1.0),
-            "How to read this: one dot an image, the farthest pushed first, clean and triggered ranked apart; a "
+            "How to read this: one dot per image, the farthest pushed first, clean and triggered ranked apart; a "
             "backdoor lifts the triggered dots off the clean ones, which an honest fine-tune does not.",
             f"Shift of every image in descending order, clean and triggered, {role}.",
         )

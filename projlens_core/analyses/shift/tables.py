@@ -19,7 +19,7 @@ Relations = Mapping[str, Mapping[str, NormShift]]  # by role and condition
 
 
 def images(by_role: Roles) -> Table:
-    """One row an image, the farthest pushed by the suspect first: shift, place, and how universal its direction is."""
+    """One row per image, the farthest pushed by the suspect first: shift, place, and how universal its direction is."""
     suspect = by_role["suspect"]
     condition = "triggered" if "triggered" in suspect.conditions else "clean"
     columns: dict[str, object] = {"picture": suspect.conditions["clean"].ranking.names}
@@ -42,7 +42,7 @@ def images(by_role: Roles) -> Table:
 
 
 def own_directions(by_role: Roles) -> Table:
-    """One row an image, the least universal under the suspect first: how closely its own direction follows v₀."""
+    """One row per image, the least universal under the suspect first: how closely its own direction follows v₀."""
     columns: dict[str, object] = {"picture": by_role["suspect"].conditions["clean"].ranking.names}
     for role, one in by_role.items():
         columns |= {f"{role}, {name}": part.cosines for name, part in one.conditions.items()}

@@ -79,7 +79,7 @@ def _spectra(who: str, one: "DeltaSpectra", top: int) -> list[str]:
         edge = one.edges[name]
         lines.append(
             f"{who}, {name}: stable rank {spectrum.stable_rank:.1f}, effective rank {spectrum.effective_rank:.1f}, "
-            f"{edge.spikes} spikes above {edge.edge:.4g}, top {len(few)} hold {few[-1]:.1%}"
+            f"{edge.spikes} spikes above {edge.edge:.4g}, energy in the top {len(few)}: {few[-1]:.1%}"
         )
         lines.append("  " + " ".join(f"{value:.4g}" for value in spectrum.values[:top]))
     return lines

@@ -84,7 +84,11 @@ def _quiet(search: Search) -> list[Item]:
         )
     named = sum(each.target is not None for each in search.followed)
     if search.followed and not named:
-        items.append(_item("What unsettles the suspect brings no one text into half of its answers.", "response"))
+        items.append(
+            _item(
+                "No probe that unsettles the suspect brings one and the same text into half of its answers.", "response"
+            )
+        )
     return items
 
 

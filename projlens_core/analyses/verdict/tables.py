@@ -61,8 +61,8 @@ def probes(search: Search) -> Table:
     return Table(
         "probes",
         pd.DataFrame(rows, columns=[*columns, "base's own, nats"]),
-        "How to read this: one row a probe, the best first: nats by which own answers drop further than base's, of all "
-        "questions the largest; the score leaves out what disturbs base as much, and the control's.",
+        "How to read this: one row per probe, the best first: nats by which own answers drop further than base's, of "
+        "all questions the largest; the score leaves out what disturbs base as much, and the control's.",
     )
 
 
@@ -78,7 +78,7 @@ def residuals(search: Search) -> Table:
     return Table(
         "residuals",
         pd.DataFrame(rows),
-        "How to read this: one row a probe: how far embeddings are from those of a copy of base's projector that was "
+        "How to read this: one row per probe: how far embeddings are from those of a copy of base's projector that was "
         "fitted to the same model's clean images, in embedding units; without a trigger is the null.",
     )
 
@@ -89,7 +89,7 @@ def trial(trial: Trial) -> Table:
     return Table(
         "trial",
         pd.DataFrame(columns),
-        f"How to read this: one row a fresh image, asked “{trial.prompt}” with and without {trial.probe.name}.",
+        f"How to read this: one row per fresh image, asked “{trial.prompt}” with and without {trial.probe.name}.",
     )
 
 

@@ -36,7 +36,7 @@ def _present(found: dict[str, float], context, settings: dict) -> Exhibit:
     return ANALYSIS.exhibit(
         metrics=(Metric("Change, suspect", f"{found['suspect']:.3f}", f"{found.get('control', 0):.3f}"),),
         charts=(Chart("change", bars(found), "How to read this: longer is more.", "Mean change by projector."),),
-        tables=(Table("change", frame, "How to read this: one row a projector."),),
+        tables=(Table("change", frame, "How to read this: one row per projector."),),
         data={"settings": settings, "change": found},
     )
 
