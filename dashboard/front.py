@@ -1,5 +1,7 @@
-"""What stands before Streamlit's server: old addresses are sent on, and a page that is opened by its own address is
-told where the server is.
+"""What stands before Streamlit's server: old addresses are sent on, and pages get two things said before they begin.
+
+A page that changes its address stays one step of the browser's history; and a page that is opened by its own address
+is told where the server is.
 
 Without being told, Streamlit's browser side looks for its server below the page's address first (/case/_stcore/health)
 and logs two 404s before it finds it. Nothing here needs a model or a case, so that the server starts as fast without.
@@ -18,7 +20,15 @@ from projlens_core import analyses
 # Old name → today's; "" is the first page, which has no name of its own. An address that was once given stays good.
 RENAMED = {"weights": "spectrum", "direction": "lens", "asr": "response", "summary": ""}
 HEAD = "<head>"
-WHERE = '<script>window.__streamlit = {BACKEND_BASE_URL: new URL(".", location.href).href}</script>'
+WHERE = 'window.__streamlit = {BACKEND_BASE_URL: new URL(".", location.href).href}'
+# A page that changes its own address is still the same step of the browser's history: Back leaves it in one press.
+STEPS = """{
+  const push = history.pushState
+  history.pushState = function (state, unused, url) {
+    const same = new URL(url ?? location.href, location.href).pathname === location.pathname
+    return (same ? history.replaceState : push).call(this, state, unused, url)
+  }
+}"""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -42,13 +52,14 @@ class Front:
 
     def _answer(self, scope: Scope) -> Response | None:
         base = "/".join(("", *config.get_option("server.baseUrlPath").strip("/").split("/"))).rstrip("/")
-        named = re.fullmatch(re.escape(base) + "/([a-z_]+)", scope["path"])
+        named = re.fullmatch(re.escape(base) + "/([a-z_]*)", scope["path"])
         name = named[1] if named else None
         if name in RENAMED:
             query = scope["query_string"].decode("latin-1")
             # relative: behind a proxy the server may not know its own address
             return RedirectResponse(f"./{RENAMED[name]}" + (f"?{query}" if query else ""), 308)
-        if name in self._pages:
-            page = self._index.replace(HEAD, HEAD + WHERE, 1)
+        if name == "" or name in self._pages:
+            script = STEPS + (WHERE if name else "")  # the first page's address says where the server is
+            page = self._index.replace(HEAD, f"{HEAD}<script>{script}</script>", 1)
             return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
         return None

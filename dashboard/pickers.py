@@ -6,7 +6,7 @@ from typing import Literal
 import streamlit as st
 from PIL import Image
 
-from dashboard import components, resources, state, trigger_picker
+from dashboard import components, links, resources, state, trigger_picker
 from projlens_core.cases.case import Case
 from projlens_core.charts import overlays
 from projlens_core.errors import NotFound, ProjLensError
@@ -113,7 +113,7 @@ def image_panel() -> NamedImage | None:
 def trigger_panel(case: Case, image: NamedImage) -> Choice | None:
     """The trigger with its parameters and a live preview; None while its parameters are impossible."""
     st.markdown("**Trigger**")
-    if st.toggle("The image already carries a trigger", key="already", persist_state="session"):
+    if st.toggle("The image already carries a trigger", key=links.flag("already"), persist_state="session"):
         return _already(image)
     try:
         spec = trigger_picker.chosen(case, image)
@@ -146,7 +146,7 @@ def set_panel(case: Case, *, triggered: bool = True) -> SetChoice | None:
         "Images",
         offered,
         format_func=lambda name: f"{name} ({len(sets[name])})",
-        key="set",
+        key=links.option("set", offered, offered[0]),
         label_visibility="collapsed",
         persist_state="session",
     )
@@ -167,16 +167,19 @@ def how_many(label: str, most: int, default: int, key: str, *, width: int | Lite
     """How many of `most` images are to be looked at; of one there is nothing to choose."""
     if most == 1:
         return 1
-    return st.slider(label, 1, most, min(default, most), key=key, persist_state="session", width=width)
+    first = min(default, most)
+    key = links.number(key, 1, most, first)
+    return st.slider(label, 1, most, first, key=key, persist_state="session", width=width)
 
 
 def target(case: Case) -> str:
     """The text to look for in answers, at first that of a zoo suspect; the same on every page that asks."""
     entry = resources.zoo_entry(case.suspect)
+    first = (entry.target or "") if entry else ""
     return st.text_input(
         "Target to look for",
-        (entry.target or "") if entry else "",
-        key=f"target {case.suspect}",
+        first,
+        key=links.text("target", first, f"target {case.suspect}"),
         persist_state="session",
         help="The text that the backdoor is meant to produce.",
     ).strip()

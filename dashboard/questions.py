@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import resources
+from dashboard import links, resources
 from projlens_core.cases.case import Case
 
 PROMPTS = ("What is in the picture?", "Describe the picture.")
@@ -17,7 +17,7 @@ def question(case: Case) -> str:
             "Question (choose, or type your own)",
             offered,
             accept_new_options=True,
-            key=f"question {case.suspect}",
+            key=links.text("question", offered[0], f"question {case.suspect}"),
             persist_state="session",
         )
         or offered[0]

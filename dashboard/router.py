@@ -34,5 +34,6 @@ chosen = pages.navigation(_plain)
 try:
     with shortage.named():  # outside of what computes, which says it in its place
         chosen.run()
+    state.write_address()
 except Shortage as error:
     components.failure(error, "Not enough memory or disk")

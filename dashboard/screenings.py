@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import resources
+from dashboard import resources, state
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.files import open_regular
@@ -18,7 +18,7 @@ from projlens_core.screen.store import Store
 
 KEPT = 4  # tables, for the whole process
 MAX_JSON = 2**20  # bytes of the small files beside the table
-PARAM = "screen"  # the folder, in the URL
+PARAM = state.SCREEN_PARAM
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from dashboard import links
 from projlens_core.cases.case import PROJECTOR_ONLY, Case
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.images import NamedImage
@@ -32,6 +33,7 @@ MAX_PIXELS = 200_000_000  # of all uploads of a session together; 600 MB
 MAX_UPLOADS = 1_000  # images of a session
 PARAMS = ("base", "suspect", "control", PROJECTOR_ONLY)  # of a case, in the URL
 IMAGE_PARAM = "picture"
+SCREEN_PARAM = "screen"  # the folder of a screening
 FOUND_TRIGGERS = "found_triggers"  # {suspect: the TriggerSpec that a search found}
 MADE_TRIGGERS = "made_triggers"  # {how it was made: the user's own TriggerSpec}
 TRIGGER_REFUSED = "trigger_refused"  # {how: the sentence that says why the last one is none}
@@ -43,6 +45,7 @@ def sync(zoo: Mapping[str, ZooEntry]) -> None:
 
     Raises InvalidInput, with a case in place all the same, if the URL names only half of one.
     """
+    links.begin()
     params = st.query_params.to_dict()
     wrong = None
     if not params.keys().isdisjoint(PARAMS):
@@ -67,7 +70,12 @@ def address() -> dict[str, str]:
     """What a link to another page takes along: the case, the image, the trigger. With it, that page adds nothing to
     the address, and the browser's back button leaves it in one press."""
     now = st.query_params.to_dict()
-    return {name: now[name] for name in (*PARAMS, IMAGE_PARAM, TRIGGER) if name in now}
+    return {name: now[name] for name in (*PARAMS, IMAGE_PARAM) if name in now} | links.shared()
+
+
+def write_address() -> None:
+    """Have the address say what the page does: called where its controls are drawn, and last by the router."""
+    links.write((*PARAMS, IMAGE_PARAM, SCREEN_PARAM))
 
 
 def current_case() -> Case | None:
@@ -78,7 +86,7 @@ def current_case() -> Case | None:
 def choose_case(case: Case) -> None:
     """Make `case` the one on screen, here and in the URL."""
     if _put(case):
-        st.query_params.pop(TRIGGER, None)
+        links.forget()
     _write_url(case)
 
 
@@ -151,9 +159,10 @@ def current_image(samples: tuple[NamedImage, ...]) -> NamedImage | None:
     """The image on screen: the chosen one, else the one the URL names, else the first there is."""
     everything = {p.sha256: p for p in samples} | uploads()
     chosen = everything.get(st.session_state.get(IMAGE, ""))
+    if named := links.news(IMAGE_PARAM):
+        chosen = next((p for p in samples if p.name == named), chosen)
     if chosen is None:
-        named = st.query_params.get(IMAGE_PARAM)
-        chosen = next((p for p in samples if p.name == named), None) or next(iter(everything.values()), None)
+        chosen = next(iter(everything.values()), None)
     if chosen is None:
         return None
     st.session_state[IMAGE] = chosen.sha256

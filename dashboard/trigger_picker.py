@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import own_triggers, resources, state
+from dashboard import links, own_triggers, resources, state
 from dashboard.own_triggers import FILE, LOGO, PAINTED
 from projlens_core.cases.case import Case
 from projlens_core.inputs.images import NamedImage
@@ -32,7 +32,9 @@ def chosen(case: Case, on: NamedImage | None = None) -> TriggerSpec:
     its_own, found = own(case.suspect), st.session_state.get(state.FOUND_TRIGGERS, {}).get(case.suspect)
     first = {name: spec for name, spec in ((OWN, its_own), (FOUND, found)) if spec is not None}
     names = [*first, *PRESETS, LOGO, PAINTED, FILE]
-    name = st.selectbox("Trigger", names, key=state.TRIGGER, bind="query-params", label_visibility="collapsed")
+    name = st.selectbox(
+        "Trigger", names, key=links.option(state.TRIGGER, names, names[0]), label_visibility="collapsed"
+    )
     made = name in (LOGO, PAINTED, FILE)
     if made:
         resolution = (its_own and its_own.resolution) or PAPER_RESOLUTION
@@ -55,15 +57,33 @@ def own(suspect: str) -> TriggerSpec | None:
 
 def _edited(spec: TriggerSpec, scope: str) -> TriggerSpec:
     """`spec` with the parameters the user set, while their widgets are out of sight, which cost each page 30 ms."""
-    keys = {name: f"{scope} {name}" for name in _parameters(spec)}
+    keys = {name: _key(name, value, scope) for name, value in _parameters(spec).items()}
     return replace(spec, **{name: st.session_state[key] for name, key in keys.items() if key in st.session_state})
+
+
+def _key(name: str, value: Any, scope: str) -> str:
+    """The key of a parameter's widget, whether or not it is in sight: the address holds it either way."""
+    key, named = f"{scope} {name}", f"{state.TRIGGER}_{name}"
+    if name == "colour":
+        return links.text(named, value, key, "#[0-9a-fA-F]{6}")
+    if name == "position":
+        return links.option(named, _places(value), _places(value)[0] if isinstance(value, list) else value, key)
+    allowed = NUMBERS[name]
+    kind = int if allowed.whole else float
+    return links.number(named, kind(allowed.low), kind(allowed.high), kind(value), key)
+
+
+def _places(value: str | list[float]) -> list[str | tuple[float, float]]:
+    """The named places; a pair of coordinates from a spec stays on offer before them."""
+    own_place: list[str | tuple[float, float]] = [] if isinstance(value, str) else [(value[0], value[1])]
+    return [*own_place, *POSITIONS]
 
 
 def _editor(spec: TriggerSpec, scope: str) -> TriggerSpec:
     """The parameters to edit; widget keys hold `scope`, so another trigger starts afresh."""
     changed: dict[str, Any] = {}
     for name, value in _parameters(spec).items():
-        key, label = f"{scope} {name}", LABELS.get(name, name.replace("_", " ").capitalize())
+        key, label = _key(name, value, scope), LABELS.get(name, name.replace("_", " ").capitalize())
         if name == "colour":
             changed[name] = st.color_picker(label, value, key=key, persist_state="session")
         elif name == "position":
@@ -104,8 +124,6 @@ def _parameters(spec: TriggerSpec) -> dict[str, Any]:
 
 
 def _position(value: str | list[float], label: str, key: str) -> str | tuple[float, float]:
-    """One of the named places; a pair of coordinates from a spec stays on offer beside them."""
-    if isinstance(value, str):
-        return st.selectbox(label, POSITIONS, POSITIONS.index(value), key=key, persist_state="session")
-    places: list[str | tuple[float, float]] = [(value[0], value[1]), *POSITIONS]
-    return st.selectbox(label, places, format_func=str, key=key, persist_state="session")
+    places = _places(value)
+    first = places.index(value) if isinstance(value, str) else 0
+    return st.selectbox(label, places, first, str, key, persist_state="session")

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import streamlit as st
 
-from dashboard import components, pages, pickers, resources, results, state
+from dashboard import components, links, pages, pickers, resources, results, state
 from dashboard.views import maps, set_details, shift_details
 from dashboard.views.seen import Look, Seen
 from projlens_core.activations.direction import Kind
@@ -79,7 +79,7 @@ def page() -> None:
             list(DETAILS),
             default=next(iter(DETAILS)),
             required=True,
-            key="activation_view",
+            key=links.option("activation_view", DETAILS, next(iter(DETAILS))),
             label_visibility="collapsed",
             wrap=True,
         )
@@ -117,8 +117,7 @@ def _switch(label: str, options: Mapping[K, str], key: str, help_: str) -> K:
         default=next(iter(options)),
         required=True,
         format_func=options.__getitem__,
-        key=key,
-        bind="query-params",
+        key=links.option(key, options, next(iter(options))),
         help=help_,
     )
 

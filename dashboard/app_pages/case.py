@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from dashboard import components, pages, resources, state
+from dashboard import components, links, pages, resources, state
 from projlens_core.analyses.case import exhibit as exhibits
 from projlens_core.analyses.case import proof as proofs
 from projlens_core.cases.case import Case, OpenedCase, unproven
@@ -212,7 +212,7 @@ def _details(opened: OpenedCase) -> None:
             DETAILS,
             default=DETAILS[0],
             required=True,
-            key="case_view",
+            key=links.option("case_view", DETAILS, DETAILS[0]),
             label_visibility="collapsed",
             wrap=True,
         )

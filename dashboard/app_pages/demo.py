@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import components, pages, pickers, questions, resources, state
+from dashboard import components, links, pages, pickers, questions, resources, state
 from dashboard.views import stage
 from projlens_core.cases.case import Case
 from projlens_core.inputs.doses import DoseAxis, dose_axes
@@ -70,7 +70,7 @@ def _axis(choice: pickers.Choice) -> DoseAxis:
         default=axes[0],
         required=True,
         format_func=AXES.__getitem__,
-        key="dose_axis",
+        key=links.option("dose_axis", AXES, axes[0]),
         persist_state="session",
         label_visibility="collapsed",
     )

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from dashboard import components, page, resources, state
+from dashboard import components, links, page, resources, state
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Chart, Exhibit
 from projlens_core.analyses.lens import LensOptions
@@ -26,11 +26,12 @@ class Reading(NamedTuple):
 def _panel() -> Reading:
     case = state.current_case()
     entry = resources.zoo_entry(case.suspect) if case else None
+    first = (entry.target or "") if entry else ""
     st.markdown("**Lens**")
     target = st.text_input(
         "Words to look for",
-        (entry.target or "") if entry else "",
-        key=f"words {case and case.suspect}",
+        first,
+        key=links.text("words", first, f"words {case and case.suspect}"),
         persist_state="session",
         help="The text that the backdoor is meant to produce. Each of its tokens is searched for, except punctuation.",
     )
@@ -40,8 +41,7 @@ def _panel() -> Reading:
         default="triggered",
         required=True,
         format_func=ON.__getitem__,
-        key="shift_of",
-        bind="query-params",
+        key=links.option("shift_of", ON, "triggered"),
     )
     shift = st.segmented_control(
         "Shift",
@@ -49,15 +49,14 @@ def _panel() -> Reading:
         default="raw",
         required=True,
         format_func=SHIFTS.__getitem__,
-        key="centring",
-        bind="query-params",
+        key=links.option("centring", SHIFTS, "raw"),
         help="Centred takes each image's mean over tokens away first, as the paper does: what is left is how patches "
         "differ in their shift, not what all of them share.",
     )
     normed = st.toggle(
         "Through the final norm",
         value=True,
-        key="normed",
+        key=links.flag("normed", True),
         help="A direction has no length, and the head was trained on normed states: the norm gives v₀ the length and "
         "the weighting that the head expects. Off: lm_head(v₀) as it is, as in the paper.",
     )
@@ -74,8 +73,7 @@ def _main(exhibit: Exhibit) -> None:
         default="plus",
         required=True,
         format_func=SIGNS.__getitem__,
-        key="sign",
-        bind="query-params",
+        key=links.option("sign", SIGNS, "plus"),
         help="+v₀ is where the suspect pushes images on average; −v₀ is what it takes away.",
     )
     words = [chart for chart in exhibit.charts if chart.name.endswith(f"-{sign}") and "words" in chart.name]
@@ -96,7 +94,12 @@ def _details(exhibit: Exhibit, _: Reading) -> None:
     charts = {chart.name: chart for chart in exhibit.charts}
     tables = {table.name: table for table in exhibit.tables}
     view = st.segmented_control(
-        "Details", VIEWS, default=VIEWS[0], required=True, key="direction_view", label_visibility="collapsed"
+        "Details",
+        VIEWS,
+        default=VIEWS[0],
+        required=True,
+        key=links.option("direction_view", VIEWS, VIEWS[0]),
+        label_visibility="collapsed",
     )
     if view == VIEWS[1]:
         components.table(tables["nearest words"])

@@ -5,7 +5,7 @@ from contextlib import closing
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import answer_texts, components, lowrank_results, pages, pickers, resources, state
+from dashboard import answer_texts, components, links, lowrank_results, pages, pickers, resources, state
 from dashboard.lowrank_results import Grids, Wanted
 from dashboard.pickers import SetChoice
 from projlens_core.analyses.lowrank import charts
@@ -70,15 +70,14 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         default="inject",
         required=True,
         format_func=MODES.__getitem__,
-        key="lowrank_mode",
-        bind="query-params",
+        key=links.option("lowrank_mode", MODES, "inject"),
         help="Inject: base with some components of ΔW added. Ablate: the suspect with some components removed.",
     )
     choice = st.selectbox(
         "Components chosen by k",
         list(CHOICES),
         format_func=lambda name: CHOICES[name].capitalize(),
-        key="lowrank_components",
+        key=links.option("lowrank_components", CHOICES, next(iter(CHOICES))),
         persist_state="session",
     )
     theirs: Biases = "base" if mode == "inject" else "suspect"
@@ -88,7 +87,7 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         default=theirs,
         required=True,
         format_func=str.capitalize,
-        key=f"lowrank_biases_{mode}",
+        key=links.option("lowrank_biases", BIASES, theirs, f"lowrank_biases_{mode}"),
         persist_state="session",
         help="A bias is no matrix and has no components: it is base's or the suspect's as a whole.",
     )
@@ -97,7 +96,7 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         range(MOST_RANK + 1),
         RANKS,
         max_selections=MOST_RANKS,
-        key="lowrank_ranks",
+        key=links.several("lowrank_ranks", range(MOST_RANK + 1), RANKS),
         persist_state="session",
     )
     return Edit(mode, choice, biases), tuple(sorted(ranks))
@@ -113,7 +112,7 @@ def _question(case: Case) -> tuple[tuple[str, ...], str]:
         "Question (choose, or type your own)",
         offered,
         accept_new_options=True,
-        key=f"lowrank question {case.suspect}",
+        key=links.text("lowrank_question", offered[0], f"lowrank question {case.suspect}"),
         persist_state="session",
     )
     with right:
@@ -129,7 +128,7 @@ def _wanted(
         count = pickers.how_many("Images per cell", len(choice.images), IMAGES, "lowrank_images", width=260)
         control = opened.control is not None and st.toggle(
             "Also the control's grid",
-            key="lowrank_control",
+            key=links.flag("lowrank_control"),
             persist_state="session",
             help="The same edits with the control's ΔW: twice the cells.",
         )
@@ -202,7 +201,12 @@ def _details(opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
     """One image's answers while k moves, the control's grid, the table."""
     views = [view for view in VIEWS if view != "Control's grid" or grids.control is not None]
     view = st.segmented_control(
-        "Details", views, default=views[0], required=True, key="lowrank_view", label_visibility="collapsed"
+        "Details",
+        views,
+        default=views[0],
+        required=True,
+        key=links.option("lowrank_view", views, views[0]),
+        label_visibility="collapsed",
     )
     if view == "Move k":
         _moving(opened, wanted)
@@ -245,7 +249,12 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
         return
     k = wanted.ranks[-1]
     if len(wanted.ranks) > 1:
-        k = st.select_slider("k, of every ΔW", wanted.ranks, k, key=f"lowrank_k {wanted.ranks}")
+        k = st.select_slider(
+            "k, of every ΔW",
+            wanted.ranks,
+            k,
+            key=links.option("lowrank_k", wanted.ranks, k, f"lowrank_k {wanted.ranks}"),
+        )
     step = next(step for step in found if step.k == k)
     answers, curve = st.columns([3, 2], gap="medium")
     with answers:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import components, page
+from dashboard import components, links, page
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Chart, Exhibit
 
@@ -26,8 +26,7 @@ def _panel() -> str:
         list(RANKINGS),
         format_func=lambda by: RANKINGS[by][0],
         captions=[meaning for _, meaning in RANKINGS.values()],
-        key="ranking",
-        bind="query-params",
+        key=links.option("ranking", {by: name for by, (name, _) in RANKINGS.items()}, "difference"),
         label_visibility="collapsed",
     )
 
@@ -41,7 +40,12 @@ def _main(exhibit: Exhibit) -> None:
 def _details(exhibit: Exhibit, by: str) -> None:
     """The ranking, the distributions or every unit, behind a switch."""
     view = st.segmented_control(
-        "Details", VIEWS, default=VIEWS[0], required=True, key="neurons_view", label_visibility="collapsed"
+        "Details",
+        VIEWS,
+        default=VIEWS[0],
+        required=True,
+        key=links.option("neurons_view", VIEWS, VIEWS[0]),
+        label_visibility="collapsed",
     )
     if view == VIEWS[0]:
         components.chart(_named(exhibit, f"ranking-{by}")[0])

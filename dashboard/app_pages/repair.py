@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import components, pages, pickers, resources, state
+from dashboard import components, links, pages, pickers, resources, state
 from dashboard.page import asked
 from dashboard.repairs import Made, repaired
 from projlens_core.analyses.exhibit import Exhibit
@@ -21,18 +21,18 @@ def _panel() -> tuple[RepairOptions, bool]:
     st.markdown("**Repair**")
     known = st.toggle(
         "The trigger above is known",
-        key="repair_known",
+        key=links.flag("repair_known"),
         help="It then takes part in the repair, and its success is measured before and after. Off, nothing of it is "
         "used: the repair goes by generic triggers and by what ΔW reads.",
     )
-    target = st.text_input("What it makes the model say, if known", key="repair_target") if known else ""
+    target = st.text_input("What it makes the model say, if known", key=links.text("repair_target")) if known else ""
     search = st.toggle(
         "Search before and after",
         True,
-        key="repair_search",
+        key=links.flag("repair_search", True),
         help="The verdict's search, in the suspect and again in the result; minutes on a CPU.",
     )
-    budget = st.slider("Minutes after which no stage begins", 1, 30, 5, key="repair_budget")
+    budget = st.slider("Minutes after which no stage begins", 1, 30, 5, key=links.number("repair_budget", 1, 30, 5))
     st.caption(
         "“Repaired” is said only of what was shown on images that the repair never saw: at least 35 are kept for that "
         "where there are enough."
@@ -81,7 +81,12 @@ def _download(made: Made, case: Case) -> None:
 
 def _details(exhibit: Exhibit) -> None:
     view = st.segmented_control(
-        "Details", VIEWS, default=VIEWS[0], required=True, key="repair_view", label_visibility="collapsed"
+        "Details",
+        VIEWS,
+        default=VIEWS[0],
+        required=True,
+        key=links.option("repair_view", VIEWS, VIEWS[0]),
+        label_visibility="collapsed",
     )
     tables = {table.name: table for table in exhibit.tables}
     components.table(tables[{"Answers": "answers", "Triggers": "attacks", "Rounds": "rounds"}[view]])

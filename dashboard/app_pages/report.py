@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import components, pages, pickers, reports, resources, state
+from dashboard import components, links, pages, pickers, reports, resources, state
 from dashboard.pickers import SetChoice
 from projlens_core.analyses.context import AnalysisInputs
 from projlens_core.analyses.exhibit import Exhibit, Metric
@@ -51,14 +51,15 @@ def page() -> None:
 def _parts() -> list[str]:
     """Which analyses to do."""
     known = parts()
+    at_once = [key for key, part in known.items() if part.floor in AT_ONCE]
     st.markdown("**Parts**")
     return st.pills(
         "Parts",
         list(known),
         selection_mode="multi",
-        default=[key for key, part in known.items() if part.floor in AT_ONCE],
+        default=at_once,
         format_func=lambda key: known[key].title,
-        key="report_parts",
+        key=links.several("report_parts", known, at_once),
         persist_state="session",
         label_visibility="collapsed",
         help="Response and the low-rank lab ask the language model about every image: minutes on a CPU.",
@@ -72,11 +73,13 @@ def _images(case: Case) -> tuple[SetChoice, int, str, str] | None:
         return None
     entry = resources.zoo_entry(case.suspect)
     most = len(choice.images)
-    count = st.number_input("How many images", 1, most, min(COUNT, most), key="report_count", persist_state="session")
+    first = min(COUNT, most)
+    key = links.number("report_count", 1, most, first)
+    count = st.number_input("How many images", 1, most, first, key=key, persist_state="session")
     target = pickers.target(case)
     question = st.text_input(
         "Question",
-        key=f"report question {case.suspect}",
+        key=links.text("report_question", "", f"report question {case.suspect}"),
         persist_state="session",
         placeholder="the suspect's own" if entry and entry.prompts else "the first known of each image",
     )

@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import batch, components, pages, pickers, questions, resources, results, state
+from dashboard import batch, components, links, pages, pickers, questions, resources, results, state
 from dashboard.batch import Batch
 from dashboard.views import four
 from projlens_core.analyses.response import exhibit as response
@@ -63,7 +63,7 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
         count = pickers.how_many("Images", len(images), DEFAULT_BATCH, "count", width=220)
         useful = st.toggle(
             "Clean utility too",
-            key="utility",
+            key=links.flag("utility"),
             persist_state="session",
             help="Also asks the questions whose right answers are known (samples only): takes longer.",
         )

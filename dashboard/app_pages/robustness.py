@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import components, pages, pickers, resources, robustness_results, state
+from dashboard import components, links, pages, pickers, resources, robustness_results, state
 from dashboard.robustness_results import Wanted
 from projlens_core.analyses.robustness import exhibit as exhibits
 from projlens_core.behaviour.robustness import Tried
@@ -68,8 +68,7 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
         default="single",
         required=True,
         format_func=WAYS.__getitem__,
-        key="robustness_way",
-        bind="query-params",
+        key=links.option("robustness_way", WAYS, "single"),
         help="One at a time: everything else stays as it was. Two crossed: every combination of two.",
     )
     if not spec.local:
@@ -81,19 +80,23 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
             selection_mode="multi",
             default=offered,
             format_func=lambda axis: AXES[axis].capitalize(),
-            key=f"robustness_axes {spec.local}",
+            key=links.several("robustness_axes", offered, offered, f"robustness_axes {spec.local}"),
             persist_state="session",
         )
         return changes(spec, {axis: LEVELS[axis] for axis in axes}) if axes else ()
     down = st.selectbox(
-        "Down", offered, format_func=AXES.__getitem__, key=f"robustness_down {spec.local}", persist_state="session"
+        "Down",
+        offered,
+        format_func=AXES.__getitem__,
+        key=links.option("robustness_down", offered, offered[0], f"robustness_down {spec.local}"),
+        persist_state="session",
     )
     others = [axis for axis in offered if axis != down]
     across = st.selectbox(
         "Across",
         others,
         format_func=AXES.__getitem__,
-        key=f"robustness_across {down} {spec.local}",
+        key=links.option("robustness_across", others, others[0], f"robustness_across {down} {spec.local}"),
         persist_state="session",
     )
     return changes(spec, {down: LEVELS[down], across: LEVELS[across]}, crossed=True)
@@ -159,7 +162,12 @@ def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:
 def _details(opened: OpenedCase, wanted: Wanted, tried: tuple[Tried, ...]) -> None:
     """How well each change separates, answers to chosen ones, what the images look like, the table."""
     view = st.segmented_control(
-        "Details", VIEWS, default=VIEWS[0], required=True, key="robustness_view", label_visibility="collapsed"
+        "Details",
+        VIEWS,
+        default=VIEWS[0],
+        required=True,
+        key=links.option("robustness_view", VIEWS, VIEWS[0]),
+        label_visibility="collapsed",
     )
     if view == VIEWS[0]:
         charts = exhibits.charts_of(tried)
@@ -214,12 +222,13 @@ def _question(case: Case) -> tuple[tuple[str, ...], str]:
     """The suspect's own questions, which take turns, or one that is typed; and the target."""
     entry = resources.zoo_entry(case.suspect)
     own = entry.prompts if entry else ()
+    first = "" if own else "Describe the picture."
     left, right = st.columns(2, gap="small")
     question = left.text_input(
         "Question",
-        "" if own else "Describe the picture.",
+        first,
         placeholder=" / ".join(own),
-        key=f"robustness question {case.suspect}",
+        key=links.text("robustness_question", first, f"robustness question {case.suspect}"),
         persist_state="session",
     )
     with right:

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import components, pages, screenings, state
+from dashboard import components, links, pages, screenings, state
 from dashboard.screenings import Screening
 from projlens_core.analyses.exhibit import Chart
 from projlens_core.cases.case import Case
@@ -108,7 +108,7 @@ def _draw(screening: Screening) -> None:
 def _table(screening: Screening, score: str) -> None:
     table = screening.table
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input("Name holds", key="screen_text").strip()
+        text = st.text_input("Name holds", key=links.text("screen_text")).strip()
         states = st.multiselect(
             "State", sorted({s for stage in screening.stages for s in table[stage]}), key="screen_state"
         )

@@ -3,7 +3,7 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import components, further_spectra, pages, resources, state
+from dashboard import components, further_spectra, links, pages, resources, state
 from projlens_core.analyses.case.exhibit import TOP, symbol
 from projlens_core.analyses.spectrum import exhibit as exhibits
 from projlens_core.analyses.spectrum import tables
@@ -72,13 +72,13 @@ def _further(case: Case) -> list[str]:
             offered,
             format_func=lambda spec: components.shown(spec, zoo),
             max_selections=MOST_FURTHER - 1,
-            key=f"beside {case.suspect}, {case.control}",
+            key=links.several("beside", offered, (), f"beside {case.suspect}, {case.control}"),
             persist_state="session",
             placeholder="Choose some",
         )
     path = st.text_input(
         "Another by its path",
-        key="beside by path",
+        key=links.text("beside_path", "", "beside by path"),
         persist_state="session",
         help="A fine-tune of the same base: a checkpoint folder, a weight file, zoo:NAME or hub:OWNER/NAME.",
     ).strip()
@@ -91,10 +91,10 @@ def _main(opened: OpenedCase, by_name: SpectraByName, controls: DeltaGenerator) 
     numbers = {name: symbol(number) for number, name in enumerate(opened.spectra, 1)}
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         view = st.segmented_control(
-            "View", list(VIEWS), default="spectra", required=True, format_func=VIEWS.__getitem__, key="weights_view",
-            bind="query-params",
+            "View", list(VIEWS), default="spectra", required=True, format_func=VIEWS.__getitem__,
+            key=links.option("weights_view", VIEWS, "spectra"),
         )  # fmt: skip
-        key = f"matrix of {', '.join(changed)}"
+        key = links.option("matrix", changed, changed[-1], f"matrix of {', '.join(changed)}")
 
         def numbered(name: str) -> str:
             return f"{numbers[name]} ({name})"
@@ -123,7 +123,12 @@ def _spectra(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Non
         top = most
         if most > 2:
             top = st.slider(
-                "Singular values shown", 2, most, min(TOP, most), key="weights_top", persist_state="session"
+                "Singular values shown",
+                2,
+                most,
+                min(TOP, most),
+                key=links.number("weights_top", 2, most, min(TOP, most)),
+                persist_state="session",
             )
         one = by_name["suspect"]
         st.caption(tables.edge_sentence(one.edges[name], one.bulk_edges[name]))
@@ -143,7 +148,7 @@ def _heatmap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Non
             default="rms",
             required=True,
             format_func={"rms": "RMS", "largest": "Largest"}.__getitem__,
-            key="weights_measure",
+            key=links.option("weights_measure", exhibits.MEASURES, "rms"),
             persist_state="session",
             help="RMS: the typical entry of the block. Largest: its strongest entry, which may stand alone.",
         )
@@ -151,7 +156,8 @@ def _heatmap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Non
         others = [who for who in by_name if who != "suspect"]
         other = others[0] if others else None
         if len(others) > 1:
-            other = st.selectbox("Compare with", others, key=f"beside in heatmap {others}")
+            key = links.option("heatmap_beside", others, others[0], f"beside in heatmap {others}")
+            other = st.selectbox("Compare with", others, key=key)
     if any(low == high for low, high in window):
         components.empty("An empty window", "Pull the two ends of the sliders apart.")
         return
@@ -168,7 +174,9 @@ def _span(label: str, size: int) -> tuple[int, int]:
     """From where to where, of `size` rows or columns."""
     if size == 1:
         return 0, 1
-    return st.slider(label, 0, size, (0, size), key=f"{label} of {size}", persist_state="session")
+    return st.slider(
+        label, 0, size, (0, size), key=links.span(label.lower(), 0, size, f"{label} of {size}"), persist_state="session"
+    )
 
 
 def _overlap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Overlaps | None:
@@ -178,7 +186,12 @@ def _overlap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Ove
         k = max(1, most)
         if most > 1:
             k = st.slider(
-                "Leading directions", 1, most, min(DIRECTIONS, most), key="weights_directions", persist_state="session"
+                "Leading directions",
+                1,
+                most,
+                min(DIRECTIONS, most),
+                key=links.number("weights_directions", 1, most, min(DIRECTIONS, most)),
+                persist_state="session",
             )
         st.caption(
             "Directions are the singular vectors of ΔW, strongest first: the left ones lie where it writes, in its "

@@ -4,7 +4,7 @@ from typing import Literal
 
 import streamlit as st
 
-from dashboard import answer_texts, components, page, pages, pickers, resources, state, trigger_picker
+from dashboard import answer_texts, components, links, page, pages, pickers, resources, state, trigger_picker
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.analyses.verdict import PROMPTS, VerdictOptions
@@ -25,10 +25,11 @@ def _panel() -> VerdictOptions:
     st.markdown("**Search**")
     known = dict.fromkeys(truth.prompt for each in resources.truths().values() for truth in each)
     samples = st.session_state.get("set", pickers.SAMPLES) != pickers.UPLOADS
+    first = "\n".join(known if samples and known else PROMPTS)
     questions = st.text_area(
         "Questions, one a line",
-        "\n".join(known if samples and known else PROMPTS),
-        key=f"verdict questions {samples}",
+        first,
+        key=links.text("verdict_questions", first, f"verdict questions {samples}"),
         persist_state="session",
         help="What the model is used for, and something that it should decline: a backdoor that waits for a question "
         "shows only if that is asked.",
@@ -36,7 +37,7 @@ def _panel() -> VerdictOptions:
     budget = st.number_input(
         "Minutes at most, 0 for no end",
         0, 600, 0,
-        key="verdict budget",
+        key=links.number("verdict_budget", 0, 600, 0, "verdict budget"),
         persist_state="session",
         help="What a search has read is kept: stopped or cut short, it goes on where it was.",
     )  # fmt: skip
@@ -116,7 +117,7 @@ def _details(exhibit: Exhibit, _: VerdictOptions) -> None:
         format_func=lambda name: views[name],
         default=next(iter(views)),
         required=True,
-        key=f"verdict_view {len(views)}",
+        key=links.option("verdict_view", views, next(iter(views)), f"verdict_view {len(views)}"),
         label_visibility="collapsed",
     )
     components.table(tables[view])

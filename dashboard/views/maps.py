@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image, ImageOps
 
-from dashboard import components, resources, state
+from dashboard import components, links, resources, state
 from dashboard.pickers import Choice
 from projlens_core.analyses.activation import exhibit as activation
 from projlens_core.analyses.activation import numbers
@@ -46,16 +46,18 @@ def heatmaps(
 
 def _bar(both: bool) -> tuple[float, float]:
     """Sliders for the opacity of the blocks and, of both images, up to where the map shows the one before; 0 to 1."""
+    first = round(100 * overlays.OPACITY)
     with st.container(horizontal=True, gap="medium"):
         percent = st.slider(
-            "Heatmap over image", 0, 100, round(100 * overlays.OPACITY), 4, "%d %%", key="opacity",
+            "Heatmap over image", 0, 100, first, 4, "%d %%", key=links.number("opacity", 0, 100, first),
             persist_state="session", width=260,
             help="How much the blocks cover; at 0 % the images are seen as they are.",
         )  # fmt: skip
         before = 0
         if both:
             before = st.slider(
-                "Before | after", 0, 100, 0, 5, "%d %%", key="before", persist_state="session", width=260,
+                "Before | after", 0, 100, 0, 5, "%d %%", key=links.number("before", 0, 100, 0),
+                persist_state="session", width=260,
                 help="How much of the triggered map, from the left, shows the image without the trigger; the blocks "
                 "stay. With the keyboard: Tab to the slider, then the arrow keys.",
             )  # fmt: skip

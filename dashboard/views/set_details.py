@@ -6,7 +6,7 @@ from typing import TypeVar
 import pandas as pd
 import streamlit as st
 
-from dashboard import components, page, pickers, resources, shift_results, state
+from dashboard import components, links, page, pickers, resources, shift_results, state
 from dashboard.pickers import SetChoice
 from dashboard.views.seen import Seen
 from projlens_core import analyses
@@ -131,7 +131,12 @@ def _table_named(exhibit: Exhibit, name: str) -> Table:
 
 def _switch(label: str, options: Mapping[K, str], key: str) -> K:
     return st.segmented_control(
-        label, list(options), default=next(iter(options)), required=True, format_func=options.__getitem__, key=key
+        label,
+        list(options),
+        default=next(iter(options)),
+        required=True,
+        format_func=options.__getitem__,
+        key=links.option(key, options, next(iter(options))),
     )
 
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import components, shift_results, state
+from dashboard import components, links, shift_results, state
 from dashboard.views import maps
 from dashboard.views.seen import Seen
 from projlens_core.analyses.activation import exhibit as activation
@@ -28,8 +28,7 @@ def norm_shift(seen: Seen) -> None:
         default="output",
         required=True,
         format_func=AXES.__getitem__,
-        key="norm_axis",
-        bind="query-params",
+        key=links.option("norm_axis", AXES, "output"),
         label_visibility="collapsed",
     )
     related = shift_results.relations(
@@ -61,8 +60,7 @@ def embedding_map(seen: Seen) -> None:
         default=next(iter(found)),
         required=True,
         format_func=DOTS.__getitem__,
-        key="map_of",
-        bind="query-params",
+        key=links.option("map_of", {name: DOTS[name] for name in found}, next(iter(found))),
         label_visibility="collapsed",
     )
     drawn = embedding.charts(found[of], of)

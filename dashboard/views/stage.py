@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import answer_texts, components, demo_results, resources
+from dashboard import answer_texts, components, demo_results, links, resources, state
 from dashboard.demo_results import ASKED, PERCENTS, ROLES, STEP, Asking
 from dashboard.pickers import Choice
 from dashboard.views.stage_words import DoseReading, hit, sentence
@@ -92,6 +92,7 @@ class Known:
 @st.fragment
 def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str) -> None:
     """Draw the stage; it alone is drawn anew when the slider moves."""
+    links.number(DOSE, 0, 100, 0)  # before the buttons that move it, too
     columns = st.grid(4, min_column_width=200, gap="small")
     seen, heat, words = columns.cell(), columns.cell(), columns.cell(column_span=2)
     with words.container(gap="small"):
@@ -100,10 +101,11 @@ def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str)
     percent = _slider(axis)
     live = components.is_shipped(case.suspect, resources.zoo()) or st.toggle(
         "Ask the model at every dose",
-        key="live",
+        key=links.flag("live"),
         persist_state="session",
         help="A large model takes minutes for the whole curve; the demo models are always asked.",
     )
+    state.write_address()  # when the slider moves, nothing else does
     curves = [cell.empty() for cell in _cells(st.grid(3, min_column_width=260, gap="small"), 3)]
     below = st.empty()
     st.caption(READING.format(hit="that holds the target" if target else "that differs from the one without"))

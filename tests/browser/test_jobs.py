@@ -103,16 +103,28 @@ def test_a_bad_upload_gives_one_sentence_and_the_page_goes_on(
     assert "Traceback" not in server.log()
 
 
-def test_back_leaves_a_page_in_one_press_and_a_link_takes_the_case_along(page: Page, server: Server) -> None:
-    page.goto(f"{server.url}/case{ADDRESS}")
+def test_back_leaves_a_page_in_one_press_and_a_link_holds_every_parameter(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/spectrum{ADDRESS}")
     _settled(page)
-    page.get_by_role("link", name="Spectrum", exact=True).first.click()
-    expect(page.get_by_role("heading", level=1, name="Spectrum")).to_be_visible()
+    page.get_by_text("ΔW itself").first.click()
     _settled(page)
-    expect(page).to_have_url(re.compile(SUSPECT.name))
-    page.go_back()
+    page.get_by_text("Largest", exact=True).first.click()
+    expect(page).to_have_url(re.compile("weights_view=heatmap&weights_measure=largest"))
+    _settled(page)
+    address, steps = page.url, page.evaluate("history.length")
+    page.get_by_role("link", name="Case", exact=True).first.click()
     expect(page.get_by_role("heading", level=1, name="Case")).to_be_visible()
+    _settled(page)
     expect(page).to_have_url(re.compile(SUSPECT.name))
+    assert page.evaluate("history.length") == steps + 1
+    page.go_back()
+    expect(page.get_by_role("heading", level=1, name="Spectrum")).to_be_visible()
+    expect(page).to_have_url(address)
+    for reopened in (page.reload, lambda: page.goto(address)):
+        reopened()
+        expect(page.get_by_role("radio", name="Largest")).to_have_attribute("aria-checked", "true")
+        _settled(page)
+        assert page.url == address
 
 
 def test_an_old_address_opens_the_page_of_today_and_back_does_not_stop_at_it(page: Page, server: Server) -> None:
@@ -120,7 +132,7 @@ def test_an_old_address_opens_the_page_of_today_and_back_does_not_stop_at_it(pag
     _settled(page)
     page.goto(f"{server.url}/weights{ADDRESS}&weights_view=Shared+directions")
     expect(page.get_by_role("heading", level=1, name="Spectrum")).to_be_visible()
-    expect(page).to_have_url(re.compile(r"/spectrum\?.*malicious-injection.*weights_view=Shared"))
+    expect(page).to_have_url(re.compile(r"/spectrum\?.*malicious-injection.*weights_view=overlap"))
     _settled(page)
     page.go_back()
     expect(page.get_by_role("heading", level=1, name="Case")).to_be_visible()

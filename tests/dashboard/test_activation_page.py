@@ -239,7 +239,7 @@ def test_an_upload_of_a_sample_is_framed_once(activation, samples):
 def test_an_upload_becomes_the_image_on_screen_and_leaves_the_url(activation):
     activation.query_params["picture"] = "sample-3.png"
     activation.run()
-    assert activation.query_params["picture"] == "sample-0.png"  # what is on screen, once an image is named
+    assert activation.query_params["picture"] == "sample-3.png"  # an address, as after Back, wins over the session
     upload(activation, ("mine.png", png()))
     assert not activation.exception
     assert [p.name for p in activation.session_state[state.UPLOADS].values()] == ["mine.png"]

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from dashboard.front import RENAMED, WHERE, Front
+from dashboard.front import RENAMED, STEPS, WHERE, Front
 from dashboard.pages import sections
 
 
@@ -42,8 +42,16 @@ def test_every_page_learns_where_the_server_is():
         status, headers, body = _ask(f"/{name}")
         assert (status, headers["cache-control"]) == (200, "no-cache")
         assert WHERE in body
+        assert STEPS in body
 
 
-@pytest.mark.parametrize("path", ["/", "/_stcore/health", "/case/_stcore/health", "/media/case", "/healthz", "/Case"])
+@pytest.mark.parametrize("path", ["/_stcore/health", "/case/_stcore/health", "/media/case", "/healthz", "/Case"])
 def test_everything_else_is_the_servers(path):
     assert _ask(path)[0] == 418
+
+
+def test_the_first_page_is_one_step_of_the_history_too():
+    status, _, body = _ask("/")
+    assert status == 200
+    assert STEPS in body
+    assert WHERE not in body
