@@ -26,8 +26,9 @@ from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.cache import content_key, store, stored
 from projlens_core.runtime.child import run_in_child
 from projlens_core.sources import PREFIX, Source
-from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
+from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.families import Family, families
+from projlens_core.weights.opening import open_checkpoint
 
 # Vision towers that can be run, by model_type → how many tokens stand before the patches (CLS).
 LEADING_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}

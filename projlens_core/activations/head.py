@@ -18,7 +18,8 @@ from projlens_core.runtime.required import required
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.adapter import MergedCheckpoint
-from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
+from projlens_core.weights.checkpoint import Checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.stored import FLOATS, is_finite
 
 ROWS_AT_ONCE = 16_384  # of a table, upcast to float32 at a time: 256 MB at width 4096

@@ -15,7 +15,7 @@ from projlens_core.cases.whose import BOTH, Model, Whose, advised, load_tower, t
 from projlens_core.runtime.device import compute_dtype, pick_device
 from projlens_core.runtime.memory import fits
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.own_parts import HEAD, TOWER, Part
 
 if TYPE_CHECKING:  # transformers takes seconds to import, which analyses of weights need not wait for

@@ -19,7 +19,8 @@ from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights.adapter import AdaptedCheckpoint
-from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
+from projlens_core.weights.checkpoint import Checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.own_parts import (
     ABSENT,
     HEAD,

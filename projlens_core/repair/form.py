@@ -17,8 +17,9 @@ from projlens_core.sources import Source
 from projlens_core.weights.adapter import MergedCheckpoint, UnmergedCheckpoint
 from projlens_core.weights.axes import channels_first
 from projlens_core.weights.bytesource import LocalFile
-from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
+from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.lora import Factors
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.projector import ProjectorWeights, content_hash, locate
 from projlens_core.weights.stored import FLOATS, TensorInfo
 

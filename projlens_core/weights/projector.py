@@ -14,7 +14,7 @@ from projlens_core.runtime.text import listed
 from projlens_core.sources import Source, resolve
 from projlens_core.weights import foreign
 from projlens_core.weights.axes import channels_first
-from projlens_core.weights.checkpoint import Checkpoint, open_checkpoint
+from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.declared import Decision, decide, may_guess
 from projlens_core.weights.families import Family, Match, families, match, split_layout
 from projlens_core.weights.fit import check_fit
@@ -22,6 +22,7 @@ from projlens_core.weights.grid import Grid
 from projlens_core.weights.guess import fitted, suggestion
 from projlens_core.weights.layer import RESAMPLERS, Layer
 from projlens_core.weights.layers import module_of
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.settings import check_settings, read_settings
 from projlens_core.weights.stored import ADAPTED, FLOATS, PART, is_finite
 from projlens_core.weights.unread import unread

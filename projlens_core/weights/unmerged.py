@@ -4,17 +4,15 @@ Either the whole state is there, so that the model is read merged, or the factor
 adapter. What the factors are scaled by is in no weight file: it must lie beside them.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import torch
 
 from projlens_core.runtime.text import listed
-from projlens_core.sources import Source
 from projlens_core.weights.adapter import UnmergedCheckpoint, laid, merged
 from projlens_core.weights.adapter_names import Contents, sort_out
 from projlens_core.weights.adapter_settings import AdapterSettings
-from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint, base_of
+from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint
 from projlens_core.weights.families import split_layout
 from projlens_core.weights.folder import Folder
 from projlens_core.weights.quantised.tensor import Stored
@@ -53,11 +51,11 @@ class _Underneath(Checkpoint):
         return self._state.read(self._stored.get(name, name))
 
 
-def with_adapters(state: Checkpoint, folder: Folder | None, base: Source | str | Path | None) -> Checkpoint:
-    """The model that files with factors among their tensors make; on `base` if they hold the factors alone.
+def with_adapters(state: Checkpoint, folder: Folder | None, base: Callable[[], Checkpoint]) -> Checkpoint:
+    """The model that files with factors among their tensors make; on what `base` opens if they hold the factors alone.
 
     folder: where the factors' config may lie. A model that keeps several adapters for itself, none of them in the
-    projector, is left as it is, and that is said. InvalidInput for factors alone without a base.
+    projector, is left as it is, and that is said. Errors as `base`, for factors alone.
     """
     contents = sort_out(state.names)
     several = frozenset().union(*(factors.named for factors in contents.factors.values()))
@@ -70,7 +68,7 @@ def with_adapters(state: Checkpoint, folder: Folder | None, base: Source | str |
     settings = _settings(folder, state.label)
     there = contents.whole | contents.underneath
     if not any(f"{module}.weight" in there for module in contents.factors):
-        return laid(state, settings, base_of(state.label, base))
+        return laid(state, settings, base())
     copies = Contents(factors=contents.factors, rows=contents.rows, copies=contents.copies, odd=contents.odd)
     copies.twice.update(contents.twice)
     return merged(UnmergedCheckpoint, state, settings, _Underneath(state, contents.originals | there), copies)

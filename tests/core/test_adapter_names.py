@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from projlens_core.cli import main
-from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.proof import NOT_COMPARED, prove
 from tests import pico
 

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from projlens_core.cli import main
-from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.names import plain
+from projlens_core.weights.opening import open_checkpoint
 from tests import pico
 from tests.peft_adapters import tuned
 

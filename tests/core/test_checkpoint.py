@@ -11,7 +11,7 @@ from projlens_core.activations.staging import staged_weights
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound, Unsupported
 from projlens_core.weights.bytesource import LocalFile
-from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.selection import INDEX
 from projlens_core.weights.tensorfile import DTYPES
 from tests import pico

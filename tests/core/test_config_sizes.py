@@ -13,7 +13,7 @@ from projlens_core.behaviour.respond import load_responder
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput
 from projlens_core.sources import resolve
-from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from tests import pico
 
 # path in config.json, value

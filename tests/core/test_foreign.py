@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from projlens_core.cli import main
 from projlens_core.errors import ProjLensError
-from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.proof import NOT_COMPARED, prove
 from tests import pico
 

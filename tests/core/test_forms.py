@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from projlens_core.cases.case import read_projectors
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.delta import compare
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.proof import CHANGED, SAME, prove
 from tests import pico
 

@@ -20,7 +20,8 @@ from safetensors.torch import save
 
 from projlens_core.errors import ProjLensError
 from projlens_core.weights.bytesource import check_range
-from projlens_core.weights.checkpoint import open_checkpoint, read_header
+from projlens_core.weights.checkpoint import read_header
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.stored import read_tensor
 from tests.core.test_forms import factors, lora
 from tests.core.test_forms import mmproj as write_mmproj

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from projlens_core.cases.case import read_projectors
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.sources import resolve
-from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.projector import read_projector
 from projlens_core.weights.proof import SAME, prove
 from tests import pico

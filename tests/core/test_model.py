@@ -12,7 +12,7 @@ from transformers import (
 
 from projlens_core.activations.model import load_vision
 from projlens_core.errors import InvalidInput, Unsupported
-from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from tests import pico
 
 

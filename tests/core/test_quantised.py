@@ -10,7 +10,7 @@ from projlens_core.activations.config import open_family
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.sources import resolve
-from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.projector import read_projector
 from projlens_core.weights.proof import CHANGED, NOT_COMPARED, SAME, prove
 from tests.quantisers import QUANTISERS, words

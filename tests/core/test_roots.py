@@ -9,7 +9,7 @@ from projlens_core.runtime.paths import uploads_dir
 from projlens_core.runtime.roots import ROOTS
 from projlens_core.sources import resolve
 from projlens_core.weights import upload
-from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from tests import pico
 
 

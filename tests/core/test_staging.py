@@ -11,7 +11,7 @@ from projlens_core.activations.staging import TEXT, Stage, staged_weights
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.roots import ROOTS
-from projlens_core.weights.checkpoint import open_checkpoint
+from projlens_core.weights.opening import open_checkpoint
 from tests import hostile_models, pico
 
 pytestmark = pytest.mark.usefixtures("own_folder")

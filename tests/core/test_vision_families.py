@@ -33,8 +33,8 @@ from projlens_core.cases.models import Loaded
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import silent
-from projlens_core.weights.checkpoint import open_checkpoint
 from projlens_core.weights.families import families
+from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.projector import read_projector
 from tests import pico, pico_families
 
