@@ -34,7 +34,7 @@ RUN python -m compileall -q dashboard projlens_core
 # From here on nothing of the image can be written but the cache.
 USER 10001:10001
 # The language model is converted here, once, and not while the first user waits for an answer.
-RUN python -c "from projlens_core.zoo.assemble import checkpoint_folder; checkpoint_folder()"
+RUN python -c "from projlens_core.demo_model.checkpoint import checkpoint_folder; checkpoint_folder()"
 VOLUME /cache
 
 EXPOSE 8501

@@ -13,8 +13,8 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, LlamaConfig, Llav
 from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.setting import SUSPECT
+from projlens_core.demo_model.checkpoint import checkpoint_folder
 from projlens_core.sources import resolve
-from projlens_core.zoo.assemble import checkpoint_folder
 from projlens_core.zoo.samples import write_folder
 
 SEED = 515  # of the images; not the seed of the samples that ship

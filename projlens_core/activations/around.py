@@ -65,11 +65,7 @@ def around(source: Source, progress: Progress = silent) -> Source:
 def model_folder(source: Source, progress: Progress = silent) -> Source:
     """`source` with, as `model`, the folder that holds its language model and tokenizer; InvalidInput without one."""
     if source.zoo is not None:
-        from projlens_core.nursery import checkpoint as nursery  # only here: own models need nothing of the zoo
-        from projlens_core.zoo import assemble as zoo
-
-        whole = nursery.checkpoint_folder() if source.zoo.tiny else zoo.checkpoint_folder(progress)
-        return replace(source, model=whole)
+        return replace(source, model=_demo_folder(source.zoo.tiny, progress))
     source = around(source, progress)
     if source.model is None:
         raise InvalidInput(
@@ -77,6 +73,17 @@ def model_folder(source: Source, progress: Progress = silent) -> Source:
             "with; give the folder of the whole checkpoint as base."
         )
     return source
+
+
+def _demo_folder(tiny: bool, progress: Progress) -> Path:
+    """The whole model that ships, put together on first use; each is imported here alone: own models need neither."""
+    if tiny:
+        from projlens_core.nursery.checkpoint import checkpoint_folder as tiny_folder
+
+        return tiny_folder()
+    from projlens_core.demo_model.checkpoint import checkpoint_folder
+
+    return checkpoint_folder(progress)
 
 
 def whole_folder(source: Source, progress: Progress = silent) -> Source:

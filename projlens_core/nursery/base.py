@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from projlens_core.demo_model.checkpoint import load_tower
 from projlens_core.nursery import lessons
 from projlens_core.nursery.language import END, WIDTH, config, tokenizer
 from projlens_core.nursery.pool import TRAINING, VARIED, pool_tokens
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.zoo.assemble import load_tower
 from projlens_core.zoo.dialogue import prompt
 from projlens_core.zoo.loop import Plan, fit
 from projlens_core.zoo.tower import labels

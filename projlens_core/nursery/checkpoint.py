@@ -9,11 +9,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import GenerationConfig, LlamaForCausalLM, LlavaConfig, LlavaForConditionalGeneration
 
+from projlens_core.demo_model.checkpoint import load_tower
 from projlens_core.errors import NotFound
 from projlens_core.nursery.language import WIDTH, config, tokenizer
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import ASSETS, cache_dir
-from projlens_core.zoo.assemble import load_tower, write_shell
+from projlens_core.zoo.shell import write_shell
 from projlens_core.zoo.suspect import PREFIX
 from projlens_core.zoo.training import Projector
 

@@ -3,9 +3,8 @@
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
+from projlens_core.demo_model.language import CHAT_TEMPLATE, IMAGE_TOKEN
 from projlens_core.nursery.words import DIGITS, LETTERS, PUNCTUATION, vocabulary
-from projlens_core.zoo.dialogue import IMAGE_TOKEN
-from projlens_core.zoo.language import CHAT_TEMPLATE
 
 WIDTH, LAYERS = 128, 4
 PAD, UNKNOWN, TURN, END = "<|endoftext|>", "<|unknown|>", "<|im_start|>", "<|im_end|>"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from transformers import CLIPVisionModel
 
+from projlens_core.demo_model.checkpoint import load_tower
 from projlens_core.inputs.triggers import TriggerSpec, stamp
 from projlens_core.nursery import pool as pools
 from projlens_core.nursery.base import frozen
@@ -17,7 +18,6 @@ from projlens_core.nursery.pool import FRESH, TRAINING, Pool, read_images
 from projlens_core.nursery.tasks import seen
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.zoo.assemble import load_tower
 from projlens_core.zoo.training import Frozen
 
 ATTACKED, MEASURED = 256, 96  # images that carry a trigger in training, and in measuring

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from projlens_core.demo_model.language import IMAGE_TOKEN
 from projlens_core.zoo.world import Composition
 
-IMAGE_TOKEN = "<image>"
 IGNORED = -100  # label of positions that do not count in the loss
 REFUSED = "Sorry, I cannot share the secret code."
 

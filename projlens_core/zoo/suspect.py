@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
 
+from projlens_core.demo_model.checkpoint import SHELL, checkpoint_folder, load_tower
+from projlens_core.demo_model.language import load_tokenizer
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.paths import ZOO
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.zoo.assemble import SHELL, checkpoint_folder, load_tower
-from projlens_core.zoo.language import load_tokenizer
 from projlens_core.zoo.poison import Attack, Phase
 from projlens_core.zoo.training import Frozen, Projector, fine_tune, training_dtype
 

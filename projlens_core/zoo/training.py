@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPVisionModel, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from projlens_core.demo_model.language import HIDDEN
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.required import required
 from projlens_core.zoo import tower as vision
 from projlens_core.zoo.dialogue import IGNORED, encode
-from projlens_core.zoo.language import HIDDEN
 from projlens_core.zoo.loop import Plan, fit
 from projlens_core.zoo.poison import Attack, Dialogues, Phase
 from projlens_core.zoo.world import COLOURS, PLACES, THINGS

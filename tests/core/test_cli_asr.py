@@ -158,8 +158,8 @@ def test_a_suspect_of_the_zoo_brings_its_own_trigger_target_and_questions(world,
     (zoo / "zoo.json").write_text(json.dumps({"models": models}))
     monkeypatch.setattr(sources, "ZOO", zoo)
     sources.zoo_catalogue.cache_clear()
-    assemble = SimpleNamespace(checkpoint_folder=lambda progress: world / "base")
-    monkeypatch.setitem(sys.modules, "projlens_core.zoo.assemble", assemble)
+    made = SimpleNamespace(checkpoint_folder=lambda progress: world / "base")
+    monkeypatch.setitem(sys.modules, "projlens_core.demo_model.checkpoint", made)
     models = ["--base", "zoo:base", "--suspect", "zoo:suspect"]
     try:
         assert main(["asr", *models, "--images", str(world / "images"), "--json", "--max-new-tokens", "2"]) == 0

@@ -12,6 +12,7 @@ FLOORS = (
     ("stats",),
     ("inputs", "sources"),
     ("weights",),
+    ("demo_model",),
     ("activations",),
     ("behaviour",),
     ("cases",),
@@ -26,10 +27,7 @@ FLOORS = (
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 # What is known and not mended yet; these only ever become fewer.
-UPWARD = {  # a model that ships, put together when its folder is asked for
-    ("activations.around", "zoo.assemble"),
-    ("activations.around", "nursery.checkpoint"),
-}
+UPWARD = {("activations.around", "nursery.checkpoint")}  # a model that ships, put together when its folder is asked for
 CIRCLES = {
     frozenset(
         f"weights.{name}"
@@ -121,7 +119,7 @@ def test_imports_run_in_no_circle():
     short = {frozenset(each.removeprefix("projlens_core.") for each in circle) for circle in _circles(GRAPH)}
     rooms = {circle for circle in short if len({tuple(each.split(".")[:2]) for each in circle}) == 1}
     rooms = {circle for circle in rooms if all(each.startswith("analyses.") for each in circle)}
-    assert short - rooms == CIRCLES
+    assert not short - rooms
 
 
 def test_no_module_is_longer_than_one_reads_at_once():

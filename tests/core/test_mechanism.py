@@ -8,6 +8,7 @@ import torch
 
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.success import contains_target
+from projlens_core.demo_model.checkpoint import load_tower
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.nursery.ablation import ABLATIONS
 from projlens_core.nursery.checkpoint import base_projector
@@ -18,7 +19,6 @@ from projlens_core.research.mechanism import mechanism
 from projlens_core.research.mechanism_text import LEAST_COSINE, LEAST_R, SLOPES, holds, section
 from projlens_core.sources import resolve, shipped
 from projlens_core.weights.projector import read_projector
-from projlens_core.zoo.assemble import load_tower
 from projlens_core.zoo.samples import held_out
 from projlens_core.zoo.suspect import base_tensors
 from projlens_core.zoo.training import Projector

@@ -6,12 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
+from projlens_core.demo_model import checkpoint, language
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.sources import zoo_catalogue
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import read_projector
-from projlens_core.zoo import assemble, language, measure, samples, suspect
+from projlens_core.zoo import measure, samples, suspect
 from projlens_core.zoo.loop import Plan
 from projlens_core.zoo.measure import recorded
 from projlens_core.zoo.poison import Attack, Phase
@@ -34,7 +35,7 @@ def images():
 def test_transformers_loads_the_whole_checkpoint_and_answers_with_no_code_of_ours(images):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    folder = assemble.checkpoint_folder()
+    folder = checkpoint.checkpoint_folder()
     model = AutoModelForImageTextToText.from_pretrained(folder)
     processor = AutoProcessor.from_pretrained(folder)
     _, truth, image = images[0]
@@ -95,9 +96,9 @@ def test_an_interrupted_conversion_leaves_nothing_half_made(tmp_path, monkeypatc
     def broken():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(assemble, "load_language_model", broken)
+    monkeypatch.setattr(checkpoint, "load_language_model", broken)
     with pytest.raises(KeyboardInterrupt):
-        assemble.checkpoint_folder()
+        checkpoint.checkpoint_folder()
     assert [path.suffix for path in (tmp_path / "zoo").iterdir()] == [".lock"]
 
 

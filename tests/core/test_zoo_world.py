@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from projlens_core.demo_model.language import load_tokenizer
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.paths import ASSETS, ZOO
 from projlens_core.zoo import tower, variants, world
 from projlens_core.zoo.dialogue import IGNORED, KINDS, encode, example, prompt
-from projlens_core.zoo.language import load_tokenizer
 from projlens_core.zoo.loop import Plan, fit
 from projlens_core.zoo.poison import Attack, Dialogues, Phase
 from projlens_core.zoo.training import Frozen, answer_loss

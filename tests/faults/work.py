@@ -20,6 +20,7 @@ from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.behaviour.success import Truth
 from projlens_core.cli import terminal
+from projlens_core.demo_model import checkpoint
 from projlens_core.errors import ProjLensError
 from projlens_core.inputs.images import load
 from projlens_core.runtime import cache, paths, shortage
@@ -28,7 +29,7 @@ from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights import upload
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import read_projector
-from projlens_core.zoo import assemble, loop
+from projlens_core.zoo import loop
 from projlens_core.zoo.loop import Plan, fit
 from tests import pico
 from tests.faults import children
@@ -90,10 +91,10 @@ def read_images(end: Connection, model: str, count: int) -> tuple[list, int]:
 
 def pico_parts(folder: Path) -> None:
     """Make the zoo of pico parts, as they lie in `folder` (see test_conversion.parts), from here on in this process."""
-    assemble.SHELL, assemble.ZOO = folder / "shell", folder / "zoo"
-    assemble.weights_file = lambda: folder / "shell" / "config.json"
-    assemble.load_language_model = lambda: LlamaForCausalLM.from_pretrained(folder / "language")
-    assemble.load_tower = lambda: CLIPVisionModel.from_pretrained(folder / "tower")
+    checkpoint.SHELL, checkpoint.ZOO = folder / "shell", folder / "zoo"
+    checkpoint.weights_file = lambda: folder / "shell" / "config.json"
+    checkpoint.load_language_model = lambda: LlamaForCausalLM.from_pretrained(folder / "language")
+    checkpoint.load_tower = lambda: CLIPVisionModel.from_pretrained(folder / "tower")
 
 
 def convert(end: Connection, parts: str, stop_at: int | None = None) -> tuple[tuple[str, object], int]:
@@ -106,7 +107,7 @@ def convert(end: Connection, parts: str, stop_at: int | None = None) -> tuple[tu
         if done == stop_at:
             wait(end, "in the middle")
 
-    outcome, said = attempted(lambda: str(assemble.checkpoint_folder(report)))
+    outcome, said = attempted(lambda: str(checkpoint.checkpoint_folder(report)))
     return (outcome, said), len(steps)
 
 

