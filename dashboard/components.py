@@ -14,7 +14,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import pages, state
-from dashboard.glossary import GLOSSARY
+from dashboard.glossary import glossary_of
 from dashboard.pages import Page
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.cases.case import Case
@@ -25,7 +25,7 @@ from projlens_core.errors import ProjLensError
 from projlens_core.report.spreadsheet import as_csv, as_parquet, without_formulas
 from projlens_core.runtime import cache, shortage
 from projlens_core.runtime.progress import Progress
-from projlens_core.sources import PREFIX, ZooEntry
+from projlens_core.sources import PREFIX, UPLOAD_PREFIX, ZooEntry
 
 _BADGE = (  # as st.badge draws one; the text leans to that of the theme, or violet on black could not be read
     "background:{colour}22;color:color-mix(in srgb, {colour} 65%, currentColor);"
@@ -43,13 +43,17 @@ COLUMN = 200  # px; the least width of a page's columns, and so of the controls 
 
 
 def header(page: Page) -> None:
-    """Title and question of a page, and the glossary one click away."""
+    """Title and question of a page; what its address holds and what not, and the glossary, one click away."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         with st.container(gap=None, width="content"):
             st.title(page.title, anchor=False)
             st.caption(page.question)
+        with st.popover("Link", icon=":material/link:", type="tertiary"):
+            st.caption("The address of this page reopens it in another window: case, image, trigger, every parameter.")
+            for each in state.not_in_address():
+                st.caption(f":material/link_off: {each}")
         with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
-            st.markdown("\n\n".join(f"**{term}** — {meaning}" for term, meaning in GLOSSARY.items()))
+            st.markdown("\n\n".join(f"**{term}** — {meaning}" for term, meaning in glossary_of(page.name).items()))
     if trouble := cache.trouble():
         st.text(trouble)
 
@@ -102,29 +106,30 @@ def is_shipped(spec: str, zoo: dict[str, ZooEntry]) -> bool:
 
 
 def shown(spec: str, zoo: dict[str, ZooEntry]) -> str:
-    """A model's name for people: the zoo's title, or the last two parts of a path."""
+    """A model's name for people: the zoo's title, an upload's file name, or the last two parts of a path."""
+    if spec.startswith(UPLOAD_PREFIX):
+        digest, _, name = spec.removeprefix(UPLOAD_PREFIX).partition("/")
+        return f"{name} (upload)" if name else f"uploaded files ({digest[:6]})"
     entry = zoo.get(spec.removeprefix(PREFIX)) if spec.startswith(PREFIX) else None
     return entry.title if entry else str(Path(*Path(spec).parts[-2:]))
 
 
 @contextmanager
-def progress(height: int = 420) -> Iterator[Progress]:
-    """A bar with stage, count and end, over a grey area of `height` px where the result will be.
+def progress() -> Iterator[Progress]:
+    """One thin line with stage, count and end, where the result will be.
 
     It appears with the first step reported, so nothing flickers where there is nothing to do. Where memory or disk
     run out in the block, Shortage says so.
     """
     slot = st.empty()
-    bars: list[DeltaGenerator] = []
+    begun = False
 
     def report(stage: str, done: int, total: int) -> None:
-        if done == total and not bars:
+        nonlocal begun
+        if done == total and not begun:
             return  # all of it was at hand
-        if not bars:
-            with slot.container():
-                bars.append(st.empty())
-                st.skeleton(height)
-        bars[0].progress(min(done / total, 1.0) if total else 0.0, text=plain(f"{stage}: {done} of {total}"))
+        begun = True
+        slot.progress(min(done / total, 1.0) if total else 0.0, text=plain(f"{stage}: {done} of {total}"))
 
     try:
         with shortage.named():

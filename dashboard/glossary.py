@@ -46,3 +46,36 @@ GLOSSARY = {
     "95 % interval": "A range made so that 95 in 100 such ranges hold the true value: by resampling images "
     "(bootstrap) or, for shares, after Wilson.",
 }
+_WEIGHTS = ("ΔW", "singular spectrum", "energy", "stable rank", "noise edge, spike", "effective rank")
+_ANSWERS = ("trigger, target", "ASR", "95 % interval")
+OWN = {  # of each page, the words that it uses and most others do not
+    "case": (*_WEIGHTS, "relative change, cosine", "rounding floor"),
+    "spectrum": (*_WEIGHTS, "Marchenko–Pastur edge", "principal angle"),
+    "activation": (
+        *(
+            "image tokens",
+            "no grid",
+            "ΔE",
+            "drift direction v₀",
+            "shift magnitude ΔE·v₀",
+            "norm–shift r",
+            "robust line",
+        ),
+        *("universal direction", "embedding spectrum", "reach", "principal angle", "AUROC"),
+    ),
+    "lens": ("logit lens", "rank of a token", "drift direction v₀", "universal direction", "null, chance"),
+    "neurons": ("hidden unit", "magnitude, firing frequency", "clean–clean split", "switched on", "null, chance"),
+    "separability": ("separability", "AUROC", "null, chance", "95 % interval"),
+    "demo": ("dose, flip", "trigger, target", "shift magnitude ΔE·v₀", "drift direction v₀"),
+    "response": (*_ANSWERS, "clean utility"),
+    "lowrank": ("inject, ablate", "target logit", *_ANSWERS, "clean utility", "energy"),
+    "robustness": ("gain, push kept", "AUROC", *_ANSWERS),
+    "repair": (*_ANSWERS, "clean utility", "inject, ablate"),
+    "verdict": (*_ANSWERS, "null, chance"),
+    "report": ("exhibit, case bundle",),
+}
+
+
+def glossary_of(page: str) -> dict[str, str]:
+    """All words, those of this page first."""
+    return {term: GLOSSARY[term] for term in (*OWN.get(page, ()), *GLOSSARY)}

@@ -19,7 +19,9 @@ SHARED = (
     "set",
 )  # and all whose names begin like these: links to other pages take them
 LONGEST = 500  # characters of a text that the address holds
-DRAWN, SEEN, WRITTEN, WAITING = "links_drawn", "links_seen", "links_written", "links_waiting"  # session_state
+# Keys of session_state.
+DRAWN, SEEN, WRITTEN, WAITING = "links_drawn", "links_seen", "links_written", "links_waiting"
+LEFT_OUT = "links_left_out"
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,11 @@ def said() -> dict[str, str]:
     return found
 
 
+def left_out() -> list[str]:
+    """The names of what is too long for the address, as of the last run."""
+    return list(st.session_state.get(LEFT_OUT, ()))
+
+
 def shared() -> dict[str, str]:
     """What links to other pages take along, as it was on the page that was drawn last."""
     return {name: raw for name, raw in st.session_state.get(WRITTEN, {}).items() if name.startswith(SHARED)}
@@ -152,5 +159,8 @@ def write(case: Iterable[str]) -> None:
     held = {name: now[name] for name in now if name in case or name in waiting}
     wanted = held | page
     st.session_state[WRITTEN] = page
+    drawn = st.session_state.get(DRAWN, {}).items()
+    shown = ((name, param, st.session_state.get(param.key)) for name, param in drawn)
+    st.session_state[LEFT_OUT] = [name for name, param, v in shown if v is not None and param.write(v) is None]
     if wanted != now:
         st.query_params.from_dict(wanted)

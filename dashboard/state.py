@@ -13,7 +13,7 @@ from projlens_core.cases.case import PROJECTOR_ONLY, Case
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.images import NamedImage
 from projlens_core.report.record import Record
-from projlens_core.sources import PREFIX, ZooEntry
+from projlens_core.sources import PREFIX, UPLOAD_PREFIX, ZooEntry
 
 CASE = "case"
 IMAGE = "picture"  # content hash of the image on screen
@@ -71,6 +71,20 @@ def address() -> dict[str, str]:
     the address, and the browser's back button leaves it in one press."""
     now = st.query_params.to_dict()
     return {name: now[name] for name in (*PARAMS, IMAGE_PARAM) if name in now} | links.shared()
+
+
+def not_in_address() -> list[str]:
+    """What this session shows and no address reopens, a sentence each."""
+    found, case = [], current_case()
+    if count := len(uploads()):
+        found.append(f"Not in it: your {count} uploaded {'image' if count == 1 else 'images'}.")
+    if st.session_state.get(FOUND_TRIGGERS) or st.session_state.get(MADE_TRIGGERS):
+        found.append("Not in it: a trigger that was found, or made of your own image; save it as JSON.")
+    if case is not None and any(spec.startswith(UPLOAD_PREFIX) for spec in case.specs.values()):
+        found.append("Uploaded models reopen only as long as this server keeps them.")
+    if long := links.left_out():
+        found.append(f"Not in it, as it is too long: {', '.join(long)}.")
+    return found
 
 
 def write_address() -> None:

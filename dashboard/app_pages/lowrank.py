@@ -150,7 +150,7 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
         try:
             with (
                 waiting,
-                components.progress(height=1) as progress,
+                components.progress() as progress,
                 closing(lowrank_results.filled(opened, wanted, progress)) as cells,
             ):
                 for found in cells:
@@ -237,7 +237,7 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
     prompt = wanted.prompts[list(by_key).index(key) % len(wanted.prompts)]
     found: tuple[Step, ...] | None = None
     try:
-        with components.progress(height=120) as progress:
+        with components.progress() as progress:
             found = lowrank_results.steps(
                 opened, wanted.edit, wanted.ranks, one, prompt, wanted.target, progress, ask=asked
             )

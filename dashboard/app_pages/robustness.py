@@ -202,7 +202,7 @@ def _answers(opened: OpenedCase, wanted: Wanted, tried: tuple[Tried, ...]) -> No
     ask = right.button("Ask", icon=":material/send:", width="stretch", disabled=not chosen)
     few = replace(wanted, choice=wanted.choice.first(count))
     try:
-        with components.progress(height=160) as progress:
+        with components.progress() as progress:
             scores = robustness_results.scores(
                 opened, few, [by_label[label] for label in chosen], prompts, target, progress, ask=ask
             )

@@ -34,7 +34,7 @@ def page() -> None:
     zoo = resources.zoo()
     components.case_line(case, zoo)
     try:
-        with components.progress(120) as progress:
+        with components.progress() as progress:
             opened = resources.decomposed(case, progress)
             resources.remember(case, finding("case", weights_of(opened).data))
     except ProjLensError as error:

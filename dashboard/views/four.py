@@ -44,7 +44,7 @@ def draw(case: Case, choice: pickers.Choice, question: str, target: str, asked: 
         clean, triggered = pickers.images(case, choice)
         shown = {name: image for name, image in (("clean", clean), ("triggered", triggered)) if image is not None}
         cells = _cells(roles, shown)
-        with top, components.progress(40) as progress:
+        with top, components.progress() as progress:
             opened = resources.opened(case, progress)
             heard = _heard(cells, tuple(shown), target)
             said = results.answers(opened, clean, triggered, question, progress, ask=asked, heard=heard)

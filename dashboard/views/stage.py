@@ -113,7 +113,7 @@ def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str)
         shown = demo_results.images(choice, axis)
         image = shown[PERCENTS.index(percent)]
         seen.image(image, width="stretch", alt=f"The image with {percent} % of the trigger")
-        with heat, components.progress(300) as progress:
+        with heat, components.progress() as progress:
             opened = resources.opened(case, progress)
             tower = resources.vision(case, progress)
             found = demo_results.shifts(opened, tower, choice, axis, progress)
@@ -203,7 +203,7 @@ def _listen(asking: Asking, image: Image.Image, target: str) -> dict[str, str]:
     def heard(role: str, text: str) -> None:
         slots[role].html(answer_texts.marked(text or "…", target, LARGE))
 
-    with components.progress(40) as progress:
+    with components.progress() as progress:
         said = asking.ask(image, progress, heard)
     for role, text in said.items():
         slots[role].html(answer_texts.marked(text or "(the model says nothing)", target, LARGE))

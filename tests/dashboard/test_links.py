@@ -1,6 +1,10 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard import components
+from projlens_core.inputs.images import named_image
+from tests import pico
+
 
 def _page():
     import streamlit as st
@@ -96,3 +100,17 @@ def test_a_text_that_is_too_long_is_left_out():
     app = _opened({})
     app.text_input(key="target of it").set_value("a" * 501).run()
     assert "target" not in app.query_params
+    assert app.session_state["links_left_out"] == ["target"]
+
+
+def test_every_page_says_what_its_address_does_not_hold(open_page, models):
+    app = open_page("case")
+    assert not any("Not in it" in each.value for each in app.caption)
+    app.session_state["uploads"] = {"a": named_image(pico.images(1)[0], "mine.png")}
+    app.run()
+    assert any("your 1 uploaded image" in each.value for each in app.caption)
+
+
+def test_an_uploaded_model_is_called_by_its_file_name():
+    assert components.shown("upload:0123456789abcdef/mine.safetensors", {}) == "mine.safetensors (upload)"
+    assert components.shown("upload:0123456789abcdef", {}) == "uploaded files (012345)"

@@ -92,7 +92,7 @@ def test_a_page_tells_its_place_in_line_and_is_served_in_its_turn(open_page, mon
         other.result()
     assert not app.exception
     assert "Waiting, number 1 in line for the language model; served before you: 0 of 1" in said
-    assert any("How to read this: one question, four answers" in caption.value for caption in app.caption)
+    assert any("How to read this: one question, an answer in each cell" in caption.value for caption in app.caption)
 
 
 def test_a_page_that_fails_gives_up_its_place(open_page, monkeypatch):
