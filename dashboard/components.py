@@ -16,7 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import pages, state
 from dashboard.glossary import glossary_of
 from dashboard.pages import Page
-from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
+from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table, heading
 from projlens_core.cases.case import Case
 from projlens_core.cases.whose import Whose
 from projlens_core.charts import palette
@@ -222,11 +222,12 @@ def chart(shown: Chart) -> None:
 
 def table(shown: Table, formats: Mapping[str, str] | None = None) -> None:
     """A table with its sentence and its files; formats: how numbers are written, by column."""
-    described = {*shown.help, *(formats or {})}
+    renamed = (name for name in shown.frame.columns if heading(name) != name)
+    described = {*shown.help, *(formats or {}), *renamed}
     columns = {
-        name: st.column_config.NumberColumn(format=formats[name], help=shown.help.get(name))
+        name: st.column_config.NumberColumn(heading(name), format=formats[name], help=shown.help.get(name))
         if formats and name in formats
-        else st.column_config.Column(help=shown.help[name])
+        else st.column_config.Column(heading(name), help=shown.help.get(name))
         for name in described
     }
     st.dataframe(without_formulas(shown.frame), hide_index=True, column_config=columns, placeholder="–")

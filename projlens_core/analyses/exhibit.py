@@ -44,6 +44,15 @@ class Chart:
     alt: str
 
 
+# Columns whose names files and scripts have kept, and how people read them.
+_HEADINGS = {"picture": "image", "top 5 hold": "energy in the top 5"}
+
+
+def heading(column: str) -> str:
+    """What stands above a column where people read the table; in files it keeps its name."""
+    return _HEADINGS.get(column, column)
+
+
 @dataclass(frozen=True)
 class Table:
     """A table by a name for files. help: meaning and unit of a column, by its name, where they are not plain."""

@@ -74,7 +74,6 @@ VARIED = Pool("varied", 1500, 102, varied=True)
 FRESH = Pool("fresh", 512, 103, held_out=True)
 SEVERAL = Pool("several", 800, 104, several=True)
 SEVERAL_FRESH = Pool("several-fresh", 128, 105, held_out=True, several=True)
-POOLS = (TRAINING, VARIED, FRESH, SEVERAL, SEVERAL_FRESH)
 
 
 def read_images(tower: CLIPVisionModel, images: list[Image.Image]) -> np.ndarray:

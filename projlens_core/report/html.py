@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from projlens_core.analyses.exhibit import Chart, Exhibit, Table, with_minus
+from projlens_core.analyses.exhibit import Chart, Exhibit, Table, heading, with_minus
 from projlens_core.report import drawing
 from projlens_core.report.record import Record
 from projlens_core.report.spreadsheet import as_csv
@@ -153,7 +153,7 @@ def printed(table: Table, most: int = MAX_ROWS) -> PrintedTable:
     frame = table.frame
     numbers = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
     columns = [
-        _Column(str(name), table.help.get(str(name), ""), number)
+        _Column(heading(str(name)), table.help.get(str(name), ""), number)
         for name, number in zip(frame.columns, numbers, strict=True)
     ]
     rows = [

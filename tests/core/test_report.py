@@ -169,3 +169,9 @@ def test_a_report_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_a_folder_that_does_not_exist_is_one_sentence(tmp_path):
     with pytest.raises(InvalidInput, match="cannot be written"):
         write_atomically(tmp_path / "no" / "report.html", b"")
+
+
+def test_a_column_is_headed_by_todays_word_and_keeps_its_name_in_files():
+    table = report.printed(Table("t", pd.DataFrame({"picture": ["a.png"], "top 5 hold": [0.5]}), ""))
+    assert [column.name for column in table.columns] == ["image", "energy in the top 5"]
+    assert report.base64.b64decode(table.csv.partition(",")[2]).decode("utf-8-sig").startswith("picture,top 5 hold")
