@@ -44,7 +44,7 @@ def embedded(
             x=alt.X("x:Q", axis=alt.Axis(tickCount=4), **x),
             y=alt.Y("y:Q", axis=alt.Axis(tickCount=4), **y),
             color=alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY)),
-            tooltip=[alt.Tooltip("number:Q", title=what), alt.Tooltip("condition:N")],
+            tooltip=[alt.Tooltip("number:Q", title=f"{what} number"), alt.Tooltip("condition:N")],
         )
     )
     return finished(layered(*layers, dots), title, HEIGHT)
