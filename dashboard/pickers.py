@@ -1,12 +1,14 @@
 """What pages with an image let one choose: the image, and the trigger on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import streamlit as st
 from PIL import Image
 
-from dashboard import components, links, resources, state, trigger_picker
+from dashboard import components, gallery, links, resources, state, trigger_picker
+from dashboard.demo_world import world_in_words
 from projlens_core.cases.case import Case
 from projlens_core.charts import overlays
 from projlens_core.errors import NotFound, ProjLensError
@@ -20,7 +22,7 @@ from projlens_core.runtime.text import printable
 TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp"]
 THUMBNAIL = 96  # px
 GALLERY_HEIGHT = 200  # px; four rows and a bit of the fifth, so that one sees that there is more
-SAMPLES, UPLOADS, BOTH = "All samples", "My uploads", "Samples and uploads"
+SAMPLES, UPLOADS, BOTH, SELECTED = "All samples", "My uploads", "Samples and uploads", "Selected in the gallery"
 NO_TWIN = "No clean twin"
 
 
@@ -68,18 +70,19 @@ def image_panel() -> NamedImage | None:
     samples = resources.samples()
     st.markdown("**Image**")
     chosen = state.current_image(samples)
-    by_key = {p.sha256: p for p in (*state.uploads().values(), *samples)}  # an upload of a sample is that sample
+    uploads = state.uploads()  # first; one with a sample's pixels has both names
+    by_key = uploads | {p.sha256: p for p in samples if p.sha256 not in uploads}
     everything = list(by_key.values())
     if chosen:
         with st.container(height=GALLERY_HEIGHT, border=False):
-            gallery = overlays.gallery(
+            drawn = overlays.gallery(
                 [p.name for p in everything],
                 resources.keys(everything),
                 resources.thumbnails(everything, THUMBNAIL),
                 chosen.sha256,
             )
             alt = f"Gallery of {len(everything)} images; click one to use it."
-            components.draw_chart(gallery, alt, key="gallery", on_select=_gallery_clicked)
+            components.draw_chart(drawn, alt, key="gallery", on_select=_gallery_clicked)
         named = f"by name, {chosen.sha256}"  # a new widget for each image, so that a click above moves it too
         st.selectbox(
             "Image",
@@ -105,8 +108,17 @@ def image_panel() -> NamedImage | None:
         with st.container(border=True, gap="xsmall"):
             st.badge("Not read", icon=":material/block:", color="red")
             st.text(sentence if name in sentence else f"{name}: {sentence}")
-    if state.uploads() or st.session_state[state.REFUSED]:
-        st.button("Clear uploads", icon=":material/delete:", type="tertiary", on_click=state.clear_uploads)
+    for name, other in st.session_state[state.MERGED]:
+        with st.container(border=True, gap="xsmall"):
+            st.badge("Same pixels", icon=":material/content_copy:", color="blue")
+            st.text(f"{name} has the pixels of {other}: it is one image, under both names.")
+    _say_what_is_known([chosen] if chosen else [])
+    with st.container(horizontal=True, gap="small"):
+        gallery.button()
+        if state.uploads() or st.session_state[state.REFUSED]:
+            st.button("Clear uploads", icon=":material/delete:", type="tertiary", on_click=state.clear_uploads)
+        if state.deleted():
+            st.button("Undo", icon=":material/undo:", type="tertiary", on_click=state.undo_delete)
     return chosen
 
 
@@ -135,13 +147,35 @@ def set_panel(case: Case, *, triggered: bool = True) -> SetChoice | None:
 
     triggered: whether it takes a trigger; else none is asked for.
     """
-    samples, uploads = resources.samples(), tuple(state.uploads().values())
     st.markdown("**Images**")
-    sets = {SAMPLES: samples, UPLOADS: uploads, BOTH: tuple({p.sha256: p for p in (*samples, *uploads)}.values())}
-    offered = [name for name, images in sets.items() if images and not (name == BOTH and not (samples and uploads))]
-    if not offered:
+    images = image_set()
+    gallery.button()
+    if not images:
         components.empty("No images yet", "Upload some on the Activation page.")
         return None
+    _say_what_is_known(images)
+    if not triggered:
+        return SetChoice(images, None)
+    st.markdown("**Trigger**")
+    try:
+        return SetChoice(images, trigger_picker.chosen(case, images[0]))
+    except NotFound as missing:
+        components.empty("No trigger yet", components.plain(str(missing)))
+        return None
+    except ProjLensError as error:
+        components.failure(error, "Trigger not applied")
+        return None
+
+
+def image_set() -> tuple[NamedImage, ...]:
+    """The set of images that is chosen, the same on every page; empty where there is none at all."""
+    samples, uploads = resources.samples(), tuple(state.uploads().values())
+    everything = tuple({p.sha256: p for p in (*samples, *uploads)}.values())
+    picked = tuple(p for p in everything if p.sha256 in state.selected())
+    sets = {SAMPLES: samples, UPLOADS: uploads, BOTH: everything, SELECTED: picked}
+    offered = [name for name, images in sets.items() if images and not (name == BOTH and not (samples and uploads))]
+    if not offered:
+        return ()
     name = st.selectbox(
         "Images",
         offered,
@@ -150,17 +184,7 @@ def set_panel(case: Case, *, triggered: bool = True) -> SetChoice | None:
         label_visibility="collapsed",
         persist_state="session",
     )
-    if not triggered:
-        return SetChoice(sets[name], None)
-    st.markdown("**Trigger**")
-    try:
-        return SetChoice(sets[name], trigger_picker.chosen(case))
-    except NotFound as missing:
-        components.empty("No trigger yet", components.plain(str(missing)))
-        return None
-    except ProjLensError as error:
-        components.failure(error, "Trigger not applied")
-        return None
+    return sets[name]
 
 
 def how_many(label: str, most: int, default: int, key: str, *, width: int | Literal["stretch"] = "stretch") -> int:
@@ -213,6 +237,16 @@ def images(case: Case, choice: Choice) -> tuple[Image.Image | None, Image.Image]
     return clean, resources.clean_image(choice.image, own)
 
 
+def _say_what_is_known(images: Sequence[NamedImage]) -> None:
+    """For images that are none of the demo models' world: what that is, since these models answer all the same."""
+    case = state.current_case()
+    if case is None or not components.is_shipped(case.base, resources.zoo()):
+        return
+    known = set(resources.keys(resources.samples()))
+    if any(image.sha256 not in known for image in images):
+        st.caption(world_in_words())
+
+
 def _gallery_clicked() -> None:
     picked = st.session_state["gallery"].selection.get("pick", [])
     if picked:
@@ -227,4 +261,4 @@ def _uploaded(key: str) -> None:
                 images.append(decode(file.getvalue(), file.name))
         except ProjLensError as error:
             refused.append((printable(file.name), str(error)))
-    state.add_uploads(images, refused)
+    state.add_uploads(images, refused, resources.samples())

@@ -4,7 +4,8 @@ The URL carries the case and, if it is one that ships with ProjLens, the image; 
 link or the browser's back button reopens what it says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import streamlit as st
 
@@ -19,6 +20,10 @@ CASE = "case"
 IMAGE = "picture"  # content hash of the image on screen
 PATCH = "patch"  # token, counted from 0, of the patch that was clicked
 UPLOADS = "uploads"  # {content hash: Image}, newest last
+MERGED = "merged"  # [(file name, name of the image with the same pixels)] of the last upload
+DELETED = "deleted"  # {content hash: NamedImage} of the last deletion
+SELECTED = "selected"  # content hashes of the images picked out in the gallery
+SAME = " = "  # between the names of one image
 REFUSED = "refused"  # [(file name, sentence)] of the last upload
 UPLOAD_ROUND = "upload_round"  # part of the uploader's key: a new number empties it
 BATCH = "batch"  # the last Batch
@@ -57,6 +62,7 @@ def sync(zoo: Mapping[str, ZooEntry]) -> None:
         st.session_state[CASE] = default_case(zoo)
     st.session_state.setdefault(UPLOADS, {})
     st.session_state.setdefault(REFUSED, [])
+    st.session_state.setdefault(MERGED, [])
     for name in (FOUND_TRIGGERS, MADE_TRIGGERS, TRIGGER_REFUSED):
         st.session_state.setdefault(name, {})
     st.session_state.setdefault(UPLOAD_ROUND, 0)
@@ -131,26 +137,61 @@ def uploads() -> dict[str, NamedImage]:
     return st.session_state.setdefault(UPLOADS, {})
 
 
-def add_uploads(images: list[NamedImage], refused: list[tuple[str, str]]) -> None:
-    """Keep freshly decoded uploads, show the last of them, and remember which were refused and why."""
-    kept = uploads()
+def add_uploads(images: list[NamedImage], refused: list[tuple[str, str]], samples: Iterable[NamedImage] = ()) -> None:
+    """Keep freshly decoded uploads, show the last of them, and remember which were refused and why.
+
+    One with the pixels of an upload or sample that is there already is no second image: it is kept under both names,
+    and that is remembered, too.
+    """
+    kept, shipped = uploads(), {sample.sha256: sample for sample in samples}
+    st.session_state[MERGED] = []
     for image in images:
+        same = shipped.get(image.sha256) or kept.get(image.sha256)
+        if same is not None and image.name not in same.name.split(SAME):
+            st.session_state[MERGED].append((image.name, same.name))
+            image = replace(image, name=f"{same.name}{SAME}{image.name}")
         held = sum(p.pixels.width * p.pixels.height for p in kept.values())
         full = len(kept) == MAX_UPLOADS or held + image.pixels.width * image.pixels.height > MAX_PIXELS
         if full and image.sha256 not in kept:
             full_of = f"uploads hold {len(kept):,} of {MAX_UPLOADS:,} images and {held:,} of {MAX_PIXELS:,} pixels"
             refused.append((image.name, f"Not kept: {full_of}; clear them first."))
             continue
-        kept[image.sha256] = image
+        if same is None or image.name != same.name:
+            kept[image.sha256] = image
         st.session_state[IMAGE] = image.sha256
     st.session_state[REFUSED] = refused
     st.session_state[UPLOAD_ROUND] += 1
 
 
 def clear_uploads() -> None:
-    """Forget all uploads and refusals."""
-    uploads().clear()
-    st.session_state[REFUSED] = []
+    """Take away all uploads and refusals."""
+    delete_uploads(list(uploads()))
+    st.session_state[REFUSED] = st.session_state[MERGED] = []
+
+
+def delete_uploads(keys: Iterable[str]) -> None:
+    """Take away the uploads of these content hashes; the last deletion can be undone. What is none is left alone."""
+    kept = uploads()
+    gone = {key: kept.pop(key) for key in keys if key in kept}
+    if gone:
+        st.session_state[DELETED] = gone
+        selected().difference_update(gone)
+
+
+def deleted() -> dict[str, NamedImage]:
+    """What the last deletion took away, until it is undone."""
+    return st.session_state.get(DELETED, {})
+
+
+def undo_delete() -> None:
+    """Bring back what the last deletion took away."""
+    add_uploads(list(deleted().values()), [])
+    st.session_state[DELETED] = {}
+
+
+def selected() -> set[str]:
+    """The content hashes of the images that were picked out in the gallery; some may be gone by now."""
+    return st.session_state.setdefault(SELECTED, set())
 
 
 def choose_image(key: str) -> None:
@@ -181,9 +222,10 @@ def current_image(samples: tuple[NamedImage, ...]) -> NamedImage | None:
         return None
     st.session_state[IMAGE] = chosen.sha256
     named = st.query_params.get(IMAGE_PARAM)
-    if any(chosen is sample for sample in samples):
-        if named != chosen.name and (named or chosen is not samples[0]):  # the first is shown without being named
-            st.query_params[IMAGE_PARAM] = chosen.name
+    sample = next((each for each in samples if each.sha256 == chosen.sha256), None)  # an upload may be that, too
+    if sample is not None:
+        if named != sample.name and (named or sample is not samples[0]):  # the first is shown without being named
+            st.query_params[IMAGE_PARAM] = sample.name
     elif named:
         st.query_params.pop(IMAGE_PARAM)  # an upload cannot be reopened from a link
     return chosen

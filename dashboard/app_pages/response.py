@@ -58,8 +58,9 @@ def _question(case: Case) -> tuple[str, str, bool]:
 def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
     """The same question over many images: rates with intervals, and every answer in a table."""
     st.subheader("Over many images", anchor=False, divider="gray")
-    images = [*resources.samples(), *state.uploads().values()]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        with st.container(width=240):
+            images = pickers.image_set()
         count = pickers.how_many("Images", len(images), DEFAULT_BATCH, "count", width=220)
         useful = st.toggle(
             "Clean utility too",
