@@ -15,6 +15,15 @@ from projlens_core.weights.projector import ProjectorWeights
 
 
 @dataclass(frozen=True)
+class Twins:
+    """Images to ask about: (name, clean, triggered) each, the trigger's title, and a hash of all that."""
+
+    images: tuple[tuple[str, Image.Image, Image.Image], ...]
+    trigger: str
+    key: str
+
+
+@dataclass(frozen=True)
 class Batch:
     """What was asked, about which images, and what came of it; outcomes by role, rows in the images' order."""
 

@@ -13,6 +13,7 @@ from projlens_core.cases.case import Case
 from projlens_core.charts import overlays
 from projlens_core.errors import NotFound, ProjLensError
 from projlens_core.inputs.images import MAX_BYTES, NamedImage, decode
+from projlens_core.inputs.pairs import paired
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime import shortage
 from projlens_core.runtime.cache import content_key
@@ -219,12 +220,20 @@ def _already(image: NamedImage) -> Choice:
     twin = st.selectbox(
         "Its clean twin, if available",
         [NO_TWIN, *others],
+        _partner(image, others),
         format_func=lambda key: others[key].name if key in others else key,
-        key="twin",
+        key=f"twin {image.sha256}",
         persist_state="session",
     )
     st.image(image.pixels, width="stretch", caption="as uploaded", alt="The image as it was uploaded")
     return Choice(image, None, others.get(twin))
+
+
+def _partner(image: NamedImage, others: dict[str, NamedImage]) -> int:
+    """Which entry of the twins' list is at first chosen: the upload whose name says that it is the clean version."""
+    pairs = paired(tuple(state.uploads().values())).pairs
+    key = next((clean.sha256 for clean, triggered in pairs if triggered.sha256 == image.sha256), None)
+    return 1 + list(others).index(key) if key in others else 0
 
 
 def images(case: Case, choice: Choice) -> tuple[Image.Image | None, Image.Image]:

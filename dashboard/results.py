@@ -8,7 +8,7 @@ from functools import partial
 from PIL import Image
 
 from dashboard import batch, resources
-from dashboard.batch import Batch
+from dashboard.batch import Batch, Twins
 from dashboard.pickers import SetChoice
 from projlens_core.activations.direction import Kind
 from projlens_core.activations.towers import Towers
@@ -124,10 +124,21 @@ def answers(
     return kept.get(key, make, progress) if ask or key in kept else None
 
 
+def stamped(images: Sequence[NamedImage], spec: TriggerSpec) -> Twins:
+    """The images with the trigger on them."""
+    twins = tuple((p.name, resources.clean_image(p, spec), resources.triggered_image(p, spec)) for p in images)
+    return Twins(twins, spec.title, content_key(spec.key, *resources.keys(images)))
+
+
+def given(pairs: Sequence[tuple[NamedImage, NamedImage]], spec: TriggerSpec | None) -> Twins:
+    """Clean images and their triggered versions as they were uploaded; spec: whose resolution they are brought to."""
+    twins = tuple((a.name, resources.clean_image(a, spec), resources.clean_image(b, spec)) for a, b in pairs)
+    return Twins(twins, "as uploaded", content_key(*(resources.pixels(each) for _, *both in twins for each in both)))
+
+
 def measured(
     opened: OpenedCase,
-    spec: TriggerSpec,
-    images: Sequence[NamedImage],
+    twins: Twins,
     question: str,
     target: str | None,
     useful: bool,
@@ -138,16 +149,14 @@ def measured(
 
     finished hears of it after each projector that is done.
     """
-    pairs = [(p.name, resources.clean_image(p, spec), resources.triggered_image(p, spec)) for p in images]
     known = resources.truths() if useful else None
-    asked = (spec.key, question, target, repr(known), *resources.keys(images))
-    stamped = tuple(stamped for _, _, stamped in pairs)
-    result = Batch(opened.case, question, target, spec.title, stamped, {})
+    asked = (twins.key, question, target, repr(known))
+    result = Batch(opened.case, question, target, twins.trigger, tuple(b for _, _, b in twins.images), {})
     for role, weights in opened.projectors.items():
 
         def make(role: str = role, weights: ProjectorWeights = weights) -> Outcome:
             with language_model(opened.case, progress, role) as responder:
-                return batch.run(responder, role, weights, pairs, question, target, known, progress)
+                return batch.run(responder, role, weights, twins.images, question, target, known, progress)
 
         found = resources.shelf("outcomes", 32).get(
             content_key(resources.run_key(opened.case, role), weights.sha256, *asked), make, progress

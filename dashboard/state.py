@@ -13,6 +13,7 @@ from dashboard import links
 from projlens_core.cases.case import PROJECTOR_ONLY, Case
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.images import NamedImage
+from projlens_core.inputs.pairs import SAME
 from projlens_core.report.record import Record
 from projlens_core.sources import PREFIX, UPLOAD_PREFIX, ZooEntry
 
@@ -23,7 +24,6 @@ UPLOADS = "uploads"  # {content hash: Image}, newest last
 MERGED = "merged"  # [(file name, name of the image with the same pixels)] of the last upload
 DELETED = "deleted"  # {content hash: NamedImage} of the last deletion
 SELECTED = "selected"  # content hashes of the images picked out in the gallery
-SAME = " = "  # between the names of one image
 REFUSED = "refused"  # [(file name, sentence)] of the last upload
 UPLOAD_ROUND = "upload_round"  # part of the uploader's key: a new number empties it
 BATCH = "batch"  # the last Batch
@@ -146,8 +146,10 @@ def add_uploads(images: list[NamedImage], refused: list[tuple[str, str]], sample
     kept, shipped = uploads(), {sample.sha256: sample for sample in samples}
     st.session_state[MERGED] = []
     for image in images:
-        same = shipped.get(image.sha256) or kept.get(image.sha256)
-        if same is not None and image.name not in same.name.split(SAME):
+        same = kept.get(image.sha256) or shipped.get(image.sha256)
+        if same is not None and image.name in same.name.split(SAME):
+            image = same
+        elif same is not None:
             st.session_state[MERGED].append((image.name, same.name))
             image = replace(image, name=f"{same.name}{SAME}{image.name}")
         held = sum(p.pixels.width * p.pixels.height for p in kept.values())
@@ -156,8 +158,7 @@ def add_uploads(images: list[NamedImage], refused: list[tuple[str, str]], sample
             full_of = f"uploads hold {len(kept):,} of {MAX_UPLOADS:,} images and {held:,} of {MAX_PIXELS:,} pixels"
             refused.append((image.name, f"Not kept: {full_of}; clear them first."))
             continue
-        if same is None or image.name != same.name:
-            kept[image.sha256] = image
+        kept[image.sha256] = image
         st.session_state[IMAGE] = image.sha256
     st.session_state[REFUSED] = refused
     st.session_state[UPLOAD_ROUND] += 1

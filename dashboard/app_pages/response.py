@@ -5,16 +5,18 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import batch, components, links, pages, pickers, questions, resources, results, state
+from dashboard import batch, components, links, pages, pickers, questions, resources, results, state, trigger_picker
 from dashboard.batch import Batch
 from dashboard.views import four
 from projlens_core.analyses.response import exhibit as response
 from projlens_core.cases.case import Case
 from projlens_core.cases.whose import BOTH
 from projlens_core.errors import ProjLensError
+from projlens_core.inputs.pairs import NAMING, Pairs, paired
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.report.spreadsheet import without_formulas
 from projlens_core.report.summary import finding
+from projlens_core.runtime.text import listed
 
 TABLE_THUMBNAIL = 64  # px
 DEFAULT_BATCH = 12
@@ -41,9 +43,8 @@ def page() -> None:
         if choice is None:
             return
         four.draw(case, choice, question, target, asked)
-    if choice.spec is not None:
-        with many:
-            _batch(case, choice.spec, question, target)
+    with many:
+        _batch(case, choice.spec, question, target)
 
 
 def _question(case: Case) -> tuple[str, str, bool]:
@@ -55,13 +56,21 @@ def _question(case: Case) -> tuple[str, str, bool]:
     return question, target, asked
 
 
-def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
-    """The same question over many images: rates with intervals, and every answer in a table."""
+def _batch(case: Case, spec: TriggerSpec | None, question: str, target: str) -> None:
+    """The same question over many images: rates with intervals, and every answer in a table.
+
+    Without a spec, over the uploads that are a clean and a triggered version of the same image.
+    """
     st.subheader("Over many images", anchor=False, divider="gray")
+    twins = paired(tuple(state.uploads().values()))
+    if spec is None and not _said_pairs(twins):
+        return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        with st.container(width=240):
-            images = pickers.image_set()
-        count = pickers.how_many("Images", len(images), DEFAULT_BATCH, "count", width=220)
+        if spec is not None:
+            with st.container(width=240):
+                images = pickers.image_set()
+        most = len(twins.pairs) if spec is None else len(images)
+        count = pickers.how_many("Images", most, DEFAULT_BATCH, "count", width=220)
         useful = st.toggle(
             "Clean utility too",
             key=links.flag("utility"),
@@ -77,9 +86,13 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
         stop.button("Stop", icon=":material/stop:", on_click=state.stop)
         try:
             with components.progress() as progress:
+                if spec is None:
+                    asked = results.given(twins.pairs[:count], trigger_picker.own(case.suspect))
+                else:
+                    asked = results.stamped(images[:count], spec)
                 st.session_state[state.BATCH] = results.measured(
-                    resources.opened(case, progress), spec, images[:count], question, target or None, useful,
-                    progress, partial(_so_far, so_far),
+                    resources.opened(case, progress), asked, question, target or None, useful, progress,
+                    partial(_so_far, so_far),
                 )  # fmt: skip
         except ProjLensError as error:
             components.failure(error, "The batch was not finished")
@@ -92,6 +105,14 @@ def _batch(case: Case, spec: TriggerSpec, question: str, target: str) -> None:
         _result(result)
     else:
         st.caption(f"Press Run to ask every projector of the case about {count} images, clean and triggered.")
+
+
+def _said_pairs(twins: Pairs) -> bool:
+    """Whether there are pairs among the uploads; says how many, and what has no partner."""
+    st.caption(f"Pairs among the uploads: {len(twins.pairs)}. {NAMING}")
+    if twins.alone:
+        st.text(f"Without a partner: {listed(twins.alone)}")
+    return bool(twins.pairs)
 
 
 def _so_far(place: DeltaGenerator, result: Batch) -> None:

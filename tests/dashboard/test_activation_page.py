@@ -284,7 +284,15 @@ def test_with_its_clean_twin_the_difference_is_drawn_as_well(activation):
     upload(activation, ("twin.png", png(1)), ("suspicious.png", png(2)))
     activation.toggle(key="already").set_value(True).run()
     twin = next(p for p in activation.session_state[state.UPLOADS].values() if p.name == "twin.png")
-    activation.selectbox(key="twin").set_value(twin.sha256).run()
+    shown = activation.session_state[state.IMAGE]
+    activation.selectbox(key=f"twin {shown}").set_value(twin.sha256).run()
+    assert not activation.exception
+    assert [title.split(",")[0] for title in titles(activation)[:3]] == ["Clean", "Triggered", "Difference"]
+
+
+def test_the_clean_twin_is_chosen_at_first_where_the_names_say_which_it_is(activation):
+    upload(activation, ("cat-clean.png", png(1)), ("cat-triggered.png", png(2)))
+    activation.toggle(key="already").set_value(True).run()
     assert not activation.exception
     assert [title.split(",")[0] for title in titles(activation)[:3]] == ["Clean", "Triggered", "Difference"]
 

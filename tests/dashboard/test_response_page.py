@@ -6,7 +6,10 @@ from dashboard import questions, results, state
 from projlens_core.behaviour.success import Outcome, Row
 from projlens_core.behaviour.templates import NO_CHAT
 from projlens_core.errors import InvalidInput
+from projlens_core.inputs.images import decode
+from projlens_core.inputs.triggers import frame
 from tests.dashboard.conftest import SAMPLES, press, texts, titles
+from tests.dashboard.test_activation_page import png
 
 
 @pytest.fixture
@@ -181,6 +184,29 @@ def test_a_triggered_upload_without_its_twin_is_asked_about_alone(response):
     press(response, "Ask")
     assert not response.exception
     assert not any(c.value == "not asked yet" for c in response.caption)
+
+
+def test_uploaded_pairs_are_matched_by_name_and_asked_about_as_they_are(response, monkeypatch):
+    files = [("cat.png", png(1)), ("cat-triggered.png", png(2)), ("dog.png", png(3))]
+    response.file_uploader[0].set_value([(name, data, "image/png") for name, data in files]).run()
+    response.toggle(key="already").set_value(True).run()
+    assert any(c.value.startswith("Pairs among the uploads: 1.") for c in response.caption)
+    assert "Without a partner: 'dog.png'" in texts(response)
+    seen = []
+
+    def answered(responder, role, weights, images, question, target, truths, progress):
+        seen.extend(images)
+        rows = tuple(Row(name, question, "A", "B", None, None, None) for name, *_ in images)
+        return Outcome(None, None, None, rows, ())
+
+    with monkeypatch.context() as planted:
+        planted.setattr(results.batch, "run", answered)
+        press(response, "Run")
+    assert not response.exception
+    name, clean, triggered = seen[0]
+    assert name == "cat.png"
+    assert clean.tobytes() == frame(decode(files[0][1], "").pixels, None).tobytes()
+    assert triggered.tobytes() == frame(decode(files[1][1], "").pixels, None).tobytes()
 
 
 def _suspect(app) -> str:
