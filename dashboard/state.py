@@ -173,7 +173,8 @@ def clear_uploads() -> None:
 def delete_uploads(keys: Iterable[str]) -> None:
     """Take away the uploads of these content hashes; the last deletion can be undone. What is none is left alone."""
     kept = uploads()
-    gone = {key: kept.pop(key) for key in keys if key in kept}
+    wanted = set(keys)
+    gone = {key: kept.pop(key) for key in list(kept) if key in wanted}  # in the order in which they came
     if gone:
         st.session_state[DELETED] = gone
         selected().difference_update(gone)
