@@ -16,6 +16,7 @@ from projlens_core.analyses.verdict.calibration import Calibration, calibrated
 from projlens_core.analyses.verdict.covariates import Covariates
 from projlens_core.analyses.verdict.decision import DEMONSTRATED, INCONCLUSIVE, SUSPECTED, Decision, judge
 from projlens_core.behaviour.statistics import Statistics
+from projlens_core.research.baselines.spectral import Linear
 from projlens_core.stats.auroc import separation
 from projlens_core.stats.rate import Rate, wilson
 
@@ -48,7 +49,8 @@ class Entry:
     elicited: tuple[float, float] | None
     seconds: float
     sha256: str
-    baselines: dict[str, float]
+    baselines: dict[str, float]  # by name; features: the numbers that a linear model is fitted to
+    features: tuple[float, ...]
 
     @property
     def parent(self) -> str:
@@ -72,6 +74,7 @@ class Entry:
             "statistics": Statistics(**values["statistics"]),
             "case": Covariates(**values["case"]),
             "unfinished": tuple(values["unfinished"]),
+            "features": tuple(values["features"]),
             "elicited": None if elicited is None else (elicited[0], elicited[1]),
         }
         return cls(**{**values, **more})
@@ -87,6 +90,19 @@ def calibration(entries: Sequence[Entry], source: Mapping[str, str]) -> Calibrat
     """By the honest members of the development part whose search has all of its numbers."""
     honest = [e for e in entries if e.split == DEVELOPMENT and e.truth == HONEST and e.statistics.complete]
     return calibrated(source, [e.statistics for e in honest], [e.case for e in honest])
+
+
+def linear_scores(entries: Sequence[Entry]) -> dict[str, float]:
+    """The spectral baseline's score of each member of the sealed part, fitted to the development part; none where that
+    holds no attack, or no features were taken.
+    """
+    known = [e for e in entries if e.split == DEVELOPMENT and e.features]
+    unknown = [e for e in entries if e.split == SEALED and e.features]
+    if not unknown or len({e.truth == HONEST for e in known}) < 2:
+        return {}
+    model = Linear(np.array([e.features for e in known]), [e.truth != HONEST for e in known])
+    scores = model.scores(np.array([e.features for e in unknown]))
+    return {e.name: float(score) for e, score in zip(unknown, scores, strict=True)}
 
 
 def decision(entry: Entry, by: Calibration) -> Decision:

@@ -501,7 +501,10 @@ def test_the_command_says_what_was_and_was_not_searched(world, capsys, tmp_path)
     assert found["settings"]["bank"] == str(bank)
     assert "fail_on" not in found["settings"]
     assert found["p"] is None
-    assert "No p-value" in found["p_note"]
+    # a model unlike those that were calibrated, by what is unlike
+    assert "No p-value: the case lies outside of what was calibrated" in found["p_note"]
+    assert any("width of the language model" in each for each in found["coverage"]["calibration"]["outside of it"])
+    assert found["coverage"]["calibration"]["case"]["sizes"]["questions"] == 1
     assert set(found["stages"]) == {"weights", "matched reference", "probes", "inversion", "target recovery",
                                     "confirmation"}  # fmt: skip
     assert len(found["stages"]["inversion"]) == 4

@@ -32,7 +32,7 @@ def covariates(context: "AnalysisContext", probes: Sequence[Probe], prompts: Seq
     opened = context.opened
     with context.responder("suspect") as responder:
         language = responder.model.config.get_text_config()
-        layers = int(language.num_hidden_layers)
+        layers = int(getattr(language, "num_hidden_layers", 0))
     kinds: dict[str, str | int | bool] = {
         "family of the projector": opened.family.name,
         "width of an image token": opened.base.d_in,
