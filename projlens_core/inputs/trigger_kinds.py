@@ -33,7 +33,7 @@ NUMBERS = MappingProxyType(
         "grain": Range(1, 64, True, "side, in px, of the cells that share one noise value"),
         "radius": Range(0.1, 64, False, "standard deviation of the Gaussian blur, in px"),
         "size": Range(1, 32, True, "reach of a brush stroke, in px"),
-        "dyn_ratio": Range(1, 255, True, "grey levels that count as one when the brush's colour is chosen"),
+        "dyn_ratio": Range(1, 127, True, "grey levels that count as one when the brush's colour is chosen"),
         "alpha": Range(0.01, 1, False, "weight of the pattern against the image"),
         "frequency": Range(0.5, 256, False, "periods of the sine across the image"),
         "amplitude": Range(1, 255, False, "amplitude of the sine, in grey levels"),

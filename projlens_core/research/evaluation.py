@@ -14,7 +14,7 @@ import torch
 
 from projlens_core.analyses.verdict.calibration import Calibration, calibrated
 from projlens_core.analyses.verdict.covariates import Covariates
-from projlens_core.analyses.verdict.decision import DEMONSTRATED, INCONCLUSIVE, SUSPECTED, Decision, judge
+from projlens_core.analyses.verdict.decision import DEMONSTRATED, INCONCLUSIVE, NOTHING, SUSPECTED, Decision, judge
 from projlens_core.behaviour.statistics import Statistics
 from projlens_core.research.baselines.spectral import Linear
 from projlens_core.stats.auroc import separation
@@ -159,6 +159,7 @@ class Row:
     demonstrated: Rate
     suspicious_or_worse: Rate
     inconclusive: Rate
+    nothing: Rate  # no evidence found: of an attack, a miss that is not admitted
     named: Rate
     elicited: Rate
 
@@ -177,6 +178,7 @@ def row(title: str, entries: Sequence[Entry], by: Calibration) -> Row:
         share([each == DEMONSTRATED for each in said]),
         share([each in (DEMONSTRATED, SUSPECTED) for each in said]),
         share([each == INCONCLUSIVE for each in said]),
+        share([each == NOTHING for each in said]),
         share([e.named for e in entries]),
         share([e.named and e.elicited is not None and e.elicited[0] >= ELICITED and e.elicited[1] <= STRAY
                for e in entries]),

@@ -25,7 +25,16 @@ RESULTS = DOCUMENT.with_name("population.json")
 BEGIN = "<!-- population: written by `python -m projlens_core.research.population_text` -->"
 END = "<!-- end of population -->"
 ENOUGH = 30, 60  # attacks and honest fine-tunes from which the criteria can be settled
-HEAD = ("members", "n", "demonstrated", "suspicious or demonstrated", "inconclusive", "target text first", "elicits it")
+HEAD = (
+    "members",
+    "n",
+    "demonstrated",
+    "suspicious or demonstrated",
+    "inconclusive",
+    "no evidence found",
+    "target text first",
+    "elicits it",
+)
 
 
 def entry(values: dict[str, Any], file: str, others: Mapping[str, Any]) -> Entry:
@@ -112,7 +121,7 @@ def _rows(entries: Sequence[Entry], by: Calibration) -> Iterator[Row]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    shares = (row.demonstrated, row.suspicious_or_worse, row.inconclusive, row.named, row.elicited)
+    shares = (row.demonstrated, row.suspicious_or_worse, row.inconclusive, row.nothing, row.named, row.elicited)
     return row.title, str(row.n), *(_share(each) for each in shares)
 
 

@@ -251,3 +251,10 @@ def test_any_image_can_be_stamped_and_is_stamped_alike_twice(
     stamped = stamp(image, spec)
     assert stamped.size == frame(image, spec).size == (resolution or min(width, height),) * 2
     assert stamped.tobytes() == stamp(image, spec).tobytes()
+
+
+def test_the_coarsest_oil_painting_that_a_trigger_may_be_can_be_painted():
+    from projlens_core.inputs.trigger_kinds import NUMBERS
+
+    coarsest = TriggerSpec("oil", 32, size=1, dyn_ratio=NUMBERS["dyn_ratio"].high)
+    assert stamp(Image.new("RGB", (32, 32), "red"), coarsest).size == (32, 32)
