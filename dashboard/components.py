@@ -48,12 +48,15 @@ def header(page: Page) -> None:
         with st.container(gap=None, width="content"):
             st.title(page.title, anchor=False)
             st.caption(page.question)
-        with st.popover("Link", icon=":material/link:", type="tertiary"):
-            st.caption("The address of this page reopens it in another window: case, image, trigger, every parameter.")
-            for each in state.not_in_address():
-                st.caption(f":material/link_off: {each}")
-        with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
-            st.markdown("\n\n".join(f"**{term}** — {meaning}" for term, meaning in glossary_of(page.name).items()))
+        with st.container(horizontal=True, gap="small", width="content"):
+            with st.popover("Link", icon=":material/link:", type="tertiary"):
+                st.caption(
+                    "The address of this page reopens it in another window: case, image, trigger, every parameter."
+                )
+                for each in state.not_in_address():
+                    st.caption(f":material/link_off: {each}")
+            with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
+                st.markdown("\n\n".join(f"**{term}** — {meaning}" for term, meaning in glossary_of(page.name).items()))
     if trouble := cache.trouble():
         st.text(trouble)
 

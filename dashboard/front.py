@@ -30,6 +30,9 @@ STEPS = """{
   }
 }"""
 
+# White on a button needs a primary colour that is darker than the one which can be read as text on a dark page.
+LOOK = '[data-testid^="stBaseButton-primary"] { background-image: linear-gradient(#0004, #0004) }'
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -60,6 +63,6 @@ class Front:
             return RedirectResponse(f"./{RENAMED[name]}" + (f"?{query}" if query else ""), 308)
         if name == "" or name in self._pages:
             script = STEPS + (WHERE if name else "")  # the first page's address says where the server is
-            page = self._index.replace(HEAD, f"{HEAD}<script>{script}</script>", 1)
+            page = self._index.replace(HEAD, f"{HEAD}<script>{script}</script><style>{LOOK}</style>", 1)
             return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
         return None
