@@ -122,7 +122,7 @@ def _finding(images: int) -> Finding:
     triggered = clean.copy()
     triggered[:, :3] *= 4
     change = np.abs(triggered - clean).mean(axis=0)
-    units = Units(Activity(clean, np.full(40, 0.5)), Activity(triggered, np.full(40, 0.75)), change, change)
+    units = Units(Activity(clean, np.full(40, 0.5)), Activity(triggered, np.full(40, 0.75)), *[change] * 4)
     test = split_test(clean, triggered)
     switches = units.quiet & (test.beyond > 0)
     count = None if test.note else counted(switches, units.quiet & (test.resampled > 0), 8)

@@ -15,6 +15,7 @@ RANKINGS = {
         "Of the fifth least active on clean images, those most active on triggered ones.",
     ),
     "change": ("Change", "Units whose activation at the same patch changes most when the trigger is added."),
+    "patch": ("One patch", "Units of which a single patch changes most: what a small trigger does to few patches."),
 }
 
 

@@ -32,7 +32,7 @@ QUIET = 0.2  # of the units, those with the least magnitude on clean images (pap
 SWITCHED_ON = 2.0  # times its magnitude on clean images
 IMAGES_AT_ONCE = 4
 HIDDEN = ("activation", "swiglu")  # kinds of layers whose outputs are hidden units
-Ranking = Literal["difference", "ratio", "quiescent-active", "change"]
+Ranking = Literal["difference", "ratio", "quiescent-active", "change", "patch"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,16 @@ class Units:
 
     change is the mean of |a_triggered − a_clean| over twins and tokens (trigger-activated change), swap the same
     between each clean image and another clean one: what changing the whole image does. NaN for a single image.
+    patch and patch_swap are the same of each image's most changed token instead of the mean of all: a trigger that is
+    a small patch changes few tokens, and a mean hardly shows it.
     """
 
     clean: Activity
     triggered: Activity
     change: np.ndarray  # (m,)
     swap: np.ndarray  # (m,)
+    patch: np.ndarray  # (m,)
+    patch_swap: np.ndarray  # (m,)
 
     @property
     def difference(self) -> np.ndarray:
@@ -83,12 +87,17 @@ class Units:
         """Unit numbers, the most telling first; quiescent-active holds the quiet units only.
 
         "difference": largest |difference|; "ratio": largest ratio, undefined ones last; "quiescent-active": of the
-        quiet units the most active on triggered images; "change": largest change.
+        quiet units the most active on triggered images; "change": largest change; "patch": largest change of a token.
         """
         if by == "quiescent-active":
             quiet = self.quiet.nonzero()[0]
             return quiet[np.argsort(-self.triggered.magnitude[quiet], kind="stable")]
-        scores = {"difference": np.abs(self.difference), "ratio": self.ratio, "change": self.change}
+        scores = {
+            "difference": np.abs(self.difference),
+            "ratio": self.ratio,
+            "change": self.change,
+            "patch": self.patch,
+        }
         return np.argsort(-scores[by], kind="stable")  # NaN sorts last
 
 
@@ -144,7 +153,7 @@ def observe(
     watched: dict[str, list[torch.Tensor]] = {"clean": [], "triggered": []}
     zero = torch.zeros((), dtype=torch.float64)
     firing = {"clean": zero, "triggered": zero}
-    change, swap = zero, zero
+    changes = dict.fromkeys(("change", "swap", "patch", "patch_swap"), zero)
     with torch.no_grad():
         for start in range(0, n, IMAGES_AT_ONCE):
             progress("Watching hidden units", start, n)
@@ -154,11 +163,15 @@ def observe(
             for condition, a in hidden.items():  # (chunk, T, m)
                 watched[condition].append(a.abs().mean(dim=1))
                 firing[condition] = firing[condition] + (a > 0).float().mean(dim=1).double().sum(dim=0)
-            change = change + (hidden["triggered"] - hidden["clean"]).abs().mean(dim=1).double().sum(dim=0)
-            swap = swap + (hidden["clean"] - other).abs().mean(dim=1).double().sum(dim=0)
+            for names, against in ((("change", "patch"), hidden["triggered"]), (("swap", "patch_swap"), other)):
+                apart = (against - hidden["clean"]).abs()  # (chunk, T, m)
+                for name, each in zip(names, (apart.mean(dim=1), apart.amax(dim=1)), strict=True):
+                    changes[name] = changes[name] + each.double().sum(dim=0)
     progress("Watching hidden units", n, n)
     seen = {c: Activity(torch.cat(watched[c]).numpy(), (firing[c] / n).numpy()) for c in watched}
-    return Units(seen["clean"], seen["triggered"], (change / n).numpy(), (swap / n if n > 1 else swap * np.nan).numpy())
+    if n == 1:  # no other image to put in its place
+        changes |= {name: changes[name] * np.nan for name in ("swap", "patch_swap")}
+    return Units(seen["clean"], seen["triggered"], **{name: (each / n).numpy() for name, each in changes.items()})
 
 
 def analyse(

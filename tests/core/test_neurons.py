@@ -77,13 +77,25 @@ def test_rankings_put_the_most_telling_unit_first(tmp_path):
     assert units.ranking("quiescent-active").tolist() == [1]  # a fifth of five
 
 
+def test_a_trigger_on_one_patch_is_seen_in_the_most_changed_patch_as_far_as_it_goes(tmp_path):
+    clean = torch.ones(3, 10, 2)
+    triggered = clean.clone()
+    triggered[:, 4, 0] = 6.0  # one token in ten, by 5
+    triggered[:, :, 1] = 2.0  # all of them, by 1
+    units = observe(projector(tmp_path, torch.eye(2)), clean, triggered)
+    np.testing.assert_allclose(units.patch, [5.0, 1.0])
+    np.testing.assert_allclose(units.change, [0.5, 1.0])
+    assert (units.ranking("patch")[0], units.ranking("change")[0]) == (0, 1)
+    np.testing.assert_allclose(units.patch_swap, [0.0, 0.0])
+
+
 def test_images_are_streamed_in_chunks_that_do_not_show(tmp_path, monkeypatch):
     base = projector(tmp_path, torch.randn(UNITS, D_VISION, generator=torch.Generator().manual_seed(0)))
     clean, triggered = torch.randn(2, 9, 7, D_VISION, generator=torch.Generator().manual_seed(1))
     streamed = observe(base, clean, triggered)
     monkeypatch.setattr(neurons, "IMAGES_AT_ONCE", 100)
     at_once = observe(base, clean, triggered)
-    for name in ("change", "swap", "difference"):
+    for name in ("change", "swap", "patch", "patch_swap", "difference"):
         np.testing.assert_allclose(getattr(streamed, name), getattr(at_once, name), atol=1e-6)
     np.testing.assert_allclose(streamed.clean.magnitudes, at_once.clean.magnitudes, rtol=1e-5)
     np.testing.assert_allclose(streamed.triggered.frequency, at_once.triggered.frequency)

@@ -18,8 +18,8 @@ def finding(loud: int, gained: bool, images: int = IMAGES) -> Finding:
     units = Units(
         Activity(clean, np.full(UNITS, 0.5)),
         Activity(triggered, np.full(UNITS, 0.75)),
-        np.abs(triggered - clean).mean(axis=0),
-        np.abs(clean - np.roll(clean, 1, axis=0)).mean(axis=0),
+        *np.abs([triggered - clean, clean - np.roll(clean, 1, axis=0)]).mean(axis=1),
+        *np.abs([triggered - clean, clean - np.roll(clean, 1, axis=0)]).max(axis=1),
     )
     test = split_test(clean, triggered)
     switches = units.quiet & (test.beyond > 0)

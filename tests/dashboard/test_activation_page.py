@@ -278,6 +278,10 @@ def test_an_upload_that_carries_its_trigger_is_held_against_the_clean_samples(ac
     below = activation.metric[1]
     assert below.label == "Clean samples below it"
     assert below.value.endswith(f"of {SAMPLES}")
+    patch = activation.metric[2]
+    assert patch.label == "Below it by their largest patch"
+    assert patch.value.endswith(f"of {SAMPLES}")
+    assert patch.delta.startswith("control ")
 
 
 def test_with_its_clean_twin_the_difference_is_drawn_as_well(activation):

@@ -42,6 +42,7 @@ def test_the_question_is_answered_in_words(neurons):
         ("ratio", "Largest ratio"),
         ("quiescent-active", "Quiet on clean, active on triggered"),
         ("change", "Largest trigger-activated change"),
+        ("patch", "Largest change of one patch"),
     ],
 )
 def test_units_are_ranked_as_chosen(neurons, by, title):

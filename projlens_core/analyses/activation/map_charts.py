@@ -7,6 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from projlens_core.charts import palette
 from projlens_core.charts.style import CONDITIONS, KEY, finished, layered
 
 HEIGHT = 300  # px, title and axis included
@@ -34,7 +35,7 @@ def embedded(
         pairs = frames[0].assign(to_x=frames[1].x, to_y=frames[1].y)
         layers.append(
             alt.Chart(pairs)
-            .mark_rule(strokeWidth=0.8, opacity=0.35)
+            .mark_rule(strokeWidth=1, opacity=0.7, color=palette.NULL)
             .encode(x=alt.X("x:Q", **x), y=alt.Y("y:Q", **y), x2="to_x:Q", y2="to_y:Q")
         )
     dots = (

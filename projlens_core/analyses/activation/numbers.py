@@ -111,6 +111,11 @@ def _alone(samples: SampleShift, by_role: dict[str, ImageShift], signed: bool) -
         clean, own = samples.by_role[role].clean.sample_mean, required(by_role[role].triggered, "the triggered image")
         return f"{int((clean < float(own.mean())).sum())} of {len(clean)}"
 
+    def below_by_patch(role: str) -> str:
+        clean = samples.by_role[role].clean.shift.abs().amax(dim=1)  # (n,)
+        own = float(np.abs(required(by_role[role].triggered, "the triggered image")).max())
+        return f"{int((clean < own).sum())} of {len(clean)}"
+
     def explained(role: str) -> str:
         return f"{by_role[role].analysis.direction.explained:.0%}"
 
@@ -122,6 +127,13 @@ def _alone(samples: SampleShift, by_role: dict[str, ImageShift], signed: bool) -
             below("suspect"),
             below("control") if control else None,
             help="How many clean samples are pushed less far than this image: all of them, if it stands out.",
+        ),
+        Metric(
+            "Below it by their largest patch",
+            below_by_patch("suspect"),
+            below_by_patch("control") if control else None,
+            help="The same by the most pushed patch of each, whichever way: a trigger that is a small patch hardly "
+            "moves the mean.",
         ),
         Metric(
             "ΔE along the direction",

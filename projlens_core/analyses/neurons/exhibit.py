@@ -20,12 +20,14 @@ RANKINGS: dict[Ranking, tuple[str, str]] = {  # title of the chart, and what its
     "ratio": ("Largest ratio", "mean |a|, triggered / clean"),
     "quiescent-active": ("Quiet on clean, active on triggered", "mean |a| on triggered images"),
     "change": ("Largest trigger-activated change", "mean |a_triggered − a_clean|"),
+    "patch": ("Largest change of one patch", "|a_triggered − a_clean| of each image's most changed patch, mean"),
 }
 _CHANCE = {
     "difference": "the pale bar is how far halves of the clean images differ by chance",
     "ratio": "the pale bar is the ratio that halves of the clean images reach by chance",
     "quiescent-active": "the pale bar is what the unit's clean magnitude may grow to by chance",
     "change": "the pale bar is what another image does, instead of the trigger",
+    "patch": "the pale bar is what another image does, instead of the trigger",
 }
 COLUMNS = {
     "Neuron_ID": "The unit's row in the layer before the activation function, from 0.",
@@ -230,14 +232,8 @@ def _ranking(findings: Mapping[str, Finding], by: Ranking) -> Chart:
 def _score(finding: Finding, by: Ranking) -> np.ndarray:
     """What a ranking's bars measure: (m,)."""
     units = finding.units
-    match by:
-        case "difference":
-            return units.difference
-        case "ratio":
-            return units.ratio
-        case "quiescent-active":
-            return units.triggered.magnitude
-    return units.change
+    active = {"quiescent-active": units.triggered.magnitude, "change": units.change, "patch": units.patch}
+    return ({"difference": units.difference, "ratio": units.ratio} | active)[by]
 
 
 def _chance(finding: Finding, by: Ranking) -> np.ndarray:
@@ -251,6 +247,8 @@ def _chance(finding: Finding, by: Ranking) -> np.ndarray:
             return np.divide(clean + reach, clean, out=np.full(len(clean), np.nan), where=clean > 0)
         case "quiescent-active":
             return clean + reach
+        case "patch":
+            return units.patch_swap
     return units.swap
 
 
@@ -287,6 +285,8 @@ def _units(findings: Mapping[str, Finding]) -> dict[str, list]:
     columns = dict(table(findings).frame.items()) | {
         "Change": suspect.units.change,
         "Change_Other_Picture": suspect.units.swap,
+        "Patch_Change": suspect.units.patch,
+        "Patch_Change_Other_Image": suspect.units.patch_swap,
         "P_Response": suspect.response.p,
         "P_Gain": required(suspect.gain, "the suspect's gain").p,
     }
