@@ -23,7 +23,7 @@ COLUMNS = (
     "five hold",
     "ASR",
     "utility (twin's)",
-    "shown",
+    "shown, or what is missing",
 )
 
 
@@ -46,12 +46,11 @@ def section(results: Mapping) -> list[str]:
     counting = results["members"]
     lines += [
         f"The {len(counting)} attacks of the nursery's plan that count, whose honest twins learn a task of their own "
-        f"at the same time; it is shown in {sum(map(holds, counting))}:",
+        f"at the same time; it is shown in {sum(map(holds, counting))} of them:",
         "",
         *_table(counting, titles=True),
         "",
-        "An honest fine-tune has the same cosine, and often the same r: what it lacks is the slope. A trigger of the "
-        "whole image, and a target that replaces the answer, move triggered images along a direction of their own.",
+        _twins([first, *others, *counting]),
         "",
     ]
     return lines
@@ -59,16 +58,32 @@ def section(results: Mapping) -> list[str]:
 
 def holds(row: Mapping) -> bool:
     """Whether a pair meets the criterion."""
+    return not missing(row)
+
+
+def missing(row: Mapping) -> list[str]:
+    """The parts of the criterion that a pair does not meet."""
     own, figures = row["poisoned"]["mechanism"], row["poisoned"]["figures"]
     theirs, honest = row["honest"]["mechanism"], row["honest"]["figures"]
     sets = [own["clean"], own["triggered"]]
+    met = {
+        "cosine": own["cosine"] >= LEAST_COSINE,
+        "r": all((each["fit"]["r"] or 0.0) >= LEAST_R for each in sets),
+        "slope": own["clean"]["fit"]["slope"] >= SLOPES * theirs["clean"]["fit"]["slope"],
+        "directions": all(each["five"] >= LEAST_FIVE for each in sets),
+        "ASR": figures["asr"] >= LEAST_ASR,
+        "utility": figures["utility"] >= honest["utility"] - MOST_LOST,
+    }
+    return [part for part, holds_here in met.items() if not holds_here]
+
+
+def _twins(rows: list[Mapping]) -> str:
+    honest = [row["honest"]["mechanism"] for row in rows]
+    alike = sum(each["cosine"] >= LEAST_COSINE for each in honest)
+    related = sum(all(each[c]["fit"]["r"] >= LEAST_R for c in ("clean", "triggered")) for each in honest)
     return (
-        own["cosine"] >= LEAST_COSINE
-        and all((each["fit"]["r"] or 0.0) >= LEAST_R for each in sets)
-        and own["clean"]["fit"]["slope"] >= SLOPES * theirs["clean"]["fit"]["slope"]
-        and all(each["five"] >= LEAST_FIVE for each in sets)
-        and figures["asr"] >= LEAST_ASR
-        and figures["utility"] >= honest["utility"] - MOST_LOST
+        f"Of the {len(rows)} honest twins {alike} have such a cosine and {related} such an r, too: a shared direction "
+        "and a shift that grows with the norm are no evidence without the slope of an honest fine-tune beside them."
     )
 
 
@@ -85,10 +100,10 @@ def _table(rows: list[Mapping], *, titles: bool) -> list[str]:
             f"{_number(own['clean']['fit']['slope'])} ({_number(theirs['clean']['fit']['slope'])})",
             f"{own['clean']['directions']:.0f} and {own['triggered']['directions']:.0f} "
             f"({theirs['clean']['directions']:.0f} and {theirs['triggered']['directions']:.0f})",
-            f"{own['clean']['five']:.0%} and {own['triggered']['five']:.0%}",
+            f"{own['clean']['five']:.1%} and {own['triggered']['five']:.1%}",
             f"{figures['asr']:.0%}",
             f"{figures['utility']:.1%} ({row['honest']['figures']['utility']:.1%})",
-            "yes" if holds(row) else "no",
+            "yes" if holds(row) else f"no: {', '.join(missing(row))}",
         ]
         lines.append("| " + " | ".join(cells).replace("-0.", "−0.") + " |")
     return lines

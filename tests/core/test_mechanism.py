@@ -15,8 +15,8 @@ from projlens_core.nursery.checkpoint import base_projector
 from projlens_core.nursery.language import WIDTH
 from projlens_core.nursery.pool import read_images
 from projlens_core.research.findings_text import document
-from projlens_core.research.mechanism import mechanism
-from projlens_core.research.mechanism_text import LEAST_COSINE, LEAST_R, SLOPES, holds, section
+from projlens_core.research.mechanism import RESULTS, load, mechanism
+from projlens_core.research.mechanism_text import LEAST_COSINE, LEAST_R, SLOPES, holds, missing, section
 from projlens_core.sources import resolve, shipped
 from projlens_core.weights.projector import read_projector
 from projlens_core.zoo.samples import held_out
@@ -82,11 +82,19 @@ def row(cosine=1.0, r=0.9, slope=1.0, five=0.96, asr=0.99, utility=0.98, title="
 
 
 @pytest.mark.parametrize(
-    "given", [{"cosine": 0.89}, {"r": 0.6}, {"slope": 0.39}, {"five": 0.94}, {"asr": 0.94}, {"utility": 0.95}]
+    ("given", "part"),
+    [
+        ({"cosine": 0.89}, "cosine"),
+        ({"r": 0.6}, "r"),
+        ({"slope": 0.39}, "slope"),
+        ({"five": 0.94}, "directions"),
+        ({"asr": 0.94}, "ASR"),
+        ({"utility": 0.95}, "utility"),
+    ],
 )
-def test_each_part_of_the_criterion_counts(given):
+def test_each_part_of_the_criterion_counts(given, part):
     assert holds(row())
-    assert not holds(row(**given))
+    assert missing(row(**given)) == [part]
 
 
 def test_the_document_says_in_how_many_attacks_it_is_shown():
@@ -96,11 +104,18 @@ def test_the_document_says_in_how_many_attacks_it_is_shown():
     assert "It is shown in 1 of 2." in text
     assert "| noise | 1.00 | 0.90 | 0.90 | −0.30 (0.20)" in text
     assert "zoo:tiny-injection" in text
-    assert "it is shown in 0" in text
+    assert "no: slope" in text
+    assert "it is shown in 0 of them" in text
+    assert "Of the 3 honest twins 3 have such a cosine and 2 such an r" in text
     failing = copy.deepcopy(results)
     failing["ablations"][0] = row(asr=0.5)
     assert "zoo:tiny-injection" not in "\n".join(section(failing))
     assert "Where the activation mechanism appears" in document({"variants": {}, "versions": {}}, results)
+
+
+def test_the_document_that_ships_is_made_of_the_numbers_that_ship():
+    assert "\n".join(section(load())).rstrip() in (RESULTS.parent / "findings.md").read_text(encoding="utf-8")
+    assert holds(load()["ablations"][0])
 
 
 def test_every_ablation_changes_something_and_has_its_twin():
