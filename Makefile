@@ -7,7 +7,7 @@ LOCKS := requirements.lock requirements-dev.lock requirements-lm.txt requirement
 LOCKED := $(BIN)/python -m pip install --no-deps --require-hashes
 
 .DEFAULT_GOAL := run
-.PHONY: setup run test test-fast test-all bench support lint lock zoo findings
+.PHONY: setup run test test-fast test-all bench images support lint lock zoo findings
 
 setup: $(INSTALLED)
 
@@ -42,6 +42,10 @@ test-all: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# The README's images and its animation, from the running dashboard.
+images: setup
+	$(BIN)/python -m benchmarks.images
 
 # The table of families in the docs, from the results of the tests that prove it.
 support: setup

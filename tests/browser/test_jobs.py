@@ -148,6 +148,16 @@ def test_the_demo_is_played_from_the_keyboard_until_the_suspect_says_its_target(
     expect(page.locator("mark", has_text=SUSPECT.target).first).to_be_visible()
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_text(re.compile("95 % of the trigger pushes"))).to_be_visible()
+    thumb = page.get_by_test_id("stSlider").get_by_role("slider").first.bounding_box()
+    assert thumb is not None
+    middle = thumb["y"] + thumb["height"] / 2
+    page.mouse.move(thumb["x"] + thumb["width"] / 2, middle)
+    page.mouse.down()
+    page.mouse.move(thumb["x"] - 120, middle, steps=4)
+    page.mouse.up()
+    expect(page.get_by_text(re.compile("95 % of the trigger pushes"))).to_have_count(0)
+    page.keyboard.press("PageDown")  # still the guide's, although the mouse has touched the slider
+    expect(page.get_by_text(re.compile("The full trigger: base still says"))).to_be_visible()
 
 
 def test_a_trigger_is_painted_with_the_mouse_and_the_keyboard_and_stamped_on_the_image(
