@@ -208,7 +208,8 @@ def read(path: Path = RESULTS) -> list[Entry]:
 
 def calibrate(entries: Sequence[Entry]) -> Calibration:
     """The calibration by these entries, with what says which population it is of."""
-    plan = content_key(PLAN.read_bytes())[:12]
+    # the plan's at the time of measuring: members that it gains later were not measured
+    plan = json.loads(RESULTS.read_text(encoding="utf-8"))["plan"]
     members = content_key(*(e.sha256 for e in entries if e.split == DEVELOPMENT and e.truth == HONEST))[:12]
     source = {"population": "honest members of the nursery's development part", "plan": plan, "members": members}
     return evaluation.calibration(entries, source)
@@ -229,7 +230,9 @@ def main(arguments: list[str]) -> None:
             values = json.loads(file.read_text(encoding="utf-8"))
             found.append(entry(values, file.stem, baselines.get(values["name"], {})))
         lines = ",\n".join(json.dumps(each.to_dict(), ensure_ascii=False) for each in found)
-        write_atomically(RESULTS, f'{{"members": [\n{lines}\n]}}\n'.encode())
+        write_atomically(
+            RESULTS, f'{{"plan": "{content_key(PLAN.read_bytes())[:12]}", "members": [\n{lines}\n]}}\n'.encode()
+        )
     entries = read()
     by = calibrate(entries)
     write_atomically(SHIPPED, by.to_json().encode())
