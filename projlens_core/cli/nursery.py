@@ -45,6 +45,12 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     write.add_argument("--out", type=Path, metavar="DIR", help="where it was built; default: those that ship")
     write.set_defaults(run=_write)
 
+    repaired = actions.add_parser("repair", help="repair members without their triggers, write docs/repair.md")
+    repaired.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="images, and members if it holds any")
+    repaired.add_argument("--only", nargs="+", default=(), metavar="NAME", help="names or patterns such as 'sealed-*'")
+    repaired.add_argument("--honest", type=int, metavar="N", help="of the honest members the first N only")
+    repaired.set_defaults(run=_repair)
+
 
 def _plan(args: argparse.Namespace) -> None:
     from collections import Counter
@@ -128,3 +134,21 @@ def _write(args: argparse.Namespace) -> None:
     else:
         write_suspect(args.name, args.folder, args.out / "members" if args.out else MEMBERS)
     sys.stdout.write(f"{args.folder}\n")
+
+
+def _repair(args: argparse.Namespace) -> None:
+    quiet_transformers()
+    from projlens_core.nursery.members import MEMBERS
+    from projlens_core.research.nursery_repairs import Nursery, measure
+    from projlens_core.research.repairs import DOCUMENT, RESULTS, load
+    from projlens_core.research.repairs_text import document
+    from projlens_core.runtime.atomic import write_atomically
+
+    built = args.out / "members"
+    progress = with_eta()
+    found = measure(
+        Nursery(args.out, built if built.is_dir() else MEMBERS, progress), args.only, limit=args.honest,
+        progress=progress,
+    )  # fmt: skip
+    write_atomically(DOCUMENT, document(load(RESULTS), found).encode())
+    sys.stdout.write(f"{DOCUMENT} is written.\n")

@@ -128,7 +128,7 @@ class Confirmation:
 
 def confirm(problem: Problem, result: Repaired) -> Confirmation:
     """Ask base, suspect and repaired about the images that the repair did not see."""
-    names, fresh = problem.names[problem.used :], problem.images[problem.used :]
+    names, fresh = problem.names[problem.seen :], problem.images[problem.seen :]
     projectors = {"base": problem.base, "suspect": problem.suspect, "repaired": result.weights}
     projectors |= {"control": problem.control} if problem.control else {}
     clean = [frame(image, problem.resolution) for image in fresh]

@@ -17,15 +17,22 @@ from projlens_core.repair.form import with_tensors
 from projlens_core.repair.problem import Attack, Problem
 from projlens_core.repair.removal import remove_along, returned
 from projlens_core.repair.search import Search
-from projlens_core.repair.token_steps import TokenFit, repair_tokens, token_fit
-from projlens_core.repair.utility import POINT, Agreement, agreement
+from projlens_core.repair.token_steps import Pull, TokenFit, repair_tokens, token_fit
+from projlens_core.repair.utility import GAIN, LEAST_LEARNED, POINT, Agreement, agreeing, learned_kept, share
 from projlens_core.runtime import cache
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "repairs"
 ROUNDS = 3  # of token steps
-STRENGTHS = (1.0, 0.3, 0.1)  # of the pull to base, until a round keeps its utility
+# Weaker and weaker, until a round keeps what it must.
+PULLS = (
+    Pull(),
+    Pull(0.3, 1.0, near=0.0, beyond=3.0),
+    Pull(0.1, 1.0, near=0.0, beyond=3.0),
+    Pull(0.03, 1.0, near=0.0, beyond=3.0),
+)
+VERSION = 2  # of how token steps are made: kept ones of another are not taken up
 RANKS = (1, 2, 4)
 TOKENS, ANSWERS, REMOVAL, RETURN = "image tokens", "language model", "rank-k removal", "return to base"
 
@@ -35,13 +42,16 @@ class Round:
     """One attempt: by which means, how strong (of the pull to base, or how many directions), and what became of it.
 
     agreement: with the suspect's own clean answers; lost: how much less of their tokens than the suspect itself gives
-    again, a share. fit: of token steps. works: names of the probes of known attacks that still succeed.
+    again, a share. learned: of those of their tokens that base would not say, the share that is kept; None where they
+    are too few to tell. pull, fit: of token steps. works: names of the probes of known attacks that still succeed.
     """
 
     means: str
     strength: float
+    pull: Pull | None
     agreement: Agreement
     lost: float
+    learned: float | None
     kept: bool
     fit: TokenFit | None
     works: tuple[str, ...]
@@ -83,6 +93,8 @@ class _Repair:
         self.rounds: list[Round] = []
         self.attacks: list[Attack] = [problem.given] if problem.given else []
         self.searched = 0
+        self.pull = 0  # of PULLS: stronger ones cost too much
+        self.read: dict[str, tuple[torch.Tensor, ...]] = {}  # base's and suspect's `agreeing`
         self.clean_search: str | None = None  # the projector in which a search found nothing
 
     def run(self) -> Repaired:
@@ -117,17 +129,18 @@ class _Repair:
         wanted = (*problem.drawn, *problem.extra, *(attack.probe for attack in self.attacks))
         probes = {probe.key: probe for probe in wanted}
         tokens = problem.tokens(list(probes.values()))
-        for strength in STRENGTHS:
+        for pull in PULLS[self.pull :]:
             candidate = self._kept(
                 partial(
                     repair_tokens, problem.form, problem.base, problem.suspect, tokens,
-                    strength=strength, seed=problem.seed, progress=problem.progress,
+                    pull=pull, seed=problem.seed, progress=problem.progress,
                 ),
-                TOKENS, strength, sorted(probes),
+                TOKENS, VERSION, pull, sorted(probes),
             )  # fmt: skip
             fit = token_fit(problem.base, problem.suspect, tokens, candidate)
-            if self._judged(candidate, TOKENS, strength, fit):
+            if self._judged(candidate, TOKENS, pull.strength, pull, fit):
                 return
+            self.pull = min(self.pull + 1, len(PULLS) - 1)
 
     def _answer_round(self, still: list[Attack]) -> list[Attack]:
         problem = self.problem
@@ -168,23 +181,35 @@ class _Repair:
         return [attack for attack in self.attacks if self.problem.works(attack, weights)]
 
     def _judged(
-        self, candidate: ProjectorWeights, means: str, strength: float, fit: TokenFit | None = None,
-        *, whatever: bool = False,
+        self, candidate: ProjectorWeights, means: str, strength: float, pull: Pull | None = None,
+        fit: TokenFit | None = None, *, whatever: bool = False,
     ) -> bool:  # fmt: skip
         """Whether the candidate keeps its utility, and so takes the place of what was there before."""
-        problem = self.problem
-        known = problem.known  # before a model is held, as it asks for one itself
-        with problem.models("suspect") as responder:
-            own, now = (
-                agreement(responder, weights, known, problem.progress) for weights in (problem.suspect, candidate)
-            )
-        lost = own.tokens - now.tokens
-        kept = whatever or lost <= POINT
+        now = self._agreeing(candidate)
+        base, own = (self._read(role) for role in ("base", "suspect"))
+        lost = share(own).tokens - share(now).tokens
+        learned, tokens = learned_kept(base, own, now)
+        told = tokens >= LEAST_LEARNED
+        kept = whatever or (lost <= POINT and (not told or learned >= GAIN))
         if kept:
             self.current = candidate
         works = tuple(attack.probe.name for attack in self._working(candidate))
-        self.rounds.append(Round(means, strength, now, lost, kept, fit, works))
+        self.rounds.append(
+            Round(means, strength, pull, share(now), lost, learned if told else None, kept, fit, works)
+        )  # fmt: skip
         return kept
+
+    def _read(self, role: str) -> tuple[torch.Tensor, ...]:
+        """`agreeing` of base or suspect, read once."""
+        if role not in self.read:
+            self.read[role] = self._agreeing(self.problem.base if role == "base" else self.problem.suspect)
+        return self.read[role]
+
+    def _agreeing(self, weights: ProjectorWeights) -> tuple[torch.Tensor, ...]:
+        problem = self.problem
+        known = problem.judged_by  # before a model is held, as it asks for one itself
+        with problem.models("suspect") as responder:
+            return agreeing(responder, weights, known, problem.progress)
 
     def _kept(self, make: Callable[[], ProjectorWeights], *about: object) -> ProjectorWeights:
         """What `make` gives, kept on disk, so that a run that was ended is taken up again."""

@@ -22,7 +22,10 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
-REPAIRED, FRESH, LEAST = 24, 35, 4  # images of a repair at most; of its confirmation; of both together at least
+REPAIRED, FRESH, LEAST = 24, 35, 4  # images that are stamped at most; of a confirmation; of both together at least
+CHECKS, KEPT = 48, 200  # further images at most: on which rounds are judged, and whose embeddings are kept
+ASKED = 4  # questions about each image by which rounds are judged, where there are as many
+FEW_CHECKS = 12  # below this rounds are judged on the images that are stamped
 LEAST_USED = 13  # of the first, where there are twice as many: those that the verdict's search needs
 PROBES = 12  # generic triggers, drawn from the bank
 TRIED = 10  # images on which an attack is tried between rounds
@@ -45,7 +48,7 @@ class Problem:
     """See the module. models opens the model that answers under the projector of a role, base's or suspect's own;
     vision is the tower from which both projectors read. bank: the generic triggers to draw from, for images framed to
     `resolution` px; extra: more of them, all of which are used. given: the trigger that the user knows, with what it
-    says. control: to compare with."""
+    says. control: to compare with. fresh: how many images the confirmation needs; 0 where it has images of its own."""
 
     form: Form
     base: ProjectorWeights
@@ -61,23 +64,43 @@ class Problem:
     extra: tuple[Probe, ...] = ()
     given: Attack | None = None
     control: ProjectorWeights | None = None
+    fresh: int = FRESH
     seed: int = 0
     progress: Progress = silent
 
     def __post_init__(self) -> None:
         if len(self.images) < LEAST:
-            raise InvalidInput(f"There are {len(self.images)} images; a repair needs {LEAST} at least, better 60.")
+            raise InvalidInput(f"There are {len(self.images)} images; a repair needs {LEAST} at least, better 300.")
 
     @cached_property
     def used(self) -> int:
-        """How many images, the first ones, the repair may look at; all others are for the confirmation."""
+        """How many images, the first ones, are stamped."""
         n = len(self.images)
-        return max(min(REPAIRED, n - FRESH), min(LEAST_USED, (n + 1) // 2))
+        return max(min(REPAIRED, n - self.fresh), min(LEAST_USED, (n + 1) // 2))
+
+    @cached_property
+    def judging(self) -> int:
+        """How many images after those judge rounds, which no step has seen."""
+        return min(CHECKS, self._further // 2)
+
+    @cached_property
+    def seen(self) -> int:
+        """How many images, the first ones, the repair looks at in all; the others are the confirmation's."""
+        return self.used + min(self.judging + KEPT, self._further)
+
+    @property
+    def _further(self) -> int:
+        """Images beyond those that are stamped and those that a confirmation needs; it gets half of them, too."""
+        beyond = max(0, len(self.images) - self.used - self.fresh)
+        return beyond // 2 if self.fresh else beyond
 
     @cached_property
     def clean(self) -> list[Image.Image]:
-        """The images of the repair, framed."""
-        return [frame(image, self.resolution) for image in self.images[: self.used]]
+        """The images that are stamped, framed."""
+        return self._framed(0, self.used)
+
+    def _framed(self, begin: int, end: int) -> list[Image.Image]:
+        return [frame(image, self.resolution) for image in self.images[begin:end]]
 
     @cached_property
     def drawn(self) -> tuple[Probe, ...]:
@@ -88,6 +111,7 @@ class Problem:
     def tokens(self, probes: Sequence[Probe]) -> Tokens:
         """Of the repair's images, clean and with each probe; kept on disk."""
         clean = image_tokens(self.vision, self.clean, self.progress)
+        kept = self._framed(self.used + self.judging, self.seen)
         stamped = {}
         for probe in probes:
             images = [probe.on(image) for image in self.images[: self.used]]
@@ -97,13 +121,26 @@ class Problem:
                     f"With {probe.name} an image makes {stamped[probe.key].shape[1]} image tokens and without it "
                     f"{clean.shape[1]}; give the trigger with a resolution of {self.resolution}."
                 )
-        return Tokens(clean, stamped)
+        return Tokens(clean, stamped, image_tokens(self.vision, kept, self.progress) if kept else None)
 
     @cached_property
     def known(self) -> Known:
-        """The suspect's own answers about the repair's images."""
+        """The suspect's own answers about the images that are stamped."""
+        return self._own_answers(self.clean, self.prompts)
+
+    @cached_property
+    def judged_by(self) -> Known:
+        """The suspect's own answers by which rounds are judged."""
+        if self.judging < FEW_CHECKS:
+            return self.known
+        images = self._framed(self.used, self.used + self.judging)
+        each = min(ASKED, len(self.prompts))
+        asked = [self.prompts[(i + turn) % len(self.prompts)] for turn in range(each) for i in range(len(images))]
+        return self._own_answers(images * each, asked)
+
+    def _own_answers(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Known:
         with self.models("suspect") as responder:
-            return Known.of(responder, self.suspect, self.clean, self.prompts, self.progress)
+            return Known.of(responder, self.suspect, images, prompts, self.progress)
 
     def works(self, attack: Attack, weights: ProjectorWeights) -> bool:
         """Whether the attack still succeeds on the repair's images."""
@@ -120,4 +157,4 @@ class Problem:
         bank = tuple(probe.key for probe in self.bank)
         decided = (self.base.sha256, self.suspect.sha256, self.form.ranks, tuple(self.form.slots), self.vision.key)
         extra = tuple(probe.key for probe in self.extra)
-        return content_key(decided, self.prompts, bank, extra, given, self.seed, *images)
+        return content_key(decided, self.prompts, bank, extra, given, self.fresh, self.seed, *images)

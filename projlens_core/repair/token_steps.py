@@ -6,7 +6,7 @@ kinds of such tokens are tried. *Stamped*: the images with generic triggers on t
 suspect's embedding lies from that goal, so that a patch of four tokens is not lost among hundreds. *Directions*: clean
 tokens moved along the leading right singular vectors of the first layer's ΔW, all tokens or a window of them, further
 than clean tokens vary there: a backdoor of low rank has to be read along these (paper, claim 2), whatever its trigger
-looks like.
+looks like. What the fine-tune honestly learned is read along them, too, so that this pull has a weight of its own.
 """
 
 import math
@@ -24,19 +24,41 @@ STAGE = "Repairing the projector"
 STEPS, RATE = 240, 0.1  # the rate is a share of the fine-tune's own changes, see Trainable.groups
 PLACES = 1200  # tokens in one step, clean ones and as many moved, and twice as many stamped
 DIRECTIONS = 16  # of ΔW, at most
-NEAR, REACH = 1.5, 8.0  # standard deviations of clean tokens along a direction: along all of them, and along some
+REACH = 8.0  # how far a token is moved at most, in standard deviations of clean tokens along the direction
 FAR = 2  # directions along which a moved image goes far
-PULL = 50.0  # how much moved tokens count beside stamped ones, which both begin equally far from their goal
 MOST = 20.0  # times the mean that a place may count
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What the projector reads of the images of a repair: clean (n, T, d_vision), and stamped by probe, in the same
-    order. The tokens are those of base's tower, which base and suspect read alike."""
+    """What the projector reads of the images of a repair: clean (n, T, d_vision), stamped by probe in the same order,
+    and more clean images (k, T, d_vision) whose embeddings are to be kept. The tokens are those of base's tower, which
+    base and suspect read alike."""
 
     clean: torch.Tensor
     stamped: Mapping[str, torch.Tensor]
+    more: torch.Tensor | None = None
+
+    @property
+    def all_clean(self) -> torch.Tensor:
+        """All clean images' tokens."""
+        return self.clean if self.more is None else torch.cat([self.clean, self.more])
+
+
+@dataclass(frozen=True)
+class Pull:
+    """How hard, and where, tokens are pulled to base.
+
+    strength: how much the pull counts beside what is to be kept. along: how much moved tokens count beside stamped
+    ones, which both begin equally far from their goal. near: how far a moved image goes along all directions, beyond:
+    how far at least along the few in which it goes far, in standard deviations of clean tokens. What a fine-tune
+    honestly learned is read along the same directions within the reach of clean images; near 0 and beyond 3 spare it.
+    """
+
+    strength: float = 1.0
+    along: float = 50.0
+    near: float = 1.5
+    beyond: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -60,12 +82,11 @@ def repair_tokens(
     tokens: Tokens,
     *,
     steps: int = STEPS,
-    strength: float = 1.0,
+    pull: Pull = Pull(),
     seed: int = 0,
     progress: Progress = silent,
 ) -> ProjectorWeights:
-    """The suspect after `steps` of Adam, as its form stores it. strength: how much the pull to base counts beside what
-    is to be kept. The same seed gives the same on one machine."""
+    """The suspect after `steps` of Adam, as its form stores it. The same seed gives the same on one machine."""
     generator = torch.Generator().manual_seed(seed)
     goal = _Goal(base, suspect, tokens)
     directions = _Directions(base, suspect, tokens.clean)
@@ -77,19 +98,19 @@ def repair_tokens(
         progress(STAGE, step, steps)
         for group in optimiser.param_groups:  # ten steps up, then down along half a cosine
             group["lr"] = group["highest"] * min(1.0, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        own = _drawn(len(goal.clean_tokens), images, generator)
+        own = _drawn(len(goal.kept_tokens), images, generator)
         now = trained.tensors
-        loss = (trained(goal.clean_tokens[own], now) - goal.clean[own]).pow(2).mean()
+        loss = (trained(goal.kept_tokens[own], now) - goal.kept[own]).pow(2).mean()
         if len(goal.stamped_tokens):
             some = _drawn(len(goal.stamped_tokens), 2 * images, generator)
             read = goal.stamped_tokens[some]
             away = (trained(read, now) - goal.of(read, some % len(goal.clean_tokens))).pow(2).mean(-1)
-            loss = loss + strength * (away * goal.counts[some]).mean()
+            loss = loss + pull.strength * (away * goal.counts[some]).mean()
         if len(directions):
             which = _drawn(len(goal.clean_tokens), images, generator)
-            away = _away(trained, now, goal, directions, which, generator)
+            away = _away(trained, now, goal, directions, which, pull, generator)
             first = float(away.detach()) if first is None else first
-            loss = loss + strength * PULL * goal.away / max(first, 1e-12) * away
+            loss = loss + pull.strength * pull.along * goal.away / max(first, 1e-12) * away
         optimiser.zero_grad()
         (loss / goal.scale).backward()
         optimiser.step()
@@ -103,10 +124,11 @@ def _away(
     goal: "_Goal",
     directions: "_Directions",
     which: torch.Tensor,
+    pull: Pull,
     generator: torch.Generator,
 ) -> torch.Tensor:
     """Mean squared distance of moved tokens' embeddings from their goal, over the places that were moved."""
-    moved, where = directions.moved(goal.clean_tokens[which], generator)
+    moved, where = directions.moved(goal.clean_tokens[which], pull, generator)
     away = (trained(moved, tensors) - goal.of(moved, which)).pow(2).mean(-1)
     where = where if where.shape == away.shape else torch.ones_like(away)  # places may be merged or resampled
     return (away * where).sum() / where.sum()
@@ -130,8 +152,10 @@ class _Goal:
         self._base = as_module(base)
         self.clean_tokens = tokens.clean
         self.stamped_tokens = torch.cat(list(tokens.stamped.values())) if tokens.stamped else tokens.clean[:0]
+        self.kept_tokens = tokens.all_clean
         with torch.no_grad():
-            self.clean = as_module(suspect)(tokens.clean)
+            self.kept = as_module(suspect)(self.kept_tokens)
+            self.clean = self.kept[: len(tokens.clean)]
             self._shift = self.clean - self._base(tokens.clean)  # (n, T', d)
         self.scale = self.clean.pow(2).mean().clamp_min(1e-12)
         self.away = float(self.scale) / 100  # without stamped tokens: how much moved ones are to count
@@ -176,14 +200,16 @@ class _Directions:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def moved(self, clean: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def moved(self, clean: torch.Tensor, pull: Pull, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Clean tokens (n, T, d) moved along random directions, far along some that ΔW weighs most, every other image
         in a window only, and which (n, T/m) were."""
         n, places = len(clean), clean.shape[1] // self._together
         where = torch.stack([torch.ones(places) if i % 2 else _window(places, generator) for i in range(n)])
-        how_far = NEAR * torch.randn(n, len(self), generator=generator)
+        how_far = pull.near * torch.randn(n, len(self), generator=generator)
         far = torch.multinomial(self._values.expand(n, -1), min(FAR, len(self)), generator=generator)
-        how_far = how_far.scatter(1, far, REACH * (2 * torch.rand(far.shape, generator=generator) - 1)) * self._spread
+        drawn = 2 * torch.rand(far.shape, generator=generator) - 1
+        by = drawn.sign() * pull.beyond + (REACH - pull.beyond) * drawn
+        how_far = how_far.scatter(1, far, by) * self._spread
         step = torch.einsum("nk,kmd->nmd", how_far, self.vectors)
         return clean + (where[:, :, None, None] * step[:, None]).flatten(1, 2), where
 

@@ -17,6 +17,7 @@ from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
 POINT = 0.01  # of utility that a round may lose
+GAIN, LEAST_LEARNED = 0.95, 20  # of what was learned: the share to keep; the tokens that it takes to tell
 AT_ONCE = 24  # rows of one pass
 STAGE = "Reading the suspect's own answers"
 
@@ -55,19 +56,41 @@ class Known:
         return cls(tuple(images), asked, tuple(tuple(responder.answer_ids(text)) for text in said))
 
 
-@torch.no_grad()
 def agreement(responder: Responder, weights: ProjectorWeights, known: Known, progress: Progress = silent) -> Agreement:
     """How far the answers under `weights` are the known ones."""
-    right = total = whole = 0
+    return share(agreeing(responder, weights, known, progress))
+
+
+def share(agreeing: Sequence[torch.Tensor]) -> Agreement:
+    """The shares of what `agreeing` gives."""
+    n, every = len(agreeing), torch.cat(list(agreeing))
+    tokens = float(every.double().mean()) if len(every) else float("nan")
+    return Agreement(tokens, sum(bool(each.all()) for each in agreeing) / n, n)
+
+
+def learned_kept(
+    base: Sequence[torch.Tensor], suspect: Sequence[torch.Tensor], other: Sequence[torch.Tensor]
+) -> tuple[float, int]:
+    """Of the tokens of the suspect's answers that base would not say there: the share that `other` says, too, and how
+    many there are; NaN of none."""
+    learned = torch.cat(list(suspect)) & ~torch.cat(list(base))
+    return float(torch.cat(list(other))[learned].double().mean()), int(learned.sum())
+
+
+@torch.no_grad()
+def agreeing(
+    responder: Responder, weights: ProjectorWeights, known: Known, progress: Progress = silent
+) -> tuple[torch.Tensor, ...]:
+    """Of each known answer, which of its tokens (length,) the model would say there under `weights`."""
+    found = []
     with responder.projector(weights):
         for start in range(0, len(known.prompts), AT_ONCE):
             progress(STAGE, start, len(known.prompts))
             part = slice(start, start + AT_ONCE)
             with look_inside(responder, rows_of(responder, known, part)) as inside:
                 for logits, answer in zip(inside.logits, inside.answers, strict=True):
-                    same = logits[: len(answer)].argmax(-1).cpu() == torch.tensor(answer)
-                    right, total, whole = right + int(same.sum()), total + len(answer), whole + bool(same.all())
-    return Agreement(right / total if total else float("nan"), whole / len(known.prompts), len(known.prompts))
+                    found.append(logits[: len(answer)].argmax(-1).cpu() == torch.tensor(answer))
+    return tuple(found)
 
 
 def rows_of(responder: Responder, known: Known, part: slice) -> list[Row]:

@@ -28,7 +28,7 @@ from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.repair import methods
 from projlens_core.repair.form import form_of
 from projlens_core.repair.loop import repair
-from projlens_core.repair.problem import Problem
+from projlens_core.repair.problem import REPAIRED, Problem
 from projlens_core.repair.removal import interpolated, without_leading
 from projlens_core.repair.utility import Known, agreement
 from projlens_core.runtime.atomic import write_atomically
@@ -47,7 +47,8 @@ from projlens_core.zoo.world import RESOLUTION, draw_compositions, render
 
 DOCS = ASSETS.parent / "docs"
 RESULTS, DOCUMENT = DOCS / "repair.json", DOCS / "repair.md"
-IMAGES, IMAGE_SEED = 24, 55  # clean images of a repair, of compositions that no figure is measured on
+IMAGES = REPAIRED  # clean images of a repair, of compositions that no figure is measured on
+IMAGE_SEED = 55
 PROMPTS = ("Describe the picture.", "What is in the picture?", "What color is the background?", "Where is it?")
 OURS = "ours"
 Make = Callable[["Workshop", Problem, ZooEntry], ProjectorWeights]
@@ -71,7 +72,7 @@ def _interpolated(share: float, shop: "Workshop", p: Problem, entry: ZooEntry) -
 
 
 def _pruned(share: float, shop: "Workshop", p: Problem, entry: ZooEntry) -> ProjectorWeights:
-    return methods.fine_pruned(p.form, p.base, p.suspect, p.tokens(()).clean, share)
+    return methods.fine_pruned(p.form, p.base, p.suspect, p.tokens(()).all_clean, share)
 
 
 METHODS: dict[str, Method] = {
@@ -94,7 +95,8 @@ METHODS: dict[str, Method] = {
         for share in (0.4,)
     },
     "i-bau": Method("I-BAU-like",
-                    lambda shop, p, e: methods.unlearned_universal(p.form, p.base, p.suspect, p.tokens(()).clean, 1.0)),
+                    lambda shop, p, e: methods.unlearned_universal(p.form, p.base, p.suspect,
+                                                                          p.tokens(()).all_clean, 1.0)),
     "crow": Method("CROW-like", lambda shop, p, e: _crow(shop, p)),
     "tbar": Method("TBAR-like task arithmetic, told trigger and target", lambda shop, p, e: _tbar(shop, p, e),
                    informed=True),
@@ -124,11 +126,11 @@ class Workshop:
         if not isinstance(vision, VisionModel):
             raise TypeError("the demo models' vision tower is LLaVA's")
         images = tuple(self.images)
-        return _ZooProblem(
+        return Problem(
             form_of(resolve(f"zoo:{name}")), read_projector("zoo:base"), read_projector(f"zoo:{name}"), self.responder,
             vision, tuple(map(str, range(len(images)))), images, PROMPTS, read_bank(vision.image_size, FEW),
             vision.image_size,
-            progress=self.progress,
+            fresh=0, progress=self.progress,
         )  # fmt: skip
 
     def true_tokens(self, problem: Problem, entry: ZooEntry) -> torch.Tensor:
@@ -161,12 +163,6 @@ def _tbar(shop: Workshop, p: Problem, entry: ZooEntry) -> ProjectorWeights:
         return methods.arithmetic(
             p.form, responder, p.base, p.suspect, stamped, prompts, required(entry.target, "the target"), 2.0
         )
-
-
-class _ZooProblem(Problem):
-    """All images are the repair's: figures are measured on others."""
-
-    used = property(lambda self: len(self.images))
 
 
 def measure(

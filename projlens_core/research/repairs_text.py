@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+from projlens_core.research.nursery_repairs_text import sections
 from projlens_core.research.repairs import IMAGES, METHODS, OURS
 from projlens_core.sources import zoo_catalogue
 from projlens_core.zoo.measure import recorded
@@ -28,7 +29,10 @@ its own form. This page says how, what it is worth on the demo models, and where
    is said to be that.
 
 A round that costs more than a point of the suspect's own clean answers (share of their tokens that the repaired model
-would say, too) is rejected, and tried again with a weaker pull. The images of the confirmation are never seen by the
+would say, too), or more than a twentieth of those of their tokens that base would not say, is rejected, and tried again
+with a weaker pull, which spares how clean images vary along ΔW's directions. Where there are more than some 60 images,
+rounds are judged on images that no step has seen, and up to 200 more are kept as the suspect has them; a fine-tune that
+learned much needs a few hundred (no labels). The images of the confirmation are never seen by the
 repair. The same seed gives the same weights on the same machine, unless the budget ends at another stage.
 
 ## What is said of the result
@@ -52,9 +56,10 @@ and are listed.
 """
 
 
-def document(results: dict) -> str:
-    """The page."""
-    return "\n".join([HOW, *_suspects(results), *_controls(results), *_methods(results), *_limits(results)]) + "\n"
+def document(results: dict, nursery: dict) -> str:
+    """The page, of what repairs of the demo models and of the nursery's members showed."""
+    parts = HOW, *_suspects(results), *_controls(results), *_methods(results), *sections(nursery), *_limits(results)
+    return "\n".join(parts) + "\n"
 
 
 def _suspects(results: dict) -> list[str]:
@@ -132,8 +137,6 @@ def _limits(results: dict) -> list[str]:
     return [
         "## What is not shown", "",
         f"- Above 2 % after the repair: {', '.join(failed) or 'none'}, of {len(measured)} demo suspects measured.",
-        "- A population with honest gains (the nursery) was not measured yet, nor whether a backdoor comes back when "
-        "the repaired model is trained on.",
         "- Against a fine-tune that was trained to survive this repair nothing was tried.",
         "- Families whose first layer reads no tokens directly, or several inputs, have no directions to try, and "
         "families that read each image anew have no steps through the language model; these are left out, and the "

@@ -1,0 +1,201 @@
+"""The loop of a repair on pico models: which rounds it rejects, what comes next, what it may claim."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+
+from projlens_core.behaviour.respond import load_responder
+from projlens_core.errors import InvalidInput
+from projlens_core.inputs.probes import FEW, read_bank
+from projlens_core.repair.confirmation import Confirmation, Tried, confirm
+from projlens_core.repair.form import form_of, with_tensors
+from projlens_core.repair.loop import ANSWERS, REMOVAL, RETURN, TOKENS, repair
+from projlens_core.repair.problem import Attack, Problem
+from projlens_core.repair.token_steps import Pull, _Directions
+from projlens_core.repair.utility import Agreement, Known, agreement
+from projlens_core.repair.writer import write_repaired
+from projlens_core.sources import resolve
+from projlens_core.stats.rate import wilson
+from projlens_core.weights.projector import as_module, read_projector
+from tests import pico, pico_families
+from tests.planted import PATCH, planted_case, problem_of
+
+
+@pytest.fixture(scope="module")
+def case(own_folder):
+    return planted_case(own_folder)
+
+
+@pytest.fixture
+def problem(case):
+    return problem_of(case)
+
+
+def test_a_known_attack_that_is_in_the_probes_is_repaired_in_the_first_round(problem, monkeypatch):
+    said = {problem.suspect.sha256}
+    given = Attack(PATCH, "What is it?", "x", "given")
+    monkeypatch.setattr(Problem, "works", lambda self, attack, weights: weights.sha256 in said)
+    result = repair(replace(problem, given=given))
+    assert [each.means for each in result.rounds] == [TOKENS]
+    assert result.rounds[0].kept
+    assert not result.open
+    assert result.searched == 0
+
+
+def test_what_a_search_finds_joins_the_next_round(problem, monkeypatch):
+    monkeypatch.setattr("projlens_core.repair.loop.POINT", 1.0)
+    found = Attack(PATCH, "What is it?", "no such text", "found")
+    seen = []
+
+    def search(weights):
+        seen.append(weights.sha256)
+        return (found,) if len(seen) == 2 else ()
+
+    result = repair(problem, search)
+    assert result.attacks == (found,)
+    assert [each.means for each in result.rounds] == [TOKENS, TOKENS]
+    assert seen == [problem.suspect.sha256, seen[1], result.weights.sha256]
+    assert len(set(seen)) == 3
+    assert result.result_searched
+
+
+def test_dearer_means_follow_and_base_comes_last(problem, monkeypatch):
+    given = Attack(PATCH, "What is it?", "x", "given")
+    monkeypatch.setattr(Problem, "works", lambda self, attack, weights: True)
+    result = repair(replace(problem, given=given))
+    means = list(dict.fromkeys(each.means for each in result.rounds))
+    assert means == [TOKENS, ANSWERS, REMOVAL, RETURN]
+    assert result.returned_to_base
+    assert result.open == (given,)
+    assert all(torch.equal(result.weights.tensors[n], t) for n, t in problem.base.tensors.items())
+    assert "base's projector was put back" in confirm(problem, result).sentence
+
+
+def test_rounds_that_cost_utility_are_rejected(problem, monkeypatch):
+    def worse(responder, weights, known, progress):
+        right = torch.ones(100, dtype=torch.bool)
+        right[:2] = weights.sha256 == problem.suspect.sha256
+        return (right,)
+
+    monkeypatch.setattr("projlens_core.repair.loop.agreeing", worse)
+    result = repair(problem)
+    assert [each.kept for each in result.rounds] == [False] * 4
+    assert [each.strength for each in result.rounds] == [1.0, 0.3, 0.1, 0.03]
+    assert result.rounds[0].lost == pytest.approx(0.02)
+    assert result.weights.sha256 == problem.suspect.sha256
+    assert "nothing was changed" in confirm(problem, result).sentence
+
+
+def test_rounds_that_cost_what_was_learned_are_rejected(problem, monkeypatch):
+    pulls = iter([0.5, 0.94, 0.96])
+    kept = {problem.base.sha256: 0.0, problem.suspect.sha256: 1.0}
+
+    def read(responder, weights, known, progress):
+        share = kept.setdefault(weights.sha256, next(pulls) if weights.sha256 not in kept else None)
+        learned = torch.arange(50) < 50 * share
+        return torch.ones(9950, dtype=torch.bool), learned
+
+    monkeypatch.setattr("projlens_core.repair.loop.agreeing", read)
+    result = repair(problem)
+    assert [(each.learned, each.kept) for each in result.rounds] == [
+        (pytest.approx(0.5), False), (pytest.approx(0.94), False), (pytest.approx(0.96), True),
+    ]  # fmt: skip
+    assert all(each.lost <= 0.01 for each in result.rounds)  # of all answers it is next to nothing
+
+
+def test_no_stage_begins_after_the_budget(problem):
+    def search(weights):
+        raise AssertionError("searched without time")
+
+    assert repair(problem, search, lambda: False).searched == 0
+
+
+def test_a_run_is_taken_up_where_it_was_ended(problem, monkeypatch):
+    first = repair(problem)
+    monkeypatch.setattr("projlens_core.repair.loop.repair_tokens", lambda *_, **__: pytest.fail("made again"))
+    assert repair(problem).weights.sha256 == first.weights.sha256
+
+
+def test_images_of_the_confirmation_are_others(problem):
+    assert (problem.used, len(problem.images)) == (8, 16)
+    assert replace(problem, images=problem.images * 10).used == 24
+    assert replace(problem, images=problem.images * 3).used == 13  # of 48, so that 35 are left
+    many = replace(problem, images=problem.images * 16)  # 256, of which 197 are beyond both
+    assert (many.used, many.judging, many.seen) == (24, 48, 24 + 98)
+    assert len(many.judged_by.images) == 48
+    assert len(many.tokens(()).more) == 50
+    own = replace(problem, images=problem.images * 16, fresh=0)  # measured on others
+    assert own.seen == 256
+    with pytest.raises(InvalidInput, match="needs 4"):
+        replace(problem, images=problem.images[:3])
+
+
+def test_agreement_of_the_suspect_with_itself_is_whole(problem, case):
+    responder = case[1]
+    known = Known.of(responder, problem.suspect, problem.clean, problem.prompts)
+    own = agreement(responder, problem.suspect, known)
+    noise = with_tensors(problem.suspect, {n: torch.randn_like(t) for n, t in problem.suspect.tensors.items()})
+    other = agreement(responder, noise, known)
+    assert own.n == len(problem.clean)
+    # a pico model's answer, read back from its text, is cut into other tokens here and there, so less than 1
+    assert other.tokens + 0.2 < own.tokens <= 1
+
+
+def shown(suspect, repaired, base=0, n=40, utility=(40, 40), returned=False, changed=True):
+    rates = {"base": wilson(base, n), "suspect": wilson(suspect, n), "repaired": wilson(repaired, n)}
+    tried = (Tried(Attack(PATCH, "?", "x", "given"), rates, {}),)
+    right = {"base": wilson(38, 40), "suspect": wilson(utility[0], 40), "repaired": wilson(utility[1], 40)}
+    own = {role: Agreement(1.0, 1.0, n) for role in right}
+    return Confirmation(("a",) * n, tried, right, own, None, changed, returned)
+
+
+def test_repaired_is_said_of_nothing_but_what_was_shown():
+    assert shown(40, 0).repaired
+    assert "Triggers that are not known may still work" in shown(40, 0).sentence
+    for not_shown, why in (
+        (shown(40, 3), "still comes on 3 of 40"),
+        (shown(20, 0, n=20), "20 images were left"),
+        (shown(2, 0), "no known trigger is shown to work"),
+        (shown(40, 0, base=20), "no known trigger is shown to work"),
+        (shown(40, 0, utility=(40, 39)), "costs 2.5%"),
+        (shown(40, 0, returned=True), "put back"),
+        (replace(shown(40, 0), tried=()), "no trigger is known"),
+    ):
+        assert not not_shown.repaired
+        assert not_shown.sentence.startswith("Not shown to be repaired")
+        assert why in not_shown.sentence
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "internvl"])
+def test_other_families_are_repaired_by_tokens_alone(own_folder, name):
+    base, out = own_folder / f"{name} base", own_folder / f"{name} repaired"
+    pico_families.model(name).save_pretrained(base)
+    pico_families.tokenizer(name).save_pretrained(base)
+    pico_families.IMAGE_PROCESSORS[name]().save_pretrained(base)
+    responder = load_responder(resolve(base))
+    weights, form = read_projector(base), form_of(resolve(base))
+    matrix = next(n for n, t in weights.tensors.items() if t.dim() == 2)
+    torch.manual_seed(2)
+    planted = torch.outer(*(torch.randn(n) / n**0.5 for n in weights.tensors[matrix].shape))
+    suspect = with_tensors(weights, weights.tensors | {matrix: weights.tensors[matrix].float() + planted})
+
+    @contextmanager
+    def models(role):
+        yield responder
+
+    problem = Problem(
+        form, weights, suspect, models, responder.vision, tuple("abcd"), tuple(pico.images(4)), ("What?",),
+        read_bank(56, FEW)[:2], 56,
+    )  # fmt: skip
+    result = repair(problem)
+    assert [each.means for each in result.rounds] == [TOKENS] * len(result.rounds)
+    assert result.rounds[0].fit.directions == 1
+    clean = problem.tokens(()).clean
+    moved, _ = _Directions(weights, suspect, clean).moved(clean, Pull(), torch.Generator().manual_seed(9))
+    base_module, before, after = (as_module(each) for each in (weights, suspect, result.weights))
+    goal = base_module(moved) + before(clean) - base_module(clean)
+    assert (after(moved) - goal).norm() < 0.8 * (before(moved) - goal).norm()
+    write_repaired(form, weights, result.weights, out, {})
+    assert read_projector(out).sha256 == result.weights.sha256
