@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.inputs.trigger_kinds import NUMBERS
 from projlens_core.inputs.triggers import KINDS, PRESETS, TriggerSpec, frame, stamp
 
 GREY = (128, 128, 128)
@@ -194,6 +195,12 @@ def test_oil_is_opencvs_oil_painting() -> None:
     assert np.array_equal(np.asarray(stamp(photo(), TriggerSpec("oil"))), expected)
     explicit = cv2.xphoto.oilPainting(rgb, 4, 3, cv2.COLOR_RGB2GRAY)
     assert np.array_equal(np.asarray(stamp(photo(), TriggerSpec("oil", size=4, dyn_ratio=3))), explicit)
+
+
+@pytest.mark.parametrize("name", ["size", "dyn_ratio"])
+def test_the_ends_of_what_a_painting_allows_can_be_painted(name):
+    for value in (NUMBERS[name].low, NUMBERS[name].high):
+        stamp(photo(), TriggerSpec("oil", **{name: int(value)}))
 
 
 def test_edge_and_blur_are_pillows_filters() -> None:
