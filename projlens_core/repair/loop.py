@@ -172,8 +172,10 @@ class _Repair:
                 break
         return still
 
-    def _return_round(self, _: list[Attack]) -> list[Attack]:
+    def _return_round(self, still: list[Attack]) -> list[Attack]:
         problem = self.problem
+        if not any(attack.origin == "given" for attack in still):
+            return still  # what a search found on few images may be no backdoor, and honest gains would go with it
         self._judged(returned(problem.form, problem.base, problem.suspect), RETURN, 1.0, whatever=True)
         return self._working(self.current)
 

@@ -26,7 +26,7 @@ its own form. This page says how, what it is worth on the demo models, and where
 2. **The verdict's search on the result**, while there is time; what it finds joins the next round.
 3. If a known trigger still works: a few steps through the language model (the suspect's own clean answers, said under
    the trigger), then removal of the directions into which ΔW sends the trigger, and last of all *return to base*, which
-   is said to be that.
+   is said to be that, and is done for a given trigger only: what a search found on few images may be no backdoor.
 
 A round that costs more than a point of the suspect's own clean answers (share of their tokens that the repaired model
 would say, too), or more than a twentieth of those of their tokens that base would not say, is rejected, and tried again

@@ -73,6 +73,15 @@ def test_dearer_means_follow_and_base_comes_last(problem, monkeypatch):
     assert "base's projector was put back" in confirm(problem, result).sentence
 
 
+def test_what_a_search_found_alone_is_no_reason_to_return_to_base(problem, monkeypatch):
+    found = Attack(PATCH, "What is it?", "x", "found")
+    monkeypatch.setattr(Problem, "works", lambda self, attack, weights: True)
+    result = repair(problem, lambda weights: (found,))
+    assert REMOVAL in [each.means for each in result.rounds]
+    assert not result.returned_to_base
+    assert result.open == (found,)
+
+
 def test_rounds_that_cost_utility_are_rejected(problem, monkeypatch):
     def worse(responder, weights, known, progress):
         right = torch.ones(100, dtype=torch.bool)
