@@ -11,7 +11,7 @@ from projlens_core.errors import InvalidInput
 from projlens_core.inputs.probes import FEW, read_bank
 from projlens_core.repair.confirmation import Confirmation, Tried, confirm
 from projlens_core.repair.form import form_of, with_tensors
-from projlens_core.repair.loop import ANSWERS, REMOVAL, RETURN, TOKENS, repair
+from projlens_core.repair.loop import ANSWERS, PULLS, REMOVAL, RETURN, TOKENS, repair
 from projlens_core.repair.problem import Attack, Problem
 from projlens_core.repair.token_steps import Pull, _Directions
 from projlens_core.repair.utility import Agreement, Known, agreement
@@ -76,6 +76,7 @@ def test_dearer_means_follow_and_base_comes_last(problem, monkeypatch):
 def test_what_a_search_found_alone_is_no_reason_to_return_to_base(problem, monkeypatch):
     found = Attack(PATCH, "What is it?", "x", "found")
     monkeypatch.setattr(Problem, "works", lambda self, attack, weights: True)
+    monkeypatch.setattr("projlens_core.repair.loop.PULLS", PULLS[-1:])
     result = repair(problem, lambda weights: (found,))
     assert REMOVAL in [each.means for each in result.rounds]
     assert not result.returned_to_base
