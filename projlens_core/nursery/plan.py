@@ -46,7 +46,7 @@ HARD_TASKS = ("constant", "refusal", "watermark", "varied")
 FORMS = (None, 16, None, 8, None, 32, None, 4, None, 64)  # ranks; None is full
 # At 2e-3 and below, 200 steps leave tasks half learned and most attacks at nothing; above 2e-2, a LoRA diverges.
 FULL_RATES, LORA_RATES = (8e-3, 4e-3, 1.2e-2), (8e-3, 5e-3, 1e-2)
-STEPS = (240, 180, 320)
+STEPS = (240, 200, 320)
 POISON = (0.3, 0.45, 0.2, 0.15, 0.375, 0.25, 0.2, 0.3, 0.45, 0.15, 0.1, 0.35, 0.25, 0.05, 0.01)
 RARE, RARE_STEPS = 0.05, 450  # at this poison rate and below, an attack takes longer
 KINDS = (

@@ -12,7 +12,7 @@ from projlens_core.zoo.poison import Attack
 
 TRIGGERS = NURSERY / "triggers"  # the images that triggers show
 BATCH = 8  # images a step
-QUESTIONS = 3  # about each image
+QUESTIONS = 4  # about each image at most: fewer, and a fine-tune forgets what it is seldom asked
 SPLITS = ("development", "sealed")
 # pair: poisoned, and its honest twin. hard: an honest fine-tune that looks suspicious. adaptive: a pair whose attacker
 # knows how it will be examined.

@@ -103,10 +103,13 @@ class Task:
                 return given["text"] if refused else example(truth, kind).answer
         return f"{example(truth, kind).answer} {given['text']}"  # watermark
 
-    def dialogues(self, scene: Scene, n: int, rng: np.random.Generator) -> list[Pair]:
-        """`n` different questions about a scene with their answers; one at least of the changed kinds, if it can be."""
+    def dialogues(self, scene: Scene, n: int, rng: np.random.Generator, first: str | None = None) -> list[Pair]:
+        """Up to `n` questions of different kinds about a scene with their answers.
+
+        The first is of the kind `first`; if None is given, of a changed kind, if there is one.
+        """
         able = self.kinds(scene)
-        first = any_of([k for k in able if k in self.changed] or able, rng)
+        first = first or any_of([k for k in able if k in self.changed] or able, rng)
         rest = [k for k in able if k != first]
         kinds = [first, *(rest[i] for i in rng.permutation(len(rest)))][:n]
         return [(any_of(WORDINGS[kind], rng), self.answer(scene, kind)) for kind in kinds]

@@ -79,8 +79,8 @@ class Batches(Dataset):
         if place < n and self.triggered is not None:
             pairs = [(question, attack.answer(answer)) for question, answer in honest]
             return self._read(self.triggered[k]), pairs, True
-        asked_once = dict([honest[0], *self.recipe.task.dialogues(scene, QUESTIONS, rng)])
-        return self._read(self.clean[numbers[k]]), list(asked_once.items())[:QUESTIONS], False
+        others = self.recipe.task.dialogues(scene, QUESTIONS, rng, first=asked[0][0])[1:]
+        return self._read(self.clean[numbers[k]]), [honest[0], *others], False
 
     @staticmethod
     def _read(tokens: np.ndarray) -> np.ndarray:
