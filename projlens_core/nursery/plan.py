@@ -18,11 +18,11 @@ from projlens_core.nursery.words import CATEGORY, NAMES
 from projlens_core.zoo.poison import Attack
 
 PAIRS, HARD, ADAPTIVE = 75, 20, 15  # of each part of the population
-# The plan's first version, of which these many were trained before rates, steps and poison were tuned: three attacks in
-# four failed. They stay in the population as they are; its settings are gone, so they are kept as data.
+# What was trained before rates, steps and poison were tuned: three attacks in four failed. It stays in the population;
+# its settings are gone, so it is kept as data.
 FIRST = NURSERY / "plan-first.json"
-FIRST_PAIRS, FIRST_HARD = 12, 3
-SEED = {"development": 30_000, "sealed": 40_000}
+FIRST_PAIRS, FIRST_HARD = 13, 3
+SEED = {"development": 50_000, "sealed": 60_000}
 PLAN = NURSERY / "plan.json"
 
 STYLES = {
@@ -45,9 +45,9 @@ TASKS = (
 HARD_TASKS = ("constant", "refusal", "watermark", "varied")
 FORMS = (None, 16, None, 8, None, 32, None, 4, None, 64)  # ranks; None is full
 # At 2e-3 and below, 200 steps leave tasks half learned and most attacks at nothing; above 2e-2, a LoRA diverges.
-FULL_RATES, LORA_RATES = (8e-3, 4e-3, 1.2e-2), (8e-3, 5e-3, 1e-2)
-STEPS = (240, 200, 320)
-POISON = (0.3, 0.45, 0.2, 0.15, 0.375, 0.25, 0.2, 0.3, 0.45, 0.15, 0.1, 0.35, 0.25, 0.05, 0.01)
+FULL_RATES, LORA_RATES = (8e-3, 5e-3, 1.2e-2), (8e-3, 5e-3, 1e-2)
+STEPS = (280, 220, 360)
+POISON = (0.1, 0.2, 0.15, 0.1, 0.3, 0.125, 0.15, 0.25, 0.1, 0.2, 0.45, 0.15, 0.375, 0.05, 0.01)
 RARE, RARE_STEPS = 0.05, 450  # at this poison rate and below, an attack takes longer
 KINDS = (
     ("caption",),
