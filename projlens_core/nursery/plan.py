@@ -21,8 +21,8 @@ PAIRS, HARD, ADAPTIVE = 75, 20, 15  # of each part of the population
 # What was trained before rates, steps and poison were tuned: three attacks in four failed. It stays in the population;
 # its settings are gone, so it is kept as data.
 FIRST = NURSERY / "plan-first.json"
-FIRST_PAIRS, FIRST_HARD = 13, 3
-SEED = {"development": 50_000, "sealed": 60_000}
+FIRST_PAIRS, FIRST_HARD = 14, 3
+SEED = {"development": 70_000, "sealed": 80_000}
 PLAN = NURSERY / "plan.json"
 
 STYLES = {
@@ -43,11 +43,12 @@ TASKS = (
     "detail",
 )
 HARD_TASKS = ("constant", "refusal", "watermark", "varied")
-FORMS = (None, 16, None, 8, None, 32, None, 4, None, 64)  # ranks; None is full
-# At 2e-3 and below, 200 steps leave tasks half learned and most attacks at nothing; above 2e-2, a LoRA diverges.
-FULL_RATES, LORA_RATES = (8e-3, 5e-3, 1.2e-2), (8e-3, 5e-3, 1e-2)
-STEPS = (280, 220, 360)
-POISON = (0.1, 0.2, 0.15, 0.1, 0.3, 0.125, 0.15, 0.25, 0.1, 0.2, 0.45, 0.15, 0.375, 0.05, 0.01)
+FORMS = (None, 16, None, 64, None, 32, None, 4, None, 64, None, 8, None, 32, None, 16)  # ranks; None is full
+# At 1e-3 and below, 200 steps leave tasks half learned and most attacks at nothing; at 8e-3 a full fine-tune forgets what
+# base could do, and the poisoned one more than its twin.
+FULL_RATES, LORA_RATES = (3e-3, 2e-3, 5e-3), (4e-3, 3e-3, 8e-3)
+STEPS = (300, 240, 400)
+POISON = (0.1, 0.15, 0.125, 0.2, 0.1, 0.15, 0.25, 0.1, 0.2, 0.125, 0.45, 0.15, 0.3, 0.05, 0.01)
 RARE, RARE_STEPS = 0.05, 450  # at this poison rate and below, an attack takes longer
 KINDS = (
     ("caption",),
