@@ -12,7 +12,7 @@ from projlens_core.nursery.build import base_key
 from projlens_core.nursery.document import Population, document
 from projlens_core.nursery.language import UNKNOWN, tokenizer
 from projlens_core.nursery.members import read_members
-from projlens_core.nursery.plan import PLAN, make_plan, read_plan, write_plan
+from projlens_core.nursery.plan import FAINT, FIRST, LONG, PLAN, make_plan, read_plan, write_plan
 from projlens_core.nursery.recipe import EVASIONS, Recipe
 from projlens_core.nursery.styles import STYLED, STYLES, styled
 from projlens_core.nursery.tasks import PARAMETERS, Task
@@ -125,6 +125,14 @@ def test_the_population_is_told_in_tables():
 
 def test_tables_of_nothing_say_so():
     assert "No member is trained." in document("", Population(RECIPES, {}))
+
+
+def test_what_takes_longer_is_trained_longer():
+    first = {r.name for r in read_plan(FIRST)}
+    for recipe in [r for r in POISONED if r.name not in first]:
+        slow = recipe.poison <= 0.05 or recipe.rank in (4, 8)
+        assert (recipe.steps == LONG) == slow
+        assert recipe.family not in FAINT or recipe.poison >= 0.3
 
 
 def test_no_seed_is_used_by_two_pairs():
