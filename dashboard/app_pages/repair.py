@@ -20,7 +20,7 @@ def _panel() -> tuple[RepairOptions, bool]:
     """What the repair may take, and whether the trigger on the page is known to be the suspect's."""
     st.markdown("**Repair**")
     known = st.toggle(
-        "The trigger above is known",
+        "A trigger is known",
         key=links.flag("repair_known"),
         help="It then takes part in the repair, and its success is measured before and after. Off, nothing of it is "
         "used: the repair goes by generic triggers and by what ΔW reads.",
@@ -100,7 +100,7 @@ def _page() -> None:
         return
     above, images, controls, below = components.layout()
     with images:
-        choice = pickers.set_panel(case)
+        choice = pickers.set_panel(case, triggered=st.session_state.get(links.flag("repair_known"), False))
     with controls:
         options, known = _panel()
     with above:
