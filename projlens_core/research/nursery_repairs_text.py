@@ -22,6 +22,8 @@ def sections(results: Mapping[str, dict]) -> list[str]:
         "Tiny genuine models with a known trigger and a known honest gain ([nursery.md](nursery.md)). The settings "
         "were chosen on the development part; the figures below are of the sealed part, trigger unknown to the repair, "
         f"which was given {IMAGES} clean images of the kind that the fine-tune is about and its questions, no answers. "
+        "One rule is not from there: that a find of the search is no reason to return to base came of a sealed honest "
+        "member (sealed-007-honest), which lost all that it had learned to such a return and was not measured again. "
         "Written from docs/repair-nursery.json by `python -m projlens_core nursery repair`.",
         "",
         *_criteria(sealed), "", *_attacks(sealed), "", *_honest(sealed), "",
