@@ -1,24 +1,25 @@
 """`python -m benchmarks.screening`: how fast and how flat a screening is, compared with one command per suspect.
 
-Writes benchmarks/screening.json, from which the figures in docs/scale.md are.
+Writes what it measured into benchmarks/screening.json, in place of former runs of the same kind, and from that the
+figures in docs/scale.md (see benchmarks.scale).
 """
 
 import argparse
 import hashlib
 import json
+import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
-from benchmarks import population
-from benchmarks.environment import busy, environment
+from benchmarks import population, scale
+from benchmarks.environment import environment
+from benchmarks.usage import Usage
 from projlens_core.nursery.members import MEMBERS
 from projlens_core.runtime import helper
 from projlens_core.runtime.paths import ZOO
@@ -33,40 +34,6 @@ OUT = Path(__file__).with_name("screening.json")
 SINGLES = 5  # commands that are timed
 LIMITS = Limits()
 IMAGES = ZOO / "samples"
-SAMPLE = 0.2  # s between two looks at memory
-
-
-class Memory:
-    """Resident memory of all processes that do the work, sampled while the block runs: (row count, bytes)."""
-
-    def __init__(self) -> None:
-        self.samples: list[tuple[int, int]] = []
-        self.rows, self._ending = 0, threading.Event()
-
-    def __enter__(self) -> "Memory":
-        self._thread = threading.Thread(target=self._sample)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        own = psutil.Process()
-        while not self._ending.wait(SAMPLE):
-            held = 0
-            for process in (own, *own.children(recursive=True)):
-                try:
-                    held += process.memory_full_info().pss  # what forks share counts once
-                except psutil.Error:
-                    continue
-            self.samples.append((self.rows, held))
-
-    def most(self, first: float, last: float) -> int:
-        """The most that was held between these shares of all rows."""
-        rows = max((row for row, _ in self.samples), default=0)
-        return max((held for row, held in self.samples if first * rows <= row <= last * rows), default=0)
 
 
 def run(
@@ -77,49 +44,72 @@ def run(
     where.write_text("".join((folder / "list.jsonl").read_text().splitlines(keepends=True)[:rows]))
     listing = read_listing(str(where), str(folder / "base"), tuple(controls))
     made: Engine = engine(name, workers, LIMITS)
-    times: list[float] = []
-    with Memory() as memory:
+    times: list[tuple[float, str]] = []
+    load = os.getloadavg()[0]
+    with Usage() as usage:
 
         def report(progress: Progress) -> None:
             if progress.stage != "listing":
-                memory.rows = progress.done
-                times.append(time.perf_counter())
+                usage.rows = progress.done
+                times.append((time.perf_counter(), progress.stage))
 
-        began, before = time.perf_counter(), _processor()
+        began = time.perf_counter()
         try:
             settings = Settings(str(folder / "base"), stages, Plan({}), str(IMAGES) if len(stages) > 1 else None)
             table = screen(listing, settings, made, out, report)
         finally:
             made.close()
             helper.close_all()
-        took, used = time.perf_counter() - began, _processor() - before
-    steady = times[len(times) // 5 :]  # without the start of the workers
+        took = time.perf_counter() - began
     return {
-        "engine": name, "workers": workers, "suspects": len(listing.entries), "seconds": took,
-        "processor_seconds": used,
+        "engine": name, "workers": workers, "suspects": len(listing.entries), "stages": stages,
+        "seconds": took,
         "rate": len(listing.entries) / took,
-        "steady_rate": (len(steady) - 1) / (steady[-1] - steady[0]),
-        "memory_first_half": memory.most(0.1, 0.5), "memory_second_half": memory.most(0.5, 1.0),
+        "steady_rate": _steady(times, stages),
+        "processor": usage.seconds(),
+        "memory_first_half": usage.most(0.1, 0.5), "memory_second_half": usage.most(0.5, 1.0),
         "bytes": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()),
         "table": hashlib.sha256((out / "table.parquet").read_bytes()).hexdigest(),
-        "stages": stages, "summary": lines(table, stages, 0),
+        "summary": lines(table, stages, 0),
+        "load": round(load, 1),
     }  # fmt: skip
 
 
-def _processor() -> float:
-    """Processor time of this process and of its ended children."""
-    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+def _steady(times: list[tuple[float, str]], stages: tuple[str, ...]) -> float:
+    """Suspects a second through all stages, without each stage's first fifth, in which workers and models begin."""
+    seconds = 0.0
+    for stage in stages:
+        ends = [moment for moment, of in times if of == stage]
+        ends = ends[len(ends) // 5 :]
+        seconds += (ends[-1] - ends[0]) / max(len(ends) - 1, 1)
+    return 1 / seconds
 
 
-def single(folder: Path) -> dict:
-    """Seconds of `projlens case --json` on one suspect, the median of some."""
-    seconds = []
-    for path in sorted((folder / "suspects").iterdir())[:SINGLES]:
-        line = [sys.executable, "-m", "projlens_core", "case", "--base", str(folder / "base"), "--suspect", str(path)]
-        began = time.perf_counter()
-        subprocess.run([*line, "--json"], check=True, stdout=subprocess.DEVNULL)
-        seconds.append(time.perf_counter() - began)
-    return {"seconds": sorted(seconds)[len(seconds) // 2]}
+def single(folder: Path, stages: tuple[str, ...]) -> dict:
+    """Seconds of one command on one suspect, and its processor seconds, medians of some; images' tokens are on disk.
+
+    The command is `projlens case` where weights are all that is asked, else a screening of a list of one.
+    """
+    seconds, used = [], []
+    for number, path in enumerate(sorted((folder / "suspects").iterdir())[: SINGLES + 1]):
+        line = [sys.executable, "-m", "projlens_core"]
+        if stages == ("weights",):
+            line += ["case", "--base", str(folder / "base"), "--suspect", str(path), "--json"]
+        else:
+            one = folder / f"one-{number}.csv"
+            one.write_text(f"suspect\n{path}\n")
+            line += ["screen", str(one), "--base", str(folder / "base"), "--stages", ",".join(stages)]
+            line += ["--images", str(IMAGES), "--workers", "1", "--out", str(folder / f"one-{number}"), "--json"]
+        before, began = _processor_of_ended(), time.perf_counter()
+        subprocess.run(line, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if number:  # the first fills the cache
+            seconds.append(time.perf_counter() - began)
+            used.append(_processor_of_ended() - before)
+    return {"stages": stages, "seconds": statistics.median(seconds), "processor": statistics.median(used)}
+
+
+def _processor_of_ended() -> float:
+    return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -127,27 +117,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.screening", description=__doc__)
     parser.add_argument("--members", type=Path, default=MEMBERS, help="where the nursery's members lie")
     parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--growth", type=int, nargs="*", default=(), help="further sizes, two local workers")
     parser.add_argument("--engines", nargs="*", default=("local-1", "local-2", "ray-2"))
     parser.add_argument("--stages", default="weights,reference")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args(arguments)
-    found: dict = {"environment": environment()}
-    found["busy"] = busy(found["environment"])
+    stages = tuple(args.stages.split(","))
     with tempfile.TemporaryDirectory(prefix="projlens-bench-") as named:
         folder = Path(named)
-        controls = population.write(folder, max(args.count, *args.growth, 0), args.members)
-        found["single"] = single(folder)
-        found["runs"] = []
-        for number, (name, workers, rows) in enumerate(
-            [(*each.split("-"), args.count) for each in args.engines] + [("local", 2, rows) for rows in args.growth]
-        ):
-            done = run(
-                folder, controls, folder / f"out-{number}", name, int(workers), tuple(args.stages.split(",")), rows
-            )
-            found["runs"].append(done)
+        controls = population.write(folder, max(args.count, SINGLES + 1), args.members)
+        _keep(args.out, "singles", single(folder, stages), ("stages",))
+        for number, (name, workers) in enumerate(each.split("-") for each in args.engines):
+            done = run(folder, controls, folder / f"out-{number}", name, int(workers), stages, args.count)
             sys.stderr.write(json.dumps(done) + "\n")
-            args.out.write_text(json.dumps(found, indent=1) + "\n")
+            _keep(args.out, "runs", done, ("stages", "engine", "workers", "suspects"))
+    if args.out == OUT:
+        scale.write(json.loads(OUT.read_text()))
+
+
+def _keep(path: Path, what: str, measured: dict, kind: tuple[str, ...]) -> None:
+    """Write what was measured, in place of what is there of the same kind."""
+    measured = json.loads(json.dumps(measured))
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    former = [each for each in found.get(what, ()) if any(each[name] != measured[name] for name in kind)]
+    found |= {"environment": environment(), what: [*former, measured]}
+    path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

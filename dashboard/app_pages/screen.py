@@ -77,27 +77,28 @@ def _draw(screening: Screening) -> None:
     table, stages = screening.table, screening.stages
     suspects = table[table["role"] == SUSPECT]
     scores = [name for name in table.columns if "." in name and pd.api.types.is_numeric_dtype(table[name])]
-    above = summary.beyond_controls(table, stages[0])
+    ranking = summary.ranking(table, stages)
+    above = summary.beyond_controls(table, ranking)
     cards = {
         "Suspects": (f"{len(suspects):,}", None),
         "Screened": (f"{_screened(suspects, stages):,}", "Every stage that they were to see is done."),
         "Failed": (f"{_failed(suspects, stages):,}", "One sentence each, in the table."),
         "Above every control": (
             "no control" if above is None else f"{int(above.loc[suspects.index].fillna(False).sum()):,}",
-            f"By {summary.column(stages[0])}, compared with controls of the same form.",
+            f"By {summary.column(ranking)}, compared with controls of the same form.",
         ),
         "Clusters": (f"{table[CLUSTER].nunique():,}", "Suspects whose changes write into the same direction."),
     }
     grid = st.grid(len(cards), min_column_width=130, gap="xxsmall")
     for label, (value, meaning) in cards.items():
         grid.metric(label, value, help=meaning, border=True)
-    score = st.selectbox("Score", scores, index=scores.index(summary.column(stages[0])), format_func=_titled)
+    score = st.selectbox("Score", scores, index=scores.index(summary.column(ranking)), format_func=_titled)
     values = table.loc[table[score].notna(), ["role", score]]
     of_role = {role: values.loc[values["role"] == role, score].astype(float).tolist() for role in (SUSPECT, CONTROL)}
     components.chart(
         Chart(
             "screening",
-            charts.distribution(f"Suspects by {score}", _meaning(score), of_role[SUSPECT], of_role[CONTROL]),
+            charts.distribution(f"Suspects by {score}", score, of_role[SUSPECT], of_role[CONTROL]),
             HOW,
             f"Histogram of the suspects' {score}, with the range of the controls.",
         )

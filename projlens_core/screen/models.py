@@ -1,10 +1,13 @@
 """Models and images that a worker keeps loaded for the next suspect of the same base."""
 
+from projlens_core.analyses.context import AnalysisContext, inputs_for
+from projlens_core.behaviour.success import read_labels
 from projlens_core.cases.case import Case, OpenedCase, open_case
 from projlens_core.cases.models import Loaded
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.images import ImageSet, load_folder
-from projlens_core.runtime.progress import Progress
+from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.screen.work import Job
 
 
@@ -38,3 +41,10 @@ def images_of(job: Job) -> ImageSet:
     if key not in job.kept:
         job.kept[key] = load_folder(job.images)
     return job.kept[key]
+
+
+def context_of(job: Job) -> AnalysisContext:
+    """The job's suspect as an analysis takes it, with the job's images and their labels.csv; without a control."""
+    images = images_of(job)
+    known = read_labels(required(job.images, "a folder of images"))
+    return AnalysisContext(inputs_for(Case(job.base, job.suspect), images, known), models_of(job), silent)

@@ -62,21 +62,28 @@ class Gate:
 
 @dataclass(frozen=True)
 class Plan:
-    """The gates, by the stage that each stands before. A stage without one sees everybody."""
+    """The gates, by the stage that they stand before. A stage without one sees everybody."""
 
-    gates: dict[str, Gate]
+    gates: dict[str, tuple[Gate, ...]]
     seed: int = 0
+
+    def gate(self, stage: str, before: Sequence[str]) -> Gate | None:
+        """The first gate of `stage` that asks a stage which is among those done before; None if there is none."""
+        return next((gate for gate in self.gates.get(stage, ()) if gate.after in before), None)
 
     def to_dict(self) -> dict[str, Any]:
         """As a plan's file holds it."""
         stages = {
-            stage: {
-                "after": gate.after,
-                "pass": [{"score": each.score, each.kind: each.value} for each in gate.conditions],
-                "share": gate.share,
-                "budget": gate.budget,
-            }
-            for stage, gate in self.gates.items()
+            stage: [
+                {
+                    "after": gate.after,
+                    "pass": [{"score": each.score, each.kind: each.value} for each in gate.conditions],
+                    "share": gate.share,
+                    "budget": gate.budget,
+                }
+                for gate in gates
+            ]
+            for stage, gates in self.gates.items()
         }
         return {"seed": self.seed, "stages": stages}
 
@@ -89,13 +96,16 @@ def read_plan(path: Path = DEFAULT) -> Plan:
         data = file.read()
     try:
         values = json.loads(data)
-        gates = {str(stage): _gate(gate) for stage, gate in values["stages"].items()}
+        gates = {
+            str(stage): tuple(map(_gate, given if isinstance(given, list) else [given]))
+            for stage, given in values["stages"].items()
+        }
         return Plan(gates, int(values.get("seed", 0)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInput(
             f"{printable(path.name)} is no plan of a screening ({type(error).__name__}: {printable(str(error)[:80])}); "
             'expected {"stages": {STAGE: {"after": STAGE, "pass": [{"score": NAME, "at_least": X}], "share": 0.05, '
-            '"budget": N}}}.'
+            '"budget": N}}}, or a list of such objects for a stage.'
         ) from error
 
 

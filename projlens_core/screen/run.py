@@ -95,8 +95,8 @@ class _Screening:
         described = self._described()
         self._write_settings()
         for number, stage in enumerate(self.stages):
-            gate = self.settings.plan.gates.get(stage.key)
-            if gate is not None and gate.after in described.stages[:number]:
+            gate = self.settings.plan.gate(stage.key, described.stages[:number])
+            if gate is not None:
                 described.reasons[stage.key] = table.reasons(
                     described, self.store, stage.key, gate, self.settings.plan.seed
                 )

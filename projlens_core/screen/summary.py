@@ -46,6 +46,12 @@ def column(stage: str) -> str:
     return f"{stage}.{known.find(stage).score}"
 
 
+def ranking(table: Table, stages: Sequence[str]) -> str:
+    """The stage by which all suspects are compared: the dearest that everybody was to see and that gave any score."""
+    seen = [each for each in stages if f"{each}.why" not in table and table[column(each)].notna().any()]
+    return seen[-1] if seen else stages[0]
+
+
 def beyond_controls(table: Table, stage: str) -> pd.Series | None:
     """Whether each row's score is above that of every control of the same form; NA where it has no score or there is no
     such control; None without any control.

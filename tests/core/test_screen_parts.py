@@ -4,10 +4,11 @@ import base64
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from projlens_core.errors import InvalidInput, NotFound, ProjLensError
-from projlens_core.screen import plan
+from projlens_core.screen import plan, summary
 from projlens_core.screen.clusters import clusters
 from projlens_core.screen.listing import CONTROL, Listed, read_listing
 from projlens_core.screen.plan import Condition, Gate, chosen, read_plan
@@ -138,6 +139,16 @@ def test_the_plan_that_ships_is_read_and_written_the_same(tmp_path):
     assert read_plan(tmp_path / "plan.json") == found
 
 
+def test_of_several_gates_the_first_stands_whose_stage_was_done(tmp_path):
+    stages = {"verdict": [{"after": "probes", "budget": 1}, {"after": "reference"}], "probes": {"after": "weights"}}
+    (tmp_path / "plan.json").write_text(json.dumps({"stages": stages}))
+    found = read_plan(tmp_path / "plan.json")
+    assert found.gate("verdict", ("weights", "reference", "probes")) == Gate("probes", budget=1)
+    assert found.gate("verdict", ("weights", "reference")) == Gate("reference")
+    assert found.gate("verdict", ("weights",)) is None
+    assert found.gate("probes", ("weights",)) == Gate("weights")
+
+
 def test_rows_are_found_by_key_and_count_once_and_damaged_parts_are_passed_over(tmp_path):
     store = Store(tmp_path)
     store.add([row("a"), row("b", status="failed")])
@@ -200,3 +211,15 @@ def test_clusters_are_of_one_direction_whatever_its_sign_and_of_one_tensor():
     found[-1] = direction(first, "linear_1.weight")
     assert clusters(found) == [None, 1, None, 2, 1, 2, None]
     assert clusters([]) == []
+
+
+def test_suspects_are_ranked_by_the_dearest_stage_that_all_were_to_see():
+    table = pd.DataFrame(
+        {"weights.energy_top5": [0.1, 0.2], "reference.ratio": [1.0, None], "probes.nats": [3.0, None]}, dtype="Float64"
+    )
+    table["probes.why"] = ["threshold", "below the threshold"]
+    order = ("weights", "reference", "probes")
+    assert summary.ranking(table, order) == "reference"
+    table["reference.ratio"] = pd.array([None, None], dtype="Float64")
+    assert summary.ranking(table, order) == "weights"
+    assert summary.ranking(table[["reference.ratio"]], ("reference",)) == "reference"

@@ -6,7 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -110,54 +110,71 @@ def test_ray_gives_the_same_bytes(folder, undisturbed, tmp_path):
 
 
 @contextmanager
-def head(port: int, folder: Path):
-    """The head of a Ray cluster, ended with all that it started."""
-    line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=2"]
-    line += ["--include-dashboard=false", "--disable-usage-stats"]
+def node(port: int, *, of_head: bool):
+    """A node of a Ray cluster with one core, its head or one that has joined it; ended with all that it started."""
+    line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--disable-usage-stats"]
+    line += ["--head", f"--port={port}", "--include-dashboard=false"] if of_head else [f"--address=127.0.0.1:{port}"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}  # and the test's token
-    with (folder / f"head-{random.random()}.txt").open("w") as log:
-        process = psutil.Popen(line, stdout=log, stderr=log, env=environment, start_new_session=True)
+    process = psutil.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True, start_new_session=True
+    )
     try:
+        said = []
+        while "Ray runtime started" not in "".join(said):
+            said.append(process.stdout.readline())
+            assert said[-1], "".join(said)  # it has ended
         yield process
     finally:
         for each in [*process.children(recursive=True), process]:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
-        process.wait()
+        process.communicate()
 
 
-@pytest.mark.slow(seconds=60)
-def test_a_ray_cluster_whose_workers_and_head_are_killed_gives_the_same_bytes(
+@contextmanager
+def cluster(port: int):
+    """A Ray cluster of two nodes, one core each, so that two workers are on different ones: the nodes, head first."""
+    with node(port, of_head=True) as first, node(port, of_head=False) as second:
+        yield first, second
+
+
+def actors(of: psutil.Process) -> list[psutil.Process]:
+    """The workers on a node."""
+    return [each for each in of.children(recursive=True) if "ray::Worker" in " ".join(each.cmdline())]
+
+
+@pytest.mark.slow(seconds=80)
+def test_a_ray_cluster_of_two_nodes_whose_workers_and_head_are_killed_gives_the_same_bytes(
     folder, undisturbed, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of this cluster alone
     port = 20_000 + os.getpid() % 10_000
-    heads = [head(port, tmp_path), head(port, tmp_path)]
-    running = [heads[0].__enter__()]
-    points = {3: "worker", 6: "worker", 10: "head"}
+    points = {3: "worker", 6: "worker", 10: "cluster"}  # rows, after which this is killed
+    worked = set()  # nodes on which there was a worker
+    with ExitStack() as nodes:
+        running = nodes.enter_context(cluster(port))
 
-    def report(progress):
-        what = points.pop(progress.done, None) if progress.stage == "weights" else None
-        if what == "worker":
-            actors = [
-                each for each in running[-1].children(recursive=True) if "ray::Worker" in " ".join(each.cmdline())
-            ]
-            assert actors
-            actors[0].kill()
-        elif what == "head":
-            heads[0].__exit__(None, None, None)
-            running.append(heads[1].__enter__())
+        def report(progress):
+            nonlocal running
+            if progress.stage != "weights":
+                return
+            workers = [(number, each) for number, of in enumerate(running) for each in actors(of)]
+            worked.update(number for number, _ in workers)
+            what = points.pop(progress.done, None)
+            if what == "cluster":
+                nodes.close()
+                running = nodes.enter_context(cluster(port))
+            elif what == "worker":
+                workers[-1][1].kill()
 
-    engine = Cluster(2, LIMITS, f"127.0.0.1:{port}")
-    try:
-        assert bytes_of(folder, tmp_path / "out", report, engine) == undisturbed
-        assert points == {}
-    finally:
-        engine.close()
-        for each in heads:
-            with suppress(RuntimeError, StopIteration):
-                each.__exit__(None, None, None)
+        engine = Cluster(2, LIMITS, f"127.0.0.1:{port}")
+        try:
+            assert bytes_of(folder, tmp_path / "out", report, engine) == undisturbed
+            assert points == {}
+            assert worked == {0, 1}
+        finally:
+            engine.close()
 
 
 @pytest.mark.slow(seconds=70)

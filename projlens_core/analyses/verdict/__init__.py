@@ -30,27 +30,14 @@ class VerdictOptions(Options):
 
 def _measure(context: "AnalysisContext", options: VerdictOptions) -> "Observed":
     # only here: they bring PyTorch
-    from pathlib import Path
-
     from projlens_core.analyses.verdict.covariates import covariates
     from projlens_core.analyses.verdict.observed import Observed, weights_of
-    from projlens_core.behaviour.trigger_search import Searcher
-    from projlens_core.inputs.probes import BANK, read_bank
+    from projlens_core.analyses.verdict.searching import bank_of, searcher_of
 
-    images = context.images
-    known = dict.fromkeys(truth.prompt for each in (context.inputs.truths or {}).values() for truth in each)
     found = Observed(weights_of(context.opened.decompose(context.progress)))
     context.finished_stage("Weights: compared.", found)
-    searcher = Searcher(
-        context.responder,
-        context.projectors,
-        images.names,
-        images.clean,
-        options.prompts or tuple(known) or PROMPTS,
-        context.progress,
-        options.budget or None,
-    )
-    probes = read_bank(searcher.resolution, Path(options.bank) if options.bank else BANK)
+    searcher = searcher_of(context, options)
+    probes = bank_of(searcher, options)
     case = covariates(context, probes, searcher.prompts, len(searcher.found.fresh))
     for search in searcher.stages(probes):
         found = Observed(found.weights, search, case)

@@ -51,6 +51,17 @@ REFERENCE = Stage(
     {"probe": "the probe that stands out most"},
     needs_images=True,
 )
+PROBES = Stage(
+    "probes",
+    "projlens_core.screen.stages.probes",
+    "nats",
+    {
+        "nats": "log-probability that its own answers lose under the probe that unsettles it most, beyond base's loss",
+        "notable": "probes that the verdict follows up, up to three",
+    },
+    {"probe": "the probe that unsettles it most"},
+    needs_images=True,
+)
 VERDICT = Stage(
     "verdict",
     "projlens_core.screen.stages.verdict",
@@ -59,7 +70,7 @@ VERDICT = Stage(
     {"says": "the verdict", "target": "the text that the backdoor brings"},
     needs_images=True,
 )
-STAGES = {stage.key: stage for stage in (WEIGHTS, REFERENCE, VERDICT)}
+STAGES = {stage.key: stage for stage in (WEIGHTS, REFERENCE, PROBES, VERDICT)}
 
 
 def find(key: str) -> Stage:
