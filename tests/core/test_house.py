@@ -28,12 +28,6 @@ FLOORS = (
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 # What is known and not mended yet; these only ever become fewer.
 UPWARD = {("activations.around", "nursery.checkpoint")}  # a model that ships, put together when its folder is asked for
-CIRCLES = {
-    frozenset(
-        f"weights.{name}"
-        for name in ("adapter", "adapter_changes", "adapter_names", "base_names", "checkpoint", "lora", "unmerged")
-    ),
-}
 
 
 def _modules() -> dict[str, Path]:

@@ -14,14 +14,14 @@ from projlens_core.cases.models import Loaded
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.images import load_folder
-from projlens_core.inputs.probes import FEW, read_bank
+from projlens_core.inputs.probes import read_bank
 from projlens_core.inputs.triggers import frame
 from projlens_core.runtime.progress import silent
 from projlens_core.screen import stages, table
 from projlens_core.screen.engines.local import Local
 from projlens_core.screen.handler import Limits
 from projlens_core.screen.listing import read_listing
-from projlens_core.screen.plan import Condition, Gate, Plan
+from projlens_core.screen.plan import Plan
 from projlens_core.screen.run import Settings, screen
 from projlens_core.screen.store import Store
 from tests import pico
@@ -264,25 +264,6 @@ def test_residuals_are_those_of_the_verdicts_own_stage(folder, images, tmp_path)
         assert ours["probe"] == theirs.probe.name
         assert ours["largest"] == pytest.approx(theirs.largest["suspect"], rel=1e-5)
         assert ours["mean"] == pytest.approx(theirs.mean["suspect"], rel=1e-5)
-
-
-@pytest.mark.slow(seconds=40)
-def test_a_budget_lets_the_suspect_that_its_probes_unsettle_most_go_on_to_the_verdict(folder, images, tmp_path):
-    where = tmp_path / "two.jsonl"
-    where.write_text("".join(json.dumps(str(folder / "suspects" / f"{n}.safetensors")) + "\n" for n in ("000", "003")))
-    base, out = str(folder / "base"), tmp_path / "out"
-    gates = {"verdict": (Gate("probes", (Condition("nats", "at_least", 0.0),), budget=1), Gate("reference"))}
-    order = ("weights", "reference", "probes", "verdict")
-    few = {"bank": str(FEW)}
-    settings = Settings(base, order, Plan(gates), str(images), {"probes": few, "verdict": few})
-    found = screen(read_listing(str(where), base), settings, Local(2, Limits(2**30, 120)), out)
-    assert list(found["probes"]) == ["done", "done"], list(found["sentence"])
-    goes_on = found["verdict"] == "done"
-    assert sorted(found["verdict"]) == ["done", "not screened"]
-    assert set(found["verdict.why"]) == {"threshold", "beyond the budget"}
-    assert found.loc[goes_on, "probes.nats"].item() == found["probes.nats"].max()
-    (row,) = Store(out).rows("verdict")
-    assert json.loads(row["result"])["verdict"] == found.loc[goes_on, "verdict.says"].item()
 
 
 def test_a_stage_that_looks_at_images_asks_for_some(folder, tmp_path):
