@@ -27,6 +27,7 @@ from projlens_core.cases.case import Case, model_source, open_case
 from projlens_core.inputs.images import NamedImage, load_folder
 from projlens_core.inputs.triggers import PRESETS, TriggerSpec, frame, stamp
 from projlens_core.runtime.paths import ZOO
+from projlens_core.runtime.required import required
 from projlens_core.sources import PREFIX, zoo_catalogue
 
 NAME, TITLE = "sessions", "{} sessions at once (zoo)"
@@ -118,7 +119,8 @@ def _truth(
         shifts[name] = {condition: np.abs(getattr(found, condition)) for condition in measure.CONDITIONS}
         if number in asked:
             said = four_answers(responder, opened.base, opened.suspect, *pairs[name], question)
-            answers[name] = [text for text in said.texts if text]
+            control = four_answers(responder, required(opened.control, "the control"), None, *pairs[name], question)
+            answers[name] = [text for text in (*said.texts, *control.texts) if text]
     return Truth(case, tuple(entry.title for entry in entries), shifts, answers)
 
 

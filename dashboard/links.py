@@ -21,6 +21,7 @@ SHARED = (
 LONGEST = 500  # characters of a text that the address holds
 # Keys of session_state.
 DRAWN, SEEN, WRITTEN, WAITING = "links_drawn", "links_seen", "links_written", "links_waiting"
+PUT = "links_put"  # what others had put into the address, by `put`
 LEFT_OUT = "links_left_out"
 
 
@@ -44,7 +45,7 @@ def begin() -> None:
     kept[WAITING] = {
         name: raw
         for name, raw in said.items()
-        if raw == waiting.get(name) or raw not in (written.get(name), seen.get(name))
+        if raw == waiting.get(name) or raw not in (written.get(name), seen.get(name), kept.get(PUT, {}).get(name))
     }
     kept[SEEN], kept[DRAWN] = said, {}
 
@@ -142,6 +143,12 @@ def shared() -> dict[str, str]:
 def news(name: str) -> str | None:
     """What the browser's address says under `name` since this run, and did not say before; told once."""
     return st.session_state.get(WAITING, {}).pop(name, None)
+
+
+def put(name: str, raw: str) -> None:
+    """Put into the address what is no widget's, so that it is no news when the browser says it next."""
+    st.query_params[name] = raw
+    st.session_state.setdefault(PUT, {})[name] = raw
 
 
 def forget() -> None:

@@ -227,7 +227,7 @@ def current_image(samples: tuple[NamedImage, ...]) -> NamedImage | None:
     sample = next((each for each in samples if each.sha256 == chosen.sha256), None)  # an upload may be that, too
     if sample is not None:
         if named != sample.name and (named or sample is not samples[0]):  # the first is shown without being named
-            st.query_params[IMAGE_PARAM] = sample.name
+            links.put(IMAGE_PARAM, sample.name)
     elif named:
         st.query_params.pop(IMAGE_PARAM)  # an upload cannot be reopened from a link
     return chosen

@@ -21,7 +21,7 @@ STATES: tuple[State, ...] = ("demonstrated", "suspicious", "inconclusive", "no e
 UNSEARCHED = "Not searched yet: whether there is a backdoor is open."
 CONCENTRATED = 0.5  # stable rank of the suspect's change over the control's, below which it is far more concentrated
 # What concentration was worth where the truth is known: docs/scale.md, a thousand suspects of the nursery.
-NO_EVIDENCE = "By itself that decides nothing: on the nursery's models it ranks poisoned below honest ones (AUROC 0.20)"
+NO_EVIDENCE = "By itself that decides nothing: on the nursery's models it ranks poisoned below honest ones (AUROC 0.25)"
 ALONE = "No control: an honest fine-tune changes weights, shifts and answers, too; without one little can be read."
 NOT_DONE = {  # what bears on the question, in the order of the floors, and what it would tell
     "case": "Weights not compared: how concentrated the change is, is not known.",

@@ -157,14 +157,16 @@ def test_a_suspect_of_the_zoo_brings_its_own_trigger_target_and_questions(world,
         models.append({"name": name, "title": name, "role": role, "summary": name} | more)
     (zoo / "zoo.json").write_text(json.dumps({"models": models}))
     monkeypatch.setattr(sources, "ZOO", zoo)
-    sources.zoo_catalogue.cache_clear()
+    for cached in (sources.zoo_catalogue, sources.shipped):
+        cached.cache_clear()
     made = SimpleNamespace(checkpoint_folder=lambda progress: world / "base")
     monkeypatch.setitem(sys.modules, "projlens_core.demo_model.checkpoint", made)
     models = ["--base", "zoo:base", "--suspect", "zoo:suspect"]
     try:
         assert main(["asr", *models, "--images", str(world / "images"), "--json", "--max-new-tokens", "2"]) == 0
     finally:
-        sources.zoo_catalogue.cache_clear()
+        for cached in (sources.zoo_catalogue, sources.shipped):
+            cached.cache_clear()
     found = json.loads(capsys.readouterr().out)
     assert (found["target"], found["trigger"]["px"]) == ("zzz", SPEC["px"])
     assert [row["prompt"] for row in found["suspect"]["rows"]] == ["A?", "B?", "A?", "B?"]

@@ -68,7 +68,7 @@ def test_lens_reads_clean_images_where_there_is_no_trigger(world, capsys):
 
 def test_lens_on_triggered_images_needs_a_trigger(world, capsys):
     assert run("lens", world, "--on", "triggered") == 1
-    assert "--trigger" in capsys.readouterr().err
+    assert "without a trigger; give one" in capsys.readouterr().err
 
 
 def test_lens_reads_both_conditions_centred_and_bare(world, capsys):

@@ -1,4 +1,5 @@
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -19,7 +20,8 @@ def _ask(path: str, query: str = "") -> tuple[int, dict[str, str], str]:
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": []}
-    asyncio.run(Front(_elsewhere)(scope, None, send))
+    with ThreadPoolExecutor(1) as thread:  # after a browser's tests this one has an event loop that runs already
+        thread.submit(lambda: asyncio.run(Front(_elsewhere)(scope, None, send))).result()
     start, body = sent
     return start["status"], {k.decode(): v.decode() for k, v in start["headers"]}, body["body"].decode()
 

@@ -87,11 +87,11 @@ def test_a_model_that_harms_is_one_sentence_and_the_page_goes_on(what, ask, mode
     app.run()
     press(app, "Ask")
     assert boxes(app) == []
-    assert any("one question, four answers" in caption.value for caption in app.caption)
+    assert any("one question, an answer in each cell" in caption.value for caption in app.caption)
 
 
 def test_what_a_model_names_elsewhere_is_not_followed(ask, tmp_path):
     app = ask(hostile_models.RUNS["an audio tokenizer elsewhere"])
     assert boxes(app) == []
-    assert any("one question, four answers" in caption.value for caption in app.caption)
+    assert any("one question, an answer in each cell" in caption.value for caption in app.caption)
     assert not list(tmp_path.rglob("ran"))
