@@ -50,6 +50,13 @@ def test_an_upload_of_a_sample_has_both_names_and_its_link_names_the_sample(acti
     assert activation.query_params[state.IMAGE_PARAM] == "sample-3.png"
 
 
+def test_one_image_after_another_is_shown_although_the_address_names_the_one_before(activation):
+    for number in (2, 3, 2):
+        box = next(each for each in activation.selectbox if each.label == "Image")
+        box.select(f"sample-{number}.png").run()
+        assert activation.query_params[state.IMAGE_PARAM] == f"sample-{number}.png"
+
+
 def test_the_gallery_shows_all_the_newest_first(activation):
     upload(activation, ("b.png", png(1)), ("a.png", png(2)))
     press(activation, "Gallery")
