@@ -1,4 +1,4 @@
-"""The dear stages of a screening, probes and verdict: what they say is what the single command says, on every engine."""
+"""The dear stages of a screening, probes and verdict: they say what the single command says, on every engine."""
 
 import json
 import os
