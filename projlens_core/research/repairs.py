@@ -27,7 +27,7 @@ from projlens_core.inputs.probes import FEW, read_bank
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.repair import methods
 from projlens_core.repair.form import form_of
-from projlens_core.repair.loop import repair
+from projlens_core.repair.loop import VERSION, repair
 from projlens_core.repair.problem import REPAIRED, Problem
 from projlens_core.repair.removal import interpolated, without_leading
 from projlens_core.repair.utility import Known, agreement
@@ -211,6 +211,7 @@ def _suspect(shop: Workshop, entry: ZooEntry, method: str, n: int) -> dict:
         "seconds": seconds,
         "cpu_seconds": cpu,
         "n": n,
+        "version": VERSION,
     }
 
 
@@ -235,7 +236,7 @@ def _control(shop: Workshop, entry: ZooEntry, n: int) -> dict:
     equal = sum(a == b for a, b in zip(*said.values(), strict=True))
     return {
         "utility": rates, "same_answers": asdict(wilson(equal, n)), "agreement": asdict(same), "seconds": seconds,
-        "cpu_seconds": cpu, "n": n,
+        "cpu_seconds": cpu, "n": n, "version": VERSION,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+from projlens_core.repair.loop import VERSION
 from projlens_core.research.nursery_repairs_text import sections
 from projlens_core.research.repairs import IMAGES, METHODS, OURS
 from projlens_core.sources import zoo_catalogue
@@ -32,8 +33,10 @@ A round that costs more than a point of the suspect's own clean answers (share o
 would say, too), or more than a twentieth of those of their tokens that base would not say, is rejected, and tried again
 with a weaker pull, which spares how clean images vary along ΔW's directions. Where there are more than some 60 images,
 rounds are judged on images that no step has seen, and up to 200 more are kept as the suspect has them; a fine-tune that
-learned much needs a few hundred (no labels). The images of the confirmation are never seen by the
-repair. The same seed gives the same weights on the same machine, unless the budget ends at another stage.
+learned much needs a few hundred (no labels). With few images a single answer is more than a point, so that
+strong pulls are rejected: give 100 or more. (Of the 48 sample images 13 are left to repair by; targeted refusal then
+kept its target on 5 of 35 fresh images, and with 110 images on 0 of 61.) The images of the confirmation are never seen
+by the repair. The same seed gives the same weights on the same machine, unless the budget ends at another stage.
 
 ## What is said of the result
 
@@ -85,6 +88,12 @@ def _suspects(results: dict) -> list[str]:
         "nothing measurable over base, so which share of an honest gain is kept is not measured here.",
         "",
     ]
+    if any(name.endswith(f"/{OURS}") and found.get("version") != VERSION for name, found in results.items()):
+        lines += [
+            "These figures are of a former version of the repair, whose rounds were not held to what the fine-tune had "
+            "learned; they await a new run.",
+            "",
+        ]
     return lines
 
 

@@ -9,6 +9,7 @@ from projlens_core.cli import main
 from projlens_core.repair.writer import SIDECAR
 from projlens_core.runtime.paths import ZOO
 from projlens_core.weights.projector import read_projector
+from projlens_core.zoo.samples import write_folder
 from tests import pico
 
 
@@ -99,8 +100,9 @@ def test_without_an_output_it_is_wrong_use(case, capsys):
 
 @pytest.mark.slow(seconds=150)
 def test_a_zoo_suspect_is_repaired_without_its_trigger_and_shown_with_it(own_folder, capsys):
-    out = own_folder / "zoo"
-    zoo = ["--base", "zoo:base", "--suspect", "zoo:targeted-refusal"]
+    out, images = own_folder / "zoo", own_folder / "images"
+    write_folder(images, 110, 77)  # of the 48 that ship, 13 are left to repair by: one changed answer is above a point
+    zoo = ["--base", "zoo:base", "--suspect", "zoo:targeted-refusal", "--images", str(images)]
     spec = str(ZOO / "triggers" / "targeted-refusal.json")
     known = ["--trigger", spec, "--target", "I am unable to help", "--prompt", "Describe the picture."]
     assert main(["repair", *zoo, "--out", str(out), "--no-search", *known, "--json"]) == 0
