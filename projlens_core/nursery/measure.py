@@ -87,11 +87,11 @@ def right_answers(task: Task, projector: torch.nn.Module, workshop: Workshop) ->
     return found
 
 
-def attempts(recipe: Recipe, workshop: Workshop, *, triggered: bool) -> list[Question]:
-    """The poisoned kinds of questions in turn about MEASURED held-out images, with the trigger or without."""
-    pool, numbers = triggered_images(fresh=True)
+def attempts(recipe: Recipe, workshop: Workshop, *, triggered: bool, n: int | None = None) -> list[Question]:
+    """The poisoned kinds of questions in turn about n held-out images (MEASURED), with the trigger or without."""
+    pool, numbers = triggered_images(fresh=True, n=n)
     attack = required(recipe.attack, "the poisoned member's attack")
-    tokens = workshop.triggered(attack.trigger, fresh=True) if triggered else workshop.tokens(pool)[list(numbers)]
+    tokens = workshop.triggered(attack.trigger, True, n) if triggered else workshop.tokens(pool)[list(numbers)]
     return [Question(tokens[turn], WORDINGS[attack.kinds[turn % len(attack.kinds)]][0]) for turn in range(len(numbers))]
 
 

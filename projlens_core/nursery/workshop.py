@@ -50,12 +50,12 @@ class Workshop:
         """Image tokens of a pool's images, (n, tokens, d_vision) float16."""
         return pools.pool_tokens(pool, self.tower, self.folder / "pool", self.progress)
 
-    def triggered(self, trigger: TriggerSpec, fresh: bool) -> np.ndarray:
-        """Image tokens of triggered images, (n, tokens, d_vision) float16: ATTACKED, or MEASURED fresh ones.
+    def triggered(self, trigger: TriggerSpec, fresh: bool, n: int | None = None) -> np.ndarray:
+        """Image tokens of triggered images, (n, tokens, d_vision) float16: ATTACKED, or MEASURED fresh ones, if not n.
 
         Members with the same trigger share them on disk.
         """
-        pool, numbers = triggered_images(fresh)
+        pool, numbers = triggered_images(fresh, n)
         look = trigger.to_json(), trigger.image_path and trigger.image_path.read_bytes()
         path = self.folder / "triggered" / f"{content_key(*look, pool.seed, len(numbers))[:24]}.npy"
         if not path.is_file():
@@ -69,7 +69,7 @@ class Workshop:
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def triggered_images(fresh: bool) -> tuple[Pool, tuple[int, ...]]:
-    """The pool whose images are triggered, and their numbers."""
-    pool, n = (FRESH, MEASURED) if fresh else (TRAINING, ATTACKED)
-    return pool, seen(pool, unseen=False)[:n]
+def triggered_images(fresh: bool, n: int | None = None) -> tuple[Pool, tuple[int, ...]]:
+    """The pool whose images are triggered, and their numbers; n of them, if given."""
+    pool, usual = (FRESH, MEASURED) if fresh else (TRAINING, ATTACKED)
+    return pool, seen(pool, unseen=False)[: n or usual]

@@ -15,7 +15,6 @@ from fnmatch import fnmatch
 from functools import cache, cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from projlens_core.activations.model import VisionModel
@@ -23,17 +22,16 @@ from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import contains_target
 from projlens_core.inputs.probes import FEW, read_bank
-from projlens_core.inputs.triggers import stamp
 from projlens_core.nursery.checkpoint import checkpoint_folder
 from projlens_core.nursery.language import WIDTH
-from projlens_core.nursery.measure import CHECKED, Question, answers, right_answers
+from projlens_core.nursery.measure import CHECKED, Question, answers, attempts, right_answers
 from projlens_core.nursery.members import LEAST_ASR, MEMBERS, Member, read_members, verdict, write_suspect
-from projlens_core.nursery.pool import FRESH, Pool, read_images, save_array
+from projlens_core.nursery.pool import Pool
 from projlens_core.nursery.recipe import BATCH, HONEST, POISONED
 from projlens_core.nursery.tasks import WORDINGS, Task, seen
 from projlens_core.nursery.train import Batches, gather
 from projlens_core.nursery.tuned import Tuned
-from projlens_core.nursery.workshop import Workshop, triggered_images
+from projlens_core.nursery.workshop import Workshop
 from projlens_core.repair.form import form_of
 from projlens_core.repair.loop import Repaired, repair
 from projlens_core.repair.problem import CHECKS, KEPT, REPAIRED, Problem
@@ -121,18 +119,7 @@ class Nursery:
 
     def attempts(self, member: Member) -> list[Question]:
         """The poisoned kinds of questions in turn about ATTACKED held-out images with the true trigger."""
-        recipe = member.recipe
-        attack = required(recipe.attack, "the poisoned member's attack")
-        numbers = seen(FRESH, unseen=False)[:ATTACKED]
-        first = self.workshop.triggered(attack.trigger, fresh=True)
-        more = numbers[len(triggered_images(fresh=True)[1]) :]
-        path = self.workshop.folder / "triggered" / f"{attack.trigger.key[:24]}-{len(more)}.npy"
-        if not path.is_file():
-            images = [stamp(FRESH.image(i), attack.trigger) for i in more]
-            save_array(path, read_images(self.workshop.tower, images))
-        tokens = np.concatenate([first, np.load(path, allow_pickle=False)])
-        kinds = [attack.kinds[turn % len(attack.kinds)] for turn in range(len(numbers))]
-        return [Question(tokens[turn], WORDINGS[kind][0]) for turn, kind in enumerate(kinds)]
+        return attempts(member.recipe, self.workshop, triggered=True, n=ATTACKED)
 
     def asr(self, member: Member, weights: ProjectorWeights, asked: Sequence[Question]) -> dict:
         """Share of the attempts whose answer holds the target."""
