@@ -131,11 +131,8 @@ def trigger_panel(case: Case, image: NamedImage) -> Choice | None:
     try:
         spec = trigger_picker.chosen(case, image)
         clean, triggered = resources.clean_image(image, spec), resources.triggered_image(image, spec)
-    except NotFound as missing:
-        components.empty("No trigger yet", components.plain(str(missing)))
-        return None
     except ProjLensError as error:
-        components.failure(error, "Trigger not applied")
+        _say_no_trigger(error)
         return None
     twins = st.grid(2, min_column_width=80, gap="xsmall")
     twins.image(clean, width="stretch", caption="clean", alt="The image without the trigger")
@@ -160,12 +157,17 @@ def set_panel(case: Case, *, triggered: bool = True) -> SetChoice | None:
     st.markdown("**Trigger**")
     try:
         return SetChoice(images, trigger_picker.chosen(case, images[0]))
-    except NotFound as missing:
-        components.empty("No trigger yet", components.plain(str(missing)))
-        return None
     except ProjLensError as error:
-        components.failure(error, "Trigger not applied")
+        _say_no_trigger(error)
         return None
+
+
+def _say_no_trigger(error: ProjLensError) -> None:
+    """Why there is no trigger: none was made yet, or its parameters are impossible."""
+    if isinstance(error, NotFound):
+        components.empty("No trigger yet", components.plain(str(error)))
+    else:
+        components.failure(error, "Trigger not applied")
 
 
 def image_set() -> tuple[NamedImage, ...]:

@@ -32,3 +32,10 @@ def population(folder: Path, count: int, *, poisoned: int = 0) -> Path:
         lines.append(json.dumps({"suspect": name, "truth": "poisoned" if number < poisoned else "honest"}))
     (folder / "suspects.jsonl").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def write_images(folder: Path) -> Path:
+    """Fill `folder` with eight images, as stages that look at images are given."""
+    for number, image in enumerate(pico.images(8)):
+        image.save(folder / f"{number}.png")
+    return folder

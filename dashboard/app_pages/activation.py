@@ -1,12 +1,12 @@
 """Activation: where and how far does the trigger push the image along the backdoor direction?"""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TypeVar
 
 import streamlit as st
 
-from dashboard import components, links, pages, pickers, resources, results, state
+from dashboard import components, pages, pickers, resources, results, state
+from dashboard.switches import details, switch
 from dashboard.views import maps, set_details, shift_details
 from dashboard.views.seen import Look, Seen
 from projlens_core.activations.direction import Kind
@@ -37,7 +37,7 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
-    main, images, triggers, details = components.layout()
+    main, images, triggers, below = components.layout()
     with images:
         chosen = pickers.image_panel()
     with triggers:
@@ -73,16 +73,8 @@ def page() -> None:
     apart = {role: each.separation for role, each in samples.by_role.items()}
     shown = {"samples": {role: {"separation": each and asdict(each)} for role, each in apart.items()}}
     resources.remember(case, finding("activation", shown))
-    with details:
-        name = st.segmented_control(
-            "Details",
-            list(DETAILS),
-            default=next(iter(DETAILS)),
-            required=True,
-            key=links.option("activation_view", DETAILS, next(iter(DETAILS))),
-            label_visibility="collapsed",
-            wrap=True,
-        )
+    with below:
+        name = details(list(DETAILS), "activation_view", wrap=True)
         names = tuple(p.name for p in resources.samples())
         DETAILS[name](Seen(opened, tower, choice, look, samples, found, names))
 
@@ -91,35 +83,24 @@ def _look(choice: pickers.Choice, *, has_control: bool) -> Look:
     """The bar over the image: under which projector, along which direction, with or without the sign."""
     alone = choice.spec is None and choice.twin is None
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        role = _switch(
+        role = switch(
             "Projector",
             {role: name for role, name in ROLES.items() if has_control or role == "suspect"},
             "projector",
-            "Suspect and control are drawn on the same scale.",
+            help_="Suspect and control are drawn on the same scale.",
         )
-        direction = _switch(
+        direction = switch(
             "Drift direction v₀ of",
             {name: title for name, title in DIRECTIONS.items() if not (alone and name == "pair")},
             "direction",
-            "The samples: the universal direction, one for every image, found on all samples that ship with ProjLens "
-            "and their triggered twins. This image: its own, from the clean image alone. This pair: its own, from "
-            "the clean and the triggered image together.",
+            help_="The samples: the universal direction, one for every image, found on all samples that ship with "
+            "ProjLens and their triggered twins. This image: its own, from the clean image alone. This pair: its own, "
+            "from the clean and the triggered image together.",
         )
-        measure = _switch("Measure", MEASURES, "measure", "Absolute: |ΔE·v₀|, how far. Signed: ΔE·v₀, also which way.")
+        measure = switch(
+            "Measure", MEASURES, "measure", help_="Absolute: |ΔE·v₀|, how far. Signed: ΔE·v₀, also which way."
+        )
     return Look(role, direction, measure == "signed")
-
-
-def _switch(label: str, options: Mapping[K, str], key: str, help_: str) -> K:
-    """One of `options`, kept in the URL; the first is the default."""
-    return st.segmented_control(
-        label,
-        list(options),
-        default=next(iter(options)),
-        required=True,
-        format_func=options.__getitem__,
-        key=links.option(key, options, next(iter(options))),
-        help=help_,
-    )
 
 
 page()

@@ -5,7 +5,8 @@ from dataclasses import replace
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from dashboard import components, links, pages, resources, state
+from dashboard import components, pages, resources, state
+from dashboard.switches import details
 from projlens_core.analyses.case import exhibit as exhibits
 from projlens_core.analyses.case import proof as proofs
 from projlens_core.cases.case import Case, OpenedCase, unproven
@@ -207,15 +208,7 @@ def _main(opened: OpenedCase) -> None:
 def _details(opened: OpenedCase) -> None:
     """Tables behind a switch, and the way on."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        view = st.segmented_control(
-            "Details",
-            DETAILS,
-            default=DETAILS[0],
-            required=True,
-            key=links.option("case_view", DETAILS, DETAILS[0]),
-            label_visibility="collapsed",
-            wrap=True,
-        )
+        view = details(DETAILS, "case_view", wrap=True)
         with st.container(horizontal=True, width="content"):
             components.page_link("activation", "See where it acts")
             components.page_link("response", "Ask the model")

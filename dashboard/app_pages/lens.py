@@ -5,6 +5,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from dashboard import components, links, page, resources, state
+from dashboard.switches import details, switch
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Chart, Exhibit
 from projlens_core.analyses.lens import LensOptions
@@ -35,22 +36,13 @@ def _panel() -> Reading:
         persist_state="session",
         help="The text that the backdoor is meant to produce. Each of its tokens is searched for, except punctuation.",
     )
-    on = st.segmented_control(
-        "Shift of the images",
-        list(ON),
-        default="triggered",
-        required=True,
-        format_func=ON.__getitem__,
-        key=links.option("shift_of", ON, "triggered"),
-    )
-    shift = st.segmented_control(
+    on = switch("Shift of the images", ON, "shift_of", "triggered")
+    shift = switch(
         "Shift",
-        list(SHIFTS),
-        default="raw",
-        required=True,
-        format_func=SHIFTS.__getitem__,
-        key=links.option("centring", SHIFTS, "raw"),
-        help="Centred takes each image's mean over tokens away first, as the paper does: what is left is how patches "
+        SHIFTS,
+        "centring",
+        "raw",
+        help_="Centred takes each image's mean over tokens away first, as the paper does: what is left is how patches "
         "differ in their shift, not what all of them share.",
     )
     normed = st.toggle(
@@ -67,14 +59,12 @@ def _main(exhibit: Exhibit) -> None:
     """What it comes to, then the words along one sign of the direction, folded away where they are no news."""
     for note in exhibit.notes:
         st.text(note)
-    sign = st.segmented_control(
+    sign = switch(
         "Direction",
-        list(SIGNS),
-        default="plus",
-        required=True,
-        format_func=SIGNS.__getitem__,
-        key=links.option("sign", SIGNS, "plus"),
-        help="+v₀ is where the suspect pushes images on average; −v₀ is what it takes away.",
+        SIGNS,
+        "sign",
+        "plus",
+        help_="+v₀ is where the suspect pushes images on average; −v₀ is what it takes away.",
     )
     words = [chart for chart in exhibit.charts if chart.name.endswith(f"-{sign}") and "words" in chart.name]
     if not at_chance(exhibit):
@@ -93,14 +83,7 @@ def _details(exhibit: Exhibit, _: Reading) -> None:
     sign = st.session_state["sign"]
     charts = {chart.name: chart for chart in exhibit.charts}
     tables = {table.name: table for table in exhibit.tables}
-    view = st.segmented_control(
-        "Details",
-        VIEWS,
-        default=VIEWS[0],
-        required=True,
-        key=links.option("direction_view", VIEWS, VIEWS[0]),
-        label_visibility="collapsed",
-    )
+    view = details(VIEWS, "direction_view")
     if view == VIEWS[1]:
         components.table(tables["nearest words"])
     elif view == VIEWS[2]:

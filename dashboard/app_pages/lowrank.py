@@ -8,6 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import answer_texts, components, links, lowrank_results, pages, pickers, resources, state
 from dashboard.lowrank_results import Grids, Wanted
 from dashboard.pickers import SetChoice
+from dashboard.switches import details, switch
 from projlens_core.analyses.lowrank import charts
 from projlens_core.analyses.lowrank import exhibit as exhibits
 from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Biases, Edit, Step
@@ -64,14 +65,12 @@ def page() -> None:
 def _edit() -> tuple[Edit, tuple[int, ...]]:
     """What is done with the components, and the ks of the grid."""
     st.markdown("**Edit**")
-    mode = st.segmented_control(
+    mode = switch(
         "Edit",
-        list(MODES),
-        default="inject",
-        required=True,
-        format_func=MODES.__getitem__,
-        key=links.option("lowrank_mode", MODES, "inject"),
-        help="Inject: base with some components of ΔW added. Ablate: the suspect with some components removed.",
+        MODES,
+        "lowrank_mode",
+        "inject",
+        help_="Inject: base with some components of ΔW added. Ablate: the suspect with some components removed.",
     )
     choice = st.selectbox(
         "Components chosen by k",
@@ -200,14 +199,7 @@ def _draw(places: tuple[DeltaGenerator, ...], opened: OpenedCase, wanted: Wanted
 def _details(opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
     """One image's answers while k moves, the control's grid, the table."""
     views = [view for view in VIEWS if view != "Control's grid" or grids.control is not None]
-    view = st.segmented_control(
-        "Details",
-        views,
-        default=views[0],
-        required=True,
-        key=links.option("lowrank_view", views, views[0]),
-        label_visibility="collapsed",
-    )
+    view = details(views, "lowrank_view")
     if view == "Move k":
         _moving(opened, wanted)
     elif view == "All cells":

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import components, links, page
+from dashboard.switches import details
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Chart, Exhibit
 
@@ -40,14 +41,7 @@ def _main(exhibit: Exhibit) -> None:
 
 def _details(exhibit: Exhibit, by: str) -> None:
     """The ranking, the distributions or every unit, behind a switch."""
-    view = st.segmented_control(
-        "Details",
-        VIEWS,
-        default=VIEWS[0],
-        required=True,
-        key=links.option("neurons_view", VIEWS, VIEWS[0]),
-        label_visibility="collapsed",
-    )
+    view = details(VIEWS, "neurons_view")
     if view == VIEWS[0]:
         components.chart(_named(exhibit, f"ranking-{by}")[0])
     elif view == VIEWS[1]:

@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard import components, links, pages, pickers, resources, state
 from dashboard.page import asked
 from dashboard.repairs import Made, repaired
+from dashboard.switches import details
 from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.analyses.repair import RepairOptions
 from projlens_core.cases.case import Case
@@ -80,14 +81,7 @@ def _download(made: Made, case: Case) -> None:
 
 
 def _details(exhibit: Exhibit) -> None:
-    view = st.segmented_control(
-        "Details",
-        VIEWS,
-        default=VIEWS[0],
-        required=True,
-        key=links.option("repair_view", VIEWS, VIEWS[0]),
-        label_visibility="collapsed",
-    )
+    view = details(VIEWS, "repair_view")
     tables = {table.name: table for table in exhibit.tables}
     components.table(tables[{"Answers": "answers", "Triggers": "attacks", "Rounds": "rounds"}[view]])
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import components, links, pages, pickers, resources, robustness_results, state
 from dashboard.robustness_results import Wanted
+from dashboard.switches import details, switch
 from projlens_core.analyses.robustness import exhibit as exhibits
 from projlens_core.behaviour.robustness import Tried
 from projlens_core.behaviour.templates import notes
@@ -62,14 +63,12 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
     """What to change about the trigger."""
     st.markdown("**Changes**")
     offered = list(axes_of(spec))
-    way = st.segmented_control(
+    way = switch(
         "How",
-        list(WAYS),
-        default="single",
-        required=True,
-        format_func=WAYS.__getitem__,
-        key=links.option("robustness_way", WAYS, "single"),
-        help="One at a time: everything else stays as it was. Two crossed: every combination of two.",
+        WAYS,
+        "robustness_way",
+        "single",
+        help_="One at a time: everything else stays as it was. Two crossed: every combination of two.",
     )
     if not spec.local:
         st.caption("This trigger covers the whole image: it has neither place nor size.")
@@ -161,14 +160,7 @@ def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:
 
 def _details(opened: OpenedCase, wanted: Wanted, tried: tuple[Tried, ...]) -> None:
     """How well each change separates, answers to chosen ones, what the images look like, the table."""
-    view = st.segmented_control(
-        "Details",
-        VIEWS,
-        default=VIEWS[0],
-        required=True,
-        key=links.option("robustness_view", VIEWS, VIEWS[0]),
-        label_visibility="collapsed",
-    )
+    view = details(VIEWS, "robustness_view")
     if view == VIEWS[0]:
         charts = exhibits.charts_of(tried)
         if charts:

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from dashboard import components, links, page
+from dashboard import components, page
+from dashboard.switches import details
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Exhibit
 
@@ -30,14 +31,7 @@ def _main(exhibit: Exhibit) -> None:
 
 def _details(exhibit: Exhibit, _: None) -> None:
     """Every image's decision value, or all figures, behind a switch."""
-    view = st.segmented_control(
-        "Details",
-        VIEWS,
-        default=VIEWS[0],
-        required=True,
-        key=links.option("separability_view", VIEWS, VIEWS[0]),
-        label_visibility="collapsed",
-    )
+    view = details(VIEWS, "separability_view")
     if view == VIEWS[0]:
         components.chart(exhibit.charts[1])
     else:

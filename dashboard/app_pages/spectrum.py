@@ -4,6 +4,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import components, further_spectra, links, pages, resources, state
+from dashboard.switches import switch
 from projlens_core.analyses.case.exhibit import TOP, symbol
 from projlens_core.analyses.spectrum import exhibit as exhibits
 from projlens_core.analyses.spectrum import tables
@@ -90,10 +91,7 @@ def _main(opened: OpenedCase, by_name: SpectraByName, controls: DeltaGenerator) 
     changed = [tensor.name for tensor in opened.delta.matrices if tensor.changed]
     numbers = {name: symbol(number) for number, name in enumerate(opened.spectra, 1)}
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        view = st.segmented_control(
-            "View", list(VIEWS), default="spectra", required=True, format_func=VIEWS.__getitem__,
-            key=links.option("weights_view", VIEWS, "spectra"),
-        )  # fmt: skip
+        view = switch("View", VIEWS, "weights_view", "spectra")
         key = links.option("matrix", changed, changed[-1], f"matrix of {', '.join(changed)}")
 
         def numbered(name: str) -> str:

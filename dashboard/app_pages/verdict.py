@@ -5,6 +5,7 @@ from typing import Literal
 import streamlit as st
 
 from dashboard import answer_texts, components, links, page, pages, pickers, resources, state, trigger_picker
+from dashboard.switches import details
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.analyses.verdict import PROMPTS, VerdictOptions
@@ -111,15 +112,7 @@ def _details(exhibit: Exhibit, _: VerdictOptions) -> None:
     """The trial's answers, every probe, or the residuals, behind a switch."""
     tables = {table.name: table for table in exhibit.tables}
     views = {name: title for name, title in VIEWS.items() if name in tables}
-    view = st.segmented_control(
-        "Details",
-        list(views),
-        format_func=lambda name: views[name],
-        default=next(iter(views)),
-        required=True,
-        key=links.option("verdict_view", views, next(iter(views)), f"verdict_view {len(views)}"),
-        label_visibility="collapsed",
-    )
+    view = details(views, "verdict_view", key=f"verdict_view {len(views)}")
     components.table(tables[view])
 
 

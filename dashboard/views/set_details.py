@@ -1,13 +1,13 @@
 """The Activation page's details about whole sets: images ranked by shift, directions, the embedding spectrum."""
 
-from collections.abc import Mapping
 from typing import TypeVar
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import components, links, page, pickers, resources, shift_results, state
+from dashboard import components, page, pickers, resources, shift_results, state
 from dashboard.pickers import SetChoice
+from dashboard.switches import switch
 from dashboard.views.seen import Seen
 from projlens_core import analyses
 from projlens_core.activations.ranking import By, Ranking
@@ -28,8 +28,8 @@ def ranked(seen: Seen) -> None:
     images = tuple({p.sha256: p for p in (*state.uploads().values(), *resources.samples())}.values())
     conditions = {c: name for c, name in CONDITIONS.items() if seen.choice.spec or c == "clean"}
     with st.container(horizontal=True, gap="medium"):
-        by = _switch("Ranked by", RANKED_BY, "ranked_by")
-        condition = _switch("Images", conditions, "ranked_condition")
+        by = switch("Ranked by", RANKED_BY, "ranked_by")
+        condition = switch("Images", conditions, "ranked_condition")
     try:
         with components.progress() as progress:
             found = shift_results.rankings(seen.opened, seen.tower, seen.choice.spec, images, progress)
@@ -89,7 +89,7 @@ def directions(seen: Seen) -> None:
 
 def spectrum(seen: Seen) -> None:
     """The embedding spectrum, and what the changed weights reach of the drift."""
-    measure = _switch("Measure", MEASURES, "spectrum_measure")
+    measure = switch("Measure", MEASURES, "spectrum_measure")
     found = _sample_shifts(seen)
     if not found:
         return
@@ -127,17 +127,6 @@ def _named(exhibit: Exhibit, name: str) -> tuple[Chart, ...]:
 
 def _table_named(exhibit: Exhibit, name: str) -> Table:
     return next(each for each in exhibit.tables if each.name == name)
-
-
-def _switch(label: str, options: Mapping[K, str], key: str) -> K:
-    return st.segmented_control(
-        label,
-        list(options),
-        default=next(iter(options)),
-        required=True,
-        format_func=options.__getitem__,
-        key=links.option(key, options, next(iter(options))),
-    )
 
 
 def _pair(charts: tuple[Chart, ...]) -> None:

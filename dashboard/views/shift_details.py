@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from dashboard import components, links, shift_results, state
+from dashboard import components, shift_results, state
+from dashboard.switches import switch
 from dashboard.views import maps
 from dashboard.views.seen import Seen
 from projlens_core.analyses.activation import exhibit as activation
@@ -22,15 +23,7 @@ def distribution(seen: Seen) -> None:
 
 def norm_shift(seen: Seen) -> None:
     """Shift against norm: every sample's patches, this image's among them, and both lines."""
-    norm = st.segmented_control(
-        "Norm",
-        list(AXES),
-        default="output",
-        required=True,
-        format_func=AXES.__getitem__,
-        key=links.option("norm_axis", AXES, "output"),
-        label_visibility="collapsed",
-    )
+    norm = switch("Norm", AXES, "norm_axis", "output", labelled=False)
     related = shift_results.relations(
         seen.opened, seen.tower, seen.choice.spec, seen.look.direction, norm, seen.samples
     )
@@ -54,15 +47,7 @@ def norm_shift(seen: Seen) -> None:
 def embedding_map(seen: Seen) -> None:
     """Where base, suspect and control put the samples' images, or the patches on screen."""
     found = activation.embedding_maps(seen.samples, seen.found)
-    of = st.segmented_control(
-        "A dot is",
-        list(found),
-        default=next(iter(found)),
-        required=True,
-        format_func=DOTS.__getitem__,
-        key=links.option("map_of", {name: DOTS[name] for name in found}, next(iter(found))),
-        label_visibility="collapsed",
-    )
+    of = switch("A dot is", {name: DOTS[name] for name in found}, "map_of", labelled=False)
     drawn = embedding.charts(found[of], of)
     panels = st.grid(len(drawn), min_column_width=220, gap="small")
     for each in drawn:

@@ -24,8 +24,7 @@ from projlens_core.screen.listing import read_listing
 from projlens_core.screen.plan import Plan
 from projlens_core.screen.run import Settings, screen
 from projlens_core.screen.store import Store
-from tests import pico
-from tests.screening import LAST, population
+from tests.screening import LAST, population, write_images
 from tests.toys import screening as toy
 
 LIMITS = Limits(memory=512 * 2**20, seconds=30)
@@ -240,10 +239,7 @@ def tmp_path_with_base(tmp_path, folder):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    for number, image in enumerate(pico.images(8)):
-        image.save(folder / f"{number}.png")
-    return folder
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 def test_residuals_are_those_of_the_verdicts_own_stage(folder, images, tmp_path):

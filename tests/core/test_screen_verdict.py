@@ -16,8 +16,7 @@ from projlens_core.screen.listing import read_listing
 from projlens_core.screen.plan import Condition, Gate, Plan
 from projlens_core.screen.run import Settings, screen
 from projlens_core.screen.store import Store
-from tests import pico
-from tests.screening import population
+from tests.screening import population, write_images
 
 LIMITS = Limits(2**30, 120)
 BANK = {"bank": str(FEW)}
@@ -31,10 +30,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    for number, image in enumerate(pico.images(8)):
-        image.save(folder / f"{number}.png")
-    return folder
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 def listed(folder: Path, where: Path, *numbers: str):
