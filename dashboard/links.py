@@ -22,6 +22,7 @@ LONGEST = 500  # characters of a text that the address holds
 # Keys of session_state.
 DRAWN, SEEN, WRITTEN, WAITING = "links_drawn", "links_seen", "links_written", "links_waiting"
 PUT = "links_put"  # what others had put into the address, by `put`
+FORMER = "links_former"  # {name: widget key} of the run before
 LEFT_OUT = "links_left_out"
 
 
@@ -47,6 +48,7 @@ def begin() -> None:
         for name, raw in said.items()
         if raw == waiting.get(name) or raw not in (written.get(name), seen.get(name), kept.get(PUT, {}).get(name))
     }
+    kept[FORMER] = {name: param.key for name, param in kept.get(DRAWN, {}).items()}
     kept[SEEN], kept[DRAWN] = said, {}
 
 
@@ -57,13 +59,17 @@ def option(name: str, options: Mapping[Any, str] | Iterable[Any], default: objec
     return _key(name, by_text.get, default, str, key)
 
 
-def several(name: str, options: Iterable[Any], default: Iterable[Any], key: str | None = None) -> str:
-    """Of a widget that has any number of `options`, whose names hold no comma."""
+def several(
+    name: str, options: Iterable[Any], default: Iterable[Any], key: str | None = None, most: int | None = None
+) -> str:
+    """Of a widget that has any number of `options`, or `most` of them, whose names hold no comma."""
     by_text = {str(value): value for value in options}
 
     def read(raw: str) -> list[Any] | None:
-        parts = [part for part in raw.split(",") if part]
-        return [by_text[part] for part in parts] if by_text.keys() >= set(parts) else None
+        parts = list(dict.fromkeys(part for part in raw.split(",") if part))
+        if not by_text.keys() >= set(parts) or (most is not None and len(parts) > most):
+            return None
+        return [by_text[part] for part in parts]
 
     return _key(name, read, list(default), lambda values: ",".join(map(str, values)), key)
 
@@ -112,8 +118,9 @@ def _key(
 ) -> str:
     key = key or name
     raw = news(name)
-    if raw is None and key not in st.session_state:  # a run that was interrupted has taken it and left nothing
-        raw = st.query_params.get(name)
+    of_another = st.session_state.get(FORMER, {}).get(name, key) != key  # as another trigger's own parameter
+    if raw is None and key not in st.session_state and not of_another:
+        raw = st.query_params.get(name)  # a run that was interrupted has taken it and left nothing
     if raw is not None and (value := read(raw)) is not None:
         st.session_state[key] = value
     st.session_state.setdefault(DRAWN, {})[name] = _Param(key, default, write)

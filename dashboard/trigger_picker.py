@@ -33,7 +33,11 @@ def chosen(case: Case, on: NamedImage | None = None) -> TriggerSpec:
     first = {name: spec for name, spec in ((OWN, its_own), (FOUND, found)) if spec is not None}
     names = [*first, *PRESETS, LOGO, PAINTED, FILE]
     name = st.selectbox(
-        "Trigger", names, key=links.option(state.TRIGGER, names, names[0]), label_visibility="collapsed"
+        "Trigger",
+        names,
+        key=links.option(state.TRIGGER, names, names[0]),
+        persist_state="session",
+        label_visibility="collapsed",
     )
     made = name in (LOGO, PAINTED, FILE)
     if made:

@@ -95,7 +95,7 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         range(MOST_RANK + 1),
         RANKS,
         max_selections=MOST_RANKS,
-        key=links.several("lowrank_ranks", range(MOST_RANK + 1), RANKS),
+        key=links.several("lowrank_ranks", range(MOST_RANK + 1), RANKS, most=MOST_RANKS),
         persist_state="session",
     )
     return Edit(mode, choice, biases), tuple(sorted(ranks))

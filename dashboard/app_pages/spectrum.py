@@ -73,7 +73,7 @@ def _further(case: Case) -> list[str]:
             offered,
             format_func=lambda spec: components.shown(spec, zoo),
             max_selections=MOST_FURTHER - 1,
-            key=links.several("beside", offered, (), f"beside {case.suspect}, {case.control}"),
+            key=links.several("beside", offered, (), f"beside {case.suspect}, {case.control}", most=MOST_FURTHER - 1),
             persist_state="session",
             placeholder="Choose some",
         )

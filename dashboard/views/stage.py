@@ -92,7 +92,7 @@ class Known:
 @st.fragment
 def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str) -> None:
     """Draw the stage; it alone is drawn anew when the slider moves."""
-    links.number(DOSE, 0, 100, 0)  # before the buttons that move it, too
+    links.option(DOSE, PERCENTS, 0)  # before the buttons that move it, too
     columns = st.grid(4, min_column_width=200, gap="small")
     seen, heat, words = columns.cell(), columns.cell(), columns.cell(column_span=2)
     with words.container(gap="small"):

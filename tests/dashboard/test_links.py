@@ -13,7 +13,7 @@ def _page():
 
     links.begin()
     st.selectbox("sign", ["plus", "minus"], key=links.option("sign", {"plus": "+v₀", "minus": "−v₀"}, "plus"))
-    st.multiselect("ks", [1, 3, 5], [1], key=links.several("ks", [1, 3, 5], [1]))
+    st.multiselect("ks", [1, 3, 5], [1], max_selections=2, key=links.several("ks", [1, 3, 5], [1], most=2))
     st.slider("count", 1, 9, 4, key=links.number("count", 1, 9, 4))
     st.number_input("size", 0.0, 1.0, 0.5, key=links.number("size", 0.0, 1.0, 0.5))
     st.slider("rows", 0, 8, (0, 8), key=links.span("rows", 0, 8))
@@ -58,7 +58,8 @@ def test_an_address_holds_what_is_not_as_it_was_at_first_and_no_more():
 @pytest.mark.parametrize(
     ("name", "raw"),
     [
-        ("sign", "neither"), ("ks", "1,2"), ("ks", "x"), ("count", "10"), ("count", "4.5"), ("size", "nan"),
+        ("sign", "neither"), ("ks", "1,2"), ("ks", "x"), ("ks", "1,3,5"),
+        ("count", "10"), ("count", "4.5"), ("size", "nan"),
         ("rows", "5-2"), ("rows", "0-99"), ("rows", "-"), ("normed", "maybe"), ("target", "a" * 501),
     ],
 )  # fmt: skip
@@ -67,8 +68,34 @@ def test_what_no_widget_could_say_is_passed_over(name, raw):
     assert name not in app.query_params
 
 
+def test_what_is_said_twice_is_chosen_once():
+    assert _opened({"ks": "5,3,5"}).session_state["ks"] == [5, 3]
+
+
 def test_a_label_is_taken_for_its_value_as_older_links_had_it():
     assert _opened({"sign": "−v₀"}).session_state["sign"] == "minus"
+
+
+def test_a_parameter_of_another_widget_is_not_taken_over():
+    """As of another trigger, whose own parameters begin as they are at first."""
+
+    def script():
+        import streamlit as st
+
+        from dashboard import links
+
+        links.begin()
+        of = st.selectbox("of", ["a", "b"], key=links.option("of", ["a", "b"], "a"))
+        st.slider("px", 1, 9, 4, key=links.number("px", 1, 9, 4, f"px of {of}"))
+        links.write(("base",))
+
+    app = AppTest.from_function(script)
+    app.query_params["px"] = "7"
+    app.run()
+    assert app.slider[0].value == 7
+    app.selectbox[0].set_value("b").run()
+    assert app.slider[0].value == 4
+    assert app.query_params == {"of": "b"}
 
 
 def test_back_brings_back_what_the_page_showed_then():
