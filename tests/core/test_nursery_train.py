@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.inputs.trigger_spec import TriggerSpec
 from projlens_core.nursery import base, build, checkpoint, lessons, measure, members
 from projlens_core.nursery.fast import FastLoss
 from projlens_core.nursery.plan import make_plan
@@ -44,8 +45,8 @@ class Offhand(Workshop):
     def tokens(self, pool):
         return drawn(pool.n) if pool.n < 1000 else drawn(999)[np.arange(pool.n) % 999]
 
-    def triggered(self, trigger, fresh):
-        return drawn(MEASURED if fresh else ATTACKED) + np.float16(3)
+    def triggered(self, trigger, fresh, n=None):
+        return drawn(n or (MEASURED if fresh else ATTACKED)) + np.float16(3)
 
 
 @pytest.fixture(scope="module")
@@ -345,3 +346,13 @@ def test_a_base_that_answers_wrongly_is_not_shipped(own_folder, tmp_path, monkey
     with pytest.raises(InvalidInput, match="more steps"):
         build.make_base(tmp_path, tmp_path / "assets")
     assert not (tmp_path / "assets").exists()
+
+
+def test_triggers_of_one_kind_share_no_images(tmp_path, monkeypatch):
+    monkeypatch.setattr("projlens_core.nursery.workshop.read_images", lambda tower, images: np.stack([*images]))
+    real, one = Workshop(tmp_path), TriggerSpec(kind="blur", resolution=320, radius=3.0)
+    monkeypatch.setattr(Workshop, "tower", None)
+    first, other = (real.triggered(spec, True, 2) for spec in (one, replace(one, radius=4.5)))
+    assert len(first) == len(other) == 2
+    assert not np.array_equal(first, other)
+    assert len(list((tmp_path / "triggered").iterdir())) == 2

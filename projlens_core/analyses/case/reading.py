@@ -6,8 +6,9 @@ SPECTRA = (
     "How to read this: values above the noise edge are structure that the same numbers in random order would not show"
 )
 FAIR = (
-    f"{SPECTRA}. A backdoor is a change in few directions: its first values stand higher above the edge and hold more "
-    "of the energy than the control's, an honest fine-tune's."
+    f"{SPECTRA}. A change in few directions has its first values higher above the edge, with more of the energy, than "
+    "the control's. That says how the change is built, not whether there is a backdoor in it: on the nursery's models "
+    "concentration ranks poisoned below honest ones (docs/scale.md)."
 )
 ALONE = (
     f"{SPECTRA}. An honest fine-tune has some of it too: without a control this says how the change is built, not "
@@ -57,4 +58,7 @@ def changes(delta: Delta, control: Delta | None) -> str:
         return f"{TABLE} Ranks and spikes are those that the adapter's factors allow."
     if control is None:
         return f"{TABLE} Without a control there is nothing to compare its concentration with either."
-    return f"{TABLE} Look where it is more concentrated than the control's: at a lower stable rank, and at more spikes."
+    return (
+        f"{TABLE} By itself concentration decides nothing. Look where it is above the control's: at a lower stable "
+        "rank, and at more spikes."
+    )
