@@ -19,7 +19,7 @@ from projlens_core.repair.removal import remove_along, returned
 from projlens_core.repair.search import Search
 from projlens_core.repair.token_steps import Pull, TokenFit, repair_tokens, token_fit
 from projlens_core.repair.utility import GAIN, LEAST_LEARNED, POINT, Agreement, agreeing, learned_kept, share
-from projlens_core.runtime import cache
+from projlens_core.runtime import cache, versions
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
 
@@ -32,7 +32,7 @@ PULLS = (
     Pull(0.1, 1.0, near=0.0, beyond=3.0),
     Pull(0.03, 1.0, near=0.0, beyond=3.0),
 )
-VERSION = 2  # of how token steps are made: kept ones of another are not taken up
+VERSION = 2  # of what a repair is, for figures that are written down
 RANKS = (1, 2, 4)
 TOKENS, ANSWERS, REMOVAL, RETURN = "image tokens", "language model", "rank-k removal", "return to base"
 
@@ -135,7 +135,7 @@ class _Repair:
                     repair_tokens, problem.form, problem.base, problem.suspect, tokens,
                     pull=pull, seed=problem.seed, progress=problem.progress,
                 ),
-                TOKENS, VERSION, pull, sorted(probes),
+                TOKENS, pull, sorted(probes),
             )  # fmt: skip
             fit = token_fit(problem.base, problem.suspect, tokens, candidate)
             if self._judged(candidate, TOKENS, pull.strength, pull, fit):
@@ -215,7 +215,7 @@ class _Repair:
 
     def _kept(self, make: Callable[[], ProjectorWeights], *about: object) -> ProjectorWeights:
         """What `make` gives, kept on disk, so that a run that was ended is taken up again."""
-        key = content_key(self.problem.key, *about)
+        key = content_key(self.problem.key, versions.sources("repair"), *about)
         suspect = self.problem.suspect
         if (known := cache.stored(CACHE, key)) is not None:
             return with_tensors(suspect, suspect.tensors | load(known))

@@ -16,7 +16,7 @@ from projlens_core.analyses.verdict.covariates import RANK, UPDATE
 from projlens_core.nursery.plan import PLAN
 from projlens_core.research import evaluation
 from projlens_core.research.evaluation import COSTLY, COUNTS, DEVELOPMENT, HONEST, SEALED, Entry, Row
-from projlens_core.research.verdicts import DOCUMENT
+from projlens_core.research.verdicts import DOCUMENT, strongest
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.cache import content_key
 from projlens_core.stats.rate import Rate
@@ -40,7 +40,7 @@ HEAD = (
 def entry(values: dict[str, Any], file: str, others: Mapping[str, Any]) -> Entry:
     """What is kept of one measured member; others: what research.baselines measured of it."""
     found, attack = values["found"], values["attack"] or {}
-    best = next((e for e in found["stages"]["confirmation"] if e["target"] == found["target"]), None)
+    best = strongest(found)
     return Entry.from_dict(
         {
             "name": values["name"],

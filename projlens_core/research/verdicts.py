@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from projlens_core import analyses
 from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
@@ -48,7 +49,7 @@ def measured(name: str) -> dict:
     wall, cpu = time.monotonic(), time.process_time()
     data = analyses.find("verdict").run(context).data
     took = (time.monotonic() - wall) / 60, (time.process_time() - cpu) / 60
-    best = next((each for each in data["stages"]["confirmation"] if each["target"] == data["target"]), None)
+    best = strongest(data)
     return {
         "verdict": data["verdict"],
         "sentence": data["sentence"],
@@ -62,6 +63,13 @@ def measured(name: str) -> dict:
         "minutes": round(took[0], 1),
         "cpu_minutes": round(took[1], 1),
     }
+
+
+def strongest(data: dict[str, Any]) -> dict[str, Any] | None:
+    """The trial on which a verdict, as its data, rests; None if there was none. The same text may have been tried under
+    other triggers before."""
+    named = data["target"], data["trigger"]
+    return next((each for each in data["stages"]["confirmation"] if (each["target"], each["trigger"]) == named), None)
 
 
 def table(results: dict) -> str:

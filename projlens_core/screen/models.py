@@ -22,6 +22,9 @@ class Kept(Loaded):
         """See Models."""
         if self._opened is None or self._opened.case != case:
             self._whose.clear()  # of former suspects, of whom there may be millions
+            for loaded in (self._towers, self._responders):
+                for model in [each for each in loaded if each.source.spec != case.base]:
+                    del loaded[model]
             self._opened = open_case(case, progress, self.job.read)
         return self._opened
 

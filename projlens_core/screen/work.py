@@ -23,7 +23,15 @@ from projlens_core.sources import Source
 from projlens_core.weights.projector import ProjectorWeights, read_projector
 
 BASES = 2  # kept at a time; tasks come in the order of their bases
-_HERE = ("cases", "analyses/case", "analyses/verdict", "screen/stages", "screen/models.py", "screen/work.py")
+_HERE = (
+    "analyses/context.py",
+    "cases",
+    "analyses/case",
+    "analyses/verdict",
+    "screen/stages",
+    "screen/models.py",
+    "screen/work.py",
+)
 COMPUTING = (*versions.COMPUTING, *_HERE)
 
 
@@ -105,7 +113,9 @@ def _read(kept: str, spec: Source | str | Path, base: Source | str | Path | None
         return read_projector(spec, base)
     if kept not in _bases:
         while len(_bases) >= BASES:
-            _bases.popitem(last=False)
+            gone, _ = _bases.popitem(last=False)
+            for key in [key for key in _kept if gone in key]:  # its tower, its language model, its images' tokens
+                del _kept[key]
         _bases[kept] = read_projector(kept)
     _bases.move_to_end(kept)
     return _bases[kept]

@@ -2,19 +2,21 @@
 
 import base64
 import json
+from collections import OrderedDict
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from projlens_core.errors import InvalidInput, NotFound, ProjLensError
-from projlens_core.screen import plan, summary
+from projlens_core.screen import plan, summary, work
 from projlens_core.screen.clusters import clusters
 from projlens_core.screen.listing import CONTROL, Listed, read_listing
 from projlens_core.screen.plan import Condition, Gate, chosen, read_plan
 from projlens_core.screen.store import Store
 from projlens_core.screen.task import Row
 from projlens_core.screen.writer import Writer
+from tests import pico
 
 
 def row(key: str, stage: str = "weights", status: str = "done", score: float = 1.0) -> Row:
@@ -223,3 +225,15 @@ def test_suspects_are_ranked_by_the_dearest_stage_that_all_were_to_see():
     table["reference.ratio"] = pd.array([None, None], dtype="Float64")
     assert summary.ranking(table, order) == "weights"
     assert summary.ranking(table[["reference.ratio"]], ("reference",)) == "reference"
+
+
+def test_what_was_loaded_for_a_base_goes_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "_bases", OrderedDict())
+    monkeypatch.setattr(work, "_kept", {})
+    model = pico.checkpoint(tmp_path / "model")
+    names = [str(pico.projector_file(model, tmp_path / f"{name}.safetensors")) for name in "abc"]
+    for name in names:
+        work._read(name, name)
+        work._kept["models", name] = work._kept["tokens", name, tmp_path] = object()
+    assert list(work._bases) == names[1:]
+    assert {key[1] for key in work._kept} == set(names[1:])
