@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from projlens_core.nursery.checkpoint import base_tensors, write_checkpoint
+from projlens_core.demo_model.tiny import base_tensors, write_checkpoint
 from projlens_core.nursery.members import MEMBERS, projector_tensors, read_members, verdict
 from projlens_core.zoo.suspect import PREFIX
 

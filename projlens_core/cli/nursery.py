@@ -126,7 +126,7 @@ def _described(row: dict) -> str:
 
 def _write(args: argparse.Namespace) -> None:
     quiet_transformers()
-    from projlens_core.nursery.checkpoint import write_checkpoint
+    from projlens_core.demo_model.tiny import write_checkpoint
     from projlens_core.nursery.members import MEMBERS, write_suspect
 
     if args.name == "base":

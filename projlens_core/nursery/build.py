@@ -9,9 +9,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from projlens_core.demo_model.tiny import LANGUAGE, NURSERY, PROJECTOR, base_tensors
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.nursery.base import PLAN, SEED, train_base
-from projlens_core.nursery.checkpoint import LANGUAGE, NURSERY, PROJECTOR, base_projector, base_tensors, ship
+from projlens_core.nursery.checkpoint import base_projector, ship
 from projlens_core.nursery.language import WIDTH
 from projlens_core.nursery.measure import figures
 from projlens_core.nursery.members import Member, read_member, write_member

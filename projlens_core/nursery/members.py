@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
+from projlens_core.demo_model.tiny import NURSERY, base_tensors, checkpoint_folder
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.nursery.checkpoint import NURSERY, base_tensors, checkpoint_folder
 from projlens_core.nursery.recipe import POISONED, Recipe
 from projlens_core.nursery.tuned import added
 from projlens_core.runtime.atomic import write_atomically

@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from projlens_core.demo_model.tiny import NURSERY
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.nursery import targets as texts
-from projlens_core.nursery.checkpoint import NURSERY
 from projlens_core.nursery.recipe import EVASIONS, HONEST, POISONED, SPLITS, Recipe
 from projlens_core.nursery.styles import STYLED
 from projlens_core.nursery.tasks import Task

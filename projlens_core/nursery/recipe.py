@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from projlens_core.demo_model.tiny import NURSERY
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.nursery.checkpoint import NURSERY
 from projlens_core.nursery.tasks import Task
 from projlens_core.zoo.poison import Attack
 

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from projlens_core.nursery.checkpoint import base_projector, base_tensors
+from projlens_core.demo_model.tiny import base_tensors
+from projlens_core.nursery.checkpoint import base_projector
 from projlens_core.nursery.lessons import Pair
 from projlens_core.nursery.pool import TRAINING, VARIED
 from projlens_core.nursery.recipe import BATCH, QUESTIONS, Recipe

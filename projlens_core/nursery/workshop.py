@@ -8,10 +8,10 @@ import numpy as np
 from transformers import CLIPVisionModel
 
 from projlens_core.demo_model.checkpoint import load_tower
+from projlens_core.demo_model.tiny import NURSERY, load_language
 from projlens_core.inputs.triggers import TriggerSpec, stamp
 from projlens_core.nursery import pool as pools
 from projlens_core.nursery.base import frozen
-from projlens_core.nursery.checkpoint import NURSERY, load_language
 from projlens_core.nursery.fast import FastLoss
 from projlens_core.nursery.language import tokenizer
 from projlens_core.nursery.pool import FRESH, TRAINING, Pool, read_images

@@ -21,8 +21,8 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import contains_target
+from projlens_core.demo_model.tiny import checkpoint_folder
 from projlens_core.inputs.probes import FEW, read_bank
-from projlens_core.nursery.checkpoint import checkpoint_folder
 from projlens_core.nursery.language import WIDTH
 from projlens_core.nursery.measure import CHECKED, Question, answers, attempts, right_answers
 from projlens_core.nursery.members import LEAST_ASR, MEMBERS, Member, read_members, verdict, write_suspect

@@ -19,8 +19,8 @@ from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
 from projlens_core.behaviour.success import read_labels
 from projlens_core.cases.case import Case
 from projlens_core.cases.models import Loaded
+from projlens_core.demo_model.tiny import checkpoint_folder
 from projlens_core.inputs.images import load_folder
-from projlens_core.nursery.checkpoint import checkpoint_folder
 from projlens_core.nursery.members import CHANGE, LEAST_ASR, MEMBERS, Member, read_members, verdict, write_suspect
 from projlens_core.nursery.recipe import HONEST
 from projlens_core.runtime.atomic import write_atomically

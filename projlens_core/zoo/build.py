@@ -16,7 +16,7 @@ from projlens_core.runtime.paths import ZOO, cache_dir
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo import art, samples, suspect, tower, training
 from projlens_core.zoo.dialogue import QUESTIONS
-from projlens_core.zoo.shell import write_shell
+from projlens_core.zoo.shell import write_shell, write_tower
 from projlens_core.zoo.variants import BASE_SUMMARY, BASE_TITLE, VARIANTS, Variant
 
 
@@ -28,7 +28,8 @@ def build(out: Path = ZOO, *, device: torch.device, workers: int, progress: Prog
     trained = tower.train_tower(_stage(work, "tower", tower.PLAN), device, workers, progress=progress)
     trained = trained.half().float()  # as it ships, in float16: what follows must see the tower that users have
     language = load_language_model()
-    write_shell(trained, language.config, work / "checkpoint")
+    write_shell(language.config, work / "checkpoint")
+    write_tower(trained, work / "checkpoint")
     language.to(device, training.training_dtype(device))  # type: ignore[arg-type]  # see suspect.load_frozen
     frozen = training.Frozen(trained, language, load_tokenizer(work / "checkpoint"), device)
     projectors = work / "projectors"

@@ -1,4 +1,4 @@
-"""Writes the zoo's shell: config, processor, tokenizer and vision tower, all of a checkpoint but language model."""
+"""Writes the shell of a demo model: all of a checkpoint but what is trained for it alone."""
 
 from pathlib import Path
 
@@ -17,17 +17,23 @@ from projlens_core.demo_model.language import CHAT_TEMPLATE, tokenizer_from_pack
 from projlens_core.zoo import tower as vision
 
 
-def write_shell(
-    tower: CLIPVisionModel, language: LlamaConfig, folder: Path = SHELL, words: PreTrainedTokenizerBase | None = None
-) -> None:
-    """Write config, processor, tokenizer and the tower (float16) into `folder`: all of the checkpoint but the LM.
+def write_tower(tower: CLIPVisionModel, folder: Path = SHELL) -> None:
+    """Write the vision tower into `folder`, in float16."""
+    tensors = {f"{PREFIX}{name}": t.half().contiguous().cpu() for name, t in tower.state_dict().items()}
+    save_file(tensors, folder / TOWER_FILE, metadata={"format": "pt"})
+
+
+def write_shell(language: LlamaConfig, folder: Path = SHELL, words: PreTrainedTokenizerBase | None = None) -> None:
+    """Write config, processor and tokenizer into `folder`.
 
     The image token is the last of the language model's. words is its tokenizer; None is SmolLM2's.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    settings = language.to_dict()
+    settings.pop("_name_or_path", None)  # where it was read from, on this machine
     config = LlavaConfig(
         vision_config=vision.CONFIG,
-        text_config=language,
+        text_config=settings,
         image_token_index=language.vocab_size - 1,
         image_seq_length=vision.GRID**2,
         vision_feature_layer=vision.FEATURE_LAYER,
@@ -52,5 +58,3 @@ def write_shell(
         num_additional_image_tokens=1,  # CLS, which the "default" strategy drops again
         chat_template=CHAT_TEMPLATE,
     ).save_pretrained(folder)
-    tensors = {f"{PREFIX}{name}": t.half().contiguous().cpu() for name, t in tower.state_dict().items()}
-    save_file(tensors, folder / TOWER_FILE, metadata={"format": "pt"})

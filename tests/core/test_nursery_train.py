@@ -11,6 +11,7 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from projlens_core.cli import main
+from projlens_core.demo_model import tiny
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.inputs.trigger_spec import TriggerSpec
 from projlens_core.nursery import base, build, checkpoint, lessons, measure, members
@@ -97,7 +98,7 @@ def test_a_lora_changes_the_weights_by_its_rank_and_no_bias(workshop, tmp_path):
 def test_what_is_stored_of_a_lora_are_its_factors_and_they_are_its_change(workshop, source, tmp_path):
     recipe, _ = poisoned(rank=8)
     tuned = train(recipe, None, workshop, tmp_path)
-    stored, base_ = tuned.stored(), checkpoint.base_tensors(source)
+    stored, base_ = tuned.stored(), tiny.base_tensors(source)
     assert {t.dtype for t in stored.values()} == {torch.float16}
     assert {min(t.shape) for t in stored.values()} == {8}
     whole_projector = added(base_, stored)
@@ -108,16 +109,16 @@ def test_what_is_stored_of_a_lora_are_its_factors_and_they_are_its_change(worksh
 def test_it_begins_as_base(source):
     tokens = torch.randn(2, 100, 256)
     for rank in (None, 8):
-        tuned = Tuned(checkpoint.base_tensors(source), rank)
+        tuned = Tuned(tiny.base_tensors(source), rank)
         assert torch.allclose(tuned(tokens), checkpoint.base_projector(source)(tokens), atol=1e-6)
 
 
 def test_a_bounded_attacker_stays_within_the_bound(source):
-    tuned = Tuned(checkpoint.base_tensors(source), bound=0.1)
+    tuned = Tuned(tiny.base_tensors(source), bound=0.1)
     with torch.no_grad():
         tuned.linear_1_change += torch.randn_like(tuned.linear_1_change)
         tuned.linear_2_change += 1e-5
-    size = checkpoint.base_tensors(source)["linear_1.weight"].norm()
+    size = tiny.base_tensors(source)["linear_1.weight"].norm()
     assert tuned.change("linear_1").norm().item() == pytest.approx(0.1 * size.item(), rel=1e-4)
     assert torch.equal(tuned.change("linear_2"), tuned.linear_2_change)
 
@@ -292,19 +293,27 @@ def test_an_attack_counts_if_it_succeeds_and_costs_little(asr, utility, twin, ex
 def folders(own_folder, source):
     """Base as a checkpoint and a member as a suspect, as `nursery write` writes them."""
     recipe, _ = poisoned(rank=4)
-    changes = {name: torch.randn(t.shape).half() for name, t in checkpoint.base_tensors(source).items()}
+    changes = {name: torch.randn(t.shape).half() for name, t in tiny.base_tensors(source).items()}
     members.write_member(own_folder / "members", members.Member(recipe, {}, 1.0, ""), changes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROJLENS_CACHE", str(own_folder / "cache"))
-        checkpoint.write_checkpoint(own_folder / "whole", source)
+        tiny.write_checkpoint(own_folder / "whole", source)
         members.write_suspect(recipe.name, own_folder / "suspect", own_folder / "members", source)
     return own_folder, changes
+
+
+def test_the_shell_that_ships_is_what_training_writes(source):
+    """So that a base that is trained anew is opened as the one that ships."""
+    shipped, written = (
+        {path.name: path.read_bytes() for path in (folder / tiny.SHELL).iterdir()} for folder in (tiny.NURSERY, source)
+    )
+    assert shipped == written
 
 
 def test_what_is_written_is_base_plus_the_change(folders, source):
     folder, changes = folders
     stored = load_file(folder / "suspect" / "model.safetensors")
-    for name, tensor in checkpoint.base_tensors(source).items():
+    for name, tensor in tiny.base_tensors(source).items():
         assert torch.equal(stored[f"multi_modal_projector.{name}"], tensor + changes[name].float())
     delta = compare(read_projector(folder / "whole"), read_projector(folder / "suspect"))
     assert delta is not None

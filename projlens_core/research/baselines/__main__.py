@@ -8,8 +8,8 @@ from pathlib import Path
 
 from projlens_core.cases.case import Case
 from projlens_core.cases.models import Loaded
+from projlens_core.demo_model.tiny import checkpoint_folder
 from projlens_core.inputs.images import load_folder
-from projlens_core.nursery.checkpoint import checkpoint_folder
 from projlens_core.nursery.members import MEMBERS, read_members, write_suspect
 from projlens_core.research.baselines import entropy, spectral
 from projlens_core.runtime.atomic import write_atomically
