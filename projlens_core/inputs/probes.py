@@ -47,8 +47,8 @@ class Probe:
 
     @cached_property
     def key(self) -> str:
-        """A hash of what it does to an image."""
-        return content_key(*(spec.key for spec in self.stamps))
+        """A hash of what it does to an image, wherever the images that it stamps lie; NotFound if one is not there."""
+        return content_key(*(spec.digest for spec in self.stamps))
 
     def on(self, image: Image.Image) -> Image.Image:
         """The image, framed to a square, with all of it stamped on."""

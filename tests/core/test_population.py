@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from projlens_core.analyses.verdict import calibration
+from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
+from projlens_core.analyses.verdict import VerdictOptions, calibration
 from projlens_core.analyses.verdict.calibration import read
-from projlens_core.analyses.verdict.covariates import Covariates
+from projlens_core.analyses.verdict.covariates import Covariates, covariates
+from projlens_core.analyses.verdict.searching import bank_of, searcher_of
 from projlens_core.behaviour.statistics import Statistics
+from projlens_core.cases.case import Case
+from projlens_core.cases.models import Loaded
+from projlens_core.inputs.images import load_folder
 from projlens_core.research import evaluation, population_text
 from projlens_core.research.baselines.entropy import score
 from projlens_core.research.baselines.spectral import Linear, features
 from projlens_core.research.evaluation import Entry, similarity
+from projlens_core.runtime.paths import SAMPLES
+from projlens_core.runtime.progress import silent
 
 CASE = Covariates({"family": "x"}, {"relative size of the change": 0.2, "effective rank of the change": 9.0})
 
@@ -105,3 +112,13 @@ def test_the_document_and_the_shipped_calibration_are_what_was_measured(entries)
 
 def test_no_honest_member_is_demonstrated(entries):
     assert not [e.name for e in entries if e.truth == evaluation.HONEST and e.demonstrated]
+
+
+def test_a_search_like_those_that_were_calibrated_lies_inside(entries):
+    """On any machine, wherever ProjLens is installed: the bank's hash once held the folder that its images lie in."""
+    inputs = AnalysisInputs(Case("zoo:tiny-base", "zoo:tiny-injection"), load_folder(SAMPLES, 8))
+    context = AnalysisContext(inputs, Loaded("cpu"), silent)
+    options = VerdictOptions()
+    searcher = searcher_of(context, options)
+    case = covariates(context, bank_of(searcher, options), searcher.prompts, fresh=35)
+    assert case.kinds == entries[0].case.kinds
