@@ -5,6 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from projlens_core.errors import InvalidInput
+from projlens_core.runtime.paths import SAMPLES
+
+OWN_SAMPLES = (  # a line for outputs without --images
+    "no images were given: the samples that ship with ProjLens were used, of which the model may know nothing; "
+    "give --images DIR"
+)
+
 
 def add_case(
     parser: argparse.ArgumentParser, *, control: bool = True, many: bool = False, suspect_required: bool = True
@@ -31,9 +39,18 @@ def add_projector_only(parser: argparse.ArgumentParser) -> None:
 
 
 def add_images(parser: argparse.ArgumentParser, *, note: str = "") -> None:
-    """--images and --limit; `note` ends the help of --images."""
-    parser.add_argument("--images", required=True, type=Path, metavar="DIR", help=f"a folder of clean images{note}")
+    """--images and --limit; `note` ends the help of --images. See images_folder."""
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help=f"a folder of clean images{note}; by default ProjLens's own samples"
+    )
     parser.add_argument("--limit", "--n", type=positive, metavar="N", help="use the first N images only")
+
+
+def images_folder(chosen: Path | None) -> Path:
+    """The folder that --images named, else the samples'; InvalidInput if those did not come with this installation."""
+    if chosen is None and not SAMPLES.is_dir():
+        raise InvalidInput("No images were given, and the samples are not installed; give --images DIR.")
+    return SAMPLES if chosen is None else chosen
 
 
 def add_trigger(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:

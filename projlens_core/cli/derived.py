@@ -68,6 +68,8 @@ def run(args: argparse.Namespace, analysis: Analysis) -> int:
         exhibit = required(exhibit, "the exhibit")
         document, lines = exhibit.data, [*analysis.text(exhibit), *(f"- {note}" for note in exhibit.notes)]
     lines += [f"left out: {reason}" for _, reason in failures]
+    if analysis.takes and args.images is None and resolve(inputs.case.suspect).zoo is None:
+        lines.append(arguments.OWN_SAMPLES)
     if analysis.takes:
         document = document | {"failures": terminal.left_out(failures)}
     if args.csv:
@@ -93,7 +95,8 @@ def _inputs(args: argparse.Namespace, analysis: Analysis) -> "AnalysisInputs":
     case = Case(args.base, first, args.control, args.projector_only)
     untold = "trigger" not in analysis.takes or args.no_trigger
     spec = None if untold else chosen_trigger(args.trigger, resolve(first))
-    on = load_folder(args.images, args.limit), read_labels(args.images)
+    folder = arguments.images_folder(args.images)
+    on = load_folder(folder, args.limit), read_labels(folder)
     if "target" in analysis.takes:
         asked = {"max_new_tokens": args.max_new_tokens} if "questions" in analysis.takes else {}
         prompts = tuple(vars(args).get("prompt") or ())

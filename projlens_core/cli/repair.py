@@ -7,9 +7,6 @@ from pathlib import Path
 from projlens_core.analyses.repair import RepairOptions
 from projlens_core.cli import arguments, terminal
 from projlens_core.errors import InvalidInput
-from projlens_core.runtime.paths import ZOO
-
-SAMPLES = ZOO / "samples"
 
 
 def add_parser(sub: argparse._SubParsersAction) -> None:
@@ -19,11 +16,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     parser.add_argument("--suspect", metavar="MODEL", help="the model to repair: a folder, a file or zoo:NAME")
     parser.add_argument("--control", metavar="MODEL", help="a clean fine-tune of the base, named like --base")
     arguments.add_projector_only(parser)
-    parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="a folder of clean images, better 60 or more; ProjLens's own 48 if "
-        "none; labels.csv gives utility",
-    )  # fmt: skip
-    parser.add_argument("--limit", type=arguments.positive, metavar="N", help="use the first N images only")
+    arguments.add_images(parser, note=", better 100 or more; labels.csv gives utility")
     parser.add_argument("--trigger", metavar="SPEC.json", help="a trigger that is known; none is taken from the zoo")
     parser.add_argument("--target", default="", metavar="TEXT", help="what it makes the model say, if that is known")
     parser.add_argument("--prompt", action="append", metavar="TEXT", help="question, several times for several")
@@ -69,9 +62,7 @@ def run(args: argparse.Namespace) -> None:
 
     terminal.quiet_transformers()
     check_free(args.out, form_of(resolve(args.suspect), resolve(args.base)))  # before minutes are spent
-    folder = args.images or SAMPLES
-    if args.images is None and not SAMPLES.is_dir():
-        raise InvalidInput("No images were given, and the samples are not installed; give --images DIR.")
+    folder = arguments.images_folder(args.images)
     trigger = TriggerSpec.from_file(Path(args.trigger)) if args.trigger else None
     case = Case(args.base, args.suspect, args.control, args.projector_only)
     images = load_folder(folder, args.limit)
@@ -95,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
     lines = [exhibit.data["sentence"], "", *(card.line for card in exhibit.metrics), ""]
     lines += [f"- {note}" for note in exhibit.notes[1:]]
     if args.images is None:
-        lines.append("- No images were given: those that ship with ProjLens were used, which the model may not know.")
+        lines.append(f"- {arguments.OWN_SAMPLES}")
     lines += [f"left out: {reason}" for _, reason in images.failures]
     lines.append(f"Written to {args.out}, with {sidecar.name}; check it with --verify {args.out}.")
     sys.stdout.write("\n".join(lines) + "\n")

@@ -114,3 +114,9 @@ def test_a_csv_that_cannot_be_written_is_one_sentence(world, capsys, tmp_path):
     error = capsys.readouterr().err
     assert "cannot be written" in error
     assert error.count("\n") == 1
+
+
+def test_without_images_the_samples_are_used_and_named(world, capsys):
+    models = ("--base", str(world / "base"), "--suspect", str(world / "suspect"))
+    assert main(["neurons", *models, "--trigger", str(world / "trigger.json"), "--limit", "3"]) == 0
+    assert "samples that ship with ProjLens" in capsys.readouterr().out
