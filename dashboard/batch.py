@@ -33,6 +33,7 @@ class Batch:
     trigger: str  # its title
     triggered: tuple[Image.Image, ...]
     outcomes: dict[str, Outcome]
+    useful: bool = False  # whether questions with known answers were to be asked, too
 
 
 def run(

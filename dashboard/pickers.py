@@ -58,8 +58,8 @@ class SetChoice:
 
     @property
     def key(self) -> str:
-        """A hash of the images' contents and of the trigger."""
-        return content_key(self.spec and self.spec.key, *resources.keys(self.images))
+        """A hash of the images' contents and names, which results hold, and of the trigger."""
+        return content_key(self.spec and self.spec.key, *resources.named_keys(self.images))
 
     def first(self, count: int) -> "SetChoice":
         """The first `count` images of it."""

@@ -38,7 +38,7 @@ def repaired(
     trigger = choice.spec if known else None
     hashes = [weights.sha256 for weights in resources.opened(case, progress).projectors.values()]
     about = (hashes, resources.model_key(case), trigger.key if trigger else None, repr(options))
-    key = content_key(case, *about, *resources.keys(choice.images))
+    key = content_key(case, *about, *resources.named_keys(choice.images))
     kept = resources.shelf("repairs", KEPT)
     if not ask and key not in kept:
         return None

@@ -231,6 +231,11 @@ def keys(images: Sequence[NamedImage]) -> list[str]:
     return [p.sha256 for p in images]
 
 
+def named_keys(images: Sequence[NamedImage]) -> list[tuple[str, str]]:
+    """Contents and names: what decides a result that calls its images by name, and is shared by all sessions."""
+    return [(p.sha256, p.name) for p in images]
+
+
 def _stat(path: Path) -> tuple[str, int, int]:
     """Name, size and change time."""
     stat = path.stat()

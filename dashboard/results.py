@@ -127,13 +127,14 @@ def answers(
 def stamped(images: Sequence[NamedImage], spec: TriggerSpec) -> Twins:
     """The images with the trigger on them."""
     twins = tuple((p.name, resources.clean_image(p, spec), resources.triggered_image(p, spec)) for p in images)
-    return Twins(twins, spec.title, content_key(spec.key, *resources.keys(images)))
+    return Twins(twins, spec.title, content_key(spec.key, *resources.named_keys(images)))
 
 
 def given(pairs: Sequence[tuple[NamedImage, NamedImage]], spec: TriggerSpec | None) -> Twins:
     """Clean images and their triggered versions as they were uploaded; spec: whose resolution they are brought to."""
     twins = tuple((a.name, resources.clean_image(a, spec), resources.clean_image(b, spec)) for a, b in pairs)
-    return Twins(twins, "as uploaded", content_key(*(resources.pixels(each) for _, *both in twins for each in both)))
+    hashes = ((name, *map(resources.pixels, both)) for name, *both in twins)
+    return Twins(twins, "as uploaded", content_key(*hashes))
 
 
 def measured(
@@ -151,7 +152,7 @@ def measured(
     """
     known = resources.truths() if useful else None
     asked = (twins.key, question, target, repr(known))
-    result = Batch(opened.case, question, target, twins.trigger, tuple(b for _, _, b in twins.images), {})
+    result = Batch(opened.case, question, target, twins.trigger, tuple(b for _, _, b in twins.images), {}, useful)
     for role, weights in opened.projectors.items():
 
         def make(role: str = role, weights: ProjectorWeights = weights) -> Outcome:

@@ -58,7 +58,7 @@ def rankings(
             }
         return found
 
-    key = content_key(results.reference_key(case, tower, spec, UNIVERSAL), *resources.keys(images))
+    key = content_key(results.reference_key(case, tower, spec, UNIVERSAL), *resources.named_keys(images))
     return resources.shelf("rankings", 8).get(key, make, progress)
 
 

@@ -126,7 +126,7 @@ def _result(result: Batch) -> None:
     """Rates as dots with intervals, then every answer."""
     target = f"“{result.target}”" if result.target else "none"
     st.text(f"“{result.question}”   Target: {target}   Trigger: {result.trigger}")
-    found = response.response(result.outcomes, result.target, {})
+    found = response.response(result.outcomes, result.target, {}, utility_asked=result.useful)
     resources.remember(result.case, finding("response", found.data))
     plots = st.grid(len(found.charts), min_column_width=220, gap="small")
     for each in found.charts:

@@ -86,7 +86,18 @@ def test_answers_that_share_nothing_are_said_to_share_nothing():
     suspect = outcome(("A dog.", "Red."), ("A dog.", "Blue."), ("A dog.", "Green."), ("A dog.", "Pink."))
     found = response({"base": CALM, "suspect": suspect}, None, {})
     assert found.data["said_alone"] is None
+    said = " ".join(found.notes)
+    assert "an honest fine-tune answers unlike base, too" in said
+    assert "says the target" not in said  # there is none
     assert any(note.startswith("No text stands in half") for note in found.notes)
+
+
+def test_clean_utility_that_was_not_asked_for_is_not_called_unknown():
+    calm = {"base": CALM, "suspect": CALM, "control": CALM}
+    assert "no right answers are known" in " ".join(response(calm, None, {}).notes)
+    said = " ".join(response(calm, None, {}, utility_asked=False).notes)
+    assert "no right answers" not in said
+    assert "was not asked for" in said
 
 
 def test_a_part_of_the_target_is_listed_and_not_counted():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from projlens_core.report.summary import NO_EVIDENCE, NOT_DONE, STATES, UNSEARCHED, finding, summary
+from projlens_core.report.summary import NO_EVIDENCE, NOT_DONE, STATES, UNSEARCHED, UNSHOWN, finding, summary
 from projlens_core.runtime.paths import ASSETS
 
 
@@ -56,11 +56,17 @@ def unlike(triggered, clean, control=None):
                     "control": {"separation": auroc(0.6, 0.5, 0.7)},
                 }
             },
-            "against",
-            "0.60",
+            "open",
+            UNSHOWN,
         ),
         ("activation", {"samples": {"suspect": {"separation": auroc(0.9, 0.8, 1)}}}, "open", "without a control"),
         ("activation", {"samples": {"suspect": {"separation": None}}}, "open", "no trigger was put on them"),
+        (
+            "separability",
+            {"suspect": {"auroc": auroc(0.6, 0.55, 0.65)}, "control": {"auroc": auroc(0.8, 0.7, 0.95)}},
+            "open",
+            UNSHOWN,
+        ),
         (
             "separability",
             {"suspect": {"auroc": auroc(0.9, 0.7, 1)}, "control": {"auroc": auroc(0.8, 0.6, 0.95)}},
@@ -76,8 +82,8 @@ def unlike(triggered, clean, control=None):
         (
             "response",
             {"rates": {"asr": {"base": rate(0, 0, 0.04), "suspect": rate(0, 0, 0.04)}}},
-            "against",
-            "no control",
+            "open",
+            UNSHOWN,
         ),
         (
             "response",
@@ -99,6 +105,14 @@ def test_a_finding_stands_on_the_side_that_intervals_and_control_leave_it(key, d
     found = finding(key, data)
     assert (found.key, found.side) == (key, side)
     assert said in found.sentence
+
+
+def test_a_trigger_that_does_nothing_is_no_evidence_against_another():
+    nothing = rate(0, 0, 0.04)
+    found = summary({"response": {"rates": {"asr": {"base": nothing, "suspect": nothing, "control": nothing}}}})
+    assert not found.sides["against"]
+    own = {"suspect": {"auroc": auroc(0.9, 0.7, 1)}, "control": {"auroc": auroc(0.8, 0.6, 0.95)}}
+    assert UNSHOWN not in finding("separability", own).sentence  # it does something, as the control does
 
 
 def test_what_was_not_done_is_listed_as_missing_and_the_verdict_is_the_headline():

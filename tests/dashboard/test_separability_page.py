@@ -20,6 +20,9 @@ def test_suspect_and_control_stand_beside_base_norms_and_chance(separability):
     ]
     assert all(metric.delta.startswith("control ") for metric in separability.metric)
     assert f"{SAMPLES} triggered images" in separability.metric[0].help
+    interval = [metric.proto.delta_description for metric in separability.metric]
+    assert "p = " in interval[0]  # it is the AUROC's, and not the shuffled labels'
+    assert "p = " not in interval[3]
 
 
 def test_all_numbers_are_a_row_a_projector_and_a_row_an_image(separability):

@@ -5,10 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dashboard import components, resources, results
+from dashboard import components, page, resources, results, shift_results
+from dashboard.pickers import SetChoice
+from projlens_core import analyses
 from projlens_core.activations import model as activations
 from projlens_core.behaviour import respond
 from projlens_core.cases.case import Case
+from projlens_core.inputs.images import NamedImage
+from projlens_core.inputs.triggers import PRESETS
 from projlens_core.runtime import fifo_lock
 from projlens_core.runtime.progress import silent
 from tests import pico
@@ -66,6 +70,26 @@ def test_the_language_model_is_loaded_once_and_used_by_one_session_at_a_time(cas
         responders = set(pool.map(use, cases * 2))
     assert len(calls) == len(responders) == 1
     assert overlaps == []
+
+
+def test_equal_images_under_other_names_are_not_another_sessions(models):
+    """Results name their images and lie on shelves that all sessions share."""
+    spec = PRESETS["Solid patch, centre"]
+    mine, theirs = (
+        SetChoice(tuple(NamedImage(f"{who}-{n}.png", image, str(n)) for n, image in enumerate(pico.images(5))), spec)
+        for who in ("mine", "theirs")
+    )
+    analysis = analyses.find("separability")
+    for choice in (mine, theirs):
+        shown = page.found(analysis, models.case, choice, analysis.options(), silent)
+        assert shown.tables[1].frame["image"].tolist() == [image.name for image in choice.images]
+    assert results.stamped(mine.images, spec).key != results.stamped(theirs.images, spec).key
+    pairs = [[(image, image) for image in choice.images] for choice in (mine, theirs)]
+    assert len({results.given(each, spec).key for each in pairs}) == 2
+    opened, tower = resources.opened(models.case), resources.vision(models.case)
+    for choice in (mine, theirs):
+        ranked = shift_results.rankings(opened, tower, spec, choice.images, silent)
+        assert list(ranked["suspect"]["clean"].names) == [image.name for image in choice.images]
 
 
 def test_a_page_tells_its_place_in_line_and_is_served_in_its_turn(open_page, monkeypatch):

@@ -40,8 +40,11 @@ def response(
     target: str | None,
     settings: dict,
     thumbnails: Mapping[str, str] | None = None,
+    *,
+    utility_asked: bool = True,
 ) -> Exhibit:
-    """Outcomes by role, over the same images; thumbnails: triggered images as data URIs by name.
+    """Outcomes by role, over the same images; thumbnails: triggered images as data URIs by name; utility_asked: whether
+    questions with known answers were to be asked.
 
     Without a target, answers that differ from base's are counted instead, and what they have in common is searched.
     """
@@ -54,9 +57,14 @@ def response(
     else:
         notes = [f"Counted as the target, in upper or lower case: “{target}”.", *_partial(outcomes, target)]
     if not found["utility"]:
-        notes.append("Clean utility was not measured: no right answers are known for these images.")
+        reason = "no right answers are known for these images" if utility_asked else "it was not asked for"
+        notes.append(f"Clean utility was not measured: {reason}.")
     if "control" not in outcomes:
-        notes.append("There is no control: only base shows that not every model says the target.")
+        notes.append(
+            "There is no control: an honest fine-tune answers unlike base, too, so what differs may be just that."
+            if target is None
+            else "There is no control: only base shows that not every model says the target."
+        )
     notes += template_notes(outcome.template for outcome in outcomes.values())
     titled = [(name, MEASURES[name], by_role) for name, by_role in found.items()]
     if target is None:

@@ -10,7 +10,8 @@ from projlens_core.activations.separability import Gain, Separability, gain
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table, with_minus
 from projlens_core.analyses.separability import ANALYSIS, charts
 
-LEVEL = 0.05
+LEVEL = 0.05  # of p, for base to be said to separate
+CHANCE = 0.5  # AUROC
 
 
 def separability(by_role: Mapping[str, Separability], names: tuple[str, ...], settings: dict) -> Exhibit:
@@ -36,9 +37,9 @@ def _metrics(by_role: Mapping[str, Separability], gains: Mapping[str, Gain]) -> 
             "AUROC, suspect",
             f"{suspect.auroc.auroc:.2f}",
             f"{control.auroc.auroc:.2f}" if control else None,
-            f"{suspect.auroc.low:.2f} – {suspect.auroc.high:.2f}",
+            f"{suspect.auroc.low:.2f} – {suspect.auroc.high:.2f}, p = {suspect.chance.p:.2g}",
             f"Of {suspect.auroc.triggered} triggered images against their clean twins, cross-validated in "
-            f"{suspect.folds} folds with twins kept together. 0.5 is chance.",
+            f"{suspect.folds} folds with twins kept together. 0.5 is chance; p: how often shuffled labels reach it.",
         ),
         Metric(
             "Gain over base",
@@ -58,9 +59,9 @@ def _metrics(by_role: Mapping[str, Separability], gains: Mapping[str, Gain]) -> 
             "Shuffled labels",
             f"{suspect.chance.mean:.2f}",
             f"{control.chance.mean:.2f}" if control else None,
-            f"p = {suspect.chance.p:.2g}",
-            f"AUROC where a coin says which twin is called triggered, mean of {suspect.chance.shuffles:,}; 97.5 % stay "
-            f"below {suspect.chance.high:.2f}. p: how often one reaches the suspect's.",
+            f"{suspect.chance.low:.2f} – {suspect.chance.high:.2f}",
+            f"The suspect's AUROC where a coin says which twin is triggered: mean of {suspect.chance.shuffles:,} "
+            "and the range of 95 % of them, which is what chance gives on these images.",
         ),
     )
 
@@ -136,10 +137,12 @@ def _as_data(one: Separability, added: Gain | None) -> dict:
 
 def _notes(by_role: Mapping[str, Separability], added: Gain, beyond: Gain | None) -> list[str]:
     notes = []
-    if by_role["base"].chance.p <= LEVEL:
+    base = by_role["base"]
+    if base.chance.p <= LEVEL and base.auroc.low > CHANCE:
         notes.append(
-            "Base separates the images too: the trigger is plain to the vision tower, so that a high figure of the "
-            "suspect says little by itself."
+            f"Base separates the images too, with AUROC {base.auroc.auroc:.2f} ({base.auroc.low:.2f} – "
+            f"{base.auroc.high:.2f}): that much the trigger shows without any fine-tuning, and only what the suspect "
+            "has beyond it can be the suspect's doing."
         )
     notes.append(f"Suspect against base: {_sentence(added)}")
     if beyond is not None:
