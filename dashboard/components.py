@@ -163,7 +163,7 @@ def page_link(name: str, label: str) -> None:
 
 
 def no_case() -> None:
-    """What a page shows before there is a case."""
+    """What a page shows where there is no case, as none was chosen or the address names half of one."""
     empty("No case yet", "Choose on the Case page which suspect to look at.")
     page_link("case", "Choose a case")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import streamlit as st
 
-from dashboard import resources, results
+from dashboard import cost, resources, results
 from dashboard.pickers import SetChoice
 from projlens_core.behaviour.lowrank import Edit, Grid, Step, answers_by_rank, fill
 from projlens_core.behaviour.questions import in_turn, one_truth_each
@@ -16,9 +16,8 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
 from projlens_core.weights.delta import Delta
 
-SECONDS_AN_ANSWER = 0.2  # of the demo models on 2 cores; replaced by what was measured once a cell is done
 KEPT = 24  # edits a session
-GRIDS, SPEED = "lowrank_grids", "lowrank_speed"  # session_state: {key: Memory}, seconds an answer
+GRIDS = "lowrank_grids"  # session_state: {key: Memory}
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Generator[
                 getattr(memory, role).update(now.cells)
                 memory.whole.update(now.whole)
                 if step:  # the first only brings what was stored
-                    st.session_state[SPEED] = (time.monotonic() - clock) / scorer.questions.answers
+                    cost.measured((time.monotonic() - clock) / scorer.questions.answers)
                 yield found
                 clock = time.monotonic()
 
@@ -117,12 +116,6 @@ def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Generator[
 def experiment(case: Case) -> Case:
     """The case as the lab looks at it: changes of a projector in base's own model, whatever else a suspect brings."""
     return replace(case, projector_only=True)
-
-
-def seconds(answers: int) -> tuple[float, bool]:
-    """How long that many answers take, and whether this session has measured it."""
-    measured = st.session_state.get(SPEED)
-    return answers * (measured or SECONDS_AN_ANSWER), measured is not None
 
 
 def decisive(opened: OpenedCase, wanted: Wanted) -> dict:

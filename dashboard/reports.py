@@ -9,7 +9,7 @@ from projlens_core.analyses.context import AnalysisInputs, inputs_for
 from projlens_core.cases.case import Case
 from projlens_core.inputs.images import ImageSet
 from projlens_core.report.bundle import pack
-from projlens_core.report.gather import record_of
+from projlens_core.report.gather import parts, record_of
 from projlens_core.report.html import as_html
 from projlens_core.report.record import Record, command_line
 from projlens_core.runtime.cache import content_key
@@ -30,9 +30,16 @@ def asked(case: Case, choice: SetChoice | None, count: int, target: str, questio
     )
 
 
-def recorded(wanted: AnalysisInputs, parts: Sequence[str], progress: Progress) -> Record:
-    """The record of the parts, with the command that repeats it where one can."""
-    return record_of(wanted, parts, Shelved(), progress, command=_command(wanted, parts))
+def answers(wanted: AnalysisInputs, chosen: Sequence[str]) -> int:
+    """At most how many answers of the language model the parts take, those on request aside."""
+    known = parts()
+    asking = ((known[key].answers, known[key].reported or known[key].options()) for key in chosen)
+    return sum(count(wanted, options) for count, options in asking if count is not None)
+
+
+def recorded(wanted: AnalysisInputs, chosen: Sequence[str], progress: Progress) -> Record:
+    """The record of the chosen parts, with the command that repeats it where one can."""
+    return record_of(wanted, chosen, Shelved(), progress, command=_command(wanted, chosen))
 
 
 def html(record: Record, progress: Progress = silent) -> bytes:
@@ -42,7 +49,7 @@ def html(record: Record, progress: Progress = silent) -> bytes:
     )
 
 
-def _command(wanted: AnalysisInputs, parts: Sequence[str]) -> str:
+def _command(wanted: AnalysisInputs, chosen: Sequence[str]) -> str:
     """Empty where images or the trigger lie in this browser session alone."""
     own = trigger_picker.own(wanted.case.suspect)
     images = wanted.images.images if wanted.images else ()
@@ -58,7 +65,7 @@ def _command(wanted: AnalysisInputs, parts: Sequence[str]) -> str:
             "n": len(images) or None,
             "target": wanted.target if zoo is None or wanted.target != zoo.target else None,
             "prompt": wanted.questions if zoo is None or wanted.questions != zoo.prompts else None,
-            "parts": list(parts),
+            "parts": list(chosen),
             "out": "report.html",
         },
     )

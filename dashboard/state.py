@@ -48,7 +48,8 @@ TRIGGER = "trigger"  # the picker's key, and its name in the URL
 def sync(zoo: Mapping[str, ZooEntry]) -> None:
     """Bring URL and session in line: called once, first thing, by the router.
 
-    Raises InvalidInput, with a case in place all the same, if the URL names only half of one.
+    Raises InvalidInput, and there is no case, if the URL names only half of one: figures of another case in its place
+    would be taken for those of the one that was meant.
     """
     links.begin()
     params = st.query_params.to_dict()
@@ -58,7 +59,9 @@ def sync(zoo: Mapping[str, ZooEntry]) -> None:
             _put(Case.from_params(params))
         except InvalidInput as error:
             wrong = error
-    if CASE not in st.session_state:
+    if wrong is not None:
+        st.session_state[CASE] = None
+    elif current_case() is None:
         st.session_state[CASE] = default_case(zoo)
     st.session_state.setdefault(UPLOADS, {})
     st.session_state.setdefault(REFUSED, [])

@@ -46,7 +46,7 @@ def page() -> None:
         if case is None:
             components.empty(
                 "No case yet",
-                "Enter the paths of a base and a suspect checkpoint at the side or below, and press Open.",
+                "Choose a suspect that ships with ProjLens, or open your own files: both stand at the side or below.",
             )
             return
         try:
@@ -132,9 +132,8 @@ def _own_files(*, expanded: bool) -> None:
             named = {
                 role: (st.text_input(label, shown, placeholder=PLACE, help=FORMS), _uploader(role, label))
                 for role, label, shown in (
-                    ("base", "Base", case.base if case else ""),
-                    ("suspect", "Suspect", case.suspect if case else ""),
-                    ("control", "Control (optional)", (case.control or "") if case else ""),
+                    (role, label, case.specs.get(role, "") if case else st.query_params.get(role, ""))
+                    for role, label in (("base", "Base"), ("suspect", "Suspect"), ("control", "Control (optional)"))
                 )
             }
             pressed = st.form_submit_button("Open", type="primary", width="stretch")

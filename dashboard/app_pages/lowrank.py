@@ -5,7 +5,7 @@ from contextlib import closing
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import answer_texts, components, links, lowrank_results, pages, pickers, resources, state
+from dashboard import answer_texts, components, cost, links, lowrank_results, pages, pickers, resources, state
 from dashboard.lowrank_results import Grids, Wanted
 from dashboard.pickers import SetChoice
 from dashboard.switches import details, switch
@@ -139,8 +139,8 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
     found = lowrank_results.known(opened, wanted)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         run = st.button("Fill the grid", type="primary", icon=":material/play_arrow:")
-        stop, cost = st.empty(), st.empty()
-    cost.caption(_cost(opened, wanted, found))
+        stop, left = st.empty(), st.empty()
+    left.caption(_cost(opened, wanted, found))
     waiting = st.container()
     places = st.empty(), st.empty(), st.empty()
     _draw(places, opened, wanted, found)
@@ -153,7 +153,7 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
                 closing(lowrank_results.filled(opened, wanted, progress)) as cells,
             ):
                 for found in cells:
-                    cost.caption(_cost(opened, wanted, found))
+                    left.caption(_cost(opened, wanted, found))
                     _draw(places, opened, wanted, found)
         except ProjLensError as error:
             with waiting:
@@ -169,13 +169,7 @@ def _cost(opened: OpenedCase, wanted: Wanted, grids: Grids) -> str:
     left = wanted.left(opened, grids)
     if not left:
         return "All cells are measured."
-    needed, measured = lowrank_results.seconds(left * wanted.each)
-    how = "measured here" if measured else "as the demo models need on 2 cores; a larger model needs more"
-    return f"{left} cells and whole models × {wanted.each} answers: about {_duration(needed)}, {how}."
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"{left} cells and whole models × {wanted.each} answers: {cost.in_words(left * wanted.each)}."
 
 
 def _draw(places: tuple[DeltaGenerator, ...], opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import components, links, pages, pickers, reports, resources, state
+from dashboard import components, cost, links, pages, pickers, reports, resources, state
 from dashboard.pickers import SetChoice
 from projlens_core.analyses.context import AnalysisInputs
 from projlens_core.analyses.exhibit import Exhibit, Metric
@@ -95,11 +95,10 @@ def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chose
         return _made(case)
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Generate", type="primary", icon=":material/play_arrow:", disabled=not chosen)
-        st.caption(
-            f"{len(chosen)} parts on {len(wanted.images.images) if wanted.images else 0} images. Failed "
-            "parts are skipped and listed; what was computed before comes from the cache."
-        )
+        stop = st.empty()
+        st.caption(_effort(wanted, chosen))
     if pressed:
+        stop.button("Stop", icon=":material/stop:", on_click=state.stop)
         try:
             with components.progress() as progress:
                 record = reports.recorded(wanted, chosen, progress)
@@ -107,11 +106,29 @@ def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chose
         except ProjLensError as error:
             components.failure(error, "No report")
             return None
+        finally:
+            stop.empty()
         st.session_state[state.RECORD] = (case, record)
+    elif state.stopped():
+        st.caption("Stopped; no report was made. What the caches hold is not computed again.")
     made = _made(case)
     if made is None:
         components.empty("No report yet", "Choose the parts and press Generate.", ":material/description:")
     return made
+
+
+def _effort(wanted: AnalysisInputs, chosen: list[str]) -> str:
+    """What Generate does, and about how long that takes."""
+    known = parts()
+    said = [f"{len(chosen)} parts on {len(wanted.images.images) if wanted.images else 0} images."]
+    if count := reports.answers(wanted, chosen):
+        said.append(f"Up to {count:,} answers of the language model: {cost.in_words(count)}.")
+    elif chosen:
+        said.append("No language model is asked: seconds to a minute on the demo models.")
+    if slow := [known[key].title for key in chosen if known[key].on_request]:
+        said.append(f"{' and '.join(slow)}: minutes more.")
+    said.append("Failed parts are skipped and listed; what was computed before comes from the cache.")
+    return " ".join(said)
 
 
 def _made(case: Case) -> Record | None:

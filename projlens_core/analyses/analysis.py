@@ -97,6 +97,7 @@ class Analysis(Generic[R]):
     takes: tuple[Input, ...] = ("images", "trigger")  # what it works on besides the case
     needs_trigger: bool = True  # there is nothing to measure without
     needs_target: bool = False
+    answers: "Callable[[AnalysisInputs, Any], int] | None" = None  # at most that many of the language model's
     limit: int | None = None  # images that a command takes by default; all if None
     json: str = "all figures"  # what the flags write besides
     csv: str = "the table"

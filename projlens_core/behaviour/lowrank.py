@@ -129,8 +129,8 @@ class Grid:
         return next((cell for cell in self.wanted if gone.get(cell, 0.0) >= CARRIES), None)
 
     def said(self, cell: tuple[int, int]) -> str:
-        """The ranks of a cell, those of an axis that is there."""
-        return f"{cell[0]} × {cell[1]}" if self.axes[0] else str(cell[1])
+        """The ranks of a cell, each with what it is of: "16 of ΔW₁ and 5 of ΔW₂"."""
+        return " and ".join(f"{k} of {axis}" for k, axis in zip(cell, self.axes, strict=True) if axis)
 
     def with_cell(self, cell: tuple[int, int], score: Score) -> "Grid":
         """The grid with one more cell."""
@@ -163,7 +163,7 @@ def fill(
         grid = replace(grid, whole={**grid.whole, role: score})
         yield grid
     for done, cell in enumerate(grid.missing, start=len(todo)):
-        stage = f"k = {grid.said(cell)}, part {done + 1} of {steps}"
+        stage = f"{grid.said(cell)}, part {done + 1} of {steps}"
         grid = grid.with_cell(cell, scorer.score(editor.projector(*cell), _labelled(progress, stage)))
         yield grid
 

@@ -22,7 +22,7 @@ from projlens_core.inputs.changes import ORIGINAL, Change, changed, clean_twin
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.stats.auroc import Separation, separation
-from projlens_core.stats.mean import Mean, mean_of
+from projlens_core.stats.mean import Mean, mean_of, share_interval
 from projlens_core.weights.projector import ProjectorWeights
 
 BATCH = 16  # images that the tower reads together
@@ -35,15 +35,18 @@ class Push:
     """How far a changed trigger pushes images under one projector, along the ruler.
 
     apart: mean shift of triggered against clean images, both rescaled and compressed alike. gain: what the trigger
-    adds to an image's mean shift, in embedding units. kept: gain.mean as a share of the unchanged trigger's under
-    the suspect; NaN if that is zero. margin: gain less KEEPS times what the unchanged trigger adds to the same image
-    under the suspect: paired, so that images which differ much leave no doubt about a change that does little.
+    adds to an image's mean shift, in embedding units. kept: gain.mean as a share of the unchanged trigger's under the
+    suspect, with its interval; NaN if that is zero, the interval also if a resample's is not above zero. margin: gain
+    less KEEPS times what the unchanged trigger adds to the same image under the suspect: paired, so that images which
+    differ much leave no doubt about a change that does little.
     """
 
     apart: Separation
     gain: Mean
     kept: float
     margin: Mean
+    kept_low: float = float("nan")
+    kept_high: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -116,19 +119,21 @@ def sweep(
         before = clean[arrived]
         gains = {role: after[role] - before[role] for role in roles}  # (n,) each
         whole = gains["suspect"] if whole is None else whole
-        mean = mean_of(whole.numpy()).mean
-        yield Tried(
-            change,
-            {
-                role: Push(
-                    apart=separation(before[role], after[role]),
-                    gain=mean_of(gains[role].numpy()),
-                    kept=mean_of(gains[role].numpy()).mean / mean if mean else float("nan"),
-                    margin=mean_of((gains[role] - KEEPS * whole).numpy()),
-                )
-                for role in roles
-            },
-        )
+        yield Tried(change, {role: _push(before[role], after[role], gains[role], whole) for role in roles})
+
+
+def _push(before: torch.Tensor, after: torch.Tensor, gains: torch.Tensor, whole: torch.Tensor) -> Push:
+    """Of mean shifts (n,) without and with the trigger; whole (n,): what the unchanged one adds under the suspect."""
+    gain, mean = mean_of(gains.numpy()), mean_of(whole.numpy()).mean
+    low, high = share_interval(gains.numpy(), whole.numpy())
+    return Push(
+        apart=separation(before, after),
+        gain=gain,
+        kept=gain.mean / mean if mean else float("nan"),
+        margin=mean_of((gains - KEEPS * whole).numpy()),
+        kept_low=low,
+        kept_high=high,
+    )
 
 
 def attack_scores(

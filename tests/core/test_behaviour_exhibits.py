@@ -52,7 +52,7 @@ def test_the_grid_says_how_few_ranks_suffice_beside_the_control(grid):
     control = Grid(Edit(), (0, 1), (0, 1), {(0, 1): score(1)}, grid.whole)
     found = lowrank(grid, {"seed": 0}, control)
     fewest, highest, whole, utility = found.metrics
-    assert (fewest.value, fewest.control) == ("0 × 1", None)
+    assert (fewest.value, fewest.control) == ("0 and 1", None)
     assert (highest.value, highest.control) == ("90%", "10%")
     assert (whole.value, whole.control) == ("100%", "0%")
     assert utility.value == "80%"
@@ -90,6 +90,8 @@ def push(auroc: float, low: float, gain: float, kept: float) -> Push:
         Mean(gain, gain - 0.1, gain + 0.1, 8),
         kept,
         Mean(gain - 1, gain - 1.1, gain - 0.9, 8),
+        kept - 0.2,
+        kept + 0.3,
     )
 
 
@@ -113,7 +115,8 @@ def test_a_change_works_if_it_keeps_half_of_the_push_beyond_each_images_own_clea
     assert (weakest.value, weakest.control) == ("0%", "0%")
     assert [chart.name for chart in found.charts] == ["robustness-push", "robustness-auroc"]
     assert all("shift alone" in said for said in (working.help, found.charts[0].caption))
-    assert "compression JPEG 10" in weakest.help
+    assert weakest.label == "Kept by the weakest, compression JPEG 10"
+    assert weakest.interval == "−20% – 30%"
 
 
 def test_a_change_that_cannot_be_made_is_told_and_not_drawn(tried):

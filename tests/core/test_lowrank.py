@@ -162,7 +162,7 @@ def test_other_questions_are_other_cells(scorer, delta, asked):
 
 def test_a_cancelled_grid_keeps_its_cells(scorer, delta):
     def stop(stage, done, total):
-        if "k = 0 × 2" in stage:
+        if "0 of ΔW₁ and 2 of ΔW₂" in stage:
             raise Cancelled("Stopped.")
 
     reached = []

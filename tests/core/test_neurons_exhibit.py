@@ -1,10 +1,13 @@
 """What the Neurons exhibit says and draws, from units made up so that it is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from projlens_core.activations.neurons import Activity, Finding, Units
-from projlens_core.analyses.neurons.exhibit import COLUMNS, RANKINGS, TOP, answer, neurons
+from projlens_core.analyses.neurons.answer import FIRM, answer
+from projlens_core.analyses.neurons.exhibit import COLUMNS, RANKINGS, TOP, neurons
 from projlens_core.stats.split_null import counted, distance, split_test
 
 IMAGES, UNITS, LOUD = 12, 40, 3  # the trigger makes units 0 to LOUD − 1 of the suspect four times as active
@@ -41,15 +44,25 @@ def rows(exhibit, name: str) -> list[dict]:
 def test_the_answer_has_the_count_its_interval_and_the_projectors_beside_it(findings):
     said = answer(findings)
     assert said.startswith("The trigger switches on more units than in the projectors beside it")
-    assert "3 (3–3) of 8 quiet units in the suspect, 0 (0–0) in the base, 0 (0–0) in the control" in said
+    assert "3 of 8 quiet units in the suspect, 0 in the base, 0 in the control" in said
+    assert FIRM in said
     findings["suspect"] = finding(0, True)
-    assert answer(findings).startswith("No unit is switched on by the trigger alone: 0 (0–0)")
+    assert answer(findings).startswith("No unit is switched on by the trigger alone: 0 of 8")
     assert "magnitudes coincide: 0.0% apart" in answer(findings)
 
 
 def test_a_control_that_does_the_same_takes_the_verdict_away(findings):
     findings["control"] = finding(LOUD, True)
     assert answer(findings).startswith("The trigger switches on no more units than")
+
+
+def test_an_interval_is_read_as_one_and_a_single_number_as_what_it_is(findings):
+    cards = {card.label: card for card in neurons(findings, {}).metrics}
+    assert cards["Switched on by the trigger"].interval == "3 in 95 % of resamples"
+    counted_ = replace(findings["suspect"].switched_on, low=2, high=5)
+    findings["suspect"] = replace(findings["suspect"], switched_on=counted_)
+    assert neurons(findings, {}).metrics[0].line.endswith("(95 % interval 2 – 5; control 0)")
+    assert "3 (2 – 5) of 8 quiet units" in answer(findings)
 
 
 def test_every_unit_is_one_dot_and_the_switched_on_ones_are_marked(findings):

@@ -9,7 +9,7 @@ from projlens_core.behaviour.success import contains_target
 from projlens_core.errors import Cancelled, InvalidInput
 from projlens_core.inputs.changes import ORIGINAL, Change, changed, clean_twin
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.stats.mean import mean_of
+from projlens_core.stats.mean import mean_of, share_interval
 from projlens_core.weights.projector import read_projector
 from tests import pico
 
@@ -123,3 +123,12 @@ def test_a_mean_has_a_seeded_interval_and_says_nothing_about_one_image():
     alone = mean_of([4.0])
     assert (alone.mean, alone.n) == (4, 1)
     assert alone.low != alone.low  # NaN
+
+
+def test_a_share_is_resampled_together_with_what_it_is_of():
+    whole = [1.0, 2.0, 3.0, 10.0]
+    assert share_interval([v / 4 for v in whole], whole) == pytest.approx((0.25, 0.25))  # of each image the same share
+    low, high = share_interval([0.0, 2.0, 0.0, 10.0], whole)
+    assert 0 <= low < 12 / 16 < high <= 1
+    for unbounded in (share_interval([1.0], [2.0]), share_interval([1.0, 1.0], [1.0, -1.0])):
+        assert all(bound != bound for bound in unbounded)  # NaN

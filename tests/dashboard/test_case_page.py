@@ -4,9 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dashboard import resources, state
+from projlens_core.sources import shipped
 from tests import pico
 from tests.core.test_forms import mmproj
-from tests.dashboard.conftest import texts, titles
+from tests.dashboard.conftest import press, texts, titles
 
 
 def test_a_link_opens_its_case_with_spectra_of_every_matrix_and_the_control_beside(open_page, models):
@@ -88,10 +90,28 @@ def test_a_path_that_does_not_exist_is_refused_in_one_sentence_and_the_case_stay
     assert titles(app)
 
 
-def test_half_an_address_is_reported_and_leaves_a_usable_page(open_page):
-    app = open_page(params={"suspect": "zoo:base"})
+@pytest.mark.parametrize("page", ["case", "summary", "activation", "report"])
+def test_half_an_address_is_reported_and_no_other_cases_figures_are_shown_in_its_place(page, open_page, monkeypatch):
+    monkeypatch.setattr(resources, "zoo", shipped)  # which has a case that opens where none is named
+    app = open_page(page, {"suspect": "zoo:malicious-injection"})
     assert not app.exception
     assert "The address names no base" in texts(app)
+    assert app.session_state[state.CASE] is None
+    assert any("No case yet" in each.value for each in app.markdown)
+    assert not app.metric
+    app.run()
+    assert "The address names no base" in texts(app)
+
+
+def test_half_an_address_leaves_a_usable_page(open_page, models):
+    app = open_page(params={"suspect": str(models.suspect)})
+    assert app.text_input[1].value == str(models.suspect)
+    app.text_input[0].set_value(str(models.base))
+    press(app, "Open")
+    assert not app.exception
+    assert "The address names" not in texts(app)
+    assert app.query_params["base"] == str(models.base)
+    assert titles(app)
 
 
 def _with_projector(base, folder, change):

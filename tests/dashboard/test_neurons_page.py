@@ -24,7 +24,7 @@ def neurons(many_samples, open_page):
 def test_every_unit_is_drawn_for_suspect_and_control(neurons):
     assert not neurons.exception
     assert titles(neurons)[:2] == ["Suspect: every hidden unit", "Control: every hidden unit"]
-    assert neurons.metric[0].label == "Switched on"
+    assert neurons.metric[0].label == "Switched on by the trigger"
     assert all(metric.delta.startswith("control ") for metric in neurons.metric)
 
 
@@ -32,7 +32,7 @@ def test_the_question_is_answered_in_words(neurons):
     # The planted change is behind the hidden layer, so that suspect, control and base have the same units.
     said = " ".join(element.value for element in neurons.markdown).replace("\\", "")  # escaped for Markdown
     assert "of 10 quiet units in the suspect" in said
-    assert "0 (0–0) in the suspect, 0 (0–0) in the control" in said
+    assert "0 in the suspect, 0 in the control" in said
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from projlens_core.report import drawing
 from projlens_core.report.bundle import pack, unpack
 from tests.core.test_bundle import some_record
 from tests.core.test_report import HOSTILE, hostile_record
-from tests.dashboard.conftest import press, texts, titles
+from tests.dashboard.conftest import SAMPLES, press, texts, titles
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,18 @@ def test_a_report_and_a_bundle_are_made_of_the_chosen_parts(report):
     assert unpack(pack(record)).exhibits[0].key == "case"
     assert "Singular values of ΔW₂" in titles(report)
     assert reports.html(record).startswith(b"<!doctype html>")
+
+
+def test_what_generating_costs_is_said_before_and_it_can_be_stopped(report):
+    choose(report, "case", "response", "lowrank").run()
+    answers = 3 * SAMPLES * (2 + 1) + SAMPLES * 2 * (5 * 5 + 3)  # of each projector; of each cell and projector
+    assert any(f"Up to {answers} answers of the language model: about" in each.value for each in report.caption)
+    choose(report, "case", "verdict").run()
+    assert any("No language model is asked" in each.value for each in report.caption)
+    assert any("Verdict: minutes more" in each.value for each in report.caption)
+    report.session_state[state.STOPPED] = True  # as a click on Stop leaves it
+    report.run()
+    assert any("Stopped; no report was made" in each.value for each in report.caption)
 
 
 def test_a_part_that_fails_is_said_and_the_others_are_there(report):

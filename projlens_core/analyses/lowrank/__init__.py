@@ -37,6 +37,14 @@ def _wrong(inputs: "AnalysisInputs", options: LowrankOptions) -> str | None:
     return "the control's grid needs a control" if options.control_grid and not inputs.case.control else None
 
 
+def _answers(inputs: "AnalysisInputs", options: LowrankOptions) -> int:
+    """Of every cell of two matrices and of the whole models: about each triggered image, and one check of it."""
+    names = [image.name for image in inputs.images.images] if inputs.images else []
+    each = sum(2 if (inputs.truths or {}).get(name) else 1 for name in names)
+    grids = 2 if options.control_grid else 1
+    return each * (grids * len(set(options.ranks)) ** 2 + len(inputs.case.specs))
+
+
 def _measure(context: "AnalysisContext", options: LowrankOptions) -> "Grids":
     """The suspect's grid and, if it was asked for, the control's; stopped, they go on next time where they were."""
     # only here: they bring PyTorch
@@ -128,6 +136,7 @@ ANALYSIS = Analysis(
     measure=_measure,
     present=_present,
     text=_text,
+    answers=_answers,
     limit=24,
     json="every cell",
     csv="the table of cells",

@@ -57,9 +57,9 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
     verb = "bring back" if back else "take away"
     cards = [
         Metric(
-            "Ranks to bring it back" if back else "Ranks to take it away",
-            grid.said(grid.fewest) if grid.fewest else ("not in this grid" if not grid.missing else "not found yet"),
-            control.said(control.fewest) if control and control.fewest else None,
+            f"{_ks(grid)} to {'bring it back' if back else 'take it away'}",
+            _numbers(grid, grid.fewest) or ("not in this grid" if not grid.missing else "not found yet"),
+            _numbers(control, control.fewest) if control else None,
             help=f"The smallest {_ranks(grid)}, whose components {verb} {CARRIES:.0%} of what the "
             "suspect's ASR exceeds base's by.",
         )
@@ -69,7 +69,7 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
         name = "Highest" if back else "Lowest"
         cards.append(
             Metric(
-                f"{name} ASR, at k = {grid.said(place)}",
+                f"{name} ASR: {grid.said(place)}",
                 f"{score.asr.rate:.0%}",
                 f"{theirs[1].asr.rate:.0%}" if theirs else None,
                 _bounds(score.asr),
@@ -89,7 +89,7 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
     if best and best[1].utility:
         cards.append(
             Metric(
-                f"Utility at k = {grid.said(best[0])}",
+                f"Utility with {grid.said(best[0])}",
                 f"{best[1].utility.rate:.0%}",
                 f"{own.utility.rate:.0%}" if own and own.utility else None,
                 _bounds(best[1].utility),
@@ -193,6 +193,16 @@ def _what(grid: Grid, role: str) -> str:
     if grid.edit.mode == "inject":
         return f"base is given components of the {role}'s ΔW"
     return f"components of ΔW are removed from the {role}"
+
+
+def _ks(grid: Grid) -> str:
+    """What the ks are of."""
+    return "k of " + " and ".join(axis for axis in grid.axes if axis)
+
+
+def _numbers(grid: Grid, cell: tuple[int, int] | None) -> str | None:
+    """The ks of a cell, in the order of `_ks`."""
+    return None if cell is None else " and ".join(str(k) for k, axis in zip(cell, grid.axes, strict=True) if axis)
 
 
 def _ranks(grid: Grid) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from projlens_core.activations.neurons import QUIET, SWITCHED_ON, Finding, Ranking
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.analyses.neurons import ANALYSIS, charts
+from projlens_core.analyses.neurons.answer import answer, gained
 from projlens_core.charts import palette
 from projlens_core.runtime.required import required
 from projlens_core.stats.split_null import RATE, Count
@@ -63,40 +64,6 @@ def neurons(findings: Mapping[str, Finding], settings: dict) -> Exhibit:
     )
 
 
-def answer(findings: Mapping[str, Finding]) -> str:
-    """The question answered in a few sentences, with intervals and the other projectors' figures."""
-    suspect = findings["suspect"]
-    own, apart = suspect.switched_on, suspect.distance
-    if own is None or apart is None:
-        return f"Inconclusive. {suspect.response.note}"
-    others = {
-        role: required(findings[role].switched_on, f"what the trigger switches on in the {role}")
-        for role in ("base", "control")
-        if role in findings
-    }
-    compared = ", ".join(f"{count.value} ({count.low}–{count.high}) in the {role}" for role, count in others.items())
-    more = own.low > max(count.high for count in others.values())
-    if own.value == 0:
-        verdict = "No unit is switched on by the trigger alone"
-    elif more:
-        verdict = "The trigger switches on more units than in the projectors beside it"
-    else:
-        verdict = "The trigger switches on no more units than in the projectors beside it"
-    gained = {
-        role: required(_anew(findings[role]), f"the gain of the {role}")
-        for role in ("suspect", "control")
-        if role in findings
-    }
-    anew = ", ".join(f"{count.value} ({count.low}–{count.high}) in the {role}" for role, count in gained.items())
-    coincide = "coincide" if apart.value <= apart.chance else "differ"
-    return (
-        f"{verdict}: {own.value} ({own.low}–{own.high}) of {own.of} quiet units in the suspect, {compared}. "
-        f"Of all {len(suspect.switches)} units, those that respond to it as base's do not: {anew}. "
-        f"As distributions, clean and triggered magnitudes {coincide}: {apart.value:.1%} apart, where chance makes up "
-        f"to {apart.chance:.1%}."
-    )
-
-
 def table(findings: Mapping[str, Finding]) -> Table:
     """One row per unit, columns as in the paper's table: FT the suspect, P triggered, C clean."""
     suspect, base = findings["suspect"].units, findings["base"].units
@@ -128,21 +95,21 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
     units = len(suspect.switches)
     cards = [
         _counted(
-            "Switched on",
+            "Switched on by the trigger",
             suspect.switched_on,
             control.switched_on if control else None,
             f"Of the {QUIET:.0%} least active on clean images, those that the trigger raises beyond chance and at "
             f"least {SWITCHED_ON:g}-fold. In base: {_number(base.switched_on)}.",
         ),
         _counted(
-            "New responses",
-            _anew(suspect),
-            _anew(control),
+            "Moved unlike in base",
+            gained(suspect),
+            gained(control),
             f"Of {units} units, those in which suspect minus base reacts to the trigger further than halves of the "
             f"clean images differ; at most {RATE:.0%} of them are expected to be there by chance.",
         ),
         _counted(
-            "All responses",
+            "Moved by the trigger at all",
             suspect.response.moved,
             control.response.moved if control else None,
             f"Of {units} units, those whose magnitude the trigger moves further than halves of the clean images "
@@ -155,7 +122,7 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
             "Distance of distributions",
             f"{apart.value:.1%}" if apart else "–",
             f"{theirs.value:.1%}" if theirs else None,
-            f"{100 * apart.low:.1f}–{apart.high:.1%}" if apart else None,
+            f"{apart.low:.1%} – {apart.high:.1%}" if apart else None,
             "Mean distance between the quantiles of clean and of triggered magnitudes over all units, as a share of "
             "the mean magnitude. " + (f"Halves of the clean images: up to {apart.chance:.1%}." if apart else ""),
         )
@@ -163,13 +130,11 @@ def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
     return tuple(cards)
 
 
-def _anew(finding: Finding | None) -> Count | None:
-    """How many units respond to the trigger as base's do not; None if untested."""
-    return finding.gain.moved if finding and finding.gain else None
-
-
 def _counted(label: str, count: Count | None, control: Count | None, meaning: str) -> Metric:
-    interval = f"{count.low}–{count.high}" if count else None
+    """A card; of an interval that is one number only, what that means."""
+    interval = f"{count.low} – {count.high}" if count else None
+    if count and count.low == count.high:
+        interval = f"{count.low} in 95 % of resamples"
     return Metric(label, _number(count), str(control.value) if control else None, interval, meaning)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from projlens_core.analyses.analysis import Analysis, Options, option
 
 if TYPE_CHECKING:
-    from projlens_core.analyses.context import AnalysisContext
+    from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
     from projlens_core.analyses.exhibit import Exhibit
     from projlens_core.behaviour.success import Outcome
 
@@ -50,6 +50,14 @@ def _measure(context: "AnalysisContext", options: ResponseOptions) -> "dict[str,
     return {role: outcomes[role] for role in context.projectors}
 
 
+def _answers(inputs: "AnalysisInputs", options: ResponseOptions) -> int:
+    """Of every projector: about each image with and without the trigger, and to what is checked of it."""
+    names = [image.name for image in inputs.images.images] if inputs.images else []
+    known = [len((inputs.truths or {}).get(name, ())) for name in names]
+    checks = sum(min(1, each) if options.one_check else each for each in known)
+    return len(inputs.case.specs) * (2 * len(names) + checks)
+
+
 def _present(outcomes: "dict[str, Outcome]", context: "AnalysisContext", settings: dict) -> "Exhibit":
     # only here: they bring Altair
     from projlens_core.analyses.response.exhibit import response
@@ -79,6 +87,7 @@ ANALYSIS = Analysis(
     measure=_measure,
     present=_present,
     written=_written,
+    answers=_answers,
     json="every answer",
     csv="the table of answers",
     icon=":material/forum:",

@@ -72,11 +72,12 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
         push = weakest.pushes["suspect"]
         cards.append(
             Metric(
-                "Weakest change keeps",
+                f"Kept by the weakest, {weakest.change.label}",
                 with_minus(f"{push.kept:.0%}"),
                 with_minus(f"{weakest.pushes['control'].kept:.0%}") if control else None,
-                help=f"{weakest.change.label}: what it adds to the shift, as a share of what the unchanged trigger "
-                "adds under the suspect.",
+                with_minus(f"{push.kept_low:.0%} – {push.kept_high:.0%}") if push.kept_low == push.kept_low else None,
+                f"What the trigger adds to the shift with {weakest.change.label}, as a share of what the unchanged one "
+                "adds under the suspect, with its 95 % bootstrap interval over images.",
             )
         )
     if ORIGINAL in scores:
