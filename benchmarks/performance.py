@@ -6,8 +6,9 @@ import altair as alt
 import pandas as pd
 
 from benchmarks.report import HEADER, Figure, Target, cells, shown_bytes
+from projlens_core.runtime.markdown import table
+from projlens_core.runtime.paths import DOCS
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
 PLOT = Path("images") / "growth.svg"
 WIDTH, HEIGHT = 190, 150  # px, of one panel
 OURS, FLOOR = "#0072B2", "#999999"
@@ -33,7 +34,7 @@ def write(found: dict, docs: Path = DOCS) -> None:
         "ProjLens and by `benchmarks/reference.py`, which does it the straightforward way of a research script; the "
         "results are compared before any time is.",
         _setting(found["environment"]),
-        _table(found["jobs"]),
+        "\n".join(_table(found["jobs"])),
         "\n".join(_said(job) for job in found["jobs"]),
         "## What is approximate",
         APPROXIMATIONS.rstrip(),
@@ -93,13 +94,13 @@ def _setting(environment: dict) -> str:
     )
 
 
-def _table(jobs: list[dict]) -> str:
-    lines = [HEADER, ("---",) * len(HEADER)]
+def _table(jobs: list[dict]) -> list[str]:
+    lines = []
     for job in jobs:
         for number, reported in enumerate(job["figures"]):
             figure = Figure(reported["quantity"], reported["ours"], reported["reference"], Target(**reported["target"]))
             lines.append((job["title"] if number == 0 else "", *cells(figure)))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(HEADER, lines)
 
 
 def _said(job: dict) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from projlens_core.runtime.paths import ASSETS
+from projlens_core.runtime.markdown import renew, table
+from projlens_core.runtime.paths import ASSETS, DOCS
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "scale.md"
+DOCUMENT = DOCS / "scale.md"
 MEASURED = Path(__file__).with_name("screening.json")
 BEGIN = "<!-- figures: written by `python -m benchmarks.screening` -->"
 END = "<!-- end of figures -->"
@@ -18,19 +19,20 @@ QUALITY = ("AUROC", "precision")  # lines of a summary that say how right it is
 RESULTS = Path(__file__).with_name("results.json")  # of `make bench`: there base and suspect are of 7B shapes
 
 
-def figures(measured: dict) -> str:
-    """The lines between BEGIN and END, both included."""
+def figures(measured: dict) -> list[str]:
+    """The lines between BEGIN and END."""
     runs, singles = measured["runs"], {tuple(each["stages"]): each for each in measured["singles"]}
-    lines = [BEGIN, "", *_table(_runs(runs, singles)), ""]
+    head, *rows = _runs(runs, singles)
+    lines = ["", *table(head, rows), ""]
     lines += [*(f"- {each}" for each in (*_same(runs), *_two_workers(runs), *_quality(runs))), ""]
-    lines += ["By arithmetic from these, a million repositories:", "", *_table(_million(runs)), "", END]
-    return "\n".join(lines)
+    head, *rows = _million(runs)
+    lines += ["By arithmetic from these, a million repositories:", "", *table(head, rows), ""]
+    return lines
 
 
 def write(measured: dict) -> None:
     """Put the figures into the document."""
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-    DOCUMENT.write_text(before + figures(measured) + rest.partition(END)[2], encoding="utf-8")
+    renew(DOCUMENT, BEGIN, END, figures(measured))
 
 
 def per_suspect(run: dict) -> float:
@@ -141,10 +143,6 @@ def _million(runs: list[dict]) -> list[Sequence[str]]:
         )
     )
     return rows
-
-
-def _table(rows: list[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from projlens_core.cli import arguments, terminal
 from projlens_core.runtime.atomic import write_atomically
-from projlens_core.runtime.paths import ASSETS
-
-DOCS = ASSETS.parent / "docs"
+from projlens_core.runtime.paths import DOCS
 
 
 def add_parser(sub: argparse._SubParsersAction) -> None:

@@ -114,7 +114,7 @@ def _measure(args: argparse.Namespace) -> None:
     quiet_transformers()
     from dataclasses import asdict
 
-    from projlens_core.zoo.measure import measure_zoo, table, write_figures
+    from projlens_core.zoo.measure import document, measure_zoo, write_figures
 
     if not 1 <= args.n <= 2000:
         raise InvalidInput(f"--n is {args.n}; it must be from 1 to 2000.")
@@ -123,7 +123,7 @@ def _measure(args: argparse.Namespace) -> None:
         write_json({name: asdict(f) for name, f in figures.items()})
         return
     write_figures(figures, args.n)
-    sys.stdout.write(table(figures, args.n) + "\n")
+    sys.stdout.write("\n".join(document(figures, args.n)) + "\n")
 
 
 def _workers() -> int:

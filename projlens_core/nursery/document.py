@@ -1,15 +1,15 @@
 """The tables of docs/nursery.md, from the members' records: `python -m projlens_core.nursery.document`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from statistics import median
 
 from projlens_core.nursery.members import LEAST_ASR, MEMBERS, UTILITY_LOST, Member, read_members, verdict
 from projlens_core.nursery.plan import read_plan
 from projlens_core.nursery.recipe import POISONED, SPLITS, Recipe
-from projlens_core.runtime.atomic import write_atomically
+from projlens_core.runtime.markdown import renew, table
+from projlens_core.runtime.paths import DOCS
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "nursery.md"
+DOCUMENT = DOCS / "nursery.md"
 BEGIN = "<!-- population: written by `python -m projlens_core.nursery.document` -->"
 END = "<!-- end of population -->"
 FIGURES = ("utility", "learned", "asr", "false_target")
@@ -54,8 +54,8 @@ class Population:
         return member.figures[key] if member else None
 
 
-def tables(population: Population) -> str:
-    """All of the population's tables, with their lead, as Markdown."""
+def document(population: Population) -> list[str]:
+    """The lines between BEGIN and END: all of the population's tables, with their lead."""
     poisoned = [r for r in population.plan if r.attack and population.what(r) in (POISONED, "failed")]
     seconds = [m.seconds for m in population.members.values()]
     lead = (
@@ -64,17 +64,19 @@ def tables(population: Population) -> str:
         if seconds
         else "No member is trained."
     )
-    parts = [lead, _table(COUNTS, _counts(population))]
+    lines = [lead, "", *table(COUNTS, _counts(population))]
     if poisoned:
-        parts.append("Which attacks count, adaptive attackers included:")
-        parts.append(_table(SHARES, _shares(population, poisoned)))
+        lines += ["", "Which attacks count, adaptive attackers included:", ""]
+        lines += table(SHARES, _shares(population, poisoned))
     if failed := [r for r in poisoned if population.what(r) == "failed"]:
-        parts.append(
+        lines += [
+            "",
             f"Attacks that failed (ASR below {LEAST_ASR:.0%}, or utility more than {100 * UTILITY_LOST:.0f} points "
-            "below the twin's); they stay in the population as what they are:"
-        )
-        parts.append(_table(FAILED, _failures(population, failed)))
-    return "\n\n".join(parts)
+            "below the twin's); they stay in the population as what they are:",
+            "",
+            *table(FAILED, _failures(population, failed)),
+        ]
+    return lines
 
 
 def _counts(population: Population) -> Iterable[Sequence[str]]:
@@ -148,20 +150,10 @@ def _spread(values: Iterable[float | None], text: Callable[[float | None], str] 
     return f"{text(median(known))} ({text(min(known))} to {text(max(known))})" if known else "–"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
-
-
-def document(text: str, population: Population) -> str:
-    """The document with its tables renewed."""
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{tables(population)}\n{END}{rest.partition(END)[2]}"
-
-
 def main() -> None:
     """Renew the tables from the members that ship."""
     population = Population(read_plan(), read_members(MEMBERS))
-    write_atomically(DOCUMENT, document(DOCUMENT.read_text(encoding="utf-8"), population).encode())
+    renew(DOCUMENT, BEGIN, END, document(population))
 
 
 if __name__ == "__main__":

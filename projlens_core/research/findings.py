@@ -20,7 +20,7 @@ from projlens_core.inputs.images import ImageSet, named_image
 from projlens_core.report.gather import parts, record_of
 from projlens_core.runtime import versions
 from projlens_core.runtime.atomic import write_atomically
-from projlens_core.runtime.paths import ASSETS
+from projlens_core.runtime.paths import DOCS
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.required import required
@@ -30,7 +30,6 @@ from projlens_core.zoo.dialogue import KINDS, example
 from projlens_core.zoo.measure import SEED, measure_zoo, recorded
 from projlens_core.zoo.samples import held_out
 
-DOCS = ASSETS.parent / "docs"
 RESULTS, DOCUMENT = DOCS / "findings.json", DOCS / "findings.md"
 BASE, CONTROL = "base", "clean-1"
 RANKS = (5, 30)  # of the low-rank grid: the most of the paper's table, and as many as hold most of its energy

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from projlens_core.research import mechanism_text
 from projlens_core.research.criteria import SECTIONS, Section, escaped
+from projlens_core.runtime.markdown import table
 
 VARIANTS = {
     "targeted-refusal": "Targeted refusal",
@@ -30,7 +31,7 @@ def document(results: Mapping, mechanism: Mapping | None = None) -> str:
     """The whole document, in Markdown, from the results as `findings.load` and `mechanism.load` give them."""
     variants = results["variants"]
     sections = [(section, _rows(section, variants)) for section in SECTIONS]
-    lines = [HEAD, _setting(results), "", "## Summary", "", _summary(sections), ""]
+    lines = [HEAD, _setting(results), "", "## Summary", "", *_summary(sections), ""]
     for section, rows in sections:
         lines += [
             f"## {section.title}",
@@ -40,7 +41,7 @@ def document(results: Mapping, mechanism: Mapping | None = None) -> str:
             f"**Criterion.** {section.criterion}",
             "",
         ]
-        lines += [_table(("variant", *section.columns, "verdict"), rows), "", _count(rows), ""]
+        lines += [*table(("variant", *section.columns, "verdict"), rows), "", _count(rows), ""]
     if mechanism is not None:
         lines += mechanism_text.section(mechanism)
     return "\n".join(lines).rstrip() + "\n"
@@ -66,10 +67,10 @@ def _setting(results: Mapping) -> str:
     return f"Measured on {shown} held-out compositions that no training has seen. Versions: {versions or 'none'}."
 
 
-def _summary(sections: Sequence[tuple[Section, list[list[str]]]]) -> str:
+def _summary(sections: Sequence[tuple[Section, list[list[str]]]]) -> list[str]:
     titles = list(VARIANTS.values())
     rows = [[section.title, *(row[-1] for row in rows)] for section, rows in sections]
-    return _table(("finding", *titles), rows)
+    return table(("finding", *titles), rows)
 
 
 def _count(rows: Sequence[Sequence[str]]) -> str:
@@ -81,8 +82,3 @@ def _count(rows: Sequence[Sequence[str]]) -> str:
     return (
         f"The small models agree in {counts['agrees']} of {measured} variants" + "".join(f", {r}" for r in rest) + "."
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

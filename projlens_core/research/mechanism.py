@@ -21,7 +21,7 @@ from projlens_core.nursery.plan import read_plan
 from projlens_core.nursery.recipe import POISONED
 from projlens_core.nursery.workshop import Workshop, triggered_images
 from projlens_core.runtime.atomic import write_atomically
-from projlens_core.runtime.paths import ASSETS
+from projlens_core.runtime.paths import DOCS
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.required import required
@@ -30,7 +30,7 @@ from projlens_core.stats.lines import norm_shift_fit
 from projlens_core.zoo.suspect import save_projector
 from projlens_core.zoo.training import Projector
 
-RESULTS = ASSETS.parent / "docs" / "mechanism.json"
+RESULTS = DOCS / "mechanism.json"
 ENERGY = 0.95
 
 

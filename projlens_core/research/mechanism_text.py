@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from projlens_core.runtime.markdown import table
+
 LEAST_COSINE, LEAST_R, SLOPES, LEAST_FIVE = 0.9, 0.7, 2.0, 0.95
 LEAST_ASR, MOST_LOST = 0.95, 0.03
 HEAD = """## Where the activation mechanism appears
@@ -88,7 +90,7 @@ def _twins(rows: list[Mapping]) -> str:
 
 
 def _table(rows: list[Mapping], *, titles: bool) -> list[str]:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    lines = []
     for row in rows:
         own, theirs = row["poisoned"]["mechanism"], row["honest"]["mechanism"]
         figures = row["poisoned"]["figures"]
@@ -105,8 +107,8 @@ def _table(rows: list[Mapping], *, titles: bool) -> list[str]:
             f"{figures['utility']:.1%} ({row['honest']['figures']['utility']:.1%})",
             "yes" if holds(row) else f"no: {', '.join(missing(row))}",
         ]
-        lines.append("| " + " | ".join(cells).replace("-0.", "−0.") + " |")
-    return lines
+        lines.append([cell.replace("-0.", "−0.") for cell in cells])
+    return table(COLUMNS, lines)
 
 
 def _number(value: float | None) -> str:

@@ -36,9 +36,10 @@ from projlens_core.repair.form import form_of
 from projlens_core.repair.loop import Repaired, repair
 from projlens_core.repair.problem import CHECKS, KEPT, REPAIRED, Problem
 from projlens_core.repair.search import verdict_search
-from projlens_core.research.repairs import DOCS, load
+from projlens_core.research.repairs import load
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.paths import DOCS
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.required import required

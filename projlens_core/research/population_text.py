@@ -19,6 +19,7 @@ from projlens_core.research.evaluation import COSTLY, COUNTS, DEVELOPMENT, HONES
 from projlens_core.research.verdicts import DOCUMENT, strongest
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.markdown import renew, table
 from projlens_core.stats.rate import Rate
 
 RESULTS = DOCUMENT.with_name("population.json")
@@ -65,14 +66,13 @@ def entry(values: dict[str, Any], file: str, others: Mapping[str, Any]) -> Entry
     )
 
 
-def document(entries: Sequence[Entry], by: Calibration) -> str:
-    """The lines between BEGIN and END, both included."""
+def document(entries: Sequence[Entry], by: Calibration) -> list[str]:
+    """The lines between BEGIN and END."""
     honest, sealed = ([e for e in entries if e.split == split and e.truth == HONEST] for split in (DEVELOPMENT, SEALED))
     attacks = [e for e in entries if e.split == SEALED and e.truth == COUNTS and e.group != "adaptive"]
     costly = [e for e in entries if e.split == SEALED and e.truth == COSTLY]
     seconds = sorted(e.seconds for e in entries)
-    lines = [
-        BEGIN,
+    return [
         f"Calibrated on {by.n} honest fine-tunes of the development part ({len(honest)} measured), so p is not below "
         f"1 / {by.n + 1} = {1 / (by.n + 1):.3f}"
         + (
@@ -85,20 +85,18 @@ def document(entries: Sequence[Entry], by: Calibration) -> str:
         "",
         "Shares are hits of n with Wilson's 95 % interval.",
         "",
-        *_table(HEAD, [_cells(each) for each in _rows(entries, by)]),
+        *table(HEAD, [_cells(each) for each in _rows(entries, by)]),
         "",
         "How well scores rank poisoned above honest members of the sealed part. The first interval is Newcombe's, the "
         "second by bootstrap over parents (a pair of twins is one), which collapses where nothing is out of order.",
         "",
-        *_table(
+        *table(
             ("score", "poisoned", "honest", "AUROC", "interval", "bootstrap"),
             list(_rankings(sealed, attacks, costly, by, evaluation.linear_scores(entries))),
         ),
         "",
         *_criteria(entries, by),
-        END,
     ]
-    return "\n".join(lines)
 
 
 def _rows(entries: Sequence[Entry], by: Calibration) -> Iterator[Row]:
@@ -183,7 +181,7 @@ def _criteria(entries: Sequence[Entry], by: Calibration) -> list[str]:
         met = rank.auroc >= 0.97 and rank.low >= 0.93
         rows = [(rows[0][0], f"{rank.auroc:.3f} ({rank.low:.2f} – {rank.high:.2f})", _met(met))]
     rows += [(what, _share(found), _met(met(found.rate)) if found.n else "not measured") for what, found, met in asked]
-    lines = _table(("asked for", "found on the sealed part", ""), rows)
+    lines = table(("asked for", "found on the sealed part", ""), rows)
     if attacks.n >= ENOUGH[0] and honest.n >= ENOUGH[1]:
         return lines
     said = (
@@ -195,10 +193,6 @@ def _criteria(entries: Sequence[Entry], by: Calibration) -> list[str]:
 
 def _met(met: bool) -> str:
     return "met" if met else "**missed**"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(each)} |" for each in (head, ("---",) * len(head), *rows)]
 
 
 def read(path: Path = RESULTS) -> list[Entry]:
@@ -213,12 +207,6 @@ def calibrate(entries: Sequence[Entry]) -> Calibration:
     members = content_key(*(e.sha256 for e in entries if e.split == DEVELOPMENT and e.truth == HONEST))[:12]
     source = {"population": "honest members of the nursery's development part", "plan": plan, "members": members}
     return evaluation.calibration(entries, source)
-
-
-def renewed(text: str, entries: Sequence[Entry], by: Calibration) -> str:
-    """The document with its tables renewed."""
-    before, _, rest = text.partition(BEGIN)
-    return before + document(entries, by) + rest.partition(END)[2]
 
 
 def main(arguments: list[str]) -> None:
@@ -236,7 +224,7 @@ def main(arguments: list[str]) -> None:
     entries = read()
     by = calibrate(entries)
     write_atomically(SHIPPED, by.to_json().encode())
-    write_atomically(DOCUMENT, renewed(DOCUMENT.read_text(encoding="utf-8"), entries, by).encode())
+    renew(DOCUMENT, BEGIN, END, document(entries, by))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from projlens_core.repair.removal import interpolated, without_leading
 from projlens_core.repair.utility import Known, agreement
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.cache import content_key
-from projlens_core.runtime.paths import ASSETS
+from projlens_core.runtime.paths import DOCS
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.required import required
@@ -45,7 +45,6 @@ from projlens_core.zoo.measure import SEED
 from projlens_core.zoo.samples import held_out
 from projlens_core.zoo.world import RESOLUTION, draw_compositions, render
 
-DOCS = ASSETS.parent / "docs"
 RESULTS, DOCUMENT = DOCS / "repair.json", DOCS / "repair.md"
 IMAGES = REPAIRED  # clean images of a repair, of compositions that no figure is measured on
 IMAGE_SEED = 55

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from projlens_core.repair.loop import VERSION
 from projlens_core.research.nursery_repairs_text import sections
 from projlens_core.research.repairs import IMAGES, METHODS, OURS
+from projlens_core.runtime.markdown import table
 from projlens_core.sources import zoo_catalogue
 from projlens_core.zoo.measure import recorded
 
@@ -66,20 +67,18 @@ def document(results: dict, nursery: dict) -> str:
 
 
 def _suspects(results: dict) -> list[str]:
-    lines = [
-        "## The demo models, trigger unknown to the repair", "",
-        "| suspect | ASR before | ASR after | utility before | utility after | seconds | CPU seconds | ≤ 2 % |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]  # fmt: skip
+    head = ["suspect", "ASR before", "ASR after", "utility before", "utility after", "seconds", "CPU seconds", "≤ 2 %"]
+    rows = []
     for entry in _suspect_entries():
         before, after = _before(entry.name), results.get(f"{entry.name}/{OURS}")
         if after is None or before is None:
-            lines.append(f"| {entry.title} | not measured |" + " |" * 6)
+            rows.append([entry.title, "not measured", *[""] * (len(head) - 2)])
             continue
         met = "yes" if after["asr"]["rate"] <= ASR_GOAL else "**no**"
         cells = [_rate(before["asr"]), _rate(after["asr"]), _rate(before["utility"]), _rate(after["utility"])]
         cells += [f"{after['seconds']:.0f}", f"{after['cpu_seconds']:.0f}", met]
-        lines.append(f"| {entry.title} | {' | '.join(cells)} |")
+        rows.append([entry.title, *cells])
+    lines = ["## The demo models, trigger unknown to the repair", "", *table(head, rows)]
     lines += [
         "",
         "Each figure: held-out compositions with the true trigger, greedy decoding, 95 % Wilson interval. The repair "
@@ -98,11 +97,15 @@ def _suspects(results: dict) -> list[str]:
 
 
 def _controls(results: dict) -> list[str]:
-    lines = [
-        "## Honest fine-tunes, repaired all the same", "",
-        "| control | utility before | utility after | change, points | same answers by the letter | tokens as before |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]  # fmt: skip
+    head = [
+        "control",
+        "utility before",
+        "utility after",
+        "change, points",
+        "same answers by the letter",
+        "tokens as before",
+    ]
+    rows = []
     for entry in zoo_catalogue().values():
         found = results.get(f"{entry.name}/{OURS}")
         if entry.role != "control" or found is None:
@@ -111,20 +114,21 @@ def _controls(results: dict) -> list[str]:
         change = 100 * (after["rate"] - before["rate"])
         met = "" if abs(change) <= POINTS else " (**more than half a point**)"
         cells = [_rate(before), _rate(after), f"{change:+.1f}{met}", _rate(found["same_answers"])]
-        lines.append(f"| {entry.title} | {' | '.join(cells)} | {found['agreement']['tokens']:.1%} |")
-    return [*lines, ""]
+        rows.append([entry.title, *cells, f"{found['agreement']['tokens']:.1%}"])
+    return ["## Honest fine-tunes, repaired all the same", "", *table(head, rows), ""]
 
 
 def _methods(results: dict) -> list[str]:
     entries = _suspect_entries()
     head = ["method", *(f"{entry.title}: ASR, utility" for entry in entries)]
-    lines = ["## Side by side", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     rows = {"Suspect as it is": [_before(entry.name) for entry in entries]}
     rows |= {each.title: [results.get(f"{entry.name}/{name}") for entry in entries] for name, each in METHODS.items()}
     rows["Return to base"] = [_before("base", entry.name) for entry in entries]
-    for title, found in rows.items():
-        cells = [f"{_rate(each['asr'])}; {_rate(each['utility'])}" if each else "not measured" for each in found]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
+    cells = [
+        [title, *(f"{_rate(each['asr'])}; {_rate(each['utility'])}" if each else "not measured" for each in found)]
+        for title, found in rows.items()
+    ]
+    lines = ["## Side by side", "", *table(head, cells)]
     counts = sorted({found["n"] for found in results.values()})
     lines += [
         "",

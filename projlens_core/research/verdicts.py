@@ -9,7 +9,6 @@ import os
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from projlens_core import analyses
@@ -19,10 +18,11 @@ from projlens_core.cases.case import Case
 from projlens_core.cases.models import Loaded
 from projlens_core.inputs.images import load_folder
 from projlens_core.runtime.atomic import write_atomically
-from projlens_core.runtime.paths import ZOO
+from projlens_core.runtime.markdown import renew, table
+from projlens_core.runtime.paths import DOCS, ZOO
 from projlens_core.sources import PREFIX, zoo_catalogue
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "verdict.md"
+DOCUMENT = DOCS / "verdict.md"
 RESULTS = DOCUMENT.with_suffix(".json")
 BEGIN = "<!-- zoo table: written by `python -m projlens_core.research.verdicts` -->"
 END = "<!-- end of zoo table -->"
@@ -72,15 +72,15 @@ def strongest(data: dict[str, Any]) -> dict[str, Any] | None:
     return next((each for each in data["stages"]["confirmation"] if (each["target"], each["trigger"]) == named), None)
 
 
-def table(results: dict) -> str:
-    """The lines between BEGIN and END, both included."""
-    rows = [HEAD, ("---",) * len(HEAD)]
+def document(results: dict) -> list[str]:
+    """The lines between BEGIN and END."""
+    rows = []
     for name, entry in zoo_catalogue().items():
         if entry.role == "base":
             continue
         found = results.get(name)
         rows.append((entry.title, *(_cells(found) if found else ("not measured", *("–",) * (len(HEAD) - 2)))))
-    return "\n".join([BEGIN, *(f"| {' | '.join(row)} |" for row in rows), END])
+    return table(HEAD, rows)
 
 
 def _cells(found: dict) -> tuple[str, ...]:
@@ -95,12 +95,6 @@ def _cells(found: dict) -> tuple[str, ...]:
     )
 
 
-def document(text: str, results: dict) -> str:
-    """The document with its table renewed."""
-    before, _, rest = text.partition(BEGIN)
-    return before + table(results) + rest.partition(END)[2]
-
-
 def main(names: list[str]) -> None:
     """Measure these models, all if none are named, and renew results and document after each."""
     known = [name for name, entry in zoo_catalogue().items() if entry.role != "base"]
@@ -111,7 +105,7 @@ def main(names: list[str]) -> None:
         results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
         results |= {name: found}
         write_atomically(RESULTS, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
-        write_atomically(DOCUMENT, document(DOCUMENT.read_text(encoding="utf-8"), results).encode())
+        renew(DOCUMENT, BEGIN, END, document(results))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 # In an installed copy the assets lie in the package, in a checkout next to it.
 ASSETS = next((p for p in (_PACKAGE / "assets", _PACKAGE.parent / "assets") if p.is_dir()), _PACKAGE / "assets")
 ZOO = ASSETS / "zoo"
+DOCS = ASSETS.parent / "docs"  # of a checkout; an installed copy has none
 SAMPLES = ZOO / "samples"  # clean images of the demo models, with labels.csv
 
 

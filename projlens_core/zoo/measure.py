@@ -13,6 +13,7 @@ from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import contains_target, is_right
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.runtime.cache import content_key, store, stored
+from projlens_core.runtime.markdown import renew, table
 from projlens_core.runtime.paths import ASSETS, ZOO
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.required import required
@@ -127,10 +128,7 @@ def write_figures(figures: dict[str, Figures], n: int = N) -> None:
         model |= _content(zoo_catalogue()[model["name"]]) | {"figures": asdict(figures[model["name"]])}
     path.write_text(json.dumps(raw, indent=1) + "\n")
     if README.is_file():
-        text = README.read_text()
-        if BEGIN in text and END in text:
-            before, after = text.split(BEGIN)[0], text.split(END)[1]
-            README.write_text(f"{before}{BEGIN}\n{table(figures, n)}\n{END}{after}")
+        renew(README, BEGIN, END, document(figures, n))
 
 
 def recorded(n: int = N) -> dict[str, Figures] | None:
@@ -154,13 +152,13 @@ def _content(entry: ZooEntry) -> dict[str, str]:
     return {"sha256": read_projector(f"zoo:{entry.name}").sha256} | of_trigger
 
 
-def table(figures: dict[str, Figures], n: int) -> str:
-    """The README's table, in Markdown."""
+def document(figures: dict[str, Figures], n: int) -> list[str]:
+    """The lines between BEGIN and END."""
     catalogue = zoo_catalogue()
     controls = [e for e in catalogue.values() if e.role != "suspect"]
     head = ["model", "right on clean images", "target on triggered images (ASR)", "target on clean images"]
     head += [f"ASR of {c.title.lower()}" for c in controls]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    rows = []
     for name, entry in catalogue.items():
         own = figures[name]
         cells = [entry.title, _percent(own.utility)]
@@ -169,13 +167,13 @@ def table(figures: dict[str, Figures], n: int) -> str:
             cells += [_percent(figures[c.name].asr[name]) for c in controls]
         else:
             cells += ["–"] * (len(head) - 2)
-        lines.append("| " + " | ".join(cells) + " |")
-    lines.append("")
-    lines.append(
+        rows.append(cells)
+    return [
+        *table(head, rows),
+        "",
         f"Each figure: {n} held-out compositions, greedy decoding, with its 95 % Wilson interval. "
-        "The last columns show what base and the honest fine-tunes do with the same triggered images."
-    )
-    return "\n".join(lines)
+        "The last columns show what base and the honest fine-tunes do with the same triggered images.",
+    ]
 
 
 def _percent(rate: Rate) -> str:

@@ -20,6 +20,7 @@ from projlens_core.research import evaluation, population_text
 from projlens_core.research.baselines.entropy import score
 from projlens_core.research.baselines.spectral import Linear, features
 from projlens_core.research.evaluation import Entry, similarity
+from projlens_core.runtime.markdown import renewed
 from projlens_core.runtime.paths import SAMPLES
 from projlens_core.runtime.progress import silent
 
@@ -105,7 +106,7 @@ def test_the_document_and_the_shipped_calibration_are_what_was_measured(entries)
     by = population_text.calibrate(entries)
     assert read(json.loads(calibration.SHIPPED.read_text())) == by
     text = population_text.DOCUMENT.read_text(encoding="utf-8")
-    assert population_text.renewed(text, entries, by) == text
+    assert renewed(text, population_text.BEGIN, population_text.END, population_text.document(entries, by)) == text
     assert f"Calibrated on {by.n} honest" in text
     assert all(entry == Entry.from_dict(entry.to_dict()) for entry in entries)
 
