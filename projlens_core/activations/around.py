@@ -78,12 +78,12 @@ def model_folder(source: Source, progress: Progress = silent) -> Source:
 def _demo_folder(tiny: bool, progress: Progress) -> Path:
     """The whole model that ships, put together on first use; each is imported here alone: own models need neither."""
     if tiny:
-        from projlens_core.demo_model import tiny as tiny_model
+        from projlens_core.demo_model.tiny import checkpoint_folder as tiny_folder
 
-        return tiny_model.checkpoint_folder()
-    from projlens_core.demo_model import checkpoint
+        return tiny_folder()
+    from projlens_core.demo_model.checkpoint import checkpoint_folder
 
-    return checkpoint.checkpoint_folder(progress)
+    return checkpoint_folder(progress)
 
 
 def whole_folder(source: Source, progress: Progress = silent) -> Source:
