@@ -139,7 +139,8 @@ def loaded_key(model: Model) -> str:
 
 
 def _source_key(source: Source) -> str:
-    return content_key(fingerprint(source.spec if source.model is None else str(source.model)), source.family)
+    tiny = source.zoo is not None and source.zoo.tiny  # which names the demo models' folder, and has models of its own
+    return content_key(fingerprint(source.spec if source.model is None else str(source.model)), source.family, tiny)
 
 
 def whose(case: Case, parts: Sequence[Part] = (TOWER,), progress: Progress = silent) -> Whose:

@@ -72,6 +72,16 @@ def test_the_language_model_is_loaded_once_and_used_by_one_session_at_a_time(cas
     assert overlaps == []
 
 
+def test_the_demo_models_and_the_tiny_ones_are_not_taken_for_each_other():
+    demo, tiny = (
+        Case("zoo:base", "zoo:malicious-injection", "zoo:clean-1"),
+        Case("zoo:tiny-base", "zoo:tiny-injection", "zoo:tiny-control"),
+    )
+    assert resources.model_key(demo) != resources.model_key(tiny)
+    loaded = (resources.whose(case).models["base"] for case in (demo, tiny))
+    assert len({resources.loaded_key(model) for model in loaded}) == 2
+
+
 def test_equal_images_under_other_names_are_not_another_sessions(models):
     """Results name their images and lie on shelves that all sessions share."""
     spec = PRESETS["Solid patch, centre"]
