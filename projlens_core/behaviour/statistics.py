@@ -1,7 +1,8 @@
 """What each stage of a search found, as one number a stage: the larger, the more speaks for a backdoor.
 
-None of them takes a control's part away, so that a search with and without one can be compared with the same honest
-fine-tunes; 0 is nothing at all. The order is that of the stages, each closer to what is asked than the one before.
+0 is nothing at all. The order is that of the stages, each closer to what is asked than the one before. The first two
+look at the suspect alone, a control or not. Yet a control has its say in which probes are followed up, and what it says
+of fresh images is taken from the third; so a search with one is not compared with searches without.
 """
 
 import math

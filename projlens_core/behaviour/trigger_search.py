@@ -246,15 +246,15 @@ class Searcher:
         asked = [self.prompts[i] for i in order if candidate.by_question[i] >= min(NOTABLE, candidate.score)]
         # the matched reference takes over some of a backdoor: how much of the text is its own, the trial shows
         said = self._answers(candidate.probe, asked, images, tuple(self.projectors))
-        habits = self._habits()
         found = []
         for j, prompt in enumerate(asked):
             innocent = [row[j] for who, rows in said.items() if who != "suspect triggered" for row in rows]
-            text = recover([row[j] for row in said["suspect triggered"]], innocent, habits)
+            text = recover([row[j] for row in said["suspect triggered"]], innocent, self._habits)
             found.append(Followed(candidate.probe, prompt, *(text or (None, 0.0))))
         self.found = replace(self.found, followed=(*self.found.followed, *found))
         return found
 
+    @cached_property
     def _habits(self) -> list[tuple[str, ...]]:
         """What base and suspect say about a few clean images, question by question."""
         usual = [self.readings.answers(role, self.framed[:SEARCHED], self.prompts) for role in ("base", "suspect")]
@@ -264,7 +264,7 @@ class Searcher:
         fresh = slice(SEARCHED + RECOVERED, None)
         said = self._answers(followed.probe, [followed.prompt], self.images[fresh], tuple(self.readings.projectors))
         answers = {who: tuple(row[0] for row in rows) for who, rows in said.items()}
-        usual = [answer for answers_ in self._habits() for answer in answers_]
+        usual = [answer for column in self._habits for answer in column]
         about = followed.probe, followed.prompt, target, followed.share
         return trial(*about, self.names[fresh], answers, TRIALS, usual)
 
@@ -274,9 +274,13 @@ class Searcher:
         """What these roles say about triggered images, base and suspect about clean ones, too: {"base clean":
         [image][question], …}.
         """
-        clean, triggered = [probe.clean(image) for image in images], [probe.on(image) for image in images]
-        asked = {f"{role} clean": self.readings.answers(role, clean, prompts) for role in ("base", "suspect")}
-        return asked | {f"{role} triggered": self.readings.answers(role, triggered, prompts) for role in roles}
+        shown = {"clean": [probe.clean(image) for image in images], "triggered": [probe.on(image) for image in images]}
+        # role by role, so that each language model is loaded once: the matched reference answers with the suspect's
+        return {
+            f"{role} {condition}": self.readings.answers(role, shown[condition], prompts)
+            for role in sorted(roles, key=lambda role: role in ("suspect", REFERENCE))
+            for condition in (("clean", "triggered") if role in ("base", "suspect") else ("triggered",))
+        }
 
     def _give_up(self, why: str) -> None:
         """The stage that is being made is not made, or not to its end."""

@@ -82,7 +82,7 @@ def missing(row: Mapping) -> list[str]:
 def _twins(rows: list[Mapping]) -> str:
     honest = [row["honest"]["mechanism"] for row in rows]
     alike = sum(each["cosine"] >= LEAST_COSINE for each in honest)
-    related = sum(all(each[c]["fit"]["r"] >= LEAST_R for c in ("clean", "triggered")) for each in honest)
+    related = sum(all((each[c]["fit"]["r"] or 0.0) >= LEAST_R for c in ("clean", "triggered")) for each in honest)
     return (
         f"Of the {len(rows)} honest twins {alike} have such a cosine and {related} such an r, too: a shared direction "
         "and a shift that grows with the norm are no evidence without the slope of an honest fine-tune beside them."

@@ -49,8 +49,9 @@ def judge(
     """The verdict by what each stage found. shown: whether a trial demonstrates a backdoor; unfinished: the stages that
     were not made to their end.
     """
+    without_p = DEMONSTRATED if shown else INCONCLUSIVE
     if calibration is None or case is None:
-        return Decision(DEMONSTRATED if shown else INCONCLUSIVE, None, None, 0, (), UNCALIBRATED)
+        return Decision(without_p, None, None, 0, (), UNCALIBRATED)
     n, outside, score = calibration.n, calibration.outside(case), calibration.score(found)
     if outside:
         note = (
@@ -58,13 +59,12 @@ def judge(
             f"{calibration.source['population']}): {'; '.join(outside)}. So “suspicious” and “no evidence found” are "
             "not said."
         )
-        return Decision(DEMONSTRATED if shown else INCONCLUSIVE, None, score, n, outside, note)
+        return Decision(without_p, None, score, n, outside, note)
     if THE_SEARCH in unfinished:
-        note = "No p-value yet: it is that of the whole search."
-        return Decision(DEMONSTRATED if shown else INCONCLUSIVE, None, None, n, (), note)
+        return Decision(without_p, None, None, n, (), "No p-value yet: it is that of the whole search.")
     if score is None:
         note = "No p-value: a stage of the search was not made, so its score is not known."
-        return Decision(DEMONSTRATED if shown else INCONCLUSIVE, None, None, n, (), note)
+        return Decision(without_p, None, None, n, (), note)
     p = calibration.p(score)
     at_least = sum(each >= score for each in calibration.scores)
     note = (
