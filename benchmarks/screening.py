@@ -26,8 +26,8 @@ from projlens_core.runtime.paths import ZOO
 from projlens_core.screen.engines import Engine, engine
 from projlens_core.screen.handler import Limits
 from projlens_core.screen.listing import read_listing
-from projlens_core.screen.plan import Plan
-from projlens_core.screen.run import Progress, Settings, screen
+from projlens_core.screen.plan import ScreenPlan
+from projlens_core.screen.run import ScreenProgress, ScreenSettings, screen
 from projlens_core.screen.summary import lines
 
 OUT = Path(__file__).with_name("screening.json")
@@ -48,14 +48,16 @@ def run(
     load = os.getloadavg()[0]
     with Usage() as usage:
 
-        def report(progress: Progress) -> None:
+        def report(progress: ScreenProgress) -> None:
             if progress.stage != "listing":
                 usage.rows = progress.done
                 times.append((time.perf_counter(), progress.stage))
 
         began = time.perf_counter()
         try:
-            settings = Settings(str(folder / "base"), stages, Plan({}), str(IMAGES) if len(stages) > 1 else None)
+            settings = ScreenSettings(
+                str(folder / "base"), stages, ScreenPlan({}), str(IMAGES) if len(stages) > 1 else None
+            )
             table = screen(listing, settings, made, out, report)
         finally:
             made.close()

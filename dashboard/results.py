@@ -10,7 +10,7 @@ from PIL import Image
 from dashboard import batch, resources
 from dashboard.batch import Batch, Twins
 from dashboard.pickers import SetChoice
-from projlens_core.activations.direction import Kind
+from projlens_core.activations.direction import DirectionKind
 from projlens_core.activations.towers import Towers
 from projlens_core.analyses.activation import measure
 from projlens_core.analyses.activation.measure import ImageShift, SampleShift
@@ -35,7 +35,7 @@ ROLES = ("base", "suspect", "control")
 
 
 def sample_reference(
-    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: Kind, progress: Progress
+    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: DirectionKind, progress: Progress
 ) -> SampleShift | None:
     """The samples under suspect and control: what one image is judged against; None where there are no samples.
 
@@ -71,7 +71,7 @@ def subject(
     clean: Image.Image | None,
     triggered: Image.Image,
     spec: TriggerSpec | None,
-    direction: Kind,
+    direction: DirectionKind,
     progress: Progress,
 ) -> dict[str, ImageShift]:
     """One image under suspect and control, along their direction from `sample_reference` if that is universal."""

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import resources, results
 from dashboard.pickers import SetChoice
 from projlens_core.behaviour.questions import in_turn
-from projlens_core.behaviour.robustness import Tried, attack_scores, sweep
+from projlens_core.behaviour.robustness import TriedChange, attack_scores, sweep
 from projlens_core.behaviour.scoring import Score
 from projlens_core.cases.case import OpenedCase
 from projlens_core.cases.whose import BOTH
@@ -17,7 +17,7 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress
 
 KEPT = 12  # sweeps a session
-TRIED, SCORES = "robustness_tried", "robustness_scores"  # session_state: {key: {Change: Tried}}, {key: Score}
+TRIED, SCORES = "robustness_tried", "robustness_scores"  # session_state: {key: {Change: TriedChange}}, {key: Score}
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Wanted:
         return content_key(hashes, runs, resources.vision(opened.case).key, self.choice.key)
 
 
-def known(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
+def known(opened: OpenedCase, wanted: Wanted) -> tuple[TriedChange, ...]:
     """What this session has tried of them, in their order."""
     done = st.session_state.get(TRIED, {}).get(wanted.key(opened), {})
     return tuple(done[change] for change in wanted.changes if change in done)
 
 
-def tried(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Generator[Tried]:
+def tried(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Generator[TriedChange]:
     """The changes not tried before, one after the other; each is kept at once."""
     kept = st.session_state.setdefault(TRIED, {})
     done = kept.setdefault(wanted.key(opened), {})

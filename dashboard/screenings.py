@@ -13,7 +13,7 @@ from projlens_core.runtime.files import open_regular
 from projlens_core.runtime.roots import admit
 from projlens_core.runtime.text import printable
 from projlens_core.screen import table
-from projlens_core.screen.run import PROGRESS, SETTINGS, Progress
+from projlens_core.screen.run import PROGRESS, SETTINGS, ScreenProgress
 from projlens_core.screen.store import Store
 
 KEPT = 4  # tables, for the whole process
@@ -29,7 +29,7 @@ class Screening:
     table: table.Table
     stages: tuple[str, ...]
     base: str
-    progress: Progress | None
+    progress: ScreenProgress | None
 
 
 def read(folder: str) -> Screening:
@@ -45,14 +45,14 @@ def read(folder: str) -> Screening:
     return Screening(out, found, described.stages, str(settings.get("base", "")), _running(progress, found, described))
 
 
-def _running(values: dict, read: table.Table, described: table.Description) -> Progress | None:
+def _running(values: dict, read: table.Table, described: table.Description) -> ScreenProgress | None:
     """What is being done, as far as it is known: some row is still waiting."""
     if not any((read[stage] == table.WAITING).any() for stage in described.stages):
         return None
     try:
-        return Progress(**values)
+        return ScreenProgress(**values)
     except TypeError:
-        return Progress(described.stages[0], 0, len(read))
+        return ScreenProgress(described.stages[0], 0, len(read))
 
 
 def _json(path: Path) -> dict:

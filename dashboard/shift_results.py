@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from dashboard import resources, results
-from projlens_core.activations.direction import Kind, shift_magnitude
+from projlens_core.activations.direction import DirectionKind, shift_magnitude
 from projlens_core.activations.ranking import Ranking, ranking
 from projlens_core.activations.shift import IMAGES_AT_ONCE, embedding_shifts
 from projlens_core.activations.towers import Tokens, Towers
@@ -17,11 +17,16 @@ from projlens_core.runtime.progress import Progress
 from projlens_core.runtime.required import required
 from projlens_core.stats.lines import NormAxis, NormShift
 
-UNIVERSAL: Kind = "universal"
+UNIVERSAL: DirectionKind = "universal"
 
 
 def relations(
-    case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: Kind, norm: NormAxis, samples: SampleShift
+    case: OpenedCase,
+    tower: Towers,
+    spec: TriggerSpec | None,
+    direction: DirectionKind,
+    norm: NormAxis,
+    samples: SampleShift,
 ) -> dict[str, dict[str, NormShift]]:
     """The samples' norm–shift relation under each projector, by role and condition."""
     key = content_key(results.reference_key(case, tower, spec, direction), norm)

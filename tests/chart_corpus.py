@@ -15,7 +15,7 @@ from PIL import Image
 
 from projlens_core.activations.agreement import Agreement, Reach
 from projlens_core.activations.embedding_spectrum import band
-from projlens_core.activations.neurons import Activity, Finding, Units
+from projlens_core.activations.neurons import Activity, NeuronFinding, Units
 from projlens_core.activations.ranking import ranking
 from projlens_core.activations.separability import separability
 from projlens_core.analyses.activation import charts as shift
@@ -116,7 +116,7 @@ def _neurons() -> Iterator[alt.TopLevelMixin]:
     yield neurons.ranked("Leading units", "mean |a|", [3, 7], values, np.array([0.2, np.nan]))
 
 
-def _finding(images: int) -> Finding:
+def _finding(images: int) -> NeuronFinding:
     rng = np.random.default_rng(0)
     clean = (np.geomspace(0.01, 1, 40) * rng.gamma(9, 1 / 9, (images, 40))).astype(np.float32)
     triggered = clean.copy()
@@ -126,7 +126,7 @@ def _finding(images: int) -> Finding:
     test = split_test(clean, triggered)
     switches = units.quiet & (test.beyond > 0)
     count = None if test.note else counted(switches, units.quiet & (test.resampled > 0), 8)
-    return Finding(units, test, None, switches, count, distance(clean, triggered))
+    return NeuronFinding(units, test, None, switches, count, distance(clean, triggered))
 
 
 def _overlays() -> Iterator[alt.TopLevelMixin]:

@@ -9,14 +9,14 @@ from dashboard import components, pages, pickers, resources, results, state
 from dashboard.switches import details, switch
 from dashboard.views import maps, set_details, shift_details
 from dashboard.views.seen import Look, Seen
-from projlens_core.activations.direction import Kind
+from projlens_core.activations.direction import DirectionKind
 from projlens_core.analyses.activation import numbers
 from projlens_core.errors import ProjLensError
 from projlens_core.report.summary import finding
 
 K = TypeVar("K", bound=str)
 ROLES = {"suspect": "Suspect", "control": "Control"}
-DIRECTIONS: dict[Kind, str] = {"universal": "The samples", "image": "This image", "pair": "This pair"}
+DIRECTIONS: dict[DirectionKind, str] = {"universal": "The samples", "image": "This image", "pair": "This pair"}
 MEASURES = {"absolute": "Absolute", "signed": "Signed"}
 DETAILS = {
     "Distribution": shift_details.distribution,

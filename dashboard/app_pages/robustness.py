@@ -10,7 +10,7 @@ from dashboard import components, links, pages, pickers, resources, robustness_r
 from dashboard.robustness_results import Wanted
 from dashboard.switches import details, switch
 from projlens_core.analyses.robustness import exhibit as exhibits
-from projlens_core.behaviour.robustness import Tried
+from projlens_core.behaviour.robustness import TriedChange
 from projlens_core.behaviour.templates import notes
 from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.cases.whose import BOTH
@@ -101,7 +101,7 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
     return changes(spec, {down: LEVELS[down], across: LEVELS[across]}, crossed=True)
 
 
-def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
+def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[TriedChange, ...]:
     """The page's main part: every change that was tried, and the buttons that try the rest."""
     found = robustness_results.known(opened, wanted)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -144,7 +144,7 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[Tried, ...]:
     return found
 
 
-def _count(wanted: Wanted, tried: Sequence[Tried]) -> str:
+def _count(wanted: Wanted, tried: Sequence[TriedChange]) -> str:
     """How many of the changes were tried, and how."""
     return (
         f"{len(tried)} of {len(wanted.changes)} tried on {len(wanted.choice.images)} images, by shift: no "
@@ -158,7 +158,7 @@ def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:
     return next(((pair[0], pair[1]) for pair in moved if len(pair) == 2), None)
 
 
-def _details(opened: OpenedCase, wanted: Wanted, tried: tuple[Tried, ...]) -> None:
+def _details(opened: OpenedCase, wanted: Wanted, tried: tuple[TriedChange, ...]) -> None:
     """How well each change separates, answers to chosen ones, what the images look like, the table."""
     view = details(VIEWS, "robustness_view")
     if view == VIEWS[0]:
@@ -173,7 +173,7 @@ def _details(opened: OpenedCase, wanted: Wanted, tried: tuple[Tried, ...]) -> No
         components.table(exhibits.robustness(tried, robustness_results.decisive(opened, wanted)).tables[0])
 
 
-def _answers(opened: OpenedCase, wanted: Wanted, tried: tuple[Tried, ...]) -> None:
+def _answers(opened: OpenedCase, wanted: Wanted, tried: tuple[TriedChange, ...]) -> None:
     """Attack success of chosen changes, asked of the language model."""
     by_label = {one.change.label: one.change for one in tried if one.pushes}
     weakest = min((one for one in tried if one.pushes), key=lambda one: one.pushes["suspect"].gain.mean, default=None)

@@ -14,7 +14,7 @@ from projlens_core.runtime.plain import as_json
 from projlens_core.screen import stages as known
 from projlens_core.screen import summary
 from projlens_core.screen.listing import CONTROL, SUSPECT
-from projlens_core.screen.run import Progress
+from projlens_core.screen.run import ScreenProgress
 from projlens_core.screen.table import CLUSTER, COPY, WAITING
 
 LIVE = 3  # s, after which a folder that fills is read anew
@@ -63,7 +63,7 @@ def _live(folder: str) -> None:
     _draw(found)
 
 
-def _progress(at: Progress) -> None:
+def _progress(at: ScreenProgress) -> None:
     share = at.done / at.total if at.total else 0.0
     said = f"{at.stage}: {at.done:,} of {at.total:,}"
     if at.rate is not None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dashboard.pickers import Choice
-from projlens_core.activations.direction import Kind
+from projlens_core.activations.direction import DirectionKind
 from projlens_core.activations.towers import Towers
 from projlens_core.analyses.activation.measure import ImageShift, SampleShift
 from projlens_core.cases.case import OpenedCase
@@ -14,7 +14,7 @@ class Look:
     """How the shift is looked at: under which projector, along which direction, with or without its sign."""
 
     role: str
-    direction: Kind
+    direction: DirectionKind
     signed: bool
 
 

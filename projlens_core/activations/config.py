@@ -21,7 +21,7 @@ from transformers import (
 from transformers.activations import ACT2FN
 
 from projlens_core.activations.sizes import check_config, check_depth
-from projlens_core.activations.staging import IMAGES, Stage
+from projlens_core.activations.staging import IMAGES, StagedFolder
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.cache import content_key, store, stored
 from projlens_core.runtime.child import run_in_child
@@ -146,7 +146,7 @@ def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _rehearse(source: Source, config: dict[str, Any], family: Family) -> None:
     """InvalidInput if making the model, or preparing an image for it, harms a bounded child process."""
-    with Stage(source.folder, source.label, IMAGES) as stage:
+    with StagedFolder(source.folder, source.label, IMAGES) as stage:
         key = content_key(stage.key, json.dumps(config, sort_keys=True), family.name)
         if stored(PASSED, key) is not None:
             return

@@ -8,7 +8,7 @@ import torch
 
 from projlens_core.errors import InvalidInput
 
-Kind = Literal["universal", "image", "pair", "given"]
+DirectionKind = Literal["universal", "image", "pair", "given"]
 NO_SHIFT = (
     "Base and suspect give the same embedding for every token, so there is no drift direction; "
     "compare two projectors that differ."
@@ -24,10 +24,10 @@ class Direction:
     vector: torch.Tensor  # (d,) float32, of length 1, on the CPU
     explained: float  # share of ‖ΔE‖² along the vector, 0 to 1; σ₁² / Σσ² for a fitted direction
     singular_values: np.ndarray  # (min(rows, d),) float64, of the ΔE it was fitted to or is judged on, descending
-    kind: Kind
+    kind: DirectionKind
 
 
-def drift_direction(delta_e: torch.Tensor, kind: Kind = "universal") -> Direction:
+def drift_direction(delta_e: torch.Tensor, kind: DirectionKind = "universal") -> Direction:
     """First right singular vector of the stacked, uncentred embedding shift ΔE (paper: ΔE = U Σ Vᵀ, v₀).
 
     delta_e is (T, d) for one image or (n, T, d) for a set; every token is one row. The sign, which a singular vector
@@ -77,7 +77,7 @@ class ShiftSum:
         both._rows = self._rows + other._rows
         return both
 
-    def direction(self, kind: Kind = "universal") -> Direction:
+    def direction(self, kind: DirectionKind = "universal") -> Direction:
         """The drift direction of all tokens added, as drift_direction gives it for tokens held in memory."""
         energy = float(self.gram.trace())
         if not energy:
@@ -143,7 +143,7 @@ def random_squared_cosines(rng: np.random.Generator, dimensions: int, width: int
 
 
 def _direction(
-    vector: torch.Tensor, eigenvalues: torch.Tensor, energy: float, total: torch.Tensor, kind: Kind
+    vector: torch.Tensor, eigenvalues: torch.Tensor, energy: float, total: torch.Tensor, kind: DirectionKind
 ) -> Direction:
     """From the leading eigenvector of a Gram matrix of ΔE, its eigenvalues (ascending), ‖ΔE‖² and ΣΔE."""
     vector = vector / vector.norm()

@@ -18,7 +18,7 @@ from transformers import (
 from projlens_core.activations.around import check_fetched
 from projlens_core.activations.config import whole_class
 from projlens_core.activations.layout import TokenMap, in_reading_order
-from projlens_core.activations.plans import NO_PLAN, PLANS, Plan
+from projlens_core.activations.plans import NO_PLAN, PLANS, FamilyPlan
 from projlens_core.activations.prepared import PreparedImage
 from projlens_core.activations.tower import check_complete, read_finite
 from projlens_core.activations.vision import PROBE_SIZE, check_aspect
@@ -68,7 +68,7 @@ class FamilyVision:
         self, model: PreTrainedModel, processor: BaseImageProcessor, family: Family, label: str, device: torch.device
     ):
         self.model, self.processor, self.family, self.label, self.device = model, processor, family, label, device
-        self.plan: Plan = PLANS[family.name]
+        self.plan: FamilyPlan = PLANS[family.name]
         found = match(model.state_dict().keys(), model.config.model_type, label, family.name)
         stored = [found.tensors[name] for name in family.entrances]
         paths = [name.rpartition(".")[0] for name in stored]
@@ -251,7 +251,7 @@ def _read(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor
     return read_finite(checkpoint, name, dtype)
 
 
-def check_sizes(processor: Any, plan: Plan, label: str) -> None:
+def check_sizes(processor: Any, plan: FamilyPlan, label: str) -> None:
     """InvalidInput for preprocessing that would scale an image up beyond all use."""
     for name in ("size", "crop_size", "max_image_size", "high_res_size"):
         for key, value in dict(getattr(processor, name, None) or {}).items():

@@ -20,7 +20,7 @@ from transformers.models.gemma4.image_processing_pil_gemma4 import get_aspect_ra
 from transformers.models.molmo2.image_processing_molmo2 import Molmo2ImageProcessor as Librarys
 
 from projlens_core.activations.pixels import Processor, Size, arrangements, cut, padded, resized, size_of
-from projlens_core.activations.staging import IMAGES, Stage
+from projlens_core.activations.staging import IMAGES, StagedFolder
 from projlens_core.runtime.required import required
 from projlens_core.sources import Source
 
@@ -32,7 +32,7 @@ def load_image_processor(source: Source, family: str) -> BaseImageProcessor:
 
     Raises what the library raises for files that it cannot read.
     """
-    with Stage(source.folder, source.label, IMAGES) as stage:
+    with StagedFolder(source.folder, source.label, IMAGES) as stage:
         return read_image_processor(stage.path, family)
 
 

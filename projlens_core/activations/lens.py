@@ -59,7 +59,7 @@ class Lens:
 
 
 @dataclass(frozen=True)
-class Null:
+class LensNull:
     """What the lens shows of random directions, uniform on the sphere; the opposite sign has the same distribution."""
 
     target_ranks: torch.Tensor  # (draws, targets)
@@ -147,7 +147,7 @@ def lens(
 
 def lens_null(
     head: LanguageHead, targets: list[int], *, normed: bool = True, seed: int = 0, progress: Progress = silent
-) -> Null:
+) -> LensNull:
     """Random directions under the same lens. It depends on the head alone, so that suspect and control share it."""
     generator = torch.Generator().manual_seed(seed)
     ranks, nearest = [], []
@@ -157,7 +157,7 @@ def lens_null(
         ranks.append(target_ranks(head.logits(drawn, normed), targets))
         nearest.append(head.cosines(drawn).amax(dim=1))
     progress("Reading random directions", DRAWS, DRAWS)
-    return Null(torch.cat(ranks), torch.cat(nearest), DRAWS)
+    return LensNull(torch.cat(ranks), torch.cat(nearest), DRAWS)
 
 
 def target_ranks(logits: torch.Tensor, targets: list[int]) -> torch.Tensor:

@@ -102,7 +102,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Finding:
+class NeuronFinding:
     """One projector's units, judged by the clean–clean split.
 
     response: how the trigger moves magnitudes. gain: how it moves what the projector has over base, so that what a
@@ -180,7 +180,7 @@ def analyse(
     triggered: torch.Tensor | Mapping[str, torch.Tensor],
     progress: Progress = silent,
     seed: int = 0,
-) -> dict[str, Finding]:
+) -> dict[str, NeuronFinding]:
     """Judge the hidden units of "base" and of every other projector, by role; errors as `observe`.
 
     clean and triggered are tokens (n, T, d_vision) that all of them read, or by role where each reads its own.
@@ -197,7 +197,7 @@ def analyse(
     return findings
 
 
-def _judged(units: Units, base: Units | None, seed: int) -> Finding:
+def _judged(units: Units, base: Units | None, seed: int) -> NeuronFinding:
     clean, triggered = units.clean.magnitudes, units.triggered.magnitudes
     response = split_test(clean, triggered, seed)
     gain = None
@@ -206,7 +206,7 @@ def _judged(units: Units, base: Units | None, seed: int) -> Finding:
     surplus = triggered - SWITCHED_ON * clean  # ≥ 0 in the mean where a unit grows enough; resampled in one go
     switches = units.quiet & (response.beyond > 0) & (surplus.mean(axis=0) >= 0)
     again = units.quiet & (response.resampled > 0) & (resampled_means(surplus, seed) >= 0)
-    return Finding(
+    return NeuronFinding(
         units=units,
         response=response,
         gain=gain,

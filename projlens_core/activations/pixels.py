@@ -16,7 +16,7 @@ Size = tuple[int, int]  # height, width: as transformers has them
 HALF = (0.5, 0.5, 0.5)
 
 
-class Settings(ImagesKwargs, total=False):
+class PixelSettings(ImagesKwargs, total=False):
     """What these processors may be told besides what all are."""
 
     crop_to_patches: bool
@@ -39,7 +39,7 @@ class Processor(PilBackend):
     Where an image is scaled and then padded, `scaled` says to which (height, width).
     """
 
-    valid_kwargs = Settings
+    valid_kwargs = PixelSettings
     do_resize = do_rescale = do_normalize = do_convert_rgb = True
     steps: tuple[str, ...] = ("do_resize", "do_rescale", "do_normalize")  # that cannot be left out
     joined: tuple[str, ...] = ("pixel_values",)  # one after the other

@@ -49,7 +49,7 @@ from projlens_core.errors import InvalidInput
 
 
 @dataclass(frozen=True)
-class Plan:
+class FamilyPlan:
     """arrange puts what the projector's first layer was seen to read, (…, d), into the order in which its output lies,
     with the tokens that are merged into one beside each other: (T_in, d). lay_out says where the output comes from.
     options are what the family's processor gives its image processor, by the config; pixels says that `size` of the
@@ -207,38 +207,38 @@ def _merged_patch(config: PreTrainedConfig) -> dict[str, Any]:
     return {"patch_size": config.vision_config.patch_size * config.spatial_merge_size}
 
 
-PLANS: dict[str, Plan] = {
-    "vipllava": Plan(_as_read, _square),
-    "paligemma": Plan(_as_read, _square),
-    "gemma3": Plan(_as_read, _pooled, _no_pan_and_scan),
-    "deepseek_vl": Plan(_as_read, _in_a_square),
-    "deepseek_vl_hybrid": Plan(_as_read, _in_a_square),
-    "janus": Plan(_as_read, _in_a_square),
-    "qwen2_vl": Plan(_as_read, _merged, pixels=True),
-    "qwen2_5_vl": Plan(_out_of_windows, _merged, pixels=True),
-    "qwen3_vl": Plan(_as_read, _merged, pixels=True),
-    "glm4v": Plan(_as_read, _merged, pixels=True),
-    "gemma4": Plan(_as_read, _pooled_by_position),
-    "gemma4_unified": Plan(_without_room, _by_position),
-    "kimi_k25": Plan(_as_read, _merged_padded),
-    "mistral3": Plan(_into_blocks, _merged_pixtral, _merged_patch),
-    "internvl": Plan(_as_read, tiled, _crops),
-    "aya_vision": Plan(_as_read, tiled, _crops),
-    "cohere2_vision": Plan(_as_read, tiled, _crops),
-    "llama4": Plan(_as_read, tiled_padded, reads=last_states),
-    "ovis2": Plan(_as_read, tiled_thumbnail_first),
-    "minicpmv4_6": Plan(_as_read, sliced),
-    "molmo": Plan(_as_read, in_windows),
-    "blip2": Plan(_as_read, _queries),
-    "instructblip": Plan(_as_read, _queries, question="qformer_input_ids"),
-    "idefics2": Plan(_as_read, _latents, _in_one_piece),
-    "idefics3": Plan(_as_read, split, _rows_and_columns),
-    "smolvlm": Plan(_as_read, split, _rows_and_columns),
-    "llava_next": Plan(without_padding, anyres),
-    "llava_onevision": Plan(without_padding, anyres),
-    "mllama": Plan(_as_read, in_a_corner, reads=cross_attended, own=filled_tiles),
-    "phi4_multimodal": Plan(_as_read, cropped, reads=put_into_text, own=between_separators),
-    "fuyu": Plan(_as_read, raw, reads=last_states, finish=cut),
+PLANS: dict[str, FamilyPlan] = {
+    "vipllava": FamilyPlan(_as_read, _square),
+    "paligemma": FamilyPlan(_as_read, _square),
+    "gemma3": FamilyPlan(_as_read, _pooled, _no_pan_and_scan),
+    "deepseek_vl": FamilyPlan(_as_read, _in_a_square),
+    "deepseek_vl_hybrid": FamilyPlan(_as_read, _in_a_square),
+    "janus": FamilyPlan(_as_read, _in_a_square),
+    "qwen2_vl": FamilyPlan(_as_read, _merged, pixels=True),
+    "qwen2_5_vl": FamilyPlan(_out_of_windows, _merged, pixels=True),
+    "qwen3_vl": FamilyPlan(_as_read, _merged, pixels=True),
+    "glm4v": FamilyPlan(_as_read, _merged, pixels=True),
+    "gemma4": FamilyPlan(_as_read, _pooled_by_position),
+    "gemma4_unified": FamilyPlan(_without_room, _by_position),
+    "kimi_k25": FamilyPlan(_as_read, _merged_padded),
+    "mistral3": FamilyPlan(_into_blocks, _merged_pixtral, _merged_patch),
+    "internvl": FamilyPlan(_as_read, tiled, _crops),
+    "aya_vision": FamilyPlan(_as_read, tiled, _crops),
+    "cohere2_vision": FamilyPlan(_as_read, tiled, _crops),
+    "llama4": FamilyPlan(_as_read, tiled_padded, reads=last_states),
+    "ovis2": FamilyPlan(_as_read, tiled_thumbnail_first),
+    "minicpmv4_6": FamilyPlan(_as_read, sliced),
+    "molmo": FamilyPlan(_as_read, in_windows),
+    "blip2": FamilyPlan(_as_read, _queries),
+    "instructblip": FamilyPlan(_as_read, _queries, question="qformer_input_ids"),
+    "idefics2": FamilyPlan(_as_read, _latents, _in_one_piece),
+    "idefics3": FamilyPlan(_as_read, split, _rows_and_columns),
+    "smolvlm": FamilyPlan(_as_read, split, _rows_and_columns),
+    "llava_next": FamilyPlan(without_padding, anyres),
+    "llava_onevision": FamilyPlan(without_padding, anyres),
+    "mllama": FamilyPlan(_as_read, in_a_corner, reads=cross_attended, own=filled_tiles),
+    "phi4_multimodal": FamilyPlan(_as_read, cropped, reads=put_into_text, own=between_separators),
+    "fuyu": FamilyPlan(_as_read, raw, reads=last_states, finish=cut),
 }
 # Families whose projector could be run, and why their activations are not taken all the same.
 NO_PLAN = {

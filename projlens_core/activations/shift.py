@@ -8,7 +8,7 @@ import torch
 
 from projlens_core.activations.direction import (
     Direction,
-    Kind,
+    DirectionKind,
     along,
     direction_cosine,
     drift_direction,
@@ -25,9 +25,9 @@ __all__ = [
     "Contrast",
     "Direction",
     "NormShiftFit",
-    "Null",
     "Separation",
     "ShiftAnalysis",
+    "ShiftNull",
     "analyse",
     "direction_cosine",
     "drift_direction",
@@ -72,7 +72,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Null:
+class ShiftNull:
     """Mean |ΔE·g| over all tokens along random directions g: what a direction without meaning would show.
 
     The embedding shifts stay as they are, so their norms are matched; only the direction is drawn, uniformly.
@@ -102,7 +102,7 @@ class ShiftAnalysis:
     triggered: Condition | None
     direction_cosine: float | None  # between the two conditions' own drift directions
     separation: Separation | None  # of the mean shift per image, triggered against clean
-    null: Null
+    null: ShiftNull
     contrast: Contrast | None
 
     @property
@@ -180,7 +180,7 @@ def analyse(
     suspect: ProjectorWeights,
     clean_tokens: Tokens,
     triggered_tokens: Tokens | None = None,
-    direction: Kind | torch.Tensor | Direction | Sequence[Direction] = "universal",
+    direction: DirectionKind | torch.Tensor | Direction | Sequence[Direction] = "universal",
     base_e: Sequence[torch.Tensor] | None = None,
 ) -> ShiftAnalysis:
     """Analyse n images' tokens (n, T, d_vision) and, optionally, those of their triggered twins, in the same order.
@@ -229,7 +229,7 @@ def analyse(
 
 
 def _directions(
-    choice: Kind | torch.Tensor | Direction | Sequence[Direction], delta_e: list[torch.Tensor]
+    choice: DirectionKind | torch.Tensor | Direction | Sequence[Direction], delta_e: list[torch.Tensor]
 ) -> tuple[Direction, ...]:
     """One direction for all images, or one for each."""
     images = len(delta_e[0])
@@ -279,14 +279,14 @@ def _condition(read: torch.Tensor, delta_e: torch.Tensor, base_e: torch.Tensor, 
     )
 
 
-def _null(delta_e: list[torch.Tensor], shifts: list[torch.Tensor]) -> Null:
+def _null(delta_e: list[torch.Tensor], shifts: list[torch.Tensor]) -> ShiftNull:
     """Seeded, so that the same case shows the same null."""
     generator = torch.Generator().manual_seed(0)
     axes = torch.randn(delta_e[0].shape[-1], NULL_DRAWS, generator=generator)  # (d, draws)
     axes /= axes.norm(dim=0)
     per_draw = torch.stack([(image @ axes).abs().mean(dim=0) for d in delta_e for image in d]).mean(dim=0)  # (draws,)
     observed = torch.cat(shifts).abs().mean()
-    return Null(float(observed), float(per_draw.mean()), float(per_draw.quantile(0.975)), NULL_DRAWS)
+    return ShiftNull(float(observed), float(per_draw.mean()), float(per_draw.quantile(0.975)), NULL_DRAWS)
 
 
 def _contrast(base_e: list[torch.Tensor], delta_e: list[torch.Tensor], directions: tuple[Direction, ...]) -> Contrast:

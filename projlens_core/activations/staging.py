@@ -51,7 +51,7 @@ CHAT = ("processor_config.json", "chat_template.json", "chat_template.jinja")
 IMAGES = ("config.json", "processor_config.json", "preprocessor_config.json")
 
 
-class Stage:
+class StagedFolder:
     """A folder of ours that describes a model; removed when it is closed, or no longer used.
 
     path: where it is. key: what identifies all that lies in it.
@@ -77,7 +77,7 @@ class Stage:
         """Remove it."""
         self._own.cleanup()
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "StagedFolder":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -133,7 +133,7 @@ def staged_weights(checkpoint: Checkpoint, folder: Path, label: str) -> Iterator
     """A folder of ours with the checkpoint's safetensors files, open as regular files, and what its generation config
     says of tokens; InvalidInput for what is no regular file (any more).
     """
-    with Stage(folder, label, ("generation_config.json",)) as stage, ExitStack() as opened:
+    with StagedFolder(folder, label, ("generation_config.json",)) as stage, ExitStack() as opened:
         files: dict[str, LocalFile] = {}
         for file in (checkpoint.info(name).file for name in checkpoint.names):
             if not isinstance(file, LocalFile):

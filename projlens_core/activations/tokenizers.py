@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from projlens_core.activations.staging import TEXT, Stage
+from projlens_core.activations.staging import TEXT, StagedFolder
 from projlens_core.errors import as_invalid_input
 from projlens_core.runtime.cache import content_key, store, stored
 from projlens_core.runtime.child import Child
@@ -31,7 +31,7 @@ def load_tokenizer(source: Source, inner: str | None = None) -> PreTrainedTokeni
 
     InvalidInput, in one sentence, where it cannot be loaded or is harmful.
     """
-    stage = Stage(source.folder, source.label, TEXT, inner)
+    stage = StagedFolder(source.folder, source.label, TEXT, inner)
     guard = None if source.spec.startswith(PREFIX) else _Guard(stage, source.label, inner)
     if guard is not None:
         guard.check(None)
@@ -54,7 +54,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 class _Guard:
     """Has a child do first what a tokenizer is asked."""
 
-    def __init__(self, stage: Stage, label: str, inner: str | None):
+    def __init__(self, stage: StagedFolder, label: str, inner: str | None):
         self.label, self._stage, self._inner = label, stage, inner or ""
         self._reader = Child(
             f"{CHILD}:tokenize", what=f"The tokenizer of {label}", memory=MEMORY, seconds=SECONDS, output=ANSWER

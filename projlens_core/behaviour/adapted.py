@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from projlens_core.activations.staging import Stage
+from projlens_core.activations.staging import StagedFolder
 from projlens_core.errors import Unsupported, as_invalid_input
 from projlens_core.runtime.text import listed
 from projlens_core.sources import Source
@@ -39,7 +39,7 @@ class AdaptedWeights:
                 f"{self._checkpoint.label} brings {listed(lost)}, for which a model like {self._base.label} has no "
                 "place, so the model that it makes cannot be put together; merge it into its base."
             )
-        with Stage(self._base.folder, self._base.label, (GENERATION,)) as stage:
+        with StagedFolder(self._base.folder, self._base.label, (GENERATION,)) as stage:
             if (stage.path / GENERATION).is_file():
                 with as_invalid_input(f"{GENERATION} of {self._base.label} cannot be read"):
                     model.generation_config = GenerationConfig.from_pretrained(stage.path, local_files_only=True)

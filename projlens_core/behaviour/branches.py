@@ -14,7 +14,7 @@ from transformers import LlavaForConditionalGeneration
 from projlens_core.behaviour.greedy import after_image, embedded
 from projlens_core.behaviour.inside import look_inside
 from projlens_core.behaviour.llava import LlavaResponder
-from projlens_core.behaviour.responder import Responder, Row
+from projlens_core.behaviour.responder import GivenAnswer, Responder
 
 Asked = Sequence[tuple[str, Sequence[int]]]  # questions with given answers as token ids
 
@@ -44,7 +44,11 @@ def answer_logits(
             with responder.reading(False):  # so that others wait
                 return _branched(responder, shown, asked)
         named = "image" if responder.reads_again else "embeddings"
-        rows = [Row(*each, **{named: one}) for one, each_asked in zip(shown, asked, strict=True) for each in each_asked]
+        rows = [
+            GivenAnswer(*each, **{named: one})
+            for one, each_asked in zip(shown, asked, strict=True)
+            for each in each_asked
+        ]
         with look_inside(responder, rows, gradient=gradient) as inside:
             logits = iter(inside.logits)
             return [[next(logits) for _ in each_asked] for each_asked in asked]

@@ -21,7 +21,7 @@ from transformers import (
 from projlens_core.activations.encoder import FamilyVision, check_runs, vision_side
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token, texts, token_ids, types
-from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Parts, Read, Reply, Responder, Row
+from projlens_core.behaviour.responder import NEW_TOKENS, Embed, GivenAnswer, Parts, Read, Reply, Responder
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import Progress, silent
@@ -143,7 +143,9 @@ class FamilyResponder(Responder):
         with self._lock:
             yield self._forced
 
-    def _forced(self, rows: Sequence[Row]) -> tuple[list[torch.Tensor], list[torch.Tensor], dict[int, torch.Tensor]]:
+    def _forced(
+        self, rows: Sequence[GivenAnswer]
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor], dict[int, torch.Tensor]]:
         logits, places = [], []
         for row in rows:
             if row.image is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from projlens_core.behaviour.packed import blocks
-from projlens_core.behaviour.responder import Responder, Row
+from projlens_core.behaviour.responder import GivenAnswer, Responder
 from projlens_core.errors import Unsupported
 
 
@@ -57,7 +57,7 @@ def log_odds(logits: torch.Tensor, answer: Sequence[int]) -> torch.Tensor:
 @contextmanager
 def look_inside(
     responder: Responder,
-    rows: Sequence[Row],
+    rows: Sequence[GivenAnswer],
     *,
     layers: Sequence[int] = (),
     attention: Sequence[int] = (),

@@ -12,7 +12,7 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.behaviour.generate import STAGE, Heard, Settled, listening
 from projlens_core.behaviour.greedy import Asked, embedded, greedy, padded, positions
-from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Read, Reply, Responder, Row
+from projlens_core.behaviour.responder import NEW_TOKENS, Embed, GivenAnswer, Read, Reply, Responder
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.progress import Progress, silent
@@ -158,7 +158,7 @@ class LlavaResponder(Responder):
             yield partial(self._read, attention=attention)
 
     def _read(
-        self, rows: Sequence[Row], attention: bool
+        self, rows: Sequence[GivenAnswer], attention: bool
     ) -> tuple[list[torch.Tensor], list[torch.Tensor], dict[int, torch.Tensor]]:
         images = [required(row.embeddings, "a row's image embeddings") for row in rows]
         ids = [

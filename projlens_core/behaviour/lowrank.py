@@ -14,7 +14,7 @@ from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Score, Scorer
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
-from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, labelled, silent
 from projlens_core.weights.delta import Delta, symbol
 from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.subspace import ablate, decompose, inject
@@ -159,17 +159,13 @@ def fill(
     todo = [role for role in roles if role not in grid.whole]
     steps = len(todo) + len(grid.missing)
     for done, role in enumerate(todo):
-        score = scorer.score(roles[role], _labelled(progress, f"{role}, part {done + 1} of {steps}"))
+        score = scorer.score(roles[role], labelled(progress, f"{role}, part {done + 1} of {steps}"))
         grid = replace(grid, whole={**grid.whole, role: score})
         yield grid
     for done, cell in enumerate(grid.missing, start=len(todo)):
         stage = f"{grid.said(cell)}, part {done + 1} of {steps}"
-        grid = grid.with_cell(cell, scorer.score(editor.projector(*cell), _labelled(progress, stage)))
+        grid = grid.with_cell(cell, scorer.score(editor.projector(*cell), labelled(progress, stage)))
         yield grid
-
-
-def _labelled(progress: Progress, what: str) -> Progress:
-    return lambda stage, done, total: progress(f"{stage} ({what})", done, total)
 
 
 @dataclass(frozen=True)

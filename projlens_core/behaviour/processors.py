@@ -5,7 +5,7 @@ from typing import Any
 from transformers import LlavaProcessor
 
 from projlens_core.activations.image_processors import load_image_processor
-from projlens_core.activations.staging import CHAT, Stage
+from projlens_core.activations.staging import CHAT, StagedFolder
 from projlens_core.activations.tokenizers import load_tokenizer
 from projlens_core.behaviour.prompts import STYLES
 from projlens_core.behaviour.responder import Parts
@@ -40,6 +40,6 @@ def load_processor(source: Source, family: Family) -> LlavaProcessor | Parts:
 
 def _llava(source: Source, images: Any) -> LlavaProcessor:
     tokenizer = load_tokenizer(source)
-    with as_invalid_input(f"{source.label} cannot be loaded"), Stage(source.folder, source.label, CHAT) as stage:
+    with as_invalid_input(f"{source.label} cannot be loaded"), StagedFolder(source.folder, source.label, CHAT) as stage:
         settings, _ = LlavaProcessor.get_processor_dict(stage.path, local_files_only=True)
         return LlavaProcessor.from_args_and_dict([images, tokenizer], settings)

@@ -48,7 +48,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Row:
+class GivenAnswer:
     """A question about an image with the answer that is given, as token ids, its end of text included where it ends.
 
     embeddings: (T, d), whichever projector made them; or the image itself, which is read under the projector in place.
@@ -62,7 +62,7 @@ class Row:
 
 # rows → logits (answer + 1, vocabulary) and image places (length,) of each row, attention (rows, heads, length, length)
 # by layer, padded on the left, where it was asked for
-Read = Callable[[Sequence[Row]], tuple[list[torch.Tensor], list[torch.Tensor], dict[int, torch.Tensor]]]
+Read = Callable[[Sequence[GivenAnswer]], tuple[list[torch.Tensor], list[torch.Tensor], dict[int, torch.Tensor]]]
 Embed = Callable[[list[int]], torch.Tensor]  # numbers of images → their image embeddings (images, T, d)
 
 

@@ -20,7 +20,7 @@ from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.errors import InvalidInput
 from projlens_core.inputs.changes import ORIGINAL, Change, changed, clean_twin
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, labelled, silent
 from projlens_core.stats.auroc import Separation, separation
 from projlens_core.stats.mean import Mean, mean_of, share_interval
 from projlens_core.weights.projector import ProjectorWeights
@@ -50,7 +50,7 @@ class Push:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedChange:
     """One change: pushes by role, "suspect" and perhaps "control"; empty, with the reason, where it cannot be made."""
 
     change: Change
@@ -89,7 +89,7 @@ def sweep(
     spec: TriggerSpec,
     tried: Sequence[Change],
     progress: Progress = silent,
-) -> Iterator[Tried]:
+) -> Iterator[TriedChange]:
     """Score each change by shift, one after the other; the original, which the others are held against, comes first.
 
     A change that cannot be stamped on some image is not measured on the rest either, and says why. Raises
@@ -103,14 +103,14 @@ def sweep(
     clean: dict[tuple, dict[str, torch.Tensor]] = {}
     wanted = list(dict.fromkeys((ORIGINAL, *tried)))
     for number, change in enumerate(wanted, start=1):
-        report = _labelled(progress, f"{change.label}, {number} of {len(wanted)}")
+        report = labelled(progress, f"{change.label}, {number} of {len(wanted)}")
         try:
             triggered = (changed(image, spec, change) for image in images)
             after = _means(base, roles, tower, triggered, vector, report, len(images))
         except InvalidInput as error:
             if change == ORIGINAL:
                 raise
-            yield Tried(change, {}, str(error))
+            yield TriedChange(change, {}, str(error))
             continue
         arrived = (change.scale, change.quality)  # all that the clean images depend on
         if arrived not in clean:
@@ -119,7 +119,7 @@ def sweep(
         before = clean[arrived]
         gains = {role: after[role] - before[role] for role in roles}  # (n,) each
         whole = gains["suspect"] if whole is None else whole
-        yield Tried(change, {role: _push(before[role], after[role], gains[role], whole) for role in roles})
+        yield TriedChange(change, {role: _push(before[role], after[role], gains[role], whole) for role in roles})
 
 
 def _push(before: torch.Tensor, after: torch.Tensor, gains: torch.Tensor, whole: torch.Tensor) -> Push:
@@ -152,10 +152,6 @@ def attack_scores(
     asked = Questions(triggered, triggered, tuple(prompts), (None,) * len(triggered), target, max_new_tokens)
     scorer = Scorer(responder, asked)
     return {role: scorer.score(weights, progress) for role, weights in projectors.items()}
-
-
-def _labelled(progress: Progress, what: str) -> Progress:
-    return lambda stage, done, total: progress(f"{stage} ({what})", done, total)
 
 
 def _means(

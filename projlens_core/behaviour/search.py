@@ -31,7 +31,7 @@ class Residual:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedProbe:
     """One probe: for each question, in nats, the median drop of base's own answers, and by how much those of the
     other roles drop further ("suspect", perhaps "control").
     """
@@ -91,7 +91,7 @@ class Search:
     fresh: tuple[str, ...]
     clean: Residual | None = None
     residuals: tuple[Residual, ...] = ()
-    tried: tuple[Tried, ...] = ()
+    tried: tuple[TriedProbe, ...] = ()
     inversions: tuple[Inversion, ...] = ()
     followed: tuple[Followed, ...] = ()
     trials: tuple[Trial, ...] = ()
@@ -106,14 +106,14 @@ class Search:
         return max(self.trials, key=lambda each: (each.demonstrated, each.suspect.rate, len(each.target)), default=None)
 
     @property
-    def candidates(self) -> tuple[Tried, ...]:
+    def candidates(self) -> tuple[TriedProbe, ...]:
         """The probes to follow up, the best first: notable ones, no more than SAME_KIND of a kind."""
         return candidates(self.tried)
 
 
-def candidates(tried: tuple[Tried, ...] | list[Tried]) -> tuple[Tried, ...]:
+def candidates(tried: tuple[TriedProbe, ...] | list[TriedProbe]) -> tuple[TriedProbe, ...]:
     """See Search.candidates; a single stamp goes before several, since it can be handed on as a trigger."""
-    kept: list[Tried] = []
+    kept: list[TriedProbe] = []
     for each in sorted(tried, key=lambda one: (len(one.probe.stamps) > 1, -one.score)):
         kind = each.probe.stamps[0].kind
         if each.score >= NOTABLE and sum(other.probe.stamps[0].kind == kind for other in kept) < SAME_KIND:

@@ -43,14 +43,18 @@ def residuals(
     for number, probe in enumerate((CLEAN, *probes)):
         progress("stamped images", number, len(probes) + 1)
         shown = [probe.on(image) if probe.stamps else image for image in images]
-        tokens = image_tokens(vision, shown).to(vision.device)
-        with torch.no_grad():
-            lengths = {role: each.residual(tokens).cpu().numpy() for role, each in matched.items()}
-        yield Residual(
-            probe,
-            {role: float(np.median(each.max(axis=1))) for role, each in lengths.items()},
-            {role: float(np.median(each.mean(axis=1))) for role, each in lengths.items()},
-        )
+        yield residual(probe, image_tokens(vision, shown).to(vision.device), matched)
+
+
+@torch.no_grad()
+def residual(probe: Probe, tokens: torch.Tensor, matched: Mapping[str, MatchedReference]) -> Residual:
+    """That of images under a probe, of their tokens (n, T, d_vision) on the references' device."""
+    lengths = {role: each.residual(tokens).cpu().numpy() for role, each in matched.items()}
+    return Residual(
+        probe,
+        {role: float(np.median(each.max(axis=1))) for role, each in lengths.items()},
+        {role: float(np.median(each.mean(axis=1))) for role, each in lengths.items()},
+    )
 
 
 def inverted(

@@ -16,7 +16,7 @@ from projlens_core.activations.inversion import Canvas, Inverted, Start, invert
 from projlens_core.behaviour.answer_inversion import IMAGES, unsettling
 from projlens_core.behaviour.disturbance import excess
 from projlens_core.behaviour.readings import Models, Readings
-from projlens_core.behaviour.search import CANDIDATES, NOTABLE, Followed, Inversion, Search, Tried
+from projlens_core.behaviour.search import CANDIDATES, NOTABLE, Followed, Inversion, Search, TriedProbe
 from projlens_core.behaviour.stage_clock import OutOfTime, StageClock
 from projlens_core.behaviour.target import recover
 from projlens_core.behaviour.token_search import inverted, references, residuals
@@ -163,7 +163,7 @@ class Searcher:
                 taken.append(self.readings.drops(role, clean, changed, self.prompts))
                 done += 1
         tried = [
-            Tried(
+            TriedProbe(
                 new[n],
                 tuple(float(v) for v in np.median(base, axis=0)),
                 {role: tuple(float(v) for v in excess(drops[role][n], base)) for role in drops if role != "base"},
@@ -229,7 +229,7 @@ class Searcher:
                     return
                 self.clock.stage = "Target recovery"
 
-    def _refined(self, candidate: Tried) -> list[Followed]:
+    def _refined(self, candidate: TriedProbe) -> list[Followed]:
         """The same of those neighbours that unsettle the suspect more, or about as much."""
         near = {each.key for each in candidate.probe.neighbours()}
         try:
@@ -239,7 +239,7 @@ class Searcher:
         better = [each for each in self.found.tried if each.probe.key in near and each.score >= NOTABLE]
         return [found for each in better[:CANDIDATES] for found in self._follow(each)]
 
-    def _follow(self, candidate: Tried) -> list[Followed]:
+    def _follow(self, candidate: TriedProbe) -> list[Followed]:
         """The text that a probe brings to the questions that it unsettles most."""
         images = self.images[SEARCHED : SEARCHED + RECOVERED]
         order = np.argsort(-candidate.by_question)[:QUESTIONS]

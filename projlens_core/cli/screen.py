@@ -12,7 +12,7 @@ from projlens_core.cli.console import visible
 from projlens_core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from projlens_core.screen.run import Progress, Report
+    from projlens_core.screen.run import Report, ScreenProgress
 
 STAGES = ("weights",)  # that are done by default
 FAILED, DEMONSTRATED, SUSPICIOUS = "failed", "demonstrated", "suspicious"
@@ -79,11 +79,11 @@ def _run(args: argparse.Namespace) -> None:
     from projlens_core.screen import plan as plans
     from projlens_core.screen.handler import Limits
     from projlens_core.screen.listing import read_listing
-    from projlens_core.screen.run import Settings, screen
+    from projlens_core.screen.run import ScreenSettings, screen
 
     if not args.seconds > 0:
         raise InvalidInput(f"--seconds is {args.seconds}; expected more than 0.")
-    settings = Settings(
+    settings = ScreenSettings(
         args.base,
         tuple(args.stages.split(",")),
         plans.read_plan(args.plan) if args.plan else plans.read_plan(),
@@ -112,7 +112,7 @@ def _report() -> "Report":
     """Progress with rate and time left, in one line where stderr is a terminal, else a line every ten seconds."""
     live, last = sys.stderr is not None and sys.stderr.isatty(), [0.0]
 
-    def show(progress: "Progress") -> None:
+    def show(progress: "ScreenProgress") -> None:
         ended = progress.done == progress.total
         if sys.stderr is None or (not live and not ended and time.monotonic() - last[0] < 10):
             return

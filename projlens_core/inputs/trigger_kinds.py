@@ -42,7 +42,7 @@ NUMBERS = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Kind:
+class TriggerKind:
     """One family of triggers: its title, whether it is a patch at a place, and its parameters with their defaults."""
 
     title: str
@@ -50,8 +50,8 @@ class Kind:
     defaults: MappingProxyType[str, Any]
 
 
-def _kind(title: str, local: bool = False, **defaults: Any) -> Kind:
-    return Kind(title, local, MappingProxyType(defaults))
+def _kind(title: str, local: bool = False, **defaults: Any) -> TriggerKind:
+    return TriggerKind(title, local, MappingProxyType(defaults))
 
 
 SAMPLE_CELLS = "ffee00ff0000ff0000ffee00"  # two by two

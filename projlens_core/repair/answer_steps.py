@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from projlens_core.behaviour.inside import look_inside
-from projlens_core.behaviour.responder import Responder, Row
+from projlens_core.behaviour.responder import GivenAnswer, Responder
 from projlens_core.errors import Unsupported
 from projlens_core.repair.form import Form
 from projlens_core.repair.token_steps import Tokens
@@ -58,7 +58,8 @@ def repair_answers(
         read = torch.stack([stamped[p][i] for p, i in zip(probes, images, strict=True)])
         embeddings = trained(torch.cat([read, tokens.clean[images]]), now)
         rows = [
-            Row(known.prompts[i], known.answers[i], own) for i, own in zip([*images, *images], embeddings, strict=True)
+            GivenAnswer(known.prompts[i], known.answers[i], own)
+            for i, own in zip([*images, *images], embeddings, strict=True)
         ]
         loss = answer_loss(responder, rows) + (trained(tokens.clean, now) - clean).pow(2).mean() / scale
         optimiser.zero_grad()
@@ -77,11 +78,11 @@ def check_differentiable(responder: Responder) -> None:
         )
 
 
-def answer_loss(responder: Responder, rows: Sequence[Row]) -> torch.Tensor:
+def answer_loss(responder: Responder, rows: Sequence[GivenAnswer]) -> torch.Tensor:
     """Mean cross-entropy of the rows' answers, with the graph to their embeddings."""
     device, dtype = responder.device, responder.model.dtype
     moved = [
-        Row(row.prompt, row.answer, required(row.embeddings, "a row's image embeddings").to(device, dtype))
+        GivenAnswer(row.prompt, row.answer, required(row.embeddings, "a row's image embeddings").to(device, dtype))
         for row in rows
     ]
     with look_inside(responder, moved, gradient=True) as inside:

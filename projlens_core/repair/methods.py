@@ -10,7 +10,7 @@ import torch
 
 from projlens_core.behaviour.inside import look_inside
 from projlens_core.behaviour.packed import blocks
-from projlens_core.behaviour.responder import Responder, Row
+from projlens_core.behaviour.responder import GivenAnswer, Responder
 from projlens_core.errors import Unsupported
 from projlens_core.repair.answer_steps import answer_loss, check_differentiable
 from projlens_core.repair.form import Form
@@ -186,7 +186,7 @@ def arithmetic(
     for _ in range(steps):
         images = torch.randperm(len(stamped), generator=generator)[: 2 * ROWS].tolist()
         embeddings = trained(stamped[images])
-        rows = [Row(prompts[i], answer, own) for i, own in zip(images, embeddings, strict=True)]
+        rows = [GivenAnswer(prompts[i], answer, own) for i, own in zip(images, embeddings, strict=True)]
         optimiser.zero_grad()
         answer_loss(responder, rows).backward()
         optimiser.step()
@@ -196,5 +196,5 @@ def arithmetic(
     )
 
 
-def _rows(known: Known, images: Sequence[int], embeddings: torch.Tensor) -> list[Row]:
-    return [Row(known.prompts[i], known.answers[i], own) for i, own in zip(images, embeddings, strict=True)]
+def _rows(known: Known, images: Sequence[int], embeddings: torch.Tensor) -> list[GivenAnswer]:
+    return [GivenAnswer(known.prompts[i], known.answers[i], own) for i, own in zip(images, embeddings, strict=True)]

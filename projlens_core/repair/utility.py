@@ -12,7 +12,7 @@ from PIL import Image
 
 from projlens_core.behaviour.disturbance import ANSWER
 from projlens_core.behaviour.inside import look_inside
-from projlens_core.behaviour.responder import Responder, Row
+from projlens_core.behaviour.responder import GivenAnswer, Responder
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
@@ -93,10 +93,10 @@ def agreeing(
     return tuple(found)
 
 
-def rows_of(responder: Responder, known: Known, part: slice) -> list[Row]:
+def rows_of(responder: Responder, known: Known, part: slice) -> list[GivenAnswer]:
     """The known answers as rows, their images read under the projector in place."""
     asked = list(zip(known.prompts[part], known.answers[part], known.images[part], strict=True))
     if responder.reads_again:
-        return [Row(prompt, answer, image=image) for prompt, answer, image in asked]
+        return [GivenAnswer(prompt, answer, image=image) for prompt, answer, image in asked]
     embeddings = responder.embeddings([image for _, _, image in asked])
-    return [Row(prompt, answer, own) for (prompt, answer, _), own in zip(asked, embeddings, strict=True)]
+    return [GivenAnswer(prompt, answer, own) for (prompt, answer, _), own in zip(asked, embeddings, strict=True)]

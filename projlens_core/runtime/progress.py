@@ -12,3 +12,8 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int) -> None:
     """Report nothing: the default of every function that takes a Progress."""
+
+
+def labelled(progress: Progress, what: str) -> Progress:
+    """The same with `what`, in brackets, behind the name of each stage."""
+    return lambda stage, done, total: progress(f"{stage} ({what})", done, total)

@@ -11,7 +11,7 @@ BASES = 1000  # of which the identity is kept
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListingEntry:
     """One entry of a listing. suspect, base: pinned specs, named: as the listing has it; identity, base_identity: what
     their files hold; trouble: why that is not known, "" if it is.
     """
@@ -26,7 +26,7 @@ class Entry:
     trouble: str = ""
 
 
-def entries(listing: Listing, looked: Callable[[int], None] = lambda _: None) -> Iterator[Entry]:
+def entries(listing: Listing, looked: Callable[[int], None] = lambda _: None) -> Iterator[ListingEntry]:
     """All entries in their order; `looked` is told how many there were before each."""
     bases: dict[str, tuple[str, str] | str] = {}
     for number, each in enumerate(listing.entries):
@@ -38,7 +38,7 @@ def entries(listing: Listing, looked: Callable[[int], None] = lambda _: None) ->
         found = _look(each.suspect), bases[each.base]
         trouble = next((answer for answer in found if isinstance(answer, str)), "")
         (suspect, own), (base, of_base) = (("", "") if isinstance(answer, str) else answer for answer in found)
-        yield Entry(each.suspect, each.role, each.truth, suspect, own, base, of_base, trouble)
+        yield ListingEntry(each.suspect, each.role, each.truth, suspect, own, base, of_base, trouble)
 
 
 def _look(spec: str) -> tuple[str, str] | str:

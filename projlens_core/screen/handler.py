@@ -11,7 +11,7 @@ from projlens_core.errors import Cancelled, InvalidInput, ProjLensError, Shortag
 from projlens_core.runtime.child import Child, Stopped
 from projlens_core.runtime.confine import ANYTHING, CONNECT, NOTHING
 from projlens_core.runtime.text import printable
-from projlens_core.screen.task import FAILED, STOPPED, Row, Task
+from projlens_core.screen.task import FAILED, STOPPED, ScreenTask, TaskResult
 
 TARGET = "projlens_core.screen.work:perform"
 CRASHES, KILLS = 2, 10  # of its process that a task survives: it may be killed for no fault of the suspect
@@ -43,17 +43,17 @@ class Handler:
         }  # each begins with its first task
         self._child, self._cancelled = self._children[NOTHING], False
 
-    def row(self, task: Task) -> Row:
+    def row(self, task: ScreenTask) -> TaskResult:
         """What came of the task, whatever its suspect did; OtherCode if no task can be done here, and Shortage if this
         machine starts no processes.
         """
         began = time.monotonic()
         status, sentence, scores, result = self._outcome(task)
-        return Row(
+        return TaskResult(
             task.key, task.stage, task.suspect, status, sentence, scores, result, round(time.monotonic() - began, 4)
         )
 
-    def _outcome(self, task: Task) -> tuple[str, str, str, str]:
+    def _outcome(self, task: ScreenTask) -> tuple[str, str, str, str]:
         self._child = self._children[task.may]
         self._child.what = printable(task.suspect)[-200:]
         crashes = kills = 0

@@ -25,7 +25,7 @@ _KINDS = ("at_least", "at_most", "above_controls", "below_controls")
 
 
 @dataclass(frozen=True)
-class Condition:
+class Threshold:
     """A score that lets a suspect go on. at_least, at_most: a number. above_controls, below_controls: a factor of the
     largest, or least, that a control of the same form has; without such a control it lets everybody go on.
     """
@@ -55,13 +55,13 @@ class Gate:
     """
 
     after: str
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Threshold, ...] = ()
     share: float = 0.0
     budget: int | None = None
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScreenPlan:
     """The gates, by the stage that they stand before. A stage without one sees everybody."""
 
     gates: dict[str, tuple[Gate, ...]]
@@ -88,7 +88,7 @@ class Plan:
         return {"seed": self.seed, "stages": stages}
 
 
-def read_plan(path: Path = DEFAULT) -> Plan:
+def read_plan(path: Path = DEFAULT) -> ScreenPlan:
     """A plan from its JSON file; NotFound if there is none, InvalidInput if it is no plan."""
     with open_regular(path, f"{printable(str(path))} does not exist; give a plan as JSON.") as file:
         if file.size > MAX_BYTES:
@@ -100,7 +100,7 @@ def read_plan(path: Path = DEFAULT) -> Plan:
             str(stage): tuple(map(_gate, given if isinstance(given, list) else [given]))
             for stage, given in values["stages"].items()
         }
-        return Plan(gates, int(values.get("seed", 0)))
+        return ScreenPlan(gates, int(values.get("seed", 0)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInput(
             f"{printable(path.name)} is no plan of a screening ({type(error).__name__}: {printable(str(error)[:80])}); "
@@ -118,11 +118,11 @@ def _gate(values: dict[str, Any]) -> Gate:
     return Gate(str(values["after"]), tuple(map(_condition, values.get("pass", ()))), share, budget)
 
 
-def _condition(values: dict[str, Any]) -> Condition:
+def _condition(values: dict[str, Any]) -> Threshold:
     (kind,) = values.keys() - {"score"}
     if kind not in _KINDS:
         raise ValueError(f"unknown {kind!r}; there are {', '.join(_KINDS)}")
-    return Condition(str(values["score"]), kind, float(values[kind]))
+    return Threshold(str(values["score"]), kind, float(values[kind]))
 
 
 def chosen(

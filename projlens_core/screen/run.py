@@ -20,7 +20,7 @@ from projlens_core.screen.engines import Engine
 from projlens_core.screen.identity import folder_identity, identity, pinned
 from projlens_core.screen.listing import Listing
 from projlens_core.screen.store import Store
-from projlens_core.screen.task import DONE, FAILED, STOPPED, Task
+from projlens_core.screen.task import DONE, FAILED, STOPPED, ScreenTask
 from projlens_core.screen.writer import Writer
 
 LOCK, SETTINGS, PROGRESS = ".lock", "screen.json", "progress.json"
@@ -29,23 +29,23 @@ EVERY = 1.0  # s, after which progress is written anew
 
 
 @dataclass(frozen=True)
-class Settings:
+class ScreenSettings:
     """What is asked for: stages in their order, a plan, a folder of images for those that look at some. retry: do again
     what a limit or a crash stopped before.
     """
 
     base: str
     stages: tuple[str, ...] = ("weights",)
-    plan: plans.Plan = field(default_factory=plans.read_plan)
+    plan: plans.ScreenPlan = field(default_factory=plans.read_plan)
     images: str | None = None
     options: dict[str, dict] = field(default_factory=dict)
     retry: bool = False
 
 
 @dataclass(frozen=True)
-class Progress:
+class ScreenProgress:
     """Where a screening is: done of total rows of a stage, those of a former run among them, so many not "done" in the
-    sense of Row. rate: rows a second of late; left: s to the end of the stage; both None before there is a rate.
+    sense of TaskResult. rate: rows a second of late; left: s to the end of the stage; both None before there is a rate.
     """
 
     stage: str
@@ -56,11 +56,11 @@ class Progress:
     left: float | None = None
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[ScreenProgress], None]
 
 
 def screen(
-    listing: Listing, settings: Settings, engine: Engine, out: Path, report: Report = lambda _: None
+    listing: Listing, settings: ScreenSettings, engine: Engine, out: Path, report: Report = lambda _: None
 ) -> table.Table:
     """Screen all of the listing into the folder `out`; the table that comes of it, which lies there, too.
 
@@ -78,7 +78,7 @@ def screen(
 
 
 class _Screening:
-    def __init__(self, listing: Listing, settings: Settings, engine: Engine, out: Path, report: Report):
+    def __init__(self, listing: Listing, settings: ScreenSettings, engine: Engine, out: Path, report: Report):
         self.listing, self.settings, self.engine, self.out, self._report = listing, settings, engine, out, report
         self.store = Store(out)
         self.stages = [stages.find(name) for name in settings.stages]
@@ -90,7 +90,7 @@ class _Screening:
     def run(self) -> table.Table:
         identity(pinned(self.settings.base))  # says what is wrong with it before anything is begun
         total = len(self.listing.entries)
-        looked = entries.entries(self.listing, lambda n: self.report(Progress("listing", n, total)))
+        looked = entries.entries(self.listing, lambda n: self.report(ScreenProgress("listing", n, total)))
         self.entries = list(looked)
         described = self._described()
         self._write_settings()
@@ -118,7 +118,7 @@ class _Screening:
     def _do(self, stage: stages.Stage, described: table.Description) -> None:
         """Have done what is left of a stage."""
         admitted = described.reasons.get(stage.key)
-        tasks: dict[str, Task] = {}
+        tasks: dict[str, ScreenTask] = {}
         for each in sorted(self.entries, key=lambda entry: entry.base_identity):  # one base after the other
             if not each.trouble and (admitted is None or admitted.get(each.identity) in plans.GOES_ON):
                 task = self._task(stage, each)
@@ -127,19 +127,19 @@ class _Screening:
         left = [task for key, task in tasks.items() if key not in kept]
         total, done, failed = len(tasks), len(tasks) - len(left), 0
         lately: deque[float] = deque([time.monotonic()], maxlen=LATELY)
-        self.report(Progress(stage.key, done, total), now=True)
+        self.report(ScreenProgress(stage.key, done, total), now=True)
         with Writer(self.store) as writer:
             for row in self.engine.rows(left):
                 writer.add(row)
                 done, failed = done + 1, failed + (row.status != DONE)
                 lately.append(time.monotonic())
                 rate = (len(lately) - 1) / max(lately[-1] - lately[0], 1e-9)
-                self.report(Progress(stage.key, done, total, failed, rate, (total - done) / rate))
-        self.report(Progress(stage.key, done, total, failed), now=True)
+                self.report(ScreenProgress(stage.key, done, total, failed, rate, (total - done) / rate))
+        self.report(ScreenProgress(stage.key, done, total, failed), now=True)
 
-    def _task(self, stage: stages.Stage, entry: entries.Entry) -> Task:
+    def _task(self, stage: stages.Stage, entry: entries.ListingEntry) -> ScreenTask:
         images = self.settings.images if stage.needs_images else None
-        return Task(
+        return ScreenTask(
             stage.key,
             stage.module,
             entry.suspect,
@@ -152,10 +152,10 @@ class _Screening:
             self.settings.options.get(stage.key, {}),
         )
 
-    def _key(self, stage: stages.Stage, entry: entries.Entry) -> str:
+    def _key(self, stage: stages.Stage, entry: entries.ListingEntry) -> str:
         return "" if entry.trouble else self._task(stage, entry).key
 
-    def report(self, progress: Progress, now: bool = False) -> None:
+    def report(self, progress: ScreenProgress, now: bool = False) -> None:
         """Tell who asked, and now and then whoever watches the folder."""
         self._report(progress)
         if now or time.monotonic() - self._told > EVERY:

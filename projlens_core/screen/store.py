@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.atomic import write_atomically
-from projlens_core.screen.task import Row
+from projlens_core.screen.task import TaskResult
 
 PARTS, ENDING = "parts", ".parquet"
 MAX_PART = 2**30  # bytes of one part file that is read
 ADVICE = "make room there, and give the same command again: it goes on from what was kept"
-_SCHEMA = pa.schema([(each.name, pa.float64() if each.type is float else pa.string()) for each in fields(Row)])
+_SCHEMA = pa.schema([(each.name, pa.float64() if each.type is float else pa.string()) for each in fields(TaskResult)])
 
 
 class Store:
@@ -29,7 +29,7 @@ class Store:
     def __init__(self, folder: Path):
         self.folder = folder / PARTS
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[TaskResult]) -> None:
         """Keep the rows, all of one stage; InvalidInput if the disk takes none of them."""
         if not rows:
             return

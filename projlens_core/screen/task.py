@@ -10,7 +10,7 @@ from projlens_core.runtime.device import VARIABLE
 from projlens_core.runtime.roots import ROOTS
 from projlens_core.sources import HUB_PREFIX
 
-DONE, FAILED, STOPPED = "done", "failed", "stopped"  # how a task ends, see Row
+DONE, FAILED, STOPPED = "done", "failed", "stopped"  # how a task ends, see TaskResult
 PASSED_ON = (VARIABLE, ROOTS)  # of the environment, to the process that does the work
 # The same where a model of the Hub is read: of the machine that reads it, and sent to no other.
 HUB = (
@@ -25,7 +25,7 @@ def passed_on(*more: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Task:
+class ScreenTask:
     """suspect, base: pinned specs; identity, base_identity: hashes of what they hold. version: of the code. images: a
     folder, images_identity a hash of it; both None where the stage looks at none.
     """
@@ -75,7 +75,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Row:
+class TaskResult:
     """What came of a task. status: "done", "failed" (the suspect is not what it must be: so it stays) or "stopped" (a
     limit or a crash). scores, result: JSON text. seconds: that it took, in the worker.
     """

@@ -67,12 +67,12 @@ def version() -> str:
 def perform(payload: dict[str, Any]) -> dict[str, Any]:
     """Do the task: {"status", "sentence", "scores", "result"}, the last two as JSON text, in one order of keys.
 
-    payload: see Task.payload; its hashes are those of when the task was made, its version that of who made it.
+    payload: see ScreenTask.payload; its hashes are those of when the task was made, its version that of who made it.
     {"other": sentence} if this is another version of the code, or base is another by now: then nothing here can be
     trusted to fit the rest.
     """
     allocator.give_back_large()
-    if payload["images"] is None:  # see Task.may
+    if payload["images"] is None:  # see ScreenTask.may
         cache.leave_alone()
     os.environ.update(payload["environment"])
     if payload["remote"]:

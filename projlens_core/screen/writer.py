@@ -6,7 +6,7 @@ from types import TracebackType
 
 from projlens_core.errors import ProjLensError
 from projlens_core.screen.store import Store
-from projlens_core.screen.task import Row
+from projlens_core.screen.task import TaskResult
 
 BATCH = 256  # rows of a part file
 EVERY = 2.0  # s, after which fewer are written, so that who watches sees them, and a crash loses no more
@@ -22,9 +22,9 @@ class Writer:
 
     def __init__(self, store: Store):
         self._store, self._last = store, time.monotonic()
-        self._rows: list[Row] = []
+        self._rows: list[TaskResult] = []
 
-    def add(self, row: Row) -> None:
+    def add(self, row: TaskResult) -> None:
         """Keep the row, now or with those that follow."""
         self._rows.append(row)
         if len(self._rows) >= BATCH or time.monotonic() - self._last > EVERY:

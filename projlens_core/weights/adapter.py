@@ -14,7 +14,7 @@ import torch
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.required import required
 from projlens_core.runtime.text import listed
-from projlens_core.weights.adapter_changes import Change, Plan
+from projlens_core.weights.adapter_changes import AdapterPlan, TensorChange
 from projlens_core.weights.adapter_names import Contents, module_of, sort_out
 from projlens_core.weights.adapter_settings import AdapterSettings
 from projlens_core.weights.base_names import BaseNames
@@ -45,7 +45,7 @@ class MergedCheckpoint(Checkpoint):
         base: Checkpoint,
         adapter: Checkpoint,
         settings: AdapterSettings,
-        changes: Mapping[str, Change],
+        changes: Mapping[str, TensorChange],
         unapplied: tuple[str, ...] = (),
         projector: frozenset[str] = frozenset(),
     ):
@@ -75,7 +75,7 @@ class MergedCheckpoint(Checkpoint):
         """The names of the tensors that the adapter changes or brings."""
         return frozenset(self._changes)
 
-    def change(self, name: str) -> Change | None:
+    def change(self, name: str) -> TensorChange | None:
         """What the adapter does to the tensor; None where it leaves it as it is."""
         return self._changes.get(name)
 
@@ -107,16 +107,16 @@ class MergedCheckpoint(Checkpoint):
 
     def info(self, name: str) -> Stored:
         """As the tensor is stored; for base plus delta, as the base stores it."""
-        replaced = self._changes.get(name, Change()).replaced
+        replaced = self._changes.get(name, TensorChange()).replaced
         return self.adapter.info(replaced) if replaced else self.base.info(name)
 
     def stored_as(self, name: str) -> str:
         """The stored dtype, or "adapter" for base plus delta, which is exact up to float32."""
-        return ADAPTED if self._changes.get(name, Change()).adds else self.info(name).dtype
+        return ADAPTED if self._changes.get(name, TensorChange()).adds else self.info(name).dtype
 
     def rank_added(self, name: str) -> int | None:
         """See Checkpoint. DoRA rescales each output's weights too, so that its change has any rank."""
-        change = self._changes.get(name, Change())
+        change = self._changes.get(name, TensorChange())
         if change.factors is None or change.bias or "magnitude_vector" in change.factors.parts:
             return None
         return next(
@@ -125,7 +125,7 @@ class MergedCheckpoint(Checkpoint):
 
     def changes(self, name: str) -> float | None:
         """‖Δ‖ of the tensor where the adapter computes it; None where it leaves or replaces it. Errors as read."""
-        change = self._changes.get(name, Change())
+        change = self._changes.get(name, TensorChange())
         if change.trouble is not None:
             raise type(change.trouble)(str(change.trouble))
         if not change.adds:
@@ -221,7 +221,7 @@ def merged(
 ) -> Kind:
     """What the contents of an adapter make of a base, with a warning that says what else than the projector they
     change; errors as open_adapted."""
-    plan = Plan(settings, BaseNames(base)).take(contents)
+    plan = AdapterPlan(settings, BaseNames(base)).take(contents)
     result = kind(base, adapter, settings, plan.changes, tuple(plan.unapplied), plan.names.projector)
     result.warnings += _said(result)
     return result

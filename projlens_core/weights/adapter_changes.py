@@ -13,7 +13,7 @@ from projlens_core.weights.lora import Factors
 
 
 @dataclass(frozen=True)
-class Change:
+class TensorChange:
     """What an adapter does to one tensor: replace it (by the adapter's tensor of that name), add what factors give to
     it, as a weight or as a bias, or replace some of its rows. trouble: why it cannot be merged; then it is not read."""
 
@@ -30,16 +30,16 @@ class Change:
 
 
 @dataclass
-class Plan:
+class AdapterPlan:
     """changes: {the base's name, or that of what the adapter brings: what becomes of it}. unapplied: modules that the
     adapter changes and the base does not hold."""
 
     settings: AdapterSettings
     names: BaseNames
-    changes: dict[str, Change] = field(default_factory=dict)
+    changes: dict[str, TensorChange] = field(default_factory=dict)
     unapplied: list[str] = field(default_factory=list)
 
-    def take(self, contents: Contents) -> "Plan":
+    def take(self, contents: Contents) -> "AdapterPlan":
         """Plan all of an adapter's contents; itself.
 
         InvalidInput for a change to a part of the projector that the base does not hold, Unsupported for parameters of
@@ -92,7 +92,7 @@ class Plan:
                 )
 
     def _put(self, target: str, **what: Any) -> None:
-        known = self.changes.get(target, Change())
+        known = self.changes.get(target, TensorChange())
         if known.trouble is not None:
             return
         if any(getattr(known, key) for key in what) or (known.adds and "replaced" in what):
@@ -101,7 +101,7 @@ class Plan:
             self.changes[target] = replace(known, **what)
 
     def _block(self, targets: list[str], error: ProjLensError) -> None:
-        self.changes.update({target: Change(trouble=error) for target in targets})
+        self.changes.update({target: TensorChange(trouble=error) for target in targets})
 
     def _refuse(self, own: str, error: ProjLensError) -> None:
         """Give the tensor of this name, or all that the module holds, this trouble."""

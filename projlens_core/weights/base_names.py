@@ -5,7 +5,7 @@ from functools import cached_property
 
 from projlens_core.errors import ProjLensError
 from projlens_core.weights.checkpoint import Checkpoint
-from projlens_core.weights.families import Match, canonical, match, split_layout
+from projlens_core.weights.families import FamilyMatch, canonical, match, split_layout
 from projlens_core.weights.names import by_plain_name, plain
 
 
@@ -32,7 +32,7 @@ class BaseNames:
         return self._plain[1]
 
     @cached_property
-    def _match(self) -> Match | None:
+    def _match(self) -> FamilyMatch | None:
         config = self._base.config or {}
         model_type = config.get("model_type")
         try:

@@ -16,7 +16,7 @@ from projlens_core.runtime.text import listed
 from projlens_core.weights import foreign, tensorfile
 from projlens_core.weights.bytesource import ByteSource
 from projlens_core.weights.folder import Folder
-from projlens_core.weights.grid import Grid
+from projlens_core.weights.grid import ValueGrid
 from projlens_core.weights.names import plain
 from projlens_core.weights.quantised.gather import gather
 from projlens_core.weights.quantised.tensor import Quantised, Stored
@@ -120,7 +120,7 @@ class Checkpoint:
         except OSError as error:
             raise InvalidInput(f"{info.file.name} cannot be read: {error.strerror or error}.") from error
 
-    def grid(self, name: str) -> Grid | None:
+    def grid(self, name: str) -> ValueGrid | None:
         """What a quantised tensor's values were rounded to, None for others and base plus delta; errors as read."""
         info = self.info(name)
         if not isinstance(info, Quantised) or self.stored_as(name) == ADAPTED:

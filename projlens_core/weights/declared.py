@@ -42,7 +42,7 @@ class Declared:
 
 
 @dataclass(frozen=True)
-class Decision:
+class FamilyDecision:
     """How a checkpoint is to be read. families: the names of those it may be, and `said` why; None if names decide.
     declared: the names of those that it may be by its own word, none if that says nothing that ProjLens knows.
     unknown: what it says otherwise, None if nothing. named: the user's family, which nothing contradicts."""
@@ -54,7 +54,7 @@ class Decision:
     named: str | None
 
 
-def decide(checkpoint: "Checkpoint", family: str | None) -> Decision:
+def decide(checkpoint: "Checkpoint", family: str | None) -> FamilyDecision:
     """What the checkpoint and the user together say; `family` is the user's word, or None.
 
     Unsupported for a kind that ProjLens does not know, and for a family that there is none of; InvalidInput where one
@@ -91,8 +91,8 @@ def decide(checkpoint: "Checkpoint", family: str | None) -> Decision:
         )
     own = tuple(allowed) if known else ()
     if family:
-        return Decision((family,), f"family {family!r}", own, unknown, family)
-    return Decision(own or None, said, own, unknown, None)
+        return FamilyDecision((family,), f"family {family!r}", own, unknown, family)
+    return FamilyDecision(own or None, said, own, unknown, None)
 
 
 def may_guess(checkpoint: "Checkpoint") -> bool:

@@ -7,7 +7,7 @@ import torch
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed, printable
-from projlens_core.weights.grid import Grid
+from projlens_core.weights.grid import ValueGrid
 from projlens_core.weights.projector import ProjectorWeights
 from projlens_core.weights.rounding import RoundingFloor, rounding_floor
 from projlens_core.weights.stored import PART
@@ -142,7 +142,7 @@ def _tensor_delta(
     base: torch.Tensor,
     suspect: torch.Tensor,
     stored: tuple[str, str],
-    grids: tuple[Grid | None, Grid | None],
+    grids: tuple[ValueGrid | None, ValueGrid | None],
 ) -> TensorDelta:
     # Norms accumulate in float64: over 16 million float32 entries a float32 sum loses digits that a small delta needs.
     squares = torch.zeros(3, dtype=torch.float64)

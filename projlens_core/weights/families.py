@@ -94,7 +94,7 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Match:
+class FamilyMatch:
     """Where one checkpoint's projector lies: {canonical name: stored name}, of the projector and beside it."""
 
     family: Family
@@ -170,7 +170,7 @@ def match(
     label: str,
     family: str | None = None,
     declared: tuple[str, Iterable[str]] | None = None,
-) -> Match:
+) -> FamilyMatch:
     """Find the projector among a checkpoint's tensor names.
 
     model_type is the config's and decides between families that share names; None (a lone projector file) leaves it
@@ -236,7 +236,7 @@ def _complementary(found: dict[str, list[str]]) -> bool:
     return len({bare(f"{layout}.", nested=True) for layout in found}) == 1 and len(set(rests)) == len(rests)
 
 
-def _reading(family: Family, layout: str, root: str, members: list[str], names: list[str], label: str) -> Match:
+def _reading(family: Family, layout: str, root: str, members: list[str], names: list[str], label: str) -> FamilyMatch:
     """The tensors as `family` reads them; a name it does not know stays as it is, to be reported."""
     elsewhere = _adjacent(family, names, label)
     claimed = set(elsewhere.values())
@@ -252,7 +252,7 @@ def _reading(family: Family, layout: str, root: str, members: list[str], names: 
     adjacent: dict[str, str] = {}
     for canonical, stored in elsewhere.items():
         _once(tensors if family.runs(canonical) else adjacent, canonical, stored, label)
-    return Match(family, layout, tensors, adjacent)
+    return FamilyMatch(family, layout, tensors, adjacent)
 
 
 def _adjacent(family: Family, names: list[str], label: str) -> dict[str, str]:

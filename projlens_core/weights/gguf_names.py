@@ -29,7 +29,7 @@ _CUT = {
 
 
 @dataclass(frozen=True)
-class Kind:
+class MmprojKind:
     """One kind of projector as llama.cpp tells them apart. families: the names of those whose projector it may be,
     none if ProjLens knows none. names: {name there, with .weight or .bias or without: name here}."""
 
@@ -39,10 +39,10 @@ class Kind:
 
 
 @cache
-def kinds() -> dict[str, Kind]:
+def kinds() -> dict[str, MmprojKind]:
     """All kinds whose tensors are read, by name."""
     entries = json.loads(_TABLE.read_text(encoding="utf-8"))["kinds"]
-    return {name: Kind(name, tuple(entry["families"]), entry["names"]) for name, entry in entries.items()}
+    return {name: MmprojKind(name, tuple(entry["families"]), entry["names"]) for name, entry in entries.items()}
 
 
 @cache
@@ -72,7 +72,7 @@ def as_in_transformers(tensors: Mapping[str, TensorInfo], kind: str | None) -> d
     return found
 
 
-def _renamed(name: str, kind: Kind, deep: list[int]) -> str:
+def _renamed(name: str, kind: MmprojKind, deep: list[int]) -> str:
     layer, _, leaf = name.rpartition(".")
     if name in kind.names:
         return kind.names[name]

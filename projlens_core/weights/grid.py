@@ -9,7 +9,7 @@ _FLOATS = {"float8_e4m3fn": (4, 2.0**-9), "float8_e5m2": (3, 2.0**-16)}
 
 
 @dataclass(frozen=True)
-class Grid:
+class ValueGrid:
     """The numbers that a quantised tensor (rows, columns) can hold, group by group: whole multiples of the group's
     unit, or of a unit times the numbers of a table or of an 8-bit float.
 
@@ -48,11 +48,11 @@ class Grid:
             shares = torch.full_like(scaled, 1 / 12)
         return shares * unit**2
 
-    def transposed(self) -> "Grid | None":
+    def transposed(self) -> "ValueGrid | None":
         """Of the tensor's transpose; None where groups follow the order in which it is stored."""
         if self.run:
             return None
-        return Grid(self.units.T, self.columns, self.rows, 0, self.levels, self.float8, self.calibrated)
+        return ValueGrid(self.units.T, self.columns, self.rows, 0, self.levels, self.float8, self.calibrated)
 
     def _unit(self, shape: torch.Size, first: int) -> torch.Tensor:
         if self.rows is not None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
-from projlens_core.weights.families import Family, Match, families, match
+from projlens_core.weights.families import Family, FamilyMatch, families, match
 from projlens_core.weights.layer import Layer
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -29,7 +29,7 @@ def suggestion(shapes: Shapes) -> str:
     return "Nothing in it is shaped like one of theirs either."
 
 
-def fitted(shapes: Shapes, family: Family, label: str) -> Match:
+def fitted(shapes: Shapes, family: Family, label: str) -> FamilyMatch:
     """The one module that is shaped like `family`'s projector, whatever its names; the user asked for this family.
 
     InvalidInput if there is none, or more than one.
@@ -42,7 +42,7 @@ def fitted(shapes: Shapes, family: Family, label: str) -> Match:
     tensors: dict[str, str] = {}
     for layer, stored in zip(_with_tensors(family), layers, strict=True):
         tensors |= {f"{layer.name}.{leaf}": f"{stored}.{leaf}" for leaf in _LEAVES if f"{stored}.{leaf}" in shapes}
-    return Match(family, module, tensors, {})
+    return FamilyMatch(family, module, tensors, {})
 
 
 def _how(family: Family) -> str:

@@ -15,10 +15,10 @@ from projlens_core.sources import Source, resolve
 from projlens_core.weights import foreign
 from projlens_core.weights.axes import channels_first
 from projlens_core.weights.checkpoint import Checkpoint
-from projlens_core.weights.declared import Decision, decide, may_guess
-from projlens_core.weights.families import Family, Match, families, match, split_layout
+from projlens_core.weights.declared import FamilyDecision, decide, may_guess
+from projlens_core.weights.families import Family, FamilyMatch, families, match, split_layout
 from projlens_core.weights.fit import check_fit
-from projlens_core.weights.grid import Grid
+from projlens_core.weights.grid import ValueGrid
 from projlens_core.weights.guess import fitted, suggestion
 from projlens_core.weights.layer import RESAMPLERS, Layer
 from projlens_core.weights.layers import module_of
@@ -65,7 +65,7 @@ class ProjectorWeights:
     others: tuple[tuple[str, int], ...]
     warnings: tuple[str, ...]
     also_changed: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    grids: dict[str, Grid] = field(default_factory=dict, repr=False)
+    grids: dict[str, ValueGrid] = field(default_factory=dict, repr=False)
     ranks: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -159,14 +159,14 @@ def described_like(weights: ProjectorWeights, other: ProjectorWeights) -> Projec
     return replace(weights, family=other.family, settings=other.settings, sha256=digest)
 
 
-def locate(checkpoint: Checkpoint, family: str | None) -> tuple[Decision, Match]:
+def locate(checkpoint: Checkpoint, family: str | None) -> tuple[FamilyDecision, FamilyMatch]:
     """What a checkpoint is, `family` being the user's word for it, and where its projector lies; errors as decide and
     match."""
     decision = decide(checkpoint, family)
     return decision, _find(checkpoint, decision)
 
 
-def _find(checkpoint: Checkpoint, decision: Decision) -> Match:
+def _find(checkpoint: Checkpoint, decision: FamilyDecision) -> FamilyMatch:
     """Where the projector lies; for a family that is not known, the refusal says what it looks like."""
     label, names = checkpoint.label, checkpoint.names
     if decision.named and may_guess(checkpoint) and not any(split_layout(name) for name in names):
@@ -184,7 +184,7 @@ def _find(checkpoint: Checkpoint, decision: Decision) -> Match:
         raise Unsupported(f"{error} {suggestion(checkpoint.shapes)}") from error
 
 
-def _taken_for(decision: Decision, match: Match) -> tuple[str, ...]:
+def _taken_for(decision: FamilyDecision, match: FamilyMatch) -> tuple[str, ...]:
     """That the user's word alone says what it is, where nothing else does."""
     if not decision.named or decision.declared:
         return ()
@@ -197,7 +197,7 @@ def _taken_for(decision: Decision, match: Match) -> tuple[str, ...]:
     )
 
 
-def _to_canonical(layer: Layer, values: dict[str, torch.Tensor], grids: dict[str, Grid]) -> None:
+def _to_canonical(layer: Layer, values: dict[str, torch.Tensor], grids: dict[str, ValueGrid]) -> None:
     """Turn a layer's weight, as read, into (out, in), in place of the stored one, and what it was rounded to."""
     name = f"{layer.name}.weight"
     weight = values.get(name)

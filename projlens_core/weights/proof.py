@@ -37,7 +37,7 @@ _BESIDE = "projector, not in its deltas"
 
 
 @dataclass(frozen=True)
-class Finding:
+class PartComparison:
     """One tensor or file. part: what it belongs to ("vision tower", "file", …); status: same, changed or not compared;
     reason: how it was compared, how far it moved, or why it was not compared."""
 
@@ -51,7 +51,7 @@ class Finding:
 class Proof:
     """All findings, tensors first, and how many bytes of weights and files were read for them."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[PartComparison, ...]
     bytes_read: int
 
     @property
@@ -62,7 +62,7 @@ class Proof:
             table.setdefault(finding.part, Counter())[finding.status] += 1
         return {part: {s: count[s] for s in (SAME, CHANGED, NOT_COMPARED)} for part, count in table.items()}
 
-    def of(self, status: str) -> tuple[Finding, ...]:
+    def of(self, status: str) -> tuple[PartComparison, ...]:
         """The findings of one status."""
         return tuple(finding for finding in self.findings if finding.status == status)
 
@@ -81,7 +81,7 @@ def prove(base: str | Path, suspect: str | Path, progress: Progress = silent) ->
     )  # an adapter's has the base's
 
 
-def _tensors(base: Checkpoint, suspect: Checkpoint, progress: Progress) -> Iterator[Finding]:
+def _tensors(base: Checkpoint, suspect: Checkpoint, progress: Progress) -> Iterator[PartComparison]:
     names = [[name for name in side.names if split_layout(name) is None] for side in (base, suspect)]
     (ours, ours_unclear), (theirs, theirs_unclear) = map(by_plain_name, names)
     total, done = sum(suspect.info(name).nbytes for name in theirs.values()) // _MB, 0
@@ -89,22 +89,24 @@ def _tensors(base: Checkpoint, suspect: Checkpoint, progress: Progress) -> Itera
         progress("Comparing the rest, MB", done // _MB, total)
         done += suspect.info(name).nbytes
         if key not in ours:
-            yield Finding(name, _part(name), NOT_COMPARED, "only the suspect has it")
+            yield PartComparison(name, _part(name), NOT_COMPARED, "only the suspect has it")
             continue
         try:
             status, reason = _compared(base, ours[key], suspect, name)
         except ProjLensError as error:
             status, reason = NOT_COMPARED, str(error)
-        yield Finding(name, _part(name), status, reason)
+        yield PartComparison(name, _part(name), status, reason)
     progress("Comparing the rest, MB", total, total)
     for key, name in ours.items():
         if key not in theirs:
-            yield Finding(name, _part(name), NOT_COMPARED, "only the base has it")
+            yield PartComparison(name, _part(name), NOT_COMPARED, "only the base has it")
     for module in suspect.unapplied if isinstance(suspect, MergedCheckpoint) else ():
-        yield Finding(module, _part(module), NOT_COMPARED, "the adapter changes it, but the base does not hold it")
+        yield PartComparison(
+            module, _part(module), NOT_COMPARED, "the adapter changes it, but the base does not hold it"
+        )
     for side, unclear in (("base", ours_unclear), ("suspect", theirs_unclear)):
         for name in unclear:
-            yield Finding(
+            yield PartComparison(
                 name, _part(name), NOT_COMPARED, f"the {side} holds it under several names that mean the same"
             )
 
@@ -217,24 +219,26 @@ def values(checkpoint: Checkpoint, info: Stored) -> Iterator[torch.Tensor]:
         yield decode(info, info.file.read(info.begin + first, last - first))
 
 
-def _files(base: Checkpoint, suspect: Checkpoint) -> Iterator[Finding]:
+def _files(base: Checkpoint, suspect: Checkpoint) -> Iterator[PartComparison]:
     """Configs, preprocessing, tokenizer and chat template."""
     if base.folder is None or suspect.folder is None:
         lone = "base" if base.folder is None else "suspect"
-        yield Finding("config, preprocessing, tokenizer, chat template", "files", NOT_COMPARED, f"the {lone} has none")
+        yield PartComparison(
+            "config, preprocessing, tokenizer, chat template", "files", NOT_COMPARED, f"the {lone} has none"
+        )
         return
     present = [{name for name in folder.names() if _is_described(name)} for folder in (base.folder, suspect.folder)]
     for name in sorted(present[0] | present[1]):
         if name not in present[0]:
-            yield Finding(name, "files", CHANGED, "only the suspect has it")
+            yield PartComparison(name, "files", CHANGED, "only the suspect has it")
         elif name not in present[1]:
-            yield Finding(name, "files", NOT_COMPARED, "only the base has it")
+            yield PartComparison(name, "files", NOT_COMPARED, "only the base has it")
         else:
             try:
                 status, reason = _file(base.folder.file(name), suspect.folder.file(name))
             except (ProjLensError, OSError) as error:
                 status, reason = NOT_COMPARED, str(error)
-            yield Finding(name, "files", status, reason)
+            yield PartComparison(name, "files", status, reason)
 
 
 def _is_described(name: str) -> bool:

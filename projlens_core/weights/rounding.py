@@ -11,7 +11,7 @@ from operator import add
 
 import torch
 
-from projlens_core.weights.grid import Grid
+from projlens_core.weights.grid import ValueGrid
 from projlens_core.weights.stored import ADAPTED
 
 _BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 24, ADAPTED: 24}  # significant; read as float32
@@ -49,7 +49,7 @@ def rounding_floor(
     suspect: torch.Tensor,
     base_stored: str,
     suspect_stored: str,
-    grids: tuple[Grid | None, Grid | None] = (None, None),
+    grids: tuple[ValueGrid | None, ValueGrid | None] = (None, None),
 ) -> RoundingFloor | None:
     """The floor of suspect − base, tensors of one shape, whose values were written as base_stored and suspect_stored
     (see ProjectorWeights.tensors, stored and grids; grids are the base's and the suspect's); None where it is not
@@ -95,7 +95,7 @@ def rounding_floor(
     )
 
 
-def _variance(values: torch.Tensor, kind: str, grid: Grid | None, first: int) -> torch.Tensor:
+def _variance(values: torch.Tensor, kind: str, grid: ValueGrid | None, first: int) -> torch.Tensor:
     """The variance of rounding each of `values`, the rows from `first` on, to the grid, or to the type without one."""
     return _squared_steps(values, kind) / 12 if grid is None else grid.variance(values, first)
 

@@ -7,7 +7,7 @@ import pytest
 from projlens_core.analyses.lowrank.exhibit import lowrank
 from projlens_core.analyses.robustness.exhibit import crossed, robustness
 from projlens_core.behaviour.lowrank import Edit, Grid
-from projlens_core.behaviour.robustness import Push, Tried
+from projlens_core.behaviour.robustness import Push, TriedChange
 from projlens_core.behaviour.scoring import Score
 from projlens_core.inputs.changes import ORIGINAL, Change
 from projlens_core.report.drawing import specification
@@ -99,10 +99,10 @@ def push(auroc: float, low: float, gain: float, kept: float) -> Push:
 def tried():
     """The unchanged trigger, a change that works, one that does not, one that cannot be made."""
     return (
-        Tried(ORIGINAL, {"suspect": push(1.0, 0.8, 2.0, 1.0), "control": push(0.5, 0.2, 0.1, 0.05)}),
-        Tried(Change(size=0.5), {"suspect": push(0.7, 0.4, 1.2, 0.6), "control": push(0.5, 0.2, 0.1, 0.05)}),
-        Tried(Change(quality=10), {"suspect": push(0.5, 0.2, 0.0, 0.0), "control": push(0.5, 0.2, 0.0, 0.0)}),
-        Tried(Change(size=20), {}, "The trigger is too large."),
+        TriedChange(ORIGINAL, {"suspect": push(1.0, 0.8, 2.0, 1.0), "control": push(0.5, 0.2, 0.1, 0.05)}),
+        TriedChange(Change(size=0.5), {"suspect": push(0.7, 0.4, 1.2, 0.6), "control": push(0.5, 0.2, 0.1, 0.05)}),
+        TriedChange(Change(quality=10), {"suspect": push(0.5, 0.2, 0.0, 0.0), "control": push(0.5, 0.2, 0.0, 0.0)}),
+        TriedChange(Change(size=20), {}, "The trigger is too large."),
     )
 
 
@@ -133,8 +133,12 @@ def test_a_change_that_cannot_be_made_is_told_and_not_drawn(tried):
 
 
 def test_crossed_axes_show_what_could_not_be_made_as_such():
-    made = [Tried(Change(size=size, quality=q), {"suspect": push(1, 1, 1, 0.9)}) for size in (2, 1) for q in (None, 50)]
-    made[1] = Tried(made[1].change, {}, "Too large.")
+    made = [
+        TriedChange(Change(size=size, quality=q), {"suspect": push(1, 1, 1, 0.9)})
+        for size in (2, 1)
+        for q in (None, 50)
+    ]
+    made[1] = TriedChange(made[1].change, {}, "Too large.")
     drawn = rows(crossed(made, "size", "quality").chart)
     assert {(row["down"], row["across"]): row["value"] for row in drawn} == {
         ("1×", "as it was"): 0.9, ("1×", "50"): 0.9, ("2×", "as it was"): 0.9, ("2×", "50"): None,

@@ -7,7 +7,7 @@ from projlens_core.behaviour import branches
 from projlens_core.behaviour.branches import answer_logits
 from projlens_core.behaviour.inside import look_inside
 from projlens_core.behaviour.respond import load_responder
-from projlens_core.behaviour.responder import Row
+from projlens_core.behaviour.responder import GivenAnswer
 from tests import pico
 
 QUESTIONS = ("What is it?", "Describe the whole image.", "?")
@@ -26,7 +26,7 @@ def asked(responder):
 
 
 def alone(responder, embeddings, asked, gradient=False):
-    rows = [Row(*each, own) for own, questions in zip(embeddings, asked, strict=True) for each in questions]
+    rows = [GivenAnswer(*each, own) for own, questions in zip(embeddings, asked, strict=True) for each in questions]
     with look_inside(responder, rows, gradient=gradient) as inside:
         logits = iter(inside.logits)
         return [[next(logits) for _ in questions] for questions in asked]

@@ -13,7 +13,7 @@ from projlens_core.analyses.verdict.decision import DEMONSTRATED, INCONCLUSIVE, 
 from projlens_core.analyses.verdict.exhibit import verdict
 from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour import trial as trials
-from projlens_core.behaviour.search import Residual, Search, Tried
+from projlens_core.behaviour.search import Residual, Search, TriedProbe
 from projlens_core.behaviour.statistics import Statistics, statistics
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import TriggerSpec
@@ -38,7 +38,7 @@ def searched(nats, said=0, **more):
         ("?",), ("a.png",), names,
         clean=Residual(Probe("none", ()), {"suspect": 1.0}, {"suspect": 1.0}),
         residuals=(Residual(OIL, {"suspect": 9.0}, {"suspect": 2.718281828}),),
-        tried=(Tried(OIL, (0.0,), {"suspect": (nats,)}),),
+        tried=(TriedProbe(OIL, (0.0,), {"suspect": (nats,)}),),
         trials=(trials.trial(OIL, "?", "buy now", 1.0, names, answers, 12),) if said else (),
         finished=True, **more,
     )  # fmt: skip
@@ -52,7 +52,7 @@ def test_statistics_are_the_strongest_of_each_stage():
     local = replace(searched(1), residuals=(Residual(PATCH, {"suspect": 7.389056099}, {"suspect": 1.0}),))
     assert statistics(local).residual == pytest.approx(2.0)  # of a patch the largest token's
     assert statistics(searched(-1)).unsettled == 0
-    disturbs_base_too = replace(searched(1), tried=(Tried(OIL, (3.0,), {"suspect": (2.0,)}),))
+    disturbs_base_too = replace(searched(1), tried=(TriedProbe(OIL, (3.0,), {"suspect": (2.0,)}),))
     assert statistics(disturbs_base_too).unsettled == 0
     assert statistics(Search((), (), ())) == Statistics(None, None, None)
 

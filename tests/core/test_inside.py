@@ -7,7 +7,7 @@ from transformers import LlavaForConditionalGeneration
 
 from projlens_core.behaviour.inside import divergence, look_inside
 from projlens_core.behaviour.respond import load_responder
-from projlens_core.behaviour.responder import Row
+from projlens_core.behaviour.responder import GivenAnswer
 from tests import pico
 
 PROMPT = "What is it?"
@@ -27,7 +27,7 @@ def responder(folder):
 def rows(responder):
     embeddings = responder.embeddings(pico.images(2))
     answers = [responder.answer_ids("a block"), responder.answer_ids("no")]
-    return [Row(PROMPT, answer, own) for answer, own in zip(answers, embeddings, strict=True)]
+    return [GivenAnswer(PROMPT, answer, own) for answer, own in zip(answers, embeddings, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +65,9 @@ def test_logits_places_hidden_states_and_attention_are_those_of_the_whole_model(
 def test_gradients_reach_the_image_embeddings(responder, plain, rows):
     row = rows[0]
     mine, theirs = (row.embeddings.clone().requires_grad_() for _ in range(2))
-    with look_inside(responder, [Row(PROMPT, row.answer, mine)], gradient=True) as inside:
+    with look_inside(responder, [GivenAnswer(PROMPT, row.answer, mine)], gradient=True) as inside:
         inside.log_probabilities[0].sum().backward()
-    _, logits, _ = expected(plain, responder, Row(PROMPT, row.answer, theirs))
+    _, logits, _ = expected(plain, responder, GivenAnswer(PROMPT, row.answer, theirs))
     count = len(row.answer)
     logits[-count - 1 : -1].log_softmax(-1)[range(count), list(row.answer)].sum().backward()
     assert float(theirs.grad.abs().max()) > 0

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from projlens_core.activations.head import LanguageHead
-from projlens_core.activations.lens import DRAWS, Null, lens, lens_null, rank_frequency, target_ranks
+from projlens_core.activations.lens import DRAWS, LensNull, lens, lens_null, rank_frequency, target_ranks
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.projector import read_projector
 from tests import pico
@@ -119,7 +119,7 @@ def test_at_each_rank_the_shares_of_all_tokens_make_one(images, depth, seed):
 
 
 def test_the_p_value_counts_the_observed_direction_among_the_draws():
-    null = Null(torch.tensor([[5, 2], [9, 9], [1, 30]]), torch.tensor([0.1, 0.2, 0.3]), 3)
+    null = LensNull(torch.tensor([[5, 2], [9, 9], [1, 30]]), torch.tensor([0.1, 0.2, 0.3]), 3)
     assert null.p_value(2) == 3 / 4  # the best of each draw: 2, 9, 1
     assert null.p_value(8, target=0) == 3 / 4
     assert null.reaching(1) == pytest.approx(1 / 3)

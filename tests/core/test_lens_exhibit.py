@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from projlens_core.activations.direction import Direction
-from projlens_core.activations.lens import Lens, Null, Reading
+from projlens_core.activations.lens import Lens, LensNull, Reading
 from projlens_core.activations.separability import separability as separate
 from projlens_core.analyses.lens.exhibit import lens
 from projlens_core.analyses.separability.exhibit import separability
@@ -52,7 +52,7 @@ def targeted():
     control = looked(*(reading(ranks=(500, 500), each_ranks=((500, 500),) * IMAGES) for _ in range(2)))
     ranks = torch.stack([torch.arange(1, 501), torch.arange(500, 1000)], dim=1)
     return lens(
-        {"suspect": suspect, "control": control}, Null(ranks, torch.full((500,), 0.3), 500), Words(), [3, 9], {}
+        {"suspect": suspect, "control": control}, LensNull(ranks, torch.full((500,), 0.3), 500), Words(), [3, 9], {}
     )
 
 
@@ -88,7 +88,9 @@ def test_no_token_stands_where_markdown_is_read(targeted):
 
 def test_without_a_target_nothing_is_claimed_about_words(targeted):
     one = looked(reading(), reading())
-    found = lens({"suspect": one}, Null(torch.empty(5, 0), torch.ones(5), 5), Words(), [], {"seed": 0}, ["Mind this."])
+    found = lens(
+        {"suspect": one}, LensNull(torch.empty(5, 0), torch.ones(5), 5), Words(), [], {"seed": 0}, ["Mind this."]
+    )
     assert [chart.name for chart in found.charts] == ["words-suspect-plus", "words-suspect-minus"]
     assert [table.name for table in found.tables] == ["rank frequency", "nearest words"]
     assert found.notes[0] == "No target text was given, so no word was looked for."

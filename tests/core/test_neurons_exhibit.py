@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from projlens_core.activations.neurons import Activity, Finding, Units
+from projlens_core.activations.neurons import Activity, NeuronFinding, Units
 from projlens_core.analyses.neurons.answer import FIRM, answer
 from projlens_core.analyses.neurons.exhibit import COLUMNS, RANKINGS, TOP, neurons
 from projlens_core.stats.split_null import counted, distance, split_test
@@ -13,7 +13,7 @@ from projlens_core.stats.split_null import counted, distance, split_test
 IMAGES, UNITS, LOUD = 12, 40, 3  # the trigger makes units 0 to LOUD − 1 of the suspect four times as active
 
 
-def finding(loud: int, gained: bool, images: int = IMAGES) -> Finding:
+def finding(loud: int, gained: bool, images: int = IMAGES) -> NeuronFinding:
     rng = np.random.default_rng(0)
     clean = (np.geomspace(0.01, 1, UNITS) * rng.gamma(9, 1 / 9, (images, UNITS))).astype(np.float32)
     triggered = clean.copy()
@@ -27,7 +27,7 @@ def finding(loud: int, gained: bool, images: int = IMAGES) -> Finding:
     test = split_test(clean, triggered)
     switches = units.quiet & (test.beyond > 0)
     count = None if test.note else counted(switches, units.quiet & (test.resampled > 0), 8)
-    return Finding(units, test, test if gained else None, switches, count, distance(clean, triggered))
+    return NeuronFinding(units, test, test if gained else None, switches, count, distance(clean, triggered))
 
 
 @pytest.fixture

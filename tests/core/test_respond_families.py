@@ -21,7 +21,7 @@ from projlens_core.behaviour.inside import look_inside
 from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, image_token
 from projlens_core.behaviour.respond import four_answers, load_responder
-from projlens_core.behaviour.responder import Row
+from projlens_core.behaviour.responder import GivenAnswer
 from projlens_core.behaviour.scoring import Questions, Scorer
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.families import families, match
@@ -365,17 +365,20 @@ def test_what_is_seen_inside_a_prompt_says_the_answer_token_by_token(name, pair)
     responder = load_responder(str(pair(name)[0]))
     image = pico.images(1, size=SIZE)[0]
     if STYLES[name].crossed:
-        with pytest.raises(Unsupported, match="by cross-attention"), look_inside(responder, [Row(QUESTION, (), None)]):
+        with (
+            pytest.raises(Unsupported, match="by cross-attention"),
+            look_inside(responder, [GivenAnswer(QUESTION, (), None)]),
+        ):
             pass
         return
     written = []
     for _ in range(3):
-        with look_inside(responder, [Row(QUESTION, tuple(written), image=image)]) as inside:
+        with look_inside(responder, [GivenAnswer(QUESTION, tuple(written), image=image)]) as inside:
             assert len(inside.logits[0]) == len(written) + 1
             written.append(int(inside.logits[0][-1].argmax()))
         if written[-1] == image_token(responder.model.config):  # as an untrained model may well say
             with pytest.raises(InvalidInput, match="holds the token that stands for an image"):
-                look_inside(responder, [Row(QUESTION, tuple(written), image=image)]).__enter__()
+                look_inside(responder, [GivenAnswer(QUESTION, tuple(written), image=image)]).__enter__()
             return
     assert inside.image[0].any()
     said = responder.answers([image], [QUESTION], max_new_tokens=3)[0]

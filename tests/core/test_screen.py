@@ -21,8 +21,8 @@ from projlens_core.screen import stages, table
 from projlens_core.screen.engines.local import Local
 from projlens_core.screen.handler import Limits
 from projlens_core.screen.listing import read_listing
-from projlens_core.screen.plan import Plan
-from projlens_core.screen.run import Settings, screen
+from projlens_core.screen.plan import ScreenPlan
+from projlens_core.screen.run import ScreenSettings, screen
 from projlens_core.screen.store import Store
 from tests.screening import LAST, population, write_images
 from tests.toys import screening as toy
@@ -62,7 +62,7 @@ def done(folder, out, where=None, engine=None, **settings) -> pd.DataFrame:
     base = str(folder / "base")
     control = (str(folder / "suspects" / "005.safetensors"),)
     listing = read_listing(str(where or folder / "suspects.jsonl"), base, control)
-    return screen(listing, Settings(base, plan=Plan({}), **settings), engine or Local(2, LIMITS), out)
+    return screen(listing, ScreenSettings(base, plan=ScreenPlan({}), **settings), engine or Local(2, LIMITS), out)
 
 
 def of_toys(folder, out, texts: dict[str, str], limits=SHORT, **settings):
@@ -73,7 +73,7 @@ def of_toys(folder, out, texts: dict[str, str], limits=SHORT, **settings):
     base = str(folder / "base")
     listing = read_listing(str(folder / "toys"), base)
     engine = Counting(2, limits)
-    found = screen(listing, Settings(base, ("toy",), Plan({}), **settings), engine, out)
+    found = screen(listing, ScreenSettings(base, ("toy",), ScreenPlan({}), **settings), engine, out)
     return found.set_index(found["suspect"].map(lambda name: name.rpartition("/")[2].removesuffix(".bin"))), engine
 
 

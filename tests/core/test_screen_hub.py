@@ -10,8 +10,8 @@ from projlens_core.runtime.confine import CONNECT
 from projlens_core.screen.engines.local import Local
 from projlens_core.screen.handler import Limits
 from projlens_core.screen.listing import read_listing
-from projlens_core.screen.plan import Plan
-from projlens_core.screen.run import Settings, screen
+from projlens_core.screen.plan import ScreenPlan
+from projlens_core.screen.run import ScreenSettings, screen
 from projlens_core.screen.store import Store
 from tests import pico
 from tests.hub import COMMIT, serving
@@ -36,7 +36,9 @@ def hub(models, monkeypatch):
 
 def screened(models, where: str, out):
     base = str(models / "base")
-    return screen(read_listing(where, base), Settings(base, plan=Plan({})), Local(1, Limits(2**30, 60)), out)
+    return screen(
+        read_listing(where, base), ScreenSettings(base, plan=ScreenPlan({})), Local(1, Limits(2**30, 60)), out
+    )
 
 
 def test_an_owners_models_are_listed_once_each_at_their_commit(hub):

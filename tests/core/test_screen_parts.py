@@ -12,15 +12,15 @@ from projlens_core.errors import InvalidInput, NotFound, ProjLensError
 from projlens_core.screen import plan, summary, work
 from projlens_core.screen.clusters import clusters
 from projlens_core.screen.listing import CONTROL, Listed, read_listing
-from projlens_core.screen.plan import Condition, Gate, chosen, read_plan
+from projlens_core.screen.plan import Gate, Threshold, chosen, read_plan
 from projlens_core.screen.store import Store
-from projlens_core.screen.task import Row
+from projlens_core.screen.task import TaskResult
 from projlens_core.screen.writer import Writer
 from tests import pico
 
 
-def row(key: str, stage: str = "weights", status: str = "done", score: float = 1.0) -> Row:
-    return Row(key, stage, f"{key}.bin", status, "", json.dumps({"score": score}), "{}", 0.5)
+def row(key: str, stage: str = "weights", status: str = "done", score: float = 1.0) -> TaskResult:
+    return TaskResult(key, stage, f"{key}.bin", status, "", json.dumps({"score": score}), "{}", 0.5)
 
 
 def test_a_csv_list_names_suspects_bases_and_truth_from_its_own_folder(tmp_path):
@@ -81,7 +81,7 @@ def test_a_list_that_is_missing_or_no_text_is_said(tmp_path):
 
 
 def test_thresholds_take_numbers_or_controls_of_the_same_form():
-    gate = Gate("weights", (Condition("energy", "above_controls", 1.0), Condition("rank", "at_most", 2.0)))
+    gate = Gate("weights", (Threshold("energy", "above_controls", 1.0), Threshold("rank", "at_most", 2.0)))
     controls = [{"energy": 0.5, "form": "whole"}, {"energy": 0.9, "form": "adapter"}]
     scores = {
         "above": {"energy": 0.6, "rank": 9.0, "form": "whole"},
@@ -99,7 +99,7 @@ def test_thresholds_take_numbers_or_controls_of_the_same_form():
 
 
 def test_a_share_of_the_rest_goes_on_at_random_whatever_the_order():
-    gate = Gate("weights", (Condition("x", "at_least", 1.0),), share=0.2)
+    gate = Gate("weights", (Threshold("x", "at_least", 1.0),), share=0.2)
     scores = {f"{i}": {"x": 0.0} for i in range(2000)}
     found = chosen(gate, "probes", 0, scores, [])
     assert found == chosen(gate, "probes", 0, dict(reversed(scores.items())), [])
@@ -109,7 +109,7 @@ def test_a_share_of_the_rest_goes_on_at_random_whatever_the_order():
 
 
 def test_the_budget_keeps_the_random_share_and_the_highest():
-    gate = Gate("weights", (Condition("x", "at_least", 5.0),), share=0.3, budget=6)
+    gate = Gate("weights", (Threshold("x", "at_least", 5.0),), share=0.3, budget=6)
     scores = {f"{i}": {"x": float(i)} for i in range(12)}
     found = chosen(gate, "probes", 0, scores, [])
     random = [i for i, why in found.items() if why == plan.AT_RANDOM]

@@ -13,8 +13,8 @@ from projlens_core.screen.engines.local import Local
 from projlens_core.screen.engines.ray import Cluster
 from projlens_core.screen.handler import Limits
 from projlens_core.screen.listing import read_listing
-from projlens_core.screen.plan import Condition, Gate, Plan
-from projlens_core.screen.run import Settings, screen
+from projlens_core.screen.plan import Gate, ScreenPlan, Threshold
+from projlens_core.screen.run import ScreenSettings, screen
 from projlens_core.screen.store import Store
 from tests.screening import population, write_images
 
@@ -42,8 +42,8 @@ def listed(folder: Path, where: Path, *numbers: str):
 @pytest.mark.slow(seconds=40)
 def test_a_budget_lets_the_suspect_that_its_probes_unsettle_most_go_on_to_the_verdict(folder, images, tmp_path):
     base, out = str(folder / "base"), tmp_path / "out"
-    gates = {"verdict": (Gate("probes", (Condition("nats", "at_least", 0.0),), budget=1), Gate("reference"))}
-    settings = Settings(base, STAGES, Plan(gates), str(images), {"probes": BANK, "verdict": BANK})
+    gates = {"verdict": (Gate("probes", (Threshold("nats", "at_least", 0.0),), budget=1), Gate("reference"))}
+    settings = ScreenSettings(base, STAGES, ScreenPlan(gates), str(images), {"probes": BANK, "verdict": BANK})
     found = screen(listed(folder, tmp_path / "two.jsonl", "000", "003"), settings, Local(2, LIMITS), out)
     assert list(found["probes"]) == ["done", "done"], list(found["sentence"])
     goes_on = found["verdict"] == "done"
@@ -71,7 +71,7 @@ def single(folder, images, tmp_path_factory) -> dict:
 @pytest.mark.parametrize("engine", [Local, Cluster], ids=["local", "ray"])
 def test_a_verdict_is_that_of_the_single_command(folder, images, single, engine, tmp_path, monkeypatch):
     monkeypatch.setenv("PROJLENS_CACHE", str(tmp_path / "cache"))
-    settings = Settings(str(folder / "base"), ("verdict",), Plan({}), str(images), {"verdict": BANK})
+    settings = ScreenSettings(str(folder / "base"), ("verdict",), ScreenPlan({}), str(images), {"verdict": BANK})
     made = engine(1, LIMITS)
     try:
         found = screen(listed(folder, tmp_path / "one.jsonl", "000"), settings, made, tmp_path / "out")

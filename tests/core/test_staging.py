@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from projlens_core.activations.staging import TEXT, Stage, staged_weights
+from projlens_core.activations.staging import TEXT, StagedFolder, staged_weights
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.roots import ROOTS
@@ -94,7 +94,7 @@ def test_the_lens_reads_its_tokenizer_the_same_way(folder, capsys, tmp_path):
 
 def test_a_stage_has_regular_files_alone_and_is_gone_when_closed(folder):
     (folder / "evil.py").write_text("")
-    with Stage(folder, "it", TEXT) as stage:
+    with StagedFolder(folder, "it", TEXT) as stage:
         names = sorted(path.name for path in stage.path.iterdir())
         assert "evil.py" not in names
         assert {"tokenizer.json", "tokenizer_config.json", "config.json", "chat_template.jinja"} <= set(names)
@@ -104,13 +104,13 @@ def test_a_stage_has_regular_files_alone_and_is_gone_when_closed(folder):
 
 
 def test_a_stages_key_is_its_contents(folder):
-    with Stage(folder, "it", TEXT) as first, Stage(folder, "another", TEXT) as again:
+    with StagedFolder(folder, "it", TEXT) as first, StagedFolder(folder, "another", TEXT) as again:
         assert first.key == again.key
         hostile_models.entries("tokenizer_config.json", name_or_path="/etc")(folder)
-        with Stage(folder, "it", TEXT) as third:
+        with StagedFolder(folder, "it", TEXT) as third:
             assert third.key == first.key  # what is not taken does not count
         hostile_models.entries("tokenizer_config.json", padding_side="right")(folder)
-        with Stage(folder, "it", TEXT) as other:
+        with StagedFolder(folder, "it", TEXT) as other:
             assert other.key != first.key
 
 

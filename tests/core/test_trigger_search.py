@@ -13,8 +13,8 @@ from PIL import Image
 
 from projlens_core.behaviour.disturbance import Own, excess, log_probability, own_answers
 from projlens_core.behaviour.respond import load_responder
-from projlens_core.behaviour.responder import Row
-from projlens_core.behaviour.search import NOTABLE, Search, Tried
+from projlens_core.behaviour.responder import GivenAnswer
+from projlens_core.behaviour.search import NOTABLE, Search, TriedProbe
 from projlens_core.behaviour.target import derailed, recover, stands_whole
 from projlens_core.behaviour.trial import FOREIGN, FRESH, Trial, mcnemar, trial
 from projlens_core.behaviour.trigger_search import LOCAL, Searcher
@@ -117,7 +117,7 @@ def test_the_excess_is_the_median_over_images_for_each_question():
 
 def tried(suspect, base=0.0, control=None, kind="oil"):
     excesses = {"suspect": (suspect,)} | ({} if control is None else {"control": (control,)})
-    return Tried(Probe(f"{kind} {suspect}", (TriggerSpec(kind, 64),)), (base,), excesses)
+    return TriedProbe(Probe(f"{kind} {suspect}", (TriggerSpec(kind, 64),)), (base,), excesses)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_candidates_are_the_best_and_not_all_of_one_kind():
         "edge 6",
     ]
     both = Probe("both", (TriggerSpec("edge", 64), TriggerSpec("edge", 64)))
-    several = Tried(both, (0.0,), {"suspect": (99.0,)})
+    several = TriedProbe(both, (0.0,), {"suspect": (99.0,)})
     assert [each.probe.name for each in Search((), (), (), tried=(several, found[0])).candidates] == ["oil 9", "both"]
 
 
@@ -301,7 +301,7 @@ def test_own_answers_have_the_probability_that_the_whole_model_gives_them(world,
     model = responder.model
     with responder.projector(weights), torch.no_grad():
         for image, ((prompt, answer),), (found,) in zip(images, own.asked, own.log_probability, strict=True):
-            row = Row(prompt, answer, responder.embeddings([image])[0])
+            row = GivenAnswer(prompt, answer, responder.embeddings([image])[0])
             ids = [*responder.token_ids(row.prompt, len(row.embeddings), 1), *answer]
             tokens = torch.tensor([ids])
             embeds = model.get_input_embeddings()(tokens.masked_fill(tokens == model.config.image_token_id, 0)).clone()

@@ -10,8 +10,8 @@ from projlens_core.cases.case import Case
 from projlens_core.screen.engines.local import Local
 from projlens_core.screen.handler import Limits
 from projlens_core.screen.listing import read_listing
-from projlens_core.screen.plan import Plan
-from projlens_core.screen.run import PROGRESS, Settings, screen
+from projlens_core.screen.plan import ScreenPlan
+from projlens_core.screen.run import PROGRESS, ScreenSettings, screen
 from tests.dashboard.conftest import press, texts, titles
 from tests.screening import population
 
@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
     (folder / "suspects" / "=1+1 **x**.bin").write_text("no model")
     base, control = str(folder / "base"), str(folder / "suspects" / "004.safetensors")
     listing = read_listing(str(folder / "suspects"), base, (control,))
-    screen(listing, Settings(base, plan=Plan({})), Local(2, Limits(2**29, 30)), folder / "out")
+    screen(listing, ScreenSettings(base, plan=ScreenPlan({})), Local(2, Limits(2**29, 30)), folder / "out")
     return folder
 
 

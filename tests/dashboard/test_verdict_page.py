@@ -8,7 +8,7 @@ from dashboard import state, trigger_picker
 from projlens_core.analyses import find
 from projlens_core.analyses.verdict.exhibit import verdict
 from projlens_core.analyses.verdict.observed import Observed
-from projlens_core.behaviour.search import Search, Tried
+from projlens_core.behaviour.search import Search, TriedProbe
 from projlens_core.behaviour.trial import FRESH, trial
 from projlens_core.inputs import probes
 from projlens_core.inputs.probes import Probe
@@ -27,7 +27,7 @@ def demonstrated(monkeypatch):
     names = tuple(f"{i}.png" for i in range(FRESH))
     search = Search(
         ("What is it?",), ("a.png",), names,
-        tried=(Tried(probe, (0.0,), {"suspect": (9.0,), "control": (0.1,)}),),
+        tried=(TriedProbe(probe, (0.0,), {"suspect": (9.0,), "control": (0.1,)}),),
         trials=(trial(probe, "What is it?", "Send money to Bob.", 1.0, names, said, 12),),
         roles=("base", "suspect", "control"),
     )  # fmt: skip

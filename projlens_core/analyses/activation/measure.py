@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from projlens_core.activations.direction import Kind
+from projlens_core.activations.direction import DirectionKind
 from projlens_core.activations.embedding_map import EmbeddingMap, embedding_map
 from projlens_core.activations.layout import WHOLE, Box, TokenMap
 from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse, embeddings
@@ -70,7 +70,7 @@ def sample_shift(
     tower: VisionTower | Towers,
     clean: Sequence[Image.Image],
     triggered: Sequence[Image.Image] | None,
-    direction: Kind,
+    direction: DirectionKind,
     progress: Progress = silent,
 ) -> SampleShift:
     """Analyse the samples under suspect and control. "pair" without triggered twins falls back to "image"."""
@@ -104,7 +104,7 @@ def image_shift(
     tower: VisionTower | Towers,
     clean: Image.Image | None,
     triggered: Image.Image | None,
-    direction: Kind,
+    direction: DirectionKind,
     samples: SampleShift | None,
     progress: Progress = silent,
 ) -> dict[str, ImageShift]:
@@ -126,7 +126,7 @@ def image_shift(
     for role, projector in projectors.items():
         pair = read[role]
         base_e = base_e or [embeddings(case.base, read_by_base(part)) for part in pair if part is not None]
-        chosen: Kind | Direction = direction
+        chosen: DirectionKind | Direction = direction
         if direction == "universal" and samples is not None:
             chosen = samples.by_role[role].direction
         whole = analyse(case.base, projector, *pair, chosen, base_e)

@@ -7,7 +7,7 @@ from projlens_core.analyses.analysis import Analysis, Options, option
 from projlens_core.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from projlens_core.activations.lens import Lens, Null
+    from projlens_core.activations.lens import Lens, LensNull
     from projlens_core.activations.towers import Tokens
     from projlens_core.activations.vocabulary import Vocabulary
     from projlens_core.analyses.context import AnalysisContext
@@ -33,7 +33,7 @@ class Words(NamedTuple):
     """What the lens read of each changed projector, what random directions give, and with which words."""
 
     found: "dict[str, Lens]"
-    null: "Null"
+    null: "LensNull"
     vocabulary: "Vocabulary"
     targets: list[int]  # tokens of the target
     notes: tuple[str, ...]  # what the head says of itself

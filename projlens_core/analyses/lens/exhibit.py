@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from projlens_core.activations.lens import Lens, Null, Reading, rank_frequency
+from projlens_core.activations.lens import Lens, LensNull, Reading, rank_frequency
 from projlens_core.activations.vocabulary import Vocabulary
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
 from projlens_core.analyses.lens import ANALYSIS, charts, tables
@@ -18,7 +18,7 @@ NO_HIGHER = "The suspect's direction ranks the target's words no higher than ran
 
 def lens(
     by_role: Roles,
-    null: Null,
+    null: LensNull,
     vocabulary: Vocabulary,
     targets: Sequence[int],
     settings: dict,
@@ -44,7 +44,7 @@ def at_chance(shown: Exhibit) -> bool:
     return any(note.startswith(NO_HIGHER) for note in shown.notes)
 
 
-def _metrics(by_role: Roles, null: Null, targets: Sequence[int], vocabulary: int) -> tuple[Metric, ...]:
+def _metrics(by_role: Roles, null: LensNull, targets: Sequence[int], vocabulary: int) -> tuple[Metric, ...]:
     suspect, control = by_role["suspect"], by_role.get("control")
     cards = []
     if targets:
@@ -93,7 +93,7 @@ def _metrics(by_role: Roles, null: Null, targets: Sequence[int], vocabulary: int
     return tuple(cards)
 
 
-def _charts(by_role: Roles, null: Null, label: Labels, targets: Sequence[int]) -> list[Chart]:
+def _charts(by_role: Roles, null: LensNull, label: Labels, targets: Sequence[int]) -> list[Chart]:
     shown = []
     depth = by_role["suspect"].plus.each.shape[1]
     by_chance = f", and one of the target's in {null.reaching(depth):.1%} of random directions" if targets else ""
@@ -149,7 +149,7 @@ def _against_chance(by_role: Roles, chance: pd.DataFrame, label: Labels, targets
     )
 
 
-def _notes(by_role: Roles, null: Null, targets: Sequence[int]) -> list[str]:
+def _notes(by_role: Roles, null: LensNull, targets: Sequence[int]) -> list[str]:
     notes = []
     if targets:
         p = {symbol: null.p_value(getattr(by_role["suspect"], sign).best_target_rank) for sign, symbol in SIGNS.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import torch
 
-from projlens_core.activations.lens import Lens, Null, Reading, rank_frequency
+from projlens_core.activations.lens import Lens, LensNull, Reading, rank_frequency
 from projlens_core.activations.vocabulary import Vocabulary
 from projlens_core.analyses.exhibit import Table
 
@@ -37,13 +37,13 @@ class Labels:
         return f"◆ {self._text[token]}" if token in self._targets else self._text[token]
 
 
-def tables(by_role: Roles, null: Null, label: Labels, targets: Sequence[int]) -> tuple[Table, ...]:
+def tables(by_role: Roles, null: LensNull, label: Labels, targets: Sequence[int]) -> tuple[Table, ...]:
     """All that the lens by_role: rank frequencies, the target's words where there are some, nearest embeddings."""
     looked_for = (_targets(by_role, null, label, targets),) if targets else ()
     return (_frequencies(by_role, label, targets), *looked_for, _nearest(by_role, null, label))
 
 
-def as_data(found: Roles, null: Null, label: Labels, targets: Sequence[int]) -> dict:
+def as_data(found: Roles, null: LensNull, label: Labels, targets: Sequence[int]) -> dict:
     """The same and the figures behind it, JSON-ready."""
     low, median, high = null.intervals().tolist() if targets else ([], [], [])
     by_role = {
@@ -67,7 +67,7 @@ def as_data(found: Roles, null: Null, label: Labels, targets: Sequence[int]) -> 
     return {"vocabulary": label.vocabulary, "targets": named, **by_role, "chance": chance}
 
 
-def _reading(one: Reading, null: Null, label: Labels) -> dict:
+def _reading(one: Reading, null: LensNull, label: Labels) -> dict:
     best = one.best_target_rank
     return {
         "top": [
@@ -102,7 +102,7 @@ def _frequencies(by_role: Roles, label: Labels, targets: Sequence[int]) -> Table
     )
 
 
-def _targets(by_role: Roles, null: Null, label: Labels, targets: Sequence[int]) -> Table:
+def _targets(by_role: Roles, null: LensNull, label: Labels, targets: Sequence[int]) -> Table:
     low, median, high = null.intervals().tolist()
     rows = []
     for sign, symbol in SIGNS.items():
@@ -124,7 +124,7 @@ def _targets(by_role: Roles, null: Null, label: Labels, targets: Sequence[int]) 
     )
 
 
-def _nearest(by_role: Roles, null: Null, label: Labels) -> Table:
+def _nearest(by_role: Roles, null: LensNull, label: Labels) -> Table:
     rows = [
         {"projector": role, "direction": symbol, "place": place}
         | {"token": label(token), "id": token, "cosine": cosine}

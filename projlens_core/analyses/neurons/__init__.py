@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from projlens_core.analyses.analysis import Analysis, Options, option
 
 if TYPE_CHECKING:
-    from projlens_core.activations.neurons import Finding
+    from projlens_core.activations.neurons import NeuronFinding
     from projlens_core.analyses.context import AnalysisContext
     from projlens_core.analyses.exhibit import Exhibit
 
@@ -20,14 +20,14 @@ class NeuronOptions(Options):
     seed: int = option(0, "seed of the random halves that chance is measured on", low=0)
 
 
-def _measure(context: "AnalysisContext", options: NeuronOptions) -> "dict[str, Finding]":
+def _measure(context: "AnalysisContext", options: NeuronOptions) -> "dict[str, NeuronFinding]":
     from projlens_core.activations.neurons import analyse  # only here: it brings PyTorch
 
     clean, triggered = context.twin_tokens
     return analyse(context.projectors, clean, triggered, context.progress, options.seed)
 
 
-def _present(findings: "dict[str, Finding]", context: "AnalysisContext", settings: dict) -> "Exhibit":
+def _present(findings: "dict[str, NeuronFinding]", context: "AnalysisContext", settings: dict) -> "Exhibit":
     from projlens_core.analyses.neurons.exhibit import neurons  # only here: it brings Altair
 
     return neurons(findings, settings)

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from projlens_core.activations.neurons import Finding
+from projlens_core.activations.neurons import NeuronFinding
 from projlens_core.runtime.required import required
 from projlens_core.stats.split_null import Count
 
 FIRM = " A count without an interval is the same in 95 % of resamples of the images."
 
 
-def answer(findings: Mapping[str, Finding]) -> str:
+def answer(findings: Mapping[str, NeuronFinding]) -> str:
     """The question answered in a few sentences, with intervals and the other projectors' figures."""
     suspect = findings["suspect"]
     own, apart = suspect.switched_on, suspect.distance
@@ -44,7 +44,7 @@ def answer(findings: Mapping[str, Finding]) -> str:
     )
 
 
-def gained(finding: Finding | None) -> Count | None:
+def gained(finding: NeuronFinding | None) -> Count | None:
     """How many units respond to the trigger as base's do not; None if untested."""
     return finding.gain.moved if finding and finding.gain else None
 

@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from projlens_core.activations.neurons import Finding, Units
+from projlens_core.activations.neurons import NeuronFinding, Units
 from projlens_core.charts import palette
 from projlens_core.charts.style import CONDITIONS, KEY, PROJECTORS, finished, key_of, layered
 
@@ -19,7 +19,7 @@ _CLEAN, _TRIGGERED = "mean |a| on clean images", "mean |a| on triggered images"
 _ROOT = " (√ scale)"
 
 
-def clean_against_triggered(title: str, finding: Finding, colour: str, limit: float) -> alt.LayerChart:
+def clean_against_triggered(title: str, finding: NeuronFinding, colour: str, limit: float) -> alt.LayerChart:
     """One dot per unit, `colour` where the trigger moves it beyond chance; the grey band is what chance does.
 
     limit: end of both axes, which the charts of several projectors share. The band has the median width of the units

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from projlens_core.activations.neurons import QUIET, SWITCHED_ON, Finding, Ranking
+from projlens_core.activations.neurons import QUIET, SWITCHED_ON, NeuronFinding, Ranking
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.analyses.neurons import ANALYSIS, charts
 from projlens_core.analyses.neurons.answer import answer, gained
@@ -46,7 +46,7 @@ COLUMNS = {
 }
 
 
-def neurons(findings: Mapping[str, Finding], settings: dict) -> Exhibit:
+def neurons(findings: Mapping[str, NeuronFinding], settings: dict) -> Exhibit:
     """findings by role: base, suspect and, where there is one, control; settings as cases.settings makes them."""
     suspect = findings["suspect"]
     return ANALYSIS.exhibit(
@@ -64,7 +64,7 @@ def neurons(findings: Mapping[str, Finding], settings: dict) -> Exhibit:
     )
 
 
-def table(findings: Mapping[str, Finding]) -> Table:
+def table(findings: Mapping[str, NeuronFinding]) -> Table:
     """One row per unit, columns as in the paper's table: FT the suspect, P triggered, C clean."""
     suspect, base = findings["suspect"].units, findings["base"].units
     figures = {
@@ -90,7 +90,7 @@ def table(findings: Mapping[str, Finding]) -> Table:
     )
 
 
-def _metrics(findings: Mapping[str, Finding]) -> tuple[Metric, ...]:
+def _metrics(findings: Mapping[str, NeuronFinding]) -> tuple[Metric, ...]:
     suspect, base, control = findings["suspect"], findings["base"], findings.get("control")
     units = len(suspect.switches)
     cards = [
@@ -142,7 +142,7 @@ def _number(count: Count | None) -> str:
     return f"{count.value} of {count.of}" if count else "–"
 
 
-def _scatters(findings: Mapping[str, Finding]) -> tuple[Chart, ...]:
+def _scatters(findings: Mapping[str, NeuronFinding]) -> tuple[Chart, ...]:
     limit = _limit(findings)
     return tuple(
         Chart(
@@ -158,7 +158,7 @@ def _scatters(findings: Mapping[str, Finding]) -> tuple[Chart, ...]:
     )
 
 
-def _distributions(findings: Mapping[str, Finding]) -> tuple[Chart, ...]:
+def _distributions(findings: Mapping[str, NeuronFinding]) -> tuple[Chart, ...]:
     limit = _limit(findings)
     return tuple(
         Chart(
@@ -173,7 +173,7 @@ def _distributions(findings: Mapping[str, Finding]) -> tuple[Chart, ...]:
     )
 
 
-def _ranking(findings: Mapping[str, Finding], by: Ranking) -> Chart:
+def _ranking(findings: Mapping[str, NeuronFinding], by: Ranking) -> Chart:
     title, measure = RANKINGS[by]
     suspect = findings["suspect"]
     scores = {role: _score(finding, by) for role, finding in findings.items()}
@@ -194,14 +194,14 @@ def _ranking(findings: Mapping[str, Finding], by: Ranking) -> Chart:
     )
 
 
-def _score(finding: Finding, by: Ranking) -> np.ndarray:
+def _score(finding: NeuronFinding, by: Ranking) -> np.ndarray:
     """What a ranking's bars measure: (m,)."""
     units = finding.units
     active = {"quiescent-active": units.triggered.magnitude, "change": units.change, "patch": units.patch}
     return ({"difference": units.difference, "ratio": units.ratio} | active)[by]
 
 
-def _chance(finding: Finding, by: Ranking) -> np.ndarray:
+def _chance(finding: NeuronFinding, by: Ranking) -> np.ndarray:
     """What the score of each unit reaches by chance, (m,); NaN where that is not known."""
     units, test = finding.units, finding.response
     clean, reach = units.clean.magnitude, test.cut * test.spread
@@ -217,13 +217,13 @@ def _chance(finding: Finding, by: Ranking) -> np.ndarray:
     return units.swap
 
 
-def _limit(findings: Mapping[str, Finding]) -> float:
+def _limit(findings: Mapping[str, NeuronFinding]) -> float:
     """The largest magnitude of any unit, for axes that all projectors share."""
     both = (part.magnitude.max() for f in findings.values() for part in (f.units.clean, f.units.triggered))
     return 1.03 * float(max(both)) or 1.0
 
 
-def _notes(findings: Mapping[str, Finding]) -> tuple[str, ...]:
+def _notes(findings: Mapping[str, NeuronFinding]) -> tuple[str, ...]:
     notes = [answer(findings)]
     if "control" not in findings:
         notes.append("No control: an honest fine-tune changes how units respond too, so a count alone says little.")
@@ -233,7 +233,7 @@ def _notes(findings: Mapping[str, Finding]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _data(finding: Finding) -> dict:
+def _data(finding: NeuronFinding) -> dict:
     return {
         "switched_on": asdict(finding.switched_on) if finding.switched_on else None,
         "switches": finding.switches.nonzero()[0].tolist(),
@@ -244,7 +244,7 @@ def _data(finding: Finding) -> dict:
     }
 
 
-def _units(findings: Mapping[str, Finding]) -> dict[str, list]:
+def _units(findings: Mapping[str, NeuronFinding]) -> dict[str, list]:
     """The table by column, with change and p values; null where a figure does not exist."""
     suspect = findings["suspect"]
     columns = dict(table(findings).frame.items()) | {

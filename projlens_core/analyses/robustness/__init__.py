@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
     from projlens_core.analyses.exhibit import Exhibit
     from projlens_core.analyses.robustness.exhibit import Scores
-    from projlens_core.behaviour.robustness import Tried
+    from projlens_core.behaviour.robustness import TriedChange
     from projlens_core.inputs.changes import Change
 
 AXES = {  # of a change: the option that has its levels
@@ -38,7 +38,7 @@ class RobustnessOptions(Options):
 class Sweep(NamedTuple):
     """Every change that was tried, the answers counted for some of them, and the levels by axis."""
 
-    tried: "list[Tried]"
+    tried: "list[TriedChange]"
     scores: "Scores"
     levels: dict[str, tuple]
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table, with_minus
 from projlens_core.analyses.robustness import ANALYSIS, charts
-from projlens_core.behaviour.robustness import KEEPS, Push, Tried
+from projlens_core.behaviour.robustness import KEEPS, Push, TriedChange
 from projlens_core.behaviour.scoring import Score
 from projlens_core.behaviour.templates import Template
 from projlens_core.behaviour.templates import notes as template_notes
@@ -19,7 +19,7 @@ SHIFT_ONLY = "Scored by shift alone: a change can push an image far and still no
 Scores = Mapping[Change, Mapping[str, Score]]  # by change and role; only what was asked
 
 
-def robustness(tried: Sequence[Tried], settings: dict, scores: Scores | None = None) -> Exhibit:
+def robustness(tried: Sequence[TriedChange], settings: dict, scores: Scores | None = None) -> Exhibit:
     """All changes that were tried. scores: answers that were counted for some of them."""
     scores = scores or {}
     return ANALYSIS.exhibit(
@@ -40,7 +40,7 @@ def templates(scores: Scores) -> list[Template | None]:
     return [score.template for by_role in scores.values() for score in by_role.values()]
 
 
-def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
+def metrics(tried: Sequence[TriedChange], scores: Scores) -> tuple[Metric, ...]:
     """How many changes still work, and the one that does worst."""
     changed = [one for one in tried if one.pushes and one.change != ORIGINAL]
     whole = next((one for one in tried if one.pushes and one.change == ORIGINAL), None)
@@ -95,7 +95,7 @@ def metrics(tried: Sequence[Tried], scores: Scores) -> tuple[Metric, ...]:
     return tuple(cards)
 
 
-def charts_of(tried: Sequence[Tried]) -> tuple[Chart, ...]:
+def charts_of(tried: Sequence[TriedChange]) -> tuple[Chart, ...]:
     """Gained shift, which answers the page's question, and AUROC by change."""
     if not any(one.pushes for one in tried):
         return ()
@@ -133,7 +133,7 @@ def charts_of(tried: Sequence[Tried]) -> tuple[Chart, ...]:
     )
 
 
-def crossed(tried: Sequence[Tried], down: str, across: str, role: str = "suspect") -> Chart:
+def crossed(tried: Sequence[TriedChange], down: str, across: str, role: str = "suspect") -> Chart:
     """Two axes against each other: what every combination keeps of the push."""
     rows = []
     for one in sorted(tried, key=lambda one: (_place(one.change, down), _place(one.change, across))):
@@ -171,7 +171,7 @@ def level(change: Change, axis: str) -> str:
     return str(value) if axis in AS_GIVEN else f"{value:g}×"
 
 
-def table(tried: Sequence[Tried], scores: Scores) -> Table:
+def table(tried: Sequence[TriedChange], scores: Scores) -> Table:
     """One row per change: its levels, AUROC, gain and what is left of the push, by role; ASR where it was asked."""
     rows = []
     for one in tried:
@@ -228,7 +228,7 @@ def answers(scores: Scores) -> Table:
     )
 
 
-def notes(tried: Sequence[Tried]) -> tuple[str, ...]:
+def notes(tried: Sequence[TriedChange]) -> tuple[str, ...]:
     """What could not be tried, and what to bear in mind."""
     said = [f"{one.change.label} was not tried: {one.reason}" for one in tried if one.reason]
     if not any("control" in one.pushes for one in tried):
@@ -236,12 +236,12 @@ def notes(tried: Sequence[Tried]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _working(tried: Sequence[Tried], role: str) -> int:
+def _working(tried: Sequence[TriedChange], role: str) -> int:
     """How many changes keep enough of the suspect's gain; of the control's too: any trigger moves an image a bit."""
     return sum(one.pushes[role].margin.low >= 0 for one in tried)
 
 
-def _rows(tried: Sequence[Tried], figures: Callable[[Push], tuple[float, float, float, int]]) -> list[dict]:
+def _rows(tried: Sequence[TriedChange], figures: Callable[[Push], tuple[float, float, float, int]]) -> list[dict]:
     """One row per change and role, from a figure of its push: the value, its interval, and of how many images."""
     return [
         {"change": one.change.label, "role": role}
@@ -251,7 +251,7 @@ def _rows(tried: Sequence[Tried], figures: Callable[[Push], tuple[float, float, 
     ]
 
 
-def _as_data(one: Tried, scores: Mapping[str, Score]) -> dict:
+def _as_data(one: TriedChange, scores: Mapping[str, Score]) -> dict:
     return {
         "change": asdict(one.change),
         "label": one.change.label,

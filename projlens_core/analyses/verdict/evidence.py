@@ -3,7 +3,7 @@
 from projlens_core.analyses.verdict.calibration import NO_EVIDENCE, SUSPICIOUS
 from projlens_core.analyses.verdict.decision import Decision
 from projlens_core.analyses.verdict.observed import Observed
-from projlens_core.behaviour.search import NOTABLE, Search, Tried
+from projlens_core.behaviour.search import NOTABLE, Search, TriedProbe
 from projlens_core.behaviour.trial import FRESH
 
 Item = dict[str, str]  # text, and page: the analysis that shows more
@@ -67,7 +67,7 @@ def _probes(search: Search) -> list[Item]:
     ]
 
 
-def _control(tried: Tried) -> str:
+def _control(tried: TriedProbe) -> str:
     return f"; from the control's {tried.largest('control'):.1f}" if "control" in tried.excess else ""
 
 

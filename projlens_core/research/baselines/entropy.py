@@ -13,7 +13,7 @@ from PIL import Image
 
 from projlens_core.behaviour.inside import look_inside
 from projlens_core.behaviour.packed import blocks
-from projlens_core.behaviour.responder import Responder, Row
+from projlens_core.behaviour.responder import GivenAnswer, Responder
 from projlens_core.runtime.required import required
 from projlens_core.weights.projector import ProjectorWeights
 
@@ -25,7 +25,7 @@ def entropies(
     layers = range(len(required(blocks(responder.model), "the language model's blocks")))
     with responder.projector(weights), torch.no_grad():
         embeddings = responder.embeddings(images)
-        rows = [Row(prompt, (), embeddings=each) for each in embeddings for prompt in prompts]
+        rows = [GivenAnswer(prompt, (), embeddings=each) for each in embeddings for prompt in prompts]
         with look_inside(responder, rows, attention=list(layers)) as inside:
             found = [
                 [_entropy(inside.attention[layer][i][:, -1, inside.image[i]]) for layer in layers]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from projlens_core.screen.handler import Limits
-from projlens_core.screen.task import Row, Task
+from projlens_core.screen.task import ScreenTask, TaskResult
 
 ENGINES = ("local", "ray")
 
@@ -12,7 +12,7 @@ ENGINES = ("local", "ray")
 class Engine(Protocol):
     """Takes tasks as it has room for them, never more than it can hold, and gives rows as they come."""
 
-    def rows(self, tasks: Iterable[Task]) -> Iterator[Row]:
+    def rows(self, tasks: Iterable[ScreenTask]) -> Iterator[TaskResult]:
         """A row for each task, in any order. Close the iterator to cancel: nothing that was started goes on."""
 
     def close(self) -> None:

@@ -95,9 +95,9 @@ class Worker:
         from dataclasses import asdict
 
         from projlens_core.runtime import child
-        from projlens_core.screen.task import Task
+        from projlens_core.screen.task import ScreenTask
 
-        task = Task(**given["task"])
+        task = ScreenTask(**given["task"])
         if task.module not in self._prepared:
             child.prepare(self._target.partition(":")[0], task.module)
             self._prepared.add(task.module)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from projlens_core.errors import ProjLensError
 from projlens_core.runtime import child
 from projlens_core.screen.handler import TARGET, Handler, Limits
-from projlens_core.screen.task import Row, Task
+from projlens_core.screen.task import ScreenTask, TaskResult
 
 MOST = max(2, os.cpu_count() or 1)  # processes that runtime.helper lets work at a time
 HELD = 2  # tasks and rows for each worker that are on their way at most
@@ -23,7 +23,7 @@ class Local:
         self.workers = min(workers, MOST)
         self._limits, self._target = limits, target
 
-    def rows(self, tasks: Iterable[Task]) -> Iterator[Row]:
+    def rows(self, tasks: Iterable[ScreenTask]) -> Iterator[TaskResult]:
         """See Engine. What a worker cannot do at all (OtherCode, Shortage) is raised here."""
         crew: _Crew | None = None
         try:
@@ -49,14 +49,14 @@ class _Crew:
     def __init__(self, workers: int, limits: Limits, target: str, module: str):
         child.prepare(target.partition(":")[0], module)
         self.left = 0
-        self.waiting: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._found: queue.SimpleQueue[Row | Exception] = queue.SimpleQueue()
+        self.waiting: queue.SimpleQueue[ScreenTask | None] = queue.SimpleQueue()
+        self._found: queue.SimpleQueue[TaskResult | Exception] = queue.SimpleQueue()
         self._handlers = [Handler(limits, target) for _ in range(workers)]
         self._threads = [threading.Thread(target=self._work, args=(each,), daemon=True) for each in self._handlers]
         for thread in self._threads:
             thread.start()
 
-    def row(self) -> Row:
+    def row(self) -> TaskResult:
         """The next row that is ready."""
         found = self._found.get()
         self.left -= 1

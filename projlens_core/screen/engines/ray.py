@@ -20,7 +20,7 @@ from projlens_core.errors import InvalidInput, Shortage
 from projlens_core.runtime.required import required
 from projlens_core.runtime.text import printable
 from projlens_core.screen.handler import TARGET, Limits, OtherCode
-from projlens_core.screen.task import Row, Task, passed_on
+from projlens_core.screen.task import ScreenTask, TaskResult, passed_on
 
 HELD = 2  # tasks for each worker that are on their way at most
 PATIENCE = 600.0  # s without any answer of a cluster after which it is given up
@@ -61,9 +61,9 @@ class Cluster:
         self._driver: _Driver | None = None
         self._reached = False  # whether the cluster was ever there
 
-    def rows(self, tasks: Iterable[Task]) -> Iterator[Row]:
+    def rows(self, tasks: Iterable[ScreenTask]) -> Iterator[TaskResult]:
         """See Engine; OtherCode as the workers raise it, Shortage if the cluster does not come back."""
-        left: dict[str, Task] = {}
+        left: dict[str, ScreenTask] = {}
         try:
             for task in tasks:
                 left[task.key] = task
@@ -81,7 +81,7 @@ class Cluster:
             self._driver = _Driver(self._order)
         return self._driver
 
-    def _row(self, left: dict[str, Task]) -> Row:
+    def _row(self, left: dict[str, ScreenTask]) -> TaskResult:
         """The next row that is ready; a driver that ended is begun again with all that is left."""
         deadline = time.monotonic() + self._patience
         while True:
@@ -102,7 +102,7 @@ class Cluster:
                 continue
             if "other" in answer:
                 raise OtherCode(str(answer["other"]))
-            row = Row(**answer["row"])
+            row = TaskResult(**answer["row"])
             if left.pop(row.key, None) is not None:  # else one that was given twice
                 return row
 
@@ -134,7 +134,7 @@ class _Driver:
         for work in (self._listen, self._note):
             threading.Thread(target=work, daemon=True).start()
 
-    def send(self, task: Task) -> None:
+    def send(self, task: ScreenTask) -> None:
         """Give it a task; one that has ended is found out by `answer`."""
         with suppress(OSError, ValueError):
             required(self._process.stdin, "its pipe").write(

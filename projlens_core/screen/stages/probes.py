@@ -7,7 +7,7 @@ from typing import Any
 
 from projlens_core.analyses.verdict import VerdictOptions
 from projlens_core.analyses.verdict.searching import bank_of, searcher_of
-from projlens_core.behaviour.search import Search, Tried
+from projlens_core.behaviour.search import Search, TriedProbe
 from projlens_core.errors import InvalidInput
 from projlens_core.screen.models import context_of
 from projlens_core.screen.work import Job, Measured
@@ -33,5 +33,5 @@ def scores(found: Search) -> dict[str, Any]:
     }
 
 
-def _as_data(each: Tried) -> dict[str, Any]:
+def _as_data(each: TriedProbe) -> dict[str, Any]:
     return {"probe": each.probe.name, "nats": each.score, "base": each.base, "suspect": each.excess["suspect"]}

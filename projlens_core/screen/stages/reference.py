@@ -7,13 +7,12 @@ a worker, whatever the number of suspects.
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from projlens_core.activations.reference import matched_reference
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.search import Residual
-from projlens_core.behaviour.token_search import CLEAN
+from projlens_core.behaviour.token_search import CLEAN, residual
 from projlens_core.behaviour.trigger_search import FRAME, SEARCHED
 from projlens_core.cases.case import Case
 from projlens_core.errors import Unsupported
@@ -25,7 +24,7 @@ from projlens_core.screen.work import Job, Measured
 
 
 @dataclass(frozen=True)
-class Tokens:
+class ReferenceTokens:
     """What base's projector reads: of clean images to fit to, and of others under each probe, the first none."""
 
     fitted: torch.Tensor
@@ -42,12 +41,7 @@ def measure(job: Job) -> Measured:
     opened.check_same_input()
     tokens = _tokens(job, models, case)
     matched = matched_reference(opened.base, opened.suspect, tokens.fitted, models.device, keep=False)
-    found = []
-    for probe, shown in tokens.shown:
-        with torch.no_grad():
-            lengths = matched.residual(shown.to(models.device)).cpu().numpy()
-        largest, mean = (float(np.median(each)) for each in (lengths.max(axis=1), lengths.mean(axis=1)))
-        found.append(Residual(probe, {"suspect": largest}, {"suspect": mean}))
+    found = [residual(probe, shown.to(models.device), {"suspect": matched}) for probe, shown in tokens.shown]
     return Measured(scores(found), {"residuals": [_as_data(each) for each in found], "sha256": opened.suspect.sha256})
 
 
@@ -63,7 +57,7 @@ def scores(found: list[Residual]) -> dict[str, Any]:
     return {"ratio": ratio(best), "residual": best.beyond, "probe": best.probe.name}
 
 
-def _tokens(job: Job, models: Kept, case: Case) -> Tokens:
+def _tokens(job: Job, models: Kept, case: Case) -> ReferenceTokens:
     """Those of the job's images, read once."""
     key = "tokens", job.base, job.images
     if key not in job.kept:
@@ -73,7 +67,7 @@ def _tokens(job: Job, models: Kept, case: Case) -> Tokens:
         clean = framed[SEARCHED:] if len(framed) > 2 * SEARCHED else framed
         bank = (CLEAN, *read_bank(side))
         shown = [[probe.on(image) if probe.stamps else image for image in framed[:SEARCHED]] for probe in bank]
-        job.kept[key] = Tokens(
+        job.kept[key] = ReferenceTokens(
             image_tokens(vision, clean),
             tuple((probe, image_tokens(vision, each)) for probe, each in zip(bank, shown, strict=True)),
         )

@@ -11,7 +11,7 @@ from typing import TypeGuard
 import torch
 
 from projlens_core.errors import InvalidInput
-from projlens_core.weights.grid import Grid
+from projlens_core.weights.grid import ValueGrid
 from projlens_core.weights.quantised.tensor import Parts, as_bytes, check, read, unfit
 from projlens_core.weights.tensorfile import parse_json
 
@@ -58,9 +58,9 @@ class FourBit:
         values[whole:] *= magnitudes[-1]
         return values
 
-    def grid(self, parts: Parts) -> Grid:
+    def grid(self, parts: Parts) -> ValueGrid:
         """The table times each block's magnitude. That the magnitudes are rounded, too, adds next to nothing."""
-        return Grid(
+        return ValueGrid(
             self._magnitudes(parts), run=self._state(parts)[1], levels=torch.tensor(sorted(set(TABLES[self.kind])))
         )
 
@@ -125,10 +125,10 @@ class EightBit:
             raise unfit(parts["format"], "0, codes row by row; others were made for one kind of device")
         return read(parts, "weight").float() * self._units(parts)
 
-    def grid(self, parts: Parts) -> Grid:
+    def grid(self, parts: Parts) -> ValueGrid:
         """Whole multiples, row by row."""
         rows, columns = self.shape(parts)
-        return Grid(self._units(parts), torch.arange(rows), torch.zeros(columns, dtype=torch.long))
+        return ValueGrid(self._units(parts), torch.arange(rows), torch.zeros(columns, dtype=torch.long))
 
     def _units(self, parts: Parts) -> torch.Tensor:
         rows = parts["weight"].shape[0]

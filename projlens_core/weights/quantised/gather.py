@@ -42,7 +42,7 @@ def gather(tensors: Tensors, config: dict | None) -> dict[str, Stored]:
     """
     found: dict[str, Quantised] = {}
     gone: dict[str, str] = {}  # {part: the tensor it belongs to}
-    settings = Settings(config or {})
+    settings = QuantisationSettings(config or {})
     for name, parts, form in _groups(tensors, settings):
         if name in found:
             continue
@@ -59,7 +59,7 @@ def gather(tensors: Tensors, config: dict | None) -> dict[str, Stored]:
     return result
 
 
-class Settings:
+class QuantisationSettings:
     """What a config says about quantisation, wherever it says it."""
 
     def __init__(self, config: dict):
@@ -102,7 +102,7 @@ class Settings:
         return isinstance(transform, dict) and bool(transform.get("config_groups"))
 
 
-def _groups(tensors: Tensors, settings: Settings) -> Iterator[tuple[str, dict[str, TensorInfo], Format]]:
+def _groups(tensors: Tensors, settings: QuantisationSettings) -> Iterator[tuple[str, dict[str, TensorInfo], Format]]:
     """(name of the tensor, its parts by what they are, its format), the most telling names first."""
     for name, info in tensors.items():
         if ".quant_state." in name and (hit := _STATE.fullmatch(name)):
@@ -146,14 +146,14 @@ def _present(tensors: Tensors, parts: dict[str, str]) -> dict[str, TensorInfo]:
     return {what: tensors[name] for what, name in parts.items() if name in tensors}
 
 
-def _scaled(dtype: str, leaf: str, settings: Settings) -> Format:
+def _scaled(dtype: str, leaf: str, settings: QuantisationSettings) -> Format:
     if settings.rotated:
         return Unread("compressed-tensors with rotated weights")
     strict = _SCALES[leaf]
     return Scaled(dtype, settings.block or ((128, 128) if strict else None), strict)
 
 
-def _packed(tensors: Tensors, module: str, settings: Settings) -> tuple[dict[str, TensorInfo], Format]:
+def _packed(tensors: Tensors, module: str, settings: QuantisationSettings) -> tuple[dict[str, TensorInfo], Format]:
     names = {"packed": "packed", "scale": "scale", "shape": "shape", "zero": "zero_point", "order": "g_idx"}
     parts = _present(tensors, {what: f"{module}.weight_{leaf}" for what, leaf in names.items()})
     bits = {each.get("num_bits") for each in settings.weights()}
@@ -164,7 +164,7 @@ def _packed(tensors: Tensors, module: str, settings: Settings) -> tuple[dict[str
     return parts, Packed(bits.pop() if len(bits) == 1 else None)
 
 
-def _q(tensors: Tensors, module: str, settings: Settings) -> tuple[dict[str, TensorInfo], Format]:
+def _q(tensors: Tensors, module: str, settings: QuantisationSettings) -> tuple[dict[str, TensorInfo], Format]:
     names = {"codes": "qweight", "zeros": "qzeros", "scales": "scales", "order": "g_idx"}
     parts = _present(tensors, {what: f"{module}.{leaf}" for what, leaf in names.items()})
     bits = settings.number("bits") or settings.number("w_bit")
@@ -178,7 +178,7 @@ def _q(tensors: Tensors, module: str, settings: Settings) -> tuple[dict[str, Ten
     return parts, Unread(f"{settings.method.upper()} with {bits} bits in another form than those that are restored")
 
 
-def _mlx(tensors: Tensors, module: str, settings: Settings) -> tuple[dict[str, TensorInfo], Format]:
+def _mlx(tensors: Tensors, module: str, settings: QuantisationSettings) -> tuple[dict[str, TensorInfo], Format]:
     parts = _present(tensors, {"codes": f"{module}.weight", "scales": f"{module}.scales", "biases": f"{module}.biases"})
     own = settings.for_module(module)
     bits, group = own.get("bits"), own.get("group_size")

@@ -7,7 +7,7 @@ bits, but for AWQ, which takes eight columns in another order; GPTQ and AWQ stor
 import torch
 
 from projlens_core.errors import InvalidInput
-from projlens_core.weights.grid import Grid
+from projlens_core.weights.grid import ValueGrid
 from projlens_core.weights.quantised.scaled import groups
 from projlens_core.weights.quantised.tensor import Parts, as_bytes, check, read, unfit
 from projlens_core.weights.stored import FLOATS
@@ -50,10 +50,10 @@ class Packed:
             values -= zero.float()[:, by_column]
         return values * scale[by_row][:, by_column]
 
-    def grid(self, parts: Parts) -> Grid:
+    def grid(self, parts: Parts) -> ValueGrid:
         """Multiples of the scale."""
         scale, rows, columns = self._scale(parts)
-        return Grid(scale.abs(), rows, columns, calibrated=True)
+        return ValueGrid(scale.abs(), rows, columns, calibrated=True)
 
     def _bits(self, parts: Parts) -> int:
         words, columns = parts["packed"].shape[1], self.shape(parts)[1]
@@ -107,10 +107,10 @@ class Gptq:
         codes = unpacked(read(parts, "codes").T, self.bits)  # (outputs, inputs)
         return (codes - zeros.T[:, order]).float() * scales.T[:, order]
 
-    def grid(self, parts: Parts) -> Grid:
+    def grid(self, parts: Parts) -> ValueGrid:
         """Multiples of the scale."""
         scales, order = self._scales(parts)
-        return Grid(scales.T.abs(), torch.arange(scales.shape[1]), order, calibrated=True)
+        return ValueGrid(scales.T.abs(), torch.arange(scales.shape[1]), order, calibrated=True)
 
     def _scales(self, parts: Parts) -> tuple[torch.Tensor, torch.Tensor]:
         outputs, inputs = self.shape(parts)
@@ -145,10 +145,10 @@ class Awq:
         codes, zeros = (_awq(read(parts, what)) for what in ("codes", "zeros"))
         return ((codes - zeros[order]).float() * scales[order]).T.contiguous()
 
-    def grid(self, parts: Parts) -> Grid:
+    def grid(self, parts: Parts) -> ValueGrid:
         """Multiples of the scale."""
         scales, order = self._scales(parts)
-        return Grid(scales.T.abs(), torch.arange(scales.shape[1]), order, calibrated=True)
+        return ValueGrid(scales.T.abs(), torch.arange(scales.shape[1]), order, calibrated=True)
 
     def _scales(self, parts: Parts) -> tuple[torch.Tensor, torch.Tensor]:
         outputs, inputs = self.shape(parts)
@@ -183,10 +183,10 @@ class Mlx:
         scales, biases = (read(parts, what).float()[:, order] for what in ("scales", "biases"))
         return unpacked(read(parts, "codes"), self.bits).float() * scales + biases
 
-    def grid(self, parts: Parts) -> Grid:
+    def grid(self, parts: Parts) -> ValueGrid:
         """Multiples of the scale, from the bias on."""
         rows, columns = self.shape(parts)
-        return Grid(read(parts, "scales").float().abs(), torch.arange(rows), torch.arange(columns) // self.group)
+        return ValueGrid(read(parts, "scales").float().abs(), torch.arange(rows), torch.arange(columns) // self.group)
 
 
 def unpacked(words: torch.Tensor, bits: int) -> torch.Tensor:

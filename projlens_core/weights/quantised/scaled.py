@@ -5,7 +5,7 @@ compressed-tensors (float-quantized, int-quantized), Fine-grained FP8 as DeepSee
 
 import torch
 
-from projlens_core.weights.grid import Grid
+from projlens_core.weights.grid import ValueGrid
 from projlens_core.weights.quantised.tensor import Parts, check, read, unfit
 from projlens_core.weights.stored import TensorInfo
 
@@ -40,12 +40,12 @@ class Scaled:
             codes -= read(parts, "zero").float().reshape(scale.shape)[rows][:, columns]
         return codes * scale[rows][:, columns]
 
-    def grid(self, parts: Parts) -> Grid:
+    def grid(self, parts: Parts) -> ValueGrid:
         """Multiples of the scale, or of the scale times an 8-bit float."""
         scale, rows, columns = self._scale(parts)
         if self.dtype in FLOATS8:
-            return Grid(scale.abs(), rows, columns, float8=self.dtype)
-        return Grid(scale.abs(), rows, columns, calibrated=True)
+            return ValueGrid(scale.abs(), rows, columns, float8=self.dtype)
+        return ValueGrid(scale.abs(), rows, columns, calibrated=True)
 
     def _scale(self, parts: Parts) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         part, shape = parts["scale"], self.shape(parts)

@@ -8,7 +8,7 @@ import torch
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.bytesource import ByteSource
-from projlens_core.weights.grid import Grid
+from projlens_core.weights.grid import ValueGrid
 from projlens_core.weights.stored import MAX_TENSOR, TensorInfo, read_tensor
 
 Parts = Mapping[str, TensorInfo]  # by what they are in the format
@@ -28,7 +28,7 @@ class Format(Protocol):
     def values(self, parts: Parts) -> torch.Tensor:
         """float32, of that shape."""
 
-    def grid(self, parts: Parts) -> Grid | None:
+    def grid(self, parts: Parts) -> ValueGrid | None:
         """What the values were rounded to; None where that is not known."""
 
 
@@ -79,7 +79,7 @@ class Quantised:
         shape = self.shape  # which is bounded, before anything is made of it
         return self.form.values(self.parts).reshape(shape)
 
-    def grid(self) -> Grid | None:
+    def grid(self) -> ValueGrid | None:
         """What the values were rounded to; None where that is not known, or the tensor is no matrix."""
         return self.form.grid(self.parts) if len(self.shape) == 2 else None
 
