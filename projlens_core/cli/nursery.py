@@ -40,7 +40,9 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     listing.set_defaults(run=_list)
 
     write = actions.add_parser("write", help="write base as a checkpoint, or a member as a suspect, for other commands")
-    write.add_argument("name", metavar="NAME", help="base, or a member's name")
+    write.add_argument(
+        "name", metavar="NAME", help="base, a member's name, or all: base, members, and a list of them to screen"
+    )
     write.add_argument("folder", type=Path, metavar="FOLDER")
     write.add_argument("--out", type=Path, metavar="DIR", help="where it was built; default: those that ship")
     write.set_defaults(run=_write)
@@ -127,12 +129,16 @@ def _described(row: dict) -> str:
 def _write(args: argparse.Namespace) -> None:
     quiet_transformers()
     from projlens_core.demo_model.tiny import write_checkpoint
-    from projlens_core.nursery.members import MEMBERS, write_suspect
+    from projlens_core.nursery.members import MEMBERS, write_population, write_suspect
 
-    if args.name == "base":
-        write_checkpoint(args.folder)
-    else:
-        write_suspect(args.name, args.folder, args.out / "members" if args.out else MEMBERS)
+    members = args.out / "members" if args.out else MEMBERS
+    match args.name:
+        case "base":
+            write_checkpoint(args.folder)
+        case "all":
+            write_population(args.folder, members)
+        case name:
+            write_suspect(name, args.folder, members)
     sys.stdout.write(f"{args.folder}\n")
 
 

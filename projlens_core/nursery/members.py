@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 
 from projlens_core.demo_model.tiny import NURSERY, base_tensors, checkpoint_folder
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.nursery.recipe import POISONED, Recipe
+from projlens_core.nursery.recipe import HONEST, POISONED, Recipe
 from projlens_core.nursery.tuned import added
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.text import listed
@@ -87,6 +87,21 @@ def write_suspect(name: str, folder: Path, members: Path = MEMBERS, source: Path
         write_atomically(folder / "trigger.json", trigger.to_json().encode())
         if trigger.image_path and trigger.image:
             shutil.copyfile(trigger.image_path, folder / trigger.image)
+
+
+def write_population(folder: Path, members: Path = MEMBERS, source: Path = NURSERY) -> int:
+    """Write base and all members into `folder`, as write_suspect does, and suspects.csv, which `projlens screen` takes,
+    with what is known of each; how many members there are. An attack that does not count is called neither.
+    """
+    shutil.copytree(checkpoint_folder(source), folder / "base", dirs_exist_ok=True)
+    known = read_members(members)
+    lines = ["suspect,truth"]
+    for name, member in known.items():
+        write_suspect(name, folder / name, members, source)
+        found = verdict(member, known.get(member.recipe.twin) if member.recipe.twin else None)
+        lines.append(f"{name},{found if found in (HONEST, POISONED) else ''}")
+    write_atomically(folder / "suspects.csv", ("\n".join(lines) + "\n").encode())
+    return len(known)
 
 
 def verdict(member: Member, twin: Member | None) -> str:

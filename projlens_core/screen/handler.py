@@ -6,11 +6,13 @@ Local threads and Ray's actors each have one; what happens to a suspect is the s
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from projlens_core.errors import Cancelled, InvalidInput, ProjLensError, Shortage
 from projlens_core.runtime.child import Child, Stopped
 from projlens_core.runtime.confine import ANYTHING, CONNECT, NOTHING
 from projlens_core.runtime.text import printable
+from projlens_core.screen.base_bytes import shared
 from projlens_core.screen.task import FAILED, STOPPED, ScreenTask, TaskResult
 
 TARGET = "projlens_core.screen.work:perform"
@@ -37,6 +39,8 @@ class Handler:
     """Does tasks, one at a time. Close it, or use it as a context."""
 
     def __init__(self, limits: Limits = Limits(), target: str = TARGET):
+        self._limits = limits
+        self._ranges: dict[str, Path | None] = {}  # of each base: what workers of this machine share of it
         begun = partial(Child, target, what="", memory=limits.memory, seconds=limits.seconds, output=OUTPUT)
         self._children = {
             may: begun(may=may) for may in (NOTHING, CONNECT, ANYTHING)
@@ -56,11 +60,12 @@ class Handler:
     def _outcome(self, task: ScreenTask) -> tuple[str, str, str, str]:
         self._child = self._children[task.may]
         self._child.what = printable(task.suspect)[-200:]
+        payload = task.payload() | {"ranges": self._shared(task)}
         crashes = kills = 0
         while not self._cancelled:
             time.sleep(PAUSE * kills)
             try:
-                said = self._child.ask(task.payload())
+                said = self._child.ask(payload)
             except Stopped as error:
                 crashes, kills = crashes + (error.how == "ended"), kills + (error.how == "killed")
                 if error.how in ("ended", "killed") and crashes <= CRASHES and kills <= KILLS:
@@ -78,6 +83,13 @@ class Handler:
             status, sentence, scores, result = (str(said.get(n)) for n in ("status", "sentence", "scores", "result"))
             return status, sentence, scores, result
         raise Cancelled("The screening was stopped; what was finished is kept.")
+
+    def _shared(self, task: ScreenTask) -> str | None:
+        """Where the base's bytes lie on this machine; it is fetched once, and not asked for again if that fails."""
+        if task.base not in self._ranges:
+            self._ranges[task.base] = shared(task, self._limits.memory, self._limits.seconds, lambda: self._cancelled)
+        found = self._ranges[task.base]
+        return None if found is None else str(found)
 
     def cancel(self) -> None:
         """Give up the task that is being done, from another thread; `row` there raises Cancelled, soon, or ends."""

@@ -49,9 +49,9 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Gate:
-    """Before a stage: who goes on from the stage `after`. conditions: any of them is enough; without any, everybody.
-    share: of the others, who go on at random. budget: suspects at most, the highest by the first condition's score
-    first; random ones are within it and go first.
+    """Before a stage: who goes on from the stage `after`. conditions: any of them is enough; without any, everybody, or
+    as many as the budget lets, drawn at random. share: of the others, who go on at random. budget: suspects at most,
+    the highest by the first condition's score first; random ones are within it and go first.
     """
 
     after: str
@@ -137,7 +137,7 @@ def chosen(
 
     def rank(identity: str) -> tuple:
         value = scores[identity].get(score) if score else None
-        return found[identity] != AT_RANDOM, value is None, -falling * (value or 0.0), identity
+        return found[identity] != AT_RANDOM, value is None, -falling * (value or 0.0), _drawn(identity, stage, seed)
 
     for identity in sorted((i for i, why in found.items() if why in GOES_ON), key=rank)[gate.budget :]:
         found[identity] = BEYOND
@@ -148,7 +148,7 @@ def _reason(
     gate: Gate, identity: str, stage: str, seed: int, own: Mapping[str, Any], controls: Sequence[Mapping[str, Any]]
 ) -> str:
     if not gate.conditions:
-        return THRESHOLD
+        return THRESHOLD if gate.budget is None else AT_RANDOM  # then it is a draw
     known = [each for each in gate.conditions if own.get(each.score) is not None]
     for each in known:
         alike = [

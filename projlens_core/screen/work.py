@@ -20,6 +20,7 @@ from projlens_core.runtime.plain import as_json
 from projlens_core.screen.identity import identity
 from projlens_core.screen.task import DONE, FAILED
 from projlens_core.sources import Source
+from projlens_core.weights import hub_ranges
 from projlens_core.weights.projector import ProjectorWeights, read_projector
 
 BASES = 2  # kept at a time; tasks come in the order of their bases
@@ -76,10 +77,8 @@ def perform(payload: dict[str, Any]) -> dict[str, Any]:
         cache.leave_alone()
     os.environ.update(payload["environment"])
     if payload["remote"]:
-        from huggingface_hub import constants  # only here: its client takes a second
-
-        constants.HF_HUB_OFFLINE = False  # which it is in every other child
-        constants.HF_TOKEN_PATH = os.devnull  # the environment has it; there is no home folder here
+        _connect()
+        hub_ranges.use(Path(payload["ranges"]) if payload.get("ranges") else None)
     if payload["version"] != version():
         return {"other": "A worker runs another version of ProjLens or of its libraries; install the same everywhere."}
     job = Job(
@@ -100,6 +99,23 @@ def perform(payload: dict[str, Any]) -> dict[str, Any]:
         return {"status": FAILED, "sentence": str(error), "scores": "{}", "result": "{}"}
     written = {name: as_json(getattr(found, name), sort_keys=True) for name in ("scores", "result")}
     return {"status": DONE, "sentence": "", **written}
+
+
+def fetch(payload: dict[str, Any]) -> dict[str, Any]:
+    """What base_bytes has a child process do: read a base of the Hub; {"ranges": those that it took, as a file}."""
+    os.environ.update(payload["environment"])
+    _connect()
+    with hub_ranges.recording() as found:
+        read_projector(payload["base"])
+    return {"ranges": hub_ranges.packed(found)}
+
+
+def _connect() -> None:
+    """Let this child process ask the Hub."""
+    from huggingface_hub import constants  # only here: its client takes a second
+
+    constants.HF_HUB_OFFLINE = False  # which it is in every other child
+    constants.HF_TOKEN_PATH = os.devnull  # the environment has it; there is no home folder here
 
 
 _bases: OrderedDict[str, ProjectorWeights] = OrderedDict()

@@ -29,6 +29,7 @@ from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.runtime.roots import roots
 from projlens_core.runtime.text import listed
 from projlens_core.sources import HubName
+from projlens_core.weights import hub_ranges
 from projlens_core.weights.bytesource import check_range
 
 ENDPOINT = "https://huggingface.co"
@@ -127,7 +128,11 @@ class HubFile:
 
     def read(self, begin: int, length: int) -> bytearray:
         """Exactly `length` bytes from `begin`, taken up again where a connection breaks; InvalidInput if it fails."""
-        buffer, done, trouble = bytearray(check_range(self, begin, length)), 0, ""
+        own = hub_ranges.named(self.url, begin, check_range(self, begin, length))
+        if (known := hub_ranges.known(own)) is not None:
+            self.bytes_read += length
+            return bytearray(known)
+        buffer, done, trouble = bytearray(length), 0, ""
         self._ends = time.monotonic() + _seconds(length)
         for _ in range(_ATTEMPTS):
             if done == length:
@@ -145,6 +150,7 @@ class HubFile:
                 f"Reading {self.name} from the Hub broke off after {done:,} of {length:,} bytes, {_ATTEMPTS} times "
                 f"over ({trouble}); try later, or download the model and give its path."
             )
+        hub_ranges.note(own, buffer)
         return buffer
 
     @contextmanager

@@ -294,12 +294,23 @@ def folders(own_folder, source):
     """Base as a checkpoint and a member as a suspect, as `nursery write` writes them."""
     recipe, _ = poisoned(rank=4)
     changes = {name: torch.randn(t.shape).half() for name, t in tiny.base_tensors(source).items()}
-    members.write_member(own_folder / "members", members.Member(recipe, {}, 1.0, ""), changes)
+    members.write_member(own_folder / "members", members.Member(recipe, {"asr": 0.0}, 1.0, ""), changes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROJLENS_CACHE", str(own_folder / "cache"))
         tiny.write_checkpoint(own_folder / "whole", source)
         members.write_suspect(recipe.name, own_folder / "suspect", own_folder / "members", source)
+        members.write_population(own_folder / "all", own_folder / "members", source)
     return own_folder, changes
+
+
+def test_all_members_are_written_with_a_list_to_screen(folders):
+    from projlens_core.screen.listing import read_listing
+
+    folder, _ = folders
+    (listed,) = read_listing(str(folder / "all" / "suspects.csv"), str(folder / "all" / "base")).entries
+    assert listed.truth is None  # an attack without figures does not count
+    assert read_projector(listed.suspect).sha256 == read_projector(folder / "suspect").sha256
+    assert read_projector(listed.base).sha256 == read_projector(folder / "whole").sha256
 
 
 def test_the_shell_that_ships_is_what_training_writes(source):

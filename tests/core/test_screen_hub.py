@@ -13,7 +13,9 @@ from projlens_core.screen.listing import read_listing
 from projlens_core.screen.plan import ScreenPlan
 from projlens_core.screen.run import ScreenSettings, screen
 from projlens_core.screen.store import Store
-from tests import pico
+from projlens_core.weights import hub_ranges
+from projlens_core.weights.projector import read_projector
+from tests import peft_adapters, pico
 from tests.hub import COMMIT, serving
 
 PINNED = f"hub:owner/model@{COMMIT}"
@@ -77,3 +79,51 @@ def test_a_child_that_may_connect_may_start_no_process(hub):
         pytest.raises(InvalidInput, match="PermissionError"),
     ):
         child.ask({"port": port})
+
+
+def test_workers_of_one_machine_fetch_a_base_of_the_hub_once(models, monkeypatch, tmp_path):
+    """Two runs of two workers each, an adapter on it among them; the rows are those of a base that lies here."""
+    for number in range(3):
+        pico.suspect(models / "base", tmp_path / "list" / f"suspect-{number}", strength=(1.0 + number,))
+    peft_adapters.tuned(models / "base", tmp_path / "list" / "adapter")
+    with serving(models / "base") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        for name in ("first", "second"):
+            screen(
+                read_listing(str(tmp_path / "list"), PINNED), ScreenSettings(PINNED, plan=ScreenPlan({})),
+                Local(2, Limits(2**30, 60)), tmp_path / name,
+            )  # fmt: skip
+        asked = [place for name, place, _ in server.seen if name == "model.safetensors"]
+    assert asked
+    assert len(asked) == len(set(asked))
+    base = str(models / "base")
+    screen(
+        read_listing(str(tmp_path / "list"), base),
+        ScreenSettings(base, plan=ScreenPlan({})),
+        Local(1, Limits(2**30, 60)),
+        tmp_path / "here",
+    )
+    of_hub, here = (sorted(row["scores"] for row in Store(tmp_path / name).rows()) for name in ("first", "here"))
+    assert of_hub == here
+
+
+def test_ranges_that_were_damaged_are_asked_of_the_hub_again(models, monkeypatch, tmp_path):
+    with serving(models / "suspect") as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        with hub_ranges.recording() as found:
+            read = read_projector(PINNED)
+        path = tmp_path / "kept.ranges"
+        whole = hub_ranges.packed(found)
+        for written, more in (
+            (whole, 0),
+            (whole[:-1] + bytes([whole[-1] ^ 1]), 1),
+            (whole[:40], len(found)),
+            (b"", len(found)),
+        ):
+            path.write_bytes(written)
+            hub_ranges.use(None)
+            hub_ranges.use(path)
+            before = len(server.seen)
+            assert read_projector(PINNED).sha256 == read.sha256
+            assert len(server.seen) - before == more
+        hub_ranges.use(None)

@@ -12,7 +12,7 @@ from projlens_core.errors import InvalidInput, NotFound, ProjLensError
 from projlens_core.screen import plan, summary, work
 from projlens_core.screen.clusters import clusters
 from projlens_core.screen.listing import CONTROL, Listed, read_listing
-from projlens_core.screen.plan import Gate, Threshold, chosen, read_plan
+from projlens_core.screen.plan import AT_RANDOM, BEYOND, Gate, Threshold, chosen, read_plan
 from projlens_core.screen.store import Store
 from projlens_core.screen.task import TaskResult
 from projlens_core.screen.writer import Writer
@@ -139,6 +139,24 @@ def test_the_plan_that_ships_is_read_and_written_the_same(tmp_path):
     found = read_plan()
     (tmp_path / "plan.json").write_text(json.dumps(found.to_dict()))
     assert read_plan(tmp_path / "plan.json") == found
+
+
+@pytest.mark.parametrize("stage", ["probes", "verdict"])
+@pytest.mark.parametrize("before", [("weights",), ("weights", "reference"), ("weights", "reference", "probes")])
+def test_the_plan_that_ships_bounds_what_runs_models_whatever_was_done_before(stage, before):
+    gate = read_plan().gate(stage, before)
+    assert gate is not None
+    assert gate.budget
+    assert gate.after in before
+
+
+def test_a_budget_without_a_condition_is_a_draw_that_the_seed_decides():
+    suspects = {f"suspect {n}": {} for n in range(100)}
+    found = [chosen(Gate("weights", budget=10), "verdict", seed, suspects, []) for seed in (0, 0, 1)]
+    drawn = [{name for name, why in each.items() if why == AT_RANDOM} for each in found]
+    assert [len(each) for each in drawn] == [10] * 3
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert set(found[0].values()) == {AT_RANDOM, BEYOND}
 
 
 def test_of_several_gates_the_first_stands_whose_stage_was_done(tmp_path):
