@@ -64,16 +64,16 @@ def header(page: Page) -> None:
 def layout() -> tuple[DeltaGenerator, DeltaGenerator, DeltaGenerator, DeltaGenerator]:
     """The places of a page: main part, two panels of controls, details.
 
-    Wide, the panels stand to the right of image and details; narrow, below them, side by side: the answer comes
-    first. The second panel spans many rows, the details' and empty ones below: what it is longer than they are is
-    shared out among its rows, so that hardly any of it opens a hole above the details.
+    Wide, the panels stand to the right of main part and details. Narrow, they come before them, side by side where
+    there is room: what is asked stands before the answer. The order is the same for the keyboard and for whoever
+    hears the page; front.py has what turns it round.
     """
-    grid = st.grid(4, min_column_width=COLUMN, gap=("xsmall", "small"), dense=True)  # dense: panels go up beside
-    main = grid.cell(column_span=3, row_span=2)
-    details = grid.cell(column_span=3)
-    first = grid.cell().container(border=True, height="stretch")
-    second = grid.cell(row_span=5).container(border=True, height="stretch")
-    return main, first, second, details
+    with st.container(horizontal=True, gap="small", key="frame"):
+        panels, results = st.container(key="frame_inputs"), st.container(key="frame_results")
+    with panels:
+        grid = st.grid(2, min_column_width=COLUMN, gap="small")
+        first, second = (grid.cell().container(border=True, height="stretch") for _ in range(2))
+    return results.container(), first, second, results.container()
 
 
 def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from streamlit import config, file_util
 
 from projlens_core import analyses
+from projlens_core.charts import palette
 
 # Old name → today's; "" is the first page, which has no name of its own. An address that was once given stays good.
 RENAMED = {"weights": "spectrum", "direction": "lens", "asr": "response", "summary": ""}
@@ -30,8 +31,30 @@ STEPS = """{
   }
 }"""
 
-# White on a button needs a primary colour that is darker than the one which can be read as text on a dark page.
-LOOK = '[data-testid^="stBaseButton-primary"] { background-image: linear-gradient(#0004, #0004) }'
+# White on a button or a chosen value needs a primary colour that is darker than the one which can be read as text on a
+# dark page.
+FILLED = ':is([data-testid^="stBaseButton-primary"], [data-tag]) { background-image: linear-gradient(#0004, #0004) }'
+# A page's inputs (components.layout) stand at the right of its results as long as both find room, else before them.
+FRAME = """
+.stApp .st-key-frame { flex-flow: row-reverse wrap; align-items: flex-start }
+.stApp .st-key-frame > :has(> .st-key-frame_inputs) { flex: 1 1 200px; min-width: 0 }
+.stApp .st-key-frame > :has(> .st-key-frame_results) { flex: 3 1 min(600px, 100%); min-width: 0 }
+"""
+NARROW = "@media (max-width: 1200px) { .stApp .stMainBlockContainer { padding-inline: 1.5rem } }"
+# What would be cut off with an ellipsis is wrapped.
+WHOLE = """
+.stApp :is([data-testid="stMetricLabel"], [data-testid="stFileUploaderDropzoneInstructions"]) * {
+  white-space: normal; overflow: visible
+}
+"""
+# Words in charts are to be read in both themes: those of axes and legends would be too pale on a light page, and no
+# colour of the palette is dark enough for one and light enough for the other.
+_WORDS = ",".join(f'.role-mark text[fill="{c}" i]' for c in (palette.NULL, palette.SUSPECT, palette.CONTROL))
+LABELS = f"""
+.stApp svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text,
+.stApp svg.marks :is({_WORDS}) {{ fill: color-mix(in srgb, currentColor 75%, #8888) }}
+"""
+LOOK = FILLED + FRAME + NARROW + WHOLE + LABELS
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -43,13 +43,13 @@ def show(
     if case is None:
         components.no_case()
         return
+    components.case_line(case, resources.zoo())
     above, images, controls, below = components.layout()
     with images:
         choice = pickers.set_panel(case, triggered="trigger" in analysis.takes)
     with controls:
         said = panel()
     with above:
-        components.case_line(case, resources.zoo())
         if choice is None:
             components.no_set()
             return

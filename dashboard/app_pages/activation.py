@@ -37,13 +37,13 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
+    components.case_line(case, resources.zoo())
     main, images, triggers, below = components.layout()
     with images:
         chosen = pickers.image_panel()
     with triggers:
         choice = pickers.trigger_panel(case, chosen) if chosen else None
     with main:
-        components.case_line(case, resources.zoo())
         if chosen is None:
             components.empty("No image yet", "Upload one to see where the suspect pushes it.")
             return

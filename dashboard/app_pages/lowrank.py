@@ -32,13 +32,13 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
+    components.case_line(case, resources.zoo())
     main, edits, sets, details = components.layout()
     with sets:
         choice = pickers.set_panel(case)
     with edits:
         edit, ranks = _edit()
     with main:
-        components.case_line(case, resources.zoo())
         prompts, target = _question(case)
         if choice is None:
             components.no_set()

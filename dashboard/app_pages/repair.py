@@ -92,13 +92,13 @@ def _page() -> None:
     if case is None:
         components.no_case()
         return
+    components.case_line(case, resources.zoo())
     above, images, controls, below = components.layout()
     with images:
         choice = pickers.set_panel(case, triggered=st.session_state.get(links.flag("repair_known"), False))
     with controls:
         options, known = _panel()
     with above:
-        components.case_line(case, resources.zoo())
         if choice is None:
             components.no_set()
             return

@@ -29,13 +29,13 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
+    components.case_line(case, resources.zoo())
     answers, images, triggers, many = components.layout()
     with images:
         chosen = pickers.image_panel()
     with triggers:
         choice = pickers.trigger_panel(case, chosen) if chosen else None
     with answers:
-        components.case_line(case, resources.zoo())
         question, target, asked = _question(case)
         if chosen is None:
             components.empty("No image yet", "Upload one to ask the model about it.")
@@ -49,8 +49,10 @@ def page() -> None:
 
 def _question(case: Case) -> tuple[str, str, bool]:
     """The question, the target to look for, and whether Ask was pressed."""
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+    fields = st.grid(2, min_column_width=components.COLUMN, gap="small", vertical_alignment="bottom")
+    with fields.cell():
         question = questions.question(case)
+    with fields.cell().container(horizontal=True, vertical_alignment="bottom", gap="small"):
         target = pickers.target(case)
         asked = st.button("Ask", type="primary", icon=":material/send:")
     return question, target, asked

@@ -31,13 +31,13 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
+    components.case_line(case, resources.zoo())
     main, levels, sets, details = components.layout()
     with sets:
         choice = pickers.set_panel(case)
     with levels:
         chosen = _changes(choice.trigger) if choice else ()
     with main:
-        components.case_line(case, resources.zoo())
         if choice is None:
             components.no_set()
             return

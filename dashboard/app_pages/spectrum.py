@@ -29,11 +29,11 @@ def page() -> None:
     if case is None:
         components.no_case()
         return
+    components.case_line(case, resources.zoo())
     main, panel, controls, details = components.layout()
     with panel:
         further = _further(case)
     with main:
-        components.case_line(case, resources.zoo())
         try:
             with components.progress() as progress:
                 opened = resources.decomposed(case, progress)

@@ -161,12 +161,15 @@ def _heatmap_form() -> dict:
         )
         .add_params(patch)
     )
-    marked = named("chosen").mark_rect(filled=False, stroke=palette.CHOSEN, strokeWidth=2.5, opacity=1, **place)
+    # Frames say nothing that could be heard: a mark without a text is a nameless image to whoever hears the page.
+    marked = named("chosen").mark_rect(
+        filled=False, stroke=palette.CHOSEN, strokeWidth=2.5, opacity=1, aria=False, **place
+    )
     around: dict[str, Any] = {
         at: {"expr": f"datum.{side} * {_SIDE}"} for at, side in zip(("x", "y", "x2", "y2"), _SIDES, strict=True)
     }
     outlined = named("outline").mark_rect(
-        filled=False, stroke=palette.TRIGGERED, strokeWidth=2, strokeDash=[5, 3], opacity=1, **around
+        filled=False, stroke=palette.TRIGGERED, strokeWidth=2, strokeDash=[5, 3], opacity=1, aria=False, **around
     )
     return form(
         alt.layer(image, blocks, marked, outlined)
@@ -251,6 +254,7 @@ def _gallery_form() -> dict:
         stroke=palette.TRIGGERED,
         strokeWidth=3,
         opacity=1,
+        aria=False,
     )
     drawn = alt.layer(images, frames).properties(padding=_TIGHT).configure_view(strokeWidth=0)
     return form(drawn) | {"height": hole("height")}

@@ -1,9 +1,10 @@
-"""A walk through every page on a case of the zoo: nothing broken, nothing empty, nobody else asked."""
+"""A walk through every page on a case of the zoo: nothing broken, empty or cut, nobody shut out, nobody else asked."""
 
 import re
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from dashboard.pages import SUMMARY as FIRST
@@ -11,7 +12,10 @@ from dashboard.pages import sections
 from tests.browser.conftest import WAIT_MS, Server, Traffic
 
 CASE = "?base=zoo%3Abase&suspect=zoo%3Atargeted-refusal&control=zoo%3Aclean-1"
-SCREENS = [(1440, "light"), (1440, "dark"), (900, "dark"), (900, "light")]  # width in px and colour scheme
+SCREENS = [(1440, "light"), (1440, "dark"), (900, "dark"), (390, "light")]  # width in px and colour scheme
+HEARD = {"resultTypes": ["violations"]}  # axe's options: all of its rules, or those that a colour scheme decides
+SEEN = HEARD | {"runOnly": ["color-contrast", "link-in-text-block"]}
+BARRIERS = {(1440, "light"): HEARD, (900, "dark"): SEEN, (390, "light"): HEARD}
 BACKGROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 20, 24)"}  # of dashboard/.streamlit/config.toml
 PAGES = [page for shown in sections().values() for page in shown]
 UNASKED = {
@@ -45,6 +49,8 @@ def test_every_page_answers_its_question_without_an_error_or_an_empty_chart(
         page.set_viewport_size({"width": width, "height": 900})
         expect(page.get_by_test_id("stApp")).to_have_css("background-color", BACKGROUND[scheme])
         _nothing_is_broken(page, f"{name} at {width} px, {scheme}")
+        if rules := BARRIERS.get((width, scheme)):
+            assert _barriers(page, rules) == [], f"{name} at {width} px, {scheme}"
     assert traffic.errors == []
     assert "Traceback" not in server.log()
 
@@ -62,6 +68,16 @@ def _nothing_is_broken(page: Page, where: str) -> None:
     expect(titles.filter(has_text=re.compile("…$")), f"titles of {where} are cut off").to_have_count(0)
     wide = page.get_by_test_id("stMain").evaluate("e => e.scrollWidth - e.clientWidth")
     assert wide <= 1, f"{where} scrolls sideways"
+
+
+def _barriers(page: Page, rules: dict) -> list[tuple[str, str, str]]:
+    """What keeps people from using the page: axe's serious and critical findings, each with its first element."""
+    found = Axe().run(page, options=rules).response["violations"]
+    return [
+        (each["id"], each["help"], each["nodes"][0]["html"])
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
 
 
 def test_the_dashboard_talks_to_nobody_but_its_own_server(page: Page, server: Server, traffic: Traffic) -> None:

@@ -89,12 +89,13 @@ def _distribution_form() -> dict:
     colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY, symbolType="square"))
     bars = (
         named("bars")
-        .mark_bar(opacity=0.55, binSpacing=0, aria=False)
+        .mark_bar(fillOpacity=0.55, strokeWidth=0.8, binSpacing=0, aria=False)
         .encode(
             x=alt.X("from:Q", bin="binned", axis=alt.Axis(tickCount=6, grid=False), **x),
             x2="to:Q",
             y=alt.Y("height:Q", stack=None, **height),
             color=colour,
+            stroke=alt.Stroke("condition:N", scale=CONDITIONS, legend=None),
             tooltip=[
                 alt.Tooltip("projector:N"),
                 alt.Tooltip("condition:N"),

@@ -35,12 +35,12 @@ def embedded(
         pairs = frames[0].assign(to_x=frames[1].x, to_y=frames[1].y)
         layers.append(
             alt.Chart(pairs)
-            .mark_rule(strokeWidth=1, opacity=0.7, color=palette.NULL)
+            .mark_rule(strokeWidth=1, opacity=1, color=palette.NULL)
             .encode(x=alt.X("x:Q", **x), y=alt.Y("y:Q", **y), x2="to_x:Q", y2="to_y:Q")
         )
     dots = (
         alt.Chart(pd.concat(frames))
-        .mark_circle(size=28, opacity=0.8)
+        .mark_circle(size=28, opacity=0.9)
         .encode(
             x=alt.X("x:Q", axis=alt.Axis(tickCount=4), **x),
             y=alt.Y("y:Q", axis=alt.Axis(tickCount=4), **y),

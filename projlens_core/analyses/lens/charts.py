@@ -77,10 +77,10 @@ def target_ranks(title: str, frame: pd.DataFrame, chance: pd.DataFrame, vocabula
     band = alt.Chart(chance).mark_bar(
         height=11, color=palette.NULL, fillOpacity=0.22, stroke=palette.NULL, strokeWidth=1, strokeDash=[4, 3]
     )
-    middle = alt.Chart(chance).mark_tick(thickness=1.5, height=11, color=palette.NULL)
+    middle = alt.Chart(chance).mark_tick(thickness=1.5, height=11, opacity=1, color=palette.NULL)
     dots = (
         alt.Chart(frame)
-        .mark_circle(size=75, opacity=0.95)
+        .mark_circle(size=75, opacity=1)
         .encode(
             x=alt.X("rank:Q", **x),
             y=y,

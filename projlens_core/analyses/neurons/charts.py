@@ -48,7 +48,7 @@ def clean_against_triggered(title: str, finding: NeuronFinding, colour: str, lim
         )
     dots = (
         alt.Chart(frame)
-        .mark_circle(size=22, opacity=0.75)
+        .mark_circle(size=22, opacity=1)
         .encode(
             x=alt.X("clean:Q", **x),
             y=alt.Y("triggered:Q", **y),
@@ -93,12 +93,13 @@ def distributions(title: str, units: Units, limit: float) -> alt.Chart:
     )
     bars = (
         alt.Chart(pd.DataFrame(rows))
-        .mark_bar(opacity=0.55, binSpacing=0)
+        .mark_bar(fillOpacity=0.55, strokeWidth=0.8, binSpacing=0)
         .encode(
             x=x,
             x2="to:Q",
             y=alt.Y("units:Q", title="units", stack=None, axis=alt.Axis(tickCount=5)),
             color=alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY)),
+            stroke=alt.Stroke("condition:N", scale=CONDITIONS, legend=None),
             tooltip=[
                 alt.Tooltip("condition:N"),
                 alt.Tooltip("from:Q", format=".3g"),
@@ -136,6 +137,6 @@ def ranked(
         .encode(x=x, y=y, tooltip=[tooltip[0], alt.Tooltip("value:Q", title="chance reaches", format=".4g")])
     )
     bars = alt.Chart(frame[frame.projector == "suspect"]).mark_bar(height=7)
-    others = alt.Chart(frame[frame.projector != "suspect"]).mark_tick(thickness=3, height=13)
+    others = alt.Chart(frame[frame.projector != "suspect"]).mark_tick(thickness=3, height=13, opacity=1)
     layers = [chart.encode(x=x, y=y, color=colour, tooltip=tooltip) for chart in (bars, others)]
     return finished(layered(limit, *layers), title, 18 * len(order) + 70)

@@ -11,7 +11,7 @@ from projlens_core.activations.separability import Separability
 from projlens_core.charts import palette
 from projlens_core.charts.style import CONDITIONS, KEY, PROJECTORS, finished, layered
 
-DECISION = "decision value: below 0 taken for clean, above 0 for triggered"
+DECISION = "decision value (above 0: taken for triggered)"
 EMBEDDINGS, NORMS = "embeddings", "norms alone"
 
 
@@ -87,7 +87,7 @@ def scores(title: str, by_role: Mapping[str, Separability], names: tuple[str, ..
     frame["place"] = np.random.default_rng(0).uniform(-0.3, 0.3, len(frame))  # so that dots do not hide each other
     dots = (
         alt.Chart(frame)
-        .mark_circle(size=26, opacity=0.55)
+        .mark_circle(size=26, opacity=0.9)
         .encode(
             x=alt.X("value:Q", title=DECISION, axis=alt.Axis(tickCount=8)),
             y=alt.Y(

@@ -70,7 +70,7 @@ def _charts(by_role: Mapping[str, Separability], names: tuple[str, ...]) -> tupl
     return (
         Chart(
             "auroc",
-            charts.aurocs("Separation of triggered from clean images", by_role),
+            charts.aurocs("Separation, triggered from clean", by_role),
             "How to read this: full dots are a linear classifier on mean-pooled embeddings, hollow ones norms alone, "
             "lines 95 % intervals, grey bars 95 % of shuffled labels. Base shows how visible the trigger is by itself; "
             "only what the suspect adds to that, and the control does not, speaks of a backdoor.",

@@ -146,7 +146,7 @@ def universality(
     }
     ticks = (
         alt.Chart(frame)
-        .mark_tick(thickness=1.5, opacity=0.7)
+        .mark_tick(thickness=1.5, opacity=1)
         .encode(
             x=alt.X("cosine:Q", **x),
             y=alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=200, ticks=False)),
@@ -182,7 +182,7 @@ def ranked(title: str, by_condition: Mapping[str, Ranking], by: By, limit: float
     )
     dots = (
         alt.Chart(frame)
-        .mark_circle(size=30, opacity=0.85)
+        .mark_circle(size=30, opacity=0.9)
         .encode(
             x=alt.X("place:Q", title="place, farthest pushed first", axis=alt.Axis(tickMinStep=1, grid=False)),
             y=alt.Y(

@@ -32,7 +32,7 @@ def probes(names: Sequence[str], by_role: dict[str, Sequence[float]]) -> alt.Cha
     return (
         (
             base.transform_filter(alt.datum.role == "suspect").mark_bar(height={"band": 0.7})
-            + base.transform_filter(alt.datum.role == "control").mark_tick(thickness=3, height={"band": 0.7})
+            + base.transform_filter(alt.datum.role == "control").mark_tick(thickness=3, opacity=1, height={"band": 0.7})
         )
         .properties(title="Probes that unsettle the suspect most")
     )  # fmt: skip
