@@ -3,33 +3,29 @@
 from dataclasses import replace
 
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from dashboard import components, pages, resources, state
+from dashboard import components, own_files, pages, resources, state
 from dashboard.switches import details
 from projlens_core.analyses.case import exhibit as exhibits
 from projlens_core.analyses.case import proof as proofs
 from projlens_core.cases.case import Case, OpenedCase, unproven
 from projlens_core.cases.whose import unread
 from projlens_core.errors import ProjLensError
-from projlens_core.sources import PREFIX, ZooEntry, resolve
-from projlens_core.weights import upload
-from projlens_core.weights.selection import WEIGHTS
+from projlens_core.sources import PREFIX, ZooEntry
 
-PLACE = "folder, file or hub:OWNER/NAME"
 DETAILS = ("What changed", "What was opened", "What was not compared", "The rest of the model")
-FORMS = (
-    "A checkpoint folder; a .safetensors, .bin, .pt, .pth or .gguf file; an adapter's folder; zoo:NAME; or "
-    "hub:OWNER/NAME@REVISION. Or upload weight files (with config.json or adapter_config.json) below."
-)
 
 
 def page() -> None:
     """Draw the page."""
     zoo = resources.zoo()
     components.header(pages.of("case"))
+    case = state.current_case()
+    if case is not None:
+        components.case_line(case, zoo)
     main, suspects, others, details = components.layout()
     with suspects:
+        own_files.form(expanded=not zoo)
         st.markdown("**Suspects that ship with ProjLens**")
         _cards(zoo, "suspect", ":material/bug_report:")
         if not zoo:
@@ -40,13 +36,11 @@ def page() -> None:
             _cards(zoo, "control", ":material/verified_user:")
             _control(zoo)
         _experiment(zoo)
-        _own_files(expanded=not zoo)  # last: opened, it grows, and above it would push the details down
-    case = state.current_case()
     with main:
         if case is None:
             components.empty(
                 "No case yet",
-                "Choose a suspect that ships with ProjLens, or open your own files: both stand at the side or below.",
+                "Choose a suspect that ships with ProjLens, or open your own files: both stand at the side or above.",
             )
             return
         try:
@@ -55,7 +49,6 @@ def page() -> None:
         except ProjLensError as error:
             components.failure(error, "This case cannot be opened")
             return
-        components.case_line(case, zoo)
         _main(opened)
         components.parts(unread(case))
     with details:
@@ -117,65 +110,6 @@ def _experiment(zoo: dict[str, ZooEntry]) -> None:
         help="An experiment: base's vision tower and language model run under every projector, even where suspect or "
         "control bring their own. It shows what the projector does, not what their own models do.",
     )
-
-
-def _own_files(*, expanded: bool) -> None:
-    """Paths of one's own; mounted once they are asked for, as three uploaders take a while to draw."""
-    case = state.current_case()
-    with st.expander(
-        "Open your own files", expanded, icon=":material/folder_open:", key="own_files", on_change="rerun"
-    ) as place:
-        if not place.open:
-            return
-        with st.form("own", border=False):
-            st.caption("A path or hub:OWNER/NAME for each, or the files themselves.")
-            named = {
-                role: (st.text_input(label, shown, placeholder=PLACE, help=FORMS), _uploader(role, label))
-                for role, label, shown in (
-                    (role, label, case.specs.get(role, "") if case else st.query_params.get(role, ""))
-                    for role, label in (("base", "Base"), ("suspect", "Suspect"), ("control", "Control (optional)"))
-                )
-            }
-            pressed = st.form_submit_button("Open", type="primary", width="stretch")
-        if pressed:
-            try:
-                specs = [_kept(files) if files else spec.strip() for spec, files in named.values()]
-            except ProjLensError as error:
-                components.failure(error, "Not opened")
-                return
-            _open(*specs)
-
-
-def _uploader(role: str, label: str) -> list[UploadedFile]:
-    """Files of one model that the browser sends instead of a path."""
-    return st.file_uploader(
-        f"{label}: upload instead",
-        type=[suffix.removeprefix(".") for suffix in (*WEIGHTS, ".json")],
-        accept_multiple_files=True,
-        max_upload_size=upload.MAX_BYTES // 2**20,
-        key=f"upload-{role}",
-        label_visibility="collapsed",
-    )
-
-
-def _kept(files: list[UploadedFile]) -> str:
-    return upload.store([(file.name, file.getvalue()) for file in files])
-
-
-def _open(base: str, suspect: str, control: str) -> None:
-    """Make the three names the case, unless one of them names nothing: then say so and keep the case on screen."""
-    if not (base and suspect):
-        st.text("Give both a base and a suspect.")
-        return
-    try:
-        for spec in (base, suspect, control):
-            if spec:
-                resolve(spec)
-    except ProjLensError as error:
-        components.failure(error, "Not opened")
-        return
-    state.choose_case(Case(base, suspect, control or None))
-    st.rerun()
 
 
 def _main(opened: OpenedCase) -> None:

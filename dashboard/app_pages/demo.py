@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import components, links, pages, pickers, questions, resources, state
-from dashboard.views import stage
+from dashboard.views import demo_models, stage
 from projlens_core.cases.case import Case
 from projlens_core.inputs.doses import DoseAxis, dose_axes
 
@@ -41,21 +41,8 @@ def page() -> None:
 def _case(case: Case) -> None:
     """The demo models to choose from, and the case on screen."""
     zoo = resources.zoo()
-    variants = {f"zoo:{name}": entry.title for name, entry in zoo.items() if entry.role == "suspect"}
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        if variants:
-            chosen = st.segmented_control(
-                "Demo model",
-                list(variants),
-                default=case.suspect if case.suspect in variants else None,
-                format_func=variants.__getitem__,
-                key=f"variant {case.suspect}",
-                label_visibility="collapsed",
-                wrap=True,
-            )
-            if chosen and chosen != case.suspect:
-                state.choose_zoo(zoo, chosen.removeprefix("zoo:"))
-                st.rerun()
+        demo_models.choice(case, zoo)
         components.case_line(case, zoo)
 
 

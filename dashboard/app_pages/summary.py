@@ -1,13 +1,17 @@
 """Summary: what speaks for a backdoor, what against, what is missing; all of it linked to where it was found."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import streamlit as st
 
-from dashboard import components, pages, resources, state
+from dashboard import components, own_files, pages, resources, state
+from dashboard.views import demo_models
 from projlens_core.analyses.case.exhibit import case as weights_of
+from projlens_core.cases.case import Case
 from projlens_core.errors import ProjLensError
 from projlens_core.report.summary import TITLES, Finding, State, finding, of_findings
+from projlens_core.sources import ZooEntry
 
 ICONS = {"for": ":material/flag:", "against": ":material/remove_circle:", "open": ":material/help:"}
 BADGES: dict[State, tuple[str, Literal["red", "orange", "blue", "gray"]]] = {
@@ -27,11 +31,10 @@ READING = (
 def page() -> None:
     """Draw the page."""
     components.header(pages.SUMMARY)
-    case = state.current_case()
+    case, zoo = state.current_case(), resources.zoo()
+    _start(case, zoo)
     if case is None:
-        components.no_case()
         return
-    zoo = resources.zoo()
     components.case_line(case, zoo)
     try:
         with components.progress() as progress:
@@ -46,7 +49,7 @@ def page() -> None:
         st.badge(found.state.capitalize(), icon=BADGES[found.state][0], color=BADGES[found.state][1])
         st.subheader(components.plain(found.headline), anchor=False)
         components.page_link("verdict", "The search and its trial" if found.searched else "Search for a backdoor")
-    columns = st.grid(len(TITLES), min_column_width=260, gap="small")
+    columns = st.grid(len(TITLES), min_column_width=190, gap="small")
     for side, title in TITLES.items():
         with columns.cell():
             st.markdown(f"{ICONS[side]} **{title}**")
@@ -59,6 +62,21 @@ def page() -> None:
         components.page_link("case", "Choose another case")
         components.page_link("demo", "See how it works")
         components.page_link("report", "Share it")
+
+
+def _start(case: Case | None, zoo: Mapping[str, ZooEntry]) -> None:
+    """Where a visit begins: the demo models, and beside them one's own files."""
+    with st.container(border=True):
+        places = st.grid(2 if zoo else 1, min_column_width=320, gap="small")
+        if zoo:
+            with places.cell():
+                st.markdown("**Look at a demo model**")
+                demo_models.choice(case, zoo)
+        with places.cell():
+            if not zoo:
+                st.caption("No demo models are installed here; `python -m projlens_core zoo build` makes them.")
+            st.markdown("**or at a model of your own**" if zoo else "**Look at a model of your own**")
+            own_files.form(expanded=not zoo and case is None)
 
 
 def _one(said: Finding) -> None:
