@@ -82,16 +82,18 @@ def _about(floor: Floor) -> list[Page]:
     return [of(each.key) for each in found if each.page is None and each.key not in BY_HAND]
 
 
-def navigation(plain: Callable[[str], None]) -> Registered:
+def navigation(plain: Callable[[str], None], above: Callable[[str], None]) -> Registered:
     """Register all pages, the first as the default, and draw the sidebar: every page with its question.
 
-    plain: draws the page of an analysis that has no layout of its own.
+    plain: draws the page of an analysis that has no layout of its own. above: draws what stands first in the sidebar,
+    given the name of the page on screen.
     """
     shown = sections()
     registered = {page: page.registered(plain, default=page is SUMMARY) for pages in shown.values() for page in pages}
     chosen = st.navigation(list(registered.values()), position="hidden")
     taken = state.address() or None
     with st.sidebar:
+        above(next(page.name for page, each in registered.items() if each is chosen))
         for section, pages in shown.items():
             st.caption(section.upper())
             for page in pages:

@@ -10,6 +10,7 @@ if str(ROOT) not in sys.path:  # Streamlit puts only the folder of this script o
     sys.path.insert(0, str(ROOT))
 
 from dashboard import components, doors, pages, resources, state  # noqa: E402
+from dashboard.views import cases  # noqa: E402
 from projlens_core.errors import ProjLensError, Shortage  # noqa: E402
 from projlens_core.runtime import allocator, shortage  # noqa: E402
 from projlens_core.runtime.paths import ASSETS  # noqa: E402
@@ -30,7 +31,7 @@ def _plain(key: str) -> None:
     page.plain(key)
 
 
-chosen = pages.navigation(_plain)
+chosen = pages.navigation(_plain, cases.listing)
 try:
     with shortage.named():  # outside of what computes, which says it in its place
         chosen.run()

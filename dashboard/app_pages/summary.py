@@ -34,6 +34,7 @@ def page() -> None:
     case, zoo = state.current_case(), resources.zoo()
     _start(case, zoo)
     if case is None:
+        components.empty("No case yet", "Choose a demo model, or open your own files: both stand above.")
         return
     components.case_line(case, zoo)
     try:
@@ -76,7 +77,7 @@ def _start(case: Case | None, zoo: Mapping[str, ZooEntry]) -> None:
             if not zoo:
                 st.caption("No demo models are installed here; `python -m projlens_core zoo build` makes them.")
             st.markdown("**or at a model of your own**" if zoo else "**Look at a model of your own**")
-            own_files.form(expanded=not zoo and case is None)
+            own_files.form(expanded=not zoo)
 
 
 def _one(said: Finding) -> None:

@@ -36,3 +36,8 @@ def _expanded(folder: str) -> Path:
 def uploads_dir() -> Path:
     """The folder in the cache for weight files that a browser sent, each model in a folder named by its content."""
     return cache_dir() / "uploads"
+
+
+def saved_cases_dir() -> Path:
+    """The folder beside it for the cases that users of the dashboard saved by name, and the list of recent ones."""
+    return cache_dir() / "cases"
