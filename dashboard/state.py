@@ -19,7 +19,7 @@ from projlens_core.sources import PREFIX, UPLOAD_PREFIX, ZooEntry
 
 CASE = "case"
 IMAGE = "picture"  # content hash of the image on screen
-PATCH = "patch"  # token, counted from 0, of the patch that was clicked
+PATCH = "patch"  # begins the keys of the chosen patch; its name in the URL
 UPLOADS = "uploads"  # {content hash: Image}, newest last
 MERGED = "merged"  # [(file name, name of the image with the same pixels)] of the last upload
 DELETED = "deleted"  # {content hash: NamedImage} of the last deletion
@@ -204,15 +204,24 @@ def choose_image(key: str) -> None:
     st.session_state[IMAGE] = key
 
 
-def choose_patch(token: int) -> None:
+def patch_key(tokens: int) -> str:
+    """The key of the number of the chosen patch of an image of so many, counted from 1, row by row; 0 for none."""
+    return links.number(PATCH, 0, tokens, 0, _patch_of(tokens))
+
+
+def choose_patch(token: int, tokens: int) -> None:
     """Make the patch of this token, counted from 0, the one whose numbers are shown."""
-    st.session_state[PATCH] = token
+    st.session_state[_patch_of(tokens)] = token + 1
 
 
 def current_patch(tokens: int) -> int | None:
-    """The patch that was clicked; None if there was none or the image, of so many tokens, has none of that number."""
-    token = st.session_state.get(PATCH)
-    return token if token is not None and token < tokens else None
+    """The chosen patch, counted from 0; None if none of an image of so many was chosen."""
+    number = st.session_state.get(patch_key(tokens))
+    return number - 1 if number else None
+
+
+def _patch_of(tokens: int) -> str:
+    return f"{PATCH} of {tokens}"
 
 
 def current_image(samples: tuple[NamedImage, ...]) -> NamedImage | None:

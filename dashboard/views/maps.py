@@ -32,11 +32,12 @@ def heatmaps(
         shown = overlays.wiped(clean.convert("RGB"), triggered.convert("RGB"), before)
     images = {"clean": clean, "triggered": shown}
     uris = {c: resources.uri(ImageOps.grayscale(image)) for c, image in images.items() if image is not None}
-    chosen = state.current_patch(_map(by_role[role]).size)
+    tokens = _map(by_role[role]).size
+    chosen = state.current_patch(tokens)
     drawn = activation.heatmaps(by_role, uris, role, signed, chosen, opacity, outline)
     for map_ in drawn:
         key = f"{map_.name} {chosen}"  # a new widget for each choice: the patch clicked last can be clicked again
-        components.draw(map_, panels, key=key, on_select=lambda key=key: clicked(key, "patch"))
+        components.draw(map_, panels, key=key, on_select=lambda key=key: clicked(key, "patch", tokens))
     if clean is None:
         with panels.cell():
             components.empty("No clean twin", "Choose the same image without its trigger to see the difference.")
@@ -74,19 +75,26 @@ def outline(choice: Choice) -> tuple[float, float, float, float] | None:
     return x / side, y / side, (x + size) / side, (y + size) / side
 
 
-def clicked(key: str, parameter: str) -> None:
+def clicked(key: str, parameter: str, tokens: int) -> None:
     """Callback of a chart that has a selection of tokens: the one clicked becomes the chosen patch."""
     picked = st.session_state[key].selection.get(parameter, [])
     if picked:
-        state.choose_patch(int(picked[0]["token"]))
+        state.choose_patch(int(picked[0]["token"]), tokens)
 
 
 def _patch(by_role: dict[str, ImageShift], role: str, chosen: int | None) -> None:
     """The chosen patch in one line: where it is, its numbers, and the other projector's shift there."""
-    if chosen is None:
-        what = "patch" if by_role[role].within else "bar"
-        st.caption(f"Click a {what} to read its numbers here and to find it in *Norm and shift* below.")
-        return
+    what, tokens = ("patch", "bar")[by_role[role].within is None], _map(by_role[role]).size
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.number_input(
+            f"{what.capitalize()}, 0 for none", 0, tokens, 0, key=state.patch_key(tokens), persist_state="session",
+            width=150, help="Counted from 1, row by row from the top left.",
+        )  # fmt: skip
+        if chosen is None:
+            st.caption(
+                f"Click a {what} or give its number to read what was measured there and to find it in *Norm and shift*."
+            )
+            return
     row, column = divmod(chosen, _map(by_role[role]).shape[1])
     place = f"Patch, row {row + 1}, column {column + 1}" if by_role[role].within else f"Image token {chosen + 1}"
     facts = numbers.patch(by_role[role], chosen)

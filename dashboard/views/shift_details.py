@@ -33,7 +33,7 @@ def norm_shift(seen: Seen) -> None:
     charts = activation.norm_shifts(related, seen.found, norm, chosen)
     for each in charts:
         key = f"{each.name} {norm} {chosen}"
-        components.draw(each, columns, key=key, on_select=lambda key=key: maps.clicked(key, "dot"))
+        components.draw(each, columns, key=key, on_select=lambda key=key: maps.clicked(key, "dot", tokens))
     for role, by_condition in related.items():
         for condition, relation in by_condition.items():
             if relation.fit.note:

@@ -93,7 +93,7 @@ class Known:
 def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str) -> None:
     """Draw the stage; it alone is drawn anew when the slider moves."""
     links.option(DOSE, PERCENTS, 0)  # before the buttons that move it, too
-    columns = st.grid(4, min_column_width=200, gap="small")
+    columns = st.grid(4, min_column_width=150, gap="small")  # so that a telephone has image and map side by side
     seen, heat, words = columns.cell(), columns.cell(), columns.cell(column_span=2)
     with words.container(gap="small"):
         _steps()

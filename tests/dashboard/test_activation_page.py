@@ -152,10 +152,10 @@ def test_norm_and_shift_stand_on_either_norm_with_both_fits_and_all_outliers(act
 
 def test_a_patch_that_was_clicked_tells_its_numbers_and_is_framed_everywhere(activation):
     assert "Click a patch" in captions(activation)
-    activation.session_state[state.PATCH] = 6
-    activation.run()
+    activation.number_input(key="patch of 16").set_value(7).run()  # as a click does, by keyboard
     assert not activation.exception
     assert any("row 2, column 3" in element.value for element in activation.markdown)
+    assert activation.query_params["patch"] == "7"
     assert any(element.value.endswith("of 16") for element in activation.text)
     maps = activation.get("vega_lite_chart")[:3]
     # the frame lies below the outline of the trigger, where a map has one
@@ -168,9 +168,12 @@ def test_a_patch_that_was_clicked_tells_its_numbers_and_is_framed_everywhere(act
 
 
 def test_a_patch_of_another_grid_is_no_patch_of_this_image(activation):
-    activation.session_state[state.PATCH] = 400
+    activation.session_state["patch of 576"] = 401
     activation.run()
     assert not activation.exception
+    assert "Click a patch" in captions(activation)
+    activation.query_params["patch"] = "401"
+    activation.run()
     assert "Click a patch" in captions(activation)
 
 
