@@ -22,11 +22,13 @@ from projlens_core.charts import palette
 RENAMED = {"weights": "spectrum", "direction": "lens", "asr": "response", "summary": ""}
 HEAD = "<head>"
 WHERE = 'window.__streamlit = {BACKEND_BASE_URL: new URL(".", location.href).href}'
-# A page that changes its own address is still the same step of the browser's history: Back leaves it in one press.
+# A page that changes its own address is still the same step of the browser's history: Back leaves it in one press. On a
+# telephone the sidebar lies over the page: it closes as another page is opened from it.
 STEPS = """{
   const push = history.pushState
   history.pushState = function (state, unused, url) {
     const same = new URL(url ?? location.href, location.href).pathname === location.pathname
+    if (!same && innerWidth < 768) document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click()
     return (same ? history.replaceState : push).call(this, state, unused, url)
   }
 }"""

@@ -206,22 +206,18 @@ def choose_image(key: str) -> None:
 
 def patch_key(tokens: int) -> str:
     """The key of the number of the chosen patch of an image of so many, counted from 1, row by row; 0 for none."""
-    return links.number(PATCH, 0, tokens, 0, _patch_of(tokens))
+    return links.number(PATCH, 0, tokens, 0, f"{PATCH} of {tokens}")
 
 
 def choose_patch(token: int, tokens: int) -> None:
     """Make the patch of this token, counted from 0, the one whose numbers are shown."""
-    st.session_state[_patch_of(tokens)] = token + 1
+    st.session_state[f"{PATCH} of {tokens}"] = token + 1
 
 
 def current_patch(tokens: int) -> int | None:
     """The chosen patch, counted from 0; None if none of an image of so many was chosen."""
     number = st.session_state.get(patch_key(tokens))
     return number - 1 if number else None
-
-
-def _patch_of(tokens: int) -> str:
-    return f"{PATCH} of {tokens}"
 
 
 def current_image(samples: tuple[NamedImage, ...]) -> NamedImage | None:

@@ -53,6 +53,11 @@ def specs(app) -> list[dict]:
     return [json.loads(element.proto.spec) for element in app.get("vega_lite_chart")]
 
 
+def drawn(app) -> list:
+    """All charts on the page but the gallery of images."""
+    return [element for element in app.get("vega_lite_chart") if '"pick"' not in element.proto.spec]
+
+
 def data(chart, layer: int):
     """What is drawn in a layer of a chart."""
     name = json.loads(chart.proto.spec)["layer"][layer]["data"]["name"]
@@ -110,7 +115,7 @@ def test_the_headline_and_the_heatmaps_give_the_same_means(activation):
 
 def test_the_map_shows_as_much_of_the_image_before_as_the_slider_says_under_the_same_blocks(activation):
     def triggered():
-        chart = activation.get("vega_lite_chart")[1]
+        chart = drawn(activation)[1]
         return data(chart, 0).url[0], data(chart, 1).value.tolist()
 
     image, blocks = triggered()
@@ -120,7 +125,7 @@ def test_the_map_shows_as_much_of_the_image_before_as_the_slider_says_under_the_
     assert half != image
     assert same == blocks
     activation.slider(key="before").set_value(100).run()
-    assert triggered()[0] == data(activation.get("vega_lite_chart")[0], 0).url[0]
+    assert triggered()[0] == data(drawn(activation)[0], 0).url[0]
 
 
 def test_the_embedding_map_has_a_panel_for_each_projector_of_images_or_of_patches(activation):
@@ -157,13 +162,13 @@ def test_a_patch_that_was_clicked_tells_its_numbers_and_is_framed_everywhere(act
     assert any("row 2, column 3" in element.value for element in activation.markdown)
     assert activation.query_params["patch"] == "7"
     assert any(element.value.endswith("of 16") for element in activation.text)
-    maps = activation.get("vega_lite_chart")[:3]
+    maps = drawn(activation)[:3]
     # the frame lies below the outline of the trigger, where a map has one
     layers = [[data(element, place) for place in (-2, -1)] for element in maps]
     framed = [[layer for layer in both if "token" in layer][-1] for both in layers]
     assert [layer.token.tolist() for layer in framed] == [[6], [6], [6]]
     show(activation, "Norm and shift")
-    scatter = activation.get("vega_lite_chart")[-2]  # the last is the gallery
+    scatter = drawn(activation)[-1]
     assert data(scatter, -1).token.tolist() == [6, 6]  # once clean, once triggered
 
 
@@ -325,7 +330,7 @@ def test_parameters_that_were_set_hold_while_they_are_out_of_sight(activation):
     edited = titles(activation)
     activation.session_state[PARAMETERS] = False
     activation.run()
-    assert not activation.number_input
+    assert [field.label for field in activation.number_input] == ["Patch, 0 for none"]
     assert titles(activation) == edited
     activation.session_state[PARAMETERS] = True
     activation.run()

@@ -11,7 +11,7 @@ def separability(open_page):
 
 def test_suspect_and_control_stand_beside_base_norms_and_chance(separability):
     assert not separability.exception
-    assert titles(separability) == ["Separation of triggered from clean images", "Decision value of every image"]
+    assert titles(separability) == ["Separation, triggered from clean", "Decision value of every image"]
     assert [metric.label for metric in separability.metric] == [
         "AUROC, suspect",
         "Gain over base",
