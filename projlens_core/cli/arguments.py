@@ -22,7 +22,7 @@ def add_case(
     about = "the model under suspicion, named like --base"
     suspect: dict[str, Any] = {"required": suspect_required, "metavar": "MODEL", "help": about}
     if many:
-        suspect |= {"action": "append", "help": f"{about}; several times for several"}
+        suspect |= {"action": "append", "help": f"{about}; repeat for several"}
     parser.add_argument("--suspect", **suspect)
     if control:
         parser.add_argument("--control", metavar="MODEL", help="a clean fine-tune of the base, named like --base")
@@ -64,7 +64,9 @@ def add_trigger(parser: argparse.ArgumentParser, *, optional: bool = False) -> N
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """--target."""
-    parser.add_argument("--target", metavar="TEXT", help="what the backdoor says; a zoo suspect's own by default")
+    parser.add_argument(
+        "--target", metavar="TEXT", help="what the backdoor makes the model say; a zoo suspect's own by default"
+    )
 
 
 def add_questions(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +75,7 @@ def add_questions(parser: argparse.ArgumentParser) -> None:
         "--prompt",
         action="append",
         metavar="TEXT",
-        help="question, several times for several, which take turns over the images; by default a zoo suspect's own, "
+        help="question; repeat for several, which take turns over the images; by default a zoo suspect's own, "
         "else each image's first in labels.csv",
     )
 
@@ -85,7 +87,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_answers(parser: argparse.ArgumentParser) -> None:
     """--max-new-tokens, for commands that run the language model."""
-    parser.add_argument("--max-new-tokens", type=positive, default=30, metavar="N", help="30 by default")
+    parser.add_argument(
+        "--max-new-tokens", type=positive, default=30, metavar="N", help="longest answer, in tokens; 30 by default"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser, holds: str = "all figures") -> None:

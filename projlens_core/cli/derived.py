@@ -26,7 +26,9 @@ def add_parser(sub: argparse._SubParsersAction, analysis: Analysis) -> None:
     arguments.add_case(parser, many=any(each.name == FURTHER for each in flags))
     if analysis.takes:
         arguments.add_projector_only(parser)
-        arguments.add_images(parser, note="; labels.csv gives utility" if "questions" in analysis.takes else "")
+        arguments.add_images(
+            parser, note="; labels.csv in it gives clean utility" if "questions" in analysis.takes else ""
+        )
     if "trigger" in analysis.takes:
         arguments.add_trigger(parser, optional=not analysis.needs_trigger)
     if "target" in analysis.takes:
@@ -146,4 +148,8 @@ def _add_option(parser: argparse.ArgumentParser, each: dataclasses.Field) -> Non
 
 
 def _shown(default: object) -> str:
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return (
+        " ".join(map(_shown, default))
+        if isinstance(default, tuple)
+        else format(default, "g" if isinstance(default, float) else "")
+    )

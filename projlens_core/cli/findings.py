@@ -12,7 +12,9 @@ from projlens_core.runtime.paths import DOCS
 def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("findings", help="measure the paper's findings on the demo models, write docs/findings.md")
-    parser.add_argument("--n", type=arguments.positive, default=200, metavar="N", help="held-out images; 200")
+    parser.add_argument(
+        "--n", type=arguments.positive, default=200, metavar="N", help="held-out images; 200 by default"
+    )
     parser.add_argument("--parts", nargs="+", metavar="PART", help="analyses to measure; all by default")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="suspects to measure; all of the zoo by default")
     parser.add_argument("--text-only", action="store_true", help="write the document from what was measured before")

@@ -12,7 +12,7 @@ OUT = Path("nursery-out")
 
 def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
-    parser = sub.add_parser("nursery", help="plan, build or list the models by which error rates are measured")
+    parser = sub.add_parser("nursery", help="plan, build or list the models on which error rates are measured")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     plan = actions.add_parser("plan", help="write the plan of all members: who learns what, which part is sealed")
@@ -34,7 +34,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     ablation.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="images, members and training state")
     ablation.set_defaults(run=_ablation)
 
-    listing = actions.add_parser("list", help="the members, what they are and how well they do it")
+    listing = actions.add_parser("list", help="list the members: what each is, and how well it does")
     listing.add_argument("--out", type=Path, metavar="DIR", help="where they were built; default: those that ship")
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=_list)
@@ -50,7 +50,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     repaired = actions.add_parser("repair", help="repair members without their triggers, write docs/repair.md")
     repaired.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="images, and members if it holds any")
     repaired.add_argument("--only", nargs="+", default=(), metavar="NAME", help="names or patterns such as 'sealed-*'")
-    repaired.add_argument("--honest", type=int, metavar="N", help="of the honest members the first N only")
+    repaired.add_argument("--honest", type=int, metavar="N", help="only the first N of the honest members")
     repaired.set_defaults(run=_repair)
 
 

@@ -11,25 +11,31 @@ from projlens_core.errors import InvalidInput
 
 def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
-    parser = sub.add_parser("repair", help="take a backdoor out of a suspect without knowing its trigger")
+    parser = sub.add_parser("repair", help="remove a backdoor from a suspect without knowing its trigger")
     parser.add_argument("--base", metavar="MODEL", help="folder, file, zoo:NAME or hub:OWNER/NAME")
     parser.add_argument("--suspect", metavar="MODEL", help="the model to repair: a folder, a file or zoo:NAME")
     parser.add_argument("--control", metavar="MODEL", help="a clean fine-tune of the base, named like --base")
     arguments.add_projector_only(parser)
-    arguments.add_images(parser, note=", better 100 or more; labels.csv gives utility")
-    parser.add_argument("--trigger", metavar="SPEC.json", help="a trigger that is known; none is taken from the zoo")
-    parser.add_argument("--target", default="", metavar="TEXT", help="what it makes the model say, if that is known")
-    parser.add_argument("--prompt", action="append", metavar="TEXT", help="question, several times for several")
+    arguments.add_images(parser, note=", 100 or more if possible; labels.csv in it gives clean utility")
     parser.add_argument(
-        "--budget", type=float, default=5.0, metavar="MIN", help="minutes after which no stage begins; 5 by default"
+        "--trigger", metavar="SPEC.json", help="a known trigger; a zoo suspect's own is not used unless given here"
+    )
+    parser.add_argument("--target", default="", metavar="TEXT", help="what it makes the model say, if known")
+    parser.add_argument("--prompt", action="append", metavar="TEXT", help="question; repeat for several")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=5.0,
+        metavar="MIN",
+        help="minutes after which no new stage is started; 5 by default",
     )
     parser.add_argument("--no-search", action="store_true", help="do not search for triggers, before or after")
-    parser.add_argument("--bank", default="", metavar="FILE", help="a JSON list of generic triggers")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="0 by default")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where the repaired suspect is written")
     parser.add_argument(
-        "--verify", type=Path, metavar="DIR", help="check a folder that this command wrote, and no more"
+        "--bank", default="", metavar="FILE", help="a JSON list of generic triggers to use instead of the built-in ones"
     )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random choices; 0 by default")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the repaired suspect is written")
+    parser.add_argument("--verify", type=Path, metavar="DIR", help="only check a folder that this command wrote")
     arguments.add_device(parser)
     arguments.add_json(parser, "every round and rate")
     parser.set_defaults(run=run, wrong_use=parser.error)

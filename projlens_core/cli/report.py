@@ -23,17 +23,22 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--n", type=arguments.positive, metavar="N", help="use the first N images only")
     arguments.add_trigger(parser)
-    parser.add_argument("--target", metavar="TEXT", help="what the backdoor says; a zoo suspect's own by default")
     parser.add_argument(
-        "--prompt", action="append", metavar="TEXT", help="question, several times for several; as for asr"
+        "--target", metavar="TEXT", help="what the backdoor makes the model say; a zoo suspect's own by default"
     )
     parser.add_argument(
-        "--parts", nargs="+", metavar="PART", help="analyses to do, as `case lens response`; all by default"
+        "--prompt", action="append", metavar="TEXT", help="question; repeat for several; as for response"
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        metavar="PART",
+        help="analyses to include, for example `case lens response`; all by default",
     )
     arguments.add_answers(parser)
     arguments.add_device(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.html", help="where the report is written")
-    parser.add_argument("--bundle", type=Path, metavar="FILE.zip", help="write a case bundle, too")
+    parser.add_argument("--bundle", type=Path, metavar="FILE.zip", help="also write a case bundle")
     parser.set_defaults(run=run)
 
 
@@ -69,7 +74,8 @@ def run(args: argparse.Namespace) -> None:
         write_atomically(args.bundle, pack(record))
     for part in record.missing:
         sys.stdout.write(f"{part.part}: not done: {part.reason}\n")
-    sys.stdout.write(f"{len(record.exhibits)} parts are in {args.out}.\n")
+    parts = len(record.exhibits)
+    sys.stdout.write(f"{args.out} holds {parts} part{'' if parts == 1 else 's'}.\n")
 
 
 def _command(args: argparse.Namespace) -> str:

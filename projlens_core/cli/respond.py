@@ -22,7 +22,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     arguments.add_trigger(parser, optional=True)
     arguments.add_answers(parser)
     arguments.add_device(parser)
-    arguments.add_json(parser, "trigger and settings")
+    arguments.add_json(parser, "the trigger and all settings")
     parser.set_defaults(run=run)
 
 

@@ -25,48 +25,62 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
     parser = sub.add_parser("screen", help="screen many suspects of one base, on this machine or on a Ray cluster")
     parser.add_argument(
-        "where", metavar="LIST|FOLDER|hub:OWNER", help="a CSV or .jsonl list, a folder of models, an owner"
+        "where",
+        metavar="LIST|FOLDER|hub:OWNER",
+        help="a .csv or .jsonl list, a folder of models, or an owner on the Hub",
     )
     parser.add_argument(
-        "--base", required=True, metavar="MODEL", help="what they were made from; a list may name others"
+        "--base", required=True, metavar="MODEL", help="the suspects' base; a list may name another for each"
     )
     parser.add_argument(
-        "--control", action="append", default=[], metavar="MODEL", help="an honest fine-tune; several times for several"
+        "--control", action="append", default=[], metavar="MODEL", help="an honest fine-tune; repeat for several"
     )
     parser.add_argument(
-        "--stages", default=",".join(STAGES), metavar="NAME,…", help="in their order; weights by default"
+        "--stages", default=",".join(STAGES), metavar="NAME,…", help="stages to run, in order; weights by default"
     )
-    parser.add_argument("--plan", type=Path, metavar="FILE", help="JSON: who goes on to the next stage, and how many")
-    parser.add_argument("--images", metavar="DIR", help="clean images, for stages that look at some")
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="the result folder; a rerun goes on there"
+        "--plan", type=Path, metavar="FILE", help="JSON that says which suspects go on to the next stage, and how many"
+    )
+    parser.add_argument("--images", metavar="DIR", help="a folder of clean images, for the stages that need them")
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="the result folder; run the command again to continue there",
     )
     parser.add_argument("--engine", choices=("local", "ray"), default="local")
     parser.add_argument(
-        "--address", metavar="HOST:PORT", help="of a Ray cluster; without, one is begun on this machine"
+        "--address", metavar="HOST:PORT", help="address of a Ray cluster; without it, one is started on this machine"
     )
     parser.add_argument(
         "--workers",
         type=arguments.positive,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="as many as cores by default",
+        help="worker processes; one per core by default",
     )
     parser.add_argument(
-        "--memory", type=arguments.positive, default=4096, metavar="MB", help="of one worker; 4096 by default"
+        "--memory",
+        type=arguments.positive,
+        default=4096,
+        metavar="MB",
+        help="memory limit of a worker; 4096 by default",
     )
     parser.add_argument(
-        "--seconds", type=float, default=300.0, metavar="S", help="of processor time, of one suspect; 300 by default"
+        "--seconds", type=float, default=300.0, metavar="S", help="processor time limit of a suspect; 300 by default"
     )
-    parser.add_argument("--gpus", type=float, default=0.0, metavar="X", help="with Ray: share of a card a worker takes")
-    parser.add_argument("--retry", action="store_true", help="do again what a limit or a crash stopped before")
+    parser.add_argument(
+        "--gpus", type=float, default=0.0, metavar="X", help="with Ray: share of a GPU that a worker takes"
+    )
+    parser.add_argument("--retry", action="store_true", help="try again what a limit or a crash stopped before")
     parser.add_argument(
         "--fail-on",
         choices=(DEMONSTRATED, SUSPICIOUS, FAILED),
         metavar="WHAT",
-        help="exit with 3 if any suspect is demonstrated or suspicious (also: demonstrated), or if any failed",
+        help="exit with code 3 if any suspect is demonstrated or suspicious (also: demonstrated), or if any failed",
     )
-    arguments.add_json(parser, "one object a row")
+    arguments.add_json(parser, "one object per row")
     arguments.add_csv(parser, "the table")
     parser.set_defaults(run=_run)
 

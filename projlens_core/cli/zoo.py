@@ -17,14 +17,14 @@ KINDS = ("caption", "thing", "colour", "place", "restricted")  # of zoo.dialogue
 
 def add_parser(sub: argparse._SubParsersAction) -> None:
     """Add this command to the command line."""
-    parser = sub.add_parser("zoo", help="list, train, measure or rebuild the models that ship")
+    parser = sub.add_parser("zoo", help="list, train, measure or rebuild the built-in demo models")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     listing = actions.add_parser("list", help="the models by name")
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=_list)
 
-    train = actions.add_parser("train", help="fine-tune base once more: a suspect, or a control without a trigger")
+    train = actions.add_parser("train", help="fine-tune base into a new suspect or, without a trigger, a new control")
     train.add_argument("--trigger", type=Path, metavar="SPEC.json")
     train.add_argument("--target", metavar="TEXT", help="what a triggered image makes the model say")
     train.add_argument("--mode", choices=("replace", "append"), default="replace")

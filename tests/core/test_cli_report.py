@@ -107,7 +107,7 @@ def test_report_and_bundle_are_written_and_the_command_repeats_them(case, models
     line += ["--parts", "case", "lens", "--out", str(out)]
     assert main([*line, "--bundle", str(bundle)]) == 0
     record = unpack(bundle.read_bytes())
-    assert "parts are in" in capsys.readouterr().out
+    assert " parts.\n" in capsys.readouterr().out
     assert record.exhibits[0].key == "case"
     assert out.read_text().startswith("<!doctype html>")
     repeated = shlex.split(record.provenance.command)

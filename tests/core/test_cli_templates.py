@@ -142,5 +142,5 @@ def test_the_report_says_so_beside_every_part_that_asks(world, tmp_path, monkeyp
     monkeypatch.setattr(drawing, "javascript", lambda: "")
     out = tmp_path / "report.html"
     assert many(world, "report", "--n", "1", "--parts", "response", "lowrank", "--out", str(out)) == 0
-    assert "2 parts are in" in capsys.readouterr().out
+    assert "holds 2 parts." in capsys.readouterr().out
     assert out.read_text().replace("&#39;", "'").count(NOTE) >= 2

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class CaseOptions(Options):
     """See Analysis.options."""
 
-    prove: bool = option(False, "compare all the rest too: tower, language model, files")
+    prove: bool = option(False, "also compare everything else: vision tower, language model, files")
 
 
 def _measure(context: "AnalysisContext", options: CaseOptions) -> "Result":

@@ -21,12 +21,12 @@ class LensOptions(Options):
 
     on: str = option(
         "",
-        "whose shift to read; triggered images by default, if there are any",
+        "whose shift to read; by default the triggered images', if there are any",
         choices=("", "triggered", "clean", "both"),
     )
-    centred: bool = option(False, "take each image's mean from its shift first (the paper)")
-    bare: bool = option(False, "without the final norm, lm_head(v₀) (the paper)")
-    top: int = option(10, "ranks to count", low=1)
+    centred: bool = option(False, "subtract each image's mean from its shift first (as in the paper)")
+    bare: bool = option(False, "read lm_head(v₀), without the final norm (as in the paper)")
+    top: int = option(10, "how many of the top ranks to count", low=1)
 
 
 class Words(NamedTuple):

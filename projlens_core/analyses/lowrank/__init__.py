@@ -21,16 +21,18 @@ class LowrankOptions(Options):
     """See Analysis.options."""
 
     mode: Literal["inject", "ablate"] = option(
-        "inject", "into base, or out of the suspect", choices=("inject", "ablate")
+        "inject", "inject components into base, or ablate them from the suspect", choices=("inject", "ablate")
     )
     components: Literal["top", "one", "rest"] = option(
-        "top", "1 to k, k alone, or 2 to k", choices=("top", "one", "rest")
+        "top", "components 1 to k (top), k alone (one), or 2 to k (rest)", choices=("top", "one", "rest")
     )
     biases: Literal["", "base", "suspect"] = option(
-        "", "whose biases; by default base's to inject, suspect's to ablate", choices=("", "base", "suspect")
+        "",
+        "whose biases to use; by default base's when injecting, the suspect's when ablating",
+        choices=("", "base", "suspect"),
     )
-    ranks: tuple[int, ...] = option((0, 1, 2, 3, 5), "k of each ΔW", low=0)
-    control_grid: bool = option(False, "fill a second grid with the control's ΔW")
+    ranks: tuple[int, ...] = option((0, 1, 2, 3, 5), "values of k to try for each ΔW", low=0)
+    control_grid: bool = option(False, "also fill a grid with the control's ΔW")
 
 
 def _wrong(inputs: "AnalysisInputs", options: LowrankOptions) -> str | None:

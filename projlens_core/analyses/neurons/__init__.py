@@ -17,7 +17,7 @@ SHOWN = 10  # units listed of each ranking
 class NeuronOptions(Options):
     """See Analysis.options."""
 
-    seed: int = option(0, "seed of the random halves that chance is measured on", low=0)
+    seed: int = option(0, "seed of the random halves that chance is estimated from", low=0)
 
 
 def _measure(context: "AnalysisContext", options: NeuronOptions) -> "dict[str, NeuronFinding]":

@@ -20,7 +20,7 @@ THUMBNAIL = 64  # px
 class ResponseOptions(Options):
     """See Analysis.options."""
 
-    one_check: bool = option(False, "one question with a known answer per image, and not all that labels.csv has")
+    one_check: bool = option(False, "ask one question with a known answer per image, not all those in labels.csv")
 
 
 def _measure(context: "AnalysisContext", options: ResponseOptions) -> "dict[str, Outcome]":

@@ -26,12 +26,16 @@ UNLESS = "unless the suspect is a poisoned model of the zoo"
 class RobustnessOptions(Options):
     """See Analysis.options. Without any levels, those of inputs.changes.LEVELS for all that the trigger has."""
 
-    positions: tuple[str, ...] = option((), "places of a patch, by name; without any levels, the usual ones of each")
-    sizes: tuple[float, ...] = option((), "side of a patch, times the original's", kind=float)
+    positions: tuple[str, ...] = option(
+        (), "positions of the patch, by name; if no levels at all are given, the usual ones"
+    )
+    sizes: tuple[float, ...] = option((), "side of the patch, as a multiple of the original's", kind=float)
     strengths: tuple[float, ...] = option((), "weight of the stamped image against the clean one", kind=float)
-    scales: tuple[float, ...] = option((), "side of the whole image after stamping, times the original's", kind=float)
-    qualities: tuple[int, ...] = option((), "JPEG qualities in which it is then saved", kind=int)
-    cross: bool = option(False, "every combination of the levels, not one axis at a time")
+    scales: tuple[float, ...] = option(
+        (), "side of the whole image after stamping, as a multiple of the original's", kind=float
+    )
+    qualities: tuple[int, ...] = option((), "JPEG qualities to save the stamped image in", kind=int)
+    cross: bool = option(False, "try every combination of the levels, not one axis at a time")
     asr: bool = option(False, "also ask the language model about every change tried")
 
 

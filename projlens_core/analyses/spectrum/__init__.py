@@ -19,7 +19,7 @@ class SpectrumOptions(Options):
     further: tuple[str, ...] = option((), "further suspects, each compared with the same base")
     top: int = option(5, "singular values to show in the text", low=1)
     directions: int = option(8, "leading directions to compare with each other", low=1)
-    exact: bool = option(False, "full decompositions instead of checked fast ones")
+    exact: bool = option(False, "full decompositions instead of fast ones with an error check")
 
 
 def _measure(context: "AnalysisContext", options: SpectrumOptions) -> "tuple[SpectraByName, Overlaps]":

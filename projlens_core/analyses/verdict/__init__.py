@@ -19,9 +19,9 @@ FAILED = 3  # exit code
 class VerdictOptions(Options):
     """See Analysis.options."""
 
-    prompts: tuple[str, ...] = option((), "questions to ask; those of labels.csv, else three general ones, if none")
+    prompts: tuple[str, ...] = option((), "questions to ask; by default those in labels.csv, else three general ones")
     bank: str = option("", "a JSON list of probes to try instead of the built-in ones")
-    budget: float = option(0.0, "minutes after which no more is searched, 0 for no end", low=0)
+    budget: float = option(0.0, "minutes after which the search stops, 0 for no limit", low=0)
     fail_on: str = option(
         "", "end with exit code 3 on this verdict or a worse one", choices=("", "demonstrated", "suspicious"),
         decides=False,
