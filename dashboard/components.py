@@ -22,7 +22,7 @@ from projlens_core.cases.whose import Whose
 from projlens_core.charts import palette
 from projlens_core.charts.form import Filled
 from projlens_core.errors import ProjLensError
-from projlens_core.report.spreadsheet import as_csv, as_parquet, without_formulas
+from projlens_core.report.spreadsheet import as_csv, as_parquet, for_screen
 from projlens_core.runtime import cache, shortage
 from projlens_core.runtime.progress import Progress
 from projlens_core.sources import PREFIX, UPLOAD_PREFIX, ZooEntry
@@ -233,7 +233,7 @@ def table(shown: Table, formats: Mapping[str, str] | None = None) -> None:
         else st.column_config.Column(heading(name), help=shown.help.get(name))
         for name in described
     }
-    st.dataframe(without_formulas(shown.frame), hide_index=True, column_config=columns, placeholder="–")
+    st.dataframe(for_screen(shown.frame), hide_index=True, column_config=columns, placeholder="–")
     table_files(shown.name, shown.frame, shown.caption)
 
 

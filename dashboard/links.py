@@ -59,6 +59,13 @@ def option(name: str, options: Mapping[Any, str] | Iterable[Any], default: objec
     return _key(name, by_text.get, default, str, key)
 
 
+def named(name: str, options: Mapping[Any, str], key: str | None = None) -> str:
+    """Of a widget that has one of `options`, at first the first; the address has its label, as of images, whose keys
+    are hashes."""
+    by_text = {label: value for value, label in reversed(options.items())}
+    return _key(name, by_text.get, next(iter(options)), options.get, key)
+
+
 def several(
     name: str, options: Iterable[Any], default: Iterable[Any], key: str | None = None, most: int | None = None
 ) -> str:

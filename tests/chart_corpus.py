@@ -192,6 +192,9 @@ def _weights() -> Iterator[alt.TopLevelMixin]:
     curves = dict.fromkeys(names, found.values)
     for edges in ({}, {"noise edge": edge}, {"noise edge": edge, "law": SimpleNamespace(edge=2.5, spikes=1)}):
         yield spectrum.values("Values", curves, colours, edges, 3)
+    falling = {"suspect": np.array([3.0, 0.4, 0.3, 0.3])}  # over whose left end no name can stand
+    for level in (0.1, 0.7):
+        yield spectrum.values("Values", falling, colours, {"noise edge": replace(edge, edge=level)}, 4)
     yield spectrum.shares("Energy", curves, colours, 3)
     matrix = blocks(torch.from_numpy(_some(6, 7)), cells=3)
     yield spectrum.heatmap("ΔW", matrix, matrix.largest, 1.0, "largest |entry|")

@@ -1,6 +1,8 @@
 """Low-rank lab: how few directions carry the backdoor?"""
 
 from contextlib import closing
+from itertools import zip_longest
+from typing import NamedTuple
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -142,7 +144,8 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
         stop, left = st.empty(), st.empty()
     left.caption(_cost(opened, wanted, found))
     waiting = st.container()
-    places = st.empty(), st.empty(), st.empty()
+    cards, grid = st.empty(), st.grid(3, min_column_width=200, gap="small")
+    places = Places(cards, [grid.cell().empty() for _ in range(3)], st.empty())
     _draw(places, opened, wanted, found)
     if run:
         stop.button("Stop", icon=":material/stop:", on_click=state.stop)
@@ -172,22 +175,31 @@ def _cost(opened: OpenedCase, wanted: Wanted, grids: Grids) -> str:
     return f"{left} cells and whole models × {wanted.each} answers: {cost.in_words(left * wanted.each)}."
 
 
-def _draw(places: tuple[DeltaGenerator, ...], opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
+class Places(NamedTuple):
+    """Where headline numbers, heatmaps and notes stand. Each is one element or has as many as before: what a shorter
+    one leaves over of a longer one would stay on the page until the run ends."""
+
+    cards: DeltaGenerator
+    panels: list[DeltaGenerator]
+    said: DeltaGenerator
+
+
+def _draw(places: Places, opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
     """Headline numbers, heatmaps and notes in place of those before."""
-    cards, drawn, said = places
     headlines = exhibits.metrics(grids.suspect, grids.control)
     if headlines:
-        with cards.container():
+        with places.cards.container():
             components.metrics(list(headlines), control=opened.control is not None)
     entry = resources.zoo_entry(opened.case.suspect)
     mode = entry.mode if entry and entry.target == wanted.target else None
-    with drawn.container():
-        panels = st.grid(3, min_column_width=200, gap="small")
-        for chart in exhibits.grids(grids.suspect, mode):
-            with panels.cell():
-                components.chart(chart)
-    with said.container():
-        components.sentences(exhibits.notes(grids.suspect, grids.control))
+    for panel, chart in zip_longest(places.panels, exhibits.grids(grids.suspect, mode)):
+        if chart is None:
+            panel.empty()
+            continue
+        with panel.container():
+            components.chart(chart)
+    notes = exhibits.notes(grids.suspect, grids.control)
+    places.said.caption("\n\n".join(map(components.plain, notes)))
 
 
 def _details(opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
@@ -195,7 +207,7 @@ def _details(opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
     views = [view for view in VIEWS if view != "Control's grid" or grids.control is not None]
     view = details(views, "lowrank_view")
     if view == "Move k":
-        _moving(opened, wanted)
+        _moving(opened, wanted, grids)
     elif view == "All cells":
         settings = lowrank_results.decisive(opened, wanted)
         shown = exhibits.lowrank(grids.suspect, settings, grids.control)
@@ -207,18 +219,18 @@ def _details(opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
                 components.chart(chart)
 
 
-def _moving(opened: OpenedCase, wanted: Wanted) -> None:
+def _moving(opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
     """The answers to one image at every k, asked once; the slider only chooses which are shown."""
     by_key = {p.sha256: p for p in wanted.choice.images}
-    left, right = st.columns([3, 1], vertical_alignment="bottom", gap="small")
-    key = left.selectbox(
-        "Image",
-        list(by_key),
-        format_func=lambda key: by_key[key].name,
-        key="lowrank_image",
-        persist_state="session",
-    )
-    asked = right.button("Ask at every k", icon=":material/send:", width="stretch")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        key = st.selectbox(
+            "Image",
+            list(by_key),
+            format_func=lambda key: by_key[key].name,
+            key=links.named("lowrank_image", {key: image.name for key, image in by_key.items()}),
+            persist_state="session",
+        )
+        asked = st.button("Ask at every k", icon=":material/send:")
     one = SetChoice((by_key[key],), wanted.choice.spec)
     prompt = wanted.prompts[list(by_key).index(key) % len(wanted.prompts)]
     found: tuple[Step, ...] | None = None
@@ -265,7 +277,8 @@ def _moving(opened: OpenedCase, wanted: Wanted) -> None:
         "How to read this: whole answers of the edited projector at the chosen k, with the target marked; the curve is "
         "the logit of the target's first token where each answer begins."
     )
-    components.sentences(notes([step.template]))
+    if grids.suspect.template is None:  # else it stands among the grid's own notes
+        components.sentences(notes([step.template]))
 
 
 page()

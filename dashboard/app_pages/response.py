@@ -14,7 +14,7 @@ from projlens_core.cases.whose import BOTH
 from projlens_core.errors import ProjLensError
 from projlens_core.inputs.pairs import NAMING, Pairs, paired
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.report.spreadsheet import without_formulas
+from projlens_core.report.spreadsheet import for_screen
 from projlens_core.report.summary import finding
 from projlens_core.runtime.text import listed
 
@@ -121,7 +121,7 @@ def _so_far(place: DeltaGenerator, result: Batch) -> None:
     """The answers of those projectors that were asked by now, until all were."""
     with place.container():
         st.caption(f"Asked so far: {', '.join(result.outcomes)}.")
-        st.dataframe(without_formulas(batch.table(result)), hide_index=True, height=300)
+        st.dataframe(for_screen(batch.table(result)), hide_index=True, height=300)
 
 
 def _result(result: Batch) -> None:
@@ -141,7 +141,7 @@ def _result(result: Batch) -> None:
             st.text(f"“{said_alone['text']}”")
             st.button("Look for it", on_click=pickers.look_for, args=(result.case, said_alone["text"]))
     components.sentences(found.notes)
-    frame = without_formulas(batch.table(result))
+    frame = for_screen(batch.table(result))
     frame.insert(0, "triggered", [resources.uri(image, TABLE_THUMBNAIL) for image in result.triggered])
     st.dataframe(
         frame,

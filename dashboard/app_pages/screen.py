@@ -9,7 +9,7 @@ from projlens_core.analyses.exhibit import Chart
 from projlens_core.cases.case import Case
 from projlens_core.charts import screening as charts
 from projlens_core.errors import ProjLensError
-from projlens_core.report.spreadsheet import without_formulas
+from projlens_core.report.spreadsheet import for_screen
 from projlens_core.runtime.plain import as_json
 from projlens_core.screen import stages as known
 from projlens_core.screen import summary
@@ -130,7 +130,7 @@ def _table(screening: Screening, score: str) -> None:
     known_of = [name for name in kept.columns if name not in ("truth", COPY) or table[name].notna().any()]
     shown = kept[sorted(known_of, key=lambda name: first.index(name) if name in first else len(first))].head(SHOWN)
     event = st.dataframe(
-        without_formulas(shown),
+        for_screen(shown),
         hide_index=True,
         placeholder="–",
         on_select="rerun",

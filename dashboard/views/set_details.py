@@ -15,7 +15,7 @@ from projlens_core.analyses.exhibit import Chart, Exhibit, Table
 from projlens_core.analyses.shift import exhibit as embedding
 from projlens_core.errors import ProjLensError
 from projlens_core.inputs.images import NamedImage
-from projlens_core.report.spreadsheet import without_formulas
+from projlens_core.report.spreadsheet import for_screen
 
 RANKED_BY: dict[By, str] = {"mean": "Mean over patches", "largest": "Largest patch"}
 CONDITIONS = {"triggered": "With the trigger", "clean": "As they are"}
@@ -55,7 +55,7 @@ def _table(rankings: dict[str, dict[str, Ranking]], images: tuple[NamedImage, ..
     thumbnails = resources.thumbnails((images[i] for i in order), pickers.THUMBNAIL)
     key = f"ranked {condition} {by}"
     st.dataframe(
-        without_formulas(frame).assign(look=thumbnails)[["place", "look", *list(frame.columns[1:])]],
+        for_screen(frame).assign(look=thumbnails)[["place", "look", *list(frame.columns[1:])]],
         hide_index=True,
         row_height=44,
         column_config={"look": st.column_config.ImageColumn("", width="small", pinned=True)},

@@ -54,7 +54,7 @@ class Known:
     """What is known so far of one image under one trigger."""
 
     found: DoseShifts
-    local: bool
+    where: str | None  # the patch that is pushed furthest, in words; None if the trigger covers the whole image
     target: str
     said: dict[int, dict[str, str]] = field(default_factory=dict)  # % of the trigger → role → answer
 
@@ -68,7 +68,7 @@ class Known:
         return self._of(self.found.norms)
 
     def _of(self, values: np.ndarray) -> np.ndarray:
-        return values[:, self.found.peak] if self.local else values.mean(axis=1)
+        return values[:, self.found.peak] if self.where else values.mean(axis=1)
 
     @property
     def flipped(self) -> Flip | None:
@@ -118,9 +118,11 @@ def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str)
             tower = resources.vision(case, progress)
             found = demo_results.shifts(opened, tower, choice, axis, progress)
         with heat:
-            _heatmap(found, tower.layout(image.size), image, percent)
+            layout = tower.layout(image.size)
+            _heatmap(found, layout, image, percent)
         asking = Asking(opened, question)
-        known = Known(found, choice.trigger.local, target, asking.known(dict(zip(PERCENTS, shown, strict=True))))
+        where = _named_patch(found.peak, layout) if choice.trigger.local else None
+        known = Known(found, where, target, asking.known(dict(zip(PERCENTS, shown, strict=True))))
         _draw(known, percent, guide, curves)
         if not live and percent not in known.said:
             return
@@ -191,6 +193,13 @@ def _heatmap(shifts: DoseShifts, layout: TokenMap, image: Image.Image, percent: 
     components.draw(Chart("dose-heatmap", chart, READING, said))
 
 
+def _named_patch(token: int, layout: TokenMap) -> str:
+    if layout.grid is None:
+        return f"image token {token + 1}"
+    row, column = divmod(token, layout.grid[1])
+    return f"row {row + 1}, column {column + 1}"
+
+
 def _listen(asking: Asking, image: Image.Image, target: str) -> dict[str, str]:
     """Base's and suspect's answers side by side, word by word where they are given now."""
     slots = {}
@@ -215,7 +224,7 @@ def _draw(known: Known, percent: int, guide: DeltaGenerator, curves: list[DeltaG
     at = PERCENTS.index(percent)
     roles = list(known.found.shifts)
     pushes = {role: known.pushes(role) for role in roles}
-    what = "its most pushed patch" if known.local else "the image's patches"
+    what = f"its most pushed patch ({known.where})" if known.where else "the image's patches"
     text = DoseReading(
         percent, what, {role: float(line[at]) for role, line in pushes.items()}, known.said, known.target, known.flipped
     )
@@ -224,12 +233,16 @@ def _draw(known: Known, percent: int, guide: DeltaGenerator, curves: list[DeltaG
     until = PERCENTS.index(missing[0]) if missing else len(PERCENTS)
     drawn = sorted({*range(until), at})
     doses, here = [PERCENTS[i] / 100 for i in drawn], percent / 100
-    of = "most pushed patch" if known.local else "mean of the patches"
+    of = "most pushed patch" if known.where else "mean of the patches"
+    norms = {"base": known.norms}
     push, norm = (
         charts.curve(
             f"{name}, {of}", {r: line[drawn] for r, line in lines.items()}, doses, here, unit, known.flipped, ends
         )
-        for name, unit, lines in (("Push along v₀", "push", pushes), ("Norm", "‖E_b‖", {"base": known.norms}))
+        for name, unit, lines in (
+            ("Push along v₀", "push", pushes),
+            ("Norm ‖E_b‖", "base's norm", norms),
+        )
         for ends in [(min(map(min, lines.values())), max(map(max, lines.values())))]
     )
     found = hit(known.said, known.target)

@@ -159,10 +159,10 @@ def unread(case: Case) -> Whose:
 
 
 def signed(exhibit: "Exhibit", owners: Whose) -> "Exhibit":
-    """The exhibit with which parts are whose, in its data and first among its notes; once is enough."""
+    """The exhibit with which parts are whose, in its data and after its own notes; once is enough."""
     if "parts" in exhibit.data:
         return exhibit
-    return replace(exhibit, data=exhibit.data | {"parts": owners.parts()}, notes=(*owners.sentences, *exhibit.notes))
+    return replace(exhibit, data=exhibit.data | {"parts": owners.parts()}, notes=(*exhibit.notes, *owners.sentences))
 
 
 def towers_of(owners: Whose, tower: "Callable[[str], VisionTower]") -> "Towers":

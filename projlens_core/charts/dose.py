@@ -9,7 +9,7 @@ import pandas as pd
 
 from projlens_core.behaviour.flip import Flip
 from projlens_core.charts import palette
-from projlens_core.charts.style import PROJECTORS, finished, layered
+from projlens_core.charts.style import PROJECTORS, finished, key_of, layered
 
 HEIGHT = 190  # px, title and axis included
 _DOSE: dict[str, Any] = {"title": "dose of the trigger", "scale": alt.Scale(domain=[-0.03, 1.03], nice=False)}
@@ -46,9 +46,7 @@ def curve(
         "color": alt.Color(
             "projector:N",
             scale=PROJECTORS,
-            legend=alt.Legend(orient="top-left", title=None, offset=0, values=list(values))
-            if len(values) > 1
-            else None,
+            legend=key_of(values, PROJECTORS, orient="top", padding=0) if len(values) > 1 else None,
         ),
     }
     tooltips = [

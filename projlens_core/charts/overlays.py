@@ -139,6 +139,7 @@ def _heatmap_form() -> dict:
             align="left",
             baseline="top",
             aspect=False,
+            aria=False,  # the chart's own text says what it shows
         )
         .encode(url="url:N")
     )

@@ -35,8 +35,13 @@ def layered(*charts: alt.Chart | alt.LayerChart) -> alt.LayerChart:
 
 def key_of(drawn: Iterable[str], scale: alt.Scale, **more: Any) -> alt.Legend:
     """The key, as KEY has it, of those values of the scale that are drawn; more: what differs from KEY."""
+    return alt.Legend(**KEY | more, values=drawn_of(drawn, scale))
+
+
+def drawn_of(drawn: Iterable[str], scale: alt.Scale) -> list[str]:
+    """Those values of the scale that are drawn, in its order."""
     there = set(drawn)
-    return alt.Legend(**KEY | more, values=[value for value in scale.to_dict()["domain"] if value in there])
+    return [value for value in scale.to_dict()["domain"] if value in there]
 
 
 def finished(chart: Drawn, title: str, height: int) -> Drawn:

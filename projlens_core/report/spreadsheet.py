@@ -5,6 +5,7 @@ from io import BytesIO
 import pandas as pd
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+UNSEEN = "\u2060"  # word joiner: takes no room, and a text that begins with it is no formula
 
 
 def as_csv(frame: pd.DataFrame) -> bytes:
@@ -13,16 +14,21 @@ def as_csv(frame: pd.DataFrame) -> bytes:
     the values as they are in the Parquet file.
     """
     # lines end as RFC 4180 has it: then a lone carriage return in a text is quoted, too, and begins no row
-    return without_formulas(frame).to_csv(index=False, lineterminator="\r\n").encode("utf-8-sig")
+    return _guarded(frame, "'").to_csv(index=False, lineterminator="\r\n").encode("utf-8-sig")
 
 
-def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with that apostrophe; also for a table on screen, since a browser saves it as it is shown."""
+def for_screen(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same for a table on screen, since a browser saves it as it is shown; what comes before a text is not seen."""
+    return _guarded(frame, UNSEEN)
+
+
+def _guarded(frame: pd.DataFrame, guard: str) -> pd.DataFrame:
+    """The table with `guard` before every text that a spreadsheet would run."""
     shown = frame.copy(deep=False)
     for name, kind in frame.dtypes.items():
         if not pd.api.types.is_numeric_dtype(kind):
-            shown[name] = frame[name].map(_no_formula)
-    return shown.rename(columns=_no_formula)
+            shown[name] = frame[name].map(lambda value: _no_formula(value, guard))
+    return shown.rename(columns=lambda name: _no_formula(name, guard))
 
 
 def as_parquet(frame: pd.DataFrame) -> bytes:
@@ -35,5 +41,5 @@ def as_parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _no_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+def _no_formula(value: object, guard: str) -> object:
+    return f"{guard}{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value

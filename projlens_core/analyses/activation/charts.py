@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from projlens_core.charts import palette
 from projlens_core.charts.form import Filled, form, hole, named
-from projlens_core.charts.style import CONDITIONS, KEY, finished, layered
+from projlens_core.charts.style import CONDITIONS, KEY, drawn_of, finished, key_of, layered
 from projlens_core.stats.lines import NormAxis, NormShift
 
 MAX_POINTS = 2000  # a condition; more points hide each other and slow the browser, and the fit uses all tokens anyway
@@ -74,7 +74,14 @@ def distribution(
     return Filled(
         _distribution_form(),
         {"bars": bars, "here": here, "names": names},
-        {"title": title, "domain": domain, "reach": reach, "axis": axis, "ticks": [*(-t for t in ticks), 0, *ticks]},
+        {
+            "title": title,
+            "domain": domain,
+            "reach": reach,
+            "axis": axis,
+            "ticks": [*(-t for t in ticks), 0, *ticks],
+            "key": drawn_of({condition for by_condition in shifts.values() for condition in by_condition}, CONDITIONS),
+        },
     )
 
 
@@ -86,7 +93,8 @@ def _distribution_form() -> dict:
         "scale": alt.Scale(type="sqrt", domain=hole("reach"), nice=False),
         "axis": alt.Axis(labelExpr="max(datum.value, -datum.value) + '%'", values=hole("ticks")),
     }
-    colour = alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY, symbolType="square"))
+    key = alt.Legend(**KEY, symbolType="square", values=hole("key"))
+    colour = alt.Color("condition:N", scale=CONDITIONS, legend=key)
     bars = (
         named("bars")
         .mark_bar(fillOpacity=0.55, strokeWidth=0.8, binSpacing=0, aria=False)
@@ -122,7 +130,7 @@ def _distribution_form() -> dict:
     )
     names = (
         named("names")
-        .mark_text(x={"expr": "width - 6"}, align="right", fontSize=13, fontWeight=600)
+        .mark_text(x={"expr": "width - 6"}, align="right", fontSize=13, fontWeight=600, aria=False)
         .encode(y=alt.Y("height:Q", **height), text="name:N", fill=alt.Fill("name:N", scale=_NAMES, legend=None))
     )
     return form(finished(layered(bars, means, names), hole("title"), 300))
@@ -145,7 +153,7 @@ def norm_shift(
     axes: dict[str, Any] = {
         "x": alt.X("norm:Q", title=NORMS[axis], scale=alt.Scale(zero=False)),
         "y": alt.Y("shift:Q", title="shift ΔE·v₀"),
-        "color": alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY)),
+        "color": alt.Color("condition:N", scale=CONDITIONS, legend=key_of(relations, CONDITIONS)),
     }
     tooltips = [
         alt.Tooltip("condition:N"),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from projlens_core.charts import palette
-from projlens_core.charts.style import CONDITIONS, KEY, finished, layered
+from projlens_core.charts.style import CONDITIONS, finished, key_of, layered
 
 HEIGHT = 300  # px, title and axis included
 
@@ -44,7 +44,7 @@ def embedded(
         .encode(
             x=alt.X("x:Q", axis=alt.Axis(tickCount=4), **x),
             y=alt.Y("y:Q", axis=alt.Axis(tickCount=4), **y),
-            color=alt.Color("condition:N", scale=CONDITIONS, legend=alt.Legend(**KEY)),
+            color=alt.Color("condition:N", scale=CONDITIONS, legend=key_of(points, CONDITIONS)),
             tooltip=[alt.Tooltip("number:Q", title=f"{what} number"), alt.Tooltip("condition:N")],
         )
     )

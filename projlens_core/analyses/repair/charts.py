@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 
 from projlens_core.charts import palette
-from projlens_core.charts.style import KEY, finished, layered
+from projlens_core.charts.style import finished, key_of, layered
 from projlens_core.stats.rate import Rate
 
 REPAIRED = palette.CHOSEN
@@ -33,7 +33,7 @@ def before_and_after(by_measure: Mapping[str, Mapping[str, Rate]]) -> alt.LayerC
     scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(format="%", tickCount=5)
     x: dict[str, Any] = {"scale": scale, "axis": axis, "title": "share of answers"}
     y = alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, ticks=False))
-    colour = alt.Color("projector:N", scale=COLOURS, legend=alt.Legend(**KEY | {"orient": "top", "title": None}))
+    colour = alt.Color("projector:N", scale=COLOURS, legend=key_of(frame.projector, COLOURS, orient="top"))
     tooltip = [
         alt.Tooltip("measure:N"),
         alt.Tooltip("projector:N"),

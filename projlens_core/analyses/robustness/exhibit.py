@@ -51,9 +51,9 @@ def metrics(tried: Sequence[TriedChange], scores: Scores) -> tuple[Metric, ...]:
     cards = [
         Metric(
             "Unchanged trigger adds",
-            f"{gain.mean:.3g}",
-            f"{whole.pushes['control'].gain.mean:.3g}" if control else None,
-            f"{gain.low:.3g} – {gain.high:.3g}" if gain.n > 1 else None,
+            with_minus(f"{gain.mean:.3g}"),
+            with_minus(f"{whole.pushes['control'].gain.mean:.3g}") if control else None,
+            with_minus(f"{gain.low:.3g} – {gain.high:.3g}") if gain.n > 1 else None,
             f"How much further an image is pushed with the trigger than the same image without: mean over {gain.n} "
             "images, in embedding units, with its 95 % bootstrap interval.",
         )

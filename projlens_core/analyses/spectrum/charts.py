@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from projlens_core.analyses.spectrum.name_places import NamePlace, free_place
 from projlens_core.charts import palette
 from projlens_core.charts.form import Filled, form, hole, named
 from projlens_core.charts.overlays import colour_scale
@@ -19,7 +20,6 @@ from projlens_core.weights.overlap import Overlap
 from projlens_core.weights.spectrum import Spectrum
 
 HEIGHT = 262  # px
-_LOW = 0.1  # of the axis
 _DASHES = ([5, 4], [2, 3])
 _OWN = {"suspect": palette.SUSPECT, "control": palette.CONTROL}
 
@@ -49,11 +49,16 @@ def values(
     for number, ((name, edge), _) in enumerate(drawn):
         data[f"edge {number}"] = pa.table({"edge": [edge.edge], "label": [name], "spikes": [edge.spikes]})
     filling: dict[str, Any] = {"title": title, "colours": colours.to_dict(validate=False)}
-    highest = max((max(curve[:top], default=0) for curve in curves.values()), default=0)
+    reached = [max(curve[:top], default=0) for curve in curves.values()]
+    highest = float(max((*reached, *(edge.edge for edge in edges.values())), default=0))
+    taken: list[NamePlace] = []
     for number, ((name, edge), _) in enumerate(drawn):
-        low = edge.edge < _LOW * highest  # below such a line its name would lie on the axis's numbers
+        place = free_place(name, float(edge.edge), [np.asarray(c[:top]) for c in curves.values()], highest, taken)
+        taken.append(place)
         filling |= {f"told {number}": f"{name} of the suspect"}
-        filling |= {f"baseline {number}": "bottom" if low else "top", f"dy {number}": -4 if low else 4}
+        filling |= {f"baseline {number}": "bottom" if place.above else "top", f"dy {number}": -4 if place.above else 4}
+        filling |= {f"align {number}": place.side, f"dx {number}": 3 if place.side == "left" else -3}
+        filling |= {f"x {number}": 0 if place.side == "left" else "width"}
     return Filled(_values_form(len(drawn)), data, filling)
 
 
@@ -76,10 +81,10 @@ def _values_form(edges: int) -> dict:
             alt.Tooltip("spikes:Q", title="spikes"),
         ]
         rule = null.mark_rule(strokeDash=dash, strokeWidth=1.5, color=palette.NULL)
-        place = {"baseline": hole(f"baseline {number}"), "dy": hole(f"dy {number}")}
-        label = null.mark_text(align="left", dx=3, color=palette.NULL, fontSize=11, **place)
+        place = {name: hole(f"{name} {number}") for name in ("align", "dx", "baseline", "dy")}
+        label = null.mark_text(color=palette.NULL, fontSize=11, **place)
         rules.append(rule.encode(y="edge:Q", tooltip=tooltips))
-        labels.append(label.encode(x=alt.value(0), y="edge:Q", text="label:N", tooltip=tooltips))
+        labels.append(label.encode(x=alt.value(hole(f"x {number}")), y="edge:Q", text="label:N", tooltip=tooltips))
     return form(finished(layered(*rules, lines, *labels), hole("title"), HEIGHT))
 
 
