@@ -62,7 +62,7 @@ def option(name: str, options: Mapping[Any, str] | Iterable[Any], default: objec
 def named(name: str, options: Mapping[Any, str], key: str | None = None) -> str:
     """Of a widget that has one of `options`, at first the first; the address has its label, as of images, whose keys
     are hashes."""
-    by_text = {label: value for value, label in reversed(options.items())}
+    by_text = {label: value for value, label in reversed(list(options.items()))}
     return _key(name, by_text.get, next(iter(options)), options.get, key)
 
 
