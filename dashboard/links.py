@@ -59,26 +59,31 @@ def option(name: str, options: Mapping[Any, str] | Iterable[Any], default: objec
     return _key(name, by_text.get, default, str, key)
 
 
-def named(name: str, options: Mapping[Any, str], key: str | None = None) -> str:
-    """Of a widget that has one of `options`, at first the first; the address has its label, as of images, whose keys
+def named(name: str, options: Mapping[Any, str], key: str | None = None, default: Any = None) -> str:
+    """Of a widget that has one of `options`, by default the first; the address has its label, as of images, whose keys
     are hashes."""
     by_text = {label: value for value, label in reversed(list(options.items()))}
-    return _key(name, by_text.get, next(iter(options)), options.get, key)
+    return _key(name, by_text.get, next(iter(options)) if default is None else default, options.get, key)
 
 
 def several(
-    name: str, options: Iterable[Any], default: Iterable[Any], key: str | None = None, most: int | None = None
+    name: str,
+    options: Iterable[Any],
+    default: Iterable[Any],
+    key: str | None = None,
+    most: int | None = None,
+    between: str = ",",
 ) -> str:
-    """Of a widget that has any number of `options`, or `most` of them, whose names hold no comma."""
+    """Of a widget that has any number of `options`, or `most` of them, whose names do not hold what stands between."""
     by_text = {str(value): value for value in options}
 
     def read(raw: str) -> list[Any] | None:
-        parts = list(dict.fromkeys(part for part in raw.split(",") if part))
+        parts = list(dict.fromkeys(part for part in raw.split(between) if part))
         if not by_text.keys() >= set(parts) or (most is not None and len(parts) > most):
             return None
         return [by_text[part] for part in parts]
 
-    return _key(name, read, list(default), lambda values: ",".join(map(str, values)), key)
+    return _key(name, read, list(default), lambda values: between.join(map(str, values)), key)
 
 
 def number(name: str, low: float, high: float, default: float, key: str | None = None) -> str:

@@ -219,12 +219,14 @@ def look_for(case: Case, text: str) -> None:
 
 def _already(image: NamedImage) -> Choice:
     others = {p.sha256: p for p in (*state.uploads().values(), *resources.samples()) if p.sha256 != image.sha256}
+    offered = {NO_TWIN: NO_TWIN} | {key: each.name for key, each in others.items()}
+    first = _partner(image, others)
     twin = st.selectbox(
         "Its clean twin, if available",
-        [NO_TWIN, *others],
-        _partner(image, others),
-        format_func=lambda key: others[key].name if key in others else key,
-        key=f"twin {image.sha256}",
+        list(offered),
+        first,
+        format_func=offered.__getitem__,
+        key=links.named("twin", offered, f"twin {image.sha256}", list(offered)[first]),
         persist_state="session",
     )
     st.image(image.pixels, width="stretch", caption="as uploaded", alt="The image as it was uploaded")

@@ -4,9 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import streamlit as st
-
-from dashboard import resources, state
+from dashboard import resources
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.files import open_regular
@@ -18,7 +16,6 @@ from projlens_core.screen.store import Store
 
 KEPT = 4  # tables, for the whole process
 MAX_JSON = 2**20  # bytes of the small files beside the table
-PARAM = state.SCREEN_PARAM
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,3 @@ def _stat(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise InvalidInput(f"{printable(path.name)} cannot be read ({error.strerror}).") from error
     return found.st_size, found.st_mtime_ns
-
-
-def chosen() -> str:
-    """The folder that the address names, for a link to open; "" if it names none."""
-    return st.query_params.get(PARAM, "")

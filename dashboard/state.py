@@ -38,7 +38,6 @@ MAX_PIXELS = 200_000_000  # of all uploads of a session together; 600 MB
 MAX_UPLOADS = 1_000  # images of a session
 PARAMS = ("base", "suspect", "control", PROJECTOR_ONLY)  # of a case, in the URL
 IMAGE_PARAM = "picture"
-SCREEN_PARAM = "screen"  # the folder of a screening
 FOUND_TRIGGERS = "found_triggers"  # {suspect: the TriggerSpec that a search found}
 MADE_TRIGGERS = "made_triggers"  # {how it was made: the user's own TriggerSpec}
 TRIGGER_REFUSED = "trigger_refused"  # {how: the sentence that says why the last one is none}
@@ -87,6 +86,10 @@ def not_in_address() -> list[str]:
     found, case = [], current_case()
     if count := len(uploads()):
         found.append(f"Not in it: your {count} uploaded {'image' if count == 1 else 'images'}.")
+    if selected():
+        found.append("Not in it: which images are selected in the gallery.")
+    if st.session_state.get(STORED) is not None:
+        found.append("Not in it: the bundle that was opened.")
     if st.session_state.get(FOUND_TRIGGERS) or st.session_state.get(MADE_TRIGGERS):
         found.append("Not in it: a trigger that was found, or made of your own image; save it as JSON.")
     if case is not None and any(spec.startswith(UPLOAD_PREFIX) for spec in case.specs.values()):
@@ -98,7 +101,7 @@ def not_in_address() -> list[str]:
 
 def write_address() -> None:
     """Have the address say what the page does: called where its controls are drawn, and last by the router."""
-    links.write((*PARAMS, IMAGE_PARAM, SCREEN_PARAM))
+    links.write((*PARAMS, IMAGE_PARAM))
 
 
 def current_case() -> Case | None:

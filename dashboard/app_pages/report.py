@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import components, cost, links, pages, pickers, reports, resources, state
 from dashboard.pickers import SetChoice
+from dashboard.switches import switch
 from projlens_core.analyses.context import AnalysisInputs
 from projlens_core.analyses.exhibit import Exhibit, Metric
 from projlens_core.cases.case import Case
@@ -210,15 +211,8 @@ def _exhibits(record: Record, *, foreign: bool) -> None:
     by_key = {exhibit.key: exhibit for exhibit in record.exhibits}
     if not by_key:
         return
-    key = st.segmented_control(
-        "Exhibit",
-        list(by_key),
-        default=next(iter(by_key)),
-        required=True,
-        format_func=lambda key: components.plain(by_key[key].title),
-        label_visibility="collapsed",
-        wrap=True,
-    )
+    titles = {key: components.plain(exhibit.title) for key, exhibit in by_key.items()}
+    key = switch("Exhibit", titles, "report_exhibit", key=f"exhibit of {', '.join(titles)}", labelled=False, wrap=True)
     exhibit = by_key[key]
     st.text(exhibit.question)
     components.exhibit(_harmless(exhibit) if foreign else exhibit, control="control" in record.provenance.hashes)

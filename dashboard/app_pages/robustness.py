@@ -177,13 +177,10 @@ def _answers(opened: OpenedCase, wanted: Wanted, tried: tuple[TriedChange, ...])
     """Attack success of chosen changes, asked of the language model."""
     by_label = {one.change.label: one.change for one in tried if one.pushes}
     weakest = min((one for one in tried if one.pushes), key=lambda one: one.pushes["suspect"].gain.mean, default=None)
-    default = list(dict.fromkeys([ORIGINAL.label, *([weakest.change.label] if weakest else [])]))
-    chosen = st.multiselect(
-        "Changes to ask about",
-        list(by_label),
-        [label for label in default if label in by_label],
-        key="robustness_asked",
-    )
+    usual = dict.fromkeys([ORIGINAL.label, *([weakest.change.label] if weakest else [])])
+    default = [label for label in usual if label in by_label]
+    key = links.several("robustness_asked", by_label, default, between=";")  # labels hold commas
+    chosen = st.multiselect("Changes to ask about", list(by_label), default, key=key, persist_state="session")
     prompts, target = _question(opened.case)
     left, right = st.columns([3, 1], vertical_alignment="bottom", gap="small")
     with left:

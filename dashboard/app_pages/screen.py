@@ -32,14 +32,14 @@ def page() -> None:
     components.header(pages.SCREEN)
     folder = st.text_input(
         "Result folder",
-        value=screenings.chosen(),
+        key=links.text("screen", key="screen_folder"),
+        persist_state="session",
         placeholder="the --out of projlens screen",
         help="The folder into which `projlens screen` writes; it is read anew while it fills.",
     ).strip()
     if not folder:
         components.empty("No screening opened", f"Run {_COMMAND} and give its folder here.", ":material/radar:")
         return
-    st.query_params[screenings.PARAM] = folder
     try:
         found = screenings.read(folder)
     except ProjLensError as error:
@@ -61,6 +61,7 @@ def _live(folder: str) -> None:
         st.rerun()
     _progress(found.progress)
     _draw(found)
+    state.write_address()  # when it is drawn anew, nothing else is
 
 
 def _progress(at: ScreenProgress) -> None:
@@ -92,7 +93,9 @@ def _draw(screening: Screening) -> None:
     grid = st.grid(len(cards), min_column_width=130, gap="xxsmall")
     for label, (value, meaning) in cards.items():
         grid.metric(label, value, help=meaning, border=True)
-    score = st.selectbox("Score", scores, index=scores.index(summary.column(ranking)), format_func=_titled)
+    first = summary.column(ranking)
+    key = links.option("screen_score", scores, first, f"screen_score {len(scores)}")  # more come as stages are done
+    score = st.selectbox("Score", scores, scores.index(first), _titled, key, persist_state="session")
     values = table.loc[table[score].notna(), ["role", score]]
     of_role = {role: values.loc[values["role"] == role, score].astype(float).tolist() for role in (SUSPECT, CONTROL)}
     components.chart(
@@ -109,14 +112,14 @@ def _draw(screening: Screening) -> None:
 def _table(screening: Screening, score: str) -> None:
     table = screening.table
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input("Name holds", key=links.text("screen_text")).strip()
-        states = st.multiselect(
-            "State", sorted({s for stage in screening.stages for s in table[stage]}), key="screen_state"
-        )
+        text = st.text_input("Name holds", key=links.text("screen_text"), persist_state="session").strip()
+        known_states = sorted({s for stage in screening.stages for s in table[stage]})
+        key = links.several("screen_state", known_states, ())
+        states = st.multiselect("State", known_states, key=key, persist_state="session")
+        clusters = {None: "any"} | {n: str(n) for n in sorted(table[CLUSTER].dropna().unique())}
+        key = links.option("screen_cluster", clusters, None, f"screen_cluster {len(clusters)}")
         cluster = st.selectbox(
-            "Cluster",
-            [None, *sorted(table[CLUSTER].dropna().unique())],
-            format_func=lambda n: "any" if n is None else str(n),
+            "Cluster", list(clusters), format_func=clusters.__getitem__, key=key, persist_state="session"
         )
     kept = table
     if text:

@@ -19,6 +19,10 @@ def _page():
     st.slider("rows", 0, 8, (0, 8), key=links.span("rows", 0, 8))
     st.toggle("normed", True, key=links.flag("normed", True))
     st.text_input("target", "", key=links.text("target", "", "target of it"))
+    labels = ["size 2×, JPEG 10", "unchanged"]
+    st.multiselect("asked", labels, key=links.several("asked", labels, [], between=";"))
+    pictures = {"a1": "cat.png", "b2": "dog.png", "c3": "dog.png"}
+    st.selectbox("image", list(pictures), key=links.named("image", pictures))
     if st.session_state.get("more"):
         st.text_input("late", key=links.text("late"))
     links.write(("base",))
@@ -26,9 +30,11 @@ def _page():
 
 SAID = {
     "sign": "minus", "ks": "3,5", "count": "7", "size": "0.25", "rows": "2-5", "normed": "0", "target": "<b>",
+    "asked": "unchanged;size 2×, JPEG 10", "image": "dog.png",
 }  # fmt: skip
 VALUES = {
     "sign": "minus", "ks": [3, 5], "count": 7, "size": 0.25, "rows": (2, 5), "normed": False, "target of it": "<b>",
+    "asked": ["unchanged", "size 2×, JPEG 10"], "image": "b2",
 }  # fmt: skip
 
 
@@ -61,6 +67,7 @@ def test_an_address_holds_what_is_not_as_it_was_at_first_and_no_more():
         ("sign", "neither"), ("ks", "1,2"), ("ks", "x"), ("ks", "1,3,5"),
         ("count", "10"), ("count", "4.5"), ("size", "nan"),
         ("rows", "5-2"), ("rows", "0-99"), ("rows", "-"), ("normed", "maybe"), ("target", "a" * 501),
+        ("asked", "size 2×"), ("image", "a1"),
     ],
 )  # fmt: skip
 def test_what_no_widget_could_say_is_passed_over(name, raw):

@@ -76,6 +76,32 @@ def test_it_counts_draws_and_lists_what_stands_out_first(page, folder):
     assert len(app.dataframe[0].value) == 1
 
 
+def test_a_link_reopens_folder_and_filters(open_page, folder):
+    app = open_page()
+    app.switch_page("app_pages/screen.py")
+    said = {
+        "screen": str(folder / "out"), "screen_text": "bin", "screen_state": "failed",
+        "screen_score": "weights.stable_rank",
+    }  # fmt: skip
+    app.query_params.update(said)
+    app.run()
+    assert not app.exception
+    assert len(app.dataframe[0].value) == 1
+    assert titles(app) == ["Suspects by weights.stable_rank"]
+    assert app.query_params.items() >= said.items()
+
+
+def test_a_filter_of_a_folder_that_fills_is_in_the_address_at_once(page, folder, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(folder / "out", out)
+    for part in (out / "parts").iterdir():
+        part.unlink()
+    app = page(out)
+    app.text_input(key="screen_text").set_value("bin").run()
+    assert not app.exception
+    assert app.query_params["screen_text"] == "bin"
+
+
 def test_a_row_that_is_clicked_opens_its_case(page, folder, monkeypatch):
     app = page(folder / "out")
     app.session_state["screen_table"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
