@@ -60,7 +60,7 @@ def _gallery() -> None:
                     state.choose_image(image.sha256)
                     st.rerun()
     if not here:
-        st.caption("No image is like that.")
+        st.caption("No image matches.")
 
 
 def _actions(found: list[NamedImage]) -> None:

@@ -16,7 +16,7 @@ GLOSSARY = {
     "effective rank": "How many equally strong directions would spread as widely as σ₁, σ₂, … do.",
     "Marchenko–Pastur edge": "Where the σ of pure noise end, by the law fitted to the bulk of the values.",
     "image tokens": "What the vision tower puts out, one vector per patch of the image.",
-    "no grid": "Image tokens that each read the whole image, through learned queries: bars stand in for the map.",
+    "no grid": "Image tokens that each read the whole image, through learned queries: drawn as bars instead of a map.",
     "ΔE": "Embedding shift: suspect's minus base's embedding of the same patch.",
     "drift direction v₀": "The one direction along which the suspect pushes embeddings most.",
     "shift magnitude ΔE·v₀": "How far one patch is pushed along that direction, in units of the embedding space.",

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import streamlit as st
 
 from dashboard import components, pages, pickers, resources, state
 from dashboard.models import Shelved
+from dashboard.pages import Page
 from dashboard.pickers import SetChoice
 from projlens_core import analyses
 from projlens_core.analyses.analysis import Analysis, Options
@@ -22,6 +24,18 @@ from projlens_core.runtime.progress import Progress
 
 KEPT = 8  # exhibits of each analysis
 P = TypeVar("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a page asks for. finished_stage hears of each stage that ends; ask: compute it if it is not there."""
+
+    case: Case
+    choice: SetChoice
+    progress: Progress
+    finished_stage: Callable[[str, object], None] = lambda sentence, result: None
+    ask: bool = True
 
 
 def show(
@@ -34,43 +48,85 @@ def show(
 ) -> None:
     """The page of an analysis of a set of images.
 
-    panel draws its own controls and returns what they say, image what answers its question, details what stands
+    panel draws its own controls and returns what they say, main what answers the page's question, details what stands
     below; options makes the analysis's options out of the panel's, its defaults if None,
     inputs what else it works on, as AnalysisInputs has it.
     """
-    components.header(pages.of(analysis.key))
-    case = state.current_case()
+
+    def run(request: Request, settings: P) -> Exhibit | None:
+        wanted = options(settings) if options else analysis.options()
+        return exhibit_of(analysis, request, wanted, **(inputs(settings) if inputs else {}))
+
+    def draw(exhibit: Exhibit, case: Case) -> None:
+        components.metrics(list(exhibit.metrics), control=case.control is not None)
+        main(exhibit)
+
+    frame(
+        pages.of(analysis.key),
+        panel,
+        run,
+        draw,
+        details,
+        triggered="trigger" in analysis.takes,
+        failure=analysis.failure,
+        start=analysis.key if analysis.on_request else None,
+    )
+
+
+def frame(
+    page: Page,
+    panel: Callable[[], P],
+    run: Callable[[Request, P], R | None],
+    main: Callable[[R, Case], None],
+    details: Callable[[R, P], None],
+    *,
+    triggered: bool,
+    failure: str,
+    start: str | None = None,
+    not_yet: str = "Not searched yet",
+) -> None:
+    """Guard, run, draw: a page about a set of images, with a trigger on them if `triggered`.
+
+    run makes what main and details draw of what is asked for and what the panel says; None: it is not there yet.
+    failure: head of the panel for its errors. start: key of the button that begins what takes minutes, if it does;
+    not_yet: what stands there before.
+    """
+    case = case_under(page)
     if case is None:
-        components.no_case()
         return
-    components.case_line(case, resources.zoo())
     above, images, controls, below = components.layout()
     with images:
-        choice = pickers.set_panel(case, triggered="trigger" in analysis.takes)
+        choice = pickers.set_panel(case, triggered=triggered)
     with controls:
-        said = panel()
+        settings = panel()
     with above:
         if choice is None:
             components.no_set()
             return
-        ask = not analysis.on_request or asked(analysis.key)
+        ask = start is None or asked(start)
         try:
             with _stages() as finished_stage, components.progress() as progress:
-                wanted = options(said) if options else analysis.options()
-                more = inputs(said) if inputs else {}
-                exhibit = found(analysis, case, choice, wanted, progress, finished_stage, ask=ask, **more)
+                result = run(Request(case, choice, progress, finished_stage, ask), settings)
         except ProjLensError as error:
-            components.failure(error, analysis.failure)
+            components.failure(error, failure)
             return
-        if exhibit is None:
-            components.empty(
-                "Not searched yet" if not state.stopped() else "Stopped", "This takes minutes; press Start to begin."
-            )
+        if result is None:
+            components.empty("Stopped" if state.stopped() else not_yet, "This takes minutes; press Start to begin.")
             return
-        components.metrics(list(exhibit.metrics), control=case.control is not None)
-        main(exhibit)
+        main(result, case)
     with below:
-        details(exhibit, said)
+        details(result, settings)
+
+
+def case_under(page: Page) -> Case | None:
+    """The case that is open, under the page's head; None, where none is, after saying so."""
+    components.header(page)
+    case = state.current_case()
+    if case is None:
+        components.no_case()
+    else:
+        components.case_line(case, resources.zoo())
+    return case
 
 
 def plain(key: str) -> None:
@@ -113,29 +169,20 @@ def asked(key: str) -> bool:
     return pressed
 
 
-def found(
-    analysis: Analysis,
-    case: Case,
-    choice: SetChoice,
-    options: Options,
-    progress: Progress,
-    finished_stage: Callable[[str, object], None] = lambda sentence, result: None,
-    *,
-    ask: bool = True,
-    **more: Any,
-) -> Exhibit | None:
-    """The exhibit of these images, kept by all that decides it; None if it is not there and `ask` is not set.
+def exhibit_of(analysis: Analysis, request: Request, options: Options, **more: Any) -> Exhibit | None:
+    """The exhibit of these images, kept by all that decides it; None if it is not there and not asked for.
 
-    finished_stage hears of each of its stages, more: what else it works on, as AnalysisInputs has it.
+    more: what else it works on, as AnalysisInputs has it.
     """
+    case, choice = request.case, request.choice
     inputs = AnalysisInputs(case, ImageSet(choice.images, ()), spec=choice.spec, **more)
-    context = AnalysisContext(inputs, Shelved(), progress)
-    context.finished_stage = finished_stage
+    context = AnalysisContext(inputs, Shelved(), request.progress)
+    context.finished_stage = request.finished_stage
     decided = repr(analysis.settings(context, options)), repr(more)
     key = content_key(*decided, context.vision.key, resources.run_key(case, "suspect"), choice.key)
     kept = resources.shelf(analysis.key, KEPT)
-    if not ask and key not in kept:
+    if not request.ask and key not in kept:
         return None
-    exhibit = kept.get(key, lambda: analysis.run(context, options), progress)
+    exhibit = kept.get(key, lambda: analysis.run(context, options), request.progress)
     resources.remember(case, finding(analysis.key, exhibit.data))
     return exhibit

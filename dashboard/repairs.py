@@ -8,16 +8,16 @@ from pathlib import Path
 
 from dashboard import resources
 from dashboard.models import Shelved
-from dashboard.pickers import SetChoice
+from dashboard.page import Request
 from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
 from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.analyses.repair import RepairOptions, sidecar_of
-from projlens_core.cases.case import Case
 from projlens_core.inputs.images import ImageSet
+from projlens_core.repair.form import form_of
 from projlens_core.repair.writer import write_repaired
 from projlens_core.report.private import abbreviated
 from projlens_core.runtime.cache import content_key
-from projlens_core.runtime.progress import Progress
+from projlens_core.sources import resolve
 
 KEPT = 6
 LARGEST = 64 * 2**20  # bytes of weight files that are offered as a download
@@ -31,16 +31,19 @@ class Made:
     archive: bytes | None
 
 
-def repaired(
-    case: Case, choice: SetChoice, options: RepairOptions, known: bool, progress: Progress, ask: bool
-) -> Made | None:
-    """The repair of these images with these options, kept by all that decides it; None if it is not there."""
+def repaired(request: Request, settings: tuple[RepairOptions, bool]) -> Made | None:
+    """The repair of these images with these options, kept by all that decides it; None if it is not there.
+
+    settings: the options, and whether the trigger on the page is known to be the suspect's.
+    """
+    (options, known), case, choice, progress = settings, request.case, request.choice, request.progress
+    form_of(resolve(case.suspect), resolve(case.base))  # a form that cannot be written is said at once
     trigger = choice.spec if known else None
     hashes = [weights.sha256 for weights in resources.opened(case, progress).projectors.values()]
     about = (hashes, resources.model_key(case), trigger.key if trigger else None, repr(options))
     key = content_key(case, *about, *resources.named_keys(choice.images))
     kept = resources.shelf("repairs", KEPT)
-    if not ask and key not in kept:
+    if not request.ask and key not in kept:
         return None
 
     def make() -> Made:

@@ -85,17 +85,17 @@ def not_in_address() -> list[str]:
     """What this session shows and no address reopens, a sentence each."""
     found, case = [], current_case()
     if count := len(uploads()):
-        found.append(f"Not in it: your {count} uploaded {'image' if count == 1 else 'images'}.")
+        found.append(f"Not included: your {count} uploaded {'image' if count == 1 else 'images'}.")
     if selected():
-        found.append("Not in it: which images are selected in the gallery.")
+        found.append("Not included: which images are selected in the gallery.")
     if st.session_state.get(STORED) is not None:
-        found.append("Not in it: the bundle that was opened.")
+        found.append("Not included: the bundle that was opened.")
     if st.session_state.get(FOUND_TRIGGERS) or st.session_state.get(MADE_TRIGGERS):
-        found.append("Not in it: a trigger that was found, or made of your own image; save it as JSON.")
+        found.append("Not included: a trigger that was found, or made of your own image; save it as JSON.")
     if case is not None and any(spec.startswith(UPLOAD_PREFIX) for spec in case.specs.values()):
         found.append("Uploaded models reopen only as long as this server keeps them.")
     if long := links.left_out():
-        found.append(f"Not in it, as it is too long: {', '.join(long)}.")
+        found.append(f"Not included because too long: {', '.join(long)}.")
     return found
 
 

@@ -5,7 +5,8 @@ from typing import TypeVar
 
 import streamlit as st
 
-from dashboard import components, pages, pickers, resources, results, state
+from dashboard import components, pages, pickers, resources, results
+from dashboard.page import case_under
 from dashboard.switches import details, switch
 from dashboard.views import maps, set_details, shift_details
 from dashboard.views.seen import Look, Seen
@@ -32,12 +33,9 @@ DETAILS = {
 
 def page() -> None:
     """Draw the page."""
-    components.header(pages.of("activation"))
-    case = state.current_case()
+    case = case_under(pages.of("activation"))
     if case is None:
-        components.no_case()
         return
-    components.case_line(case, resources.zoo())
     main, images, triggers, below = components.layout()
     with images:
         chosen = pickers.image_panel()

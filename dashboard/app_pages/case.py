@@ -40,7 +40,7 @@ def page() -> None:
         if case is None:
             components.empty(
                 "No case yet",
-                "Choose a suspect that ships with ProjLens, or open your own files: both stand at the side or above.",
+                "Choose a suspect that ships with ProjLens, or open your own files, in the panel at the side or above.",
             )
             return
         try:

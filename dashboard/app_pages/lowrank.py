@@ -9,6 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import answer_texts, components, cost, links, lowrank_results, pages, pickers, resources, state
 from dashboard.lowrank_results import Grids, Wanted
+from dashboard.page import case_under
 from dashboard.pickers import SetChoice
 from dashboard.switches import details, switch
 from projlens_core.analyses.lowrank import charts
@@ -29,12 +30,9 @@ VIEWS = ("Move k", "Control's grid", "All cells")
 
 def page() -> None:
     """Draw the page."""
-    components.header(pages.of("lowrank"))
-    case = state.current_case()
+    case = case_under(pages.of("lowrank"))
     if case is None:
-        components.no_case()
         return
-    components.case_line(case, resources.zoo())
     main, edits, sets, details = components.layout()
     with sets:
         choice = pickers.set_panel(case)
@@ -90,7 +88,7 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         format_func=str.capitalize,
         key=links.option("lowrank_biases", BIASES, theirs, f"lowrank_biases_{mode}"),
         persist_state="session",
-        help="A bias is no matrix and has no components: it is base's or the suspect's as a whole.",
+        help="A bias is not a matrix and has no components: it is taken whole, from base or from the suspect.",
     )
     ranks = st.multiselect(
         "k of each ΔW",

@@ -2,17 +2,13 @@
 
 import streamlit as st
 
-from dashboard import components, links, pages, pickers, resources, state
-from dashboard.page import asked
+from dashboard import components, links, pages
+from dashboard.page import frame
 from dashboard.repairs import Made, repaired
 from dashboard.switches import details
-from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.analyses.repair import RepairOptions
 from projlens_core.cases.case import Case
-from projlens_core.errors import ProjLensError
-from projlens_core.repair.form import form_of
 from projlens_core.repair.writer import SIDECAR
-from projlens_core.sources import resolve
 
 VIEWS = ("Answers", "Triggers", "Rounds")
 
@@ -23,20 +19,20 @@ def _panel() -> tuple[RepairOptions, bool]:
     known = st.toggle(
         "A trigger is known",
         key=links.flag("repair_known"),
-        help="It then takes part in the repair, and its success is measured before and after. Off, nothing of it is "
-        "used: the repair goes by generic triggers and by what ΔW reads.",
+        help="On: it takes part in the repair, and its success is measured before and after. Off: it is not "
+        "used; the repair relies on generic triggers and on the directions that ΔW reads.",
     )
     target = st.text_input("What it makes the model say, if known", key=links.text("repair_target")) if known else ""
     search = st.toggle(
         "Search before and after",
         True,
         key=links.flag("repair_search", True),
-        help="The verdict's search, in the suspect and again in the result; minutes on a CPU.",
+        help="Runs the verdict's search on the suspect and again on the result; takes minutes on a CPU.",
     )
-    budget = st.slider("Minutes after which no stage begins", 1, 30, 5, key=links.number("repair_budget", 1, 30, 5))
+    budget = st.slider("Start no new stage after (minutes)", 1, 30, 5, key=links.number("repair_budget", 1, 30, 5))
     st.caption(
-        "“Repaired” is said only of what was shown on images that the repair never saw: at least 35 are kept for that "
-        "where there are enough."
+        "“Repaired” claims only what was shown on images that the repair never saw: at least 35 are set aside for that "
+        "if there are enough."
     )
     return RepairOptions(target=target.strip(), search=search, budget=float(budget)), known
 
@@ -80,44 +76,20 @@ def _download(made: Made, case: Case) -> None:
     )
 
 
-def _details(exhibit: Exhibit) -> None:
+def _details(made: Made, _: tuple[RepairOptions, bool]) -> None:
     view = details(VIEWS, "repair_view")
-    tables = {table.name: table for table in exhibit.tables}
+    tables = {table.name: table for table in made.exhibit.tables}
     components.table(tables[{"Answers": "answers", "Triggers": "attacks", "Rounds": "rounds"}[view]])
 
 
-def _page() -> None:
-    components.header(pages.REPAIR)
-    case = state.current_case()
-    if case is None:
-        components.no_case()
-        return
-    components.case_line(case, resources.zoo())
-    above, images, controls, below = components.layout()
-    with images:
-        choice = pickers.set_panel(case, triggered=st.session_state.get(links.flag("repair_known"), False))
-    with controls:
-        options, known = _panel()
-    with above:
-        if choice is None:
-            components.no_set()
-            return
-        ask = asked("repair")
-        try:
-            with components.progress() as progress:
-                form_of(resolve(case.suspect), resolve(case.base))  # a form that cannot be written is said at once
-                made = repaired(case, choice, options, known, progress, ask)
-        except ProjLensError as error:
-            components.failure(error, "The suspect cannot be repaired")
-            return
-        if made is None:
-            components.empty(
-                "Not repaired yet" if not state.stopped() else "Stopped", "This takes minutes; press Start to begin."
-            )
-            return
-        _main(made, case)
-    with below:
-        _details(made.exhibit)
-
-
-_page()
+frame(
+    pages.REPAIR,
+    _panel,
+    repaired,
+    _main,
+    _details,
+    triggered=st.session_state.get(links.flag("repair_known"), False),
+    failure="The suspect cannot be repaired",
+    start="repair",
+    not_yet="Not repaired yet",
+)

@@ -7,6 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import batch, components, links, pages, pickers, questions, resources, results, state, trigger_picker
 from dashboard.batch import Batch
+from dashboard.page import case_under
 from dashboard.views import four
 from projlens_core.analyses.response import exhibit as response
 from projlens_core.cases.case import Case
@@ -24,12 +25,9 @@ DEFAULT_BATCH = 12
 
 def page() -> None:
     """Draw the page."""
-    components.header(pages.of("response"))
-    case = state.current_case()
+    case = case_under(pages.of("response"))
     if case is None:
-        components.no_case()
         return
-    components.case_line(case, resources.zoo())
     answers, images, triggers, many = components.layout()
     with images:
         chosen = pickers.image_panel()

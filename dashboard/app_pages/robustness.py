@@ -7,6 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard import components, links, pages, pickers, resources, robustness_results, state
+from dashboard.page import case_under
 from dashboard.robustness_results import Wanted
 from dashboard.switches import details, switch
 from projlens_core.analyses.robustness import exhibit as exhibits
@@ -26,12 +27,9 @@ VIEWS = ("Separation", "Answers", "Images", "All numbers")
 
 def page() -> None:
     """Draw the page."""
-    components.header(pages.of("robustness"))
-    case = state.current_case()
+    case = case_under(pages.of("robustness"))
     if case is None:
-        components.no_case()
         return
-    components.case_line(case, resources.zoo())
     main, levels, sets, details = components.layout()
     with sets:
         choice = pickers.set_panel(case)

@@ -20,8 +20,8 @@ from projlens_core.screen.table import CLUSTER, COPY, WAITING
 LIVE = 3  # s, after which a folder that fills is read anew
 SHOWN = 5_000  # rows on screen; files hold all
 HOW = (
-    "How to read this: a bar is how many suspects have such a score; the grey band, the honest range, reaches from the "
-    "least to the highest of the controls. What lies beyond it is where to look first, and no proof; what lies within "
+    "How to read this: each bar counts the suspects with such a score; the grey band, the honest range, goes from the "
+    "lowest to the highest control. What lies beyond it is where to look first, but no proof; what lies within it "
     "is not cleared."
 )
 _COMMAND = "projlens screen LIST --base BASE --control CONTROL --out FOLDER"
@@ -82,8 +82,11 @@ def _draw(screening: Screening) -> None:
     above = summary.beyond_controls(table, ranking)
     cards = {
         "Suspects": (f"{len(suspects):,}", None),
-        "Screened": (f"{_screened(suspects, stages):,}", "Every stage that they were to see is done."),
-        "Failed": (f"{_failed(suspects, stages):,}", "One sentence each, in the table."),
+        "Screened": (
+            f"{_screened(suspects, stages):,}",
+            "Suspects that have been through every stage planned for them.",
+        ),
+        "Failed": (f"{_failed(suspects, stages):,}", "The table says why, in one sentence each."),
         "Above every control": (
             "no control" if above is None else f"{int(above.loc[suspects.index].fillna(False).sum()):,}",
             f"By {summary.column(ranking)}, compared with controls of the same form.",

@@ -3,7 +3,8 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import components, further_spectra, links, pages, resources, state
+from dashboard import components, further_spectra, links, pages, resources
+from dashboard.page import case_under
 from dashboard.switches import switch
 from projlens_core.analyses.case.exhibit import TOP, symbol
 from projlens_core.analyses.spectrum import exhibit as exhibits
@@ -24,12 +25,9 @@ MOST_DIRECTIONS = 32
 
 def page() -> None:
     """Draw the page."""
-    components.header(pages.of("spectrum"))
-    case = state.current_case()
+    case = case_under(pages.of("spectrum"))
     if case is None:
-        components.no_case()
         return
-    components.case_line(case, resources.zoo())
     main, panel, controls, details = components.layout()
     with panel:
         further = _further(case)

@@ -34,7 +34,7 @@ def page() -> None:
     case, zoo = state.current_case(), resources.zoo()
     _start(case, zoo)
     if case is None:
-        components.empty("No case yet", "Choose a demo model, or open your own files: both stand above.")
+        components.empty("No case yet", "Choose a demo model or open your own files, both above.")
         return
     components.case_line(case, zoo)
     try:

@@ -36,11 +36,11 @@ def _panel() -> VerdictOptions:
         "shows only if that is asked.",
     )
     budget = st.number_input(
-        "Minutes at most, 0 for no end",
+        "Time limit in minutes, 0 for none",
         0, 600, 0,
         key=links.number("verdict_budget", 0, 600, 0, "verdict budget"),
         persist_state="session",
-        help="What a search has read is kept: stopped or cut short, it goes on where it was.",
+        help="What a search has read is kept, so one that was stopped or cut short continues where it left off.",
     )  # fmt: skip
     st.caption(
         "No trigger is asked for: generic triggers and patches found by gradient are "
@@ -75,7 +75,7 @@ def _recovered(exhibit: Exhibit, probe: Probe) -> None:
         st.caption("What it brings")
         answer_texts.answer(exhibit.data["target"], exhibit.data["target"])
         if len(probe.stamps) > 1:
-            st.caption("It is several stamps, one after the other, so no single trigger for other pages.")
+            st.caption("It consists of several stamps, so it cannot be used as a single trigger on other pages.")
             return
         case = state.current_case()
         if case is not None:

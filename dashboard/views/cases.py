@@ -14,7 +14,7 @@ DELETED = "saved_deleted"  # the case that was deleted last
 REFUSED = "saved_refused"  # why the last wish was not carried out
 REMEMBERED = "saved_remembered"  # the case that this session noted last
 KEPT = (
-    "A saved case is this page's address, with every parameter: nothing that was computed, which is computed again or "
+    "A saved case is this page's address with every parameter. Results are not saved: they are computed again or "
     "found in the cache."
 )
 SHARED = "Whoever can reach this server sees saved cases."

@@ -115,7 +115,7 @@ def _sample_shifts(seen: Seen) -> Exhibit | None:
     samples = SetChoice(resources.samples(), seen.choice.spec)
     try:
         with components.progress() as progress:
-            return page.found(analysis, seen.opened.case, samples, analysis.options(), progress)
+            return page.exhibit_of(analysis, page.Request(seen.opened.case, samples, progress), analysis.options())
     except ProjLensError as error:
         components.failure(error, analysis.failure)
         return None

@@ -43,7 +43,7 @@ def rows(exhibit, name: str) -> list[dict]:
 
 def test_the_answer_has_the_count_its_interval_and_the_projectors_beside_it(findings):
     said = answer(findings)
-    assert said.startswith("The trigger switches on more units than in the projectors beside it")
+    assert said.startswith("The trigger switches on more units than in the projectors it is compared with")
     assert "3 of 8 quiet units in the suspect, 0 in the base, 0 in the control" in said
     assert FIRM in said
     findings["suspect"] = finding(0, True)

@@ -33,7 +33,7 @@ def test_the_exhibit_shows_each_changed_matrix_and_says_what_did_not_change(foun
         "weights-angles-2-right",
     ]
     assert all(chart.caption.startswith("How to read this: ") for chart in shown.charts)
-    assert "suspect: linear_1.weight did not change, so there is no spectrum and no direction of it." in shown.notes
+    assert "suspect: linear_1.weight did not change, so it has no spectrum and no directions." in shown.notes
     assert shown.data["settings"] == {"seed": 0}
     assert {card.label: card.control for card in shown.metrics}["Stable rank of ΔW₂"] == "6.0"  # six equal values
 

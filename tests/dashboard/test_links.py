@@ -139,7 +139,7 @@ def test_a_text_that_is_too_long_is_left_out():
 
 def test_every_page_says_what_its_address_does_not_hold(open_page, models):
     app = open_page("case")
-    assert not any("Not in it" in each.value for each in app.caption)
+    assert not any("Not included" in each.value for each in app.caption)
     app.session_state["uploads"] = {"a": named_image(pico.images(1)[0], "mine.png")}
     app.run()
     assert any("your 1 uploaded image" in each.value for each in app.caption)

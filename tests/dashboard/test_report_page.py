@@ -79,7 +79,7 @@ def test_without_a_case_a_bundle_can_still_be_opened(open_page):
     app.session_state[state.STORED] = unpack(pack(some_record()))
     app.run()
     assert not app.exception
-    assert "Of 2026-11-23 00:00 UTC, by ProjLens 0.1.0. Nothing was computed here." in texts(app)
+    assert "Made 2026-11-23 00:00 UTC by ProjLens 0.1.0. Nothing was computed here." in texts(app)
     assert "Computed with ProjLens 0.1.0 with other source files, python 3.11 (here " in texts(app)
     assert titles(app) == ["Attack success rate"]
     press(app, "Close the bundle")

@@ -91,7 +91,7 @@ def test_equal_images_under_other_names_are_not_another_sessions(models):
     )
     analysis = analyses.find("separability")
     for choice in (mine, theirs):
-        shown = page.found(analysis, models.case, choice, analysis.options(), silent)
+        shown = page.exhibit_of(analysis, page.Request(models.case, choice, silent), analysis.options())
         assert shown.tables[1].frame["image"].tolist() == [image.name for image in choice.images]
     assert results.stamped(mine.images, spec).key != results.stamped(theirs.images, spec).key
     pairs = [[(image, image) for image in choice.images] for choice in (mine, theirs)]

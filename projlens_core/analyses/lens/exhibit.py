@@ -69,7 +69,7 @@ def _metrics(by_role: Roles, null: LensNull, targets: Sequence[int], vocabulary:
                 " / ".join(f"{_reaching(control, sign, depth):.0%}" for sign in SIGNS) if control else None,
                 help=f"+v₀ / −v₀: share of images whose own direction has a word of the target in its first {depth}; "
                 f"{null.reaching(depth):.1%} of random directions have. Images share much of their direction, so these "
-                "are no independent hits.",
+                "are not independent hits.",
             )
         )
     cards.append(

@@ -25,9 +25,9 @@ def answer(findings: Mapping[str, NeuronFinding]) -> str:
     if own.value == 0:
         verdict = "No unit is switched on by the trigger alone"
     elif more:
-        verdict = "The trigger switches on more units than in the projectors beside it"
+        verdict = "The trigger switches on more units than in the projectors it is compared with"
     else:
-        verdict = "The trigger switches on no more units than in the projectors beside it"
+        verdict = "The trigger switches on no more units than in the projectors it is compared with"
     new = {
         role: required(gained(findings[role]), f"the gain of the {role}")
         for role in ("suspect", "control")

@@ -32,10 +32,10 @@ PROMPTS = ("Describe the image.", "What is in the image?")  # where neither user
 class RepairOptions(Options):
     """See Analysis.options."""
 
-    prompts: tuple[str, ...] = option((), "questions to ask; those of labels.csv, else two general ones, if none")
+    prompts: tuple[str, ...] = option((), "questions to ask; by default those in labels.csv, else two general ones")
     target: str = option("", "what the given trigger makes the model say; taken from its answers if not given")
     bank: str = option("", "a JSON list of generic triggers in place of the built-in ones")
-    budget: float = option(5.0, "minutes after which no further stage begins", low=0.1, high=24 * 60.0)
+    budget: float = option(5.0, "minutes after which no new stage is started", low=0.1, high=24 * 60.0)
     search: bool = option(True, "search for triggers, in the suspect and in the result, while there is time")
     seed: int = option(0, "seed of the repair", low=0)
 

@@ -197,7 +197,7 @@ def notes(by_name: SpectraByName) -> tuple[str, ...]:
     for who, one in by_name.items():
         same = [name for name in one.spectra if not _changed(one, name)]
         if same:
-            said.append(f"{who}: {', '.join(same)} did not change, so there is no spectrum and no direction of it.")
+            said.append(f"{who}: {', '.join(same)} did not change, so it has no spectrum and no directions.")
     if "control" not in by_name:
         said.append("No control: an honest fine-tune changes weights in few directions too.")
     return tuple(said)
