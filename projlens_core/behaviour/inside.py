@@ -101,9 +101,3 @@ def look_inside(
 def _rows(states: torch.Tensor, image: list[torch.Tensor]) -> list[torch.Tensor]:
     """States (rows, longest, d) without the padding on the left."""
     return [own[-len(places) :] for own, places in zip(states, image, strict=True)]
-
-
-def divergence(of: torch.Tensor, against: torch.Tensor) -> torch.Tensor:
-    """KL(of ‖ against) in nats at each position: logits (positions, vocabulary) → (positions,)."""
-    log = of.log_softmax(dim=-1)
-    return (log.exp() * (log - against.log_softmax(dim=-1))).sum(dim=-1)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,21 +211,3 @@ def answers_by_role(
 
 def _by_role(heard: Callable[[str, int, str], None], roles: Sequence[str], images: int) -> Heard:
     return lambda number, text: heard(roles[number // images], number % images, text)
-
-
-def four_answers(
-    responder: Responder,
-    base: ProjectorWeights,
-    suspect: ProjectorWeights | None,
-    clean: Image.Image,
-    triggered: Image.Image | None,
-    prompt: str,
-    max_new_tokens: int = NEW_TOKENS,
-    progress: Progress = silent,
-) -> FourAnswers:
-    """Base and suspect, clean and triggered, by one model: up to four answers to one prompt."""
-    projectors = {"base": base} | ({"suspect": suspect} if suspect else {})
-    images = [clean] if triggered is None else [clean, triggered]
-    owners = dict.fromkeys(projectors, "one")
-    asked = (projectors, images, prompt, max_new_tokens, progress)
-    return FourAnswers.of(*answers_by_role(owners, lambda role: nullcontext(responder), *asked))

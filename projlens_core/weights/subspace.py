@@ -38,11 +38,6 @@ def components(
     return (known.u[:, columns] * known.values[columns]) @ known.v[:, columns].T
 
 
-def top_k(matrix: torch.Tensor, k: int, *, exact: bool = False) -> torch.Tensor:
-    """The best rank-k approximation Σᵢ₌₁ᵏ σᵢ uᵢ vᵢᵀ, k from 0 (zeros) to the shorter side (the matrix itself)."""
-    return components(matrix, k, exact=exact)
-
-
 def decompose(delta: Delta, k: int, *, exact: bool = False) -> dict[str, Triplets]:
     """The leading triplets of each ΔW, at most k, by name: the `known` of inject and ablate while k is moved."""
     return {t.name: leading(t.delta, min(k, *t.shape), exact=exact) for t in delta.matrices}

@@ -1,11 +1,10 @@
 """A look inside a prompt agrees with the whole model of transformers, gradients included, and leaves nothing behind."""
 
-import numpy as np
 import pytest
 import torch
 from transformers import LlavaForConditionalGeneration
 
-from projlens_core.behaviour.inside import divergence, look_inside
+from projlens_core.behaviour.inside import look_inside
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import GivenAnswer
 from tests import pico
@@ -87,10 +86,3 @@ def test_nothing_is_left_behind(responder, rows):
     assert settings == responder.model.config.get_text_config()._attn_implementation
     assert hooked(responder) == hooks  # transformers leaves some of its own
     assert responder.answers(pico.images(1), [PROMPT]) == before
-
-
-def test_divergence_is_that_of_hand_computed_distributions():
-    p, q = np.array([0.5, 0.25, 0.25]), np.array([0.25, 0.25, 0.5])
-    found = divergence(torch.tensor(np.log(p))[None], torch.tensor(np.log(q) + 3)[None])
-    assert found.item() == pytest.approx(float((p * np.log(p / q)).sum()))
-    assert divergence(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.0]])).item() == 0

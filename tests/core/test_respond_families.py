@@ -20,13 +20,14 @@ from projlens_core.behaviour.family import FamilyResponder
 from projlens_core.behaviour.inside import look_inside
 from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, image_token
-from projlens_core.behaviour.respond import four_answers, load_responder
+from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import GivenAnswer
 from projlens_core.behaviour.scoring import Questions, Scorer
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.families import families, match
 from projlens_core.weights.projector import read_projector
 from tests import pico, pico_families
+from tests.four import four_answers
 
 SIZE = (64, 48)
 QUESTION = "What is it?"

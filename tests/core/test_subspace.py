@@ -6,7 +6,7 @@ import torch
 from projlens_core.errors import InvalidInput
 from projlens_core.weights.delta import compare
 from projlens_core.weights.projector import read_projector
-from projlens_core.weights.subspace import ablate, components, decompose, inject, top_k
+from projlens_core.weights.subspace import ablate, components, decompose, inject
 from projlens_core.weights.triplets import leading
 from tests import pico
 
@@ -20,25 +20,25 @@ def case(tmp_path_factory):
 
 
 def test_top_component_of_a_diagonal_matrix_is_its_largest_entry():
-    assert top_k(torch.diag(torch.tensor([1.0, -3.0])), 1).tolist() == [[0.0, 0.0], [0.0, -3.0]]
+    assert components(torch.diag(torch.tensor([1.0, -3.0])), 1).tolist() == [[0.0, 0.0], [0.0, -3.0]]
 
 
 def test_rank_zero_is_zero_and_full_rank_is_the_matrix():
     matrix = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
-    assert not top_k(matrix, 0).any()
-    torch.testing.assert_close(top_k(matrix, 4), matrix)
+    assert not components(matrix, 0).any()
+    torch.testing.assert_close(components(matrix, 4), matrix)
 
 
 def test_error_of_the_rank_k_part_is_the_energy_left():
     matrix = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
     left = torch.linalg.svdvals(matrix)[2:].norm()
-    torch.testing.assert_close((matrix - top_k(matrix, 2)).norm(), left)
+    torch.testing.assert_close((matrix - components(matrix, 2)).norm(), left)
 
 
 @pytest.mark.parametrize("k", [-1, 3])
 def test_rank_that_does_not_exist_is_refused(k):
     with pytest.raises(InvalidInput, match="not between 0 and 2"):
-        top_k(torch.ones(2, 4), k)
+        components(torch.ones(2, 4), k)
 
 
 def test_injecting_one_of_two_planted_components_adds_that_one(case):
@@ -77,14 +77,14 @@ def test_chosen_components_are_those_and_no_others():
     assert components(matrix, (2,)).diagonal().tolist() == pytest.approx([0.0, 0.0, 3.0, 0.0])
     assert components(matrix, range(2, 4)).diagonal().tolist() == pytest.approx([0.0, 0.0, 3.0, 2.0], abs=1e-6)
     assert not components(matrix, ()).any()
-    torch.testing.assert_close(components(matrix, (1, 2)), top_k(matrix, 2))
+    torch.testing.assert_close(components(matrix, (1, 2)), components(matrix, 2))
 
 
 def test_triplets_at_hand_give_the_same_components_without_finding_them_again():
     matrix = torch.randn(6, 9, generator=torch.Generator().manual_seed(0))
     known = leading(matrix, 3)
     torch.testing.assert_close(components(matrix, (1, 3), known=known), components(matrix, (1, 3)))
-    torch.testing.assert_close(components(matrix, 5, known=known), top_k(matrix, 5))  # too few: found anew
+    torch.testing.assert_close(components(matrix, 5, known=known), components(matrix, 5))  # too few: found anew
 
 
 @pytest.mark.parametrize("ranks", [(0,), (1, 3), range(-1, 2)])
