@@ -15,7 +15,7 @@ from projlens_core.weights.projector import ProjectorWeights
 
 
 @dataclass(frozen=True)
-class Twins:
+class BatchImages:
     """Images to ask about: (name, clean, triggered) each, the trigger's title, and a hash of all that."""
 
     images: tuple[tuple[str, Image.Image, Image.Image], ...]

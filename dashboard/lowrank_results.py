@@ -21,7 +21,7 @@ GRIDS = "lowrank_grids"  # session_state: {key: Memory}
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedGrid:
     """What the user asks of the lab."""
 
     edit: Edit
@@ -82,14 +82,14 @@ class Memory:
     whole: dict[str, Score] = field(default_factory=dict)
 
 
-def known(opened: OpenedCase, wanted: Wanted) -> Grids:
+def known(opened: OpenedCase, wanted: WantedGrid) -> Grids:
     """What this session has measured of the grid, perhaps nothing."""
     kept = st.session_state.get(GRIDS, {}).get(wanted.key(opened), Memory())
     control = wanted.grid(opened.delta, kept.control, kept.whole) if wanted.control else None
     return Grids(wanted.grid(opened.delta, kept.suspect, kept.whole), control)
 
 
-def filled(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Generator[Grids]:
+def filled(opened: OpenedCase, wanted: WantedGrid, progress: Progress) -> Generator[Grids]:
     """The grids again after each cell, kept in the session and on disk; the control's after the suspect's."""
     found = known(opened, wanted)
     memories = st.session_state.setdefault(GRIDS, {})
@@ -118,7 +118,7 @@ def experiment(case: Case) -> Case:
     return replace(case, projector_only=True)
 
 
-def decisive(opened: OpenedCase, wanted: Wanted) -> dict:
+def decisive(opened: OpenedCase, wanted: WantedGrid) -> dict:
     """What decides the grid's numbers, as its exhibit keeps it."""
     return results.decisive(
         opened, wanted.choice, target=wanted.target, prompts=list(wanted.prompts), ranks=list(wanted.ranks)

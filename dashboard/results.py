@@ -8,7 +8,7 @@ from functools import partial
 from PIL import Image
 
 from dashboard import batch, resources
-from dashboard.batch import Batch, Twins
+from dashboard.batch import Batch, BatchImages
 from dashboard.pickers import SetChoice
 from projlens_core.activations.direction import DirectionKind
 from projlens_core.activations.towers import Towers
@@ -124,22 +124,22 @@ def answers(
     return kept.get(key, make, progress) if ask or key in kept else None
 
 
-def stamped(images: Sequence[NamedImage], spec: TriggerSpec) -> Twins:
+def stamped(images: Sequence[NamedImage], spec: TriggerSpec) -> BatchImages:
     """The images with the trigger on them."""
     twins = tuple((p.name, resources.clean_image(p, spec), resources.triggered_image(p, spec)) for p in images)
-    return Twins(twins, spec.title, content_key(spec.key, *resources.named_keys(images)))
+    return BatchImages(twins, spec.title, content_key(spec.key, *resources.named_keys(images)))
 
 
-def given(pairs: Sequence[tuple[NamedImage, NamedImage]], spec: TriggerSpec | None) -> Twins:
+def given(pairs: Sequence[tuple[NamedImage, NamedImage]], spec: TriggerSpec | None) -> BatchImages:
     """Clean images and their triggered versions as they were uploaded; spec: whose resolution they are brought to."""
     twins = tuple((a.name, resources.clean_image(a, spec), resources.clean_image(b, spec)) for a, b in pairs)
     hashes = ((name, *map(resources.pixels, both)) for name, *both in twins)
-    return Twins(twins, "as uploaded", content_key(*hashes))
+    return BatchImages(twins, "as uploaded", content_key(*hashes))
 
 
 def measured(
     opened: OpenedCase,
-    twins: Twins,
+    twins: BatchImages,
     question: str,
     target: str | None,
     useful: bool,

@@ -21,7 +21,7 @@ TRIED, SCORES = "robustness_tried", "robustness_scores"  # session_state: {key: 
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedChanges:
     """Which changes are tried, and on which images."""
 
     choice: SetChoice
@@ -34,13 +34,13 @@ class Wanted:
         return content_key(hashes, runs, resources.vision(opened.case).key, self.choice.key)
 
 
-def known(opened: OpenedCase, wanted: Wanted) -> tuple[TriedChange, ...]:
+def known(opened: OpenedCase, wanted: WantedChanges) -> tuple[TriedChange, ...]:
     """What this session has tried of them, in their order."""
     done = st.session_state.get(TRIED, {}).get(wanted.key(opened), {})
     return tuple(done[change] for change in wanted.changes if change in done)
 
 
-def tried(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Generator[TriedChange]:
+def tried(opened: OpenedCase, wanted: WantedChanges, progress: Progress) -> Generator[TriedChange]:
     """The changes not tried before, one after the other; each is kept at once."""
     kept = st.session_state.setdefault(TRIED, {})
     done = kept.setdefault(wanted.key(opened), {})
@@ -56,7 +56,7 @@ def tried(opened: OpenedCase, wanted: Wanted, progress: Progress) -> Generator[T
 
 
 def scores(
-    opened: OpenedCase, wanted: Wanted, chosen: Sequence[Change], prompts: Sequence[str], target: str,
+    opened: OpenedCase, wanted: WantedChanges, chosen: Sequence[Change], prompts: Sequence[str], target: str,
     progress: Progress, *, ask: bool,
 ) -> dict[Change, dict[str, Score]]:  # fmt: skip
     """Attack success of the chosen changes by role; without `ask`, only of those that were asked before."""
@@ -80,6 +80,6 @@ def scores(
     return found
 
 
-def decisive(opened: OpenedCase, wanted: Wanted) -> dict:
+def decisive(opened: OpenedCase, wanted: WantedChanges) -> dict:
     """What decides the numbers, as the exhibit keeps it."""
     return results.decisive(opened, wanted.choice, changes=[change.label for change in wanted.changes])

@@ -17,14 +17,14 @@ SHIFTS = {"raw": "Raw", "centred": "Centred"}
 VIEWS = ("Against chance", "Nearest words", "All ranks")
 
 
-class Reading(NamedTuple):
+class LensChoice(NamedTuple):
     """What is looked for, and how the direction is taken and read."""
 
     target: str
     options: LensOptions
 
 
-def _panel() -> Reading:
+def _panel() -> LensChoice:
     case = state.current_case()
     entry = resources.zoo_entry(case.suspect) if case else None
     first = (entry.target or "") if entry else ""
@@ -52,7 +52,7 @@ def _panel() -> Reading:
         help="A direction has no length, and the head was trained on normed states: the norm gives v₀ the length and "
         "the weighting that the head expects. Off: lm_head(v₀) as it is, as in the paper.",
     )
-    return Reading(target.strip(), LensOptions(on, shift == "centred", not normed))
+    return LensChoice(target.strip(), LensOptions(on, shift == "centred", not normed))
 
 
 def _main(exhibit: Exhibit) -> None:
@@ -78,7 +78,7 @@ def _main(exhibit: Exhibit) -> None:
             _side_by_side(words)
 
 
-def _details(exhibit: Exhibit, _: Reading) -> None:
+def _details(exhibit: Exhibit, _: LensChoice) -> None:
     """The target's words against chance, the nearest embeddings or all ranks, behind a switch."""
     sign = st.session_state["sign"]
     charts = {chart.name: chart for chart in exhibit.charts}

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import answer_texts, components, cost, links, lowrank_results, pages, pickers, resources, state
-from dashboard.lowrank_results import Grids, Wanted
+from dashboard.lowrank_results import Grids, WantedGrid
 from dashboard.page import case_under
 from dashboard.pickers import SetChoice
 from dashboard.switches import details, switch
@@ -121,7 +121,7 @@ def _question(case: Case) -> tuple[tuple[str, ...], str]:
 
 def _wanted(
     opened: OpenedCase, edit: Edit, ranks: tuple[int, ...], choice: SetChoice, prompts: tuple[str, ...], target: str
-) -> Wanted:
+) -> WantedGrid:
     """How many images and whose ΔW: the bar over the grids."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         count = pickers.how_many("Images per cell", len(choice.images), IMAGES, "lowrank_images", width=260)
@@ -131,10 +131,10 @@ def _wanted(
             persist_state="session",
             help="The same edits with the control's ΔW: twice the cells.",
         )
-    return Wanted(edit, ranks, choice.first(count), prompts, target, control)
+    return WantedGrid(edit, ranks, choice.first(count), prompts, target, control)
 
 
-def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
+def _grids(opened: OpenedCase, wanted: WantedGrid) -> Grids:
     """The page's main part: the grids so far, and the buttons that fill them."""
     found = lowrank_results.known(opened, wanted)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -165,7 +165,7 @@ def _grids(opened: OpenedCase, wanted: Wanted) -> Grids:
     return found
 
 
-def _cost(opened: OpenedCase, wanted: Wanted, grids: Grids) -> str:
+def _cost(opened: OpenedCase, wanted: WantedGrid, grids: Grids) -> str:
     """How much is still to be asked, and how long that takes."""
     left = wanted.left(opened, grids)
     if not left:
@@ -182,7 +182,7 @@ class Places(NamedTuple):
     said: DeltaGenerator
 
 
-def _draw(places: Places, opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
+def _draw(places: Places, opened: OpenedCase, wanted: WantedGrid, grids: Grids) -> None:
     """Headline numbers, heatmaps and notes in place of those before."""
     headlines = exhibits.metrics(grids.suspect, grids.control)
     if headlines:
@@ -200,7 +200,7 @@ def _draw(places: Places, opened: OpenedCase, wanted: Wanted, grids: Grids) -> N
     places.said.caption("\n\n".join(map(components.plain, notes)))
 
 
-def _details(opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
+def _details(opened: OpenedCase, wanted: WantedGrid, grids: Grids) -> None:
     """One image's answers while k moves, the control's grid, the table."""
     views = [view for view in VIEWS if view != "Control's grid" or grids.control is not None]
     view = details(views, "lowrank_view")
@@ -217,7 +217,7 @@ def _details(opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
                 components.chart(chart)
 
 
-def _moving(opened: OpenedCase, wanted: Wanted, grids: Grids) -> None:
+def _moving(opened: OpenedCase, wanted: WantedGrid, grids: Grids) -> None:
     """The answers to one image at every k, asked once; the slider only chooses which are shown."""
     by_key = {p.sha256: p for p in wanted.choice.images}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):

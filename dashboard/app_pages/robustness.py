@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import components, links, pages, pickers, resources, robustness_results, state
 from dashboard.page import case_under
-from dashboard.robustness_results import Wanted
+from dashboard.robustness_results import WantedChanges
 from dashboard.switches import details, switch
 from projlens_core.analyses.robustness import exhibit as exhibits
 from projlens_core.behaviour.robustness import TriedChange
@@ -50,7 +50,7 @@ def page() -> None:
             components.failure(error, "The case cannot be opened")
             return
         count = pickers.how_many("Images", len(choice.images), IMAGES, "robustness_images", width=260)
-        wanted = Wanted(choice.first(count), chosen)
+        wanted = WantedChanges(choice.first(count), chosen)
         found = _tried(opened, wanted)
     if found:
         with details:
@@ -99,7 +99,7 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
     return changes(spec, {down: LEVELS[down], across: LEVELS[across]}, crossed=True)
 
 
-def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[TriedChange, ...]:
+def _tried(opened: OpenedCase, wanted: WantedChanges) -> tuple[TriedChange, ...]:
     """The page's main part: every change that was tried, and the buttons that try the rest."""
     found = robustness_results.known(opened, wanted)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -142,7 +142,7 @@ def _tried(opened: OpenedCase, wanted: Wanted) -> tuple[TriedChange, ...]:
     return found
 
 
-def _count(wanted: Wanted, tried: Sequence[TriedChange]) -> str:
+def _count(wanted: WantedChanges, tried: Sequence[TriedChange]) -> str:
     """How many of the changes were tried, and how."""
     return (
         f"{len(tried)} of {len(wanted.changes)} tried on {len(wanted.choice.images)} images, by shift: no "
@@ -156,7 +156,7 @@ def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:
     return next(((pair[0], pair[1]) for pair in moved if len(pair) == 2), None)
 
 
-def _details(opened: OpenedCase, wanted: Wanted, tried: tuple[TriedChange, ...]) -> None:
+def _details(opened: OpenedCase, wanted: WantedChanges, tried: tuple[TriedChange, ...]) -> None:
     """How well each change separates, answers to chosen ones, what the images look like, the table."""
     view = details(VIEWS, "robustness_view")
     if view == VIEWS[0]:
@@ -171,7 +171,7 @@ def _details(opened: OpenedCase, wanted: Wanted, tried: tuple[TriedChange, ...])
         components.table(exhibits.robustness(tried, robustness_results.decisive(opened, wanted)).tables[0])
 
 
-def _answers(opened: OpenedCase, wanted: Wanted, tried: tuple[TriedChange, ...]) -> None:
+def _answers(opened: OpenedCase, wanted: WantedChanges, tried: tuple[TriedChange, ...]) -> None:
     """Attack success of chosen changes, asked of the language model."""
     by_label = {one.change.label: one.change for one in tried if one.pushes}
     weakest = min((one for one in tried if one.pushes), key=lambda one: one.pushes["suspect"].gain.mean, default=None)
@@ -224,7 +224,7 @@ def _question(case: Case) -> tuple[tuple[str, ...], str]:
     return ((asked,) if asked else own or ("Describe the picture.",)), target
 
 
-def _images(wanted: Wanted) -> None:
+def _images(wanted: WantedChanges) -> None:
     """The first image under every change."""
     first = wanted.choice.images[0]
     panels = st.grid(6, min_column_width=110, gap="small")
