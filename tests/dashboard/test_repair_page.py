@@ -40,6 +40,7 @@ def test_a_repair_shows_before_and_after_and_can_be_taken_away(page):
 
 def test_what_is_taken_away_is_the_suspect_with_its_sidecar(models):
     from dashboard import resources
+    from dashboard.page import Request
     from dashboard.pickers import SetChoice
     from dashboard.repairs import repaired
     from projlens_core.analyses.repair import RepairOptions
@@ -47,9 +48,10 @@ def test_what_is_taken_away_is_the_suspect_with_its_sidecar(models):
     from projlens_core.runtime.progress import silent
 
     choice = SetChoice(resources.samples(), TriggerSpec("solid", 40))
-    made = repaired(models.case, choice, RepairOptions(search=False), False, silent, True)
-    assert repaired(models.case, choice, RepairOptions(search=False), False, silent, False) is made
-    assert repaired(models.case, choice, RepairOptions(search=False, seed=1), False, silent, False) is None
+    asked, known = (Request(models.case, choice, silent, ask=ask) for ask in (True, False))
+    made = repaired(asked, (RepairOptions(search=False), False))
+    assert repaired(known, (RepairOptions(search=False), False)) is made
+    assert repaired(known, (RepairOptions(search=False, seed=1), False)) is None
     archive = zipfile.ZipFile(io.BytesIO(made.archive))
     assert {SIDECAR, "model.safetensors", "config.json"} <= set(archive.namelist())
     assert json.loads(archive.read(SIDECAR))["sentence"] == made.exhibit.data["sentence"]
