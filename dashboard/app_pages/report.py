@@ -176,7 +176,7 @@ def _stored_banner(record: Record) -> None:
             st.button("Close the bundle", icon=":material/close:", type="tertiary", on_click=state.close_stored)
         st.text(record.title)
         st.text(
-            f"Made {made.created[:16].replace('T', ' ')} UTC by ProjLens {made.projlens}.  Nothing was computed here."
+            f"Made {made.created[:16].replace('T', ' ')} UTC by ProjLens {made.projlens}. Nothing was computed here."
         )
         if others := differences(made):
             st.text(f"Computed with {', '.join(others)}: its numbers are shown as stored, never mixed with new ones.")
