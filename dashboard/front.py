@@ -33,6 +33,12 @@ STEPS = """{
   }
 }"""
 
+# What opens over a page can be longer than the window: the keyboard has to be able to scroll it.
+SCROLLED = """addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
+  for (const opened of document.querySelectorAll('[data-testid="stPopoverBody"]')) opened.tabIndex = 0
+}).observe(document.body, {childList: true}))
+"""
+
 # White on a button or a chosen value needs a primary colour that is darker than the one which can be read as text on a
 # dark page.
 FILLED = ':is([data-testid^="stBaseButton-primary"], [data-tag]) { background-image: linear-gradient(#0004, #0004) }'
@@ -87,7 +93,7 @@ class Front:
             # relative: behind a proxy the server may not know its own address
             return RedirectResponse(f"./{RENAMED[name]}" + (f"?{query}" if query else ""), 308)
         if name == "" or name in self._pages:
-            script = STEPS + (WHERE if name else "")  # the first page's address says where the server is
+            script = STEPS + SCROLLED + (WHERE if name else "")  # the first page's address says where the server is
             page = self._index.replace(HEAD, f"{HEAD}<script>{script}</script><style>{LOOK}</style>", 1)
             return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
         return None

@@ -80,6 +80,17 @@ def _barriers(page: Page, rules: dict) -> list[tuple[str, str, str]]:
     ]
 
 
+def test_what_opens_over_a_page_keeps_nobody_out(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/case{CASE}")
+    expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
+    for name in ("Cases", "Link", "Glossary"):
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(page.get_by_test_id("stPopoverBody").get_by_text(re.compile(r"\w")).first).to_be_visible()
+        assert _barriers(page, HEARD) == [], name
+        page.keyboard.press("Escape")
+        expect(page.get_by_test_id("stPopoverBody")).to_have_count(0)
+
+
 def test_the_dashboard_talks_to_nobody_but_its_own_server(page: Page, server: Server, traffic: Traffic) -> None:
     page.goto(server.url)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
