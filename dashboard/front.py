@@ -35,8 +35,8 @@ STEPS = """{
 
 # What opens over a page can be longer than the window: the keyboard has to be able to scroll it.
 SCROLLED = """addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
-  for (const opened of document.querySelectorAll('[data-testid="stPopoverBody"]')) opened.tabIndex = 0
-}).observe(document.body, {childList: true}))
+  for (const opened of document.querySelectorAll('[data-testid="stPopoverBody"]:not([tabindex])')) opened.tabIndex = 0
+}).observe(document.body, {childList: true, subtree: true}))
 """
 
 # White on a button or a chosen value needs a primary colour that is darker than the one which can be read as text on a
