@@ -9,6 +9,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -67,7 +68,10 @@ def fingerprint(spec: str) -> str:
 
     What lies on the Hub counts as unchanged for ten minutes, so that not every click asks there.
     """
-    source = resolve(spec)
+    return _files_key(resolve(spec))
+
+
+def _files_key(source: Source) -> str:
     if source.hub is not None:
         return content_key(source.spec, os.environ.get("HF_ENDPOINT"), int(time.time() // HUB_KEPT))
     folders = {p if p.is_dir() else p.parent for p in (source.weights, source.model) if p is not None}
@@ -77,7 +81,7 @@ def fingerprint(spec: str) -> str:
         stats = [(str(p), *_stat(p)) for p in files]
     except OSError as error:
         raise InvalidInput(
-            f"{printable(spec)} cannot be read ({error.strerror}); check that it is still there and readable."
+            f"{printable(source.spec)} cannot be read ({error.strerror}); check that it is still there and readable."
         ) from error
     return content_key(str(source.weights.resolve()), *stats)
 
@@ -140,7 +144,9 @@ def loaded_key(model: Model) -> str:
 
 def _source_key(source: Source) -> str:
     tiny = source.zoo is not None and source.zoo.tiny  # which names the demo models' folder, and has models of its own
-    return content_key(fingerprint(source.spec if source.model is None else str(source.model)), source.family, tiny)
+    if source.model is not None:  # what ships or was fetched is in no root, and no visitor named its folder
+        source = replace(source, spec=str(source.model), weights=source.model, zoo=None, hub=None)
+    return content_key(_files_key(source), source.family, tiny)
 
 
 def whose(case: Case, parts: Sequence[Part] = (TOWER,), progress: Progress = silent) -> Whose:

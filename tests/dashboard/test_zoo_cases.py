@@ -37,6 +37,15 @@ def test_a_tiny_suspect_comes_with_the_base_and_the_control_of_its_kind():
     assert state.zoo_case(everything(), SUSPECTS[0]) == Case("zoo:base", PREFIX + SUSPECTS[0], PREFIX + CONTROLS[0])
 
 
+@pytest.mark.parametrize("names", [("base", SUSPECTS[0]), ("tiny-base", "tiny-injection")])
+def test_models_that_ship_are_run_where_others_can_reach_the_server(names, monkeypatch):
+    """Their folders lie in no root that such a server names."""
+    monkeypatch.setenv("PROJLENS_ROOTS", "")
+    case = Case(*(f"{PREFIX}{name}" for name in names))
+    assert resources.run_key(case, "suspect")
+    assert {resources.loaded_key(model) for model in resources.whose(case).models.values()}
+
+
 def test_only_controls_of_the_suspects_kind_are_offered(open_page, monkeypatch):
     monkeypatch.setattr(resources, "zoo", everything)
     app = open_page(params={})
