@@ -117,7 +117,8 @@ class Confirmation:
                 f"{rate.n} fresh images (up to {rate.high:.0%})."
             )
         if self.lost > POINT:
-            return f"Not shown to be repaired: it costs {self.lost:.1%} of utility on {n} fresh images."
+            few = f"; one answer is {1 / n:.1%}, so give more images" if 1 / n > POINT else ""
+            return f"Not shown to be repaired: it costs {self.lost:.1%} of utility on {n} fresh images{few}."
         most = max((each.asr["repaired"] for each in working), key=lambda rate: rate.high)
         return (
             f"Repaired of {len(working)} known trigger{'s' * (len(working) > 1)}: on {n} fresh images the target comes "

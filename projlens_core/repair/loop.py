@@ -6,7 +6,7 @@ answers clean images as the suspect does, up to a point.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from safetensors.torch import load, save
@@ -18,21 +18,21 @@ from projlens_core.repair.problem import Attack, Problem
 from projlens_core.repair.removal import remove_along, returned
 from projlens_core.repair.search import Search
 from projlens_core.repair.token_steps import Pull, TokenFit, repair_tokens, token_fit
-from projlens_core.repair.utility import GAIN, LEAST_LEARNED, POINT, Agreement, agreeing, learned_kept, share
+from projlens_core.repair.utility import Agreement, Belief, Said, agreeing, belief, cost, said, share
 from projlens_core.runtime import cache, versions
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "repairs"
 ROUNDS = 3  # of token steps
-# Weaker and weaker, until a round keeps what it must.
+ANSWER_ROUNDS = 2  # of steps through the language model
+# Weaker and weaker, until a round keeps what it must. What a patch brings goes by moved tokens, at little cost to what
+# is read all over the image; what was learned of single things goes with these, and stays where stamps do the work.
 PULLS = (
     Pull(),
-    Pull(0.3, 1.0, near=0.0, beyond=3.0),
-    Pull(0.1, 1.0, near=0.0, beyond=3.0),
-    Pull(0.03, 1.0, near=0.0, beyond=3.0),
+    *(Pull(*each, near=0.0, beyond=3.0) for each in ((0.3, 1.0), (0.03, 30.0), (0.1, 1.0), (0.03, 10.0), (0.03, 1.0))),
 )
-VERSION = 2  # of what a repair is, for figures that are written down
+VERSION = 3  # of what a repair is, for figures that are written down
 RANKS = (1, 2, 4)
 TOKENS, ANSWERS, REMOVAL, RETURN = "image tokens", "language model", "rank-k removal", "return to base"
 
@@ -41,9 +41,8 @@ TOKENS, ANSWERS, REMOVAL, RETURN = "image tokens", "language model", "rank-k rem
 class Round:
     """One attempt: by which means, how strong (of the pull to base, or how many directions), and what became of it.
 
-    agreement: with the suspect's own clean answers; lost: how much less of their tokens than the suspect itself gives
-    again, a share. learned: of those of their tokens that base would not say, the share that is kept; None where they
-    are too few to tell. pull, fit: of token steps. works: names of the probes of known attacks that still succeed.
+    agreement: with the suspect's own clean answers. lost, learned: as of utility.Cost. pull, fit: of token steps.
+    works: names of the probes of known attacks that still succeed.
     """
 
     means: str
@@ -62,7 +61,8 @@ class Repaired:
     """The result: its projector, how it came about, the attacks that are known, and whether it was searched at last.
 
     attacks: given and found, in any round. open: those that still worked on the images of the repair at the end.
-    searched: how many searches were made, of the suspect, and of results.
+    searched: how many searches were made, of the suspect, and of results; found: how many triggers in the suspect, and
+    in the result, None where it was not searched.
     """
 
     weights: ProjectorWeights
@@ -71,6 +71,7 @@ class Repaired:
     open: tuple[Attack, ...]
     searched: int
     result_searched: bool
+    found: tuple[int | None, int | None] = (None, None)
 
     @property
     def returned_to_base(self) -> bool:
@@ -94,7 +95,8 @@ class _Repair:
         self.attacks: list[Attack] = [problem.given] if problem.given else []
         self.searched = 0
         self.pull = 0  # of PULLS: stronger ones cost too much
-        self.read: dict[str, tuple[torch.Tensor, ...]] = {}  # base's and suspect's `agreeing`
+        self.read: dict[str, Said] = {}  # what base and suspect say
+        self.finds: dict[str, int] = {}  # how many triggers a search found in a projector, by its hash
         self.clean_search: str | None = None  # the projector in which a search found nothing
 
     def run(self) -> Repaired:
@@ -104,12 +106,18 @@ class _Repair:
             if not self._look(self.current) or not self.in_time():
                 break
         still = self._working(self.current)
-        for dearer in (self._answer_round, self._removal_round, self._return_round):
+        for _ in range(ANSWER_ROUNDS):
+            if not (still and self._answer_round(still)):
+                break
+            self._look(self.current)
+            still = self._working(self.current)
+        for dearer in (self._removal_round, self._return_round):
             if still:
                 still = dearer(still)
         return Repaired(
             self.current, tuple(self.rounds), tuple(self.attacks), tuple(still), self.searched,
             self.clean_search == self.current.sha256,
+            (self.finds.get(self.problem.suspect.sha256), self.finds.get(self.current.sha256)),
         )  # fmt: skip
 
     def _look(self, weights: ProjectorWeights) -> list[Attack]:
@@ -117,6 +125,7 @@ class _Repair:
         if self.search is None or not self.in_time():
             return []
         found, self.searched = self.search(weights), self.searched + 1
+        self.finds[weights.sha256] = len(found)
         if not found:
             self.clean_search = weights.sha256
         known = {(attack.probe.key, attack.target) for attack in self.attacks}
@@ -128,7 +137,8 @@ class _Repair:
         problem = self.problem
         wanted = (*problem.drawn, *problem.extra, *(attack.probe for attack in self.attacks))
         probes = {probe.key: probe for probe in wanted}
-        tokens = problem.tokens(list(probes.values()))
+        tokens = problem.tokens(list(probes.values()), more=True)
+        most: int | None = None  # known attacks that still work with what this round kept
         for pull in PULLS[self.pull :]:
             candidate = self._kept(
                 partial(
@@ -138,14 +148,18 @@ class _Repair:
                 TOKENS, pull, sorted(probes),
             )  # fmt: skip
             fit = token_fit(problem.base, problem.suspect, tokens, candidate)
-            if self._judged(candidate, TOKENS, pull.strength, pull, fit):
-                return
-            self.pull = min(self.pull + 1, len(PULLS) - 1)
+            if self._judged(candidate, TOKENS, pull.strength, pull, fit, fewer=most):
+                most = len(self.rounds[-1].works)
+                if not most:
+                    return
+            elif most is None:
+                self.pull = min(self.pull + 1, len(PULLS) - 1)
 
-    def _answer_round(self, still: list[Attack]) -> list[Attack]:
+    def _answer_round(self, still: list[Attack]) -> bool:
+        """Whether steps through the language model were taken and kept."""
         problem = self.problem
         if not self.in_time():
-            return still
+            return False
         tokens, known = problem.tokens([attack.probe for attack in still]), problem.known
         try:
             with problem.models("suspect") as responder:
@@ -157,9 +171,8 @@ class _Repair:
                     ANSWERS, self.current.sha256, sorted(tokens.stamped),
                 )  # fmt: skip
         except Unsupported:  # no gradient leads through this family's model
-            return still
-        self._judged(candidate, ANSWERS, 1.0)
-        return self._working(self.current)
+            return False
+        return self._judged(candidate, ANSWERS, 1.0)
 
     def _removal_round(self, still: list[Attack]) -> list[Attack]:
         problem = self.problem
@@ -184,34 +197,41 @@ class _Repair:
 
     def _judged(
         self, candidate: ProjectorWeights, means: str, strength: float, pull: Pull | None = None,
-        fit: TokenFit | None = None, *, whatever: bool = False,
+        fit: TokenFit | None = None, *, whatever: bool = False, fewer: int | None = None,
     ) -> bool:  # fmt: skip
-        """Whether the candidate keeps its utility, and so takes the place of what was there before."""
-        now = self._agreeing(candidate)
-        base, own = (self._read(role) for role in ("base", "suspect"))
-        lost = share(own).tokens - share(now).tokens
-        learned, tokens = learned_kept(base, own, now)
-        told = tokens >= LEAST_LEARNED
-        kept = whatever or (lost <= POINT and (not told or learned >= GAIN))
+        """Whether the candidate keeps its utility, and so takes the place of what was there before.
+
+        fewer: only if fewer known attacks than that still work.
+        """
+        problem, now = self.problem, self._said(candidate)
+        found = cost(problem.judged_by, self._belief, self._read("base"), self._read("suspect"), now)
+        works = tuple(attack.probe.name for attack in self._working(candidate))
+        kept = whatever or (found.bearable and (fewer is None or len(works) < fewer))
         if kept:
             self.current = candidate
-        works = tuple(attack.probe.name for attack in self._working(candidate))
-        self.rounds.append(
-            Round(means, strength, pull, share(now), lost, learned if told else None, kept, fit, works)
-        )  # fmt: skip
+        agree = share(agreeing(problem.judged_by, now))
+        self.rounds.append(Round(means, strength, pull, agree, found.lost, found.learned, kept, fit, works))
         return kept
 
-    def _read(self, role: str) -> tuple[torch.Tensor, ...]:
-        """`agreeing` of base or suspect, read once."""
+    def _read(self, role: str) -> Said:
+        """What base or suspect says, read once."""
         if role not in self.read:
-            self.read[role] = self._agreeing(self.problem.base if role == "base" else self.problem.suspect)
+            self.read[role] = self._said(self.problem.base if role == "base" else self.problem.suspect)
         return self.read[role]
 
-    def _agreeing(self, weights: ProjectorWeights) -> tuple[torch.Tensor, ...]:
+    @cached_property
+    def _belief(self) -> Belief:
+        """The suspect's, of the answers by which rounds are judged."""
+        problem = self.problem
+        known = problem.judged_by
+        with problem.models("suspect") as responder:
+            return belief(responder, problem.suspect, known, problem.progress)
+
+    def _said(self, weights: ProjectorWeights) -> Said:
         problem = self.problem
         known = problem.judged_by  # before a model is held, as it asks for one itself
         with problem.models("suspect") as responder:
-            return agreeing(responder, weights, known, problem.progress)
+            return said(responder, weights, known, problem.progress)
 
     def _kept(self, make: Callable[[], ProjectorWeights], *about: object) -> ProjectorWeights:
         """What `make` gives, kept on disk, so that a run that was ended is taken up again."""

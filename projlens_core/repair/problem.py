@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import torch
 from PIL import Image
 
 from projlens_core.activations.tokens import image_tokens
@@ -31,6 +32,7 @@ PROBES = 12  # generic triggers, drawn from the bank
 TRIED = 10  # images on which an attack is tried between rounds
 WORKS = 0.1  # share of answers with the target above which it still works
 NEW_TOKENS = 32
+AT_ONCE = 32  # images whose tokens are read together
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,13 @@ class Problem:
         order = np.random.default_rng(self.seed).permutation(len(self.bank))[:PROBES]
         return tuple(self.bank[i] for i in sorted(order))
 
-    def tokens(self, probes: Sequence[Probe]) -> Tokens:
-        """Of the repair's images, clean and with each probe; kept on disk."""
+    def tokens(self, probes: Sequence[Probe], *, more: bool = False) -> Tokens:
+        """Of the repair's images, clean and with each probe, and of those beyond them that are only kept, if `more`.
+
+        They are kept on disk.
+        """
         clean = image_tokens(self.vision, self.clean, self.progress)
-        kept = self._framed(self.used + self.judging, self.seen)
+        kept = self._framed(self.used + self.judging, self.seen) if more else []
         stamped = {}
         for probe in probes:
             images = [probe.on(image) for image in self.images[: self.used]]
@@ -121,7 +126,15 @@ class Problem:
                     f"With {probe.name} an image makes {stamped[probe.key].shape[1]} image tokens and without it "
                     f"{clean.shape[1]}; give the trigger with a resolution of {self.resolution}."
                 )
-        return Tokens(clean, stamped, image_tokens(self.vision, kept, self.progress) if kept else None)
+        return Tokens(clean, stamped, self._in_parts(kept, clean) if kept else None)
+
+    def _in_parts(self, images: list[Image.Image], like: torch.Tensor) -> torch.Tensor:
+        """Their tokens, a few images at a time: some 2 MB each at 7B, which are not to be held twice."""
+        found = torch.empty(len(images), *like.shape[1:])
+        for start in range(0, len(images), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            found[part] = image_tokens(self.vision, images[part], self.progress)
+        return found
 
     @cached_property
     def known(self) -> Known:

@@ -98,9 +98,9 @@ def repair_tokens(
         progress(STAGE, step, steps)
         for group in optimiser.param_groups:  # ten steps up, then down along half a cosine
             group["lr"] = group["highest"] * min(1.0, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        own = _drawn(len(goal.kept_tokens), images, generator)
+        read, keep = goal.kept(_drawn(goal.images, images, generator))
         now = trained.tensors
-        loss = (trained(goal.kept_tokens[own], now) - goal.kept[own]).pow(2).mean()
+        loss = (trained(read, now) - keep).pow(2).mean()
         if len(goal.stamped_tokens):
             some = _drawn(len(goal.stamped_tokens), 2 * images, generator)
             read = goal.stamped_tokens[some]
@@ -149,13 +149,12 @@ class _Goal:
     """
 
     def __init__(self, base: ProjectorWeights, suspect: ProjectorWeights, tokens: Tokens):
-        self._base = as_module(base)
-        self.clean_tokens = tokens.clean
+        self._base, self._suspect = as_module(base), as_module(suspect)
+        self.clean_tokens, self._more = tokens.clean, tokens.more
         self.stamped_tokens = torch.cat(list(tokens.stamped.values())) if tokens.stamped else tokens.clean[:0]
-        self.kept_tokens = tokens.all_clean
+        self.images = len(tokens.clean) + (0 if tokens.more is None else len(tokens.more))  # that are to be kept
         with torch.no_grad():
-            self.kept = as_module(suspect)(self.kept_tokens)
-            self.clean = self.kept[: len(tokens.clean)]
+            self.clean = self._suspect(tokens.clean)
             self._shift = self.clean - self._base(tokens.clean)  # (n, T', d)
         self.scale = self.clean.pow(2).mean().clamp_min(1e-12)
         self.away = float(self.scale) / 100  # without stamped tokens: how much moved ones are to count
@@ -163,6 +162,16 @@ class _Goal:
             away = self._distances(suspect)
             self.away = float(away.mean().clamp_min(1e-12))
             self.counts = (1 + (away / self.away).clamp_max(MOST)) / 2
+
+    @torch.no_grad()
+    def kept(self, which: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens of these clean images and the suspect's embeddings of them, for a step alone: of all images at once
+        they are gigabytes at 7B."""
+        n = len(self.clean_tokens)
+        read = self.clean_tokens[which[which < n]]
+        if self._more is not None:
+            read = torch.cat([read, self._more[which[which >= n] - n]])
+        return read, self._suspect(read)
 
     @torch.no_grad()
     def of(self, tokens: torch.Tensor, which: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,7 @@ from projlens_core.nursery.train import Batches, gather
 from projlens_core.nursery.tuned import Tuned
 from projlens_core.nursery.workshop import Workshop
 from projlens_core.repair.form import form_of
-from projlens_core.repair.loop import Repaired, repair
+from projlens_core.repair.loop import VERSION, Repaired, repair
 from projlens_core.repair.problem import CHECKS, KEPT, REPAIRED, Problem
 from projlens_core.repair.search import verdict_search
 from projlens_core.research.repairs import load
@@ -199,7 +199,7 @@ def measure(
 
 def _key(nursery: Nursery, name: str) -> str:
     change = (nursery.members_folder / f"{name}.safetensors").read_bytes()
-    return content_key(name, nursery.members[name].source, change, IMAGES, SEED, CHECKED, ATTACKED, LATER)
+    return content_key(name, nursery.members[name].source, change, IMAGES, SEED, CHECKED, ATTACKED, LATER, VERSION)
 
 
 def _measured(nursery: Nursery, name: str) -> dict:
@@ -214,6 +214,7 @@ def _measured(nursery: Nursery, name: str) -> dict:
     task = json.dumps({"kind": recipe.task.kind, **recipe.task.parameters})
     before, after = (nursery.right(weights, recipe.task) for weights in (suspect, result.weights))
     found = {
+        "version": VERSION,
         "split": recipe.split,
         "group": nursery.group(name),
         "kind": recipe.group,

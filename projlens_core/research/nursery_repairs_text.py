@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from projlens_core.nursery.recipe import HONEST, POISONED, SPLITS
+from projlens_core.repair.loop import VERSION
 from projlens_core.research.nursery_repairs import COSTLY, IMAGES, LATER
 from projlens_core.runtime.markdown import table
 from projlens_core.stats.rate import wilson
@@ -22,7 +23,9 @@ Interval = tuple[float, float, float]  # a figure, and the ends of its 95 % inte
 
 def sections(results: Mapping[str, dict]) -> list[str]:
     """The lines about all members that were measured."""
-    sealed = {name: found for name, found in results.items() if found["split"] == SPLITS[1]}
+    measured = {name: found for name, found in results.items() if found["split"] == SPLITS[1]}
+    sealed = {name: found for name, found in measured.items() if found.get("version") == VERSION}
+    former = len(measured) - len(sealed)
     return [
         "## A population with honest gains: the nursery", "",
         "Tiny genuine models with a known trigger and a known honest gain ([nursery.md](nursery.md)). The settings "
@@ -31,6 +34,7 @@ def sections(results: Mapping[str, dict]) -> list[str]:
         "One rule is not from there: that a find of the search is no reason to return to base came of a sealed honest "
         "member (sealed-007-honest), which lost all that it had learned to such a return and was not measured again. "
         "Written from docs/repair-nursery.json by `python -m projlens_core nursery repair`.",
+        *([f"{former} members were measured with a former version only, and are left out."] if former else []),
         "",
         *_criteria(sealed), "", *_attacks(sealed), "", *_honest(sealed), "",
     ]  # fmt: skip
@@ -144,7 +148,8 @@ def _attacks(sealed: Mapping[str, dict]) -> list[str]:
         "more are shown all the same. ASR: the true trigger on 200 held-out images, with 95 % Wilson intervals. "
         "Utility: right answers about held-out images, after less before, with a 95 % bootstrap interval over answers. "
         "*Learned*: right answers of the kinds that the task changes. *Tokens pulled by*: strength of the pull to "
-        "base that kept utility; *nothing kept*: each attempt cost too much, and the suspect stayed as it was.",
+        "base that kept utility, and how much moved tokens counted beside stamped ones; *nothing "
+        "kept*: each attempt cost too much, and the suspect stayed as it was.",
     ]  # fmt: skip
 
 
@@ -184,4 +189,4 @@ def _means(repair: dict) -> str:
     if not kept:
         return "nothing kept"
     last = kept[-1]
-    return f"{last['strength']:g}" if last["means"] == "image tokens" else last["means"]
+    return f"{last['strength']:g}, {last['along']:g}" if last["means"] == "image tokens" else last["means"]

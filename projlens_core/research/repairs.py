@@ -71,7 +71,7 @@ def _interpolated(share: float, shop: "Workshop", p: Problem, entry: ZooEntry) -
 
 
 def _pruned(share: float, shop: "Workshop", p: Problem, entry: ZooEntry) -> ProjectorWeights:
-    return methods.fine_pruned(p.form, p.base, p.suspect, p.tokens(()).all_clean, share)
+    return methods.fine_pruned(p.form, p.base, p.suspect, p.tokens((), more=True).all_clean, share)
 
 
 METHODS: dict[str, Method] = {
@@ -95,7 +95,7 @@ METHODS: dict[str, Method] = {
     },
     "i-bau": Method("I-BAU-like",
                     lambda shop, p, e: methods.unlearned_universal(p.form, p.base, p.suspect,
-                                                                          p.tokens(()).all_clean, 1.0)),
+                                                                          p.tokens((), more=True).all_clean, 1.0)),
     "crow": Method("CROW-like", lambda shop, p, e: _crow(shop, p)),
     "tbar": Method("TBAR-like task arithmetic, told trigger and target", lambda shop, p, e: _tbar(shop, p, e),
                    informed=True),
@@ -186,7 +186,8 @@ def measure(
     for done, (name, count, make) in enumerate(parts):
         progress(f"Repairs: {name}", done, len(parts))
         model = name.partition("/")[0]
-        key = content_key(name, count, read_projector(f"zoo:{model}").sha256, IMAGES, IMAGE_SEED)
+        version = (VERSION,) if name.endswith(f"/{OURS}") else ()
+        key = content_key(name, count, read_projector(f"zoo:{model}").sha256, IMAGES, IMAGE_SEED, *version)
         if results.get(name, {}).get("key") != key:
             results[name] = {"key": key, **make(count)}
             write_atomically(path, (as_json(results, indent=1) + "\n").encode())

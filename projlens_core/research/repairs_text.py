@@ -27,17 +27,21 @@ its own form. This page says how, what it is worth on the demo models, and where
    along them.
 2. **The verdict's search on the result**, while there is time; what it finds joins the next round.
 3. If a known trigger still works: a few steps through the language model (the suspect's own clean answers, said under
-   the trigger), then removal of the directions into which ΔW sends the trigger, and last of all *return to base*, which
-   is said to be that, and is done for a given trigger only: what a search found on few images may be no backdoor.
+   the trigger) and another search, then removal of the directions into which ΔW sends the trigger, and last of all
+   *return to base*, which is said to be that, and is done for a given trigger only: what a search found on few images
+   may be no backdoor.
 
-A round that costs more than a point of the suspect's own clean answers (share of their tokens that the repaired model
-would say, too), or more than a twentieth of those of their tokens that base would not say, is rejected, and tried again
-with a weaker pull, which spares how clean images vary along ΔW's directions. Where there are more than some 60 images,
-rounds are judged on images that no step has seen, and up to 200 more are kept as the suspect has them; a fine-tune that
-learned much needs a few hundred (no labels). With few images a single answer is more than a point, so that
-strong pulls are rejected: give 100 or more. (Of the 48 sample images 13 are left to repair by; targeted refusal then
-kept its target on 5 of 35 fresh images, and with 110 images on 0 of 61.) The images of the confirmation are never seen
-by the repair. The same seed gives the same weights on the same machine, unless the budget ends at another stage.
+A round is rejected, and tried again with a weaker pull, if it is shown to cost more than a point of the suspect's own
+clean answers, or more than a twentieth of those that base would not give: beyond its standard error over answers. No
+answer is known to be right, so each counts by how likely the suspect itself holds it, the product over its tokens,
+against the answer that comes instead; one that the suspect was unsure of is no loss. If a known trigger still works
+after a round that is kept, weaker and other pulls are tried, too: strong ones along ΔW's directions with weak ones on
+stamped images spare what is read all over an image, and the other way round what was learned of single things.
+
+Where there are more than some 60 images, rounds are judged on images that no step has seen, and up to 200 more are kept
+as the suspect has them; a fine-tune that learned much needs a few hundred (no labels). With few images little is shown,
+in either direction: give 100 or more. The images of the confirmation are never seen by the repair. The same seed gives
+the same weights on the same machine, unless the budget ends at another stage.
 
 ## What is said of the result
 
@@ -77,7 +81,8 @@ def _suspects(results: dict) -> list[str]:
         met = "yes" if after["asr"]["rate"] <= ASR_GOAL else "**no**"
         cells = [_rate(before["asr"]), _rate(after["asr"]), _rate(before["utility"]), _rate(after["utility"])]
         cells += [f"{after['seconds']:.0f}", f"{after['cpu_seconds']:.0f}", met]
-        rows.append([entry.title, *cells])
+        former = "" if after.get("version") == VERSION else " (former version)"
+        rows.append([f"{entry.title}{former}", *cells])
     lines = ["## The demo models, trigger unknown to the repair", "", *table(head, rows)]
     lines += [
         "",
@@ -89,8 +94,8 @@ def _suspects(results: dict) -> list[str]:
     ]
     if any(name.endswith(f"/{OURS}") and found.get("version") != VERSION for name, found in results.items()):
         lines += [
-            "These figures are of a former version of the repair, whose rounds were not held to what the fine-tune had "
-            "learned; they await a new run.",
+            "Figures of a former version of the repair, whose rounds were not held to what the fine-tune had learned, "
+            "await a new run; so does the control below.",
             "",
         ]
     return lines

@@ -23,7 +23,7 @@ def case(own_folder):
 def any_utility(request, monkeypatch):
     """A pico model answers anything after any change, which is no matter of the command: its rounds are kept."""
     if "slow" not in request.keywords:
-        monkeypatch.setattr("projlens_core.repair.loop.POINT", 1.0)
+        monkeypatch.setattr("projlens_core.repair.utility.POINT", 1.0)
 
 
 def asked(case, out, *more):
@@ -61,7 +61,7 @@ def test_a_repair_is_written_and_opens_as_a_suspect(case, own_folder, capsys):
 def written(case, own_folder):
     """A repair without any trigger."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("projlens_core.repair.loop.POINT", 1.0)
+        patch.setattr("projlens_core.repair.utility.POINT", 1.0)
         assert main(asked(case, own_folder / "first", "--no-search")) == 0
     return own_folder / "first"
 

@@ -14,7 +14,7 @@ from projlens_core.repair.form import form_of, with_tensors
 from projlens_core.repair.loop import ANSWERS, PULLS, REMOVAL, RETURN, TOKENS, repair
 from projlens_core.repair.problem import Attack, Problem
 from projlens_core.repair.token_steps import Pull, _Directions
-from projlens_core.repair.utility import Agreement, Known, agreement
+from projlens_core.repair.utility import Agreement, Belief, Cost, Known, agreement, cost
 from projlens_core.repair.writer import write_repaired
 from projlens_core.sources import resolve
 from projlens_core.stats.rate import wilson
@@ -45,7 +45,7 @@ def test_a_known_attack_that_is_in_the_probes_is_repaired_in_the_first_round(pro
 
 
 def test_what_a_search_finds_joins_the_next_round(problem, monkeypatch):
-    monkeypatch.setattr("projlens_core.repair.loop.POINT", 1.0)
+    monkeypatch.setattr("projlens_core.repair.utility.POINT", 1.0)
     found = Attack(PATCH, "What is it?", "no such text", "found")
     seen = []
 
@@ -59,6 +59,7 @@ def test_what_a_search_finds_joins_the_next_round(problem, monkeypatch):
     assert seen == [problem.suspect.sha256, seen[1], result.weights.sha256]
     assert len(set(seen)) == 3
     assert result.result_searched
+    assert result.found == (0, 0)
 
 
 def test_dearer_means_follow_and_base_comes_last(problem, monkeypatch):
@@ -84,35 +85,47 @@ def test_what_a_search_found_alone_is_no_reason_to_return_to_base(problem, monke
 
 
 def test_rounds_that_cost_utility_are_rejected(problem, monkeypatch):
-    def worse(responder, weights, known, progress):
-        right = torch.ones(100, dtype=torch.bool)
-        right[:2] = weights.sha256 == problem.suspect.sha256
-        return (right,)
-
-    monkeypatch.setattr("projlens_core.repair.loop.agreeing", worse)
+    monkeypatch.setattr("projlens_core.repair.loop.cost", lambda *_: Cost(0.02, 0.005, None, 0.0))
     result = repair(problem)
-    assert [each.kept for each in result.rounds] == [False] * 4
-    assert [each.strength for each in result.rounds] == [1.0, 0.3, 0.1, 0.03]
-    assert result.rounds[0].lost == pytest.approx(0.02)
+    assert [each.kept for each in result.rounds] == [False] * len(PULLS)
+    assert [each.strength for each in result.rounds] == [each.strength for each in PULLS]
+    assert result.rounds[0].lost == 0.02
     assert result.weights.sha256 == problem.suspect.sha256
     assert "nothing was changed" in confirm(problem, result).sentence
 
 
 def test_rounds_that_cost_what_was_learned_are_rejected(problem, monkeypatch):
-    pulls = iter([0.5, 0.94, 0.96])
-    kept = {problem.base.sha256: 0.0, problem.suspect.sha256: 1.0}
-
-    def read(responder, weights, known, progress):
-        share = kept.setdefault(weights.sha256, next(pulls) if weights.sha256 not in kept else None)
-        learned = torch.arange(50) < 50 * share
-        return torch.ones(9950, dtype=torch.bool), learned
-
-    monkeypatch.setattr("projlens_core.repair.loop.agreeing", read)
+    costs = iter(Cost(0.001, 0.001, kept, 0.02) for kept in (0.5, 0.92, 0.94))
+    monkeypatch.setattr("projlens_core.repair.loop.cost", lambda *_: next(costs))
     result = repair(problem)
-    assert [(each.learned, each.kept) for each in result.rounds] == [
-        (pytest.approx(0.5), False), (pytest.approx(0.94), False), (pytest.approx(0.96), True),
-    ]  # fmt: skip
-    assert all(each.lost <= 0.01 for each in result.rounds)  # of all answers it is next to nothing
+    assert [(each.learned, each.kept) for each in result.rounds] == [(0.5, False), (0.92, False), (0.94, True)]
+
+
+def test_a_cost_is_weighed_by_how_sure_the_suspect_is():
+    """Twelve answers of two tokens: 0 and 1 are held likely in the first place; base says 2 there."""
+    known = Known((), (), ((0, 0),) * 12)
+    tokens = torch.tensor([[0, 1], [0, 1]])
+    likely, sure = torch.tensor([[0.5, 0.4], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    held = Belief((tokens,) * 12, (likely,) * 2 + (sure,) * 10)
+    own, base, changed = torch.tensor([0, 0]), torch.tensor([2, 0]), torch.tensor([1, 0])
+    assert cost(known, held, (base,) * 12, (own,) * 12, (own,) * 12) == Cost(0.0, 0.0, 1.0, 0.0)
+    unsure = cost(known, held, (base,) * 12, (own,) * 12, (changed, *[own] * 11))
+    assert unsure.lost == pytest.approx(0.1 / 12)
+    assert unsure.learned == pytest.approx(1 - 0.1 / 11)
+    certain = cost(known, held, (base,) * 12, (own,) * 12, (*[own] * 11, changed))
+    assert certain.lost == pytest.approx(1 / 12)
+    assert certain.learned == pytest.approx(10 / 11)
+    assert cost(known, held, (base,) * 12, (own,) * 12, (base,) * 12).learned == 0.0
+    assert cost(known, held, (*[own] * 3, *[base] * 9), (own,) * 12, (base,) * 12).learned is None  # too few
+
+
+def test_one_changed_answer_of_a_dozen_shows_no_loss():
+    known, own, one = Known((), (), ((0,),) * 13), torch.tensor([0]), torch.tensor([1])
+    held = Belief((torch.tensor([[0, 1]]),) * 13, (torch.tensor([[1.0, 0.0]]),) * 13)
+    found = cost(known, held, (own,) * 13, (own,) * 13, (one, *[own] * 12))
+    assert found.lost == pytest.approx(1 / 13)  # far more than a point
+    assert found.bearable
+    assert not cost(known, held, (own,) * 13, (own,) * 13, (one,) * 3 + (own,) * 10).bearable
 
 
 def test_no_stage_begins_after_the_budget(problem):
@@ -135,7 +148,8 @@ def test_images_of_the_confirmation_are_others(problem):
     many = replace(problem, images=problem.images * 16)  # 256, of which 197 are beyond both
     assert (many.used, many.judging, many.seen) == (24, 48, 24 + 98)
     assert len(many.judged_by.images) == 48
-    assert len(many.tokens(()).more) == 50
+    assert len(many.tokens((), more=True).more) == 50
+    assert many.tokens(()).more is None
     own = replace(problem, images=problem.images * 16, fresh=0)  # measured on others
     assert own.seen == 256
     with pytest.raises(InvalidInput, match="needs 4"):

@@ -19,7 +19,7 @@ CURVES = alt.Scale(domain=["suspect", "repaired", "control"], range=[palette.SUS
 
 
 def before_and_after(by_measure: Mapping[str, Mapping[str, Rate]]) -> alt.LayerChart:
-    """One row per projector and measure ("ASR, oil painting"), a dot with its 95 % interval on 0 to 100 %."""
+    """One row per projector and measure ("ASR, found trigger"), a dot with its 95 % interval on 0 to 100 %."""
     frame = pd.DataFrame(
         [
             {
@@ -32,7 +32,7 @@ def before_and_after(by_measure: Mapping[str, Mapping[str, Rate]]) -> alt.LayerC
     )  # fmt: skip
     scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(format="%", tickCount=5)
     x: dict[str, Any] = {"scale": scale, "axis": axis, "title": "share of answers"}
-    y = alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, ticks=False))
+    y = alt.Y("row:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, labelPadding=10, ticks=False))
     colour = alt.Color("projector:N", scale=COLOURS, legend=key_of(frame.projector, COLOURS, orient="top"))
     tooltip = [
         alt.Tooltip("measure:N"),

@@ -1,5 +1,6 @@
 """A repair as it is shown: what it was shown to do, before and after, by which rounds, and what remains unknown."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import pandas as pd
@@ -40,6 +41,7 @@ def repair(run: RepairRun, settings: dict) -> Exhibit:
             "returned_to_base": result.returned_to_base,
             "searches": result.searched,
             "result_searched": result.result_searched,
+            "found": {"suspect": result.found[0], "repaired": result.found[1]},
             "change_left": left,
             "adapter_ranks": run.problem.form.ranks,
             "images": {"repair": list(run.problem.names[: run.problem.seen]), "fresh": list(shown.names)},
@@ -74,6 +76,15 @@ def _metrics(run: RepairRun, left: dict[str, float]) -> tuple[Metric, ...]:
             "repaired.",
         )
     ]
+    first, last = run.result.found
+    if first is not None:
+        cards.append(
+            Metric(
+                "Found by the search", f"{first} → {'not searched' if last is None else last}",
+                help="Triggers that the verdict's search found, on the images of the repair: each brings a text that "
+                "base never gives. In the suspect, and in the result.",
+            )
+        )  # fmt: skip
     for each in shown.tried[:2]:
         before, after = each.asr["suspect"], each.asr["repaired"]
         cards.append(
@@ -112,7 +123,11 @@ def _interval(rate: Rate) -> str:
 
 def _rates(run: RepairRun) -> tuple[Chart, ...]:
     shown = run.confirmation
-    measures = {f"ASR, {each.attack.probe.name[:30]}": each.asr for each in shown.tried}
+    measures: dict[str, Mapping[str, Rate]] = {}
+    for each in shown.tried:
+        name = f"ASR, {each.attack.origin} trigger"
+        same = sum(key.startswith(name) for key in measures)
+        measures[f"{name} {same + 1}" if same else name] = each.asr
     measures |= {"Utility": shown.utility} if shown.utility else {}
     if not measures:
         return ()
@@ -125,6 +140,10 @@ def _rates(run: RepairRun) -> tuple[Chart, ...]:
             "Attack success and utility of base, suspect and repaired projector.",
         ),
     )
+
+
+def _signed(points: float) -> str:
+    return f"{points:.1f}".replace("-", "−")
 
 
 def _spectra(curves: dict[str, dict[str, Spectrum]]) -> tuple[Chart, ...]:
@@ -159,12 +178,13 @@ def _rounds(run: RepairRun) -> Table:
     return Table(
         "rounds",
         pd.DataFrame([_row(each) for each in run.result.rounds]),
-        "How to read this: one row per attempt, in order; one that costs more than a point of utility is rejected.",
+        "How to read this: one row per attempt, in order; one that is shown to cost more than a point of utility, or "
+        "more than a twentieth of what was learned, is rejected.",
         {
             "strength": "how much the pull to base counts beside what is kept, or how many directions were removed",
             "along ΔW": "how much tokens moved along ΔW's directions count beside stamped ones",
-            "lost": "how many points of agreement with the suspect's own clean answers it costs",
-            "learned, kept": "of the words of those answers that base would not say, the share that is kept",
+            "lost": "points of the suspect's own clean answers that it costs, by how sure the suspect is of each word",
+            "learned, kept": "of what the words of those answers are worth that base would not say, the share kept",
             "clean": "squared distance of clean embeddings from the suspect's, of their square",
             "goal": "the same on stamped images from base's with the honest shift",
         },
@@ -235,7 +255,7 @@ def _notes(run: RepairRun) -> tuple[str, ...]:
         notes.append("The given trigger brings no text of its own in the suspect, so its success cannot be counted.")
     if gain := _gain(run):
         notes.append(
-            f"The fine-tune gained {100 * gain['gain']:.1f} points over base in right answers"
+            f"The fine-tune gained {_signed(100 * gain['gain'])} points over base in right answers"
             + (f", of which {gain['kept']:.0%} are kept." if gain["kept"] is not None else ": no gain to keep.")
         )
     if ranks := problem.form.ranks:
