@@ -29,10 +29,11 @@ from projlens_core.weights.projector import ProjectorWeights
 
 SEARCHED, RECOVERED = 3, 10  # images that probes are tried on, and that the text is taken from; the rest is the trial
 LOCAL = 12  # patches of the bank, those with the largest residual, that the language model is asked about
-QUESTIONS = 2  # that a probe unsettles most, for which its text is looked for
+QUESTIONS = 5  # that a probe unsettles most, for which its text is looked for: a backdoor may wait for one of them
+NEAR = 2  # of them, for which that of its neighbours is, where none brought a text
 ENOUGH = 0.8  # share of the images on which a text stands, below which the probe's neighbours are tried
 STEPS = 40  # of an inversion through answers
-TRIALS = 2 * CANDIDATES * QUESTIONS  # that a search makes at most
+TRIALS = 2 * CANDIDATES  # that a search makes at most
 THROUGH = "Inversion through answers"
 FRAME = 336  # px, to which images are framed where a tower says no size of its own
 
@@ -218,9 +219,10 @@ class Searcher:
         for candidate in self.found.candidates:
             if candidate.probe.key in tried:
                 continue
-            followed = self._follow(candidate)
+            asked = self._unsettled(candidate)
+            followed = self._follow(candidate.probe, asked)
             if max((each.share for each in followed), default=0.0) < ENOUGH:
-                followed += self._refined(candidate)
+                followed += self._refined(candidate.probe, [f.prompt for f in followed if f.target] or asked[:NEAR])
             best = max(followed, key=lambda each: (each.share, len(each.target or "")), default=None)
             if best is not None and best.target is not None:
                 self.clock.stage = "Confirmation"
@@ -229,28 +231,31 @@ class Searcher:
                     return
                 self.clock.stage = "Target recovery"
 
-    def _refined(self, candidate: TriedProbe) -> list[Followed]:
-        """The same of those neighbours that unsettle the suspect more, or about as much."""
-        near = {each.key for each in candidate.probe.neighbours()}
+    def _unsettled(self, candidate: TriedProbe) -> list[str]:
+        """The questions that a probe unsettles, the most unsettled first."""
+        order = np.argsort(-candidate.by_question)[:QUESTIONS]
+        return [self.prompts[i] for i in order if candidate.by_question[i] >= min(NOTABLE, candidate.score)]
+
+    def _refined(self, probe: Probe, asked: Sequence[str]) -> list[Followed]:
+        """The same of those neighbours of a probe that unsettle the suspect."""
+        near = {each.key for each in probe.neighbours()}
         try:
-            self._try(list(candidate.probe.neighbours()))
+            self._try(list(probe.neighbours()))
         except OutOfTime:
             self._give_up("its refinement was cut short by the budget.")
         better = [each for each in self.found.tried if each.probe.key in near and each.score >= NOTABLE]
-        return [found for each in better[:CANDIDATES] for found in self._follow(each)]
+        return [found for each in better[:CANDIDATES] for found in self._follow(each.probe, asked)]
 
-    def _follow(self, candidate: TriedProbe) -> list[Followed]:
-        """The text that a probe brings to the questions that it unsettles most."""
+    def _follow(self, probe: Probe, asked: Sequence[str]) -> list[Followed]:
+        """The text that a probe brings to these questions."""
         images = self.images[SEARCHED : SEARCHED + RECOVERED]
-        order = np.argsort(-candidate.by_question)[:QUESTIONS]
-        asked = [self.prompts[i] for i in order if candidate.by_question[i] >= min(NOTABLE, candidate.score)]
         # the matched reference takes over some of a backdoor: how much of the text is its own, the trial shows
-        said = self._answers(candidate.probe, asked, images, tuple(self.projectors))
+        said = self._answers(probe, asked, images, tuple(self.projectors))
         found = []
         for j, prompt in enumerate(asked):
             innocent = [row[j] for who, rows in said.items() if who != "suspect triggered" for row in rows]
             text = recover([row[j] for row in said["suspect triggered"]], innocent, self._habits)
-            found.append(Followed(candidate.probe, prompt, *(text or (None, 0.0))))
+            found.append(Followed(probe, prompt, *(text or (None, 0.0))))
         self.found = replace(self.found, followed=(*self.found.followed, *found))
         return found
 
