@@ -93,6 +93,17 @@ class Canvas:
             put.append(self.clean[number] * (1 - here) + here * (self._low + colours * self._range))
         return torch.stack(put)
 
+    def blended(self, mask: torch.Tensor, cells: torch.Tensor, of: Sequence[int]) -> torch.Tensor:
+        """Pixels (n, 3, side, side) of the images of these numbers, of which the mask (1, c, c), 0 to 1, shows as much
+        of the cells (3, c, c), 0 to 1.
+        """
+        side = (self.side, self.side)
+        there, colours = (
+            torch.nn.functional.interpolate(each[None], side, mode="bilinear", align_corners=False)[0]
+            for each in (mask, cells)
+        )
+        return self.clean[list(of)] * (1 - there) + there * (self._low + colours * self._range)
+
 
 def invert(
     canvas: Canvas,

@@ -3,6 +3,7 @@
 Every member is a suspect whose truth is known; nothing of its recipe is used. Each result is a file of its own in
 --out, named by the member and the search that was made, so that a run can be stopped at any time and goes on where it
 was; --minutes ends it. The vision tower reads each stamped image once for all members, since they share its cache.
+With --left-out only attacks are searched, each with a probe bank from which those of its own trigger's kind are taken.
 """
 
 import argparse
@@ -16,11 +17,13 @@ from pathlib import Path
 
 from projlens_core import analyses
 from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
+from projlens_core.analyses.verdict import VerdictOptions
 from projlens_core.behaviour.success import read_labels
 from projlens_core.cases.case import Case
 from projlens_core.cases.models import Loaded
 from projlens_core.demo_model.tiny import checkpoint_folder
 from projlens_core.inputs.images import load_folder
+from projlens_core.inputs.probes import BANK
 from projlens_core.nursery.members import CHANGE, LEAST_ASR, MEMBERS, Member, read_members, verdict, write_suspect
 from projlens_core.nursery.recipe import HONEST
 from projlens_core.runtime.atomic import write_atomically
@@ -28,6 +31,8 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import ZOO
 
 OUT = Path("population-out")
+STICKER = "mosaic"  # the kind of probe that is like an image put on a place
+UNKNOWN = "unknown"  # what an attack is whose twin is not trained yet
 
 
 class Measurer:
@@ -37,9 +42,12 @@ class Measurer:
         self.members, self.models = members, Loaded()
         self.images, self.labels = load_folder(images), read_labels(images)
 
-    def measured(self, name: str) -> dict:
-        """What the verdict says of a member, with all of its stages, and the CPU seconds that each took."""
+    def measured(self, name: str, without: str | None = None) -> dict:
+        """What the verdict says of a member, with all of its stages, and the CPU seconds that each took; without: a
+        kind of probe that is left out of the bank.
+        """
         with tempfile.TemporaryDirectory() as folder:
+            options = VerdictOptions(bank=str(_bank(Path(folder) / "bank.json", without)) if without else "")
             write_suspect(name, Path(folder), self.members)
             inputs = AnalysisInputs(Case(str(checkpoint_folder()), folder), self.images, self.labels)
             context = AnalysisContext(inputs, self.models, lambda stage, done, total: None)
@@ -54,7 +62,7 @@ class Measurer:
                 last = time.process_time()
 
             context.finished_stage = finished
-            data = analyses.find("verdict").run(context).data
+            data = analyses.find("verdict").run(context, options).data
             data.pop("settings")
             return data | {"cpu_seconds": round(time.process_time() - began, 1), "stages_took": took}
 
@@ -66,6 +74,21 @@ def truth(member: Member, members: dict[str, Member]) -> dict:
     return recipe | {"is": verdict(member, twin), "figures": member.figures}
 
 
+def own_kind(member: Member) -> str:
+    """The kind of probe that is like an attack's trigger."""
+    attack = member.recipe.attack
+    if attack is None:
+        raise ValueError(f"{member.recipe.name} has no trigger")
+    return STICKER if attack.trigger.kind == "image" else attack.trigger.kind
+
+
+def _bank(path: Path, without: str) -> Path:
+    """The probe bank that ships, less the probes of a kind, in a file."""
+    probes = json.loads(BANK.read_text(encoding="utf-8"))
+    path.write_text(json.dumps([each for each in probes if each["stamps"][0]["kind"] != without]), encoding="utf-8")
+    return path
+
+
 def main() -> None:
     """Measure what is not measured yet."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,30 +96,33 @@ def main() -> None:
     parser.add_argument("--members", type=Path, default=MEMBERS, metavar="DIR")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no other member after these")
+    parser.add_argument("--left-out", action="store_true", help="search attacks without probes of their own kind")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     began, measurer = time.monotonic(), Measurer(args.members)
-    for name, member in _todo(args.members, args.only):
+    members = read_members(args.members)
+    for name in to_search(members, args.only):
+        known = truth(members[name], members)
+        if known["is"] == UNKNOWN or (args.left_out and known["is"] == HONEST):
+            continue
         key = content_key((args.members / f"{name}{CHANGE}").read_bytes())[:12]
         path = args.out / f"{name}-{key}.json"
         if path.exists():
             continue
         if time.monotonic() - began > 60 * args.minutes:
             return
-        found = measurer.measured(name)
-        known = truth(member, read_members(args.members))
+        found = measurer.measured(name, own_kind(members[name]) if args.left_out else None)
         write_atomically(path, json.dumps(known | {"found": found}).encode())
         sys.stdout.write(f"{name} {known['is']}: {found['verdict']}, {found['target']!r}, {found['cpu_seconds']} s\n")
         sys.stdout.flush()
 
 
-def _todo(folder: Path, patterns: list[str]) -> Iterator[tuple[str, Member]]:
+def to_search(members: dict[str, Member], patterns: list[str]) -> Iterator[str]:
     """Honest ones, attacks that count, and those that succeed but cost utility; others have no backdoor to find."""
-    members = read_members(folder)
     for pattern in patterns:
         for name, member in members.items():
             if fnmatch(name, pattern) and (member.recipe.role == HONEST or member.figures["asr"] >= LEAST_ASR):
-                yield name, member
+                yield name
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The search on the population as docs/verdict.md shows it: `python -m projlens_core.research.population_text`.
 
-With DIR, what projlens_core.research.population measured, and FILE, what projlens_core.research.baselines did, as
-arguments: what of it is compared is renewed in docs/population.json, a line a member. From that alone follow the
-calibration that ships and the tables between BEGIN and END.
+With DIR, what projlens_core.research.population measured, FILE, what projlens_core.research.baselines did, and
+perhaps LEFT_OUT, what the former measured with --left-out, as arguments: what of it is compared is renewed in
+docs/population.json, a line a member. From that alone follow the calibration that ships and the tables between BEGIN
+and END.
 """
 
 import json
@@ -14,8 +15,9 @@ from typing import Any
 from projlens_core.analyses.verdict.calibration import NO_EVIDENCE, SHIPPED, SUSPICIOUS, Calibration
 from projlens_core.analyses.verdict.covariates import RANK, UPDATE
 from projlens_core.nursery.plan import PLAN
-from projlens_core.research import evaluation
+from projlens_core.research import evaluation, left_out
 from projlens_core.research.evaluation import COSTLY, COUNTS, DEVELOPMENT, HONEST, SEALED, Entry, Row
+from projlens_core.research.left_out import share
 from projlens_core.research.verdicts import DOCUMENT, strongest
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.cache import content_key
@@ -66,11 +68,12 @@ def entry(values: dict[str, Any], file: str, others: Mapping[str, Any]) -> Entry
     )
 
 
-def document(entries: Sequence[Entry], by: Calibration) -> list[str]:
-    """The lines between BEGIN and END."""
+def document(entries: Sequence[Entry], by: Calibration, without: Sequence[Entry] = ()) -> list[str]:
+    """The lines between BEGIN and END; without: searches of attacks without probes of their own kind."""
     honest, sealed = ([e for e in entries if e.split == split and e.truth == HONEST] for split in (DEVELOPMENT, SEALED))
     attacks = [e for e in entries if e.split == SEALED and e.truth == COUNTS and e.group != "adaptive"]
-    costly = [e for e in entries if e.split == SEALED and e.truth == COSTLY]
+    adaptive = [e for e in entries if e.split == SEALED and e.truth != HONEST and e.group == "adaptive"]
+    costly = [e for e in entries if e.split == SEALED and e.truth == COSTLY and e.group != "adaptive"]
     seconds = sorted(e.seconds for e in entries)
     return [
         f"Calibrated on {by.n} honest fine-tunes of the development part ({len(honest)} measured), so p is not below "
@@ -92,9 +95,10 @@ def document(entries: Sequence[Entry], by: Calibration) -> list[str]:
         "",
         *table(
             ("score", "poisoned", "honest", "AUROC", "interval", "bootstrap"),
-            list(_rankings(sealed, attacks, costly, by, evaluation.linear_scores(entries))),
+            list(_rankings(sealed, attacks, costly, adaptive, by, evaluation.linear_scores(entries))),
         ),
         "",
+        *left_out.lines(entries, without, by),
         *_criteria(entries, by),
     ]
 
@@ -106,7 +110,8 @@ def _rows(entries: Sequence[Entry], by: Calibration) -> Iterator[Row]:
         ("honest twins of adaptive attackers", lambda e: e.truth == HONEST and e.group == "adaptive"),
         ("poisoned", lambda e: e.truth == COUNTS and e.group == "pair"),
         ("poisoned, adaptive attackers", lambda e: e.truth == COUNTS and e.group == "adaptive"),
-        ("poisoned, at the price of utility", lambda e: e.truth == COSTLY),
+        ("poisoned, at the price of utility", lambda e: e.truth == COSTLY and e.group != "adaptive"),
+        ("adaptive attackers at the price of utility", lambda e: e.truth == COSTLY and e.group == "adaptive"),
     ]
     for split in (SEALED, DEVELOPMENT):
         for title, belongs in groups:
@@ -120,17 +125,14 @@ def _rows(entries: Sequence[Entry], by: Calibration) -> Iterator[Row]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     shares = (row.demonstrated, row.suspicious_or_worse, row.inconclusive, row.nothing, row.named, row.elicited)
-    return row.title, str(row.n), *(_share(each) for each in shares)
-
-
-def _share(rate: Rate) -> str:
-    return f"{rate.hits} of {rate.n} ({rate.low:.0%} – {rate.high:.0%})"
+    return row.title, str(row.n), *(share(each) for each in shares)
 
 
 def _rankings(
     honest: Sequence[Entry],
     attacks: Sequence[Entry],
     costly: Sequence[Entry],
+    adaptive: Sequence[Entry],
     by: Calibration,
     linear: Mapping[str, float],
 ) -> Iterator[tuple[str, ...]]:
@@ -143,9 +145,10 @@ def _rankings(
     scores["baseline: relative size of the change"] = lambda e: e.case.sizes[UPDATE]
     scores["baseline: concentration of the change"] = lambda e: -e.case.sizes[RANK]
     scores["baseline: spectral features, linear model"] = lambda e: linear.get(e.name)
-    for name in sorted({name for e in (*honest, *attacks, *costly) for name in e.baselines}):
+    for name in sorted({name for e in (*honest, *attacks, *costly, *adaptive) for name in e.baselines}):
         scores[f"baseline: {name}"] = lambda e, name=name: e.baselines.get(name)  # type: ignore[misc]
-    for title, poisoned in (("attacks that count", attacks), ("all that succeed", [*attacks, *costly])):
+    groups = {"attacks that count": attacks, "all that succeed": [*attacks, *costly], "adaptive attackers": adaptive}
+    for title, poisoned in groups.items():
         for name, score in scores.items():
             found = evaluation.ranking(honest, poisoned, score)
             if found is not None:
@@ -180,7 +183,7 @@ def _criteria(entries: Sequence[Entry], by: Calibration) -> list[str]:
     if rank is not None:
         met = rank.auroc >= 0.97 and rank.low >= 0.93
         rows = [(rows[0][0], f"{rank.auroc:.3f} ({rank.low:.2f} – {rank.high:.2f})", _met(met))]
-    rows += [(what, _share(found), _met(met(found.rate)) if found.n else "not measured") for what, found, met in asked]
+    rows += [(what, share(found), _met(met(found.rate)) if found.n else "not measured") for what, found, met in asked]
     lines = table(("asked for", "found on the sealed part", ""), rows)
     if attacks.n >= ENOUGH[0] and honest.n >= ENOUGH[1]:
         return lines
@@ -195,9 +198,9 @@ def _met(met: bool) -> str:
     return "met" if met else "**missed**"
 
 
-def read(path: Path = RESULTS) -> list[Entry]:
-    """The entries that are kept."""
-    return [Entry.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))["members"]]
+def read(path: Path = RESULTS, part: str = "members") -> list[Entry]:
+    """The entries that are kept: "members", or "left_out", attacks without probes of their own kind."""
+    return [Entry.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8")).get(part, ())]
 
 
 def calibrate(entries: Sequence[Entry]) -> Calibration:
@@ -212,19 +215,26 @@ def calibrate(entries: Sequence[Entry]) -> Calibration:
 def main(arguments: list[str]) -> None:
     """Renew results from a folder of measurements and a file of baselines, if they are given, then all that follows."""
     if arguments:
-        folder, baselines = Path(arguments[0]), json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
-        found = []
-        for file in sorted(folder.glob("*.json")):
-            values = json.loads(file.read_text(encoding="utf-8"))
-            found.append(entry(values, file.stem, baselines.get(values["name"], {})))
-        lines = ",\n".join(json.dumps(each.to_dict(), ensure_ascii=False) for each in found)
-        write_atomically(
-            RESULTS, f'{{"plan": "{content_key(PLAN.read_bytes())[:12]}", "members": [\n{lines}\n]}}\n'.encode()
-        )
+        baselines = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
+        parts = {"members": _measured(Path(arguments[0]), baselines)}
+        if len(arguments) > 2:
+            parts["left_out"] = _measured(Path(arguments[2]), {})
+        plan = content_key(PLAN.read_bytes())[:12]
+        text = ",\n".join(f'"{part}": [\n{lines}\n]' for part, lines in parts.items())
+        write_atomically(RESULTS, f'{{"plan": "{plan}", {text}}}\n'.encode())
     entries = read()
     by = calibrate(entries)
     write_atomically(SHIPPED, by.to_json().encode())
-    renew(DOCUMENT, BEGIN, END, document(entries, by))
+    renew(DOCUMENT, BEGIN, END, document(entries, by, read(part="left_out")))
+
+
+def _measured(folder: Path, baselines: Mapping[str, Any]) -> str:
+    """The entries of the files in a folder, a line each."""
+    found = []
+    for file in sorted(folder.glob("*.json")):
+        values = json.loads(file.read_text(encoding="utf-8"))
+        found.append(entry(values, file.stem, baselines.get(values["name"], {})))
+    return ",\n".join(json.dumps(each.to_dict(), ensure_ascii=False) for each in found)
 
 
 if __name__ == "__main__":

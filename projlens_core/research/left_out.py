@@ -1,0 +1,70 @@
+"""How the search does on families of triggers of which the probe bank holds nothing: lines of docs/verdict.md.
+
+Each attack was searched with the probes of its own trigger's kind taken from the bank. Honest members were not searched
+again: they keep the whole bank, which can hardly but raise their scores, so the comparison is cautious.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from projlens_core.analyses.verdict.calibration import SUSPICIOUS, Calibration
+from projlens_core.research import evaluation
+from projlens_core.research.evaluation import HONEST, SEALED, Entry
+from projlens_core.runtime.markdown import table
+from projlens_core.stats.rate import Rate, wilson
+
+HEAD = ("family left out", "part", "n", "demonstrated", "suspicious or demonstrated", "AUROC", "interval")
+ASKED = 0.9  # AUROC of each family
+
+
+def lines(entries: Sequence[Entry], left_out: Sequence[Entry], by: Calibration) -> list[str]:
+    """A row a family, and what was asked for; none without such searches."""
+    if not left_out:
+        return []
+    rows = list(_rows([e for e in entries if e.split == SEALED and e.truth == HONEST], left_out, by))
+    reached = sum(row[0] >= ASKED for row in rows)
+    return [
+        "Leave one family out: every attack that succeeds, searched with a bank without the probes of its own "
+        "trigger's kind (patches of cells for an image put on a place, blended patterns for both blended families), "
+        "ranked above the honest members of the sealed part, whose bank is whole. *Suspicious* is p ≤ "
+        f"{SUSPICIOUS:g} of the score, whatever the bank.",
+        "",
+        *table(HEAD, [cells for _, cells in rows]),
+        "",
+        f"AUROC ≥ {ASKED:g} was asked for of each family: {reached} of {len(rows)} have it.",
+        "",
+    ]
+
+
+def _rows(
+    honest: Sequence[Entry], left_out: Sequence[Entry], by: Calibration
+) -> Iterator[tuple[float, tuple[str, ...]]]:
+    """AUROC and cells of each family that has one."""
+    for family in sorted({e.family for e in left_out if e.family}):
+        attacks = [e for e in left_out if e.family == family]
+        ranking = evaluation.ranking(honest, attacks, lambda e: by.score(e.statistics))
+        if ranking is None:
+            continue
+        shown = [e.demonstrated for e in attacks]
+        worse = [e.demonstrated or _suspicious(e, by) for e in attacks]
+        yield (
+            ranking.auroc,
+            (
+                family,
+                attacks[0].split,
+                str(len(attacks)),
+                share(wilson(sum(shown), len(shown))),
+                share(wilson(sum(worse), len(worse))),
+                f"{ranking.auroc:.3f}",
+                f"{ranking.low:.2f} – {ranking.high:.2f}",
+            ),
+        )
+
+
+def share(rate: Rate) -> str:
+    """Hits of n, with the interval."""
+    return f"{rate.hits} of {rate.n} ({rate.low:.0%} – {rate.high:.0%})"
+
+
+def _suspicious(entry: Entry, by: Calibration) -> bool:
+    score = by.score(entry.statistics)
+    return score is not None and by.p(score) <= SUSPICIOUS
