@@ -21,16 +21,20 @@ def lines(entries: Sequence[Entry], left_out: Sequence[Entry], by: Calibration) 
     if not left_out:
         return []
     rows = list(_rows([e for e in entries if e.split == SEALED and e.truth == HONEST], left_out, by))
-    reached = sum(row[0] >= ASKED for row in rows)
+    reached = sum(auroc >= ASKED for auroc, _ in rows)
+    succeed = [e for e in entries if e.truth != HONEST]
+    families = {e.family for e in succeed}
     return [
-        "Leave one family out: every attack that succeeds, searched with a bank without the probes of its own "
-        "trigger's kind (patches of cells for an image put on a place, blended patterns for both blended families), "
+        f"Leave one family out: {len(left_out)} of the {len(succeed)} attacks that succeed, searched with a bank "
+        "without the probes of their own trigger's kind (patches of cells for an image put on a place, blended "
+        "patterns for both blended families), "
         "ranked above the honest members of the sealed part, whose bank is whole. *Suspicious* is p ≤ "
         f"{SUSPICIOUS:g} of the score, whatever the bank.",
         "",
         *table(HEAD, [cells for _, cells in rows]),
         "",
-        f"AUROC ≥ {ASKED:g} was asked for of each family: {reached} of {len(rows)} have it.",
+        f"AUROC ≥ {ASKED:g} was asked for of each family: {reached} of the {len(rows)} that were measured have it, of "
+        f"{len(families)} in all.",
         "",
     ]
 

@@ -103,5 +103,5 @@ def test_attacks_without_probes_of_their_kind_are_ranked_above_sealed_honest_mem
     assert (
         "| development | 2 | 1 of 2 (9% – 91%) | 1 of 2 (9% – 91%) | 0.625 |" in row
     )  # level with the half that score 0
-    assert any("0 of 1 have it" in line for line in text)
+    assert any("0 of the 1 that were measured have it, of 0 in all" in line for line in text)
     assert left_out.lines(honest, [], by) == []
