@@ -11,6 +11,7 @@ from collections.abc import Iterable
 WORDS = ("title", "text", "sort[]", "domain[]", "values[]")  # ends of places whose strings are free
 VALUES = ("sort[]", "domain[]", "values[]")  # whose numbers are
 LONG = (*VALUES, "range[]")  # lists as long as the case has projectors, ranks, words
+LOOKS = ("opacity", "Opacity", "strokeWidth", "dx", "dy")  # how marks look: no reason to refuse a former version's
 MOST = 1_000  # entries of these
 DATA, VIEWS = "data.name", ("layer[].name", "views[]", "name")
 EXPRESSIONS = ("expr", "calculate", "test", "labelExpr", "filter")
@@ -88,7 +89,7 @@ def template(expression: str) -> str:
 def _kind(value: float, path: str) -> object:
     if path == "height":
         return "<size>"
-    return "<value>" if path.endswith(VALUES) else value
+    return "<value>" if path.endswith((*VALUES, *LOOKS)) else value
 
 
 def _cell(column: str, value: object) -> str:

@@ -88,6 +88,13 @@ def test_every_chart_of_ours_is_inert_and_what_altair_takes_for_a_chart(corpus):
     alt.Chart.from_dict({key: value for key, value in heatmap().items() if key != "datasets"})
 
 
+def test_a_chart_of_a_version_with_other_looks_is_ours_too(corpus):
+    marks = [spec for spec in corpus if "opacity" in spec.get("mark", {})]
+    assert marks
+    for spec in marks:
+        require_inert(changed(spec, "mark.opacity", 0.37))
+
+
 def test_the_grammar_allows_no_key_by_which_anything_is_loaded():
     def keys(place: dict):
         for key, inner in place.get("object", {}).items():
