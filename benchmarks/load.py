@@ -111,11 +111,11 @@ def _truth(
     spec = TriggerSpec.from_file(entries[0].trigger) if entries[0].trigger else next(iter(PRESETS.values()))
     opened = open_case(case)
     pairs = {image.name: (frame(image.pixels, spec), stamp(image.pixels, spec)) for image in samples}
-    samples = measure.sample_shift(opened, tower, *map(list, zip(*pairs.values(), strict=True)), "universal")
+    judged = measure.sample_shift(opened, tower, *map(list, zip(*pairs.values(), strict=True)), "universal")
     question = (*entries[0].prompts, *PROMPTS)[0]
     shifts, answers = {}, {}
     for number, name in enumerate(list(pairs)[:IMAGES]):
-        found = measure.image_shift(opened, tower, *pairs[name], "universal", samples)["suspect"]
+        found = measure.image_shift(opened, tower, *pairs[name], "universal", judged)["suspect"]
         shifts[name] = {condition: np.abs(getattr(found, condition)) for condition in measure.CONDITIONS}
         if number in asked:
             said = four_answers(responder, opened.base, opened.suspect, *pairs[name], question)

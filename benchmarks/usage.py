@@ -63,7 +63,7 @@ class Usage:
 def _is_of_ray(line: list[str]) -> bool:
     """Whether a process is one of Ray's, by its command line: its servers and scripts, or an actor."""
     return line[:1] != [] and (
-        line[0].startswith("ray::") or any("/ray/" in each for each in line[:4] if len(each) < 256)
+        line[0].startswith("ray::") or any("/ray/" in each for each in line[:4] if len(each) < LONGEST)
     )
 
 

@@ -1,4 +1,4 @@
-"""One question over many images under every projector of a case: run, table and CSV. No streamlit."""
+"""One question over many images under every projector of a case: run and CSV. No streamlit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pandas as pd
 from PIL import Image
 
-from projlens_core.analyses.response.exhibit import answers
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome, Truth, measure
 from projlens_core.cases.case import Case
@@ -57,11 +56,6 @@ def run(
     )
 
 
-def table(batch: Batch) -> pd.DataFrame:
-    """One row per image: the answers of every projector without and with the trigger, the suspect first."""
-    return answers(batch.outcomes, target=batch.target).frame
-
-
-def whole(batch: Batch) -> pd.DataFrame:
-    """The table with question, target and trigger, to be kept as a file."""
-    return table(batch).assign(question=batch.question, target=batch.target, trigger=batch.trigger)
+def whole(batch: Batch, answers: pd.DataFrame) -> pd.DataFrame:
+    """The table of answers with question, target and trigger, to be kept as a file."""
+    return answers.assign(question=batch.question, target=batch.target, trigger=batch.trigger)

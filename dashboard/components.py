@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import pages, state
+from dashboard import pages, state, unlinked
 from dashboard.glossary import glossary_of
 from dashboard.pages import Page
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table, heading
@@ -53,7 +53,7 @@ def header(page: Page) -> None:
                 st.caption(
                     "The address of this page reopens it in another window: case, image, trigger, every parameter."
                 )
-                for each in state.not_in_address():
+                for each in unlinked.sentences():
                     st.caption(f":material/link_off: {each}")
             with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
                 st.markdown("\n\n".join(f"**{term}** — {meaning}" for term, meaning in glossary_of(page.name).items()))

@@ -37,7 +37,7 @@ def shown(images: list[NamedImage], uploads: set[str], word: str, which: str, so
 @st.dialog("Images", width="large", on_dismiss="rerun")
 def _gallery() -> None:
     uploads = state.uploads()
-    everything = list({image.sha256: image for image in (*resources.samples(), *uploads.values())}.values())
+    everything = list(state.everything(resources.samples()).values())
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         word = st.text_input("Name contains", key="gallery_word", width=180)
         which = st.segmented_control("Which", [ALL, SAMPLES, UPLOADS, PICKED], default=ALL, required=True)

@@ -71,8 +71,7 @@ def image_panel() -> NamedImage | None:
     samples = resources.samples()
     st.markdown("**Image**")
     chosen = state.current_image(samples)
-    uploads = state.uploads()  # first; one with a sample's pixels has both names
-    by_key = uploads | {p.sha256: p for p in samples if p.sha256 not in uploads}
+    by_key = state.everything(samples, uploads_first=True)
     everything = list(by_key.values())
     if chosen:
         with st.container(height=GALLERY_HEIGHT, border=False):
@@ -173,7 +172,7 @@ def _say_no_trigger(error: ProjLensError) -> None:
 def image_set() -> tuple[NamedImage, ...]:
     """The set of images that is chosen, the same on every page; empty where there is none at all."""
     samples, uploads = resources.samples(), tuple(state.uploads().values())
-    everything = tuple({p.sha256: p for p in (*samples, *uploads)}.values())
+    everything = tuple(state.everything(samples).values())
     picked = tuple(p for p in everything if p.sha256 in state.selected())
     sets = {SAMPLES: samples, UPLOADS: uploads, BOTH: everything, SELECTED: picked}
     offered = [name for name, images in sets.items() if images and not (name == BOTH and not (samples and uploads))]
@@ -218,7 +217,8 @@ def look_for(case: Case, text: str) -> None:
 
 
 def _already(image: NamedImage) -> Choice:
-    others = {p.sha256: p for p in (*state.uploads().values(), *resources.samples()) if p.sha256 != image.sha256}
+    others = state.everything(resources.samples(), uploads_first=True)
+    others.pop(image.sha256, None)
     offered = {NO_TWIN: NO_TWIN} | {key: each.name for key, each in others.items()}
     first = _partner(image, others)
     twin = st.selectbox(

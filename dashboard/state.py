@@ -15,7 +15,7 @@ from projlens_core.errors import InvalidInput
 from projlens_core.inputs.images import NamedImage
 from projlens_core.inputs.pairs import SAME
 from projlens_core.report.record import Record
-from projlens_core.sources import PREFIX, UPLOAD_PREFIX, ZooEntry
+from projlens_core.sources import PREFIX, ZooEntry
 
 CASE = "case"
 IMAGE = "picture"  # content hash of the image on screen
@@ -81,24 +81,6 @@ def address() -> dict[str, str]:
     return {name: now[name] for name in (*PARAMS, IMAGE_PARAM) if name in now} | links.shared()
 
 
-def not_in_address() -> list[str]:
-    """What this session shows and no address reopens, a sentence each."""
-    found, case = [], current_case()
-    if count := len(uploads()):
-        found.append(f"Not included: your {count} uploaded {'image' if count == 1 else 'images'}.")
-    if selected():
-        found.append("Not included: which images are selected in the gallery.")
-    if st.session_state.get(STORED) is not None:
-        found.append("Not included: the bundle that was opened.")
-    if st.session_state.get(FOUND_TRIGGERS) or st.session_state.get(MADE_TRIGGERS):
-        found.append("Not included: a trigger that was found, or made of your own image; save it as JSON.")
-    if case is not None and any(spec.startswith(UPLOAD_PREFIX) for spec in case.specs.values()):
-        found.append("Uploaded models reopen only as long as this server keeps them.")
-    if long := links.left_out():
-        found.append(f"Not included because too long: {', '.join(long)}.")
-    return found
-
-
 def write_address() -> None:
     """Have the address say what the page does: called where its controls are drawn, and last by the router."""
     links.write((*PARAMS, IMAGE_PARAM))
@@ -141,6 +123,13 @@ def zoo_case(zoo: Mapping[str, ZooEntry], suspect: str) -> Case | None:
 def uploads() -> dict[str, NamedImage]:
     """The images uploaded in this session, by content hash."""
     return st.session_state.setdefault(UPLOADS, {})
+
+
+def everything(samples: Iterable[NamedImage], *, uploads_first: bool = False) -> dict[str, NamedImage]:
+    """Samples and uploads by content hash, each once: an upload with a sample's pixels is the sample, of which more is
+    known."""
+    shipped, own = {sample.sha256: sample for sample in samples}, uploads()
+    return own | shipped if uploads_first else shipped | own | shipped
 
 
 def add_uploads(images: list[NamedImage], refused: list[tuple[str, str]], samples: Iterable[NamedImage] = ()) -> None:
@@ -225,12 +214,12 @@ def current_patch(tokens: int) -> int | None:
 
 def current_image(samples: tuple[NamedImage, ...]) -> NamedImage | None:
     """The image on screen: the chosen one, else the one the URL names, else the first there is."""
-    everything = {p.sha256: p for p in samples} | uploads()
-    chosen = everything.get(st.session_state.get(IMAGE, ""))
+    offered = everything(samples)
+    chosen = offered.get(st.session_state.get(IMAGE, ""))
     if named := links.news(IMAGE_PARAM):
         chosen = next((p for p in samples if p.name == named), chosen)
     if chosen is None:
-        chosen = next(iter(everything.values()), None)
+        chosen = next(iter(offered.values()), None)
     if chosen is None:
         return None
     st.session_state[IMAGE] = chosen.sha256

@@ -119,7 +119,9 @@ def _so_far(place: DeltaGenerator, result: Batch) -> None:
     """The answers of those projectors that were asked by now, until all were."""
     with place.container():
         st.caption(f"Asked so far: {', '.join(result.outcomes)}.")
-        st.dataframe(for_screen(batch.table(result)), hide_index=True, height=300)
+        st.dataframe(
+            for_screen(response.answers(result.outcomes, target=result.target).frame), hide_index=True, height=300
+        )
 
 
 def _result(result: Batch) -> None:
@@ -139,7 +141,8 @@ def _result(result: Batch) -> None:
             st.text(f"“{said_alone['text']}”")
             st.button("Look for it", on_click=pickers.look_for, args=(result.case, said_alone["text"]))
     components.sentences(found.notes)
-    frame = for_screen(batch.table(result))
+    answers = found.tables[0]
+    frame = for_screen(answers.frame)
     frame.insert(0, "triggered", [resources.uri(image, TABLE_THUMBNAIL) for image in result.triggered])
     st.dataframe(
         frame,
@@ -148,7 +151,7 @@ def _result(result: Batch) -> None:
         height=min(52 * len(frame) + 40, 520),
         column_config={"triggered": st.column_config.ImageColumn("", width=64)},
     )
-    components.table_files("answers", batch.whole(result), found.tables[0].caption)
+    components.table_files("answers", batch.whole(result, answers.frame), answers.caption)
 
 
 page()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard import components, pages, resources, saved_cases, state
+from dashboard import components, pages, resources, saved_cases, state, unlinked
 from dashboard.saved_cases import SavedCase
 from projlens_core.errors import ProjLensError
 
@@ -47,7 +47,7 @@ def _save(page: str) -> None:
     if why := st.session_state.pop(REFUSED, None):
         st.text(why)
     st.caption(KEPT)
-    for each in state.not_in_address():
+    for each in unlinked.sentences():
         st.caption(f":material/link_off: {each}")
     if not saved_cases.is_own():
         st.caption(SHARED)

@@ -25,7 +25,7 @@ MEASURES = {"values": "Singular values", "energy": "Energy"}
 
 def ranked(seen: Seen) -> None:
     """Samples and uploads by how far they are pushed; a click on a row puts that image on screen."""
-    images = tuple({p.sha256: p for p in (*state.uploads().values(), *resources.samples())}.values())
+    images = tuple(state.everything(resources.samples(), uploads_first=True).values())
     conditions = {c: name for c, name in CONDITIONS.items() if seen.choice.spec or c == "clean"}
     with st.container(horizontal=True, gap="medium"):
         by = switch("Ranked by", RANKED_BY, "ranked_by")

@@ -1,11 +1,11 @@
 """Triggers that a user makes: from an image of their own, from a JSON file with its image, or painted cell by cell."""
 
 import io
-import json
 import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -84,11 +84,11 @@ def from_files(files: Mapping[str, bytes]) -> TriggerSpec:
         raise InvalidInput("The file is not UTF-8 text; give a trigger's JSON file.") from error
     spec = TriggerSpec.from_json(text, Path())  # with its image's name checked, wherever that may lie
     if spec.image is None:
-        return TriggerSpec.from_json(text)
+        return replace(spec, folder=None)
     if spec.image not in files:
         raise InvalidInput(f"The trigger names the image {spec.image!r}; choose that file together with the JSON.")
     path = kept_image(files[spec.image], spec.image)
-    return TriggerSpec.from_dict(json.loads(text) | {"image": path.name}, path.parent)
+    return replace(spec, image=path.name, folder=path.parent)
 
 
 def painting(cells: str, resolution: int = PAPER_RESOLUTION) -> TriggerSpec | None:

@@ -96,7 +96,7 @@ def result():
 
 
 def test_the_table_puts_the_suspect_first(result):
-    assert list(batch.table(result).columns) == [
+    assert list(response.answers(result.outcomes, target=result.target).frame.columns) == [
         "picture",
         "target said",
         "on clean too",
@@ -108,7 +108,8 @@ def test_the_table_puts_the_suspect_first(result):
 
 
 def test_no_answer_is_run_as_a_formula_by_a_spreadsheet(result):
-    line = as_csv(batch.whole(result)).decode("utf-8-sig").splitlines()[1]
+    answers = response.answers(result.outcomes, target=result.target).frame
+    line = as_csv(batch.whole(result, answers)).decode("utf-8-sig").splitlines()[1]
     assert line == "a.png,True,False,'@s,'=1+1,'-b,'=1+1,Why?,target,Blur"
 
 

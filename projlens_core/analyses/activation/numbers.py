@@ -31,7 +31,8 @@ def _number(value: float, form: str) -> str:
 
 
 def headlines(samples: SampleShift, by_role: dict[str, ImageShift], signed: bool) -> list[Metric]:
-    """This image's shift, and what all samples say; found and judged hold "suspect" and, if there is one, "control".
+    """This image's shift, and what all samples say; samples and by_role have "suspect" and, where there is one,
+    "control".
 
     An upload that is already triggered has an unknown trigger, so it is held against the clean samples only.
     """

@@ -38,7 +38,7 @@ class Labels:
 
 
 def tables(by_role: Roles, null: LensNull, label: Labels, targets: Sequence[int]) -> tuple[Table, ...]:
-    """All that the lens by_role: rank frequencies, the target's words where there are some, nearest embeddings."""
+    """All that the lens shows: rank frequencies, the target's words where there are some, nearest embeddings."""
     looked_for = (_targets(by_role, null, label, targets),) if targets else ()
     return (_frequencies(by_role, label, targets), *looked_for, _nearest(by_role, null, label))
 
