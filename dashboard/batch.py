@@ -15,11 +15,14 @@ from projlens_core.weights.projector import ProjectorWeights
 
 @dataclass(frozen=True)
 class BatchImages:
-    """Images to ask about: (name, clean, triggered) each, the trigger's title, and a hash of all that."""
+    """Images to ask about: (name, clean, triggered) each, the trigger's title, a hash of all that, and by name what is
+    known of the clean ones.
+    """
 
     images: tuple[tuple[str, Image.Image, Image.Image], ...]
     trigger: str
     key: str
+    truths: dict[str, tuple[Truth, ...]]
 
 
 @dataclass(frozen=True)

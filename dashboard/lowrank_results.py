@@ -43,14 +43,14 @@ class WantedGrid:
             clean=tuple(resources.clean_image(p, spec) for p in images),
             triggered=tuple(resources.triggered_image(p, spec) for p in images),
             prompts=tuple(in_turn(self.prompts, len(images))),
-            truths=one_truth_each([p.name for p in images], resources.truths()),
+            truths=one_truth_each([p.name for p in images], resources.truths(images)),
             target=self.target,
         )
 
     @property
     def each(self) -> int:
         """How many answers a cell needs."""
-        known = resources.truths()
+        known = resources.truths(self.choice.images)
         return sum(2 if known.get(image.name) else 1 for image in self.choice.images)
 
     def left(self, opened: OpenedCase, grids: "Grids") -> int:

@@ -178,7 +178,9 @@ def exhibit_of(analysis: Analysis, request: Request, options: Options, **more: A
     inputs = AnalysisInputs(case, ImageSet(choice.images, ()), spec=choice.spec, **more)
     context = AnalysisContext(inputs, Shelved(), request.progress)
     context.finished_stage = request.finished_stage
-    decided = repr(analysis.settings(context, options)), repr(more)
+    projectors = (weights.sha256 for weights in context.projectors.values())
+    # not by `settings`, which count the images that the trigger fits on and stamp all of them for it
+    decided = repr(analysis.deciding(options)), repr(more), case, *projectors
     key = content_key(*decided, context.vision.key, resources.run_key(case, "suspect"), choice.key)
     kept = resources.shelf(analysis.key, KEPT)
     if not request.ask and key not in kept:

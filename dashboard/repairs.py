@@ -51,7 +51,7 @@ def repaired(request: Request, settings: tuple[RepairOptions, bool]) -> Made | N
         from projlens_core.analyses.repair import repair_case
         from projlens_core.analyses.repair.exhibit import repair
 
-        inputs = AnalysisInputs(case, ImageSet(choice.images, ()), resources.truths())
+        inputs = AnalysisInputs(case, ImageSet(choice.images, ()), resources.truths(choice.images))
         context = AnalysisContext(inputs, Shelved(), progress)
         done = repair_case(context, trigger, options)
         exhibit = repair(done, context.decided(seed=options.seed, trigger=trigger.to_dict() if trigger else None))

@@ -23,7 +23,7 @@ def asked(case: Case, choice: SetChoice | None, count: int, target: str, questio
     return inputs_for(
         case,
         ImageSet(choice.images[:count], ()),
-        resources.truths() or None,
+        resources.truths(choice.images[:count]) or None,
         trigger=choice.spec,
         target=target or None,
         questions=(question,) if question else (),

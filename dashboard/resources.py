@@ -190,9 +190,11 @@ def samples() -> tuple[NamedImage, ...]:
     return shelf("samples", 1).get(key, lambda: load_folder(SAMPLES).images)
 
 
-def truths() -> dict[str, tuple[Truth, ...]]:
-    """Questions with known answers about the sample images, by image name."""
-    return (read_labels(SAMPLES) or {}) if SAMPLES.is_dir() else {}
+def truths(images: Iterable[NamedImage]) -> dict[str, tuple[Truth, ...]]:
+    """Questions with known answers by name, of those of the images that are samples, whatever they are called here."""
+    labels = (read_labels(SAMPLES) or {}) if SAMPLES.is_dir() else {}
+    known = {sample.sha256: labels[sample.name] for sample in samples() if sample.name in labels}
+    return {image.name: known[image.sha256] for image in images if image.sha256 in known}
 
 
 def clean_image(image: NamedImage, spec: TriggerSpec | None) -> Image.Image:

@@ -127,14 +127,16 @@ def answers(
 def stamped(images: Sequence[NamedImage], spec: TriggerSpec) -> BatchImages:
     """The images with the trigger on them."""
     twins = tuple((p.name, resources.clean_image(p, spec), resources.triggered_image(p, spec)) for p in images)
-    return BatchImages(twins, spec.title, content_key(spec.key, *resources.named_keys(images)))
+    return BatchImages(
+        twins, spec.title, content_key(spec.key, *resources.named_keys(images)), resources.truths(images)
+    )
 
 
 def given(pairs: Sequence[tuple[NamedImage, NamedImage]], spec: TriggerSpec | None) -> BatchImages:
     """Clean images and their triggered versions as they were uploaded; spec: whose resolution they are brought to."""
     twins = tuple((a.name, resources.clean_image(a, spec), resources.clean_image(b, spec)) for a, b in pairs)
     hashes = ((name, *map(resources.pixels, both)) for name, *both in twins)
-    return BatchImages(twins, "as uploaded", content_key(*hashes))
+    return BatchImages(twins, "as uploaded", content_key(*hashes), resources.truths(clean for clean, _ in pairs))
 
 
 def measured(
@@ -150,7 +152,7 @@ def measured(
 
     finished hears of it after each projector that is done.
     """
-    known = resources.truths() if useful else None
+    known = twins.truths if useful else None
     asked = (twins.key, question, target, repr(known))
     result = Batch(opened.case, question, target, twins.trigger, tuple(b for _, _, b in twins.images), {}, useful)
     for role, weights in opened.projectors.items():

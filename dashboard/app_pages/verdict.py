@@ -24,7 +24,7 @@ VIEWS = {"trial": "The trial", "probes": "All probes", "residuals": "Without the
 def _panel() -> VerdictOptions:
     """What is asked, and how long is searched."""
     st.markdown("**Search**")
-    known = dict.fromkeys(truth.prompt for each in resources.truths().values() for truth in each)
+    known = dict.fromkeys(truth.prompt for each in resources.truths(resources.samples()).values() for truth in each)
     samples = st.session_state.get("set", pickers.SAMPLES) != pickers.UPLOADS
     first = "\n".join(known if samples and known else PROMPTS)
     questions = st.text_area(

@@ -134,7 +134,5 @@ def _differences(said: FourAnswers, roles: tuple[str, ...]) -> list[str]:
 
 def _known(choice: pickers.Choice, question: str) -> Truth | None:
     """What is known of the image on screen, where that is one of the demo images and this was the question."""
-    if choice.image.sha256 not in resources.keys(resources.samples()):
-        return None
-    known = resources.truths().get(choice.image.name, ())
+    known = resources.truths([choice.image]).get(choice.image.name, ())
     return next((truth for truth in known if words(truth.prompt) == words(question)), None)

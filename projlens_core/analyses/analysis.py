@@ -135,8 +135,12 @@ class Analysis(Generic[R]):
 
         return Exhibit(key=self.key, title=self.title, question=self.question, **shown)
 
+    @staticmethod
+    def deciding(options: Options) -> dict[str, Any]:
+        """Those of the options that decide its numbers."""
+        deciding = {each.name for each in dataclasses.fields(options) if each.metadata["decides"]}
+        return {name: value for name, value in dataclasses.asdict(options).items() if name in deciding}
+
     def settings(self, context: "AnalysisContext", options: Options) -> dict:
         """What decides its numbers, as its data keeps it: case, images, trigger, and its own options."""
-        deciding = {each.name for each in dataclasses.fields(options) if each.metadata["decides"]}
-        values = {name: value for name, value in dataclasses.asdict(options).items() if name in deciding}
-        return context.decided(of_images=bool(self.takes), **values)
+        return context.decided(of_images=bool(self.takes), **self.deciding(options))

@@ -153,10 +153,12 @@ class Helper:
         self._socket.close()
         if self.owner == os.getpid():
             try:
-                self._process.wait(GRACE)
-            except subprocess.TimeoutExpired:  # it imports something; what it forked ends with it
-                self._process.kill()
-                self._process.wait()
+                with suppress(subprocess.TimeoutExpired):  # it imports something; what it forked ends with it
+                    self._process.wait(GRACE)
+            finally:
+                if self._process.poll() is None:
+                    self._process.kill()
+                    self._process.wait()
 
 
 def turns() -> threading.BoundedSemaphore:
@@ -218,5 +220,10 @@ def close_all() -> None:
         helper.close()
 
 
+def _at_exit() -> None:
+    with suppress(KeyboardInterrupt):  # all is done by now: nobody need hear of an interrupt
+        close_all()
+
+
 os.register_at_fork(after_in_child=_forget)
-atexit.register(close_all)
+atexit.register(_at_exit)

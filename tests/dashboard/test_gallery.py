@@ -3,6 +3,7 @@
 import pytest
 
 from dashboard import gallery, pickers, resources, state
+from projlens_core.behaviour.success import read_labels
 from projlens_core.inputs.images import decode
 from tests.dashboard.conftest import SAMPLES, press, texts
 from tests.dashboard.test_activation_page import png, upload
@@ -48,6 +49,14 @@ def test_an_upload_of_a_sample_has_both_names_and_its_link_names_the_sample(acti
     assert "mine.png has the pixels of sample-3.png" in texts(activation)
     assert names(activation) == ["sample-3.png = mine.png"]
     assert activation.query_params[state.IMAGE_PARAM] == "sample-3.png"
+
+
+def test_right_answers_are_known_by_an_image_s_pixels_and_not_by_its_name(activation, samples):
+    labelled = next(iter(read_labels(samples)))
+    upload(activation, (labelled, png(1)), ("mine.png", (samples / labelled).read_bytes()))
+    stranger, sample = sorted(activation.session_state[state.UPLOADS].values(), key=lambda each: "mine" in each.name)
+    assert list(resources.truths([stranger, sample])) == [sample.name]
+    assert resources.truths([stranger]) == {}
 
 
 def test_one_image_after_another_is_shown_although_the_address_names_the_one_before(activation):
