@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.comparison import Comparison, Repeats, Results
+from benchmarks.four import four_answers
 from benchmarks.report import TIME, NoFigures, Target
 from benchmarks.setting import BASE, NEW_TOKENS, QUESTION, SUSPECT, trigger, uploads
-from projlens_core.behaviour.respond import four_answers, load_responder
+from projlens_core.behaviour.respond import load_responder
 from projlens_core.cases.case import read_projectors
 from projlens_core.inputs.images import decode
 from projlens_core.inputs.triggers import frame, stamp

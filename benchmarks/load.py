@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.browser import Server, serving
+from benchmarks.four import four_answers
 from benchmarks.report import HELD, MEMORY, Figure, NoFigures, Report, Target
 from benchmarks.session import Session, frames, session
 from benchmarks.worker import peak_memory, resident_memory
 from projlens_core.activations.model import VisionModel, load_vision
 from projlens_core.analyses.activation import measure
-from projlens_core.behaviour.respond import four_answers, load_responder
+from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
 from projlens_core.cases.case import Case, model_source, open_case
 from projlens_core.inputs.images import NamedImage, load_folder

@@ -92,7 +92,7 @@ def test_json_holds_findings_rankings_units_and_settings(world, capsys):
 def test_text_gives_the_answer_and_the_leading_units(world, capsys):
     assert neurons(world, "--trigger", str(world / "trigger.json")) == 0
     text = capsys.readouterr().out
-    assert text.startswith("Switched on: ")
+    assert text.startswith("Switched on by the trigger: ")
     assert "difference, leading units: " in text
     assert "quiet units in the suspect" in text
     assert "No control" in text

@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from benchmarks.four import four_answers
 from projlens_core.activations.model import load_vision
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.errors import Cancelled, InvalidInput, Unsupported
 from projlens_core.weights.projector import read_projector
 from tests import pico
-from tests.four import four_answers
 
 QUESTIONS = ["What is it?", "Which colour does the background have, and where does the thing stand?", "Why?"]
 

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.models.molmo2.processing_molmo2 import Molmo2Processor
 
+from benchmarks.four import four_answers
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.plans import PLANS
 from projlens_core.behaviour.family import FamilyResponder
@@ -27,7 +28,6 @@ from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.families import families, match
 from projlens_core.weights.projector import read_projector
 from tests import pico, pico_families
-from tests.four import four_answers
 
 SIZE = (64, 48)
 QUESTION = "What is it?"

@@ -51,8 +51,8 @@ def test_tokens_on_no_grid_are_shown_as_bars_and_one_can_be_chosen(open_page, ad
     assert first.startswith("Clean mean ")
     assert second.startswith("Difference, mean ")
     assert any("lie on no grid" in caption.value for caption in app.caption)
-    app.session_state["patch"] = 2
-    app.run()
+    number = next(each for each in app.number_input if str(each.key).startswith(f"{state.PATCH} of "))
+    number.set_value(3).run()
     assert any("Image token 3" in badge.value for badge in app.markdown)
     app.segmented_control(key="activation_view").set_value("Patches").run()
     assert not app.exception

@@ -6,6 +6,7 @@ from projlens_core.behaviour.respond import NEW_TOKENS, FourAnswers, answers_by_
 
 
 def four_answers(responder, base, suspect, clean, triggered, prompt, max_new_tokens=NEW_TOKENS):
+    """The answers under two projectors, or one, to an image and its triggered twin, or to one image."""
     projectors = {"base": base} | ({"suspect": suspect} if suspect else {})
     images = [clean] if triggered is None else [clean, triggered]
     asked = (projectors, images, prompt, max_new_tokens)
