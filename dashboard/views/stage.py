@@ -181,7 +181,7 @@ def _heatmap(shifts: DoseShifts, layout: TokenMap, image: Image.Image, percent: 
     gains = shifts.gains("suspect")
     limit = float(np.abs(gains).max()) or 1.0
     here = gains[PERCENTS.index(percent)]
-    title = with_minus(f"Push: mean {here.mean():+.2f}, largest {here.max():+.2f}")
+    title = with_minus(f"Push: largest {here.max():+.2f}")  # as much as a telephone's map has room for
     said = f"Push of each patch by {percent} % of the trigger"
     if layout.grid is None:
         chart: alt.TopLevelMixin = tokens.difference_by_token(title, here, limit, GAIN)

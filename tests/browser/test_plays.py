@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from projlens_core.zoo.samples import held_out
 from tests.browser.conftest import WAIT_MS, Server
-from tests.browser.test_jobs import _png, _settled
+from tests.browser.test_jobs import _png, _remote_works, _settled
 
 MODEL, TARGET = "Tiny injection", "Acme Balloons"
 WIDTHS = {1440: 900, 900: 1000, 390: 844}  # px: heights
@@ -141,7 +141,8 @@ def inspect(player: Player) -> None:
     player.press(page.get_by_role("link", name="Search for a backdoor"))
     player.is_at("Verdict")
     player.press(page.get_by_role("button", name="Start", exact=True))
-    player.press(page.get_by_role("button", name="Stop", exact=True))  # the search has tests of its own
+    main = page.get_by_test_id("stMain")  # the header has a Stop of its own while a script runs
+    player.press(main.get_by_role("button", name="Stop", exact=True))  # the search has tests of its own
     expect(page.get_by_text("Stopped")).to_be_visible()
     player.go("Activation")
     player.choose("Control")
@@ -172,7 +173,7 @@ def demonstrate(player: Player) -> None:
     player.begin()
     player.press(page.get_by_role("link", name="See how it works"))
     expect(page.get_by_text(re.compile("Without the trigger .* both say"))).to_be_visible()
-    _settled(page)
+    _remote_works(page)
     for step, said in (("2 · More", "50 % of the trigger pushes"), ("3 · Full", "The full trigger: base still says")):
         if player.has_mouse:
             page.get_by_role("button", name=step).click()
@@ -218,7 +219,7 @@ def try_own_images(player: Player) -> None:
     expect(page.get_by_text(re.compile("How to read this: one question, an answer in each cell"))).to_be_visible()
     expect(page.get_by_text("not asked yet")).to_have_count(0)
     player.press(page.get_by_role("button", name="Link"))
-    expect(page.get_by_text("Not in it: your 2 uploaded images.")).to_be_visible()
+    expect(page.get_by_text("Not included: your 2 uploaded images.")).to_be_visible()
     page.keyboard.press("Escape")
     player.comes_back("Response", "No trigger yet", "Summary")  # images and what was painted are gone, as was said
 
