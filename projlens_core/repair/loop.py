@@ -95,7 +95,7 @@ class _Repair:
         self.attacks: list[Attack] = [problem.given] if problem.given else []
         self.searched = 0
         self.pull = 0  # of PULLS: stronger ones cost too much
-        self.read: dict[str, Said] = {}  # what base and suspect say
+        self.tried: dict[tuple[Attack, str], bool] = {}  # whether an attack works, by a projector's hash, too
         self.finds: dict[str, int] = {}  # how many triggers a search found in a projector, by its hash
         self.clean_search: str | None = None  # the projector in which a search found nothing
 
@@ -193,7 +193,11 @@ class _Repair:
         return self._working(self.current)
 
     def _working(self, weights: ProjectorWeights) -> list[Attack]:
-        return [attack for attack in self.attacks if self.problem.works(attack, weights)]
+        """The known attacks that still succeed; each is tried once in a projector."""
+        for attack in self.attacks:
+            if (attack, weights.sha256) not in self.tried:
+                self.tried[attack, weights.sha256] = self.problem.works(attack, weights)
+        return [attack for attack in self.attacks if self.tried[attack, weights.sha256]]
 
     def _judged(
         self, candidate: ProjectorWeights, means: str, strength: float, pull: Pull | None = None,
@@ -204,7 +208,7 @@ class _Repair:
         fewer: only if fewer known attacks than that still work.
         """
         problem, now = self.problem, self._said(candidate)
-        found = cost(problem.judged_by, self._belief, self._read("base"), self._read("suspect"), now)
+        found = cost(problem.judged_by, self._belief, self._base_says, self._belief.said, now)
         works = tuple(attack.probe.name for attack in self._working(candidate))
         kept = whatever or (found.bearable and (fewer is None or len(works) < fewer))
         if kept:
@@ -213,11 +217,9 @@ class _Repair:
         self.rounds.append(Round(means, strength, pull, agree, found.lost, found.learned, kept, fit, works))
         return kept
 
-    def _read(self, role: str) -> Said:
-        """What base or suspect says, read once."""
-        if role not in self.read:
-            self.read[role] = self._said(self.problem.base if role == "base" else self.problem.suspect)
-        return self.read[role]
+    @cached_property
+    def _base_says(self) -> Said:
+        return self._said(self.problem.base)
 
     @cached_property
     def _belief(self) -> Belief:

@@ -83,6 +83,11 @@ class Belief:
     tokens: tuple[torch.Tensor, ...]
     probabilities: tuple[torch.Tensor, ...]
 
+    @property
+    def said(self) -> Said:
+        """What the suspect itself says there: the likeliest, which stand first."""
+        return tuple(each[:, 0] for each in self.tokens)
+
     def of(self, said: Said) -> torch.Tensor:
         """How likely the suspect holds each answer that has these tokens, (answers,); a token that is not among the
         likeliest counts 0."""
