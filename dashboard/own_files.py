@@ -27,12 +27,10 @@ def form(*, expanded: bool) -> None:
             return
         with st.form("own", border=False):
             st.caption("A path or hub:OWNER/NAME for each, or the files themselves.")
+            known = case.specs if case else st.query_params
             named = {
-                role: (st.text_input(label, shown, placeholder=PLACE, help=FORMS), _uploader(role, label))
-                for role, label, shown in (
-                    (role, label, case.specs.get(role, "") if case else st.query_params.get(role, ""))
-                    for role, label in (("base", "Base"), ("suspect", "Suspect"), ("control", "Control (optional)"))
-                )
+                role: (st.text_input(label, known.get(role, ""), placeholder=PLACE, help=FORMS), _uploader(role, label))
+                for role, label in (("base", "Base"), ("suspect", "Suspect"), ("control", "Control (optional)"))
             }
             pressed = st.form_submit_button("Open", type="primary", width="stretch")
         if pressed:

@@ -70,8 +70,11 @@ def rename(case: SavedCase, name: str) -> None:
 
 
 def delete(case: SavedCase) -> None:
-    """Take it away; `save` with its key brings it back."""
-    (_folder() / f"{case.key}.json").unlink(missing_ok=True)
+    """Take it away; `save` with its key brings it back. InvalidInput if the disk does not let go of it."""
+    try:
+        (_folder() / f"{case.key}.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"“{case.name}” cannot be deleted ({error.strerror}).") from error
 
 
 def recent() -> list[Case]:

@@ -111,8 +111,8 @@ def _rename(case: SavedCase, key: str) -> None:
 
 
 def _delete(case: SavedCase) -> None:
-    saved_cases.delete(case)
-    st.session_state[DELETED] = case
+    if _try(lambda: saved_cases.delete(case)):
+        st.session_state[DELETED] = case
 
 
 def _undo() -> None:
@@ -120,9 +120,11 @@ def _undo() -> None:
     _try(lambda: saved_cases.save(case.name, case.page, case.params, case.key))
 
 
-def _try(act: Callable[[], object]) -> None:
-    """Do what was asked for; what cannot be done is said where it was asked."""
+def _try(act: Callable[[], object]) -> bool:
+    """Whether what was asked for could be done; what cannot is said where it was asked."""
     try:
         act()
     except ProjLensError as error:
         st.session_state[REFUSED] = str(error)
+        return False
+    return True
