@@ -3,8 +3,10 @@
 Nothing here reads more than a file's first bytes, and only where it could not be read as what its name says.
 """
 
+import json
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from projlens_core.runtime.text import listed, printable
 from projlens_core.weights.bytesource import ByteSource
@@ -15,66 +17,13 @@ _GATHER = "python -m deepspeed.utils.zero_to_fp32 . pytorch_model.bin"
 _CAUTION = "which unpickles: do it where nothing can be lost"
 GATHER = f"run `{_GATHER}` in the folder that holds global_step… ({_CAUTION})"
 _PIECES = re.compile(r".*(?:_optim_states|_model_states)\.pt")  # of DeepSpeed
-_TRANSFORMERS_4 = (
-    'convert it with transformers 4, `python -c "from transformers import AutoModel as M; '
-    "M.from_pretrained('.', {}=True).save_pretrained('converted')\"`, and give converted"
-)
-_EXPORTED = "give the checkpoint that it was made from"
+_TABLE = json.loads(Path(__file__).with_name("foreign.json").read_text(encoding="utf-8"))
 # How a file's name ends → what it is, and what to do.
-_ENDINGS: dict[tuple[str, ...], tuple[str, str]] = {
-    (".h5", ".keras"): ("TensorFlow's weights", _TRANSFORMERS_4.format("from_tf")),
-    (".msgpack",): ("Flax's weights", _TRANSFORMERS_4.format("from_flax")),
-    (".onnx", ".onnx_data"): ("an ONNX export, in which tensors have lost their names", _EXPORTED),
-    (".npz",): (
-        "NumPy's archive, as MLX used to write it",
-        'run `python -c "import numpy, torch; torch.save({k: torch.from_numpy(v) for k, v in '
-        "numpy.load('weights.npz').items()}, 'weights.pt')\"` with its name, and give weights.pt",
-    ),
-    (".npy",): ("one array of NumPy, without a name", _EXPORTED),
-    (".ckpt.index", ".ckpt.meta", ".pb", ".data-00000-of-00001"): ("TensorFlow's", _EXPORTED),
-    (".tflite", ".engine", ".plan", ".trt", ".mlmodel", ".mlpackage", ".mlmodelc", ".pte"): (
-        "a model compiled for one kind of device",
-        _EXPORTED,
-    ),
-    (".pdparams", ".pdiparams"): ("PaddlePaddle's weights", "give the same model in PyTorch's form"),
-    (".distcp",): ("a piece of a distributed checkpoint", "give its folder"),
-    (".nemo", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2"): (
-        "an archive",
-        "unpack it with `tar -xf` and give what it holds",
-    ),
-    (".zip", ".llamafile"): ("an archive", "unpack it with `unzip` and give what it holds"),
-    (".7z", ".rar", ".gz", ".xz", ".zst", ".bz2"): ("packed", "unpack it and give what it holds"),
-    (".incomplete", ".part", ".crdownload", ".aria2", ".download", ".partial"): (
-        "a download that did not end",
-        "fetch it again",
-    ),
-    (".pkl", ".pickle", ".joblib", ".dill"): (
-        "a pickle of any objects, which runs code when it is loaded",
-        "have its tensors saved alone, or as safetensors",
-    ),
-    (".index.json",): ("an index of weight files", "give its folder"),
-    (".json", ".yaml", ".txt", ".md", ".jinja"): ("a text about a model", "give the folder of the checkpoint"),
-}
+_ENDINGS = {tuple(ends): (what, _TABLE["advice"].get(do, do)) for ends, what, do in _TABLE["endings"]}
 # How a file's content begins → what it is, and what to do; {} is its name.
-_BEGINNINGS: tuple[tuple[re.Pattern[bytes], str, str], ...] = tuple(
-    (re.compile(pattern, re.DOTALL | re.IGNORECASE), what, do)
-    for pattern, what, do in (
-        (rb"version https://git-lfs\.github\.com/spec", "a Git LFS pointer, not the file", "run `git lfs pull`"),
-        (rb"(?:\.\./)*\.?/?(?:\.git/)?annex/objects/", "a git-annex pointer, not the file", "run `git annex get {}`"),
-        (rb"\s*<(?:!doctype html|html|\?xml|head)", "a web page, as a failed download leaves", "fetch it again"),
-        (
-            rb"(?:\{\"error|entry not found|not found|access to model|invalid (?:username|credentials)|unauthorized)",
-            "the answer of a server that did not give the file",
-            "fetch it again, logged in if it is gated",
-        ),
-        (rb"\x1f\x8b", "packed by gzip", "unpack it with `gunzip`"),
-        (rb"\x28\xb5\x2f\xfd", "packed by zstd", "unpack it with `unzstd`"),
-        (rb"\xfd7zXZ\0", "packed by xz", "unpack it with `unxz`"),
-        (rb"7z\xbc\xaf", "a 7z archive", "unpack it"),
-        (rb".{257}ustar", "a tar archive", "unpack it with `tar -xf`"),
-        (rb"\x89HDF", "HDF5, TensorFlow's form", _TRANSFORMERS_4.format("from_tf")),
-        (rb"\x93NUMPY", "one array of NumPy, without a name", _EXPORTED),
-    )
+_BEGINNINGS = tuple(
+    (re.compile(pattern.encode(), re.DOTALL | re.IGNORECASE), what, _TABLE["advice"].get(do, do))
+    for pattern, what, do in _TABLE["beginnings"]
 )
 _FORMS = (  # of those that are read: how they begin, what they are, how their names end
     (re.compile(rb"PK\x03\x04"), "a torch file", (".bin", ".pt", ".pth", ".ckpt")),
