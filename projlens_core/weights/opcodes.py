@@ -31,15 +31,17 @@ _CALLED = _REBUILT | _WRAPPED | {_TYPED, _ENCODE} | _CONTAINERS | _VALUES
 _INERT = frozenset(STAND_INS)  # whose place empty classes take, which keep nothing of what they are given
 _OLD = "__builtin__."
 _STOP, _WORD = ord("."), 100  # bytes of a text that is looked at
-_STEPS = {
-    ord(opcode): f"_{name}"
-    for name, opcodes in {
-        "put": "q", "put_far": "r", "get": "h", "get_far": "j", "mark": "(", "value": "N\x88\x89]}\x8f", "float": "G",
-        "whole_1": "K", "whole_2": "M", "whole_4": "J", "whole_long": "\x8a", "text": "X", "short_text": "U",
-        "tuple": "t", "tuple_0": ")", "tuple_1": "\x85", "tuple_2": "\x86", "tuple_3": "\x87", "named": "c",
-        "call": "R", "store": "Q", "build": "b", "add": "a", "set": "s", "to_mark": "eu\x90", "protocol": "\x80",
-        "object": "\x92io", "instance": "\x81",
-    }.items()
+# Opcode → the step that it asks for, and what the step is told: how many bytes to read, or values to take.
+_STEPS: dict[int, tuple[str, list[int]]] = {
+    ord(opcode): (f"_{name}", told)
+    for opcodes, name, *told in (
+        ("q", "put", 1), ("r", "put", 4), ("h", "get", 1), ("j", "get", 4), ("(", "mark"), ("G", "value", 8),
+        ("N\x88\x89]}\x8f", "value", 0), ("K", "whole", 1), ("M", "whole", 2), ("J", "signed", 4), ("\x8a", "signed"),
+        ("X", "text", 4), ("U", "text", 1), ("t", "tuple"), (")", "tuple", 0), ("\x85", "tuple", 1),
+        ("\x86", "tuple", 2), ("\x87", "tuple", 3), ("c", "named"), ("R", "call"), ("Q", "store"), ("b", "build"),
+        ("a", "drop", 1), ("s", "drop", 2), ("eu\x90", "to_mark"), ("\x80", "take", 1), ("\x92io", "object"),
+        ("\x81", "instance"),
+    )
     for opcode in opcodes
 }  # fmt: skip
 
@@ -95,7 +97,7 @@ class _Reader:
         self.foreign: str | None = None  # a function that it names and no file of tensors does
 
     def end(self) -> int:
-        steps = {opcode: getattr(self, name) for opcode, name in _STEPS.items()}
+        steps = {opcode: (getattr(self, name), told) for opcode, (name, told) in _STEPS.items()}
         for number in range(MAX_OPCODES):
             opcode = self._data[self._at]
             self._at += 1
@@ -103,86 +105,53 @@ class _Reader:
                 return self._at
             if opcode not in steps:
                 raise _Malformed(f"opcode {opcode}")
-            steps[opcode]()
+            step, told = steps[opcode]
+            step(*told)
             if not number % 1_000 and len(self._stack) + len(self._marks) > MAX_STACK:
                 raise self._refusal(f"keeps more than {MAX_STACK:,} values at once")
         raise self._refusal(f"describes its tensors in more than {MAX_OPCODES:,} steps")
 
-    def _put(self) -> None:
-        self._memo[self._byte()] = self._stack[-1]
+    def _put(self, size: int) -> None:
+        self._memo[self._number(size)] = self._stack[-1]
 
-    def _put_far(self) -> None:
-        self._memo[self._number(4)] = self._stack[-1]
+    def _get(self, size: int) -> None:
+        self._stack.append(self._memo[self._number(size)])
 
-    def _get(self) -> None:
-        self._stack.append(self._memo[self._byte()])
-
-    def _get_far(self) -> None:
-        self._stack.append(self._memo[self._number(4)])
-
-    def _value(self) -> None:
+    def _value(self, size: int) -> None:
+        self._take(size)
         self._stack.append(None)  # which one does not matter
 
-    def _float(self) -> None:
-        self._take(8)
-        self._stack.append(None)
+    def _whole(self, size: int) -> None:
+        self._stack.append(self._number(size))
 
-    def _whole_1(self) -> None:
-        self._stack.append(self._byte())
+    def _signed(self, size: int | None = None) -> None:
+        size = self._number(1) if size is None else size
+        self._stack.append(int.from_bytes(self._take(size), "little", signed=True))
 
-    def _whole_2(self) -> None:
-        self._stack.append(self._number(2))
-
-    def _whole_4(self) -> None:
-        self._stack.append(int.from_bytes(self._take(4), "little", signed=True))
-
-    def _whole_long(self) -> None:
-        self._stack.append(int.from_bytes(self._take(self._byte()), "little", signed=True))
-
-    def _text(self) -> None:
-        self._texted(self._number(4))
-
-    def _short_text(self) -> None:
-        self._texted(self._byte())
-
-    def _texted(self, length: int) -> None:
-        text = self._take(length)
-        self._stack.append(text.decode("utf-8", "surrogatepass") if length <= _WORD else None)
+    def _text(self, size: int) -> None:
+        text = self._take(self._number(size))
+        self._stack.append(text.decode("utf-8", "surrogatepass") if len(text) <= _WORD else None)
 
     def _mark(self) -> None:
         self._marks.append(len(self._stack))
 
     def _to_mark(self) -> list[object]:
-        begin = self._marks.pop()
+        return self._last(len(self._stack) - self._marks.pop())
+
+    def _tuple(self, count: int | None = None) -> None:
+        items = self._to_mark() if count is None else self._last(count)
+        self._stack.append(self._tupled(items))
+
+    def _last(self, count: int) -> list[object]:
+        begin = len(self._stack) - count
+        if begin < 0:
+            raise _Malformed("too few values")
         items = self._stack[begin:]
         del self._stack[begin:]
         return items
 
-    def _tuple(self) -> None:
-        self._stack.append(self._tupled(self._to_mark()))
-
-    def _tuple_0(self) -> None:
-        self._stack.append(self._tupled([]))
-
-    def _tuple_1(self) -> None:
-        self._tuple_of(1)
-
-    def _tuple_2(self) -> None:
-        self._tuple_of(2)
-
-    def _tuple_3(self) -> None:
-        self._tuple_of(3)
-
-    def _tuple_of(self, count: int) -> None:
-        items = self._stack[-count:]
-        del self._stack[-count:]
-        self._stack.append(self._tupled(items))
-
-    def _add(self) -> None:
-        self._stack.pop()
-
-    def _set(self) -> None:
-        del self._stack[-2:]
+    def _drop(self, count: int) -> None:
+        self._last(count)
 
     def _named(self) -> None:
         name = ".".join(self._line() for _ in range(2))
@@ -212,9 +181,6 @@ class _Reader:
 
     def _object(self) -> NoReturn:
         raise self._refusal("asks its loader to make an object of a class, which no tensor needs")
-
-    def _protocol(self) -> None:
-        self._byte()
 
     def _called(self, function: object, arguments: object) -> _Made:
         """What calling it gives; refused for all but the few functions that tensors and settings are made of."""
@@ -258,10 +224,6 @@ class _Reader:
         line = self._data[self._at : end].decode("utf-8")
         self._at = end + 1
         return line
-
-    def _byte(self) -> int:
-        self._at += 1
-        return self._data[self._at - 1]
 
     def _number(self, size: int) -> int:
         return int.from_bytes(self._take(size), "little")
