@@ -14,18 +14,11 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 from huggingface_hub import ModelInfo, hf_hub_url
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
 
-from projlens_core.errors import InvalidInput, NotFound
+from projlens_core.errors import InvalidInput, NotFound, ProjLensError
 from projlens_core.runtime.roots import roots
 from projlens_core.runtime.text import listed
 from projlens_core.sources import HubName
@@ -83,41 +76,26 @@ class HubFolder:
         Not by HfApi.model_info, which takes an answer of any length, for as long as it keeps coming.
         """
         repository, revision = (quote(part, safe=safe) for part, safe in ((name.repository, "/"), (name.revision, "")))
-        try:
-            validate_repo_id(name.repository)
-            url = f"{self._endpoint}/api/models/{repository}/revision/{revision}?blobs=true"
-            answer = json.loads(bounded(url, self._host, name.repository)[0])
+        failed = f"{self._host} does not list the files of {name.repository}"
+        with asking(failed, "try later, or download the model and give its path"):
+            try:
+                validate_repo_id(name.repository)
+                url = f"{self._endpoint}/api/models/{repository}/revision/{revision}?blobs=true"
+                answer = json.loads(bounded(url, self._host, name.repository)[0])
+            except GatedRepoError as error:
+                raise NotFound(
+                    f"{name.repository} is gated: accept its terms and log in with `hf auth login`."
+                ) from error
+            except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+                raise NotFound(
+                    f"{self._host} has no model {name.repository!r} with a revision {name.revision!r} that may be read."
+                ) from error
             if not isinstance(answer, dict):
                 raise ValueError("not an object")
             info = ModelInfo(**{"id": name.repository} | answer)
             if odd := [each.rfilename for each in info.siblings or () if not isinstance(each.rfilename, str)]:
                 raise ValueError(f"a file called {odd[0]!r}")
             return info
-        except GatedRepoError as error:
-            raise NotFound(f"{name.repository} is gated: accept its terms and log in with `hf auth login`.") from error
-        except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-            raise NotFound(
-                f"{self._host} has no model {name.repository!r} with a revision {name.revision!r} that may be read."
-            ) from error
-        except (
-            HfHubHTTPError,
-            HFValidationError,
-            OfflineModeIsEnabled,
-            httpx2.HTTPError,
-            httpx2.InvalidURL,
-            httpx2.StreamError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ) as error:
-            if isinstance(error, InvalidInput):
-                raise
-            raise InvalidInput(
-                f"{self._host} does not list the files of {name.repository} ({type(error).__name__}); "
-                "try later, or download the model and give its path."
-            ) from error
 
 
 class HubFile:
@@ -203,6 +181,20 @@ class HubFile:
             if self._got == len(view):
                 break  # what a server sends beyond the range is not waited for
         return self._got
+
+
+@contextmanager
+def asking(failed: str, advice: str) -> Iterator[None]:
+    """Whatever becomes of a question to the Hub as InvalidInput: what failed, by which kind of error, and the advice.
+
+    Not in the error's words (see errors.as_invalid_input), which may hold an address and its password.
+    """
+    try:
+        yield
+    except (ProjLensError, MemoryError):
+        raise
+    except Exception as error:
+        raise InvalidInput(f"{failed} ({type(error).__name__}); {advice}.") from error
 
 
 def bounded(url: str, host: str | None, repository: str) -> tuple[bytes, Mapping[str, str]]:

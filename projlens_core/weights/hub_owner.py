@@ -5,13 +5,10 @@ import os
 import re
 from urllib.parse import quote, urlsplit
 
-import httpx2
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.runtime.text import printable
 from projlens_core.sources import HUB_PREFIX
-from projlens_core.weights.hub import ENDPOINT, bounded
+from projlens_core.weights.hub import ENDPOINT, asking, bounded
 
 PAGE = 1000  # models of one answer
 MOST = 10_000  # answers: ten million models
@@ -30,7 +27,7 @@ def models_of(owner: str) -> list[str]:
     host = urlsplit(endpoint).hostname or endpoint
     url: str | None = f"{endpoint}/api/models?author={quote(owner)}&limit={PAGE}&expand[]=sha"
     found: dict[str, None] = {}
-    try:
+    with asking(f"{host} does not list the models of {owner}", "try later"):
         for _ in range(MOST):
             if url is None:
                 break
@@ -42,15 +39,6 @@ def models_of(owner: str) -> list[str]:
                 ):
                     found[f"{HUB_PREFIX}{name}@{commit}"] = None
             url = _next(headers.get("Link", ""), endpoint)
-    except (
-        HfHubHTTPError, OfflineModeIsEnabled, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ValueError,
-        KeyError, TypeError, AttributeError, RecursionError,
-    ) as error:  # fmt: skip
-        if isinstance(error, InvalidInput):
-            raise
-        raise InvalidInput(
-            f"{host} does not list the models of {owner} ({type(error).__name__}); try later."
-        ) from error
     if not found:
         raise NotFound(f"{host} has no model of {owner!r} that may be read.")
     return sorted(found)
