@@ -10,6 +10,7 @@ from pathlib import Path
 
 from projlens_core.runtime.text import listed, printable
 from projlens_core.weights.bytesource import ByteSource
+from projlens_core.weights.names import in_counted_order
 
 _HEAD = 512  # bytes that tell what a file is
 _MERGE = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch"
@@ -69,7 +70,7 @@ def by_folder(label: str, names: Iterable[str], nested: Iterable[str], weights: 
             "and give model.pt."
         )
     pieces = {path.rpartition("/")[0] for path in nested if path.endswith(".distcp")}
-    if inner := sorted((folder for folder in pieces if "optim" not in folder), key=_order):
+    if inner := sorted((folder for folder in pieces if "optim" not in folder), key=in_counted_order):
         return (
             f"{label} holds a distributed checkpoint, in pieces; run `{_MERGE} {printable(inner[-1])} model.pt` in it "
             f"({_CAUTION}) and give model.pt."
@@ -78,19 +79,14 @@ def by_folder(label: str, names: Iterable[str], nested: Iterable[str], weights: 
         return f"{label} holds pieces of a ZeRO checkpoint; {GATHER}, and give pytorch_model.bin."
     pieces = {path.partition("/")[0] for path in nested if path.count("/") == 1 and is_piece(path)}
     if pieces or "zero_to_fp32.py" in names:
-        where = f" in {printable(max(pieces, key=_order))}" if pieces else ""
+        where = f" in {printable(max(pieces, key=in_counted_order))}" if pieces else ""
         return (
             f"{label} is a ZeRO checkpoint, its weights in pieces{where}; run `{_GATHER}` in it ({_CAUTION}; with your "
             "own DeepSpeed, not the zero_to_fp32.py that lies there), and give pytorch_model.bin."
         )
     whole = [path for path in nested if path.endswith(weights) and not is_piece(path)]
-    if folders := sorted({path.rpartition("/")[0] for path in whole}, key=_order):
+    if folders := sorted({path.rpartition("/")[0] for path in whole}, key=in_counted_order):
         said = f"its folder {listed(folders)} does" if len(folders) == 1 else f"its folders {listed(folders)} do"
         return f"{label} holds no weights itself, but {said}; give …/{printable(folders[-1])}."
     pointed = (by_name(name) for name in names if not name.endswith((".json", ".txt", ".md", ".jinja", ".yaml")))
     return next((f"{label} holds no weights that are read: {said}" for said in pointed if said), None)
-
-
-def _order(path: str) -> list[tuple[bool, int, str]]:
-    """checkpoint-500 before checkpoint-1000."""
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d{1,18})", path)]

@@ -1,12 +1,12 @@
 """What the projector of an unknown family looks like, from names and shapes: a guess that the user has to confirm."""
 
-import re
 from collections.abc import Mapping
 
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.text import listed
 from projlens_core.weights.families import Family, FamilyMatch, families, match
 from projlens_core.weights.layer import Layer
+from projlens_core.weights.names import in_counted_order
 
 Shapes = Mapping[str, tuple[int, ...]]
 _LEAVES = {"weight", "bias"}
@@ -60,7 +60,7 @@ def _candidates(shapes: Shapes) -> dict[str, list[str]]:
     widths = {shape[1] for name, shape in shapes.items() if name.endswith("embed_tokens.weight") and len(shape) == 2}
     found = {}
     for module, layers in parents.items():
-        order = sorted(layers, key=_natural)
+        order = sorted(layers, key=in_counted_order)
         matrices = [shapes.get(f"{layer}.weight", ()) for layer in order]
         matrices = [shape for shape in matrices if len(shape) == 2]
         if matrices and (not widths or matrices[-1][0] in widths):
@@ -96,8 +96,3 @@ def _fits(family: Family, stored: list[str], shapes: Shapes) -> bool:
             return False
         width = shape[0]
     return True
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """fc2 before fc10."""
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]

@@ -79,6 +79,11 @@ def plain(name: str) -> str:
     return name[hit.end() :] if (hit := _TEXT.match(name)) else name
 
 
+def in_counted_order(path: str) -> list[tuple[bool, int, str]]:
+    """What to sort names by that hold numbers: fc2 before fc10, checkpoint-500 before checkpoint-1000."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d{1,18})", path)]
+
+
 def by_plain_name(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """{plain name: name}, and the names left out because several share a plain one."""
     plains = {name: plain(name) for name in names}
