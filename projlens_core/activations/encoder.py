@@ -82,10 +82,8 @@ class FamilyVision:
         self._read = read
         self._reads = inspect.signature(self._read).parameters  # processors tell more than models read
         # what lies beside the projector may still have a part in what reaches it
-        projector = set(found.tensors.values())
-        upstream = {stored for name, stored in found.adjacent.items() if family.is_upstream(name)}
         towers = {name for name in model.state_dict() if bare(name).startswith(TOWERS)}
-        self._towers = (towers | upstream) - projector
+        self._towers = (towers | found.upstream) - set(found.tensors.values())
         check_sizes(processor, self.plan, label)
         self.layout(PROBE_SIZE)  # an ordinary image must go through
         self.key = self._key()
@@ -197,10 +195,8 @@ def load_without_text(
     audio = getattr(config, "audio_config", None)
     if audio is not None:
         config.audio_config = type(audio)(**_SILENT) if hasattr(audio, "num_blocks") else None
-    projector = match(checkpoint.names, config.model_type, checkpoint.label, family.name)
-    wanted = {*projector.tensors.values(), *projector.adjacent.values()}
-    wanted |= {name for name in checkpoint.names if bare(name).startswith(TOWERS)}
-    names = [name for name in checkpoint.names if name in wanted]
+    projector = match(checkpoint.names, config.model_type, checkpoint.label, family.name).stored
+    names = [name for name in checkpoint.names if name in projector or bare(name).startswith(TOWERS)]
     failed = f"The vision tower of {checkpoint.label} cannot be loaded"
     with as_invalid_input(failed), torch.device("meta"):
         sketch = AutoModel.from_config(config, attn_implementation="sdpa")

@@ -9,6 +9,15 @@ from projlens_core.weights.families import FamilyMatch, canonical, match, split_
 from projlens_core.weights.names import by_plain_name, plain
 
 
+def known_projector(checkpoint: Checkpoint, family: str | None = None) -> FamilyMatch | None:
+    """Where the projector lies; None where there is none that is known: whoever asks for it will be told."""
+    model_type = (checkpoint.config or {}).get("model_type")
+    try:
+        return match(checkpoint.names, model_type if isinstance(model_type, str) else None, checkpoint.label, family)
+    except ProjLensError:
+        return None
+
+
 class BaseNames:
     """The names of a base's tensors, found by what an adapter calls them: as they stand, without wrappers, or for the
     projector by the family's own name."""
@@ -33,19 +42,12 @@ class BaseNames:
 
     @cached_property
     def _match(self) -> FamilyMatch | None:
-        config = self._base.config or {}
-        model_type = config.get("model_type")
-        try:
-            return match(self._base.names, model_type if isinstance(model_type, str) else None, self._base.label)
-        except ProjLensError:  # no projector that is known; whoever asks for it will be told
-            return None
+        return known_projector(self._base)
 
     @cached_property
     def projector(self) -> frozenset[str]:
         """The stored names of the base's projector and what lies beside it; empty where it is of no known family."""
-        return (
-            frozenset((*self._match.tensors.values(), *self._match.adjacent.values())) if self._match else frozenset()
-        )
+        return self._match.stored if self._match else frozenset()
 
     def find(self, name: str) -> str | None:
         """The base's name of the tensor, None if it holds none."""

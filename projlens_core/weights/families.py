@@ -102,6 +102,16 @@ class FamilyMatch:
     tensors: dict[str, str]
     adjacent: dict[str, str]
 
+    @property
+    def stored(self) -> frozenset[str]:
+        """The stored names of all of it."""
+        return frozenset((*self.tensors.values(), *self.adjacent.values()))
+
+    @property
+    def upstream(self) -> frozenset[str]:
+        """The stored names of what acts before the projector's first layer."""
+        return frozenset(stored for name, stored in self.adjacent.items() if self.family.is_upstream(name))
+
 
 @cache
 def _table() -> dict:
@@ -244,11 +254,7 @@ def _reading(family: Family, layout: str, root: str, members: list[str], names: 
     for stored in members:
         if stored in claimed:
             continue
-        rest = _split_known(stored)[2]
-        layer, _, leaf = rest.rpartition(".")
-        layers = family.roots[root]
-        known = layers.get(rest) or (f"{layers[layer]}.{leaf}" if layer in layers else stored)
-        _once(tensors, known, stored, label)
+        _once(tensors, _canonical(family, root, _split_known(stored)[2]) or stored, stored, label)
     adjacent: dict[str, str] = {}
     for canonical, stored in elsewhere.items():
         _once(tensors if family.runs(canonical) else adjacent, canonical, stored, label)
@@ -272,9 +278,13 @@ def canonical(family: Family, name: str) -> str | None:
     split = split_layout(name)
     if split is None or split[1] not in family.roots:
         return None
-    layer, _, leaf = split[2].rpartition(".")
-    layers = family.roots[split[1]]
-    return layers.get(split[2]) or (f"{layers[layer]}.{leaf}" if layer in layers else None)
+    return _canonical(family, split[1], split[2])
+
+
+def _canonical(family: Family, root: str, rest: str) -> str | None:
+    layer, _, leaf = rest.rpartition(".")
+    layers = family.roots[root]
+    return layers.get(rest) or (f"{layers[layer]}.{leaf}" if layer in layers else None)
 
 
 def _once(tensors: dict[str, str], canonical: str, stored: str, label: str) -> None:

@@ -12,12 +12,12 @@ from typing import Final, Literal
 
 import torch
 
-from projlens_core.errors import ProjLensError
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.runtime.text import listed
 from projlens_core.weights.adapter import AdaptedCheckpoint, MergedCheckpoint
+from projlens_core.weights.base_names import known_projector
 from projlens_core.weights.checkpoint import Checkpoint
-from projlens_core.weights.families import Family, match, split_layout
+from projlens_core.weights.families import split_layout
 from projlens_core.weights.names import bare, by_plain_name, plain
 from projlens_core.weights.proof import blocks_equal, codes_equal, values
 from projlens_core.weights.quantised.tensor import Quantised, Stored
@@ -137,15 +137,12 @@ def _is_tower(name: str) -> bool:
     return bare(name).startswith((*TOWERS, _GGUF_TOWER))
 
 
-def _projector(checkpoint: Checkpoint, family: str | None) -> tuple[set[str], set[str]]:
+def _projector(checkpoint: Checkpoint, family: str | None) -> tuple[frozenset[str], frozenset[str]]:
     """The stored names of the projector and what lies beside it, and of what acts before its first layer."""
-    model_type = (checkpoint.config or {}).get("model_type")
-    try:
-        found = match(checkpoint.names, model_type, checkpoint.label, family)
-    except ProjLensError:  # no projector that is known: then what looks like one is none of the other parts
-        return {name for name in checkpoint.names if split_layout(name)}, set()
-    upstream = {stored for name, stored in found.adjacent.items() if found.family.is_upstream(name)}
-    return {*found.tensors.values(), *found.adjacent.values()} - upstream, upstream
+    found = known_projector(checkpoint, family)
+    if found is None:  # then what looks like one is none of the other parts
+        return frozenset(name for name in checkpoint.names if split_layout(name)), frozenset()
+    return found.stored - found.upstream, found.upstream
 
 
 def _by_key(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -209,10 +206,6 @@ def _described_otherwise(ours: Checkpoint, theirs: Checkpoint, part: Part, famil
 
 def _projectors_keys(checkpoint: Checkpoint, family: str | None) -> set[str]:
     """The config's keys that say how the projector alone runs."""
-    try:
-        model_type = (checkpoint.config or {}).get("model_type")
-        known: Family | None = match(checkpoint.names, model_type, checkpoint.label, family).family
-    except ProjLensError:
-        known = None
-    keys = (layer.config_key for layer in (known.layers if known else ()))
+    found = known_projector(checkpoint, family)
+    keys = (layer.config_key for layer in (found.family.layers if found else ()))
     return {key for key in keys if key and "." not in key}
