@@ -14,7 +14,7 @@ from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from projlens_core.activations.layout import Box, TokenMap, boxes, padded, tiled_canvas
-from projlens_core.activations.prepared import PreparedImage
+from projlens_core.activations.vision import PreparedImage
 from projlens_core.errors import InvalidInput
 
 Tensors = Mapping[str, torch.Tensor]

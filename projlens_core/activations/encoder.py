@@ -19,9 +19,8 @@ from projlens_core.activations.around import check_fetched
 from projlens_core.activations.config import whole_class
 from projlens_core.activations.layout import TokenMap, in_reading_order
 from projlens_core.activations.plans import NO_PLAN, PLANS, FamilyPlan
-from projlens_core.activations.prepared import PreparedImage
 from projlens_core.activations.tower import check_complete, read_finite
-from projlens_core.activations.vision import PROBE_SIZE, check_aspect
+from projlens_core.activations.vision import PROBE_SIZE, PreparedImage, check_aspect
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.checkpoint import Checkpoint

@@ -53,35 +53,19 @@ class TextFamily:
     tied: bool = False
 
 
-_PLAIN = TextFamily()
-_CENTRED = TextFamily(centred=True, tied=True)
 # By the model_type of the text config; Phi-4's and Qwen2-VL's older configs have no text config of their own.
+_PLAIN = (
+    "llama", "mistral", "qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3", "qwen3_vl_text",
+    "ministral3", "llama4_text", "deepseek_v3", "glm4v_text", "molmo2_text", "gpt_oss", "phi4_multimodal",
+)  # fmt: skip
 FAMILIES = {
-    "llama": _PLAIN,
-    "mistral": _PLAIN,
-    "qwen2": _PLAIN,
-    "qwen2_vl": _PLAIN,
-    "qwen2_vl_text": _PLAIN,
-    "qwen2_5_vl": _PLAIN,
-    "qwen2_5_vl_text": _PLAIN,
-    "qwen3": _PLAIN,
-    "qwen3_vl_text": _PLAIN,
+    **dict.fromkeys(_PLAIN, TextFamily()),
     "qwen3_5_text": TextFamily(offset=1.0),
-    "ministral3": _PLAIN,
-    "llama4_text": _PLAIN,
-    "deepseek_v3": _PLAIN,
-    "glm4v_text": _PLAIN,
-    "molmo2_text": _PLAIN,
-    "gpt_oss": _PLAIN,
-    "phi4_multimodal": _PLAIN,
     "gemma": TextFamily(offset=1.0, scaled=True, tied=True),
     "gemma2": TextFamily(offset=1.0, scaled=True, softcap=30.0, tied=True),
     "gemma3_text": TextFamily(offset=1.0, scaled=True, tied=True),
-    "gemma4_text": TextFamily(scaled=True, tied=True),
-    "gemma4_unified_text": TextFamily(scaled=True, tied=True),
-    "cohere": _CENTRED,
-    "cohere2": _CENTRED,
-    "opt": _CENTRED,
+    **dict.fromkeys(("gemma4_text", "gemma4_unified_text"), TextFamily(scaled=True, tied=True)),
+    **dict.fromkeys(("cohere", "cohere2", "opt"), TextFamily(centred=True, tied=True)),
     "persimmon": TextFamily(centred=True),
 }
 # Those that read images by cross-attention: no image embedding is ever a state that their heads could read.

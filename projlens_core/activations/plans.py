@@ -34,7 +34,6 @@ from projlens_core.activations.layout import (
     padded,
     queries,
 )
-from projlens_core.activations.prepared import PreparedImage
 from projlens_core.activations.tilings import (
     anyres,
     in_windows,
@@ -45,6 +44,7 @@ from projlens_core.activations.tilings import (
     tiled_thumbnail_first,
     without_padding,
 )
+from projlens_core.activations.vision import PreparedImage
 from projlens_core.errors import InvalidInput
 
 
@@ -186,31 +186,20 @@ def _latents(prepared: PreparedImage, model: PreTrainedModel, processor: Any) ->
     return queries(model.config.perceiver_config.resampler_n_latents)
 
 
-def _crops(config: PreTrainedConfig) -> dict[str, Any]:
-    return {"crop_to_patches": True}
-
-
-def _rows_and_columns(config: PreTrainedConfig) -> dict[str, Any]:
-    return {"return_row_col_info": True}
-
-
-def _no_pan_and_scan(config: PreTrainedConfig) -> dict[str, Any]:
-    return {"do_pan_and_scan": False}
-
-
-def _in_one_piece(config: PreTrainedConfig) -> dict[str, Any]:
-    """Idefics2 may be given an image in four parts besides, whose sizes differ; here it is given the whole alone."""
-    return {"do_image_splitting": False}
+def _always(**options: bool) -> Callable[[PreTrainedConfig], dict[str, Any]]:
+    return lambda config: options
 
 
 def _merged_patch(config: PreTrainedConfig) -> dict[str, Any]:
     return {"patch_size": config.vision_config.patch_size * config.spatial_merge_size}
 
 
+_CROPS, _ROWS_AND_COLUMNS = _always(crop_to_patches=True), _always(return_row_col_info=True)
+_IN_ONE_PIECE = _always(do_image_splitting=False)  # Idefics2 may be given an image in four parts of other sizes besides
 PLANS: dict[str, FamilyPlan] = {
     "vipllava": FamilyPlan(_as_read, _square),
     "paligemma": FamilyPlan(_as_read, _square),
-    "gemma3": FamilyPlan(_as_read, _pooled, _no_pan_and_scan),
+    "gemma3": FamilyPlan(_as_read, _pooled, _always(do_pan_and_scan=False)),
     "deepseek_vl": FamilyPlan(_as_read, _in_a_square),
     "deepseek_vl_hybrid": FamilyPlan(_as_read, _in_a_square),
     "janus": FamilyPlan(_as_read, _in_a_square),
@@ -222,18 +211,18 @@ PLANS: dict[str, FamilyPlan] = {
     "gemma4_unified": FamilyPlan(_without_room, _by_position),
     "kimi_k25": FamilyPlan(_as_read, _merged_padded),
     "mistral3": FamilyPlan(_into_blocks, _merged_pixtral, _merged_patch),
-    "internvl": FamilyPlan(_as_read, tiled, _crops),
-    "aya_vision": FamilyPlan(_as_read, tiled, _crops),
-    "cohere2_vision": FamilyPlan(_as_read, tiled, _crops),
+    "internvl": FamilyPlan(_as_read, tiled, _CROPS),
+    "aya_vision": FamilyPlan(_as_read, tiled, _CROPS),
+    "cohere2_vision": FamilyPlan(_as_read, tiled, _CROPS),
     "llama4": FamilyPlan(_as_read, tiled_padded, reads=last_states),
     "ovis2": FamilyPlan(_as_read, tiled_thumbnail_first),
     "minicpmv4_6": FamilyPlan(_as_read, sliced),
     "molmo": FamilyPlan(_as_read, in_windows),
     "blip2": FamilyPlan(_as_read, _queries),
     "instructblip": FamilyPlan(_as_read, _queries, question="qformer_input_ids"),
-    "idefics2": FamilyPlan(_as_read, _latents, _in_one_piece),
-    "idefics3": FamilyPlan(_as_read, split, _rows_and_columns),
-    "smolvlm": FamilyPlan(_as_read, split, _rows_and_columns),
+    "idefics2": FamilyPlan(_as_read, _latents, _IN_ONE_PIECE),
+    "idefics3": FamilyPlan(_as_read, split, _ROWS_AND_COLUMNS),
+    "smolvlm": FamilyPlan(_as_read, split, _ROWS_AND_COLUMNS),
     "llava_next": FamilyPlan(without_padding, anyres),
     "llava_onevision": FamilyPlan(without_padding, anyres),
     "mllama": FamilyPlan(_as_read, in_a_corner, reads=cross_attended, own=filled_tiles),

@@ -12,7 +12,7 @@ from transformers.models.molmo2.image_processing_molmo2 import compute_crop_geom
 
 from projlens_core.activations.canvases import corner
 from projlens_core.activations.layout import TokenMap, boxes, centred, one_grid, tiles, tiles_with_padding
-from projlens_core.activations.prepared import PreparedImage
+from projlens_core.activations.vision import PreparedImage
 from projlens_core.errors import InvalidInput
 
 # --- tiles that fill the image, and a thumbnail last

@@ -1,7 +1,8 @@
 """What every vision tower gives, however its family makes tokens of images."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from PIL import Image
@@ -9,8 +10,19 @@ from PIL import Image
 from projlens_core.activations.layout import TokenMap
 from projlens_core.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from transformers import BatchFeature  # takes seconds
+
 PROBE_SIZE = (640, 426)  # px, not square: preprocessing must turn any image into one size
 MAX_ASPECT = 100  # a longer and thinner image is scaled to an enormous one, or refused by the processor
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """One image between its processor and the tower: what the processor made of it, its size (width, height) in px."""
+
+    inputs: "BatchFeature"
+    size: tuple[int, int]
 
 
 class VisionTower(Protocol):

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from projlens_core.activations.layout import TokenMap
-from projlens_core.activations.prepared import PreparedImage
+from projlens_core.activations.vision import PreparedImage
 from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
@@ -40,12 +40,13 @@ class Style:
     """written: the text that replaces the marker, which is `marker`, an attribute of the tokenizer that names it, or
     without one the text of the token that stands for one embedding. types: which extra input marks image tokens by 1,
     and those in `counted`. begins: whether the prompt begins with the sign for that, or else for the end of a text.
-    whole: the prompt around question and written image, for families without a chat; plain: to which the tokenizer adds
-    nothing of its own; ahead: without the image, which becomes tokens by itself and stands before whatever the
-    tokenizer puts before a text. reader: the folder of the tokenizer that the projector's own reading of the question
-    has. filled: the image's features are put into the text's embeddings before the language model is asked, since the
-    model as a whole does not take them. spaced: whether a word that follows the image at once is set off from it.
-    one_text: whether the family's chat templates may take a message as one text with the marker in it.
+    whole: the prompt of families without a chat, around {question} and {image}, with {begin} for the sign of its
+    beginning; plain: to which the tokenizer adds nothing of its own; ahead: without the image, which becomes tokens by
+    itself and stands before whatever the tokenizer puts before a text. reader: the folder of the tokenizer that the
+    projector's own reading of the question has. filled: the image's features are put into the text's embeddings before
+    the language model is asked, since the model as a whole does not take them. spaced: whether a word that follows the
+    image at once is set off from it. one_text: whether the family's chat templates may take a message as one text with
+    the marker in it.
     crossed: the image has one place in the text, whatever the number of its embeddings, which the language model reads
     apart from it by cross-attention.
     """
@@ -55,7 +56,7 @@ class Style:
     types: str | None = None
     counted: tuple[str, ...] = ()
     begins: bool = False
-    whole: Callable[[str, str, PreTrainedTokenizerBase], str] | None = None
+    whole: str | None = None
     plain: bool = False
     ahead: bool = False
     reader: str | None = None
@@ -75,13 +76,10 @@ def _idefics(place: Place) -> str:
     """Each tile behind its row and column, a line for each row, the whole image last."""
     rows, columns = (int(place.prepared.inputs[name][0][0]) for name in ("rows", "cols"))
     each = place.soft * (place.embeddings // (rows * columns + 1))
-    fake, whole = "<fake_token_around_image>", "<global-img>"
-    if not rows:
-        return f"{fake}{whole}{each}{fake}"
     lines = [
-        "".join(f"{fake}<row_{row + 1}_col_{column + 1}>{each}" for column in range(columns)) for row in range(rows)
+        "".join(f"{_FAKE}<row_{row + 1}_col_{column + 1}>{each}" for column in range(columns)) for row in range(rows)
     ]
-    return "\n".join(lines) + f"\n\n{fake}{whole}{each}{fake}"
+    return "\n".join(lines) + "\n\n" * bool(lines) + f"{_FAKE}<global-img>{each}{_FAKE}"
 
 
 def _between(place: Place) -> str:
@@ -128,6 +126,7 @@ def _mistral3(place: Place) -> str:
     return "[IMG_BREAK]".join([place.soft * columns] * rows) + "[IMG_END]"
 
 
+_FAKE = "<fake_token_around_image>"
 _MOLMO = ("<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>", "<im_end>")
 
 
@@ -164,30 +163,9 @@ def _minicpm(place: Place) -> str:
     return f"{number}0{counted}{image}{place.soft * whole}{end}" + "\n".join(lines)
 
 
-def _paligemma(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    return f"{image}{tokenizer.bos_token}{question}\n"
-
-
-def _blip2(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    return f"Question: {question} Answer:"
-
-
-def _instructblip(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    return question
-
-
 def _rows(place: Place) -> str:
     rows, columns = required(place.layout.grid, "the grid of the image's tokens")
     return f"{place.soft * columns}|NEWLINE|" * rows + "<s>"
-
-
-def _fuyu(question: str, image: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    return f"{question}<0x04>"
-
-
-def _idefics2(place: Place) -> str:
-    fake = "<fake_token_around_image>"
-    return f"{fake}{place.soft * place.embeddings}{fake}"
 
 
 _QWEN = Style(types="mm_token_type_ids")
@@ -195,7 +173,7 @@ STYLES: dict[str, Style] = {
     "llava_next": Style(),
     "llava_onevision": Style(),
     "vipllava": Style(),
-    "paligemma": Style(whole=_paligemma, plain=True),
+    "paligemma": Style(whole="{image}{begin}{question}\n", plain=True),
     "gemma3": Style(_gemma3, marker="boi_token", types="token_type_ids"),
     "gemma4": Style(_between, types="mm_token_type_ids"),
     "gemma4_unified": Style(_between, types="mm_token_type_ids"),
@@ -214,15 +192,15 @@ STYLES: dict[str, Style] = {
     "qwen3_vl": _QWEN,
     "glm4v": _QWEN,
     "internvl": Style(_internvl),
-    "blip2": Style(whole=_blip2, ahead=True, filled=True),
-    "instructblip": Style(whole=_instructblip, ahead=True, reader="qformer_tokenizer", filled=True),
-    "idefics2": Style(_idefics2, spaced=True),
+    "blip2": Style(whole="Question: {question} Answer:", ahead=True, filled=True),
+    "instructblip": Style(whole="{question}", ahead=True, reader="qformer_tokenizer", filled=True),
+    "idefics2": Style(lambda place: f"{_FAKE}{place.soft * place.embeddings}{_FAKE}", spaced=True),
     "idefics3": Style(_idefics),
     "smolvlm": Style(_idefics),
     "mistral3": Style(_mistral3),
     "mllama": Style(lambda place: place.soft, crossed=True),
     "phi4_multimodal": Style(filled=True, one_text=True),
-    "fuyu": Style(_rows, whole=_fuyu, plain=True, ahead=True, filled=True),
+    "fuyu": Style(_rows, whole="{question}<0x04>", plain=True, ahead=True, filled=True),
 }
 # Families whose activations are taken, and why their answers are not all the same.
 NO_STYLE: dict[str, str] = {}
@@ -251,7 +229,7 @@ def token_ids(family: str, question: str, place: Place, template: Template, labe
     written = style.written(place)
     soft: Any = place.tokenizer.convert_tokens_to_ids(place.soft)  # one id, since it is one token
     if style.whole:
-        text = style.whole(question, written, place.tokenizer)
+        text = style.whole.format(question=question, image=written, begin=place.tokenizer.bos_token)
     else:
         text = chat(question, place.marker, place.tokenizer, template, label, one_text=style.one_text)
         if style.spaced:
