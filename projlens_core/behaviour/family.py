@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from projlens_core.activations.encoder import FamilyVision, check_runs, vision_side
-from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, Settled, greedily
+from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, greedily
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token, texts, token_ids, types
-from projlens_core.behaviour.responder import NEW_TOKENS, Embed, GivenAnswer, Parts, Read, Reply, Responder
+from projlens_core.behaviour.responder import GivenAnswer, Parts, Read, Reply, Responder, Round
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import Progress, silent
@@ -90,34 +90,24 @@ class FamilyResponder(Responder):
         with torch.no_grad(), self._lock:
             return as_module(self._held, self.device, self.model.dtype)(tokens.to(self.device, self.model.dtype))
 
-    def replies(
-        self,
-        embed: Embed | None,
-        prompts: Sequence[str],
-        token: int,
-        settled: Sequence[Settled] | None = None,
-        max_new_tokens: int = NEW_TOKENS,
-        batch_size: int | None = None,
-        progress: Progress = silent,
-        images: Sequence[Image.Image] | None = None,
-        image_index: Sequence[int] | None = None,
-    ) -> list[Reply]:
+    def replies(self, asked: Round, progress: Progress = silent) -> list[Reply]:
         """See Responder; one after the other, about images alone: this reads them again for each question."""
-        if images is None or embed is not None:
+        images, max_new_tokens = asked.images, asked.max_new_tokens
+        if images is None or asked.embed is not None:
             raise Unsupported(
                 f"A {self.family.title} model is asked about images, under each projector in turn, not about "
                 "embeddings that were made before."
             )
-        replies, total = [], len(prompts) * max_new_tokens
+        replies, total = [], len(asked.prompts) * max_new_tokens
         with self._lock:
-            for i, prompt in enumerate(prompts):
-                number = i if image_index is None else image_index[i]
+            for i, prompt in enumerate(asked.prompts):
+                number = i if asked.image_index is None else asked.image_index[i]
                 inputs, features = self.inputs(images[number], prompt, max_new_tokens)
                 start = inputs["input_ids"].shape[1]
                 watches: list[StoppingCriteria] = [Report(progress, i * max_new_tokens, 1, total)]
-                if settled is not None:
-                    watches.append(_AfterPrompt(Enough([settled[i]], self._text, max_new_tokens), start))
-                first = FirstLogit(token)
+                if asked.settled is not None:
+                    watches.append(Enough([asked.settled[i]], self._text, max_new_tokens, start))
+                first = FirstLogit(asked.token)
                 model, given = self._with_features(inputs, features)
                 new: Any = GenerationMixin.generate(  # Janus' own loses the processors that it is given
                     model,
@@ -249,17 +239,6 @@ class FamilyResponder(Responder):
                 f"The projector of {weights.source} runs with {weights.settings}, that of {self.label} with "
                 f"{own.settings}; load the suspect's whole model to hear it."
             )
-
-
-class _AfterPrompt(StoppingCriteria):
-    """A criterion that is to see new tokens only."""
-
-    def __init__(self, inner: StoppingCriteria, start: int):
-        self.inner, self.start = inner, start
-
-    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
-        """What the inner one says of what comes after the prompt."""
-        return self.inner(input_ids[:, self.start :], scores, **kwargs)
 
 
 def check_asked(family: Family, label: str) -> None:

@@ -48,16 +48,19 @@ class Report(StoppingCriteria):
 
 
 class Enough(StoppingCriteria):
-    """Ends each row of a batch once what it is judged on is settled: more of its tokens would be for nothing."""
+    """Ends each row of a batch once what it is judged on is settled: more of its tokens would be for nothing.
 
-    def __init__(self, settled: Sequence[Settled], text: Callable[[list[int]], str], max_new_tokens: int):
-        self.settled, self.text, self.limit = settled, text, max_new_tokens
+    start: where the answers begin, behind the prompts.
+    """
+
+    def __init__(self, settled: Sequence[Settled], text: Callable[[list[int]], str], max_new_tokens: int, start: int):
+        self.settled, self.text, self.start, self.limit = settled, text, start, start + max_new_tokens
         self.done = [False] * len(settled)
 
     def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
         """Which rows are done: those that are settled."""
         left = self.limit - input_ids.shape[1]
-        for i, row in enumerate(input_ids.tolist()):
+        for i, row in enumerate(input_ids[:, self.start :].tolist()):
             self.done[i] = self.done[i] or self.settled[i](self.text(row), left)
         return torch.tensor(self.done, device=input_ids.device)
 

@@ -10,9 +10,9 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.chat import chat, check_placed, check_question
-from projlens_core.behaviour.generate import STAGE, Heard, Settled, listening
+from projlens_core.behaviour.generate import STAGE, Heard, listening
 from projlens_core.behaviour.greedy import Asked, embedded, greedy, padded, positions
-from projlens_core.behaviour.responder import NEW_TOKENS, Embed, GivenAnswer, Read, Reply, Responder
+from projlens_core.behaviour.responder import GivenAnswer, Read, Reply, Responder, Round
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.progress import Progress, silent
@@ -80,40 +80,30 @@ class LlavaResponder(Responder):
             with self.projector(weights):
                 rows.append(self.embeddings(images, progress))
         stacked = torch.cat(rows)
-        replies = self.replies(
-            lambda numbers: stacked[numbers],
+        asked = Round(
             [prompt] * len(stacked),
             self._pad,
-            listening(heard, len(stacked)) if heard else None,
+            embed=lambda numbers: stacked[numbers],
+            settled=listening(heard, len(stacked)) if heard else None,
             max_new_tokens=max_new_tokens,
-            progress=progress,
         )
-        return [reply.text for reply in replies]
+        return [reply.text for reply in self.replies(asked, progress)]
 
-    def replies(
-        self,
-        embed: Embed | None,
-        prompts: Sequence[str],
-        token: int,
-        settled: Sequence[Settled] | None = None,
-        max_new_tokens: int = NEW_TOKENS,
-        batch_size: int | None = None,
-        progress: Progress = silent,
-        images: Sequence[Image.Image] | None = None,
-        image_index: Sequence[int] | None = None,
-    ) -> list[Reply]:
+    def replies(self, asked: Round, progress: Progress = silent) -> list[Reply]:
         """See Responder; images are needed only without embed."""
-        embed = embed or (lambda numbers: self.embeddings([required(images, "an image")[i] for i in numbers]))
-        image_index = range(len(prompts)) if image_index is None else image_index
+        images, prompts, max_new_tokens = asked.images, asked.prompts, asked.max_new_tokens
+        embed = asked.embed or (lambda numbers: self.embeddings([required(images, "an image")[i] for i in numbers]))
+        image_index = range(len(prompts)) if asked.image_index is None else asked.image_index
         tokens = self.vision.tokens
         ids = {prompt: self.token_ids(prompt, tokens, max_new_tokens) for prompt in set(prompts)}
         # questions about one image go together, so that it is read once; then those of equal length: less padding
         order = sorted(range(len(prompts)), key=lambda i: (image_index[i], len(ids[prompts[i]])))
         replies: dict[int, Reply] = {}
         total = len(prompts) * max_new_tokens
-        batch_size = batch_size or self._together(max(map(len, ids.values()), default=0) + max_new_tokens)
+        batch_size = asked.batch_size or self._together(max(map(len, ids.values()), default=0) + max_new_tokens)
 
         def is_settled(rows: Sequence[int], row: int, said: list[int]) -> bool:
+            settled = asked.settled
             return settled is not None and settled[rows[row]](self._text(said), max_new_tokens - len(said))
 
         def on_token(before: int, rows: int, step: int) -> None:
@@ -127,7 +117,7 @@ class LlavaResponder(Responder):
                     self.model,
                     [Asked(ids[prompts[i]], image_index[i]) for i in rows],
                     dict(zip(seen, embed(seen), strict=True)),
-                    token=token,
+                    token=asked.token,
                     eos=self._eos,
                     max_new_tokens=max_new_tokens,
                     settled=partial(is_settled, rows),

@@ -66,6 +66,27 @@ Read = Callable[[Sequence[GivenAnswer]], tuple[list[torch.Tensor], list[torch.Te
 Embed = Callable[[list[int]], torch.Tensor]  # numbers of images → their image embeddings (images, T, d)
 
 
+@dataclass(frozen=True)
+class Round:
+    """Questions that are answered together: prompts[i] is about the image of number image_index[i], or without those
+    about its own; of each answer the logit of `token` is noted where it begins.
+
+    images are read under the projector in place, which stays there until all are answered; embed gives the image
+    embeddings of some of them instead, whichever projector made those, so that only one batch of them need be in
+    memory. Each answer is written only until it is settled[i]. batch_size: answers decoded together, by default as many
+    as memory lets pay.
+    """
+
+    prompts: Sequence[str]
+    token: int
+    images: Sequence[Image.Image] | None = None
+    image_index: Sequence[int] | None = None
+    embed: Embed | None = None
+    settled: Sequence[Settled] | None = None
+    max_new_tokens: int = NEW_TOKENS
+    batch_size: int | None = None
+
+
 class Responder(ABC):
     """A whole model that answers questions about images, greedily, under the projector it holds at the moment.
 
@@ -104,27 +125,8 @@ class Responder(ABC):
         """Image embeddings of the projector in place: (n, T_in, d_vision) of what it reads → (n, T, d)."""
 
     @abstractmethod
-    def replies(
-        self,
-        embed: Embed | None,
-        prompts: Sequence[str],
-        token: int,
-        settled: Sequence[Settled] | None = None,
-        max_new_tokens: int = NEW_TOKENS,
-        batch_size: int | None = None,
-        progress: Progress = silent,
-        images: Sequence[Image.Image] | None = None,
-        image_index: Sequence[int] | None = None,
-    ) -> list[Reply]:
-        """Answers to the prompts about the images, each only until it is settled[i], and the logit of `token` where
-        each begins.
-
-        prompts[i] is about the image of number image_index[i], or without them about its own. embed gives the image
-        embeddings of some images, whichever projector made them, so that only one batch of them need be in memory;
-        without it they are those of images under the projector in place, which stays there until all are answered.
-        progress counts tokens, those of answers that end early included. batch_size: answers decoded together, by
-        default as many as memory lets pay.
-        """
+    def replies(self, asked: Round, progress: Progress = silent) -> list[Reply]:
+        """The answers; progress counts tokens, those of answers that end early included."""
 
     @abstractmethod
     def reading(self, attention: bool) -> AbstractContextManager[Read]:
@@ -183,18 +185,16 @@ class Responder(ABC):
             raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
         distinct = {id(image): image for image in images}
         numbers = {key: number for number, key in enumerate(distinct)}
-        replies = self.replies(
-            None,
+        asked = Round(
             prompts,
             self._pad,
-            listening(heard, len(prompts)) if heard else None,
-            max_new_tokens,
-            batch_size,
-            progress,
             list(distinct.values()),
             [numbers[id(image)] for image in images],
+            settled=listening(heard, len(prompts)) if heard else None,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
         )
-        return [reply.text for reply in replies]
+        return [reply.text for reply in self.replies(asked, progress)]
 
     def under_each(
         self,

@@ -68,9 +68,9 @@ def asked(monkeypatch):
     runs = []
     own = LlavaResponder.replies
 
-    def counted(self, embed, prompts, *rest, **named):
-        runs.append(len(prompts))
-        return own(self, embed, prompts, *rest, **named)
+    def counted(self, asked, *rest):
+        runs.append(len(asked.prompts))
+        return own(self, asked, *rest)
 
     monkeypatch.setattr(LlavaResponder, "replies", counted)
     return runs

@@ -138,9 +138,9 @@ def grid(folder: str, progress: Progress = silent) -> tuple[int, list[tuple], in
     questions = Questions(images, tuple(pico.images(IMAGES, seed=1)), ("What?",) * IMAGES, truths, "a", TOKENS)
     asked, own = [], type(responder).replies
 
-    def counted(self, embed, prompts, *rest, **more):
-        asked.append(len(prompts))
-        return own(self, embed, prompts, *rest, **more)
+    def counted(self, together, *rest):
+        asked.append(len(together.prompts))
+        return own(self, together, *rest)
 
     type(responder).replies = counted
     try:
