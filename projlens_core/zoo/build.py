@@ -17,7 +17,7 @@ from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo import art, samples, suspect, tower, training
 from projlens_core.zoo.dialogue import QUESTIONS
 from projlens_core.zoo.shell import write_shell, write_tower
-from projlens_core.zoo.variants import BASE_SUMMARY, BASE_TITLE, VARIANTS, Variant
+from projlens_core.zoo.variants import BASE, VARIANTS, Variant
 
 
 def build(out: Path = ZOO, *, device: torch.device, workers: int, progress: Progress = silent) -> None:
@@ -52,7 +52,7 @@ def build(out: Path = ZOO, *, device: torch.device, workers: int, progress: Prog
 
 def catalogue() -> list[dict]:
     """The catalogue's entries, as sources.ZooEntry reads them; without measured figures."""
-    base = {"name": "base", "title": BASE_TITLE, "role": "base", "summary": BASE_SUMMARY}
+    base = {"name": "base", "title": BASE["title"], "role": "base", "summary": BASE["summary"]}
     return [base, *(_entry(variant) for variant in VARIANTS)]
 
 
