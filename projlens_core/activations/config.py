@@ -6,7 +6,6 @@ from elsewhere, classes of its own. Only plain models of transformers' own parts
 
 import copy
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from transformers import (
 )
 from transformers.activations import ACT2FN
 
-from projlens_core.activations.sizes import check_config, check_depth
+from projlens_core.activations.sizes import check_config, check_depth, values
 from projlens_core.activations.staging import IMAGES, StagedFolder
 from projlens_core.errors import InvalidInput, Unsupported, as_invalid_input
 from projlens_core.runtime.cache import content_key, store, stored
@@ -104,7 +103,7 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
     raw, label = copy.deepcopy(checkpoint.config or {}), checkpoint.label
     family = _family(raw.get("model_type"), label)
     built = {key: value for key, value in raw.items() if key not in NOT_BUILT}
-    for part in _parts(built):
+    for part in (part for _, _, part in values(built) if isinstance(part, dict)):  # the config, and all within it
         for key, meaning in REFUSED.items():
             if part.get(key):
                 raise Unsupported(f"{label} {meaning} ({key} in its config); give the plain model.")
@@ -130,18 +129,6 @@ def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint,
     if isinstance(config, LlavaConfig):
         _check_features(config, label)
     return checkpoint, config, family
-
-
-def _parts(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The config and all that lie in it, at any depth."""
-    left: list[object] = [config]
-    while left:
-        part = left.pop()
-        if isinstance(part, dict):
-            yield part
-            left += part.values()
-        elif isinstance(part, list):
-            left += part
 
 
 def _rehearse(source: Source, config: dict[str, Any], family: Family) -> None:

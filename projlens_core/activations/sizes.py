@@ -37,7 +37,7 @@ def check_config(config: Mapping, checkpoint: Checkpoint, *, counts_alone: bool 
     largest = max((max(shape, default=1) for shape in sides), default=1)
     most = max(MAX_ENTRIES, 2 * largest)
     check_depth(config, checkpoint.label)
-    for number, (_, key, value) in enumerate(_values(config)):
+    for number, (_, key, value) in enumerate(values(config)):
         if number > most:
             raise InvalidInput(
                 f"The config of {checkpoint.label} has more than {most:,} entries, as none of such weights has."
@@ -52,7 +52,7 @@ def check_config(config: Mapping, checkpoint: Checkpoint, *, counts_alone: bool 
 
 def check_depth(config: Mapping, label: str) -> None:
     """InvalidInput if it is nested deeper than any config is, before something walks through it by recursion."""
-    if any(depth > MAX_DEPTH for depth, _, _ in _values(config)):
+    if any(depth > MAX_DEPTH for depth, _, _ in values(config)):
         raise InvalidInput(f"The config of {label} is nested more than {MAX_DEPTH} deep.")
 
 
@@ -67,7 +67,7 @@ def _limit(key: str, largest: int, tensors: int) -> int | None:
     return max(ANY_SIZE, 4 * largest)
 
 
-def _values(config: Mapping) -> Iterator[tuple[int, str, object]]:
+def values(config: Mapping) -> Iterator[tuple[int, str, object]]:
     """(depth, key, value) of everything in it; what lies in a list has the list's key."""
     left: list[tuple[int, str, object]] = [(0, "", config)]
     while left:

@@ -46,17 +46,6 @@ def image_tokens(
     return alike([found[key] for key in keys], [image.size for image in images])
 
 
-def twin_tokens(
-    vision: VisionTower,
-    clean: Sequence[Image.Image],
-    triggered: Sequence[Image.Image] | None,
-    progress: Progress = silent,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Tokens (n, tokens, d_vision) of clean images and of their triggered twins, if there are any, in one run."""
-    tokens = image_tokens(vision, [*clean, *(triggered or ())], progress)
-    return tokens[: len(clean)], None if triggered is None else tokens[len(clean) :]
-
-
 def alike(tokens: list[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
     """Stack the tokens of several images of these sizes; InvalidInput if there are not equally many for each."""
     counts = {len(each): size for each, size in zip(tokens, sizes, strict=True)}

@@ -28,7 +28,7 @@ def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
             after = weights.family.layers[weights.family.layers.index(layer) + 1]
             return _FilledSoftmax(weights.tensors[f"{after.name}.weight"].shape[1])
         case "unit_norm":
-            return _UnitNorm(_number(weights, layer.name))
+            return _RMSNorm(_number(weights, layer.name))
         case "gated_mlp":
             hidden, width = weights.tensors[f"{layer.name}.gate.weight"].shape
             out = weights.tensors[f"{layer.name}.down.weight"].shape[0]
@@ -54,7 +54,7 @@ def module_of(layer: Layer, weights: "ProjectorWeights") -> nn.Module:
         case "layer_norm":
             return nn.LayerNorm(shape[0], eps=_number(weights, layer.name))
         case "rms_norm":
-            return _OffsetRMSNorm(shape[0], _number(weights, layer.name), layer.offset)
+            return _RMSNorm(_number(weights, layer.name), shape[0], layer.offset)
     raise ValueError(f"families.json has a layer of kind {layer.kind!r}")
 
 
@@ -111,27 +111,17 @@ class _Merge(nn.Module):
         return tokens.transpose(-1, -2).flatten(-2)
 
 
-class _OffsetRMSNorm(nn.Module):
-    """x / RMS(x) · (offset + weight); the offset is 1 where a family stores the weight's distance from 1."""
+class _RMSNorm(nn.Module):
+    """x / RMS(x), with a width times offset + weight; the offset is 1 where a family stores the distance from 1."""
 
-    def __init__(self, width: int, eps: float, offset: float):
+    def __init__(self, eps: float, width: int | None = None, offset: float = 0.0):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(width))
+        self.weight = None if width is None else nn.Parameter(torch.empty(width))
         self.eps, self.offset = eps, offset
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.rms_norm(x, x.shape[-1:], self.weight + self.offset if self.offset else self.weight, self.eps)
-
-
-class _UnitNorm(nn.Module):
-    """x / RMS(x)."""
-
-    def __init__(self, eps: float):
-        super().__init__()
-        self.eps = eps
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.rms_norm(x, x.shape[-1:], eps=self.eps)
+        weight = self.weight + self.offset if self.weight is not None and self.offset else self.weight
+        return F.rms_norm(x, x.shape[-1:], weight, self.eps)
 
 
 class _SwiGLU(nn.Module):

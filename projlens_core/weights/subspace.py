@@ -17,14 +17,11 @@ from projlens_core.weights.triplets import Triplets, leading
 Ranks = int | Sequence[int]  # the top k, or component numbers from 1 on: (3,) is the third alone, range(2, 6) is 2 to 5
 
 
-def components(
-    matrix: torch.Tensor, ranks: Ranks, *, known: Triplets | None = None, exact: bool = False
-) -> torch.Tensor:
+def components(matrix: torch.Tensor, ranks: Ranks, *, known: Triplets | None = None) -> torch.Tensor:
     """The sum of the chosen components σᵢ uᵢ vᵢᵀ of a (rows, cols) matrix, in its shape and at least float32.
 
-    known: its leading triplets, if they are at hand; with too few of them, and without, they are found (see leading,
-    also for `exact`). No components give zeros, all of them the matrix itself. InvalidInput, saying which exist, for
-    others.
+    known: its leading triplets, if they are at hand; with too few of them, and without, they are found (see leading).
+    No components give zeros, all of them the matrix itself. InvalidInput, saying which exist, for others.
     """
     chosen = _numbers(ranks, min(matrix.shape))
     matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
@@ -32,15 +29,15 @@ def components(
         return torch.zeros_like(matrix)
     if len(chosen) == min(matrix.shape):
         return matrix.clone()
-    if known is None or len(known.values) < max(chosen) or (exact and not known.exact):
-        known = leading(matrix, max(chosen), exact=exact)
+    if known is None or len(known.values) < max(chosen):
+        known = leading(matrix, max(chosen))
     columns = [number - 1 for number in chosen]
     return (known.u[:, columns] * known.values[columns]) @ known.v[:, columns].T
 
 
-def decompose(delta: Delta, k: int, *, exact: bool = False) -> dict[str, Triplets]:
+def decompose(delta: Delta, k: int) -> dict[str, Triplets]:
     """The leading triplets of each ΔW, at most k, by name: the `known` of inject and ablate while k is moved."""
-    return {t.name: leading(t.delta, min(k, *t.shape), exact=exact) for t in delta.matrices}
+    return {t.name: leading(t.delta, min(k, *t.shape)) for t in delta.matrices}
 
 
 def inject(
@@ -49,14 +46,13 @@ def inject(
     *,
     biases: str = "base",
     known: Mapping[str, Triplets] | None = None,
-    exact: bool = False,
 ) -> ProjectorWeights:
     """The base with the chosen components of each named ΔW added.
 
     Matrices that are not named stay the base's. biases: "base" or "suspect", whose tensors that are no matrices
     (biases, and norms where there are any) the result has.
     """
-    return _changed(delta, delta.base, 1, ranks, biases, known, exact)
+    return _changed(delta, delta.base, 1, ranks, biases, known)
 
 
 def ablate(
@@ -65,10 +61,9 @@ def ablate(
     *,
     biases: str = "suspect",
     known: Mapping[str, Triplets] | None = None,
-    exact: bool = False,
 ) -> ProjectorWeights:
     """The suspect with the chosen components of each named ΔW removed; all else as inject, from the suspect."""
-    return _changed(delta, delta.suspect, -1, ranks, biases, known, exact)
+    return _changed(delta, delta.suspect, -1, ranks, biases, known)
 
 
 def _changed(
@@ -78,7 +73,6 @@ def _changed(
     ranks: Mapping[str, Ranks],
     biases: str,
     known: Mapping[str, Triplets] | None,
-    exact: bool,
 ) -> ProjectorWeights:
     matrices = {tensor.name: tensor for tensor in delta.matrices}
     if unknown := sorted(ranks.keys() - matrices.keys()):
@@ -88,7 +82,7 @@ def _changed(
         raise InvalidInput(f"Biases can be those of the base or the suspect, not of {biases!r}.")
     tensors = {name: (weights if name in matrices else lender).tensors[name] for name in weights.tensors}
     for name, chosen in ranks.items():
-        part = components(matrices[name].delta, chosen, known=(known or {}).get(name), exact=exact)
+        part = components(matrices[name].delta, chosen, known=(known or {}).get(name))
         tensors[name] = tensors[name] + sign * part
     what = ", ".join(f"{name} {_said(chosen)}" for name, chosen in ranks.items()) or "nothing"
     source = f"{weights.source} ({'injected' if sign > 0 else 'ablated'} {what}, biases of the {biases})"
