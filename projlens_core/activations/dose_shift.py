@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from projlens_core.activations.shift import ShiftAnalysis, embedding_shifts, shift_magnitude
+from projlens_core.activations.direction import shift_magnitude
+from projlens_core.activations.shift import ShiftAnalysis, embedding_shifts
 from projlens_core.activations.towers import Towers, as_towers
 from projlens_core.activations.vision import VisionTower
 from projlens_core.errors import InvalidInput

@@ -12,29 +12,12 @@ from projlens_core.activations.direction import (
     along,
     direction_cosine,
     drift_direction,
-    shift_magnitude,
 )
 from projlens_core.activations.towers import Tokens, read_by_base, read_by_other
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.stats.auroc import Separation, separation
 from projlens_core.stats.lines import NormAxis, NormShiftFit, norm_shift_fit
 from projlens_core.weights.projector import ProjectorWeights, as_module
-
-__all__ = [
-    "Condition",
-    "Contrast",
-    "Direction",
-    "NormShiftFit",
-    "Separation",
-    "ShiftAnalysis",
-    "ShiftNull",
-    "analyse",
-    "direction_cosine",
-    "drift_direction",
-    "embeddings",
-    "norm_shift_fit",
-    "shift_magnitude",
-]
 
 IMAGES_AT_ONCE = 32
 NULL_DRAWS = 200

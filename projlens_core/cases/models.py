@@ -14,7 +14,7 @@ from projlens_core.cases.case import Case, OpenedCase, open_case
 from projlens_core.cases.whose import BOTH, Model, Whose, advised, load_tower, towers_of, whose
 from projlens_core.runtime.device import compute_dtype, pick_device
 from projlens_core.runtime.memory import fits
-from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.progress import Progress, labelled, silent
 from projlens_core.weights.opening import open_checkpoint
 from projlens_core.weights.own_parts import HEAD, TOWER, Part
 
@@ -119,11 +119,7 @@ def load_answering(owners: Whose, role: str, device: str | None = None, progress
     with advised(owner, owners.host):
         if owner == owners.host:
             return load_responder(model.source, device, progress)
-
-        def report(stage: str, done: int, total: int) -> None:
-            progress(f"{stage} ({owner}'s own)", done, total)
-
-        return load_responder(model.source, device, report, model.base, model.texts)
+        return load_responder(model.source, device, labelled(progress, f"{owner}'s own"), model.base, model.texts)
 
 
 def size_of(model: Model, device: torch.device) -> int:

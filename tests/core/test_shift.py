@@ -6,20 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projlens_core.activations.direction import along
-from projlens_core.activations.shift import (
-    analyse,
-    direction_cosine,
-    drift_direction,
-    embeddings,
-    norm_shift_fit,
-    shift_magnitude,
-    token_norms,
-)
+from projlens_core.activations.direction import along, direction_cosine, drift_direction, shift_magnitude
+from projlens_core.activations.shift import analyse, embeddings, token_norms
 from projlens_core.errors import InvalidInput
 from projlens_core.stats.auroc import separation
 from projlens_core.stats.bootstrap import resample_counts
-from projlens_core.stats.lines import RobustFit, norm_shift, outliers, robust_fit
+from projlens_core.stats.lines import RobustFit, norm_shift, norm_shift_fit, outliers, robust_fit
 from projlens_core.weights.projector import read_projector
 from tests import pico
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from projlens_core.activations.direction import DirectionKind
+from projlens_core.activations.direction import Direction, DirectionKind
 from projlens_core.activations.embedding_map import EmbeddingMap, embedding_map
 from projlens_core.activations.layout import WHOLE, Box, TokenMap
-from projlens_core.activations.shift import Condition, Direction, ShiftAnalysis, analyse, embeddings
+from projlens_core.activations.shift import Condition, ShiftAnalysis, analyse, embeddings
 from projlens_core.activations.towers import Towers, as_towers, read_by_base
 from projlens_core.activations.vision import VisionTower
 from projlens_core.cases.case import OpenedCase
