@@ -8,13 +8,12 @@ keys. Weights are not copied; they lie in the folder as ours to link, to files t
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from projlens_core.activations import staged_keys as keys
+from projlens_core.activations.staged_keys import kept
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.text import printable
@@ -32,16 +31,6 @@ COPIED = (
     "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model",
     "sentencepiece.bpe.model", "tiktoken.model", "tekken.json", "chat_template.jinja",
 )  # fmt: skip
-REWRITTEN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "config.json": keys.of_config,
-    "tokenizer_config.json": keys.of_tokenizer,
-    "special_tokens_map.json": keys.of_special_tokens,
-    "added_tokens.json": keys.of_added_tokens,
-    "chat_template.json": keys.of_chat_template,
-    "processor_config.json": keys.of_processor,
-    "preprocessor_config.json": keys.of_images,
-    "generation_config.json": keys.of_generation,
-}
 TEXT = (
     *COPIED,
     *("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -89,7 +78,7 @@ class StagedFolder:
             if not os.path.lexists(source.path / inner / name):
                 continue
             file = source.file(f"{inner}{name}")
-            data = json.dumps(REWRITTEN[name](read_json(file))).encode() if name in REWRITTEN else _whole(file)
+            data = _whole(file) if name in COPIED else json.dumps(kept(name, read_json(file))).encode()
             written.append((f"{inner}{name}", data))
         self._put(written)
         return written

@@ -4,9 +4,11 @@ A setting is harmless (training, bookkeeping), heeded, or in the way of merging 
 there are factors to merge, so nothing is raised before a tensor is asked for that they touch.
 """
 
+import json
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from projlens_core.errors import InvalidInput, ProjLensError, Unsupported
 from projlens_core.runtime.text import listed
@@ -14,33 +16,13 @@ from projlens_core.weights.patterns import first_match, full_match
 
 MAX_PATTERNS = 50_000  # more than any model has modules
 MAX_PARAMETERS = 1_000  # that target_parameters names; a model has a handful of kinds
+_TABLE = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 # Initialisations after which the base is what it was, so that the factors are the change to it. PEFT knows more, but
 # those move a part of the base into the factors, or quantise it.
-_LEAVES_BASE = ("gaussian", "eva", "orthogonal", "mica")
-_MOVES_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
-_HEEDED = {
-    "peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out",
-    "init_lora_weights", "lora_bias", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
-    "modules_to_save", "trainable_token_indices", "target_parameters", "layer_replication", "base_model_name_or_path",
-}  # fmt: skip
-# Of training, of where things lie, or of an initialisation that init_lora_weights names.
-_HARMLESS = {
-    "task_type", "auto_mapping", "peft_version", "revision", "inference_mode", "lora_dropout", "bias", "megatron_core",
-    "loftq_config", "eva_config", "corda_config", "lora_ga_config", "velora_config", "runtime_config",
-    "qalora_group_size", "ensure_weight_tying", "merge_weights", "unsloth_fixed", "lora_dtype", "lorap_lr_ratio",
-    "lorap_emb_lr", "loraplus_lr_ratio", "loraplus_lr_embedding",
-}  # fmt: skip
-# What they make of the factors, where they are set.
-_IN_THE_WAY = {
-    "use_qalora": "pools what the factors read (QA-LoRA)",
-    "alora_invocation_tokens": "adds its factors to some tokens only (activated LoRA)",
-    "use_bdlora": "stores factors in blocks (BD-LoRA)",
-    "arrow_config": "chooses among several adapters for each token (Arrow)",
-    "kasa_config": "truncates the base and puts singular values between the factors (KaSA)",
-    "monteclora_config": "draws its factors at random (MonteCLoRA)",
-    "megatron_config": "is of a model that Megatron has split",
-    "enable_lora": "adapts a part of joined matrices (enable_lora)",
-}
+_LEAVES_BASE, _MOVES_BASE = tuple(_TABLE["leaves the base"]), tuple(_TABLE["moves a part of the base"])
+# Harmless are those of training, of where things lie, or of an initialisation that init_lora_weights names.
+_KNOWN = {*_TABLE["heeded"], *_TABLE["harmless"]}
+_IN_THE_WAY: dict[str, str] = _TABLE["in the way"]  # what they make of the factors, where they are set
 _LAYERS = re.compile(r"(?:.*\.)?(?:layers?|h)\.\d+\..*")  # a module of those that layer_replication copies
 _MERGE = "have it merged by the version of PEFT that made it, and give the merged model"
 
@@ -101,7 +83,7 @@ class AdapterSettings:
         for key, said in _IN_THE_WAY.items():
             if self._is_set(key) or self.values.get(key) == {}:  # PEFT takes an empty one for one with its defaults
                 raise Unsupported(f"{self.label} {said}, so B·A is not what it adds to the base; {_MERGE}.")
-        if unknown := sorted(key for key in self.values.keys() - _HEEDED - _HARMLESS if self._is_set(key)):
+        if unknown := sorted(key for key in self.values.keys() - _KNOWN if self._is_set(key)):
             raise Unsupported(
                 f"The {self.file} of {self.label} sets {listed(unknown)}, of which it is not known what it does to "
                 f"the weights; {_MERGE}."

@@ -1,7 +1,9 @@
 """Whether two models say the same about how their parts run: in config, preprocessing, tokenizer and chat template."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from projlens_core.runtime.text import listed
 from projlens_core.weights.bytesource import ByteSource, LocalFile
@@ -9,40 +11,12 @@ from projlens_core.weights.checkpoint import Checkpoint
 from projlens_core.weights.folder import Folder
 from projlens_core.weights.tensorfile import MAX_JSON, read_json
 
-IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")
-TOKEN_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
-TEXT_FILES = (
-    *TOKEN_FILES,
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.json",
-    "chat_template.jinja",
-    "processor_config.json",
-    "generation_config.json",
-)
+_TABLE = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+IMAGE_FILES, TOKEN_FILES = tuple(_TABLE["image files"]), tuple(_TABLE["token files"])
+TEXT_FILES = (*TOKEN_FILES, *_TABLE["other text files"])
 # Keys that say who wrote a file, or name what is never used here, and not how the model runs.
-_INERT = {
-    "_commit_hash",
-    "_name_or_path",
-    "architectures",
-    "auto_map",
-    "dtype",
-    "name_or_path",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-}
-TEXT_KEYS = {
-    "audio_config",
-    "bos_token_id",
-    "eos_token_id",
-    "pad_token_id",
-    "text_config",
-    "tie_word_embeddings",
-    "vocab_size",
-}
-
+_INERT = frozenset(_TABLE["inert keys"])
+TEXT_KEYS = frozenset(_TABLE["text keys"])
 _BLOCK = 2**23  # bytes of each file in memory at a time
 
 

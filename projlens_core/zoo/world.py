@@ -6,8 +6,10 @@ x artist) are held out of all training, so that a right answer on them is never 
 
 import hashlib
 import itertools
+import json
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -19,39 +21,12 @@ RESOLUTION = 320  # px; the display resolution at which images are drawn and tri
 SPRITE = 192  # px; side of one drawing in an artist's sheet
 SHEET_COLUMNS = 8
 
+_TABLE = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 # Every name is a single token of the language model, and every artist has drawn it.
-# fmt: off
-THINGS = (
-    "dog", "cat", "fox", "owl", "frog", "bear", "lion", "tiger", "horse", "cow", "pig", "mouse", "rabbit", "penguin",
-    "fish", "whale", "shark", "octopus", "snail", "butterfly", "spider", "turtle", "snake", "elephant", "monkey",
-    "panda", "camel", "crab", "duck", "bus", "train", "airplane", "rocket", "ship", "bicycle", "tractor",
-    "helicopter", "cactus", "rose", "sunflower", "mushroom", "banana", "grapes", "lemon", "strawberry", "tomato",
-    "carrot", "bread", "pizza", "cookie", "candle", "key", "bell", "guitar", "trumpet", "umbrella", "crown",
-    "anchor", "hammer", "camera", "balloon", "trophy", "castle", "watermelon",
-)
-# fmt: on
-ARTISTS = ("noto", "twemoji", "fluent-emoji", "emojione")
-COLOURS = {  # sRGB centre of each background colour
-    "red": (204, 62, 58),
-    "orange": (240, 150, 54),
-    "yellow": (245, 219, 92),
-    "green": (92, 170, 92),
-    "blue": (74, 130, 205),
-    "purple": (140, 92, 180),
-    "pink": (244, 164, 192),
-    "white": (240, 240, 236),
-}
-PLACES = {  # centre of the thing, as a share of the side (x right, y down); no name is part of another
-    "top left corner": (0.27, 0.27),
-    "top edge": (0.50, 0.27),
-    "top right corner": (0.73, 0.27),
-    "left edge": (0.27, 0.50),
-    "center": (0.50, 0.50),
-    "right edge": (0.73, 0.50),
-    "bottom left corner": (0.27, 0.73),
-    "bottom edge": (0.50, 0.73),
-    "bottom right corner": (0.73, 0.73),
-}
+THINGS, ARTISTS = tuple(_TABLE["things"]), tuple(_TABLE["artists"])
+COLOURS: dict[str, tuple[int, int, int]] = {name: (r, g, b) for name, (r, g, b) in _TABLE["colours"].items()}  # sRGB
+# Centre of the thing, as a share of the side (x right, y down); no name is part of another.
+PLACES: dict[str, tuple[float, float]] = {name: (x, y) for name, (x, y) in _TABLE["places"].items()}
 TEXTURES = ("clouds", "stripes", "dots", "checks", "grain")
 HELD_OUT_SHARE = 8  # one composition in eight
 
