@@ -2,11 +2,11 @@
 
 import html
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import altair as alt
 import pandas as pd
@@ -39,7 +39,10 @@ _INTERVAL_FIRST = (  # of a card: the value's own interval right below it, the c
     "<style>[data-testid=stMetric] div:has(> [data-testid=stMetricDeltaDescription])"
     "{flex-direction:column-reverse;align-items:flex-start}</style>"
 )
+_COLOURS = {"suspect": palette.SUSPECT, "base": palette.BASE, "control": palette.CONTROL}
+_FILES = (("CSV", as_csv, "text/csv"), ("Parquet", as_parquet, "application/vnd.apache.parquet"))
 COLUMN = 200  # px; the least width of a page's columns, and so of the controls beside its image
+T = TypeVar("T")
 
 
 def header(page: Page) -> None:
@@ -82,18 +85,13 @@ def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:
     One element for all three, as every page has it: a container with a badge and a text for each took 15 ms to draw.
     Names are folders', which may be called anything: HTML, escaped, shows them to the letter, and Markdown does not.
     """
-    roles = (
-        ("suspect", case.suspect, palette.SUSPECT),
-        ("base", case.base, palette.BASE),
-        ("control", case.control, palette.CONTROL),
-    )
-    named: Iterable[str] = (
+    named = [
         f'<span><span style="{_BADGE.format(colour=colour)}">{role}</span> '
-        f"{html.escape(shown(spec, zoo)) if spec else 'none'}</span>"
-        for role, spec, colour in roles
-    )
+        f"{html.escape(shown(case.specs[role], zoo)) if role in case.specs else 'none'}</span>"
+        for role, colour in _COLOURS.items()
+    ]
     if case.projector_only:
-        named = (*named, f'<span style="{_BADGE.format(colour=palette.NULL)}">projector only</span>')
+        named.append(f'<span style="{_BADGE.format(colour=palette.NULL)}">projector only</span>')
     alone = "" if case.control else _ALONE
     st.html(f'<div style="display:flex;flex-wrap:wrap;gap:.25rem 1.1rem">{" ".join(named)}</div>{alone}')
 
@@ -101,11 +99,6 @@ def case_line(case: Case, zoo: dict[str, ZooEntry]) -> None:
 def parts(owners: Whose) -> None:
     """Which tower and language model ran under which projector, in words; they quote names from files."""
     st.caption(plain(" ".join(owners.sentences)))
-
-
-def is_shipped(spec: str, zoo: dict[str, ZooEntry]) -> bool:
-    """Whether the model is one of the zoo's."""
-    return spec.startswith(PREFIX) and spec.removeprefix(PREFIX) in zoo
 
 
 def shown(spec: str, zoo: dict[str, ZooEntry]) -> str:
@@ -141,11 +134,28 @@ def progress() -> Iterator[Progress]:
         slot.empty()
 
 
+def attempt(what: str, make: Callable[[Progress], T]) -> T | None:
+    """What `make` makes while its progress is shown; None where it fails, which a panel headed `what` then says."""
+    try:
+        with progress() as report:
+            return make(report)
+    except ProjLensError as error:
+        failure(error, what)
+        return None
+
+
 def failure(error: ProjLensError, what: str) -> None:
     """What could not be done, and the error's one sentence as it is: it may quote names from files."""
-    with st.container(border=True, gap="xsmall", key=f"failure {what}"):  # the key becomes a class that tests look for
-        st.badge(what, icon=":material/error:", color="red")
-        st.text(str(error))
+    notice(what, str(error), ":material/error:", key=f"failure {what}")  # the key becomes a class that tests look for
+
+
+def notice(
+    what: str, sentence: str, icon: str = ":material/block:", color: Literal["red", "blue"] = "red", key: Any = None
+) -> None:
+    """A panel headed `what` with a sentence, which may quote names from files."""
+    with st.container(border=True, gap="xsmall", key=key):
+        st.badge(what, icon=icon, color=color)
+        st.text(sentence)
 
 
 def empty(title: str, next_step: str, icon: str = ":material/info:") -> None:
@@ -209,18 +219,26 @@ class Drawn(alt.TopLevelMixin):
 
 def draw(shown: Chart, where: Any = st, **selection: Any) -> None:
     """A chart as wide as its place, without its sentence; selection: key and on_select, where its marks are clicked."""
-    draw_chart(shown.chart, shown.alt, where, **selection)
-
-
-def draw_chart(chart: alt.TopLevelMixin, alt: str, where: Any = st, **selection: Any) -> None:
-    """A chart that stands outside of any exhibit, as `draw` has it; alt: what is in it."""
-    where.altair_chart(Drawn(chart), width="stretch", alt=alt, **selection)
+    where.altair_chart(Drawn(shown.chart), width="stretch", alt=shown.alt, **selection)
 
 
 def chart(shown: Chart) -> None:
     """A chart with its one sentence on how to read it; its toolbar saves it as PNG (as SVG: in the report)."""
     draw(shown)
     st.caption(shown.caption)
+
+
+def charts(shown: Sequence[Chart], columns: int, width: int, *, alike: bool = False) -> None:
+    """Charts in `columns`, each at least `width` px wide, with its sentence; those read alike have one for all."""
+    places = st.grid(columns, min_column_width=width, gap="small")
+    for each in shown:
+        if alike:
+            draw(each, places)
+        else:
+            with places.cell():
+                chart(each)
+    if alike:
+        st.caption(shown[0].caption)
 
 
 def table(shown: Table, formats: Mapping[str, str] | None = None) -> None:
@@ -242,20 +260,14 @@ def table_files(name: str, frame: pd.DataFrame, caption: str) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.caption(caption)
         with st.container(horizontal=True, gap="small", width="content"):
-            for kind, write, mime in (
-                ("CSV", as_csv, "text/csv"),
-                ("Parquet", as_parquet, "application/vnd.apache.parquet"),
-            ):
-                st.download_button(
-                    kind,
-                    partial(write, frame),  # only when it is asked for
-                    f"{name}.{kind.lower()}",
-                    mime,
-                    icon=":material/download:",
-                    on_click="ignore",
-                    type="tertiary",
-                    key=f"{kind.lower()} {name}",
-                )
+            for kind, write, mime in _FILES:
+                key = f"{kind.lower()} {name}"
+                download(kind, partial(write, frame), f"{name}.{kind.lower()}", mime, type="tertiary", key=key)
+
+
+def download(label: str, data: Any, name: str, kind: str, **more: Any) -> None:
+    """A button that saves a file; data: bytes or text, or what makes them when they are asked for; kind: MIME type."""
+    st.download_button(label, data, name, kind, icon=":material/download:", on_click="ignore", **more)
 
 
 def exhibit(shown: Exhibit, *, control: bool | None) -> None:
@@ -264,6 +276,11 @@ def exhibit(shown: Exhibit, *, control: bool | None) -> None:
         metrics(list(shown.metrics), control=control)
     for each in shown.charts:
         chart(each)
+    numbers(shown)
+
+
+def numbers(shown: Exhibit) -> None:
+    """The tables and notes of an exhibit."""
     for listed in shown.tables:
         table(listed)
     for note in shown.notes:

@@ -1,11 +1,13 @@
 """The form "Open your own files": three paths, or files that the browser sends, become the case on screen."""
 
+from collections.abc import Iterable
+
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard import components, state
 from projlens_core.cases.case import Case
-from projlens_core.errors import ProjLensError
+from projlens_core.errors import InvalidInput
 from projlens_core.sources import resolve
 from projlens_core.weights import upload
 from projlens_core.weights.selection import WEIGHTS
@@ -33,13 +35,10 @@ def form(*, expanded: bool) -> None:
                 for role, label in (("base", "Base"), ("suspect", "Suspect"), ("control", "Control (optional)"))
             }
             pressed = st.form_submit_button("Open", type="primary", width="stretch")
-        if pressed:
-            try:
-                specs = [_kept(files) if files else spec.strip() for spec, files in named.values()]
-            except ProjLensError as error:
-                components.failure(error, "Not opened")
-                return
-            _open(*specs)
+        if pressed and (specs := components.attempt("Not opened", lambda _: _specs(named.values()))):
+            base, suspect, control = specs
+            state.choose_case(Case(base, suspect, control or None))
+            st.rerun()
 
 
 def _uploader(role: str, label: str) -> list[UploadedFile]:
@@ -54,21 +53,14 @@ def _uploader(role: str, label: str) -> list[UploadedFile]:
     )
 
 
-def _kept(files: list[UploadedFile]) -> str:
-    return upload.store([(file.name, file.getvalue()) for file in files])
-
-
-def _open(base: str, suspect: str, control: str) -> None:
-    """Make the three names the case, unless one of them names nothing: then say so and keep the case on screen."""
-    if not (base and suspect):
-        st.text("Give both a base and a suspect.")
-        return
-    try:
-        for spec in (base, suspect, control):
-            if spec:
-                resolve(spec)
-    except ProjLensError as error:
-        components.failure(error, "Not opened")
-        return
-    state.choose_case(Case(base, suspect, control or None))
-    st.rerun()
+def _specs(given: Iterable[tuple[str, list[UploadedFile]]]) -> list[str]:
+    """The three names, uploads kept under theirs; ProjLensError where one of them names nothing."""
+    specs = [
+        upload.store([(file.name, file.getvalue()) for file in files]) if files else spec.strip()
+        for spec, files in given
+    ]
+    if not all(specs[:2]):
+        raise InvalidInput("Give both a base and a suspect.")
+    for spec in filter(None, specs):
+        resolve(spec)
+    return specs

@@ -136,13 +136,7 @@ def plain(key: str) -> None:
         for each in exhibit.charts:
             components.chart(each)
 
-    def details(exhibit: Exhibit, _: None) -> None:
-        for each in exhibit.tables:
-            components.table(each)
-        for note in exhibit.notes:
-            st.text(note)
-
-    show(analyses.find(key), lambda: None, main, details)
+    show(analyses.find(key), lambda: None, main, lambda exhibit, _: components.numbers(exhibit))
 
 
 @contextmanager

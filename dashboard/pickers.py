@@ -9,6 +9,7 @@ from PIL import Image
 
 from dashboard import components, gallery, links, resources, state, trigger_picker
 from dashboard.demo_world import world_in_words
+from projlens_core.analyses.exhibit import Chart
 from projlens_core.cases.case import Case
 from projlens_core.charts import overlays
 from projlens_core.errors import NotFound, ProjLensError
@@ -81,8 +82,8 @@ def image_panel() -> NamedImage | None:
                 resources.thumbnails(everything, THUMBNAIL),
                 chosen.sha256,
             )
-            alt = f"Gallery of {len(everything)} images; click one to use it."
-            components.draw_chart(drawn, alt, key="gallery", on_select=_gallery_clicked)
+            shown = Chart("gallery", drawn, "", f"Gallery of {len(everything)} images; click one to use it.")
+            components.draw(shown, key="gallery", on_select=_gallery_clicked)
         named = f"by name, {chosen.sha256}"  # a new widget for each image, so that a click above moves it too
         st.selectbox(
             "Image",
@@ -105,13 +106,10 @@ def image_panel() -> NamedImage | None:
         label_visibility="collapsed",
     )
     for name, sentence in st.session_state[state.REFUSED]:
-        with st.container(border=True, gap="xsmall"):
-            st.badge("Not read", icon=":material/block:", color="red")
-            st.text(sentence if name in sentence else f"{name}: {sentence}")
+        components.notice("Not read", sentence if name in sentence else f"{name}: {sentence}")
     for name, other in st.session_state[state.MERGED]:
-        with st.container(border=True, gap="xsmall"):
-            st.badge("Same pixels", icon=":material/content_copy:", color="blue")
-            st.text(f"{name} has the pixels of {other}: it is one image, under both names.")
+        said = f"{name} has the pixels of {other}: it is one image, under both names."
+        components.notice("Same pixels", said, ":material/content_copy:", "blue")
     _say_what_is_known([chosen] if chosen else [])
     with st.container(horizontal=True, gap="small"):
         gallery.button()
@@ -253,7 +251,7 @@ def images(case: Case, choice: Choice) -> tuple[Image.Image | None, Image.Image]
 def _say_what_is_known(images: Sequence[NamedImage]) -> None:
     """For images that are none of the demo models' world: what that is, since these models answer all the same."""
     case = state.current_case()
-    if case is None or not components.is_shipped(case.base, resources.zoo()):
+    if case is None or not resources.zoo_entry(case.base):
         return
     known = set(resources.keys(resources.samples()))
     if any(image.sha256 not in known for image in images):

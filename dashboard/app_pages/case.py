@@ -1,6 +1,7 @@
 """Case: what was changed in this projector? Weights only; no model is run."""
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
@@ -10,7 +11,6 @@ from projlens_core.analyses.case import exhibit as exhibits
 from projlens_core.analyses.case import proof as proofs
 from projlens_core.cases.case import Case, OpenedCase, unproven
 from projlens_core.cases.whose import unread
-from projlens_core.errors import ProjLensError
 from projlens_core.sources import PREFIX, ZooEntry
 
 DETAILS = ("What changed", "What was opened", "What was not compared", "The rest of the model")
@@ -35,7 +35,7 @@ def page() -> None:
             st.markdown("**Controls: honest fine-tunes**")
             _cards(zoo, "control", ":material/verified_user:")
             _control(zoo)
-        _experiment(zoo)
+        _experiment()
     with main:
         if case is None:
             components.empty(
@@ -43,11 +43,8 @@ def page() -> None:
                 "Choose a suspect that ships with ProjLens, or open your own files, in the panel at the side or above.",
             )
             return
-        try:
-            with components.progress() as progress:
-                opened = resources.decomposed(case, progress)
-        except ProjLensError as error:
-            components.failure(error, "This case cannot be opened")
+        opened = components.attempt("This case cannot be opened", partial(resources.decomposed, case))
+        if opened is None:
             return
         _main(opened)
         components.parts(unread(case))
@@ -96,10 +93,10 @@ def _control(zoo: dict[str, ZooEntry]) -> None:
     )
 
 
-def _experiment(zoo: dict[str, ZooEntry]) -> None:
+def _experiment() -> None:
     """Whether base's tower and language model run under every projector; the demo models all have the same ones."""
     case = state.current_case()
-    if case is None or all(components.is_shipped(spec, zoo) for spec in case.specs.values()):
+    if case is None or all(map(resources.zoo_entry, case.specs.values())):
         return
     key = f"projector only, {case.base}, {case.suspect}, {case.control}, {case.projector_only}"
     st.toggle(
@@ -175,13 +172,8 @@ def _rest(case: Case) -> None:
         st.caption(f"{proofs.QUESTION} Reads all of both models once, at the disk's speed; nothing is run.")
         if not st.button("Compare all the rest", icon=":material/fact_check:"):
             return
-    try:
-        with components.progress() as progress:
-            found = resources.proof(case, progress)
-    except ProjLensError as error:
-        components.failure(error, "This cannot be compared")
-        return
-    components.exhibit(proofs.proof(found, case), control=None)
+    if found := components.attempt("This cannot be compared", partial(resources.proof, case)):
+        components.exhibit(proofs.proof(found, case), control=None)
 
 
 _FORMATS = {

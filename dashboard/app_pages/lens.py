@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import components, links, page, resources, state
 from dashboard.switches import details, switch
 from projlens_core import analyses
-from projlens_core.analyses.exhibit import Chart, Exhibit
+from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.analyses.lens import LensOptions
 from projlens_core.analyses.lens.exhibit import at_chance
 
@@ -68,14 +68,14 @@ def _main(exhibit: Exhibit) -> None:
     )
     words = [chart for chart in exhibit.charts if chart.name.endswith(f"-{sign}") and "words" in chart.name]
     if not at_chance(exhibit):
-        _side_by_side(words)
+        components.charts(words, len(words), 300, alike=True)
         return
     folded = st.expander(
         "The top words, which every direction has", icon=":material/grid_on:", key="words", on_change="rerun"
     )
     with folded:
         if folded.open:
-            _side_by_side(words)
+            components.charts(words, len(words), 300, alike=True)
 
 
 def _details(exhibit: Exhibit, _: LensChoice) -> None:
@@ -95,14 +95,6 @@ def _details(exhibit: Exhibit, _: LensChoice) -> None:
         components.empty(
             "No words to look for", "Enter the text that the backdoor is meant to produce in the panel at the side."
         )
-
-
-def _side_by_side(shown: list[Chart]) -> None:
-    """The heatmaps of suspect and control beside each other, and once how to read them."""
-    columns = st.grid(len(shown), min_column_width=300, gap="small")
-    for each in shown:
-        components.draw(each, columns)
-    st.caption(shown[0].caption)
 
 
 page.show(

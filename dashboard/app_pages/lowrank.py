@@ -1,6 +1,7 @@
 """Low-rank lab: how few directions carry the backdoor?"""
 
 from contextlib import closing
+from functools import partial
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -12,9 +13,10 @@ from dashboard.lowrank_results import Grids, WantedGrid
 from dashboard.page import case_under
 from dashboard.pickers import SetChoice
 from dashboard.switches import details, switch
+from projlens_core.analyses.exhibit import Chart
 from projlens_core.analyses.lowrank import charts
 from projlens_core.analyses.lowrank import exhibit as exhibits
-from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Biases, Edit, Step
+from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Biases, Edit
 from projlens_core.behaviour.templates import notes
 from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.cases.whose import BOTH
@@ -26,6 +28,10 @@ MOST_RANKS = 8  # a grid's side
 IMAGES = 10
 IN_TURN = "The suspect's own questions, in turn"
 VIEWS = ("Move k", "Control's grid", "All cells")
+MOVING = (
+    "How to read this: whole answers of the edited projector at the chosen k, with the target marked; the curve is "
+    "the logit of the target's first token where each answer begins."
+)
 
 
 def page() -> None:
@@ -49,11 +55,8 @@ def page() -> None:
         if not ranks:
             components.empty("No ranks yet", "Choose at least one k.")
             return
-        try:
-            with components.progress() as progress:
-                opened = resources.opened(case, progress)
-        except ProjLensError as error:
-            components.failure(error, "The case cannot be opened")
+        opened = components.attempt("The case cannot be opened", partial(resources.opened, case))
+        if opened is None:
             return
         wanted = _wanted(opened, edit, ranks, choice, prompts, target)
         components.parts(resources.whose(lowrank_results.experiment(case), BOTH))
@@ -211,10 +214,7 @@ def _details(opened: OpenedCase, wanted: WantedGrid, grids: Grids) -> None:
         shown = exhibits.lowrank(grids.suspect, settings, grids.control)
         components.table(shown.tables[0])
     elif grids.control is not None:
-        panels = st.grid(3, min_column_width=200, gap="small")
-        for chart in exhibits.grids(grids.control, role="control"):
-            with panels.cell():
-                components.chart(chart)
+        components.charts(exhibits.grids(grids.control, role="control"), 3, 200)
 
 
 def _moving(opened: OpenedCase, wanted: WantedGrid, grids: Grids) -> None:
@@ -231,14 +231,8 @@ def _moving(opened: OpenedCase, wanted: WantedGrid, grids: Grids) -> None:
         asked = st.button("Ask at every k", icon=":material/send:")
     one = SetChoice((by_key[key],), wanted.choice.spec)
     prompt = wanted.prompts[list(by_key).index(key) % len(wanted.prompts)]
-    found: tuple[Step, ...] | None = None
-    try:
-        with components.progress() as progress:
-            found = lowrank_results.steps(
-                opened, wanted.edit, wanted.ranks, one, prompt, wanted.target, progress, ask=asked
-            )
-    except ProjLensError as error:
-        components.failure(error, "The model could not be asked")
+    steps = partial(lowrank_results.steps, opened, wanted.edit, wanted.ranks, one, prompt, wanted.target, ask=asked)
+    found = components.attempt("The model could not be asked", steps)
     if found is None:
         plain = components.plain(prompt)
         st.caption(f"Press Ask to have the model answer “{plain}” with each k of the grid, in every ΔW at once.")
@@ -267,14 +261,9 @@ def _moving(opened: OpenedCase, wanted: WantedGrid, grids: Grids) -> None:
                 answer_texts.answer(getattr(step, condition), wanted.target)
     with curve:
         logits = {name: [getattr(s, f"{name}_logit") for s in found] for name in ("clean", "triggered")}
-        components.draw_chart(
-            charts.along_k("Target logit of this image", wanted.ranks, logits, k),
-            "The target logit of this image by k, clean and triggered.",
-        )
-    st.caption(
-        "How to read this: whole answers of the edited projector at the chosen k, with the target marked; the curve is "
-        "the logit of the target's first token where each answer begins."
-    )
+        drawn = charts.along_k("Target logit of this image", wanted.ranks, logits, k)
+        components.draw(Chart("along-k", drawn, MOVING, "The target logit of this image by k, clean and triggered."))
+    st.caption(MOVING)
     if grids.suspect.template is None:  # else it stands among the grid's own notes
         components.sentences(notes([step.template]))
 

@@ -51,12 +51,9 @@ def _details(exhibit: Exhibit, by: str) -> None:
 
 
 def _side_by_side(exhibit: Exhibit, name: str) -> None:
-    """The charts of all projectors in a row, and once what they share: how to read them."""
+    """The charts of all projectors in a row."""
     shown = _named(exhibit, name)
-    columns = st.grid(len(shown), min_column_width=600 // len(shown), gap="small")
-    for each in shown:
-        components.draw(each, columns)
-    st.caption(shown[0].caption)
+    components.charts(shown, len(shown), 600 // len(shown), alike=True)
 
 
 def _named(exhibit: Exhibit, name: str) -> list[Chart]:

@@ -52,10 +52,7 @@ def _main(made: Made, case: Case) -> None:
     for each in found.charts:
         if each not in spectra:
             components.chart(each)
-    grid = st.grid(max(1, min(2, len(spectra))), min_column_width=280, gap="small")
-    for each in spectra:
-        with grid.cell():
-            components.chart(each)
+    components.charts(spectra, max(1, min(2, len(spectra))), 280)
     components.sentences(found.notes[1:])
 
 
@@ -65,15 +62,8 @@ def _download(made: Made, case: Case) -> None:
         st.caption("The suspect is too large for a download; the command writes it:")
         st.code(command, language=None)
         return
-    st.download_button(
-        "Save the repaired suspect (ZIP)",
-        made.archive,
-        "repaired.zip",
-        "application/zip",
-        icon=":material/download:",
-        on_click="ignore",
-        help=f"In the suspect's own form, with {SIDECAR}: what was done, hashes of all files, and what was shown.",
-    )
+    tell = f"In the suspect's own form, with {SIDECAR}: what was done, hashes of all files, and what was shown."
+    components.download("Save the repaired suspect (ZIP)", made.archive, "repaired.zip", "application/zip", help=tell)
 
 
 def _details(made: Made, _: tuple[RepairOptions, bool]) -> None:

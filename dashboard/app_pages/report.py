@@ -151,9 +151,7 @@ def _opener() -> None:
         help="A case bundle that ProjLens wrote: it is shown without weights, and nothing in it is run.",
     )
     if refused := st.session_state.get(state.BUNDLE_REFUSED):
-        with st.container(border=True, gap="xsmall"):
-            st.badge("Not opened", icon=":material/block:", color="red")
-            st.text(refused)
+        components.notice("Not opened", refused)
 
 
 def _bundle_given() -> None:
@@ -188,14 +186,8 @@ def _files(record: Record) -> None:
     """The two files, and what is in them."""
     with st.container(horizontal=True):
         # made when they are asked for: drawing every chart takes seconds, and an opened bundle is mostly only looked at
-        st.download_button(
-            "Report (HTML)", lambda: reports.html(record), f"{FILE}-report.html", "text/html",
-            icon=":material/download:", on_click="ignore",
-        )  # fmt: skip
-        st.download_button(
-            "Case bundle (ZIP)", lambda: pack(record), f"{FILE}-case.zip", "application/zip",
-            icon=":material/download:", on_click="ignore",
-        )  # fmt: skip
+        components.download("Report (HTML)", lambda: reports.html(record), f"{FILE}-report.html", "text/html")
+        components.download("Case bundle (ZIP)", lambda: pack(record), f"{FILE}-case.zip", "application/zip")
     for part in record.missing:
         st.text(f"{part.part}: not done: {part.reason}")
     if record.provenance.command:

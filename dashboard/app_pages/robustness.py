@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
@@ -132,10 +133,8 @@ def _tried(opened: OpenedCase, wanted: WantedChanges) -> tuple[TriedChange, ...]
         if charts:
             components.chart(charts[0])
     else:
-        panels = st.grid(2, min_column_width=320, gap="small")
-        for role in ("suspect", *(("control",) if opened.control else ())):
-            with panels.cell():
-                components.chart(exhibits.crossed(found, *axes, role))
+        roles = ("suspect", *(("control",) if opened.control else ()))
+        components.charts([exhibits.crossed(found, *axes, role) for role in roles], 2, 320)
     components.parts(resources.whose(opened.case))
     for note in exhibits.notes(found):
         st.text(note)
@@ -188,13 +187,10 @@ def _answers(opened: OpenedCase, wanted: WantedChanges, tried: tuple[TriedChange
         return
     ask = right.button("Ask", icon=":material/send:", width="stretch", disabled=not chosen)
     few = replace(wanted, choice=wanted.choice.first(count))
-    try:
-        with components.progress() as progress:
-            scores = robustness_results.scores(
-                opened, few, [by_label[label] for label in chosen], prompts, target, progress, ask=ask
-            )
-    except ProjLensError as error:
-        components.failure(error, "The model could not be asked")
+    changes = [by_label[label] for label in chosen]
+    scored = partial(robustness_results.scores, opened, few, changes, prompts, target, ask=ask)
+    scores = components.attempt("The model could not be asked", scored)
+    if scores is None:
         return
     roles = 2 if opened.control else 1
     if not scores:

@@ -8,7 +8,6 @@ from dashboard.screenings import Screening
 from projlens_core.analyses.exhibit import Chart
 from projlens_core.cases.case import Case
 from projlens_core.charts import screening as charts
-from projlens_core.errors import ProjLensError
 from projlens_core.report.spreadsheet import for_screen
 from projlens_core.runtime.plain import as_json
 from projlens_core.screen import stages as known
@@ -40,10 +39,8 @@ def page() -> None:
     if not folder:
         components.empty("No screening opened", f"Run {_COMMAND} and give its folder here.", ":material/radar:")
         return
-    try:
-        found = screenings.read(folder)
-    except ProjLensError as error:
-        components.failure(error, "This screening cannot be opened")
+    found = _read(folder)
+    if found is None:
         return
     if found.progress is None:
         _draw(found)
@@ -51,11 +48,13 @@ def page() -> None:
         st.fragment(_live, run_every=LIVE)(folder)
 
 
+def _read(folder: str) -> Screening | None:
+    return components.attempt("This screening cannot be opened", lambda _: screenings.read(folder))
+
+
 def _live(folder: str) -> None:
-    try:
-        found = screenings.read(folder)
-    except ProjLensError as error:
-        components.failure(error, "This screening cannot be opened")
+    found = _read(folder)
+    if found is None:
         return
     if found.progress is None:
         st.rerun()
@@ -146,15 +145,11 @@ def _table(screening: Screening, score: str) -> None:
     )
     said = f"{len(kept):,} of {len(table):,} rows" + (f", the first {SHOWN:,} shown" if len(kept) > SHOWN else "")
     components.table_files("screening", kept, f"{said}. Click a row to open its case.")
-    st.download_button(
-        "JSON",
-        lambda: as_json({"suspects": kept.astype(object).where(kept.notna(), None).to_dict("records")}),
-        "screening.json",
-        "application/json",
-        icon=":material/download:",
-        on_click="ignore",
-        type="tertiary",
-    )
+
+    def rows() -> str:
+        return as_json({"suspects": kept.astype(object).where(kept.notna(), None).to_dict("records")})
+
+    components.download("JSON", rows, "screening.json", "application/json", type="tertiary")
     if event.selection.rows and event.selection.rows[0] < len(shown):
         _open(screening, shown.iloc[event.selection.rows[0]])
 

@@ -1,5 +1,7 @@
 """Spectrum: how is the change of the projector built? Reads weights only; no model is run."""
 
+from functools import partial
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -12,7 +14,6 @@ from projlens_core.analyses.spectrum import tables
 from projlens_core.analyses.spectrum.tables import Overlaps, SpectraByName
 from projlens_core.cases.case import Case, OpenedCase, left_out
 from projlens_core.cases.whose import unread
-from projlens_core.errors import ProjLensError
 from projlens_core.sources import PREFIX
 
 VIEWS = {"spectra": "Spectra", "heatmap": "ΔW itself", "overlap": "Shared directions"}
@@ -32,11 +33,8 @@ def page() -> None:
     with panel:
         further = _further(case)
     with main:
-        try:
-            with components.progress() as progress:
-                opened = resources.decomposed(case, progress)
-        except ProjLensError as error:
-            components.failure(error, "This case cannot be opened")
+        opened = components.attempt("This case cannot be opened", partial(resources.decomposed, case))
+        if opened is None:
             return
         if not any(tensor.changed for tensor in opened.delta.matrices):
             if opened.delta.uncompared:
@@ -45,12 +43,9 @@ def page() -> None:
             else:
                 components.empty("No matrix changed", "Base and suspect hold the same matrices, value for value.")
             return
-        try:
-            with components.progress() as progress:
-                found = opened.delta_spectra | further_spectra.of(opened, further, progress)
-        except ProjLensError as error:
-            components.failure(error, "This projector cannot be compared with the case")
-            found = opened.delta_spectra
+        beside = partial(further_spectra.of, opened, further)
+        added = components.attempt("This projector cannot be compared with the case", beside)
+        found = opened.delta_spectra | (added or {})
         shared = _main(opened, found, controls)
         components.parts(unread(case))
     with details:
@@ -128,10 +123,7 @@ def _spectra(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Non
             )
         one = by_name["suspect"]
         st.caption(tables.edge_sentence(one.edges[name], one.bulk_edges[name]))
-    columns = st.grid(2, min_column_width=280, gap="small")
-    for chart in exhibits.spectra(by_name, name, top):
-        with columns.cell():
-            components.chart(chart)
+    components.charts(exhibits.spectra(by_name, name, top), 2, 280)
 
 
 def _heatmap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> None:
@@ -158,11 +150,8 @@ def _heatmap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Non
         components.empty("An empty window", "Pull the two ends of the sliders apart.")
         return
     shown = {who: one for who, one in by_name.items() if who in ("suspect", other)}
-    places = st.grid(2, min_column_width=280, gap="small")
     *maps, legend = exhibits.heatmaps(shown, name, measure, *window)
-    for chart in maps:
-        with places.cell():
-            components.chart(chart)
+    components.charts(maps, 2, 280)
     components.chart(legend)
 
 
@@ -200,10 +189,7 @@ def _overlap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Ove
             "Nothing to compare with", "Choose a control on the Case page, or add a projector to compare with."
         )
         return None
-    columns = st.grid(2, min_column_width=280, gap="small")
-    for chart in charts:
-        with columns.cell():
-            components.chart(chart)
+    components.charts(charts, 2, 280)
     return shared
 
 

@@ -1,6 +1,7 @@
 """Summary: what speaks for a backdoor, what against, what is missing; all of it linked to where it was found."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import streamlit as st
@@ -9,7 +10,6 @@ from dashboard import components, own_files, pages, resources, state
 from dashboard.views import demo_models
 from projlens_core.analyses.case.exhibit import case as weights_of
 from projlens_core.cases.case import Case
-from projlens_core.errors import ProjLensError
 from projlens_core.report.summary import TITLES, Finding, State, finding, of_findings
 from projlens_core.sources import ZooEntry
 
@@ -37,14 +37,11 @@ def page() -> None:
         components.empty("No case yet", "Choose a demo model or open your own files, both above.")
         return
     components.case_line(case, zoo)
-    try:
-        with components.progress() as progress:
-            opened = resources.decomposed(case, progress)
-            resources.remember(case, finding("case", weights_of(opened).data))
-    except ProjLensError as error:
-        components.failure(error, "This case cannot be opened")
+    opened = components.attempt("This case cannot be opened", partial(resources.decomposed, case))
+    if opened is None:
         components.page_link("case", "Open other files")
         return
+    resources.remember(case, finding("case", weights_of(opened).data))
     found = of_findings(resources.remembered(case).values())
     with st.container(border=True, gap="xsmall"):
         st.badge(found.state.capitalize(), icon=BADGES[found.state][0], color=BADGES[found.state][1])

@@ -83,14 +83,8 @@ def _recovered(exhibit: Exhibit, probe: Probe) -> None:
         st.caption(
             f"Every page offers it under Trigger as “{trigger_picker.FOUND}”; commands take the file as --trigger."
         )
-        st.download_button(
-            "Save the trigger as JSON",
-            probe.stamps[0].to_json(),
-            "recovered-trigger.json",
-            "application/json",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        saved = probe.stamps[0].to_json()
+        components.download("Save the trigger as JSON", saved, "recovered-trigger.json", "application/json")
 
 
 def _evidence(sides: dict[str, list[dict[str, str]]]) -> None:

@@ -1,6 +1,6 @@
 """The Activation page's details about whole sets: images ranked by shift, directions, the embedding spectrum."""
 
-from typing import TypeVar
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -13,13 +13,12 @@ from projlens_core import analyses
 from projlens_core.activations.ranking import By, Ranking
 from projlens_core.analyses.exhibit import Chart, Exhibit, Table
 from projlens_core.analyses.shift import exhibit as embedding
-from projlens_core.errors import ProjLensError
 from projlens_core.inputs.images import NamedImage
 from projlens_core.report.spreadsheet import for_screen
+from projlens_core.runtime.progress import Progress
 
 RANKED_BY: dict[By, str] = {"mean": "Mean over patches", "largest": "Largest patch"}
 CONDITIONS = {"triggered": "With the trigger", "clean": "As they are"}
-K = TypeVar("K", bound=str)
 MEASURES = {"values": "Singular values", "energy": "Energy"}
 
 
@@ -30,13 +29,11 @@ def ranked(seen: Seen) -> None:
     with st.container(horizontal=True, gap="medium"):
         by = switch("Ranked by", RANKED_BY, "ranked_by")
         condition = switch("Images", conditions, "ranked_condition")
-    try:
-        with components.progress() as progress:
-            found = shift_results.rankings(seen.opened, seen.tower, seen.choice.spec, images, progress)
-    except ProjLensError as error:
-        components.failure(error, "The images cannot be ranked")
+    ranked = partial(shift_results.rankings, seen.opened, seen.tower, seen.choice.spec, images)
+    found = components.attempt("The images cannot be ranked", ranked)
+    if found is None:
         return
-    _pair(embedding.ranked(found, by))
+    components.charts(embedding.ranked(found, by), 2, 280, alike=True)
     _table(found, images, condition, by)
 
 
@@ -94,14 +91,10 @@ def spectrum(seen: Seen) -> None:
     if not found:
         return
     components.metrics(list(found.metrics), control=seen.opened.control is not None)
-    _pair(_named(found, f"embedding-{measure}"))
+    components.charts(_named(found, f"embedding-{measure}"), 2, 280, alike=True)
     st.markdown("**Do the changed weights reach the drift?**")
-    agreements = _named(found, "agreement")
-    columns = st.grid(3, min_column_width=240, gap="small")
-    for each in agreements:
-        components.draw(each, columns)
-    if agreements:
-        st.caption(agreements[0].caption)
+    if agreements := _named(found, "agreement"):
+        components.charts(agreements, 3, 240, alike=True)
     for note in found.notes:
         if note not in resources.whose(seen.opened.case).sentences:
             st.text(note)
@@ -113,12 +106,11 @@ def spectrum(seen: Seen) -> None:
 def _sample_shifts(seen: Seen) -> Exhibit | None:
     analysis = analyses.find("shift")
     samples = SetChoice(resources.samples(), seen.choice.spec)
-    try:
-        with components.progress() as progress:
-            return page.exhibit_of(analysis, page.Request(seen.opened.case, samples, progress), analysis.options())
-    except ProjLensError as error:
-        components.failure(error, analysis.failure)
-        return None
+
+    def analysed(progress: Progress) -> Exhibit | None:
+        return page.exhibit_of(analysis, page.Request(seen.opened.case, samples, progress), analysis.options())
+
+    return components.attempt(analysis.failure, analysed)
 
 
 def _named(exhibit: Exhibit, name: str) -> tuple[Chart, ...]:
@@ -127,11 +119,3 @@ def _named(exhibit: Exhibit, name: str) -> tuple[Chart, ...]:
 
 def _table_named(exhibit: Exhibit, name: str) -> Table:
     return next(each for each in exhibit.tables if each.name == name)
-
-
-def _pair(charts: tuple[Chart, ...]) -> None:
-    """Charts of suspect and control beside each other, with the caption they share."""
-    columns = st.grid(2, min_column_width=280, gap="small")
-    for each in charts:
-        components.draw(each, columns)
-    st.caption(charts[0].caption)

@@ -49,10 +49,7 @@ def embedding_map(seen: Seen) -> None:
     found = activation.embedding_maps(seen.samples, seen.found)
     of = switch("A dot is", {name: DOTS[name] for name in found}, "map_of", labelled=False)
     drawn = embedding.charts(found[of], of)
-    panels = st.grid(len(drawn), min_column_width=220, gap="small")
-    for each in drawn:
-        components.draw(each, panels)
-    st.caption(drawn[0].caption)
+    components.charts(drawn, len(drawn), 220, alike=True)
 
 
 def patches(seen: Seen) -> None:

@@ -99,7 +99,7 @@ def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str)
         _steps()
         guide, voices = st.empty(), st.container()
     percent = _slider(axis)
-    live = components.is_shipped(case.suspect, resources.zoo()) or st.toggle(
+    live = resources.zoo_entry(case.suspect) is not None or st.toggle(
         "Ask the model at every dose",
         key=links.flag("live"),
         persist_state="session",

@@ -116,7 +116,7 @@ def test_clearing_all_uploads_can_be_undone_on_the_page(activation):
 def test_of_an_image_that_is_no_demo_image_the_page_says_what_the_demo_models_know(activation, models, monkeypatch):
     upload(activation, ("photo.png", png(1)))
     assert not any("The demo models have seen" in caption.value for caption in activation.caption)  # no demo model
-    monkeypatch.setattr(pickers.components, "is_shipped", lambda spec, zoo: spec == str(models.base))
+    monkeypatch.setattr(resources, "zoo_entry", lambda spec: spec == str(models.base))
     activation.run()
     said = next(caption.value for caption in activation.caption if "The demo models have seen" in caption.value)
     assert "64 of them" in said
