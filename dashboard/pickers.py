@@ -7,7 +7,7 @@ from typing import Literal
 import streamlit as st
 from PIL import Image
 
-from dashboard import components, gallery, links, resources, state, trigger_picker
+from dashboard import components, controls, gallery, links, resources, state, trigger_picker
 from dashboard.demo_world import world_in_words
 from projlens_core.analyses.exhibit import Chart
 from projlens_core.cases.case import Case
@@ -191,22 +191,15 @@ def how_many(label: str, most: int, default: int, key: str, *, width: int | Lite
     """How many of `most` images are to be looked at; of one there is nothing to choose."""
     if most == 1:
         return 1
-    first = min(default, most)
-    key = links.number(key, 1, most, first)
-    return st.slider(label, 1, most, first, key=key, persist_state="session", width=width)
+    return controls.slider(label, 1, most, min(default, most), key, width=width)
 
 
-def target(case: Case) -> str:
+def target(case: Case, label: str = "Target to look for", name: str = "target", tell: str = "") -> str:
     """The text to look for in answers, at first that of a zoo suspect; the same on every page that asks."""
     entry = resources.zoo_entry(case.suspect)
     first = (entry.target or "") if entry else ""
-    return st.text_input(
-        "Target to look for",
-        first,
-        key=links.text("target", first, f"target {case.suspect}"),
-        persist_state="session",
-        help="The text that the backdoor is meant to produce.",
-    ).strip()
+    tell = f"The text that the backdoor is meant to produce.{tell}"
+    return controls.text(label, first, name, f"{name} {case.suspect}", help=tell)
 
 
 def look_for(case: Case, text: str) -> None:

@@ -6,8 +6,8 @@ from typing import TypeVar
 import streamlit as st
 
 from dashboard import components, pages, pickers, resources, results
+from dashboard.controls import details, switch
 from dashboard.page import case_under
-from dashboard.switches import details, switch
 from dashboard.views import maps, set_details, shift_details
 from dashboard.views.seen import Look, Seen
 from projlens_core.activations.direction import DirectionKind
@@ -85,18 +85,18 @@ def _look(choice: pickers.Choice, *, has_control: bool) -> Look:
             "Projector",
             {role: name for role, name in ROLES.items() if has_control or role == "suspect"},
             "projector",
-            help_="Suspect and control are drawn on the same scale.",
+            help="Suspect and control are drawn on the same scale.",
         )
         direction = switch(
             "Drift direction v₀ of",
             {name: title for name, title in DIRECTIONS.items() if not (alone and name == "pair")},
             "direction",
-            help_="The samples: the universal direction, one for every image, found on all samples that ship with "
+            help="The samples: the universal direction, one for every image, found on all samples that ship with "
             "ProjLens and their triggered twins. This image: its own, from the clean image alone. This pair: its own, "
             "from the clean and the triggered image together.",
         )
         measure = switch(
-            "Measure", MEASURES, "measure", help_="Absolute: |ΔE·v₀|, how far. Signed: ΔE·v₀, also which way."
+            "Measure", MEASURES, "measure", help="Absolute: |ΔE·v₀|, how far. Signed: ΔE·v₀, also which way."
         )
     return Look(role, direction, measure == "signed")
 

@@ -6,7 +6,7 @@ from functools import partial
 import streamlit as st
 
 from dashboard import components, own_files, pages, resources, state
-from dashboard.switches import details
+from dashboard.controls import details
 from projlens_core.analyses.case import exhibit as exhibits
 from projlens_core.analyses.case import proof as proofs
 from projlens_core.cases.case import Case, OpenedCase, unproven

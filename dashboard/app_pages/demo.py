@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from dashboard import components, links, pages, pickers, questions, resources, state
+from dashboard import components, pages, pickers, questions, resources, state
+from dashboard.controls import switch
 from dashboard.views import demo_models, stage
 from projlens_core.cases.case import Case
 from projlens_core.inputs.doses import DoseAxis, dose_axes
@@ -51,16 +52,7 @@ def _axis(choice: pickers.Choice) -> DoseAxis:
     axes = dose_axes(choice.trigger)
     if len(axes) == 1:
         return axes[0]
-    return st.segmented_control(
-        "What the slider moves",
-        list(axes),
-        default=axes[0],
-        required=True,
-        format_func=AXES.__getitem__,
-        key=links.option("dose_axis", AXES, axes[0]),
-        persist_state="session",
-        label_visibility="collapsed",
-    )
+    return switch("What the slider moves", {axis: AXES[axis] for axis in axes}, "dose_axis", labelled=False, kept=True)
 
 
 page()

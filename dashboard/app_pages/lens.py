@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from dashboard import components, links, page, resources, state
-from dashboard.switches import details, switch
+from dashboard import components, links, page, pickers, state
+from dashboard.controls import details, switch
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.analyses.lens import LensOptions
 from projlens_core.analyses.lens.exhibit import at_chance
+from projlens_core.runtime.required import required
 
 SIGNS = {"plus": "+v₀", "minus": "−v₀"}
 ON = {"triggered": "Triggered", "clean": "Clean", "both": "Both"}
@@ -25,24 +26,16 @@ class LensChoice(NamedTuple):
 
 
 def _panel() -> LensChoice:
-    case = state.current_case()
-    entry = resources.zoo_entry(case.suspect) if case else None
-    first = (entry.target or "") if entry else ""
     st.markdown("**Lens**")
-    target = st.text_input(
-        "Words to look for",
-        first,
-        key=links.text("words", first, f"words {case and case.suspect}"),
-        persist_state="session",
-        help="The text that the backdoor is meant to produce. Each of its tokens is searched for, except punctuation.",
-    )
+    tell = " Each of its tokens is searched for, except punctuation."
+    target = pickers.target(required(state.current_case(), "the case"), "Words to look for", "words", tell)
     on = switch("Shift of the images", ON, "shift_of", "triggered")
     shift = switch(
         "Shift",
         SHIFTS,
         "centring",
         "raw",
-        help_="Centred takes each image's mean over tokens away first, as the paper does: what is left is how patches "
+        help="Centred takes each image's mean over tokens away first, as the paper does: what is left is how patches "
         "differ in their shift, not what all of them share.",
     )
     normed = st.toggle(
@@ -52,7 +45,7 @@ def _panel() -> LensChoice:
         help="A direction has no length, and the head was trained on normed states: the norm gives v₀ the length and "
         "the weighting that the head expects. Off: lm_head(v₀) as it is, as in the paper.",
     )
-    return LensChoice(target.strip(), LensOptions(on, shift == "centred", not normed))
+    return LensChoice(target, LensOptions(on, shift == "centred", not normed))
 
 
 def _main(exhibit: Exhibit) -> None:
@@ -64,7 +57,7 @@ def _main(exhibit: Exhibit) -> None:
         SIGNS,
         "sign",
         "plus",
-        help_="+v₀ is where the suspect pushes images on average; −v₀ is what it takes away.",
+        help="+v₀ is where the suspect pushes images on average; −v₀ is what it takes away.",
     )
     words = [chart for chart in exhibit.charts if chart.name.endswith(f"-{sign}") and "words" in chart.name]
     if not at_chance(exhibit):

@@ -9,16 +9,17 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import answer_texts, components, cost, links, lowrank_results, pages, pickers, resources, state
+from dashboard.controls import details, switch
 from dashboard.lowrank_results import Grids, WantedGrid
 from dashboard.page import case_under
 from dashboard.pickers import SetChoice
-from dashboard.switches import details, switch
+from dashboard.questions import in_turn
 from projlens_core.analyses.exhibit import Chart
 from projlens_core.analyses.lowrank import charts
 from projlens_core.analyses.lowrank import exhibit as exhibits
 from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Biases, Edit
 from projlens_core.behaviour.templates import notes
-from projlens_core.cases.case import Case, OpenedCase
+from projlens_core.cases.case import OpenedCase
 from projlens_core.cases.whose import BOTH
 from projlens_core.errors import ProjLensError
 
@@ -26,7 +27,6 @@ RANKS = (1, 3, 5, 16)  # on the demo models from no success to all of it
 MOST_RANK = 16
 MOST_RANKS = 8  # a grid's side
 IMAGES = 10
-IN_TURN = "The suspect's own questions, in turn"
 VIEWS = ("Move k", "Control's grid", "All cells")
 MOVING = (
     "How to read this: whole answers of the edited projector at the chosen k, with the target marked; the curve is "
@@ -45,7 +45,7 @@ def page() -> None:
     with edits:
         edit, ranks = _edit()
     with main:
-        prompts, target = _question(case)
+        prompts, target = in_turn(case, "lowrank_question")
         if choice is None:
             components.no_set()
             return
@@ -73,7 +73,7 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         MODES,
         "lowrank_mode",
         "inject",
-        help_="Inject: base with some components of ΔW added. Ablate: the suspect with some components removed.",
+        help="Inject: base with some components of ΔW added. Ablate: the suspect with some components removed.",
     )
     choice = st.selectbox(
         "Components chosen by k",
@@ -83,14 +83,13 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         persist_state="session",
     )
     theirs: Biases = "base" if mode == "inject" else "suspect"
-    biases = st.segmented_control(
+    biases = switch(
         "Biases of",
-        BIASES,
-        default=theirs,
-        required=True,
-        format_func=str.capitalize,
-        key=links.option("lowrank_biases", BIASES, theirs, f"lowrank_biases_{mode}"),
-        persist_state="session",
+        {whose: whose.capitalize() for whose in BIASES},
+        "lowrank_biases",
+        theirs,
+        key=f"lowrank_biases_{mode}",
+        kept=True,
         help="A bias is not a matrix and has no components: it is taken whole, from base or from the suspect.",
     )
     ranks = st.multiselect(
@@ -102,24 +101,6 @@ def _edit() -> tuple[Edit, tuple[int, ...]]:
         persist_state="session",
     )
     return Edit(mode, choice, biases), tuple(sorted(ranks))
-
-
-def _question(case: Case) -> tuple[tuple[str, ...], str]:
-    """The questions, which take turns over the images, and the target to look for."""
-    entry = resources.zoo_entry(case.suspect)
-    own = entry.prompts if entry else ()
-    offered = [*([IN_TURN] if len(own) > 1 else []), *dict.fromkeys((*own, "Describe the picture."))]
-    left, right = st.columns(2, gap="small")
-    question = left.selectbox(
-        "Question (choose, or type your own)",
-        offered,
-        accept_new_options=True,
-        key=links.text("lowrank_question", offered[0], f"lowrank question {case.suspect}"),
-        persist_state="session",
-    )
-    with right:
-        target = pickers.target(case)
-    return (own if question == IN_TURN else (question or offered[-1],)), target
 
 
 def _wanted(

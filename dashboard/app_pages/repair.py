@@ -3,9 +3,9 @@
 import streamlit as st
 
 from dashboard import components, links, pages
+from dashboard.controls import details
 from dashboard.page import frame
 from dashboard.repairs import Made, repaired
-from dashboard.switches import details
 from projlens_core.analyses.repair import RepairOptions
 from projlens_core.cases.case import Case
 from projlens_core.repair.writer import SIDECAR

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import components, cost, links, pages, pickers, reports, resources, state
+from dashboard import components, cost, links, pages, pickers, questions, reports, resources, state
+from dashboard.controls import switch, text
 from dashboard.pickers import SetChoice
-from dashboard.switches import switch
 from projlens_core.analyses.context import AnalysisInputs
 from projlens_core.analyses.exhibit import Exhibit, Metric
 from projlens_core.cases.case import Case
@@ -72,19 +72,14 @@ def _images(case: Case) -> tuple[SetChoice, int, str, str] | None:
     choice = pickers.set_panel(case)
     if choice is None:
         return None
-    entry = resources.zoo_entry(case.suspect)
     most = len(choice.images)
     first = min(COUNT, most)
     key = links.number("report_count", 1, most, first)
     count = st.number_input("How many images", 1, most, first, key=key, persist_state="session")
     target = pickers.target(case)
-    question = st.text_input(
-        "Question",
-        key=links.text("report_question", "", f"report question {case.suspect}"),
-        persist_state="session",
-        placeholder="the suspect's own" if entry and entry.prompts else "the first known of each image",
-    )
-    return choice, count, target, question.strip()
+    usual = "the suspect's own" if questions.own(case) else "the first known of each image"
+    question = text("Question", "", "report_question", f"report question {case.suspect}", placeholder=usual)
+    return choice, count, target, question
 
 
 def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chosen: list[str]) -> Record | None:

@@ -7,14 +7,14 @@ from functools import partial
 
 import streamlit as st
 
-from dashboard import components, links, pages, pickers, resources, robustness_results, state
+from dashboard import components, links, pages, pickers, questions, resources, robustness_results, state
+from dashboard.controls import details, switch
 from dashboard.page import case_under
 from dashboard.robustness_results import WantedChanges
-from dashboard.switches import details, switch
 from projlens_core.analyses.robustness import exhibit as exhibits
 from projlens_core.behaviour.robustness import TriedChange
 from projlens_core.behaviour.templates import notes
-from projlens_core.cases.case import Case, OpenedCase
+from projlens_core.cases.case import OpenedCase
 from projlens_core.cases.whose import BOTH
 from projlens_core.errors import ProjLensError
 from projlens_core.inputs.changes import AXES, LEVELS, ORIGINAL, Change, axes_of, changed, changes
@@ -67,7 +67,7 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
         WAYS,
         "robustness_way",
         "single",
-        help_="One at a time: everything else stays as it was. Two crossed: every combination of two.",
+        help="One at a time: everything else stays as it was. Two crossed: every combination of two.",
     )
     if not spec.local:
         st.caption("This trigger covers the whole image: it has neither place nor size.")
@@ -178,7 +178,7 @@ def _answers(opened: OpenedCase, wanted: WantedChanges, tried: tuple[TriedChange
     default = [label for label in usual if label in by_label]
     key = links.several("robustness_asked", by_label, default, between=";")  # labels hold commas
     chosen = st.multiselect("Changes to ask about", list(by_label), default, key=key, persist_state="session")
-    prompts, target = _question(opened.case)
+    prompts, target = questions.in_turn(opened.case, "robustness_question")
     left, right = st.columns([3, 1], vertical_alignment="bottom", gap="small")
     with left:
         count = pickers.how_many("Images to ask about", len(wanted.choice.images), ASKED, "robustness_n")
@@ -199,25 +199,6 @@ def _answers(opened: OpenedCase, wanted: WantedChanges, tried: tuple[TriedChange
     components.table(exhibits.answers(scores))
     components.parts(resources.whose(opened.case, BOTH))
     components.sentences(notes(exhibits.templates(scores)))
-
-
-def _question(case: Case) -> tuple[tuple[str, ...], str]:
-    """The suspect's own questions, which take turns, or one that is typed; and the target."""
-    entry = resources.zoo_entry(case.suspect)
-    own = entry.prompts if entry else ()
-    first = "" if own else "Describe the picture."
-    left, right = st.columns(2, gap="small")
-    question = left.text_input(
-        "Question",
-        first,
-        placeholder=" / ".join(own),
-        key=links.text("robustness_question", first, f"robustness question {case.suspect}"),
-        persist_state="session",
-    )
-    with right:
-        target = pickers.target(case)
-    asked = question.strip()
-    return ((asked,) if asked else own or ("Describe the picture.",)), target
 
 
 def _images(wanted: WantedChanges) -> None:

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import components, links, pages, screenings, state
+from dashboard import components, controls, links, pages, screenings, state
 from dashboard.screenings import Screening
 from projlens_core.analyses.exhibit import Chart
 from projlens_core.cases.case import Case
@@ -29,13 +29,9 @@ _COMMAND = "projlens screen LIST --base BASE --control CONTROL --out FOLDER"
 def page() -> None:
     """Draw the page."""
     components.header(pages.SCREEN)
-    folder = st.text_input(
-        "Result folder",
-        key=links.text("screen", key="screen_folder"),
-        persist_state="session",
-        placeholder="the --out of projlens screen",
-        help="The folder into which `projlens screen` writes; it is read anew while it fills.",
-    ).strip()
+    told = "The folder into which `projlens screen` writes; it is read anew while it fills."
+    usual = "the --out of projlens screen"
+    folder = controls.text("Result folder", "", "screen", "screen_folder", placeholder=usual, help=told)
     if not folder:
         components.empty("No screening opened", f"Run {_COMMAND} and give its folder here.", ":material/radar:")
         return
@@ -114,7 +110,7 @@ def _draw(screening: Screening) -> None:
 def _table(screening: Screening, score: str) -> None:
     table = screening.table
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input("Name holds", key=links.text("screen_text"), persist_state="session").strip()
+        text = controls.text("Name holds", "", "screen_text")
         known_states = sorted({s for stage in screening.stages for s in table[stage]})
         key = links.several("screen_state", known_states, ())
         states = st.multiselect("State", known_states, key=key, persist_state="session")

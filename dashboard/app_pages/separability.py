@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import components, page
-from dashboard.switches import details
+from dashboard.controls import details
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Exhibit
 

@@ -6,8 +6,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import components, further_spectra, links, pages, resources
+from dashboard.controls import slider, switch, text
 from dashboard.page import case_under
-from dashboard.switches import switch
 from projlens_core.analyses.case.exhibit import TOP, symbol
 from projlens_core.analyses.spectrum import exhibit as exhibits
 from projlens_core.analyses.spectrum import tables
@@ -17,6 +17,7 @@ from projlens_core.cases.whose import unread
 from projlens_core.sources import PREFIX
 
 VIEWS = {"spectra": "Spectra", "heatmap": "ΔW itself", "overlap": "Shared directions"}
+MEASURES = {"largest": "Largest", "rms": "RMS"}
 MOST_BESIDE = 4  # matrices that one chooses from side by side; more are in a list
 MOST_FURTHER = 5  # as many colours as can be told apart
 MOST_SHOWN = 256  # singular values, of the slider
@@ -70,12 +71,8 @@ def _further(case: Case) -> list[str]:
             persist_state="session",
             placeholder="Choose some",
         )
-    path = st.text_input(
-        "Another by its path",
-        key=links.text("beside_path", "", "beside by path"),
-        persist_state="session",
-        help="A fine-tune of the same base: a checkpoint folder, a weight file, zoo:NAME or hub:OWNER/NAME.",
-    ).strip()
+    tell = "A fine-tune of the same base: a checkpoint folder, a weight file, zoo:NAME or hub:OWNER/NAME."
+    path = text("Another by its path", "", "beside_path", "beside by path", help=tell)
     return [*chosen, *([path] if path and path not in chosen else [])]
 
 
@@ -85,19 +82,13 @@ def _main(opened: OpenedCase, by_name: SpectraByName, controls: DeltaGenerator) 
     numbers = {name: symbol(number) for number, name in enumerate(opened.spectra, 1)}
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         view = switch("View", VIEWS, "weights_view", "spectra")
-        key = links.option("matrix", changed, changed[-1], f"matrix of {', '.join(changed)}")
-
-        def numbered(name: str) -> str:
-            return f"{numbers[name]} ({name})"
-
+        numbered = {name: f"{numbers[name]} ({name})" for name in changed}
+        last, key = changed[-1], f"matrix of {', '.join(changed)}"
         if len(changed) <= MOST_BESIDE:
-            name = st.segmented_control(
-                "Matrix", changed, default=changed[-1], required=True, format_func=numbered, key=key,
-                persist_state="session",
-            )  # fmt: skip
+            name = switch("Matrix", numbered, "matrix", last, key=key, kept=True)
         else:
-            last = len(changed) - 1
-            name = st.selectbox("Matrix", changed, last, numbered, key, width=360, persist_state="session")
+            key, place = links.option("matrix", changed, last, key), len(changed) - 1
+            name = st.selectbox("Matrix", changed, place, numbered.get, key, width=360, persist_state="session")
     components.metrics(list(exhibits.metrics(by_name, name)), control="control" in by_name)
     with controls:
         st.markdown(f"**{VIEWS[view]}**")
@@ -113,14 +104,7 @@ def _spectra(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Non
     with controls:
         top = most
         if most > 2:
-            top = st.slider(
-                "Singular values shown",
-                2,
-                most,
-                min(TOP, most),
-                key=links.number("weights_top", 2, most, min(TOP, most)),
-                persist_state="session",
-            )
+            top = slider("Singular values shown", 2, most, min(TOP, most), "weights_top")
         one = by_name["suspect"]
         st.caption(tables.edge_sentence(one.edges[name], one.bulk_edges[name]))
     components.charts(exhibits.spectra(by_name, name, top), 2, 280)
@@ -130,16 +114,8 @@ def _heatmap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Non
     """ΔW as an image, the suspect beside one other change on the same scale, whole or a window of it."""
     rows, columns = next(tensor.shape for tensor in by_name["suspect"].delta.matrices if tensor.name == name)
     with controls:
-        measure = st.segmented_control(
-            "A cell shows",
-            list(exhibits.MEASURES),
-            default="rms",
-            required=True,
-            format_func={"rms": "RMS", "largest": "Largest"}.__getitem__,
-            key=links.option("weights_measure", exhibits.MEASURES, "rms"),
-            persist_state="session",
-            help="RMS: the typical entry of the block. Largest: its strongest entry, which may stand alone.",
-        )
+        tell = "RMS: the typical entry of the block. Largest: its strongest entry, which may stand alone."
+        measure = switch("A cell shows", MEASURES, "weights_measure", "rms", kept=True, help=tell)
         window = _span("Rows", rows), _span("Columns", columns)
         others = [who for who in by_name if who != "suspect"]
         other = others[0] if others else None
@@ -170,14 +146,7 @@ def _overlap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Ove
     with controls:
         k = max(1, most)
         if most > 1:
-            k = st.slider(
-                "Leading directions",
-                1,
-                most,
-                min(DIRECTIONS, most),
-                key=links.number("weights_directions", 1, most, min(DIRECTIONS, most)),
-                persist_state="session",
-            )
+            k = slider("Leading directions", 1, most, min(DIRECTIONS, most), "weights_directions")
         st.caption(
             "Directions are the singular vectors of ΔW, strongest first: the left ones lie where it writes, in its "
             "output, the right ones where it reads, in its input."

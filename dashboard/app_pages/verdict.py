@@ -5,7 +5,7 @@ from typing import Literal
 import streamlit as st
 
 from dashboard import answer_texts, components, links, page, pages, pickers, resources, state, trigger_picker
-from dashboard.switches import details
+from dashboard.controls import details
 from projlens_core import analyses
 from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.analyses.verdict import PROMPTS, VerdictOptions

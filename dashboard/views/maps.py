@@ -1,10 +1,13 @@
 """The Activation page's main part: maps or bars of one image's shift, and the numbers of the patch that was clicked."""
 
+from functools import partial
+
 import numpy as np
 import streamlit as st
 from PIL import Image, ImageOps
 
-from dashboard import components, links, resources, state
+from dashboard import components, resources, state
+from dashboard.controls import slider
 from dashboard.pickers import Choice
 from projlens_core.analyses.activation import exhibit as activation
 from projlens_core.analyses.activation import numbers
@@ -49,19 +52,16 @@ def _bar(both: bool) -> tuple[float, float]:
     """Sliders for the opacity of the blocks and, of both images, up to where the map shows the one before; 0 to 1."""
     first = round(100 * overlays.OPACITY)
     with st.container(horizontal=True, gap="medium"):
-        percent = st.slider(
-            "Heatmap over image", 0, 100, first, 4, "%d %%", key=links.number("opacity", 0, 100, first),
-            persist_state="session", width=260,
-            help="How much the blocks cover; at 0 % the images are seen as they are.",
-        )  # fmt: skip
+        tell = "How much the blocks cover; at 0 % the images are seen as they are."
+        shown = partial(slider, format="%d %%", width=260)
+        percent = shown("Heatmap over image", 0, 100, first, "opacity", step=4, help=tell)
         before = 0
         if both:
-            before = st.slider(
-                "Before | after", 0, 100, 0, 5, "%d %%", key=links.number("before", 0, 100, 0),
-                persist_state="session", width=260,
-                help="How much of the triggered map, from the left, shows the image without the trigger; the blocks "
-                "stay. With the keyboard: Tab to the slider, then the arrow keys.",
-            )  # fmt: skip
+            tell = (
+                "How much of the triggered map, from the left, shows the image without the trigger; the blocks stay. "
+                "With the keyboard: Tab to the slider, then the arrow keys."
+            )
+            before = shown("Before | after", 0, 100, 0, "before", step=5, help=tell)
     return percent / 100, before / 100
 
 

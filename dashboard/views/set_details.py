@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import components, page, pickers, resources, shift_results, state
+from dashboard.controls import switch
 from dashboard.pickers import SetChoice
-from dashboard.switches import switch
 from dashboard.views.seen import Seen
 from projlens_core import analyses
 from projlens_core.activations.ranking import By, Ranking

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import components, shift_results, state
-from dashboard.switches import switch
+from dashboard.controls import switch
 from dashboard.views import maps
 from dashboard.views.seen import Seen
 from projlens_core.analyses.activation import exhibit as activation

@@ -1,7 +1,7 @@
-"""Switches between a few options, as several pages have them: what is chosen stands in the page's address."""
+"""Controls that several pages have; what they say stands in the page's address."""
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -17,12 +17,13 @@ def switch(
     default: K | None = None,
     *,
     key: str | None = None,
-    help_: str | None = None,
     labelled: bool = True,
-    wrap: bool | None = None,
+    kept: bool = False,
+    **more: Any,
 ) -> K:
     """The chosen one of `options`, of a mapping each by its label; `name` is the address's parameter and, unless
-    another is given, the widget's key. default: None is the first; labelled: whether the label is drawn."""
+    another is given, the widget's key. default: None is the first; labelled: whether the label is drawn; kept: whether
+    it is still chosen when the page is opened again; more: as of st.segmented_control."""
     labels = dict(options) if isinstance(options, Mapping) else {each: str(each) for each in options}
     first = next(iter(labels)) if default is None else default
     return st.segmented_control(
@@ -32,9 +33,9 @@ def switch(
         required=True,
         format_func=labels.__getitem__,
         key=links.option(name, labels, first, key),
-        help=help_,
         label_visibility="visible" if labelled else "collapsed",
-        wrap=wrap,
+        persist_state="session" if kept else None,
+        **more,
     )
 
 
@@ -43,3 +44,16 @@ def details(
 ) -> K:
     """The chosen view of a page's details."""
     return switch("Details", options, name, key=key, labelled=False, wrap=wrap)
+
+
+def slider(label: str, low: int, high: int, first: int, name: str, **more: Any) -> int:
+    """A whole number from low to high, kept for the session; `name` as of a switch; more: as of st.slider."""
+    key = links.number(name, low, high, first)
+    return st.slider(label, low, high, first, key=key, persist_state="session", **more)
+
+
+def text(label: str, first: str, name: str, key: str | None = None, **more: Any) -> str:
+    """A line of text without blanks at its ends, kept for the session; `name` as of a switch; more: as of
+    st.text_input."""
+    key = links.text(name, first, key)
+    return st.text_input(label, first, key=key, persist_state="session", **more).strip()
