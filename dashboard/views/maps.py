@@ -14,7 +14,6 @@ from projlens_core.analyses.activation import numbers
 from projlens_core.analyses.activation.measure import ImageShift
 from projlens_core.charts import overlays
 from projlens_core.inputs.triggers import patch_box
-from projlens_core.runtime.required import required
 
 
 def heatmaps(
@@ -113,4 +112,4 @@ def _patch(by_role: dict[str, ImageShift], role: str, chosen: int | None) -> Non
 
 def _map(subject: ImageShift) -> np.ndarray:
     """The triggered or, where there is none, the clean image's patches (rows, cols)."""
-    return required(subject.clean if subject.triggered is None else subject.triggered, "the image on screen")
+    return list(subject.maps().values())[-1]

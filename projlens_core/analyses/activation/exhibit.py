@@ -1,8 +1,7 @@
 """One image's shift along the drift direction, patch by patch, and the samples it is judged against."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import overload
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from projlens_core.activations.shift import ShiftAnalysis
 from projlens_core.analyses.activation import ANALYSIS, maps, numbers
 from projlens_core.analyses.activation import charts as shift
 from projlens_core.analyses.activation import token_charts as tokens
-from projlens_core.analyses.activation.measure import CONDITIONS, ImageShift, SampleShift
+from projlens_core.analyses.activation.measure import ImageShift, SampleShift
 from projlens_core.analyses.activation.numbers import UNIT, short, with_sign
 from projlens_core.analyses.exhibit import Chart, Exhibit
 from projlens_core.charts import overlays
@@ -31,14 +30,6 @@ ALONE = (
     "No control: an honest fine-tune pushes patches along one direction too, so this map says where the image is "
     "pushed and not whether a backdoor does it."
 )
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Ends of the colour scales: of shifts, for all heatmaps of an image, and of differences."""
-
-    shift: float
-    difference: float
 
 
 def activation(
@@ -67,7 +58,9 @@ def activation(
         data={
             "settings": settings | {"norm": norm, "signed": signed},
             "samples": {role: _samples(related[role], analysis) for role, analysis in samples.by_role.items()},
-            "patches": {role: _patches(subject) for role, subject in by_role.items()},
+            "patches": {
+                role: {c: each.tolist() for c, each in subject.maps().items()} for role, subject in by_role.items()
+            },
             "map": {of: maps.data(each) for of, each in placed.items()},
         },
         notes=() if "control" in by_role else (ALONE,),
@@ -86,23 +79,11 @@ def measure(signed: bool) -> str:
     return "shift ΔE·v₀" if signed else "shift |ΔE·v₀|"
 
 
-@overload
-def measured(values: np.ndarray, signed: bool) -> np.ndarray: ...
-
-
-@overload
-def measured(values: None, signed: bool) -> None: ...
-
-
-def measured(values: np.ndarray | None, signed: bool) -> np.ndarray | None:
-    """The shift as it is looked at, with or without its sign."""
-    return values if signed or values is None else np.abs(values)
-
-
-def scales(by_role: dict[str, ImageShift], signed: bool) -> Scales:
-    """Common to suspect and control, so that their maps can be compared by eye."""
-    maps = [measured(getattr(subject, c), signed) for subject in by_role.values() for c in CONDITIONS]
-    return Scales(_limit(maps), _limit([_difference(subject, signed) for subject in by_role.values()]))
+def _limits(by_role: dict[str, ImageShift], signed: bool) -> tuple[float, float]:
+    """Ends of the scales of shifts and of differences: common to suspect and control, so that their maps can be
+    compared by eye."""
+    maps = [each for subject in by_role.values() for each in subject.maps(signed).values()]
+    return _limit(maps), _limit([subject.difference(signed) for subject in by_role.values()])
 
 
 def heatmaps(
@@ -119,41 +100,39 @@ def heatmaps(
     Of an image without its twin there is one map. `chosen` is the token that has a frame. opacity: of the blocks.
     outline: where the patch of the trigger lies, as shares of the sides. Tokens on no grid are drawn as bars.
     """
-    subject, limits = by_role[role], scales(by_role, signed)
+    subject, (limit, most) = by_role[role], _limits(by_role, signed)
     if subject.within is None:
-        return _bars(subject, limits, role, signed, chosen)
+        return _bars(subject, limit, most, role, signed, chosen)
     drawn = []
     named = f"{measure(signed)}, {UNIT}"
-    for condition in CONDITIONS:
-        values = measured(getattr(subject, condition), signed)
-        if values is not None:
-            title = f"{condition.capitalize()}, mean {short(values.mean())}"
-            alt = f"Heatmap of the shift over the {condition} image, {role}."
-            around = outline if condition == "triggered" else None
-            given = (images[condition], values, limits.shift, signed, named, chosen, subject.within, opacity, around)
-            chart = overlays.heatmap(title, *given)
-            drawn.append(Chart(f"shift-{condition}-{role}", chart, HEATMAP, alt))
-    difference = _difference(subject, signed)
+    for condition, values in subject.maps(signed).items():
+        title = f"{condition.capitalize()}, mean {short(values.mean())}"
+        alt = f"Heatmap of the shift over the {condition} image, {role}."
+        around = outline if condition == "triggered" else None
+        given = (images[condition], values, limit, signed, named, chosen, subject.within, opacity, around)
+        drawn.append(Chart(f"shift-{condition}-{role}", overlays.heatmap(title, *given), HEATMAP, alt))
+    difference = subject.difference(signed)
     if difference is not None:
         title = f"Difference, mean {with_sign(difference.mean())}"
-        shown = (images["triggered"], difference, limits.difference, True, f"difference, {UNIT}", chosen)
+        shown = (images["triggered"], difference, most, True, f"difference, {UNIT}", chosen)
         chart = overlays.heatmap(title, *shown, subject.within, opacity, outline)
         alt = f"Heatmap of the difference, triggered minus clean, {role}."
         drawn.append(Chart(f"shift-difference-{role}", chart, HEATMAP, alt))
     return tuple(drawn)
 
 
-def _bars(subject: ImageShift, limits: Scales, role: str, signed: bool, chosen: int | None) -> tuple[Chart, ...]:
+def _bars(
+    subject: ImageShift, limit: float, most: float, role: str, signed: bool, chosen: int | None
+) -> tuple[Chart, ...]:
     """Clean beside triggered, token by token, and their difference."""
-    own = {c: measured(getattr(subject, c), signed) for c in CONDITIONS}
-    values = {c: each.ravel() for c, each in own.items() if each is not None}
+    values = {c: each.ravel() for c, each in subject.maps(signed).items()}
     title = ", ".join(f"{c} mean {short(each.mean())}" for c, each in values.items()).capitalize()
-    chart = tokens.by_token(title, values, limits.shift, signed, measure(signed), chosen)
+    chart = tokens.by_token(title, values, limit, signed, measure(signed), chosen)
     drawn = [Chart(f"shift-tokens-{role}", chart, NO_GRID, f"Shift of every image token, {role}.")]
-    difference = _difference(subject, signed)
+    difference = subject.difference(signed)
     if difference is not None:
         title = f"Difference, mean {with_sign(difference.mean())}"
-        chart = tokens.difference_by_token(title, difference.ravel(), limits.difference, "difference", chosen)
+        chart = tokens.difference_by_token(title, difference.ravel(), most, "difference", chosen)
         alt = f"Difference of every image token's shift, triggered minus clean, {role}."
         drawn.append(Chart(f"shift-difference-{role}", chart, NO_GRID, alt))
     return tuple(drawn)
@@ -162,13 +141,10 @@ def _bars(subject: ImageShift, limits: Scales, role: str, signed: bool, chosen: 
 def distribution(samples: SampleShift, by_role: dict[str, ImageShift], signed: bool) -> Chart:
     """How far all patches of the samples are pushed: upwards under the suspect, downwards under the control."""
     shifts = {
-        role: {c: measured(part.shift.numpy().ravel(), signed) for c, part in analysis.conditions.items()}
+        role: {c: (p.shift if signed else p.shift.abs()).numpy().ravel() for c, p in analysis.conditions.items()}
         for role, analysis in samples.by_role.items()
     }
-    means = {}
-    for role in shifts:
-        own = {c: measured(getattr(by_role[role], c), signed) for c in CONDITIONS}
-        means[role] = {c: float(values.mean()) for c, values in own.items() if values is not None}
+    means = {role: {c: float(each.mean()) for c, each in by_role[role].maps(signed).items()} for role in shifts}
     below = against = ""
     if "control" in shifts:
         below, against = ", below the line under the control", "; the control shows how far honest training does"
@@ -212,13 +188,7 @@ def norm_shifts(
     return tuple(drawn)
 
 
-def _difference(subject: ImageShift, signed: bool) -> np.ndarray | None:
-    """Triggered − clean of the shift as it is looked at."""
-    clean, triggered = (measured(getattr(subject, c), signed) for c in CONDITIONS)
-    return None if clean is None or triggered is None else triggered - clean
-
-
-def _limit(maps: list[np.ndarray | None]) -> float:
+def _limit(maps: Sequence[np.ndarray | None]) -> float:
     """The largest magnitude in any of the maps; 1 if all are zero, so that a scale exists."""
     return max((float(np.abs(values).max()) for values in maps if values is not None), default=0.0) or 1.0
 
@@ -234,8 +204,3 @@ def _samples(related: Mapping[str, NormShift], analysis: ShiftAnalysis) -> dict:
             for condition, found in related.items()
         },
     }
-
-
-def _patches(subject: ImageShift) -> dict:
-    """The maps as nested lists, rows of patches."""
-    return {c: getattr(subject, c).tolist() for c in CONDITIONS if getattr(subject, c) is not None}

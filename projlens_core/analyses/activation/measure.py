@@ -49,12 +49,15 @@ class ImageShift:
     within: Box | None = WHOLE
     placed: EmbeddingMap | None = None
 
-    @property
-    def difference(self) -> np.ndarray | None:
-        """Triggered − clean, where there are both."""
-        if self.clean is None or self.triggered is None:
-            return None
-        return self.triggered - self.clean
+    def maps(self, signed: bool = True) -> dict[str, np.ndarray]:
+        """The shift in each condition there is, "clean" first: ΔE·v₀ of each patch (rows, cols), or its magnitude."""
+        both = zip(CONDITIONS, (self.clean, self.triggered), strict=True)
+        return {c: each if signed else np.abs(each) for c, each in both if each is not None}
+
+    def difference(self, signed: bool = True) -> np.ndarray | None:
+        """Triggered − clean of the same, where there are both."""
+        maps = self.maps(signed)
+        return maps["triggered"] - maps["clean"] if len(maps) == 2 else None
 
     @property
     def conditions(self) -> dict[str, Condition]:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from projlens_core.activations.shift import Paired, ShiftAnalysis
-from projlens_core.analyses.activation.measure import CONDITIONS, ImageShift, SampleShift
+from projlens_core.analyses.activation.measure import ImageShift, SampleShift
 from projlens_core.analyses.exhibit import Metric, Table, with_minus
 from projlens_core.runtime.required import required
 from projlens_core.stats.auroc import Separation, separation
@@ -95,10 +95,9 @@ def by_largest_patch(analysis: ShiftAnalysis) -> Separation:
 
 def _mean_shift(by_role: dict[str, ImageShift], signed: bool) -> Metric:
     def means(subject: ImageShift) -> str:
-        maps = [m for m in (subject.clean, subject.triggered) if m is not None]
-        return " → ".join(short((m if signed else abs(m)).mean()) for m in maps)
+        return " → ".join(short(values.mean()) for values in subject.maps(signed).values())
 
-    what = "Mean" if by_role["suspect"].difference is None else "Clean → triggered, mean"
+    what = "Clean → triggered, mean" if len(by_role["suspect"].maps()) == 2 else "Mean"
     return Metric(
         "This image's shift",
         means(by_role["suspect"]),
@@ -164,7 +163,7 @@ def numbers(samples: SampleShift) -> Table:
 def patches(by_role: dict[str, ImageShift]) -> Table:
     """One row per patch of the image on screen, the farthest pushed by the suspect first."""
     suspect = by_role["suspect"]
-    shown = required(suspect.triggered if suspect.triggered is not None else suspect.clean, "the image on screen")
+    *_, shown = suspect.maps().values()
     places = within(shown)
     row, column = np.indices(shown.shape)
     columns = {"place": places}
@@ -172,10 +171,7 @@ def patches(by_role: dict[str, ImageShift]) -> Table:
         columns["row"] = row.ravel() + 1
     columns["column" if suspect.within is not None else "token"] = column.ravel() + 1
     for role, subject in by_role.items():
-        for condition in CONDITIONS:
-            values = getattr(subject, condition)
-            if values is not None:
-                columns[f"{role}, {condition}"] = values.ravel()
+        columns |= {f"{role}, {condition}": values.ravel() for condition, values in subject.maps().items()}
     for condition, part in suspect.conditions.items():
         columns |= {
             f"‖h‖, {condition}": part.input_norms[0, : shown.size].numpy(),
@@ -199,8 +195,7 @@ def within(values: np.ndarray) -> np.ndarray:
 
 def patch(subject: ImageShift, token: int) -> list[tuple[str, str]]:
     """(what, numbers) of one patch under one projector, clean → triggered where there are both."""
-    maps = {c: getattr(subject, c) for c in CONDITIONS if getattr(subject, c) is not None}
-    parts = subject.conditions
+    maps, parts = subject.maps(), subject.conditions
 
     def both(values: dict[str, float], text: Callable[[float], str] = short) -> str:
         return " → ".join(text(value) for value in values.values())

@@ -37,7 +37,7 @@ def _summary(analysis: "ShiftAnalysis") -> dict:
             "singular_values": analysis.direction.singular_values[:30].tolist(),
         },
         "direction_cosine": analysis.direction_cosine,
-        "fit": {name: asdict(condition.fit) for name, condition in _conditions(analysis).items()},
+        "fit": {name: asdict(condition.fit) for name, condition in analysis.conditions.items()},
         "separation": asdict(analysis.separation) if analysis.separation else None,
         "null": asdict(analysis.null),
         "contrast": {
@@ -48,7 +48,7 @@ def _summary(analysis: "ShiftAnalysis") -> dict:
 
 
 def _samples(analysis: "ShiftAnalysis", names: list[str]) -> list[dict]:
-    conditions = _conditions(analysis)
+    conditions = analysis.conditions
     return [
         {"image": image} | {name: _sample(condition, i) for name, condition in conditions.items()}
         for i, image in enumerate(names)
@@ -59,18 +59,12 @@ def _sample(condition: "Condition", i: int) -> dict[str, float]:
     return {"mean": float(condition.sample_mean[i]), "max": float(condition.sample_max[i])}
 
 
-def _conditions(analysis: "ShiftAnalysis") -> dict[str, "Condition"]:
-    """The conditions there are: what was not asked for is absent."""
-    both = {"clean": analysis.clean, "triggered": analysis.triggered}
-    return {name: condition for name, condition in both.items() if condition is not None}
-
-
 def _as_text(by_role: "dict[str, ShiftAnalysis]", names: list[str]) -> list[str]:
     """A few lines for suspect and control, then a line for each image."""
     analysis, lines = by_role["suspect"], []
     for who, each in by_role.items():
         lines.append(f"{who}: {each.direction.explained:.1%} of the embedding shift lies along one direction")
-        lines += [f"  {name}: {_fit(condition.fit)}" for name, condition in _conditions(each).items()]
+        lines += [f"  {name}: {_fit(condition.fit)}" for name, condition in each.conditions.items()]
         if each.separation is not None:
             apart = each.separation
             lines.append(f"  cosine of clean and triggered drift directions {each.direction_cosine:.3f}")
@@ -79,7 +73,7 @@ def _as_text(by_role: "dict[str, ShiftAnalysis]", names: list[str]) -> list[str]
             )
     lines += ["", "\t".join(("image", "clean mean", "max", *(("triggered mean", "max") if analysis.triggered else ())))]
     for i, name in enumerate(names):
-        figures = [_sample(condition, i) for condition in _conditions(analysis).values()]
+        figures = [_sample(condition, i) for condition in analysis.conditions.values()]
         lines.append("\t".join([name, *(f"{value:.4g}" for figure in figures for value in figure.values())]))
     return lines
 
