@@ -129,6 +129,15 @@ class Analysis(Generic[R]):
         """The exhibit of a result."""
         return context.signed(self.present(result, context, self.settings(context, options)), self.floor)
 
+    def told(
+        self, result: R, context: "AnalysisContext", options: Options, exhibit: "Callable[[], Exhibit]"
+    ) -> tuple[dict, list[str]]:
+        """The result as its command writes it: JSON, and lines for people. exhibit: gives the result's."""
+        if self.written is not None:
+            return self.written(result, context, self.settings(context, options))
+        shown = exhibit()
+        return shown.data, [*self.text(shown), *(f"- {note}" for note in shown.notes)]
+
     def exhibit(self, **shown: Any) -> "Exhibit":
         """An Exhibit under this analysis's key, title and question; `shown`: its other fields."""
         from projlens_core.analyses.exhibit import Exhibit  # only here: it brings Altair

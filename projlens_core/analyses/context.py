@@ -1,11 +1,11 @@
 """What is analysed, and what the analyses of it share: a case opened, images with twins, their tokens, questions."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.cases.settings import settings
@@ -63,27 +63,52 @@ def inputs_for(
     images: ImageSet | None = None,
     truths: "dict[str, tuple[Truth, ...]] | None" = None,
     *,
-    trigger: str | Path | TriggerSpec | None = None,
+    trigger: str | Path | TriggerSpec | Literal[False] | None = None,
     target: str | None = None,
     questions: tuple[str, ...] = (),
     **more: Any,
 ) -> AnalysisInputs:
-    """What to analyse of a case; a trigger (spec or its file), target or questions not given are the zoo suspect's."""
+    """What to analyse of a case; what is not given of trigger (see chosen_trigger), target and questions is the zoo
+    suspect's."""
     zoo = resolve(case.suspect).zoo
-    if trigger is None and zoo is not None:
-        trigger = zoo.trigger
-    spec = trigger if isinstance(trigger, TriggerSpec) or trigger is None else TriggerSpec.from_file(Path(trigger))
     wanted = target or (zoo.target if zoo else None)
     return AnalysisInputs(
         case,
         images,
         truths,
-        spec,
+        chosen_trigger(trigger, case.suspect),
         wanted,
         questions or (zoo.prompts if zoo else ()),
         zoo.mode if zoo and wanted == zoo.target else None,
         **more,
     )
+
+
+def chosen_trigger(given: str | Path | TriggerSpec | Literal[False] | None, suspect: str) -> TriggerSpec | None:
+    """The trigger that was given, as a spec or its file; the zoo suspect's own, if there is one, for None; none for
+    False."""
+    if given is None:
+        zoo = resolve(suspect).zoo
+        given = zoo.trigger if zoo is not None else None
+    if isinstance(given, TriggerSpec):
+        return given
+    return TriggerSpec.from_file(Path(given)) if given else None
+
+
+def inputs_taken(
+    takes: Sequence[str],
+    case: Case,
+    on: "tuple[ImageSet, dict[str, tuple[Truth, ...]] | None]",
+    spec: TriggerSpec | None,
+    given: Mapping[str, Any],
+) -> AnalysisInputs:
+    """What an analysis that takes these (Analysis.takes) works on: images with their truths, a trigger, and of `given`
+    the rest by name. One that takes no target is told of none, nor of the zoo's questions."""
+    if "target" not in takes:
+        return AnalysisInputs(case, *on, spec)
+    asked = {"max_new_tokens": given["max_new_tokens"]} if "questions" in takes else {}
+    questions = tuple(given.get("questions") or ())
+    return inputs_for(case, *on, trigger=spec or False, target=given["target"], questions=questions, **asked)
 
 
 class AnalysisContext:

@@ -54,7 +54,7 @@ def images_folder(chosen: Path | None) -> Path:
 
 
 def add_trigger(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
-    """--trigger and, with `optional`, --no-trigger; see twins.chosen_trigger."""
+    """--trigger and, with `optional`, --no-trigger; see context.chosen_trigger."""
     parser.set_defaults(no_trigger=False)
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--trigger", metavar="SPEC.json", help="trigger to stamp; a zoo suspect's own by default")
@@ -74,6 +74,7 @@ def add_questions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt",
         action="append",
+        dest="questions",
         metavar="TEXT",
         help="question; repeat for several, which take turns over the images; by default a zoo suspect's own, "
         "else each image's first in labels.csv",

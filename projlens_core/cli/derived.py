@@ -3,14 +3,12 @@
 import argparse
 import dataclasses
 import sys
-from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from projlens_core.analyses.analysis import Analysis, Options
 from projlens_core.cli import arguments, terminal
-from projlens_core.cli.twins import chosen_trigger
 from projlens_core.errors import InvalidInput
-from projlens_core.runtime.required import required
 from projlens_core.sources import resolve
 
 if TYPE_CHECKING:
@@ -63,29 +61,25 @@ def run(args: argparse.Namespace, analysis: Analysis) -> int:
     context.finished_stage = terminal.say
     result = analysis.measured(context, options)
     failures = context.images.failures if analysis.takes else ()
-    exhibit = analysis.shown(result, context, options) if args.csv or not analysis.written else None
-    if analysis.written is not None:
-        document, lines = analysis.written(result, context, analysis.settings(context, options))
-    else:
-        exhibit = required(exhibit, "the exhibit")
-        document, lines = exhibit.data, [*analysis.text(exhibit), *(f"- {note}" for note in exhibit.notes)]
+    exhibit = cache(lambda: analysis.shown(result, context, options))
+    document, lines = analysis.told(result, context, options, exhibit)
     lines += [f"left out: {reason}" for _, reason in failures]
     if analysis.takes and args.images is None and resolve(inputs.case.suspect).zoo is None:
         lines.append(arguments.OWN_SAMPLES)
     if analysis.takes:
         document = document | {"failures": terminal.left_out(failures)}
     if args.csv:
-        terminal.write_csv(required(exhibit, "the exhibit").tables[analysis.table], args.csv)
+        terminal.write_csv(exhibit().tables[analysis.table], args.csv)
     if args.json:
         terminal.write_json(document)
     else:
         sys.stdout.write("\n".join(lines).rstrip() + "\n")
-    return 0 if analysis.exit_code is None else analysis.exit_code(required(exhibit, "the exhibit"), options)
+    return 0 if analysis.exit_code is None else analysis.exit_code(exhibit(), options)
 
 
 def _inputs(args: argparse.Namespace, analysis: Analysis) -> "AnalysisInputs":
     """What the arguments name; what they do not is the zoo suspect's own."""
-    from projlens_core.analyses.context import AnalysisInputs, inputs_for
+    from projlens_core.analyses.context import AnalysisInputs, chosen_trigger, inputs_taken
     from projlens_core.cases.case import Case
 
     first, *_ = args.suspect if isinstance(args.suspect, list) else [args.suspect]
@@ -96,16 +90,9 @@ def _inputs(args: argparse.Namespace, analysis: Analysis) -> "AnalysisInputs":
 
     case = Case(args.base, first, args.control, args.projector_only)
     untold = "trigger" not in analysis.takes or args.no_trigger
-    spec = None if untold else chosen_trigger(args.trigger, resolve(first))
+    spec = None if untold else chosen_trigger(args.trigger, first)
     folder = arguments.images_folder(args.images)
-    on = load_folder(folder, args.limit), read_labels(folder)
-    if "target" in analysis.takes:
-        asked = {"max_new_tokens": args.max_new_tokens} if "questions" in analysis.takes else {}
-        prompts = tuple(vars(args).get("prompt") or ())
-        inputs = replace(inputs_for(case, *on, target=args.target, questions=prompts, **asked), spec=spec)
-    else:
-        inputs = AnalysisInputs(case, *on, spec)
-    return inputs
+    return inputs_taken(analysis.takes, case, (load_folder(folder, args.limit), read_labels(folder)), spec, vars(args))
 
 
 def _check(args: argparse.Namespace, analysis: Analysis, inputs: "AnalysisInputs", options: Options) -> None:

@@ -23,12 +23,8 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--n", type=arguments.positive, metavar="N", help="use the first N images only")
     arguments.add_trigger(parser)
-    parser.add_argument(
-        "--target", metavar="TEXT", help="what the backdoor makes the model say; a zoo suspect's own by default"
-    )
-    parser.add_argument(
-        "--prompt", action="append", metavar="TEXT", help="question; repeat for several; as for response"
-    )
+    arguments.add_target(parser)
+    arguments.add_questions(parser)
     parser.add_argument(
         "--parts",
         nargs="+",
@@ -65,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         read_labels(folder) if folder else None,
         trigger=args.trigger,
         target=args.target,
-        questions=tuple(args.prompt or ()),
+        questions=tuple(args.questions or ()),
         max_new_tokens=args.max_new_tokens,
     )
     record = record_of(asked.first(args.n), args.parts, Loaded(args.device), report, command=_command(args))
@@ -92,7 +88,7 @@ def _command(args: argparse.Namespace) -> str:
             "n": args.n,
             "trigger": args.trigger,
             "target": args.target,
-            "prompt": tuple(args.prompt) if args.prompt else None,
+            "prompt": tuple(args.questions) if args.questions else None,
             "max-new-tokens": args.max_new_tokens,
             "parts": args.parts,
             "out": args.out,

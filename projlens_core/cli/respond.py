@@ -4,12 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from projlens_core.analyses.context import chosen_trigger
 from projlens_core.cases.case import Case, read_projectors
 from projlens_core.cases.whose import BOTH
 from projlens_core.cli import arguments, terminal
-from projlens_core.cli.twins import chosen_trigger, twins
-from projlens_core.inputs.images import ImageSet, load
-from projlens_core.sources import resolve
+from projlens_core.inputs.images import load
 
 
 def add_parser(sub: argparse._SubParsersAction) -> None:
@@ -29,40 +28,28 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Ask up to four times and write the answers."""
     # Only here: transformers takes seconds to import, which the other commands need not wait for.
-    from projlens_core.behaviour.respond import answers_by_role
-    from projlens_core.behaviour.templates import notes
     from projlens_core.cases.models import Loaded
+    from projlens_core.library.answers import ask
 
     terminal.quiet_transformers()
-    report = terminal.progress()
+    report, models = terminal.progress(), Loaded(args.device)
     named = {role: spec for role, spec in (("base", args.base), ("suspect", args.suspect)) if spec}
-    spec = None if args.no_trigger else chosen_trigger(args.trigger, resolve(args.suspect or args.base))
-    pair = twins(ImageSet((load(args.image),), ()), spec)
+    spec = chosen_trigger(False if args.no_trigger else args.trigger, args.suspect or args.base)
+    image = load(args.image)
     projectors = dict(zip(named, read_projectors(list(named.values()), report), strict=True))
     case = Case(args.base, args.suspect or args.base, None, args.projector_only or not args.suspect)
-    models = Loaded(args.device)
-    found = models.whose(case, BOTH, report)
-    images = [pair.clean[0], *(pair.triggered or ())[:1]]
-    said, templates = answers_by_role(
-        {role: found.owner(role) for role in projectors},
-        lambda role: models.responder(case, report, role),
-        projectors,
-        images,
-        args.prompt,
-        args.max_new_tokens,
-        report,
-    )
-    asked = {role: dict(zip(("clean", "triggered"), texts, strict=False)) for role, texts in said.items()}
+    said = ask(models, case, projectors, image, args.prompt, spec, args.max_new_tokens, report)
+    asked: dict[str, dict[str, str]] = {}
+    for model, condition, text in said.rows:
+        asked.setdefault(model, {})[condition] = text
     if args.json:
-        trigger = spec.to_dict() if spec else None
+        trigger, templates = spec.to_dict() if spec else None, said.value.templates
         terminal.write_json(
-            {"image": pair.names[0], "prompt": args.prompt, "trigger": trigger, "max_new_tokens": args.max_new_tokens}
-            | {"chat_template": templates["base"].as_data(), "answers": asked, "parts": found.parts(list(projectors))}
+            {"image": said.image, "prompt": args.prompt, "trigger": trigger, "max_new_tokens": args.max_new_tokens}
+            | {"chat_template": templates["base"].as_data(), "answers": asked}
+            | {"parts": models.whose(case, BOTH, report).parts(list(projectors))}
             | {"chat_templates": {role: template.as_data() for role, template in templates.items()}}
         )
         return
-    for model, by_condition in asked.items():
-        for condition, text in by_condition.items():
-            sys.stdout.write(f"{model}, {condition}: {text}\n")
-    said_besides = found.sentences if args.suspect else ()
-    sys.stdout.writelines(f"- {sentence}\n" for sentence in (*said_besides, *notes(templates.values())))
+    sys.stdout.writelines(f"{model}, {condition}: {text}\n" for model, condition, text in said.rows)
+    sys.stdout.writelines(f"- {sentence}\n" for sentence in said.notes)

@@ -48,23 +48,21 @@ class Answers:
     value: "FourAnswers"
     notes: tuple[str, ...]
 
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Model, image (clean or triggered) and text of each answer that was given."""
+        asked = [(model, image) for model in ("base", "suspect") for image in ("clean", "triggered")]
+        said = [(model, image, getattr(self.value, f"{model}_{image}")) for model, image in asked]
+        return [row for row in said if row[-1] is not None]
+
     def to_frame(self) -> "pd.DataFrame":
         """A row per answer: model, image (clean or triggered), answer."""
         import pandas as pd  # only here: it takes its time
 
-        texts = {
-            ("base", "clean"): self.value.base_clean,
-            ("base", "triggered"): self.value.base_triggered,
-            ("suspect", "clean"): self.value.suspect_clean,
-            ("suspect", "triggered"): self.value.suspect_triggered,
-        }
-        rows = [(*asked, text) for asked, text in texts.items() if text is not None]
-        return pd.DataFrame(rows, columns=["model", "image", "answer"])
+        return pd.DataFrame(self.rows, columns=["model", "image", "answer"])
 
     def __repr__(self) -> str:
-        said = [
-            f"{model}, {image}: {text}" for model, image, text in self.to_frame().itertuples(index=False, name=None)
-        ]
+        said = [f"{model}, {image}: {text}" for model, image, text in self.rows]
         return visible("\n".join([self.question, *said, *self.notes]))
 
     def _repr_html_(self) -> str:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
+from projlens_core.analyses import context
 from projlens_core.errors import InvalidInput, NotFound, as_invalid_input
 from projlens_core.inputs import images, triggers
 from projlens_core.inputs.images import ImageSet, NamedImage
 from projlens_core.inputs.triggers import PRESETS, TriggerSpec
 from projlens_core.runtime.text import printable
-from projlens_core.sources import resolve
 
 if TYPE_CHECKING:
     from projlens_core.behaviour.success import Truth
 
-ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray
+ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray | NamedImage
 ImagesLike = ImageLike | Sequence[ImageLike] | ImageSet
 TriggerLike = TriggerSpec | Mapping[str, Any] | str | os.PathLike[str]
 TriggerChoice = TriggerLike | Literal[False] | None
@@ -58,12 +58,8 @@ def trigger(given: TriggerLike) -> TriggerSpec:
 
 def chosen_trigger(given: TriggerChoice, suspect: str | os.PathLike[str]) -> TriggerSpec | None:
     """The trigger that was given; the zoo suspect's own, if there is one, for None; none for False."""
-    if given is False:
-        return None
-    if given is not None:
-        return trigger(given)
-    zoo = resolve(os.fspath(suspect)).zoo
-    return TriggerSpec.from_file(zoo.trigger) if zoo is not None and zoo.trigger is not None else None
+    known = given if given is None or given is False else trigger(given)
+    return context.chosen_trigger(known, os.fspath(suspect))
 
 
 def stamp(image: ImageLike, on: TriggerLike) -> Image.Image:
@@ -113,6 +109,8 @@ def image_set(given: ImagesLike, limit: int | None = None) -> "tuple[ImageSet, d
 def _images(given: object, number: int) -> Iterator[NamedImage]:
     """The images of one entry, numbered from `number` on where they have no name."""
     match given:
+        case NamedImage():
+            yield given
         case str() | os.PathLike():
             if os.path.isdir(given):
                 raise InvalidInput(f"{printable(os.fspath(given))} is a folder where one image is expected.")

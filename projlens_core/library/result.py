@@ -58,11 +58,7 @@ class AnalysisResult(Generic[R]):
     @cached_property
     def _written(self) -> tuple[dict, list[str]]:
         """JSON and lines, as the analysis's command writes them."""
-        if self._analysis.written is not None:
-            settings = self._analysis.settings(self._context, self._options)
-            return self._analysis.written(self.value, self._context, settings)
-        notes = [f"- {note}" for note in self.exhibit.notes]
-        return self.exhibit.data, [*self._analysis.text(self.exhibit), *notes]
+        return self._analysis.told(self.value, self._context, self._options, lambda: self.exhibit)
 
     @property
     def data(self) -> dict:

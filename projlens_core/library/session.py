@@ -6,7 +6,7 @@ from typing import Any
 
 from projlens_core import analyses
 from projlens_core.analyses.analysis import Analysis
-from projlens_core.analyses.context import AnalysisContext, AnalysisInputs, inputs_for
+from projlens_core.analyses.context import AnalysisContext, AnalysisInputs, inputs_taken
 from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.cases.models import Loaded
 from projlens_core.errors import InvalidInput
@@ -118,7 +118,7 @@ class CaseSession:
         return self._latest[1]
 
     def _inputs(self, analysis: Analysis, given: dict[str, Any]) -> AnalysisInputs:
-        """What the analysis works on. One that takes no target is told of none, nor of the zoo's questions."""
+        """What the analysis works on."""
         if not analysis.takes:
             return AnalysisInputs(self._case)
         images = given["images"]
@@ -128,11 +128,7 @@ class CaseSession:
             images = SAMPLES
         on = image_set(images, given["limit"])
         spec = chosen_trigger(given["trigger"], self._case.suspect)
-        if "target" not in analysis.takes:
-            return AnalysisInputs(self._case, *on, spec)
-        asked = {"max_new_tokens": given["max_new_tokens"]} if "questions" in analysis.takes else {}
-        questions = tuple(given.get("questions", ()))
-        return replace(inputs_for(self._case, *on, target=given["target"], questions=questions, **asked), spec=spec)
+        return inputs_taken(analysis.takes, self._case, on, spec, given)
 
 
 def open_case(
