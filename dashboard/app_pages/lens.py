@@ -74,16 +74,14 @@ def _main(exhibit: Exhibit) -> None:
 def _details(exhibit: Exhibit, _: LensChoice) -> None:
     """The target's words against chance, the nearest embeddings or all ranks, behind a switch."""
     sign = st.session_state["sign"]
-    charts = {chart.name: chart for chart in exhibit.charts}
-    tables = {table.name: table for table in exhibit.tables}
     view = details(VIEWS, "direction_view")
     if view == VIEWS[1]:
-        components.table(tables["nearest words"])
+        components.table(exhibit.table("nearest words"))
     elif view == VIEWS[2]:
-        components.table(tables["rank frequency"])
-    elif f"targets-{sign}" in charts:
-        components.chart(charts[f"targets-{sign}"])
-        components.table(tables["target words"])
+        components.table(exhibit.table("rank frequency"))
+    elif targets := exhibit.charts_of(f"targets-{sign}"):
+        components.chart(*targets)
+        components.table(exhibit.table("target words"))
     else:
         components.empty(
             "No words to look for", "Enter the text that the backdoor is meant to produce in the panel at the side."

@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import components, links, page
 from dashboard.controls import details
 from projlens_core import analyses
-from projlens_core.analyses.exhibit import Chart, Exhibit
+from projlens_core.analyses.exhibit import Exhibit
 
 VIEWS = ("Ranking", "Distributions", "All units")
 RANKINGS = {
@@ -43,7 +43,7 @@ def _details(exhibit: Exhibit, by: str) -> None:
     """The ranking, the distributions or every unit, behind a switch."""
     view = details(VIEWS, "neurons_view")
     if view == VIEWS[0]:
-        components.chart(_named(exhibit, f"ranking-{by}")[0])
+        components.chart(exhibit.charts_of(f"ranking-{by}")[0])
     elif view == VIEWS[1]:
         _side_by_side(exhibit, "distribution")
     else:
@@ -52,12 +52,8 @@ def _details(exhibit: Exhibit, by: str) -> None:
 
 def _side_by_side(exhibit: Exhibit, name: str) -> None:
     """The charts of all projectors in a row."""
-    shown = _named(exhibit, name)
+    shown = exhibit.charts_of(name)
     components.charts(shown, len(shown), 600 // len(shown), alike=True)
-
-
-def _named(exhibit: Exhibit, name: str) -> list[Chart]:
-    return [each for each in exhibit.charts if each.name.startswith(name)]
 
 
 page.show(analyses.find("neurons"), _panel, _main, _details)

@@ -68,8 +68,7 @@ def _download(made: Made, case: Case) -> None:
 
 def _details(made: Made, _: tuple[RepairOptions, bool]) -> None:
     view = details(VIEWS, "repair_view")
-    tables = {table.name: table for table in made.exhibit.tables}
-    components.table(tables[{"Answers": "answers", "Triggers": "attacks", "Rounds": "rounds"}[view]])
+    components.table(made.exhibit.table({"Answers": "answers", "Triggers": "attacks", "Rounds": "rounds"}[view]))
 
 
 frame(

@@ -11,7 +11,7 @@ from dashboard.pickers import SetChoice
 from dashboard.views.seen import Seen
 from projlens_core import analyses
 from projlens_core.activations.ranking import By, Ranking
-from projlens_core.analyses.exhibit import Chart, Exhibit, Table
+from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.analyses.shift import exhibit as embedding
 from projlens_core.inputs.images import NamedImage
 from projlens_core.report.spreadsheet import for_screen
@@ -80,8 +80,8 @@ def directions(seen: Seen) -> None:
     """Each sample's own drift direction against the universal one."""
     found = _sample_shifts(seen)
     if found:
-        components.chart(*_named(found, "universality"))
-        components.table(_table_named(found, "own-directions"))
+        components.chart(*found.charts_of("universality"))
+        components.table(found.table("own-directions"))
 
 
 def spectrum(seen: Seen) -> None:
@@ -91,16 +91,16 @@ def spectrum(seen: Seen) -> None:
     if not found:
         return
     components.metrics(list(found.metrics), control=seen.opened.control is not None)
-    components.charts(_named(found, f"embedding-{measure}"), 2, 280, alike=True)
+    components.charts(found.charts_of(f"embedding-{measure}"), 2, 280, alike=True)
     st.markdown("**Do the changed weights reach the drift?**")
-    if agreements := _named(found, "agreement"):
+    if agreements := found.charts_of("agreement"):
         components.charts(agreements, 3, 240, alike=True)
     for note in found.notes:
         if note not in resources.whose(seen.opened.case).sentences:
             st.text(note)
     with st.expander("Tables", icon=":material/table:"):
-        components.table(_table_named(found, "embedding-spectrum"))
-        components.table(_table_named(found, "agreement"))
+        components.table(found.table("embedding-spectrum"))
+        components.table(found.table("agreement"))
 
 
 def _sample_shifts(seen: Seen) -> Exhibit | None:
@@ -111,11 +111,3 @@ def _sample_shifts(seen: Seen) -> Exhibit | None:
         return page.exhibit_of(analysis, page.Request(seen.opened.case, samples, progress), analysis.options())
 
     return components.attempt(analysis.failure, analysed)
-
-
-def _named(exhibit: Exhibit, name: str) -> tuple[Chart, ...]:
-    return tuple(each for each in exhibit.charts if each.name.startswith(name))
-
-
-def _table_named(exhibit: Exhibit, name: str) -> Table:
-    return next(each for each in exhibit.tables if each.name == name)

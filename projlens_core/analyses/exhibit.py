@@ -80,3 +80,11 @@ class Exhibit:
     tables: tuple[Table, ...] = ()
     data: dict = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def table(self, name: str) -> Table:
+        """The table of this name; StopIteration where there is none."""
+        return next(each for each in self.tables if each.name == name)
+
+    def charts_of(self, name: str) -> tuple[Chart, ...]:
+        """The charts whose names begin like this, as those of one kind for several projectors do."""
+        return tuple(each for each in self.charts if each.name.startswith(name))

@@ -1,17 +1,15 @@
 """How results look in a notebook: HTML in which all text is escaped, and charts that run nothing of their own."""
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 import altair as alt
-import jinja2
 from altair.vegalite.v6.display import VEGALITE_MIME_TYPE
 from markupsafe import Markup
 
 from projlens_core.analyses.exhibit import Chart, Exhibit
 from projlens_core.report import drawing
-from projlens_core.report.html import printed, svg_of
+from projlens_core.report.html import printed, svg_of, template
 from projlens_core.runtime.text import visible
 
 WIDE, HALF = 760, 490  # px, of a drawing that has the row to itself, and of one of several
@@ -64,7 +62,7 @@ def figure(chart: NotebookChart, width: int, *, captioned: bool = True) -> Marku
 
 def as_html(exhibit: Exhibit, left_out: Sequence[str] = ()) -> str:
     """An exhibit for a notebook's cell; left_out: sentences about images that it does not cover."""
-    return _template().render(
+    return template(Path(__file__).with_name("notebook.html.jinja")).render(
         exhibit=exhibit,
         charts=list(_figures(exhibit.charts[:CHARTS], WIDE if len(exhibit.charts) == 1 else HALF)),
         further=[chart.name for chart in exhibit.charts[CHARTS:]],
@@ -79,11 +77,3 @@ def _figures(charts: Sequence[Chart], width: int) -> Iterator[Markup]:
     for chart in charts:
         yield figure(NotebookChart(chart), width, captioned=chart.caption != latest)
         latest = chart.caption
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("notebook.html.jinja")

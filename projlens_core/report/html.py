@@ -88,7 +88,7 @@ def as_html(record: Record, progress: Progress = silent) -> str:
             drawn += 1
     progress(STAGE, drawn, total)
     vega, js, css = drawing.javascript(), _own("report.js"), _own("report.css")
-    return _template().render(
+    return template(_HERE / "report.html.jinja").render(
         record=record,
         summary=summary({exhibit.key: exhibit.data for exhibit in record.exhibits}),
         titles=TITLES,
@@ -187,11 +187,12 @@ def _policy(*scripts: str) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(file: Path) -> jinja2.Template:
+    """A template of ours: all text in it is escaped, and a name that is not known is an error."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(file.parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    return environment.get_template("report.html.jinja")
+    return environment.get_template(file.name)
 
 
 @cache

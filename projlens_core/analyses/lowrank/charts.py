@@ -14,59 +14,42 @@ from projlens_core.stats.rate import Rate
 CELL = 46  # px, a row's height
 DARK, LIGHT = "#14101f", "#ffffff"  # text on a light and on a dark cell; it stands on the cell, never on the page
 _TURN = 0.62  # share of the scale from which cells are light
+_TEXTS = ("text", "share", "interval")  # of a cell: on it, its figure in full, its 95 % interval
 
 
 def rate_grid(title: str, grid: Grid, rates: Mapping[tuple[int, int], Rate]) -> alt.LayerChart:
     """Shares by rank, along the axes of the grid, on the full scale of 0 to 100 %; cells not in `rates` wait."""
-    measured = [
-        {
-            "row": row,
-            "column": column,
-            "value": rate.rate,
-            "text": f"{rate.hits}/{rate.n}",
-            "share": f"{rate.rate:.1%}",
-            "interval": f"{rate.low:.1%} – {rate.high:.1%}",
-        }
-        for (row, column), rate in rates.items()
-    ]
-    tooltip = [
-        alt.Tooltip("share:N", title="share"),
-        alt.Tooltip("interval:N", title="95 % interval"),
-        alt.Tooltip("text:N", title="count"),
-    ]
-    return _grid(title, grid, measured, tooltip, (0.0, 1.0), "%")
+    measured = {
+        cell: (rate.rate, f"{rate.hits}/{rate.n}", f"{rate.rate:.1%}", f"{rate.low:.1%} – {rate.high:.1%}")
+        for cell, rate in rates.items()
+    }
+    told = {"share": "share", "interval": "95 % interval", "text": "count"}
+    return _grid(title, grid, measured, told, (0.0, 1.0), "%")
 
 
 def logit_grid(title: str, grid: Grid, logits: Mapping[tuple[int, int], Mean]) -> alt.LayerChart:
     """Mean target logits in the same places; cells not in `logits` wait."""
-    measured = [
-        {
-            "row": row,
-            "column": column,
-            "value": mean.mean,
-            "text": f"{mean.mean:.1f}",
-            "share": f"{mean.mean:.2f}",
-            "interval": f"{mean.low:.2f} – {mean.high:.2f}",
-        }
-        for (row, column), mean in logits.items()
-    ]
+    measured = {
+        cell: (mean.mean, f"{mean.mean:.1f}", f"{mean.mean:.2f}", f"{mean.low:.2f} – {mean.high:.2f}")
+        for cell, mean in logits.items()
+    }
     values = [mean.mean for mean in logits.values()] or [0.0]
     low, high = min(values), max(values)
-    tooltip = [alt.Tooltip("share:N", title="mean logit"), alt.Tooltip("interval:N", title="95 % interval")]
-    return _grid(title, grid, measured, tooltip, (low, high) if low < high else (low - 1, high + 1), ".1f")
+    told = {"share": "mean logit", "interval": "95 % interval"}
+    return _grid(title, grid, measured, told, (low, high) if low < high else (low - 1, high + 1), ".1f")
 
 
 def _grid(
     title: str,
     grid: Grid,
-    measured: list[dict],
-    tooltip: list[alt.Tooltip],
+    measured: Mapping[tuple[int, int], tuple[float, str, str, str]],
+    told: Mapping[str, str],
     domain: tuple[float, float],
     form: str,
 ) -> alt.LayerChart:
-    done = {(cell["row"], cell["column"]) for cell in measured}
+    """measured: of each cell the value of its colour, and its _TEXTS; told: titles of those in the tooltip."""
     waiting = [
-        {"row": r, "column": c, "text": "not yet", "share": "not yet"} for r, c in grid.wanted if (r, c) not in done
+        {"row": r, "column": c, "text": "not yet", "share": "not yet"} for r, c in grid.wanted if (r, c) not in measured
     ]
     rows, columns, (down, across) = list(grid.rows), list(grid.columns), grid.axes
     axis = alt.Axis(labelAngle=0, ticks=False, domain=False)
@@ -84,7 +67,13 @@ def _grid(
             empty.mark_text(fontSize=11, color=palette.NULL).encode(text="text:N"),
         ]
     if measured:
-        frame = pd.DataFrame(measured)
+        frame = pd.DataFrame(
+            [
+                {"row": row, "column": column} | dict(zip(("value", *_TEXTS), figures, strict=True))
+                for (row, column), figures in measured.items()
+            ]
+        )
+        tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in told.items()]
         turn = domain[0] + _TURN * (domain[1] - domain[0])
         cells = alt.Chart(frame).encode(x=x, y=y, tooltip=[*place, *tooltip])
         scale = alt.Scale(domain=list(domain), range=list(palette.SEQUENTIAL), clamp=True)
