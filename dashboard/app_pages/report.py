@@ -207,23 +207,13 @@ def _exhibits(record: Record, *, foreign: bool) -> None:
 
 def _harmless(shown: Exhibit) -> Exhibit:
     """An exhibit from elsewhere, its texts for the places that take Markdown: nothing in them is markup any more."""
+    plain = components.plain
     return replace(
         shown,
-        metrics=tuple(
-            Metric(
-                components.plain(m.label),
-                components.plain(m.value),
-                *(t and components.plain(t) for t in (m.control, m.interval, m.help)),
-            )
-            for m in shown.metrics
-        ),
-        charts=tuple(replace(each, caption=components.plain(each.caption)) for each in shown.charts),
+        metrics=tuple(Metric(*(text and plain(text) for text in vars(each).values())) for each in shown.metrics),
+        charts=tuple(replace(each, caption=plain(each.caption)) for each in shown.charts),
         tables=tuple(
-            replace(
-                each,
-                caption=components.plain(each.caption),
-                help={name: components.plain(text) for name, text in each.help.items()},
-            )
+            replace(each, caption=plain(each.caption), help={name: plain(text) for name, text in each.help.items()})
             for each in shown.tables
         ),
     )

@@ -48,19 +48,11 @@ def metrics(opened: OpenedCase) -> tuple[Metric, ...]:
         return ()
     names = list(drawn)
     last, delta = names[-1], symbol(drawn[names[-1]])
-    suspect, control = opened.spectra[last], opened.control_spectra.get(last)
-    few = min(FEW, len(suspect.values))
     relative = {t.name: t.relative_change for t in opened.delta.tensors}[last]
     by_control = {t.name: t.relative_change for t in opened.control_delta.tensors} if opened.control_delta else {}
     return (
-        *(_stable_rank(opened, name, symbol(drawn[name])) for name in dict.fromkeys((names[0], last))),
-        Metric(
-            f"Energy in the top {few} of {delta}",
-            f"{suspect.energy[few - 1]:.0%}",
-            f"{control.energy[few - 1]:.0%}" if control else None,
-            _bound(opened, last),
-            help=f"Energy: the share of ‖{delta}‖² that its {few} strongest directions hold together.",
-        ),
+        *(stable_rank_card(symbol(drawn[name]), *_both(opened, name)) for name in dict.fromkeys((names[0], last))),
+        energy_card(delta, *_both(opened, last)),
         Metric(
             f"Relative size of {delta}",
             f"{relative:.1%}",
@@ -70,21 +62,34 @@ def metrics(opened: OpenedCase) -> tuple[Metric, ...]:
     )
 
 
-def _stable_rank(opened: OpenedCase, name: str, delta: str) -> Metric:
-    suspect, control = opened.spectra[name], opened.control_spectra.get(name)
+def stable_rank_card(delta: str, suspect: Spectrum, control: Spectrum | None, bound: str | None = None) -> Metric:
+    """Of the change called `delta`; bound: why it is no evidence, where it is none."""
     return Metric(
         f"Stable rank of {delta}",
         f"{suspect.stable_rank:.1f}",
         f"{control.stable_rank:.1f}" if control else None,
-        _bound(opened, name),
-        help=f"‖{delta}‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
+        bound,
+        f"‖{delta}‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
     )
 
 
-def _bound(opened: OpenedCase, name: str) -> str | None:
-    """Why a card about concentration is no evidence, where it is none."""
+def energy_card(delta: str, suspect: Spectrum, control: Spectrum | None, bound: str | None = None) -> Metric:
+    """The same of what its few strongest directions hold."""
+    few = min(FEW, len(suspect.values))
+    return Metric(
+        f"Energy in the top {few} of {delta}",
+        f"{suspect.energy[few - 1]:.0%}",
+        f"{control.energy[few - 1]:.0%}" if control else None,
+        bound,
+        f"Energy: the share of ‖{delta}‖² that its {few} strongest directions hold together.",
+    )
+
+
+def _both(opened: OpenedCase, name: str) -> tuple[Spectrum, Spectrum | None, str | None]:
+    """Suspect's and control's spectrum of a matrix, and why concentration in it is no evidence, where it is none."""
     rank = reading.moot(opened.delta, opened.control_delta, name)
-    return None if rank is None else f"rank ≤ {rank} by construction: no evidence"
+    bound = None if rank is None else f"rank ≤ {rank} by construction: no evidence"
+    return opened.spectra[name], opened.control_spectra.get(name), bound
 
 
 def charts(opened: OpenedCase) -> tuple[Chart, ...]:

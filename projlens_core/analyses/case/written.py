@@ -9,7 +9,6 @@ from projlens_core.runtime.text import printable
 from projlens_core.weights.delta import Delta, TensorDelta
 from projlens_core.weights.noise import NoiseEdge
 from projlens_core.weights.proof import CHANGED, NOT_COMPARED, Proof
-from projlens_core.weights.rounding import RoundingFloor
 from projlens_core.weights.spectrum import Spectrum
 
 
@@ -98,32 +97,28 @@ def _tensors(delta: Delta, spectra: dict[str, Spectrum], edges: dict[str, NoiseE
 
 
 def _tensor(tensor: TensorDelta, values: Spectrum | None, edge: NoiseEdge | None) -> dict:
-    """One tensor's entry; a 1-D tensor has no spectrum."""
+    entry = tensor_data(tensor, values)
+    entry |= {"changed": tensor.changed, "rounding": asdict(tensor.rounding) if tensor.rounding else None}
+    return entry | ({"noise_edge": edge.edge, "spikes": edge.spikes} if edge is not None else {})
+
+
+def tensor_data(tensor: TensorDelta, spectrum: Spectrum | None) -> dict:
+    """How far a tensor moved and, of a matrix, the spectrum of that; JSON-ready, what does not exist is null."""
     entry = {
         "name": tensor.name,
         "shape": list(tensor.shape),
         "frobenius": tensor.frobenius,
         "relative_change": _finite(tensor.relative_change),
         "cosine": _finite(tensor.cosine),
-        "changed": tensor.changed,
-        "rounding": _rounding(tensor.rounding),
     }
-    if values is not None and edge is not None:
+    if spectrum is not None:
         entry |= {
-            "singular_values": values.values.tolist(),
-            "energy": values.energy.tolist(),
-            "stable_rank": values.stable_rank,
-            "effective_rank": values.effective_rank,
-            "noise_edge": edge.edge,
-            "spikes": edge.spikes,
+            "singular_values": spectrum.values.tolist(),
+            "energy": spectrum.energy.tolist(),
+            "stable_rank": spectrum.stable_rank,
+            "effective_rank": spectrum.effective_rank,
         }
     return entry
-
-
-def _rounding(floor: RoundingFloor | None) -> dict | None:
-    if floor is None:
-        return None
-    return asdict(floor)
 
 
 def _finite(value: float) -> float | None:

@@ -87,33 +87,25 @@ def norm_shift(related: Relations, norm: NormAxis) -> Table:
 
 def spectrum(by_role: Roles) -> Table:
     """Mean singular value and energy at each rank."""
-    parts = []
-    for role, one in by_role.items():
-        for name, part in one.conditions.items():
-            values, energy = band(part.spectrum.values), band(part.spectrum.energy)
-            top = len(values.mean[:TOP])
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "projector": role,
-                        "condition": name,
-                        "rank": np.arange(1, top + 1),
-                        "σ, mean": values.mean[:top],
-                        "σ, std": values.std[:top],
-                        "σ, from": values.low[:top],
-                        "σ, to": values.high[:top],
-                        "energy, mean": energy.mean[:top],
-                        "energy, std": energy.std[:top],
-                        "energy, from": energy.low[:top],
-                        "energy, to": energy.high[:top],
-                    }
-                )
-            )
+    parts = [
+        pd.DataFrame(
+            {"projector": role, "condition": name, "rank": np.arange(1, len(part.spectrum.values[0, :TOP]) + 1)}
+            | _columns("σ", band(part.spectrum.values[:, :TOP]))
+            | _columns("energy", band(part.spectrum.energy[:, :TOP]))
+        )
+        for role, one in by_role.items()
+        for name, part in one.conditions.items()
+    ]
     return Table(
         "embedding-spectrum",
         pd.concat(parts, ignore_index=True),
         "How to read this: over images, at each rank; from and to bound the mean with 95 % confidence.",
     )
+
+
+def _columns(name: str, curve: Band) -> dict[str, np.ndarray]:
+    figures = {"mean": curve.mean, "std": curve.std, "from": curve.low, "to": curve.high}
+    return {f"{name}, {figure}": values for figure, values in figures.items()}
 
 
 def agreement(by_role: Roles) -> Table:

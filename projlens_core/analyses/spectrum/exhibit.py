@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from projlens_core.analyses.case import reading
-from projlens_core.analyses.case.exhibit import FEW, TOP
+from projlens_core.analyses.case.exhibit import TOP, energy_card, stable_rank_card
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric
 from projlens_core.analyses.spectrum import ANALYSIS, charts, tables
 from projlens_core.analyses.spectrum.tables import Overlaps, SpectraByName
@@ -63,7 +63,7 @@ def overlaps(by_name: SpectraByName, k: int, *, exact: bool = False) -> Overlaps
 def metrics(by_name: SpectraByName, name: str) -> tuple[Metric, ...]:
     """What one matrix's spectrum says, beside the control's."""
     suspect, control = by_name["suspect"], by_name.get("control")
-    few = min(FEW, len(suspect.spectra[name].values))
+    both = suspect.spectra[name], control.spectra[name] if control else None
     delta = symbol(list(suspect.spectra).index(name) + 1)
 
     def card(label: str, tell: str, text: Callable[[DeltaSpectra], str]) -> Metric:
@@ -75,21 +75,13 @@ def metrics(by_name: SpectraByName, name: str) -> tuple[Metric, ...]:
             "Singular values above the noise edge: the largest one that the same entries would have in random order.",
             lambda one: str(one.edges[name].spikes),
         ),
-        card(
-            f"Stable rank of {delta}",
-            "‖ΔW‖² / σ₁²: how many directions the change really uses. Small means concentrated.",
-            lambda one: f"{one.spectra[name].stable_rank:.1f}",
-        ),
+        stable_rank_card(delta, *both),
         card(
             f"Effective rank of {delta}",
             "exp of the entropy of σ/Σσ: as many equal directions would be spread as widely. Weak ones count more.",
             lambda one: f"{one.spectra[name].effective_rank:.0f}",
         ),
-        card(
-            f"Energy in the top {few} of {delta}",
-            f"Energy: the share of ‖{delta}‖² that its {few} strongest directions hold together.",
-            lambda one: f"{one.spectra[name].energy[few - 1]:.0%}",
-        ),
+        energy_card(delta, *both),
     )
 
 

@@ -1,19 +1,18 @@
 """The numbers behind the spectrum: tables for people, data for scripts."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from projlens_core.analyses.case.exhibit import FEW, TENSOR_HELP, tensor_row
+from projlens_core.analyses.case.written import tensor_data
 from projlens_core.analyses.exhibit import Table
 from projlens_core.weights.delta_spectra import DeltaSpectra
 from projlens_core.weights.noise import BulkEdge, NoiseEdge
 from projlens_core.weights.overlap import Overlap, SidedOverlap
 
-SpectraByName = Mapping[
-    str, DeltaSpectra
-]  # "suspect" first, then "control" if there is one, then others by their name on screen
+# By name on screen: "suspect" first, then "control" if there is one, then others.
+SpectraByName = Mapping[str, DeltaSpectra]
 Overlaps = Mapping[str, Mapping[tuple[str, str], SidedOverlap]]  # by matrix, by the two changes
 
 
@@ -118,20 +117,10 @@ def as_data(by_name: SpectraByName, overlaps: Overlaps) -> dict:
 def _projector(one: DeltaSpectra) -> list[dict]:
     entries = []
     for tensor in one.delta.tensors:
-        entry = {
-            "name": tensor.name,
-            "shape": list(tensor.shape),
-            "frobenius": tensor.frobenius,
-            "relative_change": _finite(tensor.relative_change),
-            "cosine": _finite(tensor.cosine),
-        }
-        if spectrum := one.spectra.get(tensor.name):
+        entry = tensor_data(tensor, one.spectra.get(tensor.name))
+        if tensor.name in one.spectra:
             edge, bulk = one.edges[tensor.name], one.bulk_edges[tensor.name]
             entry |= {
-                "singular_values": spectrum.values.tolist(),
-                "energy": spectrum.energy.tolist(),
-                "stable_rank": spectrum.stable_rank,
-                "effective_rank": spectrum.effective_rank,
                 "noise_edge": {"edge": edge.edge, "spikes": edge.spikes, "method": edge.method, "seed": edge.seed},
                 "marchenko_pastur": bulk
                 and {"edge": bulk.edge, "spikes": bulk.spikes, "misfit": bulk.misfit, "fits": bulk.fits},
@@ -149,10 +138,6 @@ def _overlap(overlap: Overlap) -> dict:
         "chance_low": overlap.chance_low.tolist(),
         "closer_than_chance": overlap.closer_than_chance,
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def labels(roles: Sequence[str], further: Sequence[str]) -> list[str]:
