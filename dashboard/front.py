@@ -22,47 +22,9 @@ from projlens_core.charts import palette
 RENAMED = {"weights": "spectrum", "direction": "lens", "asr": "response", "summary": ""}
 HEAD = "<head>"
 WHERE = 'window.__streamlit = {BACKEND_BASE_URL: new URL(".", location.href).href}'
-# A page that changes its own address is still the same step of the browser's history: Back leaves it in one press. On a
-# telephone the sidebar lies over the page: it closes as another page is opened from it.
-STEPS = """{
-  const push = history.pushState
-  history.pushState = function (state, unused, url) {
-    const same = new URL(url ?? location.href, location.href).pathname === location.pathname
-    if (!same && innerWidth < 768) document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click()
-    return (same ? history.replaceState : push).call(this, state, unused, url)
-  }
-}"""
-
-# What opens over a page can be longer than the window: the keyboard has to be able to scroll it.
-SCROLLED = """addEventListener("DOMContentLoaded", () => new MutationObserver(() => {
-  for (const opened of document.querySelectorAll('[data-testid="stPopoverBody"]:not([tabindex])')) opened.tabIndex = 0
-}).observe(document.body, {childList: true, subtree: true}))
-"""
-
-# White on a button or a chosen value needs a primary colour that is darker than the one which can be read as text on a
-# dark page.
-FILLED = ':is([data-testid^="stBaseButton-primary"], [data-tag]) { background-image: linear-gradient(#0004, #0004) }'
-# A page's inputs (components.layout) stand at the right of its results as long as both find room, else before them.
-FRAME = """
-.stApp .st-key-frame { flex-flow: row-reverse wrap; align-items: flex-start }
-.stApp .st-key-frame > :has(> .st-key-frame_inputs) { flex: 1 1 200px; min-width: 0 }
-.stApp .st-key-frame > :has(> .st-key-frame_results) { flex: 3 1 min(600px, 100%); min-width: 0 }
-"""
-NARROW = "@media (max-width: 1200px) { .stApp .stMainBlockContainer { padding-inline: 1.5rem } }"
-# What would be cut off with an ellipsis is wrapped.
-WHOLE = """
-.stApp :is([data-testid="stMetricLabel"], [data-testid="stFileUploaderDropzoneInstructions"]) * {
-  white-space: normal; overflow: visible
-}
-"""
-# Words in charts are to be read in both themes: those of axes and legends would be too pale on a light page, and no
-# colour of the palette is dark enough for one and light enough for the other.
-_WORDS = ",".join(f'.role-mark text[fill="{c}" i]' for c in (palette.NULL, palette.SUSPECT, palette.CONTROL))
-LABELS = f"""
-.stApp svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text,
-.stApp svg.marks :is({_WORDS}) {{ fill: color-mix(in srgb, currentColor 75%, #8888) }}
-"""
-LOOK = FILLED + FRAME + NARROW + WHOLE + LABELS
+STEPS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+_PALE = ",".join(f'.role-mark text[fill="{c}" i]' for c in (palette.NULL, palette.SUSPECT, palette.CONTROL))
+LOOK = Path(__file__).with_suffix(".css").read_text(encoding="utf-8").replace("(PALE)", f"({_PALE})")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -93,7 +55,7 @@ class Front:
             # relative: behind a proxy the server may not know its own address
             return RedirectResponse(f"./{RENAMED[name]}" + (f"?{query}" if query else ""), 308)
         if name == "" or name in self._pages:
-            script = STEPS + SCROLLED + (WHERE if name else "")  # the first page's address says where the server is
+            script = STEPS + (WHERE if name else "")  # the first page's address says where the server is
             page = self._index.replace(HEAD, f"{HEAD}<script>{script}</script><style>{LOOK}</style>", 1)
             return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
         return None

@@ -9,26 +9,8 @@ from projlens_core.inputs.own_triggers import GRID
 from projlens_core.inputs.trigger_kinds import NO_CELL
 
 KEY = "painter"
-FOLDER = Path(__file__).parent
-_HTML = """
-<div class="painter">
-  <div class="grid" role="grid" aria-label="The image, to paint on: arrow keys move, the space bar paints"></div>
-  <div class="tools">
-    <label><input type="radio" name="tool" value="paint" checked> paint</label>
-    <label><span hidden>Colour</span><input type="color" value="#26ff00" aria-label="Colour"></label>
-    <label><input type="radio" name="tool" value="erase"> erase</label>
-    <button class="clear" type="button">Clear</button>
-    <button class="use" type="button">Put it on</button>
-  </div>
-  <div class="said" role="status"></div>
-</div>
-"""
-_mounted = st.components.v2.component(
-    "projlens_painter",
-    html=_HTML,
-    css=(FOLDER / "painter.css").read_text(encoding="utf-8"),
-    js=(FOLDER / "painter.js").read_text(encoding="utf-8"),
-)
+_parts = {kind: Path(__file__).with_suffix(f".{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")}
+_mounted = st.components.v2.component("projlens_painter", **_parts)
 
 
 def painter(image: str | None, cells: str, on_painted: Callable[[str], None]) -> None:
