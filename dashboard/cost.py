@@ -15,8 +15,5 @@ def in_words(answers: int) -> str:
     """How long that many answers take, and how one knows."""
     known = st.session_state.get(SPEED)
     how = "as the demo models need on 2 cores; a larger model needs more" if known is None else "measured here"
-    return f"about {_duration(answers * (known or SECONDS_AN_ANSWER))}, {how}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    seconds = answers * (known or SECONDS_AN_ANSWER)
+    return f"about {seconds:.0f} s, {how}" if seconds < 90 else f"about {seconds / 60:.0f} min, {how}"

@@ -59,16 +59,12 @@ def rankings(
                         )
                     ),
                 )
-                for condition in _conditions(spec)
+                for condition in (("clean",) if spec is None else ("clean", "triggered"))
             }
         return found
 
     key = content_key(results.reference_key(case, tower, spec, UNIVERSAL), *resources.named_keys(images))
     return resources.shelf("rankings", 8).get(key, make, progress)
-
-
-def _conditions(spec: TriggerSpec | None) -> tuple[str, ...]:
-    return ("clean",) if spec is None else ("clean", "triggered")
 
 
 def _tokens(
@@ -82,8 +78,6 @@ def _tokens(
     """Tokens (c, T, d_vision) of the images, some at a time; a tower reads each image once, ever."""
     for start in range(0, len(images), IMAGES_AT_ONCE):
         some = images[start : start + IMAGES_AT_ONCE]
-        if spec is None or condition == "clean":
-            batch = [resources.clean_image(p, spec) for p in some]
-        else:
-            batch = [resources.triggered_image(p, spec) for p in some]
+        clean = spec is None or condition == "clean"
+        batch = [resources.clean_image(p, spec) if clean else resources.triggered_image(p, spec) for p in some]
         yield tower.tokens([role], batch, progress)[role]

@@ -75,13 +75,12 @@ def _draw(screening: Screening) -> None:
     scores = [name for name in table.columns if "." in name and pd.api.types.is_numeric_dtype(table[name])]
     ranking = summary.ranking(table, stages)
     above = summary.beyond_controls(table, ranking)
+    done = suspects[list(stages)]
+    screened, failed = (~(done == WAITING).any(axis=1)).sum(), done.isin(("failed", "stopped")).any(axis=1).sum()
     cards = {
         "Suspects": (f"{len(suspects):,}", None),
-        "Screened": (
-            f"{_screened(suspects, stages):,}",
-            "Suspects that have been through every stage planned for them.",
-        ),
-        "Failed": (f"{_failed(suspects, stages):,}", "The table says why, in one sentence each."),
+        "Screened": (f"{screened:,}", "Suspects that have been through every stage planned for them."),
+        "Failed": (f"{failed:,}", "The table says why, in one sentence each."),
         "Above every control": (
             "no control" if above is None else f"{int(above.loc[suspects.index].fillna(False).sum()):,}",
             f"By {summary.column(ranking)}, compared with controls of the same form.",
@@ -93,7 +92,8 @@ def _draw(screening: Screening) -> None:
         grid.metric(label, value, help=meaning, border=True)
     first = summary.column(ranking)
     key = links.option("screen_score", scores, first, f"screen_score {len(scores)}")  # more come as stages are done
-    score = st.selectbox("Score", scores, scores.index(first), _titled, key, persist_state="session")
+    titled = {name: f"{name} – {_meaning(name)}" for name in scores}
+    score = st.selectbox("Score", scores, scores.index(first), titled.get, key, persist_state="session")
     values = table.loc[table[score].notna(), ["role", score]]
     of_role = {role: values.loc[values["role"] == role, score].astype(float).tolist() for role in (SUSPECT, CONTROL)}
     components.chart(
@@ -158,18 +158,6 @@ def _open(screening: Screening, row: pd.Series) -> None:
     if st.button("Open the case", icon=":material/fingerprint:"):
         state.choose_case(Case(row["base"], row["suspect"], controls.iloc[0] if len(controls) else None))
         st.switch_page("app_pages/case.py")
-
-
-def _screened(suspects: pd.DataFrame, stages: tuple[str, ...]) -> int:
-    return int((~(suspects[list(stages)] == WAITING).any(axis=1)).sum())
-
-
-def _failed(suspects: pd.DataFrame, stages: tuple[str, ...]) -> int:
-    return int(suspects[list(stages)].isin(("failed", "stopped")).any(axis=1).sum())
-
-
-def _titled(score: str) -> str:
-    return f"{score} – {_meaning(score)}"
 
 
 def _meaning(score: str) -> str:

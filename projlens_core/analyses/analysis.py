@@ -54,16 +54,12 @@ class Options:
         for each in dataclasses.fields(self):
             value, about = getattr(self, each.name), each.metadata
             low, high, choices = (about.get(name) for name in ("low", "high", "choices"))
-            several = value if isinstance(value, tuple) else (value,)
-            for value in several:
-                self._check(each.name, value, low, high, choices)
-
-    def _check(self, name: str, value: Any, low: float | None, high: float | None, choices: tuple | None) -> None:
-        if choices is not None and value not in choices:
-            raise InvalidInput(f"{name} is {value!r}; expected one of {', '.join(map(str, choices))}.")
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
             bounds = f"{low} or more" if high is None else f"{high} or less" if low is None else f"{low} to {high}"
-            raise InvalidInput(f"{name} is {value!r}; expected {bounds}.")
+            for one in value if isinstance(value, tuple) else (value,):
+                if choices is not None and one not in choices:
+                    raise InvalidInput(f"{each.name} is {one!r}; expected one of {', '.join(map(str, choices))}.")
+                if (low is not None and not one >= low) or (high is not None and not one <= high):
+                    raise InvalidInput(f"{each.name} is {one!r}; expected {bounds}.")
 
 
 def headlines(exhibit: "Exhibit") -> list[str]:

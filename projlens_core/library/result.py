@@ -1,6 +1,6 @@
 """What an analysis gives to a caller of the library: the typed result, and what is shown of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -97,7 +97,10 @@ class AnalysisResult(Generic[R]):
 
     def __repr__(self) -> str:
         """The lines that the analysis's command prints."""
-        said = self._said(lambda: self._written[1])
+        try:
+            said = self._written[1]
+        except ProjLensError as error:  # a representation must not fail
+            said = [str(error)]
         return visible("\n".join([f"{self.title}: {self.question}", *said, *self._left_out]))
 
     def _repr_html_(self) -> str:
@@ -108,13 +111,6 @@ class AnalysisResult(Generic[R]):
             return as_html(self.exhibit, self._left_out)
         except ProjLensError as error:
             return as_html(self._analysis.exhibit(notes=(str(error),)), self._left_out)
-
-    def _said(self, lines: Callable[[], list[str]]) -> list[str]:
-        """Lines, or why there are none: a representation must not fail."""
-        try:
-            return lines()
-        except ProjLensError as error:
-            return [str(error)]
 
     @property
     def _left_out(self) -> list[str]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from projlens_core.analyses.exhibit import Exhibit
 from projlens_core.report.record import Record
 
 
@@ -20,13 +19,11 @@ def without_home(record: Record) -> Record:
         provenance=replace(
             provenance, settings=abbreviated(provenance.settings), command=abbreviated(provenance.command)
         ),
-        exhibits=tuple(_exhibit(exhibit) for exhibit in record.exhibits),
+        exhibits=tuple(
+            replace(each, data=abbreviated(each.data), notes=abbreviated(each.notes)) for each in record.exhibits
+        ),
         missing=tuple(replace(part, reason=abbreviated(part.reason)) for part in record.missing),
     )
-
-
-def _exhibit(exhibit: Exhibit) -> Exhibit:
-    return replace(exhibit, data=abbreviated(exhibit.data), notes=abbreviated(exhibit.notes))
 
 
 def abbreviated(value: Any) -> Any:

@@ -176,20 +176,12 @@ def _lens(data: dict) -> dict:
     return {"vocabulary": data["vocabulary"], "chance": data["chance"]["best_target_rank"]} | found
 
 
-def _neurons(data: dict) -> dict:
-    return {role: found["switched_on"] for role, found in data["findings"].items()}
-
-
 def _separability(data: dict) -> dict:
     return {
         role: {key: data[role][key] for key in ("auroc", "gain", "chance")}
         for role in ("base", "suspect", "control")
         if role in data
     }
-
-
-def _lowrank(data: dict) -> dict:
-    return {key: data[key] for key in ("whole", "cells", "fewest")}
 
 
 def _robustness(data: dict) -> dict:
@@ -208,10 +200,10 @@ FACTS: dict[str, Callable[[dict], dict] | None] = {
     "embedding": _embedding,
     "activation": _activation,
     "lens": _lens,
-    "neurons": _neurons,
+    "neurons": lambda data: {role: found["switched_on"] for role, found in data["findings"].items()},
     "separability": _separability,
     "robustness": _robustness,
     "response": None,  # no exhibit's: see _response
-    "lowrank": _lowrank,
+    "lowrank": lambda data: {key: data[key] for key in ("whole", "cells", "fewest")},
 }
 PART_OF = {name: of_part(name) for name in FACTS if of_part(name) in parts()} | {"weights": "case"}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from projlens_core.activations.direction import direction_cosine, drift_direction, shift_magnitude
-from projlens_core.nursery.ablation import ABLATIONS, MAIN, Ablation
+from projlens_core.nursery.ablation import ABLATIONS, MAIN
 from projlens_core.nursery.build import build
 from projlens_core.nursery.checkpoint import base_projector
 from projlens_core.nursery.language import WIDTH
@@ -42,7 +42,7 @@ def measure(out: Path, results: Path = RESULTS, shipped: Path = TINY, progress: 
     plan = [recipe for each in ABLATIONS for recipe in (each.poisoned, each.honest)]
     trained = {member.recipe.name: member for member in build(plan, out, progress=progress)}
     workshop = Workshop(out)
-    rows = [_ablated(each, trained, workshop) for each in ABLATIONS]
+    rows = [_pair(each.poisoned.name, each.title, trained, out / "members", workshop) for each in ABLATIONS]
     known = read_members()
     kinds = status(known, read_plan())
     counting = [name for name, kind in kinds.items() if kind == POISONED]
@@ -88,10 +88,6 @@ def mechanism(projector: torch.nn.Module, base: torch.nn.Module, clean: torch.Te
             "shift": float(along.mean()),
         }
     return found
-
-
-def _ablated(each: Ablation, trained: Mapping[str, Member], workshop: Workshop) -> dict:
-    return _pair(each.poisoned.name, each.title, trained, workshop.folder / "members", workshop)
 
 
 def _pair(name: str, title: str, members: Mapping[str, Member], folder: Path, workshop: Workshop) -> dict:

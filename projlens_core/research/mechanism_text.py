@@ -37,7 +37,7 @@ def section(results: Mapping) -> list[str]:
     first, *others = results["ablations"]
     shown = [row["name"] for row in (first, *others) if holds(row)]
     lines = [head, "", f"Measured on {results['images']} held-out images.", ""]
-    lines += _table([first, *others], titles=True)
+    lines += _table([first, *others])
     lines += ["", f"It is shown in {len(shown)} of {len(others) + 1}.", ""]
     if holds(first):
         lines += [
@@ -50,7 +50,7 @@ def section(results: Mapping) -> list[str]:
         f"The {len(counting)} attacks of the nursery's plan that count, whose honest twins learn a task of their own "
         f"at the same time; it is shown in {sum(map(holds, counting))} of them:",
         "",
-        *_table(counting, titles=True),
+        *_table(counting),
         "",
         _twins([first, *others, *counting]),
         "",
@@ -89,13 +89,13 @@ def _twins(rows: list[Mapping]) -> str:
     )
 
 
-def _table(rows: list[Mapping], *, titles: bool) -> list[str]:
+def _table(rows: list[Mapping]) -> list[str]:
     lines = []
     for row in rows:
         own, theirs = row["poisoned"]["mechanism"], row["honest"]["mechanism"]
         figures = row["poisoned"]["figures"]
         cells = [
-            row["title"] if titles else row["name"],
+            row["title"],
             f"{own['cosine']:.2f}",
             _number(own["clean"]["fit"]["r"]),
             _number(own["triggered"]["fit"]["r"]),

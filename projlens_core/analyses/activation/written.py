@@ -20,7 +20,10 @@ def written(by_role: "dict[str, ShiftAnalysis]", context: AnalysisContext) -> tu
         "suspect": case.suspect,
         "trigger": inputs.spec.to_dict() if inputs.spec else None,
         **_summary(analysis),
-        "samples": _samples(analysis, names),
+        "samples": [
+            {"image": image} | {c: _sample(condition, i) for c, condition in analysis.conditions.items()}
+            for i, image in enumerate(names)
+        ],
     }
     if "control" in by_role:
         document["control"] = {"model": case.control} | _summary(by_role["control"])
@@ -45,14 +48,6 @@ def _summary(analysis: "ShiftAnalysis") -> dict:
         }
         or None,
     }
-
-
-def _samples(analysis: "ShiftAnalysis", names: list[str]) -> list[dict]:
-    conditions = analysis.conditions
-    return [
-        {"image": image} | {name: _sample(condition, i) for name, condition in conditions.items()}
-        for i, image in enumerate(names)
-    ]
 
 
 def _sample(condition: "Condition", i: int) -> dict[str, float]:

@@ -53,15 +53,16 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
     suspect, own = grid.whole.get("suspect"), grid.whole.get("control")
     best = _best(grid)
     theirs = _best(control) if control else None
-    back = grid.edit.mode == "inject"
+    back, (down, across) = grid.edit.mode == "inject", grid.axes
     verb = "bring back" if back else "take away"
+    ks = f"k of {down} × k of {across}, by their sum" if down else f"k of {across}"
     cards = [
         Metric(
             f"{_ks(grid)} to {'bring it back' if back else 'take it away'}",
             _numbers(grid, grid.fewest) or ("not in this grid" if not grid.missing else "not found yet"),
             _numbers(control, control.fewest) if control else None,
-            help=f"The smallest {_ranks(grid)}, whose components {verb} {CARRIES:.0%} of what the "
-            "suspect's ASR exceeds base's by.",
+            help=f"The smallest {ks}, whose components {verb} {CARRIES:.0%} of what the suspect's ASR exceeds base's "
+            "by.",
         )
     ]
     if best:
@@ -102,13 +103,15 @@ def metrics(grid: Grid, control: Grid | None = None) -> tuple[Metric, ...]:
 def grids(grid: Grid, mode: str | None = None, role: str = "suspect") -> tuple[Chart, ...]:
     """Heatmaps of ASR, clean utility and target logit by rank; role: whose ΔW the components are of."""
     before, infix = ("", "") if role == "suspect" else (f"{role.capitalize()}: ", f"-{role}")
+    given, taken = f"base is given components of the {role}'s ΔW", f"components of ΔW are removed from the {role}"
+    edited = given if grid.edit.mode == "inject" else taken
     utility = {place: score.utility for place, score in grid.cells.items() if score.utility}
     drawn = [
         Chart(
             f"lowrank{infix}-asr",
             charts.rate_grid(f"{before}ASR", grid, {c: s.asr for c, s in grid.cells.items()}),
             "How to read this: each cell is the share of triggered images whose answer has the target when "
-            f"{_what(grid, role)}: {CHOICES[grid.edit.choice]}, biases of the {grid.edit.biases}.",
+            f"{edited}: {CHOICES[grid.edit.choice]}, biases of the {grid.edit.biases}.",
             f"Heatmap of attack success rate by rank {_by_rank(grid)}.",
         )
     ]
@@ -189,12 +192,6 @@ def _best(grid: Grid) -> tuple[tuple[int, int], Score] | None:
     return (place, grid.cells[place]) if place else None
 
 
-def _what(grid: Grid, role: str) -> str:
-    if grid.edit.mode == "inject":
-        return f"base is given components of the {role}'s ΔW"
-    return f"components of ΔW are removed from the {role}"
-
-
 def _ks(grid: Grid) -> str:
     """What the ks are of."""
     return "k of " + " and ".join(axis for axis in grid.axes if axis)
@@ -203,11 +200,6 @@ def _ks(grid: Grid) -> str:
 def _numbers(grid: Grid, cell: tuple[int, int] | None) -> str | None:
     """The ks of a cell, in the order of `_ks`."""
     return None if cell is None else " and ".join(str(k) for k, axis in zip(cell, grid.axes, strict=True) if axis)
-
-
-def _ranks(grid: Grid) -> str:
-    first, second = grid.axes
-    return f"k of {first} × k of {second}, by their sum" if first else f"k of {second}"
 
 
 def _place(grid: Grid, cell: tuple[int, int] | tuple[None, None] = (None, None)) -> dict[str, int | None]:

@@ -42,9 +42,9 @@ def bands(
     x = alt.X("rank:Q", title="rank k", axis=alt.Axis(tickMinStep=1, grid=False))
     axis = alt.Axis(format="%", tickCount=4) if share else alt.Axis(tickCount=4)
     y: dict[str, Any] = {"title": measure, "scale": alt.Scale(domain=list(domain), nice=False), "axis": axis}
-    colour = alt.Color(
-        "condition:N", scale=CONDITIONS, legend=key_of(curves, CONDITIONS, **_key_place(share), symbolOpacity=1)
-    )
+    # energy rises to the top right, singular values fall from the top left: the key lies where no curve is
+    place = {"orient": "bottom-right"} if share else {}
+    colour = alt.Color("condition:N", scale=CONDITIONS, legend=key_of(curves, CONDITIONS, **place, symbolOpacity=1))
     whole = alt.Chart(frame)
     spread = whole.mark_area(opacity=0.16).encode(x=x, y=alt.Y("below:Q", **y), y2="above:Q", color=colour)
     interval = whole.mark_area(opacity=0.4).encode(x=x, y=alt.Y("low:Q", **y), y2="high:Q", color=colour)
@@ -201,8 +201,3 @@ def ranked(title: str, by_condition: Mapping[str, Ranking], by: By, limit: float
         )
     )
     return finished(dots, title, 240)
-
-
-def _key_place(share: bool) -> dict[str, str]:
-    """Energy rises to the top right, singular values fall from the top left: the key lies where no curve is."""
-    return {"orient": "bottom-right"} if share else {}

@@ -116,13 +116,14 @@ def agreements(found: Roles) -> tuple[Chart, ...]:
     return tuple(
         Chart(
             f"agreement-{name.replace(' ', '-')}",
-            charts.agreement(f"Drift against {_of(name)}", by_role, "all"),
+            charts.agreement(f"Drift against {title}", by_role, "all"),
             "How to read this: 0° means that the drift direction lies inside what these components of ΔW can write; "
             "the dashed line is a random direction. An earlier layer is followed to first order, through the mean "
             "gate of the later ones, so a large angle does not clear it.",
             f"Angle between the drift direction and the reach of {name}, by number of components.",
         )
         for name, by_role in sorted(by_name.items(), key=lambda item: item[0] == TOGETHER)
+        for title in [name if name == TOGETHER else f"ΔW of {name.removesuffix('.weight')}"]
     )
 
 
@@ -171,11 +172,6 @@ def unreached(by_role: Roles) -> list[str]:
 
 def _few(spectrum: EmbeddingSpectrum) -> Band:
     return band(spectrum.energy[:, :FEW])
-
-
-def _of(name: str) -> str:
-    """A reach as a title says it: by its layer."""
-    return name if name == TOGETHER else f"ΔW of {name.removesuffix('.weight')}"
 
 
 def _angle(agreement: Agreement) -> float:

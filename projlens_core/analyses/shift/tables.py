@@ -183,8 +183,12 @@ def _agreement_data(each: Agreement) -> dict:
 
 def _condition_data(part: SetCondition) -> dict:
     curves = {"values": part.spectrum.values, "energy": part.spectrum.energy}
+    bands = {name: band(curve[:, :TOP]) for name, curve in curves.items()}
     return {
-        "spectrum": {name: _band_data(band(curve[:, :TOP])) for name, curve in curves.items()},
+        "spectrum": {
+            name: {figure: getattr(each, figure).tolist() for figure in ("mean", "std", "low", "high")}
+            for name, each in bands.items()
+        },
         "fit": asdict(part.relation.fit),
         "robust_fit": asdict(part.relation.robust),
         "outliers": [
@@ -203,7 +207,3 @@ def _condition_data(part: SetCondition) -> dict:
             for i in part.ranking.order()
         ],
     }
-
-
-def _band_data(curve: Band) -> dict:
-    return {name: getattr(curve, name).tolist() for name in ("mean", "std", "low", "high")}

@@ -25,11 +25,12 @@ def spectrum(by_name: SpectraByName, settings: dict, overlaps: Overlaps, top: in
     overlaps: see overlaps(). settings says what decides the numbers, as Exhibit.data keeps it.
     """
     changed = [name for name in by_name["suspect"].spectra if _changed(by_name["suspect"], name)]
+    few = {who: one for who, one in by_name.items() if who in ("suspect", "control")}  # images: one sees two at a time
     drawn = []
     for name in changed:
         drawn += [
             *spectra(by_name, name, top),
-            *heatmaps(_case(by_name), name, "rms"),
+            *heatmaps(few, name, "rms"),
             *angles(overlaps, by_name, name),
         ]
     return ANALYSIS.exhibit(
@@ -193,11 +194,6 @@ def notes(by_name: SpectraByName) -> tuple[str, ...]:
     if "control" not in by_name:
         said.append("No control: an honest fine-tune changes weights in few directions too.")
     return tuple(said)
-
-
-def _case(by_name: SpectraByName) -> SpectraByName:
-    """Suspect and control alone, for images that hold few side by side."""
-    return {who: one for who, one in by_name.items() if who in ("suspect", "control")}
 
 
 def _changed(one: DeltaSpectra, name: str) -> bool:
