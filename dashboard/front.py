@@ -8,11 +8,10 @@ and logs two 404s before it finds it. Nothing here needs a model or a case, so t
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit import config, file_util
 
 from projlens_core import analyses
@@ -26,16 +25,11 @@ STEPS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 _PALE = ",".join(f'.role-mark text[fill="{c}" i]' for c in (palette.NULL, palette.SUSPECT, palette.CONTROL))
 LOOK = Path(__file__).with_suffix(".css").read_text(encoding="utf-8").replace("(PALE)", f"({_PALE})")
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 
 class Front:
     """Middleware (ASGI) that answers for the addresses of pages and lets everything else through."""
 
-    def __init__(self, app: App):
+    def __init__(self, app: ASGIApp):
         self._app = app
         layouts = (Path(__file__).parent / "app_pages").glob("*.py")
         self._pages = {*analyses.KEYS, *(file.stem for file in layouts)} - RENAMED.keys()

@@ -10,7 +10,7 @@ from projlens_core.inputs.trigger_kinds import NO_CELL
 
 KEY = "painter"
 _parts = {kind: Path(__file__).with_suffix(f".{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")}
-_mounted = st.components.v2.component("projlens_painter", **_parts)
+_mounted = st.components.v2.component("projlens_painter", html=_parts["html"], css=_parts["css"], js=_parts["js"])
 
 
 def painter(image: str | None, cells: str, on_painted: Callable[[str], None]) -> None:

@@ -78,6 +78,8 @@ def _tokens(
     """Tokens (c, T, d_vision) of the images, some at a time; a tower reads each image once, ever."""
     for start in range(0, len(images), IMAGES_AT_ONCE):
         some = images[start : start + IMAGES_AT_ONCE]
-        clean = spec is None or condition == "clean"
-        batch = [resources.clean_image(p, spec) if clean else resources.triggered_image(p, spec) for p in some]
+        if spec is None or condition == "clean":
+            batch = [resources.clean_image(p, spec) for p in some]
+        else:
+            batch = [resources.triggered_image(p, spec) for p in some]
         yield tower.tokens([role], batch, progress)[role]

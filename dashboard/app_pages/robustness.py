@@ -35,7 +35,7 @@ def page() -> None:
     with sets:
         choice = pickers.set_panel(case)
     with levels:
-        chosen = _changes(choice.trigger) if choice else ()
+        chosen, axes = _changes(choice.trigger) if choice else ((), None)
     with main:
         if choice is None:
             components.no_set()
@@ -52,14 +52,14 @@ def page() -> None:
             return
         count = pickers.how_many("Images", len(choice.images), IMAGES, "robustness_images", width=260)
         wanted = WantedChanges(choice.first(count), chosen)
-        found = _tried(opened, wanted)
+        found = _tried(opened, wanted, axes)
     if found:
         with details:
             _details(opened, wanted, found)
 
 
-def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
-    """What to change about the trigger."""
+def _changes(spec: TriggerSpec) -> tuple[tuple[Change, ...], tuple[str, str] | None]:
+    """What to change about the trigger; and which two axes are crossed, down and across, if two are."""
     st.markdown("**Changes**")
     offered = list(axes_of(spec))
     way = switch(
@@ -81,7 +81,7 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
             key=links.several("robustness_axes", offered, offered, f"robustness_axes {spec.local}"),
             persist_state="session",
         )
-        return changes(spec, {axis: LEVELS[axis] for axis in axes}) if axes else ()
+        return (changes(spec, {axis: LEVELS[axis] for axis in axes}) if axes else ()), None
     down = st.selectbox(
         "Down",
         offered,
@@ -97,10 +97,10 @@ def _changes(spec: TriggerSpec) -> tuple[Change, ...]:
         key=links.option("robustness_across", others, others[0], f"robustness_across {down} {spec.local}"),
         persist_state="session",
     )
-    return changes(spec, {down: LEVELS[down], across: LEVELS[across]}, crossed=True)
+    return changes(spec, {down: LEVELS[down], across: LEVELS[across]}, crossed=True), (down, across)
 
 
-def _tried(opened: OpenedCase, wanted: WantedChanges) -> tuple[TriedChange, ...]:
+def _tried(opened: OpenedCase, wanted: WantedChanges, axes: tuple[str, str] | None) -> tuple[TriedChange, ...]:
     """The page's main part: every change that was tried, and the buttons that try the rest."""
     found = robustness_results.known(opened, wanted)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -127,7 +127,6 @@ def _tried(opened: OpenedCase, wanted: WantedChanges) -> tuple[TriedChange, ...]
         st.caption("Press Try to stamp each changed trigger on the images and see how far it still pushes them.")
         return ()
     components.metrics(list(exhibits.metrics(found, {})), control=opened.control is not None)
-    axes = _axes(wanted.changes)
     if axes is None:
         charts = exhibits.charts_of(found)
         if charts:
@@ -147,12 +146,6 @@ def _count(wanted: WantedChanges, tried: Sequence[TriedChange]) -> str:
         f"{len(tried)} of {len(wanted.changes)} tried on {len(wanted.choice.images)} images, by shift: no "
         "language model is asked."
     )
-
-
-def _axes(tried: Sequence[Change]) -> tuple[str, str] | None:
-    """The two axes that are crossed; None where only one is changed at a time."""
-    moved = [[axis for axis in AXES if getattr(c, axis) != getattr(ORIGINAL, axis)] for c in tried]
-    return next(((pair[0], pair[1]) for pair in moved if len(pair) == 2), None)
 
 
 def _details(opened: OpenedCase, wanted: WantedChanges, tried: tuple[TriedChange, ...]) -> None:

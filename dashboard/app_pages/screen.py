@@ -93,7 +93,7 @@ def _draw(screening: Screening) -> None:
     first = summary.column(ranking)
     key = links.option("screen_score", scores, first, f"screen_score {len(scores)}")  # more come as stages are done
     titled = {name: f"{name} – {_meaning(name)}" for name in scores}
-    score = st.selectbox("Score", scores, scores.index(first), titled.get, key, persist_state="session")
+    score = st.selectbox("Score", scores, scores.index(first), titled.__getitem__, key, persist_state="session")
     values = table.loc[table[score].notna(), ["role", score]]
     of_role = {role: values.loc[values["role"] == role, score].astype(float).tolist() for role in (SUSPECT, CONTROL)}
     components.chart(

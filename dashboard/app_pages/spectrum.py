@@ -88,7 +88,7 @@ def _main(opened: OpenedCase, by_name: SpectraByName, controls: DeltaGenerator) 
             name = switch("Matrix", numbered, "matrix", last, key=key, kept=True)
         else:
             key, place = links.option("matrix", changed, last, key), len(changed) - 1
-            name = st.selectbox("Matrix", changed, place, numbered.get, key, width=360, persist_state="session")
+            name = st.selectbox("Matrix", changed, place, numbered.__getitem__, key, width=360, persist_state="session")
     components.metrics(list(exhibits.metrics(by_name, name)), control="control" in by_name)
     with controls:
         st.markdown(f"**{VIEWS[view]}**")

@@ -190,14 +190,10 @@ def _check_depth(name: str, value: object, depth: int = 0) -> None:
 
 
 def _exhibit_dict(exhibit: Exhibit) -> dict:
-    return {
-        "key": exhibit.key,
-        "title": exhibit.title,
-        "question": exhibit.question,
+    return vars(exhibit) | {
         "metrics": [asdict(metric) for metric in exhibit.metrics],
         "charts": [_chart_dict(chart) for chart in exhibit.charts],
         "tables": [_table_dict(table) for table in exhibit.tables],
-        "data": exhibit.data,
         "notes": list(exhibit.notes),
     }
 
@@ -220,16 +216,13 @@ def _table_dict(table: Table) -> dict:
 
 
 def _exhibit(name: str, document: dict) -> Exhibit:
-    return Exhibit(
-        key=document["key"],
-        title=document["title"],
-        question=document["question"],
-        metrics=tuple(Metric(**metric) for metric in document["metrics"]),
-        charts=tuple(_chart(name, chart) for chart in document["charts"]),
-        tables=tuple(_table(name, table) for table in document["tables"]),
-        data=document["data"],
-        notes=tuple(document["notes"]),
-    )
+    parts = {
+        "metrics": tuple(Metric(**metric) for metric in document["metrics"]),
+        "charts": tuple(_chart(name, chart) for chart in document["charts"]),
+        "tables": tuple(_table(name, table) for table in document["tables"]),
+        "notes": tuple(document["notes"]),
+    }
+    return Exhibit(**document | parts)  # the schema has let through these names and no other
 
 
 def _chart(name: str, document: dict) -> Chart:
@@ -242,16 +235,13 @@ def _chart(name: str, document: dict) -> Chart:
 
 
 def _table(name: str, document: dict) -> Table:
-    columns = document["columns"]
+    columns, place = document["columns"], f"{printable(name)}, table {printable(document['name'])}"
     if len(set(columns)) != len(columns):
-        raise InvalidInput(f"{printable(name)}, table {printable(document['name'])}: two columns have one name.")
+        raise InvalidInput(f"{place}: two columns have one name.")
     if any(not isinstance(row, list) or len(row) != len(columns) for row in document["rows"]):
-        raise InvalidInput(f"{printable(name)}, table {printable(document['name'])}: a row is not as wide as the head.")
+        raise InvalidInput(f"{place}: a row is not as wide as the head.")
     if not all(_is_cell(cell) for row in document["rows"] for cell in row):
-        raise InvalidInput(
-            f"{printable(name)}, table {printable(document['name'])}: a cell is no number and no text of up to "
-            f"{MAX_CELL:,} characters."
-        )
+        raise InvalidInput(f"{place}: a cell is no number and no text of up to {MAX_CELL:,} characters.")
     frame = pd.DataFrame(document["rows"], columns=columns)
     return Table(document["name"], frame, document["caption"], document["help"])
 
