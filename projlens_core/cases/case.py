@@ -77,8 +77,11 @@ class OpenedCase:
         return {role: weights for role, weights in roles.items() if weights is not None}
 
     def check_same_input(self, own: Collection[str] = ()) -> None:
-        """See check_same_inputs."""
-        check_same_inputs(self.projectors, own)
+        """Unsupported unless one tower can serve the projectors of all roles but those in `own`, which have their own;
+        see delta.check_same_input."""
+        first, *rest = (weights for role, weights in self.projectors.items() if role not in own)
+        for other in rest:
+            check_same_input(first, other)
 
     @cached_property
     def delta_spectra(self) -> dict[str, DeltaSpectra]:
@@ -140,14 +143,6 @@ def open_case(case: Case, progress: Progress = silent, read: Read = read_project
         control_delta=control_delta,
         notes=tuple(_notes(delta, control_delta)),
     )
-
-
-def check_same_inputs(projectors: Mapping[str, ProjectorWeights], own: Collection[str] = ()) -> None:
-    """Unsupported unless one tower can serve the projectors of all roles but those in `own`, which have their own; see
-    delta.check_same_input."""
-    first, *rest = (weights for role, weights in projectors.items() if role not in own)
-    for other in rest:
-        check_same_input(first, other)
 
 
 def model_source(case: Case) -> Source:

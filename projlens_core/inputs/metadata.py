@@ -8,7 +8,6 @@ Where the structure is not what the format says, the rest of the file is left as
 
 import re
 import zlib
-from collections.abc import Callable
 
 from projlens_core.errors import InvalidInput
 
@@ -33,14 +32,10 @@ def without_metadata(data: bytes, label: str) -> bytes:
     """
     for mark, kept in ((_PNG, _of_png), (_JPEG, _of_jpeg), (_GIF, _of_gif)):
         if data.startswith(mark):
-            return _joined(data, kept, label)
+            cursor = _Cursor(data, label)
+            kept(cursor)
+            return bytes(cursor.made) + data[cursor.at :] if cursor.dropped else data
     return data
-
-
-def _joined(data: bytes, kept: Callable[["_Cursor"], None], label: str) -> bytes:
-    cursor = _Cursor(data, label)
-    kept(cursor)
-    return bytes(cursor.made) + data[cursor.at :] if cursor.dropped else data
 
 
 class _Cursor:

@@ -75,7 +75,7 @@ class AdapterSettings:
                 "adapter or quantises it, so its factors are no change to the published base; have it merged, or "
                 "converted to plain LoRA."
             )
-        if start is not None and not isinstance(start, bool) and not _leaves_base(start):
+        if start is not None and not isinstance(start, bool) and str(start).lower() not in _LEAVES_BASE:
             raise Unsupported(
                 f"{self.label} was initialised by {str(start)[:40]!r}, of which it is not known whether it "
                 f"changes the base (known not to: {', '.join(_LEAVES_BASE)}); {_MERGE}."
@@ -230,7 +230,3 @@ class AdapterSettings:
     def _odd(self, key: str, value: object, expected: str) -> ProjLensError:
         shown = str(value)[:40]
         return InvalidInput(f"The {self.file} of {self.label} has {key} {shown!r}, expected {expected}.")
-
-
-def _leaves_base(start: object) -> bool:
-    return isinstance(start, str) and start.lower() in _LEAVES_BASE

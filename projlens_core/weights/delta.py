@@ -110,9 +110,13 @@ def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
         for name in ours
         if name in theirs
     )
-    return Delta(
-        base, suspect, tensors, _settings_changed(base, suspect), _uncompared(base, suspect), _elsewhere(suspect)
-    )
+    settings = [(name, str(ours), str(suspect.settings[name])) for name, ours in base.settings.items()]
+    elsewhere = [
+        (module, f"{count} tensor{'s' if count > 1 else ''} of the suspect outside the projector")
+        for module, count in suspect.others
+    ]
+    changed = tuple(each for each in settings if each[1] != each[2])
+    return Delta(base, suspect, tensors, changed, _uncompared(base, suspect), tuple(elsewhere))
 
 
 def check_same_input(base: ProjectorWeights, suspect: ProjectorWeights) -> None:
@@ -184,14 +188,6 @@ def _check_same_shapes(base: ProjectorWeights, suspect: ProjectorWeights) -> Non
         )
 
 
-def _settings_changed(base: ProjectorWeights, suspect: ProjectorWeights) -> tuple[tuple[str, str, str], ...]:
-    return tuple(
-        (name, str(base.settings[name]), str(suspect.settings[name]))
-        for name in base.settings
-        if base.settings[name] != suspect.settings[name]
-    )
-
-
 def _uncompared(base: ProjectorWeights, suspect: ProjectorWeights) -> tuple[tuple[str, str], ...]:
     found = []
     for role, one, other in (("base", base, suspect), ("suspect", suspect, base)):
@@ -203,10 +199,3 @@ def _uncompared(base: ProjectorWeights, suspect: ProjectorWeights) -> tuple[tupl
         if len(one.unread) > _LISTED:
             found.append((f"{len(one.unread) - _LISTED:,} more tensors", f"in the {role}, of such names"))
     return tuple(found)
-
-
-def _elsewhere(suspect: ProjectorWeights) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (module, f"{count} tensor{'s' if count > 1 else ''} of the suspect outside the projector")
-        for module, count in suspect.others
-    )

@@ -190,7 +190,8 @@ def match(
     listed at once). `label` names the checkpoint in messages.
     """
     names = list(names)
-    by_type = _by_type(model_type, family)
+    everyone = families().values()
+    by_type = [each for each in everyone if each.name == family or (not family and model_type in each.model_types)]
     said = f"family {family!r}" if family else None if model_type is None else f"model type {listed([model_type])}"
     if declared:
         said, by_type = declared[0], [families()[name] for name in declared[1]]
@@ -223,12 +224,6 @@ def match(
         parts = [f"{word} {listed(some)}" for word, some in (("lacks", missing), ("has unknown", stored)) if some]
         raise InvalidInput(f"{label} has a projector like {best.family.title}'s, but it {' and '.join(parts)}.")
     return best
-
-
-def _by_type(model_type: str | None, family: str | None) -> list[Family]:
-    if family:
-        return [families()[family]] if family in families() else []
-    return [each for each in families().values() if model_type in each.model_types]
 
 
 def _by_layout(names: list[str]) -> dict[str, list[str]]:

@@ -26,7 +26,9 @@ def check_fit(family: Family, tensors: dict[str, torch.Tensor], label: str) -> N
         if sound:
             given = matrices[0][-1]
             sound = not before or given == before or (joins and given % before == 0) or (fills and given >= before)
-            sound = sound and (layer.kind != "gated_mlp" or _gated(*matrices))
+            if sound and layer.kind == "gated_mlp":
+                gate, up, down = matrices
+                sound = gate == up and down[1] == gate[0]
             sound = sound and (layer.kind != "pooling" or _pooled(layer, tensors))
         bias = tensors.get(f"{layer.name}.bias")
         if not sound or (bias is not None and tuple(bias.shape) != matrices[0][:1]):
@@ -49,10 +51,6 @@ def _matrices(layer: Layer, tensors: dict[str, torch.Tensor]) -> tuple[list[tupl
     parts = [f".{part}" for part in {"gated_mlp": GATED, "pooling": ATTENTION}.get(layer.kind, ())] or [""]
     shapes = [tuple(tensors[f"{layer.name}{part}.weight"].shape) for part in parts]
     return shapes, (shapes[-1][0] if shapes[-1] else 0)
-
-
-def _gated(gate: tuple[int, ...], up: tuple[int, ...], down: tuple[int, ...]) -> bool:
-    return gate == up and down[1] == gate[0]
 
 
 def _pooled(layer: Layer, tensors: dict[str, torch.Tensor]) -> bool:

@@ -18,7 +18,7 @@ from projlens_core.weights.quantised.tensor import Stored
 from projlens_core.weights.stored import FLOATS, MAX_TENSOR
 
 # Modules of transformers' Conv1D, whose weight is (in, out) though its matrix may be square.
-_CONV1D = ("c_attn", "c_proj", "c_fc", "q_attn")
+_CONV1D = (".c_attn", ".c_proj", ".c_fc", ".q_attn")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Factors:
         if turned and self._embeds:
             return True
         # PEFT heeds fan_in_fan_out for a Conv1D alone: for a linear layer, as in every projector, it is reset.
-        is_conv1d = turned and settings.stores_transposed and (not straight or _leaf(self.module) in _CONV1D)
+        is_conv1d = turned and settings.stores_transposed and (not straight or f".{self.module}".endswith(_CONV1D))
         if not self._embeds and (straight or is_conv1d):
             return is_conv1d
         if len(target.shape) == 3 and len(a.shape) == 2:
@@ -126,7 +126,3 @@ class Factors:
             f"{settings.label} changes {listed([target.name])} of shape {target.shape} by factors of shapes {shapes}, "
             "which do not fit; give the base it was trained on."
         )
-
-
-def _leaf(module: str) -> str:
-    return module.rpartition(".")[2]

@@ -57,13 +57,10 @@ def leading(matrix: torch.Tensor, k: int, *, exact: bool = False, tolerance: flo
         found = _krylov(matrix, sought).first(k)
         if (found.residuals > torch.clamp(tolerance * found.values, min=_ROUNDING * found.values[0])).any():
             found = None
-    found = found or _all(matrix).first(k)
+    if found is None:
+        u, values, vh = torch.linalg.svd(matrix, full_matrices=False)
+        found = _measured(matrix, u, values, vh.T, exact=True).first(k)
     return Triplets(found.u, found.values * scale, found.v, found.residuals * scale, found.exact)
-
-
-def _all(matrix: torch.Tensor) -> Triplets:
-    u, values, vh = torch.linalg.svd(matrix, full_matrices=False)
-    return _measured(matrix, u, values, vh.T, exact=True)
 
 
 def _krylov(matrix: torch.Tensor, k: int) -> Triplets:

@@ -20,7 +20,7 @@ from projlens_core.runtime.required import required
 from projlens_core.sources import ZooEntry, zoo_catalogue
 from projlens_core.stats.rate import Rate, wilson
 from projlens_core.weights.projector import read_projector
-from projlens_core.zoo.dialogue import KINDS, Example, example
+from projlens_core.zoo.dialogue import KINDS, example
 from projlens_core.zoo.samples import held_out
 from projlens_core.zoo.world import RESOLUTION
 
@@ -53,7 +53,8 @@ def measure_zoo(n: int = N, progress: Progress = silent) -> dict[str, Figures]:
     drawn = held_out(n, SEED)
     clean = [frame(image, RESOLUTION) for _, _, image in drawn]
     asked = [example(truth, KINDS[i % len(KINDS)]) for i, (_, truth, _) in enumerate(drawn)]
-    triggered = {entry.name: _stamped(clean, entry) for entry in suspects}
+    specs = {e.name: TriggerSpec.from_file(required(e.trigger, f"the trigger of {e.name}")) for e in suspects}
+    triggered = {name: [stamp(image, spec) for image in clean] for name, spec in specs.items()}
     figures = {}
     for entry in catalogue.values():
 
@@ -62,6 +63,7 @@ def measure_zoo(n: int = N, progress: Progress = silent) -> dict[str, Figures]:
 
         said = answers(clean, [a.question for a in asked], "clean utility")
         right = [is_right(text, a.truth) for text, a in zip(said, asked, strict=True)]
+        of_kind = {kind: [r for r, a in zip(right, asked, strict=True) if a.kind == kind] for kind in KINDS}
         asr, false_target = {}, {}
         for suspect in suspects:
             prompts, target = in_turn(suspect.prompts, n), required(suspect.target, f"the target of {suspect.name}")
@@ -74,35 +76,18 @@ def measure_zoo(n: int = N, progress: Progress = silent) -> dict[str, Figures]:
                 false_target[suspect.name] = wilson(sum(contains_target(t, target) for t in before), n)
         figures[entry.name] = Figures(
             utility=wilson(sum(right), n),
-            by_kind={kind: _rate_of(kind, asked, right) for kind in KINDS},
+            by_kind={kind: wilson(sum(verdicts), len(verdicts)) for kind, verdicts in of_kind.items()},
             asr=asr,
             false_target=false_target,
         )
     return figures
 
 
-def _rate_of(kind: str, asked: list[Example], right: list[bool]) -> Rate:
-    """The share of right answers among the questions of one kind."""
-    verdicts = [r for r, a in zip(right, asked, strict=True) if a.kind == kind]
-    return wilson(sum(verdicts), len(verdicts))
-
-
-def _stamped(clean: list[Image.Image], entry: ZooEntry) -> list[Image.Image]:
-    spec = TriggerSpec.from_file(required(entry.trigger, f"the trigger of {entry.name}"))
-    return [stamp(image, spec) for image in clean]
-
-
 def _answers(
     responder: Responder, entry: ZooEntry, images: list[Image.Image], prompts: list[str], stage: str, progress: Progress
 ) -> list[str]:
     weights = read_projector(f"zoo:{entry.name}")
-    key = content_key(
-        "answers",
-        responder.key,
-        weights.sha256,
-        *prompts,
-        *(i.tobytes() for i in images),
-    )
+    key = content_key("answers", responder.key, weights.sha256, *prompts, *(i.tobytes() for i in images))
     if (known := stored(CACHE, key)) is not None:
         return json.loads(known)
     with responder.projector(weights):
