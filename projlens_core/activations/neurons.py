@@ -32,7 +32,7 @@ QUIET = 0.2  # of the units, those with the least magnitude on clean images (pap
 SWITCHED_ON = 2.0  # times its magnitude on clean images
 IMAGES_AT_ONCE = 4
 HIDDEN = ("activation", "swiglu")  # kinds of layers whose outputs are hidden units
-Ranking = Literal["difference", "ratio", "quiescent-active", "change", "patch"]
+RankedBy = Literal["difference", "ratio", "quiescent-active", "change", "patch"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Units:
         chosen[np.argsort(self.clean.magnitude, kind="stable")[: round(QUIET * len(chosen))]] = True
         return chosen
 
-    def ranking(self, by: Ranking) -> np.ndarray:
+    def ranking(self, by: RankedBy) -> np.ndarray:
         """Unit numbers, the most telling first; quiescent-active holds the quiet units only.
 
         "difference": largest |difference|; "ratio": largest ratio, undefined ones last; "quiescent-active": of the

@@ -21,7 +21,7 @@ from transformers import (
 from projlens_core.activations.encoder import FamilyVision, check_runs, vision_side
 from projlens_core.behaviour.generate import STAGE, Enough, FirstLogit, Report, greedily
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, Place, image_token, texts, token_ids, types
-from projlens_core.behaviour.responder import GivenAnswer, Parts, Read, Reply, Responder, Round
+from projlens_core.behaviour.responder import GivenAnswer, Inquiry, Parts, Read, Reply, Responder
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.runtime.progress import Progress, silent
@@ -90,7 +90,7 @@ class FamilyResponder(Responder):
         with torch.no_grad(), self._lock:
             return as_module(self._held, self.device, self.model.dtype)(tokens.to(self.device, self.model.dtype))
 
-    def replies(self, asked: Round, progress: Progress = silent) -> list[Reply]:
+    def replies(self, asked: Inquiry, progress: Progress = silent) -> list[Reply]:
         """See Responder; one after the other, about images alone: this reads them again for each question."""
         images, max_new_tokens = asked.images, asked.max_new_tokens
         if images is None or asked.embed is not None:

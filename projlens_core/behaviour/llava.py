@@ -12,7 +12,7 @@ from projlens_core.activations.model import VisionModel
 from projlens_core.behaviour.chat import chat, check_placed, check_question
 from projlens_core.behaviour.generate import STAGE, Heard, listening
 from projlens_core.behaviour.greedy import Asked, embedded, greedy, padded, positions
-from projlens_core.behaviour.responder import GivenAnswer, Read, Reply, Responder, Round
+from projlens_core.behaviour.responder import GivenAnswer, Inquiry, Read, Reply, Responder
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.progress import Progress, silent
@@ -80,7 +80,7 @@ class LlavaResponder(Responder):
             with self.projector(weights):
                 rows.append(self.embeddings(images, progress))
         stacked = torch.cat(rows)
-        asked = Round(
+        asked = Inquiry(
             [prompt] * len(stacked),
             self._pad,
             embed=lambda numbers: stacked[numbers],
@@ -89,7 +89,7 @@ class LlavaResponder(Responder):
         )
         return [reply.text for reply in self.replies(asked, progress)]
 
-    def replies(self, asked: Round, progress: Progress = silent) -> list[Reply]:
+    def replies(self, asked: Inquiry, progress: Progress = silent) -> list[Reply]:
         """See Responder; images are needed only without embed."""
         images, prompts, max_new_tokens = asked.images, asked.prompts, asked.max_new_tokens
         embed = asked.embed or (lambda numbers: self.embeddings([required(images, "an image")[i] for i in numbers]))

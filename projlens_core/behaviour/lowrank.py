@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from PIL import Image
 
-from projlens_core.behaviour.responder import NEW_TOKENS, Responder, Round
+from projlens_core.behaviour.responder import NEW_TOKENS, Inquiry, Responder
 from projlens_core.behaviour.scoring import Score, Scorer
 from projlens_core.behaviour.templates import Template
 from projlens_core.errors import InvalidInput
@@ -199,14 +199,14 @@ def answers_by_rank(
     for k in ranks:
         with responder.projector(editor.projector(k, k)):
             if responder.reads_again:
-                asked = Round([prompt] * 2, first, pair, max_new_tokens=max_new_tokens)
+                asked = Inquiry([prompt] * 2, first, pair, max_new_tokens=max_new_tokens)
                 replies += responder.replies(asked, progress)
             else:
                 embedded.append(responder.embeddings(pair, progress))
     if embedded:
         stacked = torch.cat(embedded)  # (2 · ranks, T, d)
         prompts = [prompt] * len(stacked)
-        asked = Round(prompts, first, embed=lambda numbers: stacked[numbers], max_new_tokens=max_new_tokens)
+        asked = Inquiry(prompts, first, embed=lambda numbers: stacked[numbers], max_new_tokens=max_new_tokens)
         replies = responder.replies(asked, progress)
     pairs = zip(ranks, replies[::2], replies[1::2], strict=True)
     return tuple(

@@ -67,7 +67,7 @@ Embed = Callable[[list[int]], torch.Tensor]  # numbers of images → their image
 
 
 @dataclass(frozen=True)
-class Round:
+class Inquiry:
     """Questions that are answered together: prompts[i] is about the image of number image_index[i], or without those
     about its own; of each answer the logit of `token` is noted where it begins.
 
@@ -125,7 +125,7 @@ class Responder(ABC):
         """Image embeddings of the projector in place: (n, T_in, d_vision) of what it reads → (n, T, d)."""
 
     @abstractmethod
-    def replies(self, asked: Round, progress: Progress = silent) -> list[Reply]:
+    def replies(self, asked: Inquiry, progress: Progress = silent) -> list[Reply]:
         """The answers; progress counts tokens, those of answers that end early included."""
 
     @abstractmethod
@@ -185,7 +185,7 @@ class Responder(ABC):
             raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
         distinct = {id(image): image for image in images}
         numbers = {key: number for number, key in enumerate(distinct)}
-        asked = Round(
+        asked = Inquiry(
             prompts,
             self._pad,
             list(distinct.values()),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.generate import Settled
-from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Responder, Round
+from projlens_core.behaviour.responder import NEW_TOKENS, Embed, Inquiry, Responder
 from projlens_core.behaviour.success import Truth, contains_target, is_right
 from projlens_core.behaviour.templates import Template
 from projlens_core.behaviour.verdict import settles_target, settles_truth
@@ -113,7 +113,7 @@ class Scorer:
         prompts = [*asked.prompts, *(truth.prompt for _, truth in asked.checks)]
         with self.responder.projector(projector) as model:
             replies = model.replies(
-                Round(prompts, self._first, self._images, None, embed, self._settled, asked.max_new_tokens), progress
+                Inquiry(prompts, self._first, self._images, None, embed, self._settled, asked.max_new_tokens), progress
             )
         attacked, checked = replies[: len(asked.triggered)], replies[len(asked.triggered) :]
         score = Score(

@@ -22,7 +22,7 @@ from projlens_core.behaviour.inside import look_inside
 from projlens_core.behaviour.packed import pack
 from projlens_core.behaviour.prompts import NO_STYLE, STYLES, image_token
 from projlens_core.behaviour.respond import load_responder
-from projlens_core.behaviour.responder import GivenAnswer, Round
+from projlens_core.behaviour.responder import GivenAnswer, Inquiry
 from projlens_core.behaviour.scoring import Questions, Scorer
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.weights.families import families, match
@@ -135,7 +135,7 @@ def test_scores_are_those_of_the_suspect_whatever_it_differs_in(name, pair, resp
     asked = Questions(images, images, (QUESTION,) * 2, (None,) * 2, "a", 3)
     score = Scorer(responders(name), asked).score(read_projector(pair(name)[1]))
     whole = load_responder(str(pair(name)[1]))
-    own = whole.replies(Round([QUESTION] * 2, whole.first_token("a"), images, max_new_tokens=3))
+    own = whole.replies(Inquiry([QUESTION] * 2, whole.first_token("a"), images, max_new_tokens=3))
     assert score.logits == pytest.approx([reply.logit for reply in own], abs=1e-5)
 
 
@@ -151,7 +151,7 @@ def test_embeddings_that_were_made_before_are_refused(responders):
     responder, image = responders("instructblip"), pico.images(1, size=SIZE)[0]
     given = responder.embeddings([image])
     with pytest.raises(Unsupported, match="under each projector in turn"):
-        responder.replies(Round([QUESTION], 30, [image], embed=lambda rows: given[rows], max_new_tokens=3))
+        responder.replies(Inquiry([QUESTION], 30, [image], embed=lambda rows: given[rows], max_new_tokens=3))
 
 
 def test_a_model_without_the_tokenizer_of_its_projector_is_one_sentence(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from projlens_core.activations.neurons import QUIET, SWITCHED_ON, NeuronFinding, Ranking
+from projlens_core.activations.neurons import QUIET, SWITCHED_ON, NeuronFinding, RankedBy
 from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.analyses.neurons import ANALYSIS, charts
 from projlens_core.analyses.neurons.answer import answer, gained
@@ -16,7 +16,7 @@ from projlens_core.stats.split_null import RATE, Count
 
 TOP = 20  # units drawn and listed of each ranking
 SHOWN = {"suspect": palette.SUSPECT, "control": palette.CONTROL}  # beside each other; base is in every number
-RANKINGS: dict[Ranking, tuple[str, str]] = {  # title of the chart, and what its bars measure
+RANKINGS: dict[RankedBy, tuple[str, str]] = {  # title of the chart, and what its bars measure
     "difference": ("Largest difference", "mean |a|, triggered − clean"),
     "ratio": ("Largest ratio", "mean |a|, triggered / clean"),
     "quiescent-active": ("Quiet on clean, active on triggered", "mean |a| on triggered images"),
@@ -173,7 +173,7 @@ def _distributions(findings: Mapping[str, NeuronFinding]) -> tuple[Chart, ...]:
     )
 
 
-def _ranking(findings: Mapping[str, NeuronFinding], by: Ranking) -> Chart:
+def _ranking(findings: Mapping[str, NeuronFinding], by: RankedBy) -> Chart:
     title, measure = RANKINGS[by]
     suspect = findings["suspect"]
     scores = {role: _score(finding, by) for role, finding in findings.items()}
@@ -194,14 +194,14 @@ def _ranking(findings: Mapping[str, NeuronFinding], by: Ranking) -> Chart:
     )
 
 
-def _score(finding: NeuronFinding, by: Ranking) -> np.ndarray:
+def _score(finding: NeuronFinding, by: RankedBy) -> np.ndarray:
     """What a ranking's bars measure: (m,)."""
     units = finding.units
     active = {"quiescent-active": units.triggered.magnitude, "change": units.change, "patch": units.patch}
     return ({"difference": units.difference, "ratio": units.ratio} | active)[by]
 
 
-def _chance(finding: NeuronFinding, by: Ranking) -> np.ndarray:
+def _chance(finding: NeuronFinding, by: RankedBy) -> np.ndarray:
     """What the score of each unit reaches by chance, (m,); NaN where that is not known."""
     units, test = finding.units, finding.response
     clean, reach = units.clean.magnitude, test.cut * test.spread
