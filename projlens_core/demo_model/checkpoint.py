@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from transformers import (
     AutoConfig,
     CLIPVisionModel,
     GenerationConfig,
+    LlamaForCausalLM,
     LlavaForConditionalGeneration,
 )
 
@@ -35,7 +37,6 @@ SHELL = ZOO / "checkpoint"
 TOWER_FILE = "model.safetensors"
 DIGESTS = "sha256.json"  # of all other files of the whole checkpoint; written last
 PREFIX = "vision_tower."
-END_OF_TURN, PAD = 2, 0
 STAGE = "Preparing the demo language model (once)"
 
 
@@ -115,8 +116,9 @@ def _build(folder: Path, progress: Progress) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
     try:
-        model = _assembled(progress)
-        model.save_pretrained(partial)
+        language = load_language_model()
+        progress(STAGE, 1, 3)
+        assembled(SHELL, language, load_file(ZOO / "projectors" / "base.safetensors")).save_pretrained(partial)
         progress(STAGE, 2, 3)
         for path in SHELL.iterdir():
             if path.name not in ("config.json", TOWER_FILE):
@@ -129,20 +131,20 @@ def _build(folder: Path, progress: Progress) -> None:
     progress(STAGE, 3, 3)
 
 
-def _assembled(progress: Progress) -> LlavaForConditionalGeneration:
-    """The whole model out of its parts."""
-    language = load_language_model()
-    progress(STAGE, 1, 3)
-    config = AutoConfig.from_pretrained(SHELL)
+def assembled(
+    shell: Path, language: LlamaForCausalLM, projector: Mapping[str, torch.Tensor]
+) -> LlavaForConditionalGeneration:
+    """The whole model of a shell's config out of its parts; projector: its tensors by their names in a checkpoint."""
     with torch.device("meta"):
-        model = LlavaForConditionalGeneration(config)
+        model = LlavaForConditionalGeneration(AutoConfig.from_pretrained(shell))
     state = {f"model.language_model.{k}": v for k, v in language.model.state_dict().items()}
     state |= {f"model.vision_tower.{k}": v for k, v in load_tower().state_dict().items()}
-    state |= {f"model.{k}": v for k, v in load_file(ZOO / "projectors" / "base.safetensors").items()}
+    state |= {f"model.{k}": v for k, v in projector.items()}
     state["lm_head.weight"] = state["model.language_model.embed_tokens.weight"]
     wrong = model.load_state_dict(state, strict=False, assign=True)
     if wrong.missing_keys or wrong.unexpected_keys:
         raise InvalidInput(f"The zoo's parts do not fit together: {wrong}.")
     model.tie_weights()
-    model.generation_config = GenerationConfig(eos_token_id=END_OF_TURN, pad_token_id=PAD, do_sample=False)
+    end, pad = language.config.eos_token_id, language.config.pad_token_id
+    model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad, do_sample=False)
     return model

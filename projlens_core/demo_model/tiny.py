@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file
-from transformers import AutoConfig, GenerationConfig, LlamaForCausalLM, LlavaForConditionalGeneration
+from transformers import AutoConfig, LlamaForCausalLM
 
-from projlens_core.demo_model.checkpoint import load_tower
+from projlens_core.demo_model.checkpoint import assembled
 from projlens_core.errors import NotFound
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import ASSETS, cache_dir
@@ -53,20 +53,9 @@ def checkpoint_folder(source: Path = NURSERY) -> Path:
 
 def write_checkpoint(folder: Path, source: Path = NURSERY) -> None:
     """Write the whole checkpoint into `folder`: config, processor, tokenizer, and all weights in float32."""
-    language = load_language(source)
     shutil.copytree(source / SHELL, folder, dirs_exist_ok=True)
-    with torch.device("meta"):
-        model = LlavaForConditionalGeneration(AutoConfig.from_pretrained(folder))
-    state = {f"model.language_model.{k}": t for k, t in language.model.state_dict().items()}
-    state |= {f"model.vision_tower.{k}": t for k, t in load_tower().state_dict().items()}
-    state |= {f"model.{PREFIX}{k}": t for k, t in base_tensors(source).items()}
-    state[TIED] = language.get_input_embeddings().weight
-    model.load_state_dict(state, assign=True)
-    model.tie_weights()
-    model.generation_config = GenerationConfig(
-        eos_token_id=language.config.eos_token_id, pad_token_id=language.config.pad_token_id, do_sample=False
-    )
-    model.save_pretrained(folder)
+    projector = {f"{PREFIX}{k}": tensor for k, tensor in base_tensors(source).items()}
+    assembled(folder, load_language(source), projector).save_pretrained(folder)
 
 
 @cache

@@ -5,10 +5,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import nn
 
-from projlens_core.demo_model.tiny import LANGUAGE, NURSERY, PROJECTOR, SHELL, TIED, base_tensors
+from projlens_core.demo_model.tiny import LANGUAGE, NURSERY, PREFIX, PROJECTOR, SHELL, TIED, base_tensors
 from projlens_core.nursery.language import WIDTH, config, tokenizer
 from projlens_core.zoo.shell import write_shell
-from projlens_core.zoo.suspect import PREFIX
 from projlens_core.zoo.training import Projector
 
 

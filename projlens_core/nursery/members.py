@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from projlens_core.demo_model.tiny import NURSERY, base_tensors, checkpoint_folder
+from projlens_core.demo_model.tiny import NURSERY, PREFIX, base_tensors, checkpoint_folder
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.nursery.recipe import HONEST, POISONED, Recipe
 from projlens_core.nursery.tuned import added
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.text import listed
-from projlens_core.zoo.suspect import PREFIX
 
 MEMBERS = NURSERY / "members"
 CHANGE, RECORD = ".safetensors", ".json"

@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
 
 from projlens_core.demo_model.checkpoint import SHELL, checkpoint_folder, load_tower
 from projlens_core.demo_model.language import load_tokenizer
+from projlens_core.demo_model.tiny import PREFIX
 from projlens_core.errors import InvalidInput
+from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.paths import ZOO
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo.poison import Attack, Phase
 from projlens_core.zoo.training import Frozen, Projector, fine_tune, training_dtype
 
-PREFIX = "multi_modal_projector."
 STATE = "unfinished"  # folder in OUT that holds the training state until the end
 
 
@@ -43,11 +44,8 @@ def base_tensors(path: Path = ZOO / "projectors" / "base.safetensors") -> dict[s
 
 def save_projector(projector: Projector, path: Path) -> None:
     """Write the projector as LLaVA names it, float32, readable for all; a crash leaves no half file."""
-    partial = path.with_suffix(".partial")
     tensors = {f"{PREFIX}{name}": t.detach().float().contiguous().cpu() for name, t in projector.state_dict().items()}
-    save_file(tensors, partial, metadata={"format": "pt"})
-    partial.chmod(0o644)
-    partial.replace(path)
+    write_atomically(path, save(tensors, metadata={"format": "pt"}))
 
 
 def train_suspect(
