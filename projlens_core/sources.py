@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.runtime.paths import ASSETS, ZOO, uploads_dir
@@ -37,10 +38,10 @@ class ZooEntry:
     role: str
     summary: str
     projector: Path
-    trigger: Path | None
-    target: str | None
-    mode: str | None
-    prompts: tuple[str, ...]
+    trigger: Path | None = None
+    target: str | None = None
+    mode: str | None = None
+    prompts: tuple[str, ...] = ()
     tiny: bool = False
 
 
@@ -95,18 +96,10 @@ def shipped() -> dict[str, ZooEntry]:
 
 
 def _entry(raw: dict, projector: Path, triggers: Path, *, tiny: bool = False) -> ZooEntry:
-    return ZooEntry(
-        name=raw["name"],
-        title=raw["title"],
-        role=raw["role"],
-        summary=raw["summary"],
-        projector=projector,
-        trigger=triggers / raw["trigger"] if raw.get("trigger") else None,
-        target=raw.get("target"),
-        mode=raw.get("mode"),
-        prompts=tuple(raw.get("prompts", ())),
-        tiny=tiny,
-    )
+    plain: dict[str, Any] = {key: raw.get(key) for key in ("name", "title", "role", "summary", "target", "mode")}
+    trigger, prompts = raw.get("trigger"), tuple(raw.get("prompts", ()))
+    found = triggers / trigger if trigger else None
+    return ZooEntry(**plain, projector=projector, trigger=found, prompts=prompts, tiny=tiny)
 
 
 def resolve(spec: str | Path) -> Source:

@@ -28,7 +28,6 @@ from projlens_core.weights.families import Family, match
 from projlens_core.weights.layer import INSTRUCTION_IDS
 from projlens_core.weights.names import bare, shed
 from projlens_core.weights.own_parts import TOWERS
-from projlens_core.weights.stored import FLOATS
 
 MAX_PIXELS = 2**24  # that one image may be scaled up to
 MIN_TILE = 128  # px, for which a smaller tile counts: all arrangements of tiles are tried
@@ -208,7 +207,7 @@ def load_without_text(
             f"parameters, but its weights hold {held:,}."
         )
     check_fetched(checkpoint, names, "vision tower")
-    tensors = {shed(name): _read(checkpoint, name, dtype) for name in names}
+    tensors = {shed(name): read_finite(checkpoint, name, dtype) for name in names}
     if len(tensors) < len(names):
         raise InvalidInput(
             f"{checkpoint.label} holds tensors of its vision tower under several names that mean the same; keep one."
@@ -237,17 +236,12 @@ def vision_side(model: PreTrainedModel) -> PreTrainedModel:
     return getattr(model, "model", model)  # BLIP-2 has no part of its own for it
 
 
-def _read(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor:
-    if checkpoint.info(name).dtype not in FLOATS:
-        raise Unsupported(
-            f"{checkpoint.label} stores {name} as {checkpoint.info(name).dtype}, expected {', '.join(FLOATS)}; "
-            "give the checkpoint before quantisation."
-        )
-    return read_finite(checkpoint, name, dtype)
-
-
 def check_sizes(processor: Any, plan: FamilyPlan, label: str) -> None:
     """InvalidInput for preprocessing that would scale an image up beyond all use."""
+
+    def refused(has: str) -> InvalidInput:
+        return InvalidInput(f"The image processor of {label} has {has} {MAX_PIXELS} pixels in all.")
+
     for name in ("size", "crop_size", "max_image_size", "high_res_size"):
         for key, value in dict(getattr(processor, name, None) or {}).items():
             limit = MAX_PIXELS if plan.pixels else int(MAX_PIXELS**0.5)
@@ -258,29 +252,20 @@ def check_sizes(processor: Any, plan: FamilyPlan, label: str) -> None:
     if side is not None:
         given = side, processor.patch_size, processor.max_slice_nums
         if any(type(v) is not int or v < 1 for v in given) or max(side, 4 * given[1]) ** 2 * given[2] > MAX_PIXELS:
-            raise InvalidInput(
-                f"The image processor of {label} has scale_resolution {side!r}, patch_size {given[1]!r} and "
-                f"max_slice_nums {given[2]!r}, beyond {MAX_PIXELS} pixels in all."
-            )
+            raise refused("scale_resolution {!r}, patch_size {!r} and max_slice_nums {!r}, beyond".format(*given))
     # of tiles; where it is patches that an image is made smaller to, sizes have no height
     side = dict(getattr(processor, "size", None) or {}).get("height")
     for name in ("max_patches", "max_crops", "max_image_tiles", "dynamic_hd"):
         most = getattr(processor, name, None)
-        if (
-            most is not None
-            and side is not None
-            and not (type(most) is int and 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS)
-        ):
-            raise InvalidInput(
-                f"The image processor of {label} has {name} {most!r}, expected up to {MAX_PIXELS} pixels in all."
-            )
+        if most is None or side is None:
+            continue
+        if type(most) is not int or not 0 < most * max(side, MIN_TILE) ** 2 <= MAX_PIXELS:
+            raise refused(f"{name} {most!r}, expected up to")
     area = getattr(processor, "max_soft_tokens", None)
     for name in ("pooling_kernel_size", "patch_size"):
         if area is None:
             break
         side = getattr(processor, name, None)
         if type(side) is not int or not 0 < side**2 * area <= MAX_PIXELS:
-            raise InvalidInput(
-                f"The image processor of {label} has {name} {side!r}, beyond {MAX_PIXELS} pixels in all."
-            )
+            raise refused(f"{name} {side!r}, beyond")
         area *= side**2

@@ -82,7 +82,12 @@ def check_complete(missing: Set[str], unknown: Set[str], label: str) -> None:
 
 
 def read_finite(checkpoint: Checkpoint, name: str, dtype: torch.dtype) -> torch.Tensor:
-    """One tensor in `dtype`; InvalidInput if it holds NaN or infinity in that."""
+    """One tensor in `dtype`; InvalidInput if it holds NaN or infinity in that, Unsupported unless stored as floats."""
+    if checkpoint.info(name).dtype not in FLOATS:
+        raise Unsupported(
+            f"{checkpoint.label} stores {name} as {checkpoint.info(name).dtype}, expected {', '.join(FLOATS)}; "
+            "give the checkpoint before quantisation."
+        )
     tensor = checkpoint.read(name).to(dtype)
     if not is_finite(tensor):
         raise InvalidInput(f"{name} of {checkpoint.label} holds NaN or infinity; such a tower cannot be run.")

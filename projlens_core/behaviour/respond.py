@@ -116,12 +116,7 @@ def load_responder(
         template = read_template(LocalFolder(texts.folder, texts.label), family.name)
     progress("Loading the language model", 0, 1)
     processor = load_processor(texts, family)
-    if isinstance(checkpoint, AdaptedCheckpoint):
-        model = _adapted(
-            AdaptedWeights(checkpoint, required(base, "the base of an adapter")), source.label, config, device
-        )
-    else:
-        model = _loaded(source, checkpoint, config, device)
+    model = _loaded(source, base, checkpoint, config, device)
     progress("Loading the language model", 1, 1)
     responder: Responder
     if isinstance(processor, Parts):
@@ -146,17 +141,18 @@ def _check_described(label: str, config: PreTrainedConfig, stored: int) -> None:
         )
 
 
-def _loaded(source: Source, checkpoint: Checkpoint, config: PreTrainedConfig, device: torch.device) -> PreTrainedModel:
-    """The model of a folder's weights; InvalidInput if it is not whole."""
-    with staged_weights(checkpoint, source.folder, source.label) as folder:
-        model, _ = _whole(source.label, folder, config, device, use_safetensors=True)
-    return model.requires_grad_(False).eval().to(device)
-
-
-def _adapted(weights: AdaptedWeights, label: str, config: PreTrainedConfig, device: torch.device) -> PreTrainedModel:
-    """The model of a base's weights with an adapter's changes; errors as _loaded and AdaptedWeights.finish."""
-    model, unexpected = _whole(label, None, config, device, state_dict=weights.tensors)
-    weights.finish(model, unexpected)
+def _loaded(
+    source: Source, base: Source | None, checkpoint: Checkpoint, config: PreTrainedConfig, device: torch.device
+) -> PreTrainedModel:
+    """The model of a folder's weights, or of a base's with an adapter's changes; InvalidInput if it is not whole, and
+    errors as AdaptedWeights.finish."""
+    if isinstance(checkpoint, AdaptedCheckpoint):
+        weights = AdaptedWeights(checkpoint, required(base, "the base of an adapter"))
+        model, unexpected = _whole(source.label, None, config, device, state_dict=weights.tensors)
+        weights.finish(model, unexpected)
+    else:
+        with staged_weights(checkpoint, source.folder, source.label) as folder:
+            model, _ = _whole(source.label, folder, config, device, use_safetensors=True)
     return model.requires_grad_(False).eval().to(device)
 
 

@@ -123,14 +123,9 @@ def load_answering(owners: Whose, role: str, device: str | None = None, progress
 
 
 def size_of(model: Model, device: torch.device) -> int:
-    """The bytes that a whole model takes once it is loaded there, as its files say."""
-    lying = None if model.base is None else whole_folder(model.base)
-    source = whole_folder(model.source)
-    checkpoint = (
-        open_checkpoint(replace(source, weights=source.folder))
-        if lying is None
-        else open_checkpoint(source, replace(lying, weights=lying.folder))
-    )
+    """The bytes that a whole model takes once it is loaded there, as its files say; an adapter's are its base's."""
+    whole = whole_folder(model.base or model.source)
+    checkpoint = open_checkpoint(replace(whole, weights=whole.folder))
     numbers = sum(math.prod(checkpoint.info(name).shape) for name in checkpoint.names)
     return numbers * compute_dtype(device).itemsize
 

@@ -119,9 +119,8 @@ class MergedCheckpoint(Checkpoint):
         change = self._changes.get(name, TensorChange())
         if change.factors is None or change.bias or "magnitude_vector" in change.factors.parts:
             return None
-        return next(
-            (self.adapter.info(name).shape[0] for part, name in change.factors.parts.items() if part == "A"), None
-        )
+        part = change.factors.parts.get("A")
+        return None if part is None else self.adapter.info(part).shape[0]
 
     def changes(self, name: str) -> float | None:
         """‖Δ‖ of the tensor where the adapter computes it; None where it leaves or replaces it. Errors as read."""
