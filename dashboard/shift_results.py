@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dashboard import resources, results
 from projlens_core.activations.direction import DirectionKind, shift_magnitude
 from projlens_core.activations.ranking import Ranking, ranking
-from projlens_core.activations.shift import IMAGES_AT_ONCE, embedding_shifts
+from projlens_core.activations.shift import IMAGES_AT_ONCE, embedding_shift
 from projlens_core.activations.towers import Tokens, Towers
 from projlens_core.analyses.activation import exhibit as activation
 from projlens_core.analyses.activation.measure import SampleShift
@@ -53,10 +53,8 @@ def rankings(
                 condition: ranking(
                     names,
                     (
-                        shift_magnitude(delta_e, axis)
-                        for delta_e, _ in embedding_shifts(
-                            case.base, case.projectors[role], _tokens(tower, role, images, spec, condition, progress)
-                        )
+                        shift_magnitude(embedding_shift(case.base, case.projectors[role], tokens)[0], axis)
+                        for tokens in _tokens(tower, role, images, spec, condition, progress)
                     ),
                 )
                 for condition in (("clean",) if spec is None else ("clean", "triggered"))

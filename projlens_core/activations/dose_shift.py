@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from projlens_core.activations.direction import shift_magnitude
-from projlens_core.activations.shift import ShiftAnalysis, embedding_shifts
+from projlens_core.activations.shift import ShiftAnalysis, embedding_shift
 from projlens_core.activations.towers import Towers, as_towers
 from projlens_core.activations.vision import VisionTower
 from projlens_core.errors import InvalidInput
@@ -70,7 +70,7 @@ def dose_shifts(
         progress(STAGE, start, len(images))
         tokens = towers.encoded(list(projectors), images[start : start + AT_ONCE])
         for number, (role, weights) in enumerate(projectors.items()):
-            ((delta_e, base_e),) = embedding_shifts(base, weights, [tokens[role]])  # (batch, T, d) each
+            delta_e, base_e = embedding_shift(base, weights, tokens[role])  # (batch, T, d) each
             shifts[role].append(shift_magnitude(delta_e, vector))
             if number == 0:
                 norms.append(base_e.norm(dim=-1))

@@ -11,7 +11,7 @@ import torch
 
 from projlens_core.activations.direction import Direction, drift_direction
 from projlens_core.activations.head import LanguageHead
-from projlens_core.activations.shift import embedding_shifts
+from projlens_core.activations.shift import embedding_shift
 from projlens_core.activations.towers import Tokens
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.progress import Progress, silent
@@ -123,7 +123,7 @@ def lens(
             f"{base.source} makes embeddings {base.d_out} wide, but the language model of {head.label} reads "
             f"{head.width}; give the base whose language model this projector feeds."
         )
-    ((delta_e, base_e),) = embedding_shifts(base, suspect, [tokens])  # (n, T, d) each
+    delta_e, base_e = embedding_shift(base, suspect, tokens)  # (n, T, d) each
     mean = delta_e.mean(dim=(0, 1))
     if centred:
         delta_e = _centred(delta_e, float(base_e.abs().max()))

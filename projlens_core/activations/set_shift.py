@@ -16,7 +16,7 @@ from projlens_core.activations.agreement import Agreement, agreement, reaches
 from projlens_core.activations.direction import Direction, ShiftSum, drift_direction, shift_magnitude
 from projlens_core.activations.embedding_spectrum import EmbeddingSpectrum, embedding_spectrum, own_cosines
 from projlens_core.activations.ranking import Ranking, ranking
-from projlens_core.activations.shift import embedding_shifts, token_norms
+from projlens_core.activations.shift import embedding_shift, token_norms
 from projlens_core.activations.towers import Tokens, read_by_base, read_by_other
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.stats.lines import NormAxis, NormShift, norm_shift
@@ -68,8 +68,7 @@ def set_shift(
         nonlocal done
         for tokens in chunks[condition]():
             progress(STAGE, done, steps)
-            for delta_e, base_e in embedding_shifts(delta.base, delta.suspect, [tokens]):
-                yield tokens, delta_e, base_e
+            yield tokens, *embedding_shift(delta.base, delta.suspect, tokens)
             done += len(tokens)
 
     own: dict[str, list[Direction]] = {condition: [] for condition in chunks}

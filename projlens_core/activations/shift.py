@@ -1,6 +1,6 @@
 """The embedding shift ΔE of a set of images between base and suspect, and everything the paper reads from it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -127,13 +127,12 @@ def embeddings(projector: ProjectorWeights, tokens: torch.Tensor) -> torch.Tenso
         return torch.cat([module(chunk) for chunk in tokens.float().split(IMAGES_AT_ONCE)])
 
 
-def embedding_shifts(
-    base: ProjectorWeights, suspect: ProjectorWeights, chunks: Iterable[Tokens]
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """(ΔE, E_base), (c, T, d) each, of one chunk of tokens (c, T, d_vision) after the other: memory for one chunk."""
-    for tokens in chunks:
-        base_e = embeddings(base, read_by_base(tokens))
-        yield _difference(suspect, tokens, base_e), base_e
+def embedding_shift(
+    base: ProjectorWeights, suspect: ProjectorWeights, tokens: Tokens
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """ΔE and E_base, (n, T, d) each, of tokens (n, T, d_vision)."""
+    base_e = embeddings(base, read_by_base(tokens))
+    return _difference(suspect, tokens, base_e), base_e
 
 
 def _difference(suspect: ProjectorWeights, tokens: Tokens, base_e: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from projlens_core.activations.direction import drift_direction, shift_magnitude
-from projlens_core.activations.shift import embedding_shifts
+from projlens_core.activations.shift import embedding_shift
 from projlens_core.activations.towers import Tokens, Towers, as_towers
 from projlens_core.activations.vision import VisionTower
 from projlens_core.behaviour.responder import NEW_TOKENS, Responder
@@ -73,7 +73,7 @@ def ruler(
     for make in (clean_twin, changed):
         made = (make(image, spec, ORIGINAL) for image in images)
         chunks = (tokens["suspect"] for tokens in _tokens(tower, ["suspect"], made, progress, len(images)))
-        sides.append(torch.cat([delta for delta, _ in embedding_shifts(base, suspect, chunks)]))
+        sides.append(torch.cat([embedding_shift(base, suspect, tokens)[0] for tokens in chunks]))
     clean, triggered = sides  # (n, T, d) each
     vector = drift_direction(torch.cat([clean, triggered])).vector
     gain = shift_magnitude(triggered, vector).mean() - shift_magnitude(clean, vector).mean()
@@ -167,8 +167,8 @@ def _means(
     found: dict[str, list[torch.Tensor]] = {role: [] for role in roles}
     for tokens in _tokens(tower, list(roles), images, progress, count):
         for role, weights in roles.items():
-            ((delta, _),) = embedding_shifts(base, weights, [tokens[role]])
-            found[role].append(shift_magnitude(delta, vector).mean(dim=1))  # (batch,)
+            delta_e, _ = embedding_shift(base, weights, tokens[role])
+            found[role].append(shift_magnitude(delta_e, vector).mean(dim=1))  # (batch,)
     return {role: torch.cat(values) for role, values in found.items()}
 
 
