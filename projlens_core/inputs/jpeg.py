@@ -4,6 +4,7 @@ Its decoder fills what is missing with grey and does not say so, so ProjLens loo
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -30,24 +31,30 @@ class Frame:
     exif: bytes
 
 
+def _markers(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(code, where it begins, where its content does, how long that is) of each marker, restarts aside."""
+    position = 2
+    while found := _MARKER.search(data, position):
+        code, at = data[found.end() - 1], found.end()
+        length = 0 if code in _WITHOUT_LENGTH else int.from_bytes(data[at : at + 2])
+        yield code, found.start(), at, length
+        position = at + length
+
+
 def frame(data: bytes, most: int) -> Frame:
     """The frame of a JPEG file, damaged or not, its segments counted to just above `most`."""
     width = height = scans = segments = 0
     exif: list[bytes] = []
-    position = 2
-    while segments <= most and (found := _MARKER.search(data, position)):
-        code, at = data[found.end() - 1], found.end()
-        if code == _END_OF_IMAGE:
+    for code, _, at, length in _markers(data):
+        if code == _END_OF_IMAGE or segments > most:
             break
         segments += 1
-        length = 0 if code in _WITHOUT_LENGTH else int.from_bytes(data[at : at + 2])
         if code in _FRAMES:
             height = max(height, int.from_bytes(data[at + 3 : at + 5]))
             width = max(width, int.from_bytes(data[at + 5 : at + 7]))
         elif code == _EXIF and data.startswith(b"Exif\0\0", at + 2):
             exif.append(data[at + 2 + 6 * bool(exif) : at + length])  # as Pillow joins them
         scans += code == _SCAN
-        position = at + length
     return Frame(width, height, scans, segments, b"".join(exif))
 
 
@@ -58,19 +65,8 @@ def is_whole(data: bytes, pixels: bytes) -> bool:
     bytes before that marker: a whole file's decoder has all it needs by then and gives the same pixels; one that is
     still short of data reads those bytes and does not. (Blind to a cut that falls exactly between two scans.)
     """
-    end = _end_marker(data)
+    # past thumbnails in the header and before anything appended to the file
+    end = next((begin for code, begin, *_ in _markers(data) if code == _END_OF_IMAGE), None)
     if end is None:
         return False
     return JpegImageFile(BytesIO(data[:end] + _FILLER + data[end:])).tobytes() == pixels
-
-
-def _end_marker(data: bytes) -> int | None:
-    """Offset of the end-of-image marker, past thumbnails in the header and before anything appended to the file."""
-    position = 2
-    while found := _MARKER.search(data, position):
-        code = data[found.end() - 1]
-        if code == _END_OF_IMAGE:
-            return found.start()
-        length = 0 if code in _WITHOUT_LENGTH else int.from_bytes(data[found.end() : found.end() + 2])
-        position = found.end() + length
-    return None

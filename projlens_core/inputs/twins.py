@@ -35,7 +35,8 @@ def twins(images: ImageSet, spec: TriggerSpec | None) -> Twins:
     pairs: list[tuple[NamedImage, Image.Image, Image.Image | None]] = []
     for image in images.images:
         try:
-            pairs.append((image, *_pair(image, spec)))
+            pixels = image.pixels
+            pairs.append((image, pixels, None) if spec is None else (image, frame(pixels, spec), stamp(pixels, spec)))
         except InvalidInput as error:
             failures.append((image.name, str(error)))
     if not pairs:
@@ -46,9 +47,3 @@ def twins(images: ImageSet, spec: TriggerSpec | None) -> Twins:
         triggered=None if spec is None else [triggered for _, _, triggered in pairs if triggered is not None],
         failures=failures,
     )
-
-
-def _pair(image: NamedImage, spec: TriggerSpec | None) -> tuple[Image.Image, Image.Image | None]:
-    if spec is None:
-        return image.pixels, None
-    return frame(image.pixels, spec), stamp(image.pixels, spec)

@@ -44,13 +44,10 @@ class HubFolder:
         self.commit: str = info.sha or name.revision
         self.label = f"{name.repository}@{self.commit[:12]}"
         self._repository, self._prefix = name.repository, f"{folder}/" if folder else ""
-        self._files: dict[str, RepoSibling] = {
-            sibling.rfilename.removeprefix(self._prefix): sibling
-            for sibling in info.siblings or ()
-            if sibling.rfilename.startswith(self._prefix) and "/" not in sibling.rfilename.removeprefix(self._prefix)
-        }
-        inner = (each.rfilename for each in info.siblings or () if each.rfilename.startswith(self._prefix))
-        self._nested = sorted(path for each in inner if "/" in (path := each.removeprefix(self._prefix)))
+        here = [each for each in info.siblings or () if each.rfilename.startswith(self._prefix)]
+        files: dict[str, RepoSibling] = {each.rfilename.removeprefix(self._prefix): each for each in here}
+        self._files = {path: each for path, each in files.items() if "/" not in path}
+        self._nested = sorted(files.keys() - self._files.keys())
 
     def names(self) -> list[str]:
         """Plain file names, sorted; subfolders are left out."""
