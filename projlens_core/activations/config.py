@@ -7,6 +7,7 @@ from elsewhere, classes of its own. Only plain models of transformers' own parts
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from transformers import (
@@ -33,25 +34,12 @@ from projlens_core.weights.opening import open_checkpoint
 LEADING_TOKENS = {"clip_vision_model": 1, "siglip_vision_model": 0}
 PASSED = "passed"  # the cache of what a child process has read without harm
 MEMORY, SECONDS, ANSWER = 2**32, 60.0, 2**16  # that making a model without weights, and preparing an image, may take
-# Far above every released model; what lies between is held against the weights' own sizes.
-LIMITS = {
-    "num_hidden_layers": 1_000,
-    "hidden_size": 65_536,
-    "intermediate_size": 1_000_000,
-    "num_attention_heads": 4_096,
-    "num_key_value_heads": 4_096,
-    "vocab_size": 10_000_000,
-    "image_size": 4_096,
-    "crop_size": 4_096,
-    "patch_size": 4_096,
-    "num_channels": 64,
-    "depth": 1_000,
-    "embed_dim": 65_536,
-    "num_heads": 4_096,
-    "num_global_layers": 1_000,
-    "max_num_tiles": 128,
-    "pos_emb_time": 4_096,  # Kimi's: a table that is computed, so that no weight says how long it is
-}
+_TABLE = json.loads(Path(__file__).with_name("config_limits.json").read_text(encoding="utf-8"))
+# Far above every released model; what lies between is compared with the weights' own sizes. No weight tells Kimi's
+# pos_emb_time, the length of a table that is computed.
+LIMITS: dict[str, int] = _TABLE["limits"]
+# Keys that make a loader fetch or build something other than the plain model, and what they mean.
+REFUSED: dict[str, str] = _TABLE["refused"]
 ACTIVATIONS = {"hidden_act", "hidden_activation", "activation_function", "projector_hidden_act"}
 # Model types whose weights are those of a family that is run, but which are not run themselves, and why.
 NOT_RUN = dict.fromkeys(
@@ -63,17 +51,6 @@ DROPPED = {
     *(f"{of}_implementation{form}" for of in ("attn", "_attn", "experts", "_experts") for form in ("", "_internal")),
 }  # fmt: skip
 NOT_BUILT = ("audio_config",)  # what hears is left out, or made as small as it can be
-# Keys that make a loader fetch or build something other than the plain model, and what they mean.
-REFUSED = {
-    "quantization_config": "is quantised",
-    "quantization": "is quantised",  # MLX's
-    "compression_config": "is quantised",
-    "peft_config": "carries an adapter",
-    "transformers_weights": "names a weight file of its own",
-    "backbone": "names another model as its backbone",
-    "use_pretrained_backbone": "fetches another model as its backbone",
-    "use_timm_backbone": "has a backbone of another library",
-}
 
 
 def open_family(source: Source, base: Source | None = None) -> tuple[Checkpoint, PreTrainedConfig, Family]:

@@ -1,7 +1,9 @@
 """Find the tensors that a checkpoint stores quantised, by the names of their parts and what its config says of them."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from projlens_core.weights.quantised.bitsandbytes import EightBit, FourBit
 from projlens_core.weights.quantised.packed import Awq, Gptq, Mlx, Packed
@@ -12,23 +14,7 @@ from projlens_core.weights.stored import FLOATS, TensorInfo
 Tensors = Mapping[str, TensorInfo]
 _STATE = re.compile(r"(.+)\.quant_state\.bitsandbytes__(nf4|fp4)")
 # A name that only one format has → what it is called, and which of its tensors are the codes: whole numbers, or bits.
-_UNREAD = {
-    "W_q": ("HQQ", "W_q"),
-    "codebooks": ("AQLM", "codes"),
-    "Qidxs": ("QuIP#", "Qidxs"),
-    "q_weight": ("EXL2", "q_weight"),
-    "trellis": ("EXL3", "trellis"),
-    "weight._data": ("quanto", "weight._data"),
-    "_weight_qdata": ("torchao", "_weight_qdata"),
-    "weight_scales": ("EETQ", "weight"),
-    "weight_scale_2": ("NVFP4", "weight"),
-    "weight_global_scale": ("NVFP4", "weight_packed"),
-    "weight_blocks": ("MXFP4", "weight_blocks"),
-    "bitmask": ("sparse compressed-tensors", "bitmask"),
-    "weight_packed": ("compressed-tensors in another form than pack-quantized", "weight_packed"),
-    "weight_scale": ("a form of 8 bits or fewer whose codes are neither 8-bit floats nor integers", "weight"),
-    "weight.absmax": ("bitsandbytes, without its quant_state", "weight"),
-}
+_UNREAD = json.loads(Path(__file__).with_name("unread.json").read_text(encoding="utf-8"))
 # What formats keep beside the parts: how inputs are quantised, which is no part of the weights.
 _BESIDE = ("input_scale", "input_zero_point", "input_global_scale", "output_scale", "output_zero_point",
            "activation_scale", "weight_g_idx", "weight_shape", "weight_format")  # fmt: skip
