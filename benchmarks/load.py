@@ -21,6 +21,7 @@ from benchmarks.report import HELD, MEMORY, Figure, NoFigures, Report, Target
 from benchmarks.session import Session, frames, session
 from benchmarks.worker import peak_memory, resident_memory
 from projlens_core.activations.model import VisionModel, load_vision
+from projlens_core.activations.towers import Towers
 from projlens_core.analyses.activation import measure
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
@@ -112,11 +113,11 @@ def _truth(
     spec = TriggerSpec.from_file(entries[0].trigger) if entries[0].trigger else next(iter(PRESETS.values()))
     opened = open_case(case)
     pairs = {image.name: (frame(image.pixels, spec), stamp(image.pixels, spec)) for image in samples}
-    judged = measure.sample_shift(opened, tower, *map(list, zip(*pairs.values(), strict=True)), "universal")
+    judged = measure.sample_shift(opened, Towers(tower), *map(list, zip(*pairs.values(), strict=True)), "universal")
     question = (*entries[0].prompts, *PROMPTS)[0]
     shifts, answers = {}, {}
     for number, name in enumerate(list(pairs)[:IMAGES]):
-        found = measure.image_shift(opened, tower, *pairs[name], "universal", judged)["suspect"]
+        found = measure.image_shift(opened, Towers(tower), *pairs[name], "universal", judged)["suspect"]
         shifts[name] = {condition: np.abs(getattr(found, condition)) for condition in measure.CONDITIONS}
         if number in asked:
             said = four_answers(responder, opened.base, opened.suspect, *pairs[name], question)

@@ -9,8 +9,7 @@ from PIL import Image
 
 from projlens_core.activations.direction import shift_magnitude
 from projlens_core.activations.shift import ShiftAnalysis, embedding_shift
-from projlens_core.activations.towers import Towers, as_towers
-from projlens_core.activations.vision import VisionTower
+from projlens_core.activations.towers import Towers
 from projlens_core.errors import InvalidInput
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
@@ -50,7 +49,7 @@ def pointed(analysis: ShiftAnalysis) -> torch.Tensor:
 def dose_shifts(
     base: ProjectorWeights,
     projectors: Mapping[str, ProjectorWeights],
-    tower: VisionTower | Towers,
+    towers: Towers,
     images: Sequence[Image.Image],
     doses: Sequence[float],
     vector: torch.Tensor,
@@ -63,7 +62,6 @@ def dose_shifts(
     """
     if len(images) != len(doses) or not doses or doses[0] != 0 or list(doses) != sorted(set(doses)):
         raise InvalidInput(f"Doses must ascend from 0, one for each of the {len(images)} images; found {list(doses)}.")
-    towers = as_towers(tower)
     shifts: dict[str, list[torch.Tensor]] = {role: [] for role in projectors}
     norms: list[torch.Tensor] = []
     for start in range(0, len(images), AT_ONCE):

@@ -155,8 +155,3 @@ class Towers:
                     "places of their tokens have nothing in common that could be compared; compare the two by their "
                     "weights and by their answers."
                 )
-
-
-def as_towers(tower: VisionTower | Towers) -> Towers:
-    """One tower for all roles, where but one is given."""
-    return tower if isinstance(tower, Towers) else Towers(tower)

@@ -13,8 +13,7 @@ from PIL import Image
 
 from projlens_core.activations.direction import drift_direction, shift_magnitude
 from projlens_core.activations.shift import embedding_shift
-from projlens_core.activations.towers import Tokens, Towers, as_towers
-from projlens_core.activations.vision import VisionTower
+from projlens_core.activations.towers import Tokens, Towers
 from projlens_core.behaviour.responder import NEW_TOKENS, Responder
 from projlens_core.behaviour.scoring import Questions, Score, Scorer
 from projlens_core.errors import InvalidInput
@@ -61,7 +60,7 @@ class TriedChange:
 def ruler(
     base: ProjectorWeights,
     suspect: ProjectorWeights,
-    tower: VisionTower | Towers,
+    towers: Towers,
     images: Sequence[Image.Image],
     spec: TriggerSpec,
     progress: Progress = silent,
@@ -72,7 +71,7 @@ def ruler(
     sides = []
     for make in (clean_twin, changed):
         made = (make(image, spec, ORIGINAL) for image in images)
-        chunks = (tokens["suspect"] for tokens in _tokens(tower, ["suspect"], made, progress, len(images)))
+        chunks = (tokens["suspect"] for tokens in _tokens(towers, ["suspect"], made, progress, len(images)))
         sides.append(torch.cat([embedding_shift(base, suspect, tokens)[0] for tokens in chunks]))
     clean, triggered = sides  # (n, T, d) each
     vector = drift_direction(torch.cat([clean, triggered])).vector
@@ -84,7 +83,7 @@ def sweep(
     base: ProjectorWeights,
     suspect: ProjectorWeights,
     control: ProjectorWeights | None,
-    tower: VisionTower | Towers,
+    towers: Towers,
     images: Sequence[Image.Image],
     spec: TriggerSpec,
     tried: Sequence[Change],
@@ -98,7 +97,7 @@ def sweep(
     if not images:
         raise InvalidInput("There is no image to try the trigger on.")
     roles = {"suspect": suspect, **({"control": control} if control else {})}
-    vector = ruler(base, suspect, tower, images, spec, progress)
+    vector = ruler(base, suspect, towers, images, spec, progress)
     whole: torch.Tensor | None = None  # (n,) what the unchanged trigger adds under the suspect
     clean: dict[tuple, dict[str, torch.Tensor]] = {}
     wanted = list(dict.fromkeys((ORIGINAL, *tried)))
@@ -106,7 +105,7 @@ def sweep(
         report = labelled(progress, f"{change.label}, {number} of {len(wanted)}")
         try:
             triggered = (changed(image, spec, change) for image in images)
-            after = _means(base, roles, tower, triggered, vector, report, len(images))
+            after = _means(base, roles, towers, triggered, vector, report, len(images))
         except InvalidInput as error:
             if change == ORIGINAL:
                 raise
@@ -115,7 +114,7 @@ def sweep(
         arrived = (change.scale, change.quality)  # all that the clean images depend on
         if arrived not in clean:
             twins = (clean_twin(image, spec, change) for image in images)
-            clean[arrived] = _means(base, roles, tower, twins, vector, report, len(images))
+            clean[arrived] = _means(base, roles, towers, twins, vector, report, len(images))
         before = clean[arrived]
         gains = {role: after[role] - before[role] for role in roles}  # (n,) each
         whole = gains["suspect"] if whole is None else whole
@@ -157,7 +156,7 @@ def attack_scores(
 def _means(
     base: ProjectorWeights,
     roles: dict[str, ProjectorWeights],
-    tower: VisionTower | Towers,
+    towers: Towers,
     images: Iterable[Image.Image],
     vector: torch.Tensor,
     progress: Progress,
@@ -165,7 +164,7 @@ def _means(
 ) -> dict[str, torch.Tensor]:
     """Mean shift of each image, (count,), by role."""
     found: dict[str, list[torch.Tensor]] = {role: [] for role in roles}
-    for tokens in _tokens(tower, list(roles), images, progress, count):
+    for tokens in _tokens(towers, list(roles), images, progress, count):
         for role, weights in roles.items():
             delta_e, _ = embedding_shift(base, weights, tokens[role])
             found[role].append(shift_magnitude(delta_e, vector).mean(dim=1))  # (batch,)
@@ -173,11 +172,10 @@ def _means(
 
 
 def _tokens(
-    tower: VisionTower | Towers, roles: Sequence[str], images: Iterable[Image.Image], progress: Progress, count: int
+    towers: Towers, roles: Sequence[str], images: Iterable[Image.Image], progress: Progress, count: int
 ) -> Iterator[dict[str, Tokens]]:
     """Tokens (batch, T, d_vision) of `count` images by role, made as they are needed. Not kept on disk: each is read
     once."""
-    towers = as_towers(tower)
     remaining = iter(images)
     for start in range(0, count, BATCH):
         progress(STAGE, start, count)

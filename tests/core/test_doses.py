@@ -8,6 +8,7 @@ from PIL import Image
 from projlens_core.activations.dose_shift import dose_shifts, pointed
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.shift import analyse
+from projlens_core.activations.towers import Towers
 from projlens_core.behaviour.flip import Flip, flip
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.errors import InvalidInput
@@ -77,7 +78,7 @@ def test_shifts_at_each_dose_are_those_of_the_shift_analysis_and_gains_begin_at_
     tokens = tower.encode(images)
     analysis = analyse(base, suspect, tokens[:1], tokens[2:])
     vector = pointed(analysis)
-    found = dose_shifts(base, {"suspect": suspect}, tower, images, doses, vector)
+    found = dose_shifts(base, {"suspect": suspect}, Towers(tower), images, doses, vector)
     expected = analyse(base, suspect, tokens, direction=vector).clean
     np.testing.assert_allclose(found.shifts["suspect"], expected.shift, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(found.norms, expected.base_norms, rtol=1e-3)
@@ -86,7 +87,7 @@ def test_shifts_at_each_dose_are_those_of_the_shift_analysis_and_gains_begin_at_
     assert gains[2].mean() > 0  # the direction points where the trigger pushes
     assert found.peak == gains[2].argmax()
     with pytest.raises(InvalidInput, match="ascend from 0"):
-        dose_shifts(base, {"suspect": suspect}, tower, images, (0.5, 0.2, 1.0), vector)
+        dose_shifts(base, {"suspect": suspect}, Towers(tower), images, (0.5, 0.2, 1.0), vector)
     with pytest.raises(InvalidInput, match="needs triggered images"):
         pointed(analyse(base, suspect, tokens))
     assert torch.equal(pointed(analysis).abs(), analysis.direction.vector.abs())

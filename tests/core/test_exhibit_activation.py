@@ -12,6 +12,7 @@ from projlens_core.activations.embedding_map import embedding_map
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.shift import analyse, embeddings
 from projlens_core.activations.tokens import image_tokens
+from projlens_core.activations.towers import Towers
 from projlens_core.analyses.activation import exhibit as activation
 from projlens_core.analyses.activation import measure, numbers
 from projlens_core.analyses.activation.measure import CONDITIONS, ImageShift, SampleShift
@@ -99,8 +100,8 @@ def test_the_measurement_places_images_and_patches_as_the_projectors_embed_them(
     tower = load_vision(str(base))
     images = pico.images(3)
     twins = [image.transpose(Image.Transpose.ROTATE_180) for image in images]
-    samples = measure.sample_shift(case, tower, images, twins, "universal")
-    found = measure.image_shift(case, tower, images[0], twins[0], "universal", samples)
+    samples = measure.sample_shift(case, Towers(tower), images, twins, "universal")
+    found = measure.image_shift(case, Towers(tower), images[0], twins[0], "universal", samples)
     read = {"clean": image_tokens(tower, images), "triggered": image_tokens(tower, twins)}
     projectors = {"base": case.base, "suspect": case.suspect}
     embedded = {role: {c: embeddings(p, each) for c, each in read.items()} for role, p in projectors.items()}

@@ -3,6 +3,7 @@ import torch
 
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.shift import analyse
+from projlens_core.activations.towers import Towers
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.robustness import attack_scores, ruler, sweep
 from projlens_core.behaviour.success import contains_target
@@ -41,14 +42,14 @@ def tower(world):
 def test_every_figure_is_that_of_the_shift_analysis_along_the_unchanged_triggers_direction(projectors, tower):
     base, suspect, control = projectors
     images, change = pico.images(N), Change(size=0.5, quality=40)
-    _, found = sweep(base, suspect, control, tower, images, SPEC, [change])
+    _, found = sweep(base, suspect, control, Towers(tower), images, SPEC, [change])
     original, other = (
         [tower.encode([make(image, SPEC, c) for image in images]) for make in (clean_twin, changed)]
         for c in (ORIGINAL, change)
     )
     vector = analyse(base, suspect, *original).direction.vector
     for role, weights in (("suspect", suspect), ("control", control)):
-        own = ruler(base, suspect, tower, images, SPEC)
+        own = ruler(base, suspect, Towers(tower), images, SPEC)
         torch.testing.assert_close(own.abs(), vector.abs(), rtol=1e-4, atol=1e-5)
         expected = analyse(base, weights, *other, direction=own)
         gain = expected.triggered.sample_mean - expected.clean.sample_mean
@@ -58,7 +59,7 @@ def test_every_figure_is_that_of_the_shift_analysis_along_the_unchanged_triggers
 
 def test_the_unchanged_trigger_comes_first_and_keeps_all_of_its_push(projectors, tower):
     base, suspect, _ = projectors
-    original, weak = sweep(base, suspect, None, tower, pico.images(N), SPEC, [Change(strength=0.01)])
+    original, weak = sweep(base, suspect, None, Towers(tower), pico.images(N), SPEC, [Change(strength=0.01)])
     assert original.change == ORIGINAL
     assert original.pushes["suspect"].kept == 1
     assert original.pushes["suspect"].gain.mean > 0  # the ruler points where the trigger pushes
@@ -68,14 +69,14 @@ def test_the_unchanged_trigger_comes_first_and_keeps_all_of_its_push(projectors,
 
 def test_a_change_that_cannot_be_stamped_says_why_and_the_rest_goes_on(projectors, tower):
     base, suspect, _ = projectors
-    tried = list(sweep(base, suspect, None, tower, pico.images(2), SPEC, [Change(size=4), Change(quality=50)]))
+    tried = list(sweep(base, suspect, None, Towers(tower), pico.images(2), SPEC, [Change(size=4), Change(quality=50)]))
     assert [bool(one.pushes) for one in tried] == [True, False, True]
     assert "80 px wide but the image only 40" in tried[1].reason
 
 
 def test_towers_that_give_a_list_of_images_are_swept_alike(projectors, tower, monkeypatch):
     base, suspect, _ = projectors
-    wanted = (base, suspect, None, tower, pico.images(3), SPEC, [Change(quality=50)])
+    wanted = (base, suspect, None, Towers(tower), pico.images(3), SPEC, [Change(quality=50)])
     stacked, encode = list(sweep(*wanted)), tower.encode
     monkeypatch.setattr(tower, "encode", lambda images: list(encode(images)))  # as those of other families do
     assert list(sweep(*wanted)) == stacked
@@ -84,9 +85,9 @@ def test_towers_that_give_a_list_of_images_are_swept_alike(projectors, tower, mo
 def test_nothing_to_try_it_on_is_one_sentence(projectors, tower):
     base, suspect, _ = projectors
     with pytest.raises(InvalidInput, match="no image"):
-        next(sweep(base, suspect, None, tower, [], SPEC, []))
+        next(sweep(base, suspect, None, Towers(tower), [], SPEC, []))
     with pytest.raises(InvalidInput, match="no drift direction"):
-        next(sweep(base, base, None, tower, pico.images(2), SPEC, []))
+        next(sweep(base, base, None, Towers(tower), pico.images(2), SPEC, []))
 
 
 def test_a_sweep_can_be_cancelled_and_what_was_tried_is_kept(projectors, tower):
@@ -98,8 +99,8 @@ def test_a_sweep_can_be_cancelled_and_what_was_tried_is_kept(projectors, tower):
 
     kept = []
     with pytest.raises(Cancelled):
-        kept.extend(sweep(base, suspect, None, tower, pico.images(2), SPEC, [Change(quality=50)], stop))
-    found = sweep(base, suspect, None, tower, pico.images(2), SPEC, [Change(quality=50)], stop)
+        kept.extend(sweep(base, suspect, None, Towers(tower), pico.images(2), SPEC, [Change(quality=50)], stop))
+    found = sweep(base, suspect, None, Towers(tower), pico.images(2), SPEC, [Change(quality=50)], stop)
     assert next(found).change == ORIGINAL
 
 

@@ -12,8 +12,7 @@ from projlens_core.activations.direction import Direction, DirectionKind
 from projlens_core.activations.embedding_map import EmbeddingMap, embedding_map
 from projlens_core.activations.layout import WHOLE, Box, TokenMap
 from projlens_core.activations.shift import Condition, ShiftAnalysis, analyse, embeddings
-from projlens_core.activations.towers import Towers, as_towers, read_by_base
-from projlens_core.activations.vision import VisionTower
+from projlens_core.activations.towers import Towers, read_by_base
 from projlens_core.cases.case import OpenedCase
 from projlens_core.runtime.progress import Progress, silent
 
@@ -70,7 +69,7 @@ class ImageShift:
 
 def sample_shift(
     case: OpenedCase,
-    tower: VisionTower | Towers,
+    towers: Towers,
     clean: Sequence[Image.Image],
     triggered: Sequence[Image.Image] | None,
     direction: DirectionKind,
@@ -78,7 +77,7 @@ def sample_shift(
 ) -> SampleShift:
     """Analyse the samples under suspect and control. "pair" without triggered twins falls back to "image"."""
     roles = ["suspect", "control"] if case.control else ["suspect"]
-    read = as_towers(tower).twins(roles, clean, triggered, progress)
+    read = towers.twins(roles, clean, triggered, progress)
     halves = read["suspect"]
     if direction == "pair" and triggered is None:
         direction = "image"
@@ -104,7 +103,7 @@ def sample_shift(
 
 def image_shift(
     case: OpenedCase,
-    tower: VisionTower | Towers,
+    towers: Towers,
     clean: Image.Image | None,
     triggered: Image.Image | None,
     direction: DirectionKind,
@@ -116,7 +115,7 @@ def image_shift(
     "universal" takes each projector's direction from the samples; without samples the image has to do.
     """
     images = [image for image in (clean, triggered) if image is not None]
-    towers, projectors = as_towers(tower), {role: getattr(case, role) for role in ROLES if getattr(case, role)}
+    projectors = {role: getattr(case, role) for role in ROLES if getattr(case, role)}
     read = towers.twins(list(projectors), images[:1], images[1:] or None, progress)  # (1, T, d_vision) each
     if direction == "pair" and len(images) == 1:
         direction = "image"
