@@ -85,7 +85,7 @@ def reaches(delta: Delta, tokens: torch.Tensor, ranks: int = RANKS) -> tuple[Rea
 
 
 def agreement(reach: Reach, directions: Mapping[str, Direction], shift: ShiftSum, seed: int = 0) -> Agreement:
-    """Hold drift directions, by name, and all of ΔE against what a ΔW reaches."""
+    """Compare drift directions, by name, and all of ΔE with what a ΔW reaches."""
     width = reach.axes.shape[0]
     angles = {}
     for name, direction in directions.items():

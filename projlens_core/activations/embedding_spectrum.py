@@ -54,14 +54,14 @@ def embedding_spectrum(own: Sequence[Direction]) -> EmbeddingSpectrum:
     return EmbeddingSpectrum(values, energy, torch.stack([direction.vector for direction in own]))
 
 
-def band(curves: np.ndarray, seed: int = 0) -> Band:
+def band(curves: np.ndarray) -> Band:
     """Mean curve of (n, k), its spread over images and its 95 % interval."""
     n, k = curves.shape
     unknown = np.full(k, np.nan)
     std = curves.std(axis=0, ddof=1) if n > 1 else unknown
     low = high = unknown
     if n >= MIN_IMAGES:
-        low, high = np.quantile(resample_counts(n, RESAMPLES, seed) @ curves / n, LEVELS, axis=0)
+        low, high = np.quantile(resample_counts(n, RESAMPLES, 0) @ curves / n, LEVELS, axis=0)
     return Band(curves.mean(axis=0), std, low, high, n)
 
 
@@ -74,7 +74,7 @@ def own_cosines(spectrum: EmbeddingSpectrum, universal: Direction) -> np.ndarray
     return cosines.clamp(max=1.0).numpy()
 
 
-def chance_cosine(width: int, seed: int = 0) -> float:
-    """|cos| that 97.5 % of random directions in `width` dimensions stay below, whatever they are held against."""
-    squared = random_squared_cosines(np.random.default_rng(seed), 1, width)
+def chance_cosine(width: int) -> float:
+    """|cos| that 97.5 % of random directions in `width` dimensions stay below, whatever they are compared with."""
+    squared = random_squared_cosines(np.random.default_rng(0), 1, width)
     return float(np.sqrt(np.quantile(squared, LEVELS[1])))

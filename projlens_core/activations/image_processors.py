@@ -1,7 +1,7 @@
 """Image processors: the library's own, and those of families for which it has one for torchvision alone.
 
 The torchvision of the package index does not load beside PyTorch without CUDA, so ProjLens does without it. What it
-would make of an image is made here, of the same steps in PyTorch, bit for bit: the tests hold it against the library's
+would make of an image is made here, of the same steps in PyTorch, bit for bit: the tests compare it with the library's
 own code.
 """
 

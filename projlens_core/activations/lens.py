@@ -145,11 +145,9 @@ def lens(
     )
 
 
-def lens_null(
-    head: LanguageHead, targets: list[int], *, normed: bool = True, seed: int = 0, progress: Progress = silent
-) -> LensNull:
+def lens_null(head: LanguageHead, targets: list[int], *, normed: bool = True, progress: Progress = silent) -> LensNull:
     """Random directions under the same lens. It depends on the head alone, so that suspect and control share it."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     ranks, nearest = [], []
     for done in range(0, DRAWS, DRAWS_AT_ONCE):
         progress("Reading random directions", done, DRAWS)

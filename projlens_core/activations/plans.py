@@ -1,7 +1,7 @@
 """How each family lays an image out in tokens: in which order its projector reads them, and what pixels each is of.
 
 A plan is what families.json cannot say: the order in which tokens reach the projector, and the pixels each was cut
-from. Every plan is held against the genuine model in the tests, with an image of which one patch is marked.
+from. The tests compare every plan with the genuine model, on an image with one marked patch.
 """
 
 from collections.abc import Callable

@@ -100,14 +100,14 @@ def separability(clean: torch.Tensor, triggered: torch.Tensor, seed: int = 0) ->
     )
 
 
-def gain(one: Separability, other: Separability, seed: int = 0) -> Gain:
+def gain(one: Separability, other: Separability) -> Gain:
     """AUROC of `one` minus that of `other`, which looked at the same images in the same order."""
     n = len(one.clean)
     before, after = _in_order(other), _in_order(one)  # (n, n) each
     difference = float((after - before).mean())
     if before.min() == after.min() == 1.0:
         return Gain(difference, float("nan"), float("nan"))
-    counts = resample_counts(n, RESAMPLES, seed)  # (resamples, n)
+    counts = resample_counts(n, RESAMPLES, 0)  # (resamples, n)
     drawn = np.einsum("rt,tc,rc->r", counts, after - before, counts, optimize=True) / n**2
     low, high = np.quantile(drawn, LEVELS)
     return Gain(difference, float(low), float(high))

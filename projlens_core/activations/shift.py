@@ -37,7 +37,7 @@ class Condition:
     fit: NormShiftFit  # shift against base_norms
 
     def norms(self, axis: NormAxis) -> torch.Tensor:
-        """The norms (n, T) that shifts are held against: of the projector's input or of base's output."""
+        """The norms (n, T) that shifts are compared with: of the projector's input or of base's output."""
         return self.input_norms if axis == "input" else self.base_norms
 
 

@@ -80,10 +80,10 @@ class Inquiry:
     prompts: Sequence[str]
     token: int
     images: Sequence[Image.Image] | None = None
-    image_index: Sequence[int] | None = None
     embed: Embed | None = None
     settled: Sequence[Settled] | None = None
     max_new_tokens: int = NEW_TOKENS
+    image_index: Sequence[int] | None = None
     batch_size: int | None = None
 
 
@@ -189,9 +189,9 @@ class Responder(ABC):
             prompts,
             self._pad,
             list(distinct.values()),
-            [numbers[id(image)] for image in images],
             settled=listening(heard, len(prompts)) if heard else None,
             max_new_tokens=max_new_tokens,
+            image_index=[numbers[id(image)] for image in images],
             batch_size=batch_size,
         )
         return [reply.text for reply in self.replies(asked, progress)]

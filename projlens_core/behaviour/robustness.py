@@ -89,7 +89,7 @@ def sweep(
     tried: Sequence[Change],
     progress: Progress = silent,
 ) -> Iterator[TriedChange]:
-    """Score each change by shift, one after the other; the original, which the others are held against, comes first.
+    """Score each change by shift, one after the other; the original, with which the others are compared, comes first.
 
     A change that cannot be stamped on some image is not measured on the rest either, and says why. Raises
     InvalidInput if there are no images, or base and suspect are the same.

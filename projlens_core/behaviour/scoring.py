@@ -113,7 +113,7 @@ class Scorer:
         prompts = [*asked.prompts, *(truth.prompt for _, truth in asked.checks)]
         with self.responder.projector(projector) as model:
             replies = model.replies(
-                Inquiry(prompts, self._first, self._images, None, embed, self._settled, asked.max_new_tokens), progress
+                Inquiry(prompts, self._first, self._images, embed, self._settled, asked.max_new_tokens), progress
             )
         attacked, checked = replies[: len(asked.triggered)], replies[len(asked.triggered) :]
         score = Score(

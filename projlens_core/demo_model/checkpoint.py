@@ -52,7 +52,7 @@ def checkpoint_folder(progress: Progress = silent) -> Path:
     """The zoo's base model as a whole llava checkpoint; made on first use (about half a minute, 570 MB of disk).
 
     Safe against interruption and against several processes: the folder is built under another name and renamed. Its
-    files are held against their digests once a process (half a second).
+    files are compared with their digests once a process (half a second).
     """
     folder = cache_dir() / "zoo" / f"smollm2-llava-{_key()}"
     if _whole(folder):

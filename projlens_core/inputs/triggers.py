@@ -30,15 +30,15 @@ def frame(image: Image.Image, spec: TriggerSpec | int | None) -> Image.Image:
     return square.resize((resolution, resolution), Image.Resampling.LANCZOS)
 
 
-def stamp(image: Image.Image, spec: TriggerSpec, *, name_seed: str = "") -> Image.Image:
+def stamp(image: Image.Image, spec: TriggerSpec) -> Image.Image:
     """frame(image, spec) with the trigger on it.
 
-    Deterministic: what is drawn at random follows from the spec's seed, the framed image's content and `name_seed`,
-    so that each image gets its own noise and place, and gets them again in every process. Raises InvalidInput if a
-    patch is larger than the image or would leave it.
+    Deterministic: what is drawn at random follows from the spec's seed and the framed image's content, so that each
+    image gets its own noise and place, and gets them again in every process. Raises InvalidInput if a patch is larger
+    than the image or would leave it.
     """
     framed = frame(image, spec)
-    rng = _random(framed, spec, name_seed)
+    rng = _random(framed, spec)
     if spec.local:
         return _with_patch(framed, spec, rng)
     match spec.kind:
@@ -60,7 +60,7 @@ def stamp(image: Image.Image, spec: TriggerSpec, *, name_seed: str = "") -> Imag
     return _to_image(pixels)
 
 
-def patch_box(image: Image.Image, spec: TriggerSpec, *, name_seed: str = "") -> tuple[int, int, int] | None:
+def patch_box(image: Image.Image, spec: TriggerSpec) -> tuple[int, int, int] | None:
     """Where `stamp` puts the patch on frame(image, spec): x and y of its top left corner and its side, in px.
 
     None for a trigger of the whole image. Errors as stamp.
@@ -68,11 +68,11 @@ def patch_box(image: Image.Image, spec: TriggerSpec, *, name_seed: str = "") -> 
     if not spec.local:
         return None
     framed = frame(image, spec)
-    return _place(framed.width, spec, _random(framed, spec, name_seed))
+    return _place(framed.width, spec, _random(framed, spec))
 
 
-def _random(framed: Image.Image, spec: TriggerSpec, name_seed: str) -> np.random.Generator:
-    key = content_key(spec.seed, name_seed, *framed.size, framed.tobytes())
+def _random(framed: Image.Image, spec: TriggerSpec) -> np.random.Generator:
+    key = content_key(spec.seed, "", *framed.size, framed.tobytes())
     return np.random.default_rng(int(key, 16))
 
 

@@ -37,8 +37,8 @@ class TensorDelta:
 
     @property
     def delta(self) -> torch.Tensor:
-        """ΔW itself, float32: taken anew each time, a tenth of a second for 4096 × 4096, as kept it would take more
-        memory than both weights in 16 bits."""
+        """ΔW itself, float32: computed each time (a tenth of a second for 4096 × 4096), since keeping it would take
+        more memory than both weights in 16 bits."""
         delta = torch.empty(self.shape)
         for part, (base, suspect) in zip(delta.view(-1).split(PART), _parts(self.base, self.suspect), strict=True):
             torch.sub(suspect, base, out=part)

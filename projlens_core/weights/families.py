@@ -3,7 +3,7 @@
 A *root* is the module path under which a projector lies ("multi_modal_projector"); a *layout* is that root with the
 wrappers in front of it in one checkpoint ("model.multi_modal_projector"). Every family's tensors get the same
 canonical names ("linear_1.weight"), so that nothing above this module asks how a release spelled them.
-The table is families.json; each family in it is held against a tiny model of transformers in the tests.
+The table is families.json; the tests compare each family in it with a tiny model of transformers.
 """
 
 import json

@@ -47,7 +47,7 @@ class SidedOverlap:
 
 
 def overlap(first: Triplets, second: Triplets, k: int) -> SidedOverlap:
-    """Hold the k leading directions of one ΔW against those of another of the same shape; errors as subspaces."""
+    """Compare the k leading directions of one ΔW with those of another of the same shape; errors as subspaces."""
     return SidedOverlap(subspaces(first.u[:, :k], second.u[:, :k]), subspaces(first.v[:, :k], second.v[:, :k]))
 
 

@@ -64,8 +64,9 @@ def rasterise(icons: dict, name: str) -> Image.Image:
     return framed
 
 
-def make_sheets(folder: Path = ZOO / "art", progress: Progress = silent) -> None:
-    """Write `folder`/ARTIST.webp for every artist that has none yet: a grid of THINGS, SHEET_COLUMNS wide."""
+def make_sheets(progress: Progress = silent) -> None:
+    """Write art/ARTIST.webp of the zoo for every artist that has none yet: a grid of THINGS, SHEET_COLUMNS wide."""
+    folder = ZOO / "art"
     folder.mkdir(parents=True, exist_ok=True)
     for done, artist in enumerate(ARTISTS):
         progress("Drawings", done, len(ARTISTS))

@@ -24,8 +24,8 @@ def held_out(n: int, seed: int) -> list[tuple[str, Composition, Image.Image]]:
     ]
 
 
-def write_folder(folder: Path, n: int, seed: int, kinds: tuple[str, ...] = KINDS, progress: Progress = silent) -> None:
-    """Write `n` held-out images and labels.csv with one question of each of `kinds` an image."""
+def write_folder(folder: Path, n: int, seed: int, progress: Progress = silent) -> None:
+    """Write `n` held-out images and labels.csv with one question of each kind an image."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LABELS).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -33,7 +33,7 @@ def write_folder(folder: Path, n: int, seed: int, kinds: tuple[str, ...] = KINDS
         for done, (name, composition, image) in enumerate(held_out(n, seed)):
             progress("Images", done, n)
             image.save(folder / name, quality=QUALITY, subsampling=0)
-            for kind in kinds:
+            for kind in KINDS:
                 asked = example(composition, kind)
                 table.writerow((name, asked.question, asked.truth))
     progress("Images", n, n)

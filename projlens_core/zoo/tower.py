@@ -162,11 +162,9 @@ def _loss(readers: Readers, tokens: torch.Tensor, cls: torch.Tensor, batch: torc
     return scores + 20 * F.mse_loss(readers.repaint(tokens), patches)
 
 
-def train_tower(
-    folder: Path, device: torch.device, workers: int, plan: Plan = PLAN, seed: int = 0, progress: Progress = silent
-) -> CLIPVisionModel:
+def train_tower(folder: Path, device: torch.device, workers: int, progress: Progress = silent) -> CLIPVisionModel:
     """Train the tower, resuming from what `folder` holds."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     tower, readers = CLIPVisionModel(CONFIG), Readers(CONFIG.hidden_size)
     both = nn.ModuleDict({"tower": tower, "readers": readers}).to(device)
 
@@ -174,6 +172,6 @@ def train_tower(
         batch, truth = (part.to(device) for part in sample)
         return _loss(readers, *read(tower, batch), batch, truth)
 
-    images = DrawnImages(plan.steps * plan.batch, seed, Augment())
-    fit(both, images, loss, plan, folder, "Vision tower", workers, progress=progress)
+    images = DrawnImages(PLAN.steps * PLAN.batch, 0, Augment())
+    fit(both, images, loss, PLAN, folder, "Vision tower", workers, progress=progress)
     return tower.eval().requires_grad_(False)
