@@ -209,17 +209,7 @@ PAPER_RESOLUTION = 336  # px; the input of LLaVA-1.5, in which the paper's 14 px
 # The paper's triggers and the two classic ones, by the name shown in a picker.
 PRESETS = MappingProxyType(
     {
-        "Solid patch, centre": TriggerSpec("solid", PAPER_RESOLUTION, px=14),
-        "Solid patch, random place": TriggerSpec("solid", PAPER_RESOLUTION, position="random"),
-        "Logo patch": TriggerSpec("image", PAPER_RESOLUTION, image="logo.png", folder=ZOO / "triggers"),
-        "Mosaic patch": TriggerSpec("mosaic", PAPER_RESOLUTION, ratio=0.2),
-        "Noise patch": TriggerSpec("noise-patch", PAPER_RESOLUTION),
-        "Gaussian noise": TriggerSpec("gaussian", PAPER_RESOLUTION),
-        "Gaussian noise, coarse": TriggerSpec("gaussian", PAPER_RESOLUTION, std=20.0, grain=4),
-        "Oil painting": TriggerSpec("oil", PAPER_RESOLUTION),
-        "Edge enhance": TriggerSpec("edge", PAPER_RESOLUTION),
-        "Blur": TriggerSpec("blur", PAPER_RESOLUTION),
-        "Blended noise pattern": TriggerSpec("blend", PAPER_RESOLUTION),
-        "Sinusoidal stripes": TriggerSpec("sinusoid", PAPER_RESOLUTION),
+        name: TriggerSpec(resolution=PAPER_RESOLUTION, folder=ZOO / "triggers" if "image" in values else None, **values)
+        for name, values in json.loads(Path(__file__).with_name("presets.json").read_text(encoding="utf-8")).items()
     }
 )
