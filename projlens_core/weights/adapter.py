@@ -21,8 +21,7 @@ from projlens_core.weights.base_names import BaseNames
 from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint
 from projlens_core.weights.families import split_layout
 from projlens_core.weights.folder import Folder
-from projlens_core.weights.names import plain
-from projlens_core.weights.parts import by_part
+from projlens_core.weights.names import by_part, plain
 from projlens_core.weights.quantised.tensor import Stored
 from projlens_core.weights.selection import strays
 from projlens_core.weights.stored import ADAPTED, FLOATS

@@ -36,6 +36,14 @@ _VISION = re.compile(r"(?:(?:vision_tower|vision_model|visual|vision_encoder|ima
 # One before a number is none: "model.0.weight" is the first layer of a projector saved alone.
 _LEADING = re.compile(rf"(?:(?:{'|'.join(map(re.escape, _AHEAD))})\.(?!\d))*")
 _NESTED = "language_model."  # transformers 5.5 saved Qwen3.5's vision tower within the language model
+# Which part of a model a tensor belongs to, by the beginning of its plain name; the first that fits.
+_PARTS = {
+    "vision tower": r"vision|visual|image_encoder|vpm|siglip|clip|v\.|model\.vision",
+    "audio tower": r"audio|whisper",
+    "embeddings": r"(?:decoder\.)?(?:embed_tokens|wte|tok_embeddings|embed_in|embed_positions)|shared\.",
+    "head": r"lm_head|output\.|embed_out",
+    "language model": r"layers|norm|decoder|text_model|transformer|final_layernorm|h\.|encoder",
+}
 
 
 def unwrapped(name: str) -> str:
@@ -92,3 +100,17 @@ def by_plain_name(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]
         {short: name for name, short in plains.items() if count[short] == 1},
         tuple(name for name, short in plains.items() if count[short] > 1),
     )
+
+
+def part_of(name: str) -> str:
+    """ "vision tower", "language model", …, or "other tensors"."""
+    own = plain(name)
+    return next((part for part, start in _PARTS.items() if re.match(start, own)), "other tensors")
+
+
+def by_part(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The names by the part they belong to, in order of appearance."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(part_of(name), []).append(name)
+    return {part: tuple(members) for part, members in found.items()}

@@ -20,9 +20,8 @@ from projlens_core.weights.axes import moved
 from projlens_core.weights.bytesource import ByteSource
 from projlens_core.weights.checkpoint import ADAPTER_CONFIG, Checkpoint
 from projlens_core.weights.families import split_layout
-from projlens_core.weights.names import by_plain_name
+from projlens_core.weights.names import by_plain_name, part_of
 from projlens_core.weights.opening import open_checkpoint
-from projlens_core.weights.parts import part_of
 from projlens_core.weights.quantised.tensor import Quantised, Stored
 from projlens_core.weights.stored import FLOATS, TensorInfo, decode
 from projlens_core.weights.tensorfile import MAX_JSON, read_json
