@@ -111,43 +111,43 @@ def read_bank(resolution: int, path: Path = BANK) -> tuple[Probe, ...]:
         raise InvalidInput(f"{named} holds no list of 1 to {MOST} probes.")
     found: list[Probe] = []
     for number, entry in enumerate(entries, 1):
-        found += _probes(entry, number, resolution, path, named)
+        try:
+            found += _probes(entry, resolution, path.parent)
+        except InvalidInput as error:
+            raise InvalidInput(f"{named}, probe {number}: {error}") from error
         if len(found) > MOST:
             raise InvalidInput(f"{named} stands for more than {MOST} probes.")
     return tuple(found)
 
 
-def _probes(entry: object, number: int, resolution: int, path: Path, named: str) -> Iterator[Probe]:
+def _probes(entry: object, resolution: int, folder: Path) -> Iterator[Probe]:
     """The probe of an entry, or one for each combination of what it varies."""
     vary = entry.pop("vary", None) if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or vary is None:
-        yield _probe(entry, number, resolution, path, named)
+        yield _probe(entry, resolution, folder)
         return
     if not isinstance(vary, dict) or not all(isinstance(values, list) for values in vary.values()):
-        raise InvalidInput(f"{named}, probe {number}: 'vary' is an object of lists by parameter.")
+        raise InvalidInput("'vary' is an object of lists by parameter.")
     if math.prod(map(len, vary.values())) > MOST:
-        raise InvalidInput(f"{named}, probe {number}: 'vary' stands for more than {MOST} probes.")
-    first = _probe(entry, number, resolution, path, named)
+        raise InvalidInput(f"'vary' stands for more than {MOST} probes.")
+    first = _probe(entry, resolution, folder)
     if len(first.stamps) > 1:
-        raise InvalidInput(f"{named}, probe {number}: with 'vary' an entry has one stamp.")
+        raise InvalidInput("with 'vary' an entry has one stamp.")
     for values in product(*vary.values()):
         stamp_ = {**entry["stamps"][0], **dict(zip(vary, values, strict=True))}
-        varied = _probe({**entry, "stamps": [stamp_]}, number, resolution, path, named)
+        varied = _probe({**entry, "stamps": [stamp_]}, resolution, folder)
         yield replace(varied, name=f"{first.name}, {_about(varied.stamps[0], tuple(vary))}")
 
 
-def _probe(entry: object, number: int, resolution: int, path: Path, named: str) -> Probe:
+def _probe(entry: object, resolution: int, folder: Path) -> Probe:
     stamps = entry.get("stamps") if isinstance(entry, dict) else None
     name = entry.get("name") if isinstance(entry, dict) else None
     if not isinstance(name, str) or not isinstance(stamps, list) or not 0 < len(stamps) <= 16:
-        raise InvalidInput(f"{named}, probe {number}: expected a name and 1 to 16 stamps.")
+        raise InvalidInput("expected a name and 1 to 16 stamps.")
     if odd := [each for each in stamps if not isinstance(each, dict)]:
-        raise InvalidInput(f"{named}, probe {number}: a stamp is {printable(repr(odd[0])[:60])}, expected an object.")
-    try:
-        specs = (TriggerSpec.from_dict({**each, "resolution": resolution}, path.parent) for each in stamps)
-        return Probe(printable(name[:80]), tuple(specs))
-    except InvalidInput as error:
-        raise InvalidInput(f"{named}, probe {number}: {error}") from error
+        raise InvalidInput(f"a stamp is {printable(repr(odd[0])[:60])}, expected an object.")
+    specs = (TriggerSpec.from_dict({**each, "resolution": resolution}, folder) for each in stamps)
+    return Probe(printable(name[:80]), tuple(specs))
 
 
 def _name(spec: TriggerSpec) -> str:
