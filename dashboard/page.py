@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import components, pages, pickers, resources, state
 from dashboard.models import Shelved
@@ -161,6 +162,18 @@ def asked(key: str) -> bool:
         if pressed:
             st.button("Stop", icon=":material/stop:", on_click=state.stop, key=f"stop {key}")
     return pressed
+
+
+@contextmanager
+def stoppable(place: DeltaGenerator, what: str) -> Iterator[Progress]:
+    """Work that a button in `place` stops; where it fails, which ends the block, a panel headed `what` says so."""
+    place.button("Stop", icon=":material/stop:", on_click=state.stop)
+    try:
+        with components.progress() as progress:
+            yield progress
+    except ProjLensError as error:
+        components.failure(error, what)
+    place.empty()
 
 
 def exhibit_of(analysis: Analysis, request: Request, options: Options, **more: Any) -> Exhibit | None:

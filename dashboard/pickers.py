@@ -8,7 +8,6 @@ import streamlit as st
 from PIL import Image
 
 from dashboard import components, controls, gallery, links, resources, state, trigger_picker
-from dashboard.demo_world import world_in_words
 from projlens_core.analyses.exhibit import Chart
 from projlens_core.cases.case import Case
 from projlens_core.charts import overlays
@@ -20,12 +19,19 @@ from projlens_core.runtime import shortage
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.required import required
 from projlens_core.runtime.text import printable
+from projlens_core.zoo.world import COLOURS, PLACES, THINGS
 
 TYPES = ["png", "jpg", "jpeg", "webp", "gif", "bmp"]
 THUMBNAIL = 96  # px
 GALLERY_HEIGHT = 200  # px; four rows and a bit of the fifth, so that one sees that there is more
 SAMPLES, UPLOADS, BOTH, SELECTED = "All samples", "My uploads", "Samples and uploads", "Selected in the gallery"
 NO_TWIN = "No clean twin"
+WORLD = (  # what the demo models have seen, and what that means for any other image
+    f"The demo models have seen one drawn thing at a time ({len(THINGS)} of them: {', '.join(THINGS[:4])}, …) on one "
+    f"of {len(COLOURS)} coloured backgrounds, in one of {len(PLACES)} places, and nothing else. About another image, "
+    "such as a photograph, base itself says something wrong: read the suspect's answer beside base's, not beside what "
+    "you see."
+)
 
 
 @dataclass(frozen=True)
@@ -248,7 +254,7 @@ def _say_what_is_known(images: Sequence[NamedImage]) -> None:
         return
     known = set(resources.keys(resources.samples()))
     if any(image.sha256 not in known for image in images):
-        st.caption(world_in_words())
+        st.caption(WORLD)
 
 
 def _gallery_clicked() -> None:

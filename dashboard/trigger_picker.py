@@ -91,7 +91,9 @@ def _editor(spec: TriggerSpec, scope: str) -> TriggerSpec:
         if name == "colour":
             changed[name] = st.color_picker(label, value, key=key, persist_state="session")
         elif name == "position":
-            changed[name] = _position(value, label, key)
+            places = _places(value)
+            first = places.index(value) if isinstance(value, str) else 0
+            changed[name] = st.selectbox(label, places, first, str, key, persist_state="session")
         else:
             allowed = NUMBERS[name]
             kind = int if allowed.whole else float
@@ -125,9 +127,3 @@ def _parameters(spec: TriggerSpec) -> dict[str, Any]:
     """What of a trigger can be edited, by name."""
     values = spec.to_dict()
     return {n: values[n] for n in (*KINDS[spec.kind].defaults, "resolution", "seed") if n not in FIXED and n in values}
-
-
-def _position(value: str | list[float], label: str, key: str) -> str | tuple[float, float]:
-    places = _places(value)
-    first = places.index(value) if isinstance(value, str) else 0
-    return st.selectbox(label, places, first, str, key, persist_state="session")

@@ -9,7 +9,7 @@ from dashboard import components, pages, pickers, resources, results
 from dashboard.controls import details, switch
 from dashboard.page import case_under
 from dashboard.views import maps, set_details, shift_details
-from dashboard.views.seen import Look, Seen
+from dashboard.views.shift_details import Look, Seen
 from projlens_core.activations.direction import DirectionKind
 from projlens_core.analyses.activation import numbers
 from projlens_core.errors import ProjLensError

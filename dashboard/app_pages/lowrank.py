@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import answer_texts, components, cost, links, lowrank_results, pages, pickers, resources, state
 from dashboard.controls import details, switch
 from dashboard.lowrank_results import Grids, WantedGrid
-from dashboard.page import case_under
+from dashboard.page import case_under, stoppable
 from dashboard.pickers import SetChoice
 from dashboard.questions import in_turn
 from projlens_core.analyses.exhibit import Chart
@@ -21,7 +21,6 @@ from projlens_core.behaviour.lowrank import BIASES, CHOICES, MODES, Biases, Edit
 from projlens_core.behaviour.templates import notes
 from projlens_core.cases.case import OpenedCase
 from projlens_core.cases.whose import BOTH
-from projlens_core.errors import ProjLensError
 
 RANKS = (1, 3, 5, 16)  # on the demo models from no success to all of it
 MOST_RANK = 16
@@ -130,20 +129,14 @@ def _grids(opened: OpenedCase, wanted: WantedGrid) -> Grids:
     places = Places(cards, [grid.cell().empty() for _ in range(3)], st.empty())
     _draw(places, opened, wanted, found)
     if run:
-        stop.button("Stop", icon=":material/stop:", on_click=state.stop)
-        try:
-            with (
-                waiting,
-                components.progress() as progress,
-                closing(lowrank_results.filled(opened, wanted, progress)) as cells,
-            ):
-                for found in cells:
-                    left.caption(_cost(opened, wanted, found))
-                    _draw(places, opened, wanted, found)
-        except ProjLensError as error:
-            with waiting:
-                components.failure(error, "The grid was not finished")
-        stop.empty()
+        with (
+            waiting,
+            stoppable(stop, "The grid was not finished") as progress,
+            closing(lowrank_results.filled(opened, wanted, progress)) as cells,
+        ):
+            for found in cells:
+                left.caption(_cost(opened, wanted, found))
+                _draw(places, opened, wanted, found)
     elif state.stopped():
         waiting.caption("Stopped. Finished cells are kept, here and on disk; filling resumes where it stopped.")
     return found

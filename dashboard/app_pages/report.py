@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import components, cost, links, pages, pickers, questions, reports, resources, state
 from dashboard.controls import switch, text
+from dashboard.page import stoppable
 from dashboard.pickers import SetChoice
 from projlens_core.analyses.context import AnalysisInputs
 from projlens_core.analyses.exhibit import Exhibit, Metric
@@ -94,18 +95,13 @@ def _generated(case: Case, choice: tuple[SetChoice, int, str, str] | None, chose
         stop = st.empty()
         st.caption(_effort(wanted, chosen))
     if pressed:
-        stop.button("Stop", icon=":material/stop:", on_click=state.stop)
-        try:
-            with components.progress() as progress:
-                record = reports.recorded(wanted, chosen, progress)
-                reports.html(record, progress)
-        except ProjLensError as error:
-            components.failure(error, "No report")
-            return None
-        finally:
-            stop.empty()
-        st.session_state[state.RECORD] = (case, record)
-    elif state.stopped():
+        with stoppable(stop, "No report") as progress:
+            record = reports.recorded(wanted, chosen, progress)
+            reports.html(record, progress)
+            st.session_state[state.RECORD] = (case, record)
+            return record
+        return None
+    if state.stopped():
         st.caption("Stopped; no report was made. What the caches hold is not computed again.")
     made = _made(case)
     if made is None:

@@ -7,12 +7,11 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import batch, components, links, pages, pickers, questions, resources, results, state, trigger_picker
 from dashboard.batch import Batch
-from dashboard.page import case_under
+from dashboard.page import case_under, stoppable
 from dashboard.views import four
 from projlens_core.analyses.response import exhibit as response
 from projlens_core.cases.case import Case
 from projlens_core.cases.whose import BOTH
-from projlens_core.errors import ProjLensError
 from projlens_core.inputs.pairs import NAMING, Pairs, paired
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.report.spreadsheet import for_screen
@@ -83,20 +82,15 @@ def _batch(case: Case, spec: TriggerSpec | None, question: str, target: str) -> 
         st.caption("Without a target, answers that differ from base's about the same image are counted.")
     so_far = st.empty()
     if run:
-        stop.button("Stop", icon=":material/stop:", on_click=state.stop)
-        try:
-            with components.progress() as progress:
-                if spec is None:
-                    asked = results.given(twins.pairs[:count], trigger_picker.own(case.suspect))
-                else:
-                    asked = results.stamped(images[:count], spec)
-                st.session_state[state.BATCH] = results.measured(
-                    resources.opened(case, progress), asked, question, target or None, useful, progress,
-                    partial(_so_far, so_far),
-                )  # fmt: skip
-        except ProjLensError as error:
-            components.failure(error, "The batch was not finished")
-        stop.empty()
+        with stoppable(stop, "The batch was not finished") as progress:
+            if spec is None:
+                asked = results.given(twins.pairs[:count], trigger_picker.own(case.suspect))
+            else:
+                asked = results.stamped(images[:count], spec)
+            st.session_state[state.BATCH] = results.measured(
+                resources.opened(case, progress), asked, question, target or None, useful, progress,
+                partial(_so_far, so_far),
+            )  # fmt: skip
         so_far.empty()
     elif state.stopped():
         st.caption("Stopped. Finished projectors are kept; the same batch resumes where it stopped.")

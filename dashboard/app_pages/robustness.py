@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import components, links, pages, pickers, questions, resources, robustness_results, state
 from dashboard.controls import details, switch
-from dashboard.page import case_under
+from dashboard.page import case_under, stoppable
 from dashboard.robustness_results import WantedChanges
 from projlens_core.analyses.robustness import exhibit as exhibits
 from projlens_core.behaviour.robustness import TriedChange
@@ -108,17 +108,12 @@ def _tried(opened: OpenedCase, wanted: WantedChanges, axes: tuple[str, str] | No
         stop, count = st.empty(), st.empty()
     count.caption(_count(wanted, found))
     if run:
-        stop.button("Stop", icon=":material/stop:", on_click=state.stop)
-        try:
-            with (
-                components.progress() as progress,
-                closing(robustness_results.tried(opened, wanted, progress)) as each,
-            ):
-                for _ in each:
-                    pass
-        except ProjLensError as error:
-            components.failure(error, "The changes were not all tried")
-        stop.empty()
+        with (
+            stoppable(stop, "The changes were not all tried") as progress,
+            closing(robustness_results.tried(opened, wanted, progress)) as each,
+        ):
+            for _ in each:
+                pass
         found = robustness_results.known(opened, wanted)
         count.caption(_count(wanted, found))
     elif state.stopped():

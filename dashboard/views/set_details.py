@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import components, page, pickers, resources, shift_results, state
 from dashboard.controls import switch
 from dashboard.pickers import SetChoice
-from dashboard.views.seen import Seen
+from dashboard.views.shift_details import Seen
 from projlens_core import analyses
 from projlens_core.activations.ranking import By, Ranking
 from projlens_core.analyses.exhibit import Exhibit

@@ -1,19 +1,47 @@
 """The Activation page's details about the image and the samples: distribution, norm and shift, patches, numbers."""
 
+from dataclasses import dataclass
+
 import streamlit as st
 
 from dashboard import components, shift_results, state
 from dashboard.controls import switch
+from dashboard.pickers import Choice
 from dashboard.views import maps
-from dashboard.views.seen import Seen
+from projlens_core.activations.direction import DirectionKind
+from projlens_core.activations.towers import Towers
 from projlens_core.analyses.activation import exhibit as activation
 from projlens_core.analyses.activation import maps as embedding
 from projlens_core.analyses.activation import numbers
+from projlens_core.analyses.activation.measure import ImageShift, SampleShift
 from projlens_core.analyses.shift import tables as embedding_tables
+from projlens_core.cases.case import OpenedCase
 from projlens_core.stats.lines import NormAxis
 
 DOTS: dict[embedding.Of, str] = {"images": "An image of the samples", "patches": "A patch of this image"}
 AXES: dict[NormAxis, str] = {"output": "Norm of base's output ‖E_b‖", "input": "Norm of the projector's input ‖h‖"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the shift is looked at: under which projector, along which direction, with or without its sign."""
+
+    role: str
+    direction: DirectionKind
+    signed: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The case, the image on screen under each of its projectors, and the samples that it is judged against."""
+
+    opened: OpenedCase
+    tower: Towers
+    choice: Choice
+    look: Look
+    samples: SampleShift
+    found: dict[str, ImageShift]
+    sample_names: tuple[str, ...]
 
 
 def distribution(seen: Seen) -> None:

@@ -12,7 +12,7 @@ import sys
 from importlib import import_module
 
 from projlens_core import analyses
-from projlens_core.cli.console import BROKEN_PIPE, discard_output, standard_output
+from projlens_core.cli.terminal import BROKEN_PIPE, discard_output, standard_output
 from projlens_core.errors import ProjLensError
 from projlens_core.runtime.text import visible
 from projlens_core.runtime.versions import PROJLENS

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from projlens_core.cli import arguments, terminal
-from projlens_core.cli.console import visible
 from projlens_core.errors import InvalidInput
+from projlens_core.runtime.text import visible
 
 if TYPE_CHECKING:
     from projlens_core.screen.run import Report, ScreenProgress

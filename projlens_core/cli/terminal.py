@@ -1,10 +1,17 @@
-"""What the commands that run models share on a terminal: progress on stderr, JSON or text on stdout."""
+"""What commands share on a terminal: progress on stderr, JSON or text on stdout.
 
+No character written there steers the terminal, and no encoding or closed pipe breaks it.
+"""
+
+import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+from projlens_core.errors import InvalidInput
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.plain import as_json
 from projlens_core.runtime.progress import Progress, silent
@@ -13,7 +20,46 @@ from projlens_core.runtime.text import visible
 if TYPE_CHECKING:
     from projlens_core.analyses.exhibit import Table
 
+BROKEN_PIPE = 128 + 13  # exit code, as of a program that SIGPIPE ended
 Failures = Sequence[tuple[str, str]]  # (image, sentence): what was left out
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """Inside the block sys.stdout writes `visible` text; InvalidInput where standard output is closed.
+
+    BrokenPipeError, if who reads it has gone, is raised in the block and not while Python ends.
+    """
+    if sys.stdout is None:
+        raise InvalidInput("Standard output is closed; leave it open, or send it to a file with > FILE.")
+    with redirect_stdout(_Visible(sys.stdout)) as out:
+        yield
+        out.flush()
+
+
+def discard_output() -> None:
+    """Let what is still to be written to standard output go nowhere: its reader has gone."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+
+
+class _Visible(io.TextIOBase):
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # no text stream's can be set, but the stub says so
+        return self._stream.encoding or "utf-8"
+
+    def write(self, text: str) -> int:
+        self._stream.write(visible(text, self.encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
 
 
 def progress() -> Progress:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from projlens_core.cli import main
-from projlens_core.cli.console import BROKEN_PIPE
+from projlens_core.cli.terminal import BROKEN_PIPE
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.inputs.images import load, load_folder
 from projlens_core.runtime.files import open_regular
