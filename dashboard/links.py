@@ -139,14 +139,10 @@ def _key(
     return key
 
 
-def said() -> dict[str, str]:
-    """What the widgets drawn so far say, by name, as an address has it."""
-    found = {}
-    for name, param in st.session_state.get(DRAWN, {}).items():
-        value = st.session_state.get(param.key)
-        if value is not None and value != param.default and (raw := param.write(value)) is not None:
-            found[name] = raw
-    return found
+def said() -> dict[str, str | None]:
+    """What the widgets drawn so far say that is not as at first, by name, as an address has it; None: too long."""
+    drawn = [(name, each, st.session_state.get(each.key)) for name, each in st.session_state.get(DRAWN, {}).items()]
+    return {name: each.write(value) for name, each, value in drawn if value is not None and value != each.default}
 
 
 def left_out() -> list[str]:
@@ -180,13 +176,12 @@ def forget() -> None:
 
 def write(case: Iterable[str]) -> None:
     """Last thing in a run: the address says what the page does. case: names that are not this module's to write."""
-    now, page = st.query_params.to_dict(), said()
+    now, drawn = st.query_params.to_dict(), said()
+    page = {name: raw for name, raw in drawn.items() if raw is not None}
     waiting = st.session_state.get(WAITING, {})  # of what the page has not drawn, as it stopped before
     held = {name: now[name] for name in now if name in case or name in waiting}
     wanted = held | page
     st.session_state[WRITTEN] = page
-    drawn = st.session_state.get(DRAWN, {}).items()
-    shown = ((name, param, st.session_state.get(param.key)) for name, param in drawn)
-    st.session_state[LEFT_OUT] = [name for name, param, v in shown if v is not None and param.write(v) is None]
+    st.session_state[LEFT_OUT] = [name for name in drawn if name not in page]
     if wanted != now:
         st.query_params.from_dict(wanted)
