@@ -116,7 +116,7 @@ class Analysis(Generic[R]):
     def measured(self, context: "AnalysisContext", options: Options) -> R:
         """The result; NotFound without the trigger or target that it needs."""
         if self.needs_trigger:
-            context.require_trigger()
+            _ = context.trigger
         if self.wrong is not None and (reason := self.wrong(context.inputs, options)):
             raise InvalidInput(f"{reason}.")
         return self.measure(context, options)

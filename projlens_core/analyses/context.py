@@ -192,14 +192,10 @@ class AnalysisContext:
             raise NotFound("No trigger is known for this suspect; give one.")
         return self.inputs.spec
 
-    def require_trigger(self) -> None:
-        """NotFound where no trigger is known."""
-        _ = self.trigger
-
     @property
     def attacked(self) -> Twins:
         """The images, for an analysis that needs their twins."""
-        self.require_trigger()
+        _ = self.trigger
         return self.images
 
     @cached_property

@@ -3,8 +3,10 @@
 Facts are those of findings.FACTS; the paper's figures are its own, for LLaVA-1.5-7B.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from projlens_core.analyses.exhibit import with_minus
@@ -146,111 +148,30 @@ def _robustness(name: str, facts: Mapping) -> Judged:
     return [*cells, f"{escaped(weakest['label'])}: {_auroc(weakest['suspect'])}"], "inconclusive"
 
 
-SECTIONS = (
-    Section(
-        "response",
-        "Projector-only fine-tuning can hide a backdoor",
-        "All four variants are trained in the projector alone; triggered images then produce the target.",
-        "Agrees if the ASR's interval lies above both the control's ASR and the suspect's own rate on clean images.",
-        ("ASR", "target on clean", "control's ASR", "clean utility", "control's utility"),
-        _response,
-    ),
-    Section(
-        "weights",
-        "ΔW is concentrated in few directions",
-        "The 30 largest singular values of ΔW₂ hold ≈ 77 % (refusal), 63 % (injection), 64 % (hijack) and 95 % "
-        "(jailbreak) of its energy.",
-        "Agrees if they hold at least 63 %, the least of the paper's four, and more than the control's do. The "
-        "matrices here are smaller, so 30 is a larger share of all directions; the control has the same size.",
-        (
-            "paper",
-            "top 30 of ΔW₂",
-            "control's",
-            "stable rank",
-            "control's",
-            "spikes above the noise edge",
-            "control's",
-        ),
-        _weights,
-    ),
-    Section(
-        "embedding",
-        "The embedding shift needs five directions",
-        "In every variant five singular values of an image's ΔE hold 95 % of its energy or more.",
-        "Agrees if the interval of the mean over images lies at or above 95 % for clean and for triggered images, "
-        "differs if it lies below for one of them.",
-        ("clean", "triggered", "control, clean", "control, triggered"),
-        _embedding,
-    ),
-    Section(
-        "embedding",
-        "The shift grows with the norm",
-        "Per token, shift against norm: r = 0.98 on clean and 0.97 on poisoned images.",
-        f"Agrees if both intervals of r lie at or above {RELATED}, differs if one lies below.",
-        ("r, clean", "r, triggered", "control, clean", "control, triggered"),
-        _relation,
-    ),
-    Section(
-        "activation",
-        "Clean and triggered images shift along one direction",
-        "Clean and poisoned embeddings shift toward one shared direction; the paper gives no number.",
-        f"Agrees if the cosine between the two sets' drift directions is at least {RELATED}.",
-        ("cosine", "control's"),
-        _direction,
-    ),
-    Section(
-        "activation",
-        "The trigger pushes further along it",
-        "Poisoned samples activate because they are pushed further; the paper shows heatmaps, no number.",
-        "Agrees if the AUROC of the mean shift, triggered against clean images, has an interval above chance and above "
-        "the control's, differs if it lies at or below them.",
-        ("AUROC", "control's"),
-        _activates,
-    ),
-    Section(
-        "lens",
-        "The drift direction does not spell the target",
-        'Through the logit lens the direction\'s top tokens are noise-like ("ket" 44 %, "<s>" 42 % of images).',
-        f"Agrees if the target's best word stands no higher than along random directions (p > {CHANCE}, both signs).",
-        ("best target word, +v₀", "−v₀", "control, +v₀", "most frequent words, +v₀"),
-        _lens,
-    ),
-    Section(
-        "neurons",
-        "No dedicated trigger neurons",
-        "Clean and poisoned distributions of magnitude and firing frequency of the 4,096 hidden units coincide.",
-        "Agrees unless more quiet units are switched on by the trigger (at least doubled, beyond the clean–clean "
-        "split) than in control and base, by the intervals.",
-        ("units switched on", "control's", "base's"),
-        _neurons,
-    ),
-    Section(
-        "separability",
-        "Base cannot tell triggered images, the suspect can",
-        "A classifier on mean-pooled projector embeddings is near chance for base and high for the suspect.",
-        "Agrees if base's AUROC is within 97.5 % of shuffled labels and the suspect's gain over base has an interval "
-        "above zero.",
-        ("base", "suspect", "control"),
-        _separability,
-    ),
-    Section(
-        "lowrank",
-        "Few components carry the backdoor",
-        "Injecting the top components of both ΔW into base: refusal reaches 0 % at rank 1×1, 42.0 % at 2×2 and 90.7 % "
-        "at 2×5; injection 0 % below rank 3 of ΔW₂ and 90.0 % at 3×3.",
-        f"Agrees if some grid cell up to {FEW}×{FEW} brings back {SHARE:.0%} of the whole suspect's ASR; differs if "
-        "not even the interval of one reaches that.",
-        ("whole suspect's ASR", "control's", "ASR by rank of ΔW₁×ΔW₂", f"fewest for {SHARE:.0%} of it"),
-        _lowrank,
-    ),
-    Section(
-        "robustness",
-        "Changes of the trigger",
-        "The paper does not vary the trigger.",
-        "None, so nothing is judged: how many changes still tell triggered from clean images (interval above 0.5).",
-        ("changes separated from clean", "control's", "weakest change, AUROC"),
-        _robustness,
-    ),
+_JUDGES: dict[str, Callable[[str, Mapping], Judged]] = {
+    "response": _response,
+    "weights": _weights,
+    "embedding": _embedding,
+    "relation": _relation,
+    "direction": _direction,
+    "activates": _activates,
+    "lens": _lens,
+    "neurons": _neurons,
+    "separability": _separability,
+    "lowrank": _lowrank,
+    "robustness": _robustness,
+}
+_LIMITS = {"few": FEW, "share": SHARE, "related": RELATED, "chance": CHANCE}  # what the written criteria name
+
+
+def _section(part: str, judge: str, title: str, paper: str, criterion: str, columns: list[str]) -> Section:
+    """A section as criteria.json has it, in whose texts the limits are named."""
+    named = tuple(column.format(**_LIMITS) for column in columns)
+    return Section(part, title, paper, criterion.format(**_LIMITS), named, _JUDGES[judge])
+
+
+SECTIONS = tuple(
+    _section(**each) for each in json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 )
 
 

@@ -78,25 +78,20 @@ def sample_shift(
     """Analyse the samples under suspect and control. "pair" without triggered twins falls back to "image"."""
     roles = ["suspect", "control"] if case.control else ["suspect"]
     read = towers.twins(roles, clean, triggered, progress)
-    halves = read["suspect"]
     if direction == "pair" and triggered is None:
         direction = "image"
-    steps = 3 if case.control else 1
-    progress("Comparing the projectors on the samples", 0, steps)
-    base_e = [embeddings(case.base, read_by_base(tokens)) for tokens in halves if tokens is not None]
+    base_e = [embeddings(case.base, read_by_base(tokens)) for tokens in read["suspect"] if tokens is not None]
     means = {"base": [each.mean(dim=1) for each in base_e]}  # (n, d) each
-    whole = analyse(case.base, case.suspect, *halves, direction, base_e)
-    means["suspect"] = [mean + part.mean(dim=1) for mean, part in zip(means["base"], _shifts(whole), strict=True)]
-    by_role = {"suspect": _light(whole)}
-    along = None
+    by_role: dict[str, ShiftAnalysis] = {}
+    along, steps = None, 2 * len(roles) - 1
+    for role in roles:
+        progress("Comparing the projectors on the samples", len(by_role), steps)
+        whole = analyse(case.base, case.projectors[role], *read[role], direction, base_e)
+        means[role] = [mean + part.mean(dim=1) for mean, part in zip(means["base"], _shifts(whole), strict=True)]
+        by_role[role] = _light(whole)
     if case.control is not None:
-        halves = read["control"]
-        progress("Comparing the projectors on the samples", 1, steps)
-        whole = analyse(case.base, case.control, *halves, direction, base_e)
-        means["control"] = [mean + part.mean(dim=1) for mean, part in zip(means["base"], _shifts(whole), strict=True)]
-        by_role["control"] = _light(whole)
         progress("Comparing the projectors on the samples", 2, steps)
-        along = _light(analyse(case.base, case.control, *halves, by_role["suspect"].directions, base_e))
+        along = _light(analyse(case.base, case.control, *read["control"], by_role["suspect"].directions, base_e))
     placed = embedding_map({role: dict(zip(CONDITIONS, each, strict=False)) for role, each in means.items()})
     return SampleShift(by_role, along, len(clean), placed)
 
@@ -135,12 +130,11 @@ def image_shift(
         patches.setdefault("base", [each[0, :shown] for each in base_e])
         patches[role] = [own + part[0, :shown] for own, part in zip(patches["base"], _shifts(whole), strict=True)]
         analysis = _light(whole)
-        first = _map(analysis.clean, layout)
-        second = None if analysis.triggered is None else _map(analysis.triggered, layout)
-        if clean is None:  # alone, the triggered image stands in the place of the clean one
-            found[role] = ImageShift(None, first, analysis, within)
-        else:
-            found[role] = ImageShift(first, second, analysis, within)
+        maps = (*(_map(condition, layout) for condition in analysis.conditions.values()), None)
+        first, second = (
+            (None, maps[0]) if clean is None else maps[:2]
+        )  # alone, it is analysed as clean
+        found[role] = ImageShift(first, second, analysis, within)
     conditions = CONDITIONS if clean is not None else CONDITIONS[1:]
     placed = embedding_map({role: dict(zip(conditions, each, strict=False)) for role, each in patches.items()})
     return {role: replace(each, placed=placed) for role, each in found.items()}
