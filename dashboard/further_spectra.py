@@ -32,7 +32,7 @@ def of(opened: OpenedCase, specs: Sequence[str], progress: Progress) -> dict[str
 
 
 def overlaps(by_name: SpectraByName, k: int) -> Overlaps:
-    """The k leading directions of every two changes held against each other."""
+    """The k leading directions of every two changes, compared with each other."""
     weights = ((name, one.delta.base.sha256, one.delta.suspect.sha256) for name, one in by_name.items())
     key = content_key(k, *weights)
     return resources.shelf("overlaps", 32).get(key, lambda: exhibits.overlaps(by_name, k))

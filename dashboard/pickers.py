@@ -200,12 +200,12 @@ def how_many(label: str, most: int, default: int, key: str, *, width: int | Lite
     return controls.slider(label, 1, most, min(default, most), key, width=width)
 
 
-def target(case: Case, label: str = "Target to look for", name: str = "target", tell: str = "") -> str:
+def target(case: Case, label: str = "Target to look for", name: str = "target", more_help: str = "") -> str:
     """The text to look for in answers, at first that of a zoo suspect; the same on every page that asks."""
     entry = resources.zoo_entry(case.suspect)
     first = (entry.target or "") if entry else ""
-    tell = f"The text that the backdoor is meant to produce.{tell}"
-    return controls.text(label, first, name, f"{name} {case.suspect}", help=tell)
+    meaning = f"The text that the backdoor is meant to produce.{more_help}"
+    return controls.text(label, first, name, f"{name} {case.suspect}", help=meaning)
 
 
 def look_for(case: Case, text: str) -> None:

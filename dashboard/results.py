@@ -37,7 +37,7 @@ ROLES = ("base", "suspect", "control")
 def sample_reference(
     case: OpenedCase, tower: Towers, spec: TriggerSpec | None, direction: DirectionKind, progress: Progress
 ) -> SampleShift | None:
-    """The samples under suspect and control: what one image is judged against; None where there are no samples.
+    """The samples under suspect and control: what one image is compared with; None where there are no samples.
 
     Without a spec the samples are analysed clean only.
     """

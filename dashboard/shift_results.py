@@ -40,7 +40,7 @@ def rankings(
 ) -> dict[str, dict[str, Ranking]]:
     """All `images` by shift along the samples' universal direction, by role and condition.
 
-    Not along their own: images of unknown origin must not decide what they are held against.
+    Not along their own: images of unknown origin must not decide what they are compared with.
     """
     samples = required(results.sample_reference(case, tower, spec, UNIVERSAL, progress), "the samples")
     names = [image.name for image in images]

@@ -72,7 +72,7 @@ def _cards(zoo: dict[str, ZooEntry], role: str, icon: str) -> None:
 
 
 def _control(zoo: dict[str, ZooEntry]) -> None:
-    """Which of the zoo's controls the suspect is held against; nothing for a case of other models."""
+    """Which of the zoo's controls the suspect is compared with; nothing for a case of other models."""
     case = state.current_case()
     base = resources.zoo_entry(case.base) if case is not None else None
     if case is None or base is None:

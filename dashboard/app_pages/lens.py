@@ -27,8 +27,8 @@ class LensChoice(NamedTuple):
 
 def _panel() -> LensChoice:
     st.markdown("**Lens**")
-    tell = " Each of its tokens is searched for, except punctuation."
-    target = pickers.target(required(state.current_case(), "the case"), "Words to look for", "words", tell)
+    more = " Each of its tokens is searched for, except punctuation."
+    target = pickers.target(required(state.current_case(), "the case"), "Words to look for", "words", more)
     on = switch("Shift of the images", ON, "shift_of", "triggered")
     shift = switch(
         "Shift",

@@ -62,8 +62,8 @@ def _download(made: Made, case: Case) -> None:
         st.caption("The suspect is too large for a download; the command writes it:")
         st.code(command, language=None)
         return
-    tell = f"In the suspect's own form, with {SIDECAR}: what was done, hashes of all files, and what was shown."
-    components.download("Save the repaired suspect (ZIP)", made.archive, "repaired.zip", "application/zip", help=tell)
+    about = f"In the suspect's own form, with {SIDECAR}: what was done, hashes of all files, and what was shown."
+    components.download("Save the repaired suspect (ZIP)", made.archive, "repaired.zip", "application/zip", help=about)
 
 
 def _details(made: Made, _: tuple[RepairOptions, bool]) -> None:

@@ -78,8 +78,8 @@ def _images(case: Case) -> tuple[SetChoice, int, str, str] | None:
     key = links.number("report_count", 1, most, first)
     count = st.number_input("How many images", 1, most, first, key=key, persist_state="session")
     target = pickers.target(case)
-    usual = "the suspect's own" if questions.own(case) else "the first known of each image"
-    question = text("Question", "", "report_question", f"report question {case.suspect}", placeholder=usual)
+    placeholder = "the suspect's own" if questions.own(case) else "the first known of each image"
+    question = text("Question", "", "report_question", f"report question {case.suspect}", placeholder=placeholder)
     return choice, count, target, question
 
 

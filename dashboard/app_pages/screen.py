@@ -29,9 +29,9 @@ _COMMAND = "projlens screen LIST --base BASE --control CONTROL --out FOLDER"
 def page() -> None:
     """Draw the page."""
     components.header(pages.SCREEN)
-    told = "The folder into which `projlens screen` writes; it is read anew while it fills."
-    usual = "the --out of projlens screen"
-    folder = controls.text("Result folder", "", "screen", "screen_folder", placeholder=usual, help=told)
+    meaning = "The folder into which `projlens screen` writes; it is read anew while it fills."
+    placeholder = "the --out of projlens screen"
+    folder = controls.text("Result folder", "", "screen", "screen_folder", placeholder=placeholder, help=meaning)
     if not folder:
         components.empty("No screening opened", f"Run {_COMMAND} and give its folder here.", ":material/radar:")
         return

@@ -44,9 +44,9 @@ def page() -> None:
             else:
                 components.empty("No matrix changed", "Base and suspect hold the same matrices, value for value.")
             return
-        beside = partial(further_spectra.of, opened, further)
-        added = components.attempt("This projector cannot be compared with the case", beside)
-        found = opened.delta_spectra | (added or {})
+        compare = partial(further_spectra.of, opened, further)
+        by_name = components.attempt("This projector cannot be compared with the case", compare)
+        found = opened.delta_spectra | (by_name or {})
         shared = _main(opened, found, controls)
         components.parts(unread(case))
     with details:
@@ -71,8 +71,8 @@ def _further(case: Case) -> list[str]:
             persist_state="session",
             placeholder="Choose some",
         )
-    tell = "A fine-tune of the same base: a checkpoint folder, a weight file, zoo:NAME or hub:OWNER/NAME."
-    path = text("Another by its path", "", "beside_path", "beside by path", help=tell)
+    meaning = "A fine-tune of the same base: a checkpoint folder, a weight file, zoo:NAME or hub:OWNER/NAME."
+    path = text("Another by its path", "", "beside_path", "beside by path", help=meaning)
     return [*chosen, *([path] if path and path not in chosen else [])]
 
 
@@ -114,8 +114,8 @@ def _heatmap(by_name: SpectraByName, name: str, controls: DeltaGenerator) -> Non
     """ΔW as an image, the suspect beside one other change on the same scale, whole or a window of it."""
     rows, columns = next(tensor.shape for tensor in by_name["suspect"].delta.matrices if tensor.name == name)
     with controls:
-        tell = "RMS: the typical entry of the block. Largest: its strongest entry, which may stand alone."
-        measure = switch("A cell shows", MEASURES, "weights_measure", "rms", kept=True, help=tell)
+        meaning = "RMS: the typical entry of the block. Largest: its strongest entry, which may stand alone."
+        measure = switch("A cell shows", MEASURES, "weights_measure", "rms", kept=True, help=meaning)
         window = _span("Rows", rows), _span("Columns", columns)
         others = [who for who in by_name if who != "suspect"]
         other = others[0] if others else None

@@ -51,16 +51,16 @@ def _bar(both: bool) -> tuple[float, float]:
     """Sliders for the opacity of the blocks and, of both images, up to where the map shows the one before; 0 to 1."""
     first = round(100 * overlays.OPACITY)
     with st.container(horizontal=True, gap="medium"):
-        tell = "How much the blocks cover; at 0 % the images are seen as they are."
-        shown = partial(slider, format="%d %%", width=260)
-        percent = shown("Heatmap over image", 0, 100, first, "opacity", step=4, help=tell)
+        meaning = "How much the blocks cover; at 0 % the images are seen as they are."
+        percentage = partial(slider, format="%d %%", width=260)
+        percent = percentage("Heatmap over image", 0, 100, first, "opacity", step=4, help=meaning)
         before = 0
         if both:
-            tell = (
+            meaning = (
                 "How much of the triggered map, from the left, shows the image without the trigger; the blocks stay. "
                 "With the keyboard: Tab to the slider, then the arrow keys."
             )
-            before = shown("Before | after", 0, 100, 0, "before", step=5, help=tell)
+            before = percentage("Before | after", 0, 100, 0, "before", step=5, help=meaning)
     return percent / 100, before / 100
 
 

@@ -33,7 +33,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Seen:
-    """The case, the image on screen under each of its projectors, and the samples that it is judged against."""
+    """The case, the image on screen under each of its projectors, and the samples that it is compared with."""
 
     opened: OpenedCase
     tower: Towers

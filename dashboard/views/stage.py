@@ -50,7 +50,7 @@ READING = (
 
 
 @dataclass
-class Known:
+class DoseResults:
     """What is known so far of one image under one trigger."""
 
     found: DoseShifts
@@ -122,7 +122,7 @@ def play(case: Case, choice: Choice, axis: DoseAxis, question: str, target: str)
             _heatmap(found, layout, image, percent)
         asking = Asking(opened, question)
         where = _named_patch(found.peak, layout) if choice.trigger.local else None
-        known = Known(found, where, target, asking.known(dict(zip(PERCENTS, shown, strict=True))))
+        known = DoseResults(found, where, target, asking.known(dict(zip(PERCENTS, shown, strict=True))))
         _draw(known, percent, guide, curves)
         if not live and percent not in known.said:
             return
@@ -219,7 +219,7 @@ def _listen(asking: Asking, image: Image.Image, target: str) -> dict[str, str]:
     return said
 
 
-def _draw(known: Known, percent: int, guide: DeltaGenerator, curves: list[DeltaGenerator]) -> None:
+def _draw(known: DoseResults, percent: int, guide: DeltaGenerator, curves: list[DeltaGenerator]) -> None:
     """The guide's sentence, and the curves as far as they were asked."""
     at = PERCENTS.index(percent)
     roles = list(known.found.shifts)

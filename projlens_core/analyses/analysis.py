@@ -125,7 +125,7 @@ class Analysis(Generic[R]):
         """The exhibit of a result."""
         return context.signed(self.present(result, context, self.settings(context, options)), self.floor)
 
-    def told(
+    def output(
         self, result: R, context: "AnalysisContext", options: Options, exhibit: "Callable[[], Exhibit]"
     ) -> tuple[dict, list[str]]:
         """The result as its command writes it: JSON, and lines for people. exhibit: gives the result's."""

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, analysis: Analysis) -> int:
     result = analysis.measured(context, options)
     failures = context.images.failures if analysis.takes else ()
     exhibit = cache(lambda: analysis.shown(result, context, options))
-    document, lines = analysis.told(result, context, options, exhibit)
+    document, lines = analysis.output(result, context, options, exhibit)
     lines += [f"left out: {reason}" for _, reason in failures]
     if analysis.takes and args.images is None and resolve(inputs.case.suspect).zoo is None:
         lines.append(arguments.OWN_SAMPLES)

@@ -58,7 +58,7 @@ class AnalysisResult(Generic[R]):
     @cached_property
     def _written(self) -> tuple[dict, list[str]]:
         """JSON and lines, as the analysis's command writes them."""
-        return self._analysis.told(self.value, self._context, self._options, lambda: self.exhibit)
+        return self._analysis.output(self.value, self._context, self._options, lambda: self.exhibit)
 
     @property
     def data(self) -> dict:

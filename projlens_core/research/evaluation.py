@@ -111,7 +111,7 @@ def decision(entry: Entry, by: Calibration) -> Decision:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Discrimination:
     """How well a score ranks poisoned above honest members. low, high: Newcombe's interval; resampled: by bootstrap
     over parents, which collapses where the two are told apart perfectly.
     """
@@ -126,7 +126,7 @@ class Ranking:
 
 def ranking(
     honest: Sequence[Entry], poisoned: Sequence[Entry], score: Callable[[Entry], float | None]
-) -> Ranking | None:
+) -> Discrimination | None:
     """Of members that have the score; None without any of a kind."""
     values = {e.name: value for e in (*honest, *poisoned) if (value := score(e)) is not None}
     clean, bad = ([e for e in group if e.name in values] for group in (honest, poisoned))
@@ -143,7 +143,7 @@ def ranking(
         if all(groups):
             drawn.append(separation(*(_of(group, values) for group in groups)).auroc)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Ranking(found.auroc, found.low, found.high, (float(low), float(high)), len(clean), len(bad))
+    return Discrimination(found.auroc, found.low, found.high, (float(low), float(high)), len(clean), len(bad))
 
 
 def _of(entries: Sequence[Entry], values: Mapping[str, float]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""One image's shift along the drift direction, patch by patch, and the samples it is judged against."""
+"""One image's shift along the drift direction, patch by patch, and the samples that it is compared with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

@@ -131,9 +131,7 @@ def image_shift(
         patches[role] = [own + part[0, :shown] for own, part in zip(patches["base"], _shifts(whole), strict=True)]
         analysis = _light(whole)
         maps = (*(_map(condition, layout) for condition in analysis.conditions.values()), None)
-        first, second = (
-            (None, maps[0]) if clean is None else maps[:2]
-        )  # alone, it is analysed as clean
+        first, second = (None, maps[0]) if clean is None else maps[:2]  # alone, it is analysed as clean
         found[role] = ImageShift(first, second, analysis, within)
     conditions = CONDITIONS if clean is not None else CONDITIONS[1:]
     placed = embedding_map({role: dict(zip(conditions, each, strict=False)) for role, each in patches.items()})

@@ -1,4 +1,4 @@
-"""The numbers of the activation analysis as text: one image's, and those of the samples it is judged against."""
+"""The numbers of the activation analysis as text: one image's, and those of the samples that it is compared with."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ def headlines(samples: SampleShift, by_role: dict[str, ImageShift], signed: bool
     """This image's shift, and what all samples say; samples and by_role have "suspect" and, where there is one,
     "control".
 
-    An upload that is already triggered has an unknown trigger, so it is held against the clean samples only.
+    An upload that is already triggered has an unknown trigger, so it is compared with the clean samples only.
     """
     suspect = samples.by_role["suspect"].paired
     if suspect is None:

@@ -23,8 +23,8 @@ def rate_grid(title: str, grid: Grid, rates: Mapping[tuple[int, int], Rate]) -> 
         cell: (rate.rate, f"{rate.hits}/{rate.n}", f"{rate.rate:.1%}", f"{rate.low:.1%} – {rate.high:.1%}")
         for cell, rate in rates.items()
     }
-    told = {"share": "share", "interval": "95 % interval", "text": "count"}
-    return _grid(title, grid, measured, told, (0.0, 1.0), "%")
+    titles = {"share": "share", "interval": "95 % interval", "text": "count"}
+    return _grid(title, grid, measured, titles, (0.0, 1.0), "%")
 
 
 def logit_grid(title: str, grid: Grid, logits: Mapping[tuple[int, int], Mean]) -> alt.LayerChart:
@@ -35,19 +35,19 @@ def logit_grid(title: str, grid: Grid, logits: Mapping[tuple[int, int], Mean]) -
     }
     values = [mean.mean for mean in logits.values()] or [0.0]
     low, high = min(values), max(values)
-    told = {"share": "mean logit", "interval": "95 % interval"}
-    return _grid(title, grid, measured, told, (low, high) if low < high else (low - 1, high + 1), ".1f")
+    titles = {"share": "mean logit", "interval": "95 % interval"}
+    return _grid(title, grid, measured, titles, (low, high) if low < high else (low - 1, high + 1), ".1f")
 
 
 def _grid(
     title: str,
     grid: Grid,
     measured: Mapping[tuple[int, int], tuple[float, str, str, str]],
-    told: Mapping[str, str],
+    titles: Mapping[str, str],
     domain: tuple[float, float],
     form: str,
 ) -> alt.LayerChart:
-    """measured: of each cell the value of its colour, and its _TEXTS; told: titles of those in the tooltip."""
+    """measured: of each cell the value of its colour, and its _TEXTS; titles: of those in the tooltip."""
     waiting = [
         {"row": r, "column": c, "text": "not yet", "share": "not yet"} for r, c in grid.wanted if (r, c) not in measured
     ]
@@ -73,7 +73,7 @@ def _grid(
                 for (row, column), figures in measured.items()
             ]
         )
-        tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in told.items()]
+        tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in titles.items()]
         turn = domain[0] + _TURN * (domain[1] - domain[0])
         cells = alt.Chart(frame).encode(x=x, y=y, tooltip=[*place, *tooltip])
         scale = alt.Scale(domain=list(domain), range=list(palette.SEQUENTIAL), clamp=True)

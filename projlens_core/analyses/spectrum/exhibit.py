@@ -43,7 +43,7 @@ def spectrum(by_name: SpectraByName, settings: dict, overlaps: Overlaps, top: in
 
 
 def overlaps(by_name: SpectraByName, k: int, *, exact: bool = False) -> Overlaps:
-    """The k leading directions of every two changes held against each other, for each matrix that both changed.
+    """The k leading directions of every two changes, compared for each matrix that both changed.
 
     Fewer than k where a change has not so many, or where they were more than half of what the matrix has.
     """
