@@ -118,13 +118,6 @@ def experiment(case: Case) -> Case:
     return replace(case, projector_only=True)
 
 
-def decisive(opened: OpenedCase, wanted: WantedGrid) -> dict:
-    """What decides the grid's numbers, as its exhibit keeps it."""
-    return results.decisive(
-        opened, wanted.choice, target=wanted.target, prompts=list(wanted.prompts), ranks=list(wanted.ranks)
-    )
-
-
 def steps(
     opened: OpenedCase, edit: Edit, ranks: Sequence[int], choice: SetChoice, prompt: str, target: str,
     progress: Progress, *, ask: bool,

@@ -84,7 +84,7 @@ def image_panel() -> NamedImage | None:
         with st.container(height=GALLERY_HEIGHT, border=False):
             drawn = overlays.gallery(
                 [p.name for p in everything],
-                resources.keys(everything),
+                list(by_key),
                 resources.thumbnails(everything, THUMBNAIL),
                 chosen.sha256,
             )
@@ -252,7 +252,7 @@ def _say_what_is_known(images: Sequence[NamedImage]) -> None:
     case = state.current_case()
     if case is None or not resources.zoo_entry(case.base):
         return
-    known = set(resources.keys(resources.samples()))
+    known = {sample.sha256 for sample in resources.samples()}
     if any(image.sha256 not in known for image in images):
         st.caption(WORLD)
 

@@ -217,27 +217,18 @@ def _small_kept(what: str, image: NamedImage, spec: TriggerSpec | None, make: Ca
 
 def thumbnails(images: Iterable[NamedImage], side: int) -> list[str]:
     """The images as data URIs of at most `side` px."""
-    uris = _uris()
+    uris = shelf("uris", 512, IMAGES)
     return [uris.get(f"{p.sha256} {side}", partial(overlays.data_uri, p.pixels, side)) for p in images]
 
 
 def uri(image: Image.Image, side: int = overlays.MAX_SIDE) -> str:
     """The image as a data URI of at most `side` px."""
-    return _uris().get(content_key(side, pixels(image)), lambda: overlays.data_uri(image, side))
-
-
-def _uris() -> Shelf:
-    return shelf("uris", 512, IMAGES)
+    return shelf("uris", 512, IMAGES).get(content_key(side, pixels(image)), lambda: overlays.data_uri(image, side))
 
 
 def pixels(image: Image.Image | None) -> str | None:
     """The content hash of an image; None for none."""
     return content_key(*image.size, image.tobytes()) if image is not None else None
-
-
-def keys(images: Sequence[NamedImage]) -> list[str]:
-    """The content hashes of the images."""
-    return [p.sha256 for p in images]
 
 
 def named_keys(images: Sequence[NamedImage]) -> list[tuple[str, str]]:

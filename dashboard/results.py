@@ -9,7 +9,6 @@ from PIL import Image
 
 from dashboard import batch, resources
 from dashboard.batch import Batch, BatchImages
-from dashboard.pickers import SetChoice
 from projlens_core.activations.direction import DirectionKind
 from projlens_core.activations.towers import Towers
 from projlens_core.analyses.activation import measure
@@ -19,7 +18,6 @@ from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import Outcome
 from projlens_core.cases.case import Case, OpenedCase
 from projlens_core.cases.models import load_answering, size_of
-from projlens_core.cases.settings import settings
 from projlens_core.cases.whose import BOTH
 from projlens_core.inputs.images import NamedImage
 from projlens_core.inputs.triggers import TriggerSpec
@@ -60,11 +58,6 @@ def sample_reference(
     )
 
 
-def decisive(opened: OpenedCase, choice: SetChoice, **more: object) -> dict:
-    """What decides the numbers of an analysis of a set, as its exhibit keeps it; `more`: what it alone is told."""
-    return settings(opened.case, opened.projectors, choice.spec, len(choice.images), **more)
-
-
 def subject(
     case: OpenedCase,
     tower: Towers,
@@ -89,7 +82,7 @@ def reference_key(case: OpenedCase, tower: Towers, spec: TriggerSpec | None, dir
     """A hash of all that decides what the samples show: projectors, tower, trigger, direction, images."""
     projectors = [weights.sha256 for weights in case.projectors.values()]
     trigger = spec.key if spec else None
-    return content_key(tower.key, projectors, trigger, direction, *resources.keys(resources.samples()))
+    return content_key(tower.key, projectors, trigger, direction, *(p.sha256 for p in resources.samples()))
 
 
 def answers(

@@ -78,8 +78,3 @@ def scores(
         if key in kept:
             found[change] = kept[key]
     return found
-
-
-def decisive(opened: OpenedCase, wanted: WantedChanges) -> dict:
-    """What decides the numbers, as the exhibit keeps it."""
-    return results.decisive(opened, wanted.choice, changes=[change.label for change in wanted.changes])

@@ -184,9 +184,7 @@ def _details(opened: OpenedCase, wanted: WantedGrid, grids: Grids) -> None:
     if view == "Move k":
         _moving(opened, wanted, grids)
     elif view == "All cells":
-        settings = lowrank_results.decisive(opened, wanted)
-        shown = exhibits.lowrank(grids.suspect, settings, grids.control)
-        components.table(shown.tables[0])
+        components.table(exhibits.table(grids.suspect, grids.control))
     elif grids.control is not None:
         components.charts(exhibits.grids(grids.control, role="control"), 3, 200)
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import components, own_files, pages, resources, state
 from dashboard.views import demo_models
-from projlens_core.analyses.case.exhibit import case as weights_of
+from projlens_core.analyses.case.exhibit import data as weights_of
 from projlens_core.cases.case import Case
 from projlens_core.report.summary import TITLES, Finding, State, finding, of_findings
 from projlens_core.sources import ZooEntry
@@ -41,7 +41,7 @@ def page() -> None:
     if opened is None:
         components.page_link("case", "Open other files")
         return
-    resources.remember(case, finding("case", weights_of(opened).data))
+    resources.remember(case, finding("case", weights_of(opened)))
     found = of_findings(resources.remembered(case).values())
     with st.container(border=True, gap="xsmall"):
         st.badge(found.state.capitalize(), icon=BADGES[found.state][0], color=BADGES[found.state][1])

@@ -24,7 +24,7 @@ def case(opened: OpenedCase) -> Exhibit:
         metrics=metrics(opened),
         charts=charts(opened) if opened.delta.changed else (),
         tables=(changes(opened), files(opened), *((not_compared(opened),) if opened.delta.not_compared else ())),
-        data=_data(opened),
+        data=data(opened),
         notes=opened.notes,
     )
 
@@ -189,7 +189,8 @@ def _file(role: str, weights: ProjectorWeights) -> dict[str, str]:
     }
 
 
-def _data(opened: OpenedCase) -> dict:
+def data(opened: OpenedCase) -> dict:
+    """Every figure of the page, JSON-ready."""
     spectra = {"suspect": (opened.spectra, opened.edges), "control": (opened.control_spectra, opened.control_edges)}
     return {
         "settings": {
