@@ -62,9 +62,11 @@ def sync(zoo: Mapping[str, ZooEntry]) -> None:
         st.session_state[CASE] = None
     elif current_case() is None:
         st.session_state[CASE] = default_case(zoo)
-    tables = {name: {} for name in (UPLOADS, FOUND_TRIGGERS, MADE_TRIGGERS, TRIGGER_REFUSED)}
-    for name, first in (tables | {REFUSED: [], MERGED: [], UPLOAD_ROUND: 0}).items():
-        st.session_state.setdefault(name, first)
+    for name in (UPLOADS, FOUND_TRIGGERS, MADE_TRIGGERS, TRIGGER_REFUSED):
+        st.session_state.setdefault(name, {})
+    for name in (REFUSED, MERGED):
+        st.session_state.setdefault(name, [])
+    st.session_state.setdefault(UPLOAD_ROUND, 0)
     if case := current_case():
         _write_url(case)
     if wrong is not None:
