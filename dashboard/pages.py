@@ -71,8 +71,8 @@ def sections() -> dict[str, tuple[Page, ...]]:
 
 
 def named(name: str) -> Page:
-    """The page of this name."""
-    return next(page for shown in sections().values() for page in shown if page.name == name)
+    """The page of this name; the Summary, if there is none, as of an address that was saved long ago."""
+    return next((page for shown in sections().values() for page in shown if page.name == name), SUMMARY)
 
 
 def _about(floor: Floor) -> list[Page]:

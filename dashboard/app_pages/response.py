@@ -9,6 +9,7 @@ from dashboard import batch, components, links, pages, pickers, questions, resou
 from dashboard.batch import Batch
 from dashboard.page import case_under, stoppable
 from dashboard.views import four
+from projlens_core.analyses.exhibit import heading
 from projlens_core.analyses.response import exhibit as response
 from projlens_core.cases.case import Case
 from projlens_core.cases.whose import BOTH
@@ -20,6 +21,7 @@ from projlens_core.runtime.text import listed
 
 TABLE_THUMBNAIL = 64  # px
 DEFAULT_BATCH = 12
+HEADINGS = {"picture": st.column_config.Column(heading("picture"))}
 
 
 def page() -> None:
@@ -113,9 +115,8 @@ def _so_far(place: DeltaGenerator, result: Batch) -> None:
     """The answers of those projectors that were asked by now, until all were."""
     with place.container():
         st.caption(f"Asked so far: {', '.join(result.outcomes)}.")
-        st.dataframe(
-            for_screen(response.answers(result.outcomes, target=result.target).frame), hide_index=True, height=300
-        )
+        frame = for_screen(response.answers(result.outcomes, target=result.target).frame)
+        st.dataframe(frame, hide_index=True, height=300, column_config=HEADINGS)
 
 
 def _result(result: Batch) -> None:
@@ -143,7 +144,7 @@ def _result(result: Batch) -> None:
         hide_index=True,
         row_height=52,
         height=min(52 * len(frame) + 40, 520),
-        column_config={"triggered": st.column_config.ImageColumn("", width=64)},
+        column_config=HEADINGS | {"triggered": st.column_config.ImageColumn("", width=64)},
     )
     components.table_files("answers", batch.whole(result, answers.frame), answers.caption)
 

@@ -87,9 +87,8 @@ def _recent() -> None:
 
 
 def _link(page: str, label: str, params: dict[str, str]) -> None:
-    """To the page with these parameters; to the Summary, if that page is no more."""
-    known = {each.name: each for section in pages.sections().values() for each in section}
-    found = known.get(page, pages.SUMMARY)
+    """To the page of this name with these parameters."""
+    found = pages.named(page)
     st.page_link(found.file, label=components.plain(label), icon=found.icon, query_params=params)
 
 
