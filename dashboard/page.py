@@ -9,7 +9,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import components, pages, pickers, resources, state
-from dashboard.models import Shelved
 from dashboard.pages import Page
 from dashboard.pickers import SetChoice
 from projlens_core import analyses
@@ -181,6 +180,8 @@ def exhibit_of(analysis: Analysis, request: Request, options: Options, **more: A
 
     more: what else it works on, as AnalysisInputs has it.
     """
+    from dashboard.models import Shelved  # only here: it loads what runs models, for which other pages need not wait
+
     case, choice = request.case, request.choice
     inputs = AnalysisInputs(case, ImageSet(choice.images, ()), spec=choice.spec, **more)
     context = AnalysisContext(inputs, Shelved(), request.progress)

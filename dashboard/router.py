@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # Streamlit puts only the folder of this script on the path
     sys.path.insert(0, str(ROOT))
 
-from dashboard import components, doors, pages, resources, state  # noqa: E402
+from dashboard import components, doors, page, pages, resources, state  # noqa: E402
 from dashboard.views import cases  # noqa: E402
 from projlens_core.errors import ProjLensError, Shortage  # noqa: E402
 from projlens_core.runtime import allocator, shortage  # noqa: E402
@@ -24,14 +24,7 @@ try:
 except ProjLensError as error:
     components.failure(error, "Incomplete address")
 
-
-def _plain(key: str) -> None:
-    from dashboard import page  # loads what runs models, for which the first page need not wait
-
-    page.plain(key)
-
-
-chosen = pages.navigation(_plain, cases.listing)
+chosen = pages.navigation(page.plain, cases.listing)
 try:
     with shortage.named():  # outside of what computes, which says it in its place
         chosen.run()
