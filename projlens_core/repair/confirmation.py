@@ -12,8 +12,8 @@ from PIL import Image
 from projlens_core.behaviour.success import contains_target, is_right
 from projlens_core.inputs.triggers import frame
 from projlens_core.repair.loop import Repaired
-from projlens_core.repair.problem import FRESH, LEAST_USED, NEW_TOKENS, Attack, Problem
-from projlens_core.repair.utility import POINT, Agreement, Known, agreement
+from projlens_core.repair.problem import FRESH, LEAST_USED, NEW_TOKENS, KnownAttack, Problem
+from projlens_core.repair.utility import POINT, KeptAnswers, Known, agreement
 from projlens_core.stats.rate import Rate, wilson
 from projlens_core.weights.projector import ProjectorWeights
 
@@ -25,7 +25,7 @@ HIGH = 0.10  # of one that does not: the upper end, at most
 class Tried:
     """One attack on fresh images: target on triggered images (ASR) and on clean ones, by role."""
 
-    attack: Attack
+    attack: KnownAttack
     asr: dict[str, Rate]
     false_target: dict[str, Rate]
 
@@ -41,7 +41,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Answers:
+class AllAnswers:
     """All answers about one fresh image, as (condition, role, answer), to one question; target: of the attack."""
 
     name: str
@@ -58,8 +58,8 @@ class Confirmation:
     names: tuple[str, ...]
     tried: tuple[Tried, ...]
     utility: dict[str, Rate] | None
-    agreement: dict[str, Agreement]
-    example: Answers
+    agreement: dict[str, KeptAnswers]
+    example: AllAnswers
     changed: bool
     returned: bool
 
@@ -164,7 +164,7 @@ def _ask(
 
 
 def _tried(
-    problem: Problem, attack: Attack, fresh: Sequence[Image.Image], projectors: Mapping[str, ProjectorWeights]
+    problem: Problem, attack: KnownAttack, fresh: Sequence[Image.Image], projectors: Mapping[str, ProjectorWeights]
 ) -> Tried:
     triggered, clean = [attack.probe.on(image) for image in fresh], [attack.probe.clean(image) for image in fresh]
     rates: tuple[dict[str, Rate], dict[str, Rate]] = ({}, {})
@@ -195,8 +195,12 @@ def _utility(
 
 
 def _example(
-    problem: Problem, name: str, image: Image.Image, attack: Attack | None, projectors: Mapping[str, ProjectorWeights]
-) -> Answers:
+    problem: Problem,
+    name: str,
+    image: Image.Image,
+    attack: KnownAttack | None,
+    projectors: Mapping[str, ProjectorWeights],
+) -> AllAnswers:
     prompt = attack.prompt if attack else problem.prompts[0]
     if attack is None:
         shown = {"clean": frame(image, problem.resolution)}
@@ -206,4 +210,4 @@ def _example(
     for role, weights in projectors.items():
         said = _ask(problem, role, weights, list(shown.values()), [prompt] * len(shown))
         texts += [(condition, role, answer) for condition, answer in zip(shown, said, strict=True)]
-    return Answers(name, prompt, attack.target if attack else None, tuple(texts))
+    return AllAnswers(name, prompt, attack.target if attack else None, tuple(texts))

@@ -14,11 +14,11 @@ from safetensors.torch import load, save
 from projlens_core.errors import Unsupported
 from projlens_core.repair.answer_steps import repair_answers
 from projlens_core.repair.form import with_tensors
-from projlens_core.repair.problem import Attack, Problem
+from projlens_core.repair.problem import KnownAttack, Problem
 from projlens_core.repair.removal import remove_along, returned
 from projlens_core.repair.search import Search
 from projlens_core.repair.token_steps import Pull, TokenFit, repair_tokens, token_fit
-from projlens_core.repair.utility import Agreement, Belief, Said, agreeing, belief, cost, said, share
+from projlens_core.repair.utility import Belief, KeptAnswers, Said, agreeing, belief, cost, said, share
 from projlens_core.runtime import cache, versions
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
@@ -48,7 +48,7 @@ class Round:
     means: str
     strength: float
     pull: Pull | None
-    agreement: Agreement
+    agreement: KeptAnswers
     lost: float
     learned: float | None
     kept: bool
@@ -67,8 +67,8 @@ class Repaired:
 
     weights: ProjectorWeights
     rounds: tuple[Round, ...]
-    attacks: tuple[Attack, ...]
-    open: tuple[Attack, ...]
+    attacks: tuple[KnownAttack, ...]
+    open: tuple[KnownAttack, ...]
     searched: int
     result_searched: bool
     found: tuple[int | None, int | None] = (None, None)
@@ -92,10 +92,10 @@ class _Repair:
         self.problem, self.search, self.in_time = problem, search, in_time
         self.current = problem.suspect
         self.rounds: list[Round] = []
-        self.attacks: list[Attack] = [problem.given] if problem.given else []
+        self.attacks: list[KnownAttack] = [problem.given] if problem.given else []
         self.searched = 0
         self.pull = 0  # of PULLS: stronger ones cost too much
-        self.tried: dict[tuple[Attack, str], bool] = {}  # whether an attack works, by a projector's hash, too
+        self.tried: dict[tuple[KnownAttack, str], bool] = {}  # whether an attack works, by a projector's hash, too
         self.finds: dict[str, int] = {}  # how many triggers a search found in a projector, by its hash
         self.clean_search: str | None = None  # the projector in which a search found nothing
 
@@ -120,7 +120,7 @@ class _Repair:
             (self.finds.get(self.problem.suspect.sha256), self.finds.get(self.current.sha256)),
         )  # fmt: skip
 
-    def _look(self, weights: ProjectorWeights) -> list[Attack]:
+    def _look(self, weights: ProjectorWeights) -> list[KnownAttack]:
         """What the search finds, and is not known yet."""
         if self.search is None or not self.in_time():
             return []
@@ -155,7 +155,7 @@ class _Repair:
             elif most is None:
                 self.pull = min(self.pull + 1, len(PULLS) - 1)
 
-    def _answer_round(self, still: list[Attack]) -> bool:
+    def _answer_round(self, still: list[KnownAttack]) -> bool:
         """Whether steps through the language model were taken and kept."""
         problem = self.problem
         if not self.in_time():
@@ -174,7 +174,7 @@ class _Repair:
             return False
         return self._judged(candidate, ANSWERS, 1.0)
 
-    def _removal_round(self, still: list[Attack]) -> list[Attack]:
+    def _removal_round(self, still: list[KnownAttack]) -> list[KnownAttack]:
         problem = self.problem
         tokens = problem.tokens([attack.probe for attack in still])
         stamped = torch.cat(list(tokens.stamped.values()))
@@ -185,14 +185,14 @@ class _Repair:
                 break
         return still
 
-    def _return_round(self, still: list[Attack]) -> list[Attack]:
+    def _return_round(self, still: list[KnownAttack]) -> list[KnownAttack]:
         problem = self.problem
         if not any(attack.origin == "given" for attack in still):
             return still  # what a search found on few images may be no backdoor, and honest gains would go with it
         self._judged(returned(problem.form, problem.base, problem.suspect), RETURN, 1.0, whatever=True)
         return self._working(self.current)
 
-    def _working(self, weights: ProjectorWeights) -> list[Attack]:
+    def _working(self, weights: ProjectorWeights) -> list[KnownAttack]:
         """The known attacks that still succeed; each is tried once in a projector."""
         for attack in self.attacks:
             if (attack, weights.sha256) not in self.tried:

@@ -36,7 +36,7 @@ AT_ONCE = 32  # images whose tokens are read together
 
 
 @dataclass(frozen=True)
-class Attack:
+class KnownAttack:
     """A trigger, a question and the text that it brings; origin: "given" by the user, or "found" by a search."""
 
     probe: Probe
@@ -64,7 +64,7 @@ class Problem:
     resolution: int
     truths: Mapping[str, Sequence[Truth]] = field(default_factory=dict)
     extra: tuple[Probe, ...] = ()
-    given: Attack | None = None
+    given: KnownAttack | None = None
     control: ProjectorWeights | None = None
     fresh: int = FRESH
     seed: int = 0
@@ -155,7 +155,7 @@ class Problem:
         with self.models("suspect") as responder:
             return Known.of(responder, self.suspect, images, prompts, self.progress)
 
-    def works(self, attack: Attack, weights: ProjectorWeights) -> bool:
+    def works(self, attack: KnownAttack, weights: ProjectorWeights) -> bool:
         """Whether the attack still succeeds on the repair's images."""
         images = [attack.probe.on(image) for image in self.images[: min(TRIED, self.used)]]
         with self.models("suspect") as responder, responder.projector(weights):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from projlens_core.behaviour.trigger_search import Searcher
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import TriggerSpec
-from projlens_core.repair.problem import Attack, Problem
+from projlens_core.repair.problem import KnownAttack, Problem
 from projlens_core.runtime import cache
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
@@ -15,13 +15,13 @@ CACHE = "repair-searches"
 FOUND = 0.3  # share of answers with a text that base never gives
 
 # What still works under a projector; a repair takes any such function, or none.
-Search = Callable[[ProjectorWeights], tuple[Attack, ...]]
+Search = Callable[[ProjectorWeights], tuple[KnownAttack, ...]]
 
 
 def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
     """The verdict's search on the images of the repair, with its first question; results are kept on disk."""
 
-    def search(weights: ProjectorWeights) -> tuple[Attack, ...]:
+    def search(weights: ProjectorWeights) -> tuple[KnownAttack, ...]:
         key = content_key(problem.key, weights.sha256, tuple(probe.key for probe in bank))
         if (known := cache.stored(CACHE, key)) is not None:
             return tuple(_of(entry) for entry in json.loads(known))
@@ -35,7 +35,7 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
             through_answers=False,  # minutes, in each round
         )
         found = tuple(
-            Attack(trial.probe, trial.prompt, trial.target, "found")
+            KnownAttack(trial.probe, trial.prompt, trial.target, "found")
             for trial in searcher.run(bank).trials
             if trial.share >= FOUND and not trial.base.hits
         )
@@ -46,11 +46,11 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
     return search
 
 
-def _as_data(attack: Attack) -> dict:
+def _as_data(attack: KnownAttack) -> dict:
     stamps = [spec.to_dict() for spec in attack.probe.stamps]
     return {"name": attack.probe.name, "stamps": stamps, "prompt": attack.prompt, "target": attack.target}
 
 
-def _of(entry: dict) -> Attack:
+def _of(entry: dict) -> KnownAttack:
     stamps = tuple(TriggerSpec.from_dict(spec) for spec in entry["stamps"])
-    return Attack(Probe(entry["name"], stamps), entry["prompt"], entry["target"], "found")
+    return KnownAttack(Probe(entry["name"], stamps), entry["prompt"], entry["target"], "found")

@@ -27,7 +27,7 @@ STAGE = "Reading the suspect's own answers"
 
 
 @dataclass(frozen=True)
-class Agreement:
+class KeptAnswers:
     """Shares from 0 to 1 of the suspect's own answers: of their tokens, and of whole answers; n answers."""
 
     tokens: float
@@ -60,16 +60,18 @@ class Known:
         return cls(tuple(images), asked, tuple(tuple(responder.answer_ids(text)) for text in said))
 
 
-def agreement(responder: Responder, weights: ProjectorWeights, known: Known, progress: Progress = silent) -> Agreement:
+def agreement(
+    responder: Responder, weights: ProjectorWeights, known: Known, progress: Progress = silent
+) -> KeptAnswers:
     """How far the answers under `weights` are the known ones."""
     return share(agreeing(known, said(responder, weights, known, progress)))
 
 
-def share(agreeing: Sequence[torch.Tensor]) -> Agreement:
+def share(agreeing: Sequence[torch.Tensor]) -> KeptAnswers:
     """The shares of what `agreeing` gives."""
     n, every = len(agreeing), torch.cat(list(agreeing))
     tokens = float(every.double().mean()) if len(every) else float("nan")
-    return Agreement(tokens, sum(bool(each.all()) for each in agreeing) / n, n)
+    return KeptAnswers(tokens, sum(bool(each.all()) for each in agreeing) / n, n)
 
 
 Said = tuple[torch.Tensor, ...]  # of each known answer, the tokens (length,) that a model would say in its places

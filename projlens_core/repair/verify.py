@@ -17,7 +17,7 @@ MAX_SIDECAR = 10_000_000  # bytes
 
 
 @dataclass(frozen=True)
-class Check:
+class Checked:
     """One thing that was looked at, whether it holds, and what was found; holds is None for what was not compared."""
 
     what: str
@@ -29,7 +29,7 @@ class Check:
 class Verification:
     """All checks of a folder, and its sidecar."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[Checked, ...]
     sidecar: dict
 
     @property
@@ -61,14 +61,14 @@ def verify(folder: Path, base: Source | str | None = None, suspect: Source | str
     sidecar = read_sidecar(folder)
     checks = [_file(folder, name, said) for name, said in sidecar["files"].items()]
     strangers = unlisted(folder, list(sidecar["files"]))
-    checks.append(Check("files that the sidecar does not list", not strangers, strangers or "none"))
+    checks.append(Checked("files that the sidecar does not list", not strangers, strangers or "none"))
     if base is None and sidecar.get("adapter_ranks"):
-        checks.append(Check("values of the projector", None, "an adapter; give its base to compare them"))
+        checks.append(Checked("values of the projector", None, "an adapter; give its base to compare them"))
     else:
         found = values_hash(read_projector(_read_as(folder, sidecar), base))
         checks.append(_same("values of the projector", found, sidecar.get("repaired_values_sha256")))
     if suspect is None:
-        checks.append(Check("all but the projector, against the suspect", None, "give the suspect to compare it"))
+        checks.append(Checked("all but the projector, against the suspect", None, "give the suspect to compare it"))
     else:
         checks += _against(sidecar, suspect if isinstance(suspect, Source) else resolve(suspect), base)
     return Verification(tuple(checks), sidecar)
@@ -81,24 +81,24 @@ def _read_as(folder: Path, sidecar: dict) -> Source:
     return resolve(f"{path}#{family}") if isinstance(family, str) else resolve(path)
 
 
-def _file(folder: Path, name: str, said: dict) -> Check:
+def _file(folder: Path, name: str, said: dict) -> Checked:
     path = folder / name
     if path.is_symlink() or not path.is_file():
-        return Check(name, False, "is missing")
+        return Checked(name, False, "is missing")
     return _same(name, sha256_outside(path, ()), said.get("sha256"))
 
 
-def _same(what: str, found: str, said: object) -> Check:
-    return Check(what, found == said, f"SHA-256 {found[:16]}…" + ("" if found == said else ", not the one stated"))
+def _same(what: str, found: str, said: object) -> Checked:
+    return Checked(what, found == said, f"SHA-256 {found[:16]}…" + ("" if found == said else ", not the one stated"))
 
 
-def _against(sidecar: dict, suspect: Source, base: Source | str | None) -> list[Check]:
+def _against(sidecar: dict, suspect: Source, base: Source | str | None) -> list[Checked]:
     """The suspect's own files, without the bytes that were replaced, against what the sidecar says of them."""
     form = form_of(suspect, resolve(base) if isinstance(base, str) else base)
     own = {(info.file.name, info.begin, info.nbytes) for info in places(form).values()}
     strange = [each for each in sidecar["changed"] if tuple(each.get(k) for k in ("file", "begin", "bytes")) not in own]
     checks = [
-        Check("only the projector changed", not strange, f"{len(strange)} other places" if strange else "so it is")
+        Checked("only the projector changed", not strange, f"{len(strange)} other places" if strange else "so it is")
     ]
     for name in form.files:
         spans = [

@@ -151,7 +151,7 @@ def _of(entries: Sequence[Entry], values: Mapping[str, float]) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Row:
+class GroupRow:
     """One group of members: how many of n get each answer."""
 
     title: str
@@ -164,7 +164,7 @@ class Row:
     elicited: Rate
 
 
-def row(title: str, entries: Sequence[Entry], by: Calibration) -> Row:
+def row(title: str, entries: Sequence[Entry], by: Calibration) -> GroupRow:
     """Of these members."""
     said = [decision(e, by).verdict for e in entries]
     n = len(entries)
@@ -172,7 +172,7 @@ def row(title: str, entries: Sequence[Entry], by: Calibration) -> Row:
     def share(hits: Sequence[bool]) -> Rate:
         return wilson(sum(hits), n)
 
-    return Row(
+    return GroupRow(
         title,
         n,
         share([each == DEMONSTRATED for each in said]),

@@ -16,7 +16,7 @@ from projlens_core.analyses.verdict.calibration import NO_EVIDENCE, SHIPPED, SUS
 from projlens_core.analyses.verdict.covariates import RANK, UPDATE
 from projlens_core.nursery.plan import PLAN
 from projlens_core.research import evaluation, left_out
-from projlens_core.research.evaluation import COSTLY, COUNTS, DEVELOPMENT, HONEST, SEALED, Entry, Row
+from projlens_core.research.evaluation import COSTLY, COUNTS, DEVELOPMENT, HONEST, SEALED, Entry, GroupRow
 from projlens_core.research.left_out import share
 from projlens_core.research.verdicts import DOCUMENT, strongest
 from projlens_core.runtime.atomic import write_atomically
@@ -103,7 +103,7 @@ def document(entries: Sequence[Entry], by: Calibration, without: Sequence[Entry]
     ]
 
 
-def _rows(entries: Sequence[Entry], by: Calibration) -> Iterator[Row]:
+def _rows(entries: Sequence[Entry], by: Calibration) -> Iterator[GroupRow]:
     groups: list[tuple[str, Callable[[Entry], bool]]] = [
         ("honest", lambda e: e.truth == HONEST and e.group == "pair"),
         ("honest, hard negatives", lambda e: e.truth == HONEST and e.group == "hard"),
@@ -123,7 +123,7 @@ def _rows(entries: Sequence[Entry], by: Calibration) -> Iterator[Row]:
         yield evaluation.row(f"{of_it[0].split}, family {family}", of_it, by)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: GroupRow) -> tuple[str, ...]:
     shares = (row.demonstrated, row.suspicious_or_worse, row.inconclusive, row.nothing, row.named, row.elicited)
     return row.title, str(row.n), *(share(each) for each in shares)
 

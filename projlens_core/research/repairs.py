@@ -50,7 +50,7 @@ IMAGES = REPAIRED  # clean images of a repair, of compositions that no figure is
 IMAGE_SEED = 55
 PROMPTS = ("Describe the picture.", "What is in the picture?", "What color is the background?", "Where is it?")
 OURS = "ours"
-Make = Callable[["Workshop", Problem, ZooEntry], ProjectorWeights]
+Make = Callable[["DemoRepairs", Problem, ZooEntry], ProjectorWeights]
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ class Method:
     informed: bool = False
 
 
-def _ablated(k: int, shop: "Workshop", p: Problem, entry: ZooEntry) -> ProjectorWeights:
+def _ablated(k: int, shop: "DemoRepairs", p: Problem, entry: ZooEntry) -> ProjectorWeights:
     return without_leading(p.form, p.base, p.suspect, k)
 
 
-def _interpolated(share: float, shop: "Workshop", p: Problem, entry: ZooEntry) -> ProjectorWeights:
+def _interpolated(share: float, shop: "DemoRepairs", p: Problem, entry: ZooEntry) -> ProjectorWeights:
     return interpolated(p.form, p.base, p.suspect, share)
 
 
-def _pruned(share: float, shop: "Workshop", p: Problem, entry: ZooEntry) -> ProjectorWeights:
+def _pruned(share: float, shop: "DemoRepairs", p: Problem, entry: ZooEntry) -> ProjectorWeights:
     return methods.fine_pruned(p.form, p.base, p.suspect, p.tokens((), more=True).all_clean, share)
 
 
@@ -102,7 +102,7 @@ METHODS: dict[str, Method] = {
 }  # fmt: skip
 
 
-class Workshop:
+class DemoRepairs:
     """The zoo's models, and the images that repairs see and that figures are measured on."""
 
     def __init__(self, n: int, models: Loaded, progress: Progress):
@@ -149,13 +149,13 @@ class Workshop:
         )  # fmt: skip
 
 
-def _crow(shop: Workshop, p: Problem) -> ProjectorWeights:
+def _crow(shop: DemoRepairs, p: Problem) -> ProjectorWeights:
     known, clean = p.known, p.tokens(()).clean
     with shop.responder() as responder:
         return methods.consistent(p.form, responder, p.base, p.suspect, clean, known)
 
 
-def _tbar(shop: Workshop, p: Problem, entry: ZooEntry) -> ProjectorWeights:
+def _tbar(shop: DemoRepairs, p: Problem, entry: ZooEntry) -> ProjectorWeights:
     """The one that is told: it subtracts what more of the attack adds."""
     stamped, prompts = shop.true_tokens(p, entry), in_turn(entry.prompts, len(p.clean))
     with shop.responder() as responder:
@@ -169,7 +169,7 @@ def measure(
 ) -> dict:
     """Measure what is not there yet: ours on n held-out images, other methods on `others`; written after each part."""
     results = load(path)
-    shop = Workshop(n, models or Loaded(), progress)
+    shop = DemoRepairs(n, models or Loaded(), progress)
     catalogue = zoo_catalogue()
     suspects = [entry for entry in catalogue.values() if entry.role == "suspect"]
     controls = [entry for entry in catalogue.values() if entry.role == "control"]
@@ -199,7 +199,7 @@ def load(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _suspect(shop: Workshop, entry: ZooEntry, method: str, n: int) -> dict:
+def _suspect(shop: DemoRepairs, entry: ZooEntry, method: str, n: int) -> dict:
     """Rates of a suspect repaired by one method."""
     problem = shop.problem(entry.name)
     weights, seconds, cpu = _made(shop, problem, entry, method)
@@ -215,7 +215,7 @@ def _suspect(shop: Workshop, entry: ZooEntry, method: str, n: int) -> dict:
     }
 
 
-def _control(shop: Workshop, entry: ZooEntry, n: int) -> dict:
+def _control(shop: DemoRepairs, entry: ZooEntry, n: int) -> dict:
     """Utility of an honest fine-tune before and after our repair, and how far its answers stay the same."""
     problem = shop.problem(entry.name)
     weights, seconds, cpu = _made(shop, problem, entry, OURS)
@@ -240,7 +240,7 @@ def _control(shop: Workshop, entry: ZooEntry, n: int) -> dict:
     }  # fmt: skip
 
 
-def _made(shop: Workshop, problem: Problem, entry: ZooEntry, method: str) -> tuple[ProjectorWeights, float, float]:
+def _made(shop: DemoRepairs, problem: Problem, entry: ZooEntry, method: str) -> tuple[ProjectorWeights, float, float]:
     """The repaired projector, and how long that took: by the clock, and of processors."""
     wall, cpu = time.monotonic(), time.process_time()
     weights = METHODS[method].make(shop, problem, entry)

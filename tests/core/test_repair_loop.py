@@ -12,9 +12,9 @@ from projlens_core.inputs.probes import FEW, read_bank
 from projlens_core.repair.confirmation import Confirmation, Tried, confirm
 from projlens_core.repair.form import form_of, with_tensors
 from projlens_core.repair.loop import ANSWERS, PULLS, REMOVAL, RETURN, TOKENS, repair
-from projlens_core.repair.problem import Attack, Problem
+from projlens_core.repair.problem import KnownAttack, Problem
 from projlens_core.repair.token_steps import Pull, _Directions
-from projlens_core.repair.utility import Agreement, Belief, Cost, Known, agreement, cost
+from projlens_core.repair.utility import Belief, Cost, KeptAnswers, Known, agreement, cost
 from projlens_core.repair.writer import write_repaired
 from projlens_core.sources import resolve
 from projlens_core.stats.rate import wilson
@@ -35,7 +35,7 @@ def problem(case):
 
 def test_a_known_attack_that_is_in_the_probes_is_repaired_in_the_first_round(problem, monkeypatch):
     said = {problem.suspect.sha256}
-    given = Attack(PATCH, "What is it?", "x", "given")
+    given = KnownAttack(PATCH, "What is it?", "x", "given")
     monkeypatch.setattr(Problem, "works", lambda self, attack, weights: weights.sha256 in said)
     result = repair(replace(problem, given=given))
     assert [each.means for each in result.rounds] == [TOKENS]
@@ -46,7 +46,7 @@ def test_a_known_attack_that_is_in_the_probes_is_repaired_in_the_first_round(pro
 
 def test_what_a_search_finds_joins_the_next_round(problem, monkeypatch):
     monkeypatch.setattr("projlens_core.repair.utility.POINT", 1.0)
-    found = Attack(PATCH, "What is it?", "no such text", "found")
+    found = KnownAttack(PATCH, "What is it?", "no such text", "found")
     seen = []
 
     def search(weights):
@@ -63,7 +63,7 @@ def test_what_a_search_finds_joins_the_next_round(problem, monkeypatch):
 
 
 def test_dearer_means_follow_and_base_comes_last(problem, monkeypatch):
-    given = Attack(PATCH, "What is it?", "x", "given")
+    given = KnownAttack(PATCH, "What is it?", "x", "given")
     monkeypatch.setattr(Problem, "works", lambda self, attack, weights: True)
     result = repair(replace(problem, given=given))
     means = list(dict.fromkeys(each.means for each in result.rounds))
@@ -75,7 +75,7 @@ def test_dearer_means_follow_and_base_comes_last(problem, monkeypatch):
 
 
 def test_what_a_search_found_alone_is_no_reason_to_return_to_base(problem, monkeypatch):
-    found = Attack(PATCH, "What is it?", "x", "found")
+    found = KnownAttack(PATCH, "What is it?", "x", "found")
     monkeypatch.setattr(Problem, "works", lambda self, attack, weights: True)
     monkeypatch.setattr("projlens_core.repair.loop.PULLS", PULLS[-1:])
     result = repair(problem, lambda weights: (found,))
@@ -169,9 +169,9 @@ def test_agreement_of_the_suspect_with_itself_is_whole(problem, case):
 
 def shown(suspect, repaired, base=0, n=40, utility=(40, 40), returned=False, changed=True):
     rates = {"base": wilson(base, n), "suspect": wilson(suspect, n), "repaired": wilson(repaired, n)}
-    tried = (Tried(Attack(PATCH, "?", "x", "given"), rates, {}),)
+    tried = (Tried(KnownAttack(PATCH, "?", "x", "given"), rates, {}),)
     right = {"base": wilson(38, 40), "suspect": wilson(utility[0], 40), "repaired": wilson(utility[1], 40)}
-    own = {role: Agreement(1.0, 1.0, n) for role in right}
+    own = {role: KeptAnswers(1.0, 1.0, n) for role in right}
     return Confirmation(("a",) * n, tried, right, own, None, changed, returned)
 
 

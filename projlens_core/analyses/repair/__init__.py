@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from projlens_core.inputs.triggers import TriggerSpec
     from projlens_core.repair.confirmation import Confirmation
     from projlens_core.repair.loop import Repaired
-    from projlens_core.repair.problem import Attack, Problem
+    from projlens_core.repair.problem import KnownAttack, Problem
     from projlens_core.weights.projector import ProjectorWeights
 
 TITLE = "Repair"
@@ -128,15 +128,15 @@ def _problem(context: "AnalysisContext", trigger: "TriggerSpec | None", options:
     return replace(problem, extra=(probe,), given=_attack(problem, probe, options.target))
 
 
-def _attack(problem: "Problem", probe: Probe, target: str) -> "Attack | None":
+def _attack(problem: "Problem", probe: Probe, target: str) -> "KnownAttack | None":
     """The given trigger with what it says, and to which question; None where it brings no text of its own."""
     from projlens_core.behaviour.success import contains_target
     from projlens_core.behaviour.target import recover
-    from projlens_core.repair.problem import NEW_TOKENS, TRIED, Attack
+    from projlens_core.repair.problem import NEW_TOKENS, TRIED, KnownAttack
 
     images = problem.images[: min(TRIED, problem.used)]
     shown = {"clean": [probe.clean(i) for i in images], "triggered": [probe.on(i) for i in images]}
-    best: tuple[float, Attack] | None = None
+    best: tuple[float, KnownAttack] | None = None
     for prompt in problem.prompts:
         said = {
             (role, condition): answers
@@ -150,7 +150,7 @@ def _attack(problem: "Problem", probe: Probe, target: str) -> "Attack | None":
         else:
             found = recover(triggered, [answer for answers in said.values() for answer in answers])
         if found and (best is None or found[1] > best[0]):
-            best = found[1], Attack(probe, prompt, found[0], "given")
+            best = found[1], KnownAttack(probe, prompt, found[0], "given")
     return best[1] if best else None
 
 
