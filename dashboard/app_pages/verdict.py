@@ -18,7 +18,12 @@ SIDES = {
     "missing": ":material/help: **Missing**",
 }
 COLOURS: dict[str, Literal["red", "orange"]] = {"demonstrated": "red", "suspicious": "orange"}
-VIEWS = {"trial": "The trial", "probes": "All probes", "residuals": "Without the language model"}
+VIEWS = {
+    "trial": "The trial",
+    "probes": "All probes",
+    "patterns": "Token patterns",
+    "residuals": "Without the language model",
+}
 
 
 def _panel() -> VerdictOptions:
@@ -45,7 +50,8 @@ def _panel() -> VerdictOptions:
     st.caption(
         "No trigger is asked for: generic triggers and patches found by gradient are "
         "tried on three images, the text is taken from ten more, and both are tried on all that remain: at least 35 "
-        "are needed for “demonstrated”."
+        "are needed for “demonstrated”. Where that shows nothing, patterns on a few image tokens are searched, and "
+        "patches that bring what these bring."
     )
     asked = tuple(dict.fromkeys(line.strip() for line in questions.splitlines() if line.strip()))
     return VerdictOptions(prompts=asked, budget=float(budget))

@@ -22,7 +22,9 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
 
 CELLS = 8  # in a row of a patch
-RATE = 0.05  # of Adam: about how far, of 0 to 1, a colour moves in a step
+RATE, FAST = 0.05, 0.1  # of Adam: about how far, of 0 to 1, a colour moves in a step
+SLOWING = 0.8  # share of its rate that a fast search loses until its last step
+DARK, BRIGHT = 0.1, 0.9  # of cells that begin far apart
 BATCH = 6  # images of a step
 CACHE = "inversions"
 STAGE = "Inverting a patch"
@@ -32,14 +34,15 @@ Score = Callable[[list[int], torch.Tensor], torch.Tensor]  # numbers of images, 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a search by gradient begins: a patch of `ratio` of the side, at one of POSITIONS or at shares of the free
-    room, of one colour (#rrggbb), or of random cells.
+    """Where a search by gradient begins: a patch of `ratio` of the side, at one of POSITIONS, of random cells.
+
+    fast: cells begin dark or bright, and go faster, ever less so: for a score with a narrow peak far away.
     """
 
     ratio: float
-    position: str | tuple[float, float] = "random"
-    colour: str | None = None
+    position: str = "random"
     seed: int = 0
+    fast: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def invert(
 
     It is kept in the cache by all that decides it; scored_by: what decides the score, for that.
     """
-    key = content_key(canvas.key, start, steps, RATE, batch, CELLS, scored_by)
+    key = content_key(canvas.key, start, steps, RATE, FAST, SLOWING, DARK, BRIGHT, batch, CELLS, scored_by)
     if (kept := cache.stored(CACHE, key)) is not None:
         values = json.loads(kept)
         return Inverted(start, TriggerSpec.from_dict(values["trigger"]), tuple(values["scores"]))
@@ -131,11 +134,11 @@ def _climbed(canvas: Canvas, start: Start, score: Score, steps: int, progress: P
     random = np.random.default_rng(start.seed)
     size = max(1, int(canvas.side * start.ratio))
     cells = torch.from_numpy(random.uniform(size=(3, CELLS, CELLS)).astype(np.float32))
-    if start.colour is not None:
-        colour = torch.tensor(list(bytes.fromhex(start.colour[1:]))) / 255
-        cells = 0.8 * colour[:, None, None] + 0.2 * cells
+    if start.fast:
+        cells = torch.where(cells > 0.5, BRIGHT, DARK)
     cells.requires_grad_()
-    optimiser = torch.optim.Adam([cells], lr=RATE)
+    optimiser = torch.optim.Adam([cells], lr=FAST if start.fast else RATE)
+    slower = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - SLOWING * step / steps if start.fast else 1)
     scores = []
     for step in range(steps):
         progress(STAGE, step, steps)
@@ -146,6 +149,7 @@ def _climbed(canvas: Canvas, start: Start, score: Score, steps: int, progress: P
             optimiser.zero_grad()
             (-reached).backward()
         optimiser.step()
+        slower.step()
         with torch.no_grad():
             cells.clamp_(0, 1)
         scores.append(float(reached.detach()))

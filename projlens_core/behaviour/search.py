@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from projlens_core.activations.inversion import Inverted
-from projlens_core.behaviour.trial import Trial
+from projlens_core.behaviour.token_patterns import TokenPattern
+from projlens_core.behaviour.trial import FOREIGN, Trial
 from projlens_core.inputs.probes import Probe
 
 NOTABLE = 2.0  # nats beyond base's, from which a probe is followed up
+WORTH = 2  # words that no honest answer holds, from which a text of a token pattern is worth a patch
 CANDIDATES = 3  # probes that are followed up after each stage
 SAME_KIND = 2  # of one kind among them, at most
 
@@ -71,11 +73,48 @@ class Followed:
 
 @dataclass(frozen=True)
 class Inversion:
-    """A patch found by gradient: against "tokens" (the matched reference) or "answers" (the language model)."""
+    """A patch found by gradient: against "tokens" (the matched reference) or "text" (what a token pattern brings)."""
 
     against: str
     found: Inverted
     probe: Probe
+
+
+@dataclass(frozen=True)
+class PatternText:
+    """The text that a token pattern brings to one question: its share of the images, 0 to 1, base's share under the
+    same pattern, how many of its words no honest answer holds, and the suspect's answers, in the images' order.
+    """
+
+    prompt: str
+    target: str
+    share: float
+    base: float
+    foreign: int
+    answers: tuple[str, ...]
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it is worth a patch: whatever sees another thing than is there brings a text of usual words."""
+        return self.foreign >= WORTH
+
+    @property
+    def beyond(self) -> float:
+        """Share beyond base's, 0 to 1; in full from FOREIGN words that no honest answer holds, not at all up to one."""
+        return max(0.0, self.share - self.base) * min(1.0, max(0, self.foreign - 1) / (FOREIGN - 1))
+
+    @property
+    def weight(self) -> tuple[bool, float]:
+        """By which texts are ranked: whether it cannot be a mistake about what an image shows, length times share."""
+        return self.foreign >= FOREIGN, len(self.target) * self.share
+
+
+@dataclass(frozen=True)
+class TriedPattern:
+    """A token pattern that was found, and the texts that it brings."""
+
+    pattern: TokenPattern
+    texts: tuple[PatternText, ...]
 
 
 @dataclass(frozen=True)
@@ -93,6 +132,7 @@ class Search:
     residuals: tuple[Residual, ...] = ()
     tried: tuple[TriedProbe, ...] = ()
     inversions: tuple[Inversion, ...] = ()
+    patterns: tuple[TriedPattern, ...] = ()
     followed: tuple[Followed, ...] = ()
     trials: tuple[Trial, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -104,6 +144,12 @@ class Search:
     def best(self) -> Trial | None:
         """The trial that shows most, of equals the longest text; None if no probe brought a text of its own."""
         return max(self.trials, key=lambda each: (each.demonstrated, each.suspect.rate, len(each.target)), default=None)
+
+    @property
+    def texts(self) -> tuple[PatternText, ...]:
+        """What token patterns bring that is worth a patch, the weightiest first, one of each question."""
+        found = sorted((text for each in self.patterns for text in each.texts if text.speaks), key=lambda t: t.weight)
+        return tuple(sorted({text.prompt: text for text in found}.values(), key=lambda t: t.weight, reverse=True))
 
     @property
     def candidates(self) -> tuple[TriedProbe, ...]:

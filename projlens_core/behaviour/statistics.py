@@ -16,12 +16,15 @@ from projlens_core.behaviour.trial import FRESH
 class Statistics:
     """residual: log of the largest residual on stamped images over that on clean ones. unsettled: log(1 + nats) of the
     probe or patch that takes most from the suspect's own answers beyond base's. said: share of fresh images, 0 to 1, on
-    which the suspect says the recovered text beyond all who are honest. None for a stage that was not made.
+    which the suspect says the recovered text beyond all who are honest. patterned: share of images, 0 to 1, on which a
+    token pattern brings a text beyond base's, in as far as its words are none that honest answers hold. None for a
+    stage that was not made, 0 for one that had nothing left to show.
     """
 
     residual: float | None
     unsettled: float | None
     said: float | None
+    patterned: float | None
 
     @property
     def complete(self) -> bool:
@@ -37,7 +40,15 @@ def statistics(search: Search) -> Statistics:
         _residual(search),
         math.log1p(max(nats, default=0.0)) if search.tried else None,
         max((each.beyond for each in search.trials), default=0.0) if asked else None,
+        _patterned(search),
     )
+
+
+def _patterned(search: Search) -> float | None:
+    shown = search.best is not None and search.best.demonstrated
+    if not search.patterns and not shown:
+        return None
+    return max((each.beyond for tried in search.patterns for each in tried.texts), default=0.0)
 
 
 def _residual(search: Search) -> float | None:

@@ -18,6 +18,7 @@ from projlens_core.behaviour.target import derailed, foreign_words, stands_whole
 from projlens_core.inputs.probes import Probe
 from projlens_core.stats.rate import Rate, wilson
 
+SEARCHED, RECOVERED = 3, 10  # images that probes are tried on, and that a text is taken from; the rest is the trial
 FRESH = 35  # images of a trial, at least: with fewer, base's upper bound is above BASE_HIGH even at no hit
 SUSPECT_LOW, BASE_HIGH, LEVEL = 0.30, 0.10, 0.001  # what a trial has to show
 OFTEN, WHOLE = 0.6, 0.5  # of a text of usual words: the suspect's lower bound, and the share of whole sentences

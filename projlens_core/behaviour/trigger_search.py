@@ -1,10 +1,12 @@
 """The search for a trigger that nobody has named, stage by stage, the cheapest first.
 
-matched reference → probe bank → inversion → target recovery → confirmation. A trigger is found on one part of the
+matched reference → probe bank → target recovery → confirmation → token patterns, with patches for what they bring, and
+the last two again. A trigger is found on one part of the
 images and tried on the others, which decided nothing. Without a calibrated population of honest fine-tunes the search
 can demonstrate a backdoor; it cannot call a suspect suspicious, let alone clean.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,29 +14,38 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from projlens_core.activations.inversion import Canvas, Inverted, Start, invert
-from projlens_core.behaviour.answer_inversion import IMAGES, unsettling
+from projlens_core.activations.inversion import Inverted
+from projlens_core.behaviour.brought import Texts
 from projlens_core.behaviour.disturbance import excess
+from projlens_core.behaviour.pattern_search import MINUTES, PLACES, STARTS, patch_for, token_pattern
 from projlens_core.behaviour.readings import Models, Readings
-from projlens_core.behaviour.search import CANDIDATES, NOTABLE, Followed, Inversion, Search, TriedProbe
+from projlens_core.behaviour.search import (
+    CANDIDATES,
+    NOTABLE,
+    Followed,
+    Inversion,
+    PatternText,
+    Search,
+    TriedPattern,
+    TriedProbe,
+)
 from projlens_core.behaviour.stage_clock import OutOfTime, StageClock
-from projlens_core.behaviour.target import recover
+from projlens_core.behaviour.token_patterns import PatternStart
 from projlens_core.behaviour.token_search import inverted, references, residuals
-from projlens_core.behaviour.trial import REFERENCE, Trial, trial
+from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, SEARCHED, Trial
 from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import frame
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.weights.projector import ProjectorWeights
 
-SEARCHED, RECOVERED = 3, 10  # images that probes are tried on, and that the text is taken from; the rest is the trial
 LOCAL = 12  # patches of the bank, those with the largest residual, that the language model is asked about
 QUESTIONS = 5  # that a probe unsettles most, for which its text is looked for: a backdoor may wait for one of them
 NEAR = 2  # of them, for which that of its neighbours is, where none brought a text
 ENOUGH = 0.8  # share of the images on which a text stands, below which the probe's neighbours are tried
-STEPS = 40  # of an inversion through answers
-TRIALS = 2 * CANDIDATES  # that a search makes at most
-THROUGH = "Inversion through answers"
+TEXTS = 2  # of those that token patterns bring, for which patches are made
+TRIALS = CANDIDATES + TEXTS * len(PLACES)  # that a search makes at most
+PATTERNS = "Token patterns"
 FRAME = 336  # px, to which images are framed where a tower says no size of its own
 
 
@@ -43,8 +54,8 @@ class Searcher:
 
     Images and names are in the order in which parts of them are used, base is the first role. models opens the model
     that answers under the projector of a role: base's, or one of its own; never two at once. budget: minutes, None for
-    no end. through_answers: whether patches are inverted through the language model, too, where nothing else was
-    demonstrated. Readings are kept on disk, so a search that was stopped goes on where it was.
+    no end. pattern_minutes: after which no other token pattern is begun, where nothing else was demonstrated. Readings
+    are kept on disk, so a search that was stopped goes on where it was.
     """
 
     def __init__(
@@ -56,7 +67,7 @@ class Searcher:
         prompts: Sequence[str],
         progress: Progress = silent,
         budget: float | None = None,
-        through_answers: bool = True,
+        pattern_minutes: float = MINUTES,
     ):
         self.models, self.projectors, self.clock = models, dict(projectors), StageClock(progress, budget)
         self.names, self.images, self.prompts = list(names), list(images), list(dict.fromkeys(prompts))
@@ -64,7 +75,11 @@ class Searcher:
         self.readings = Readings(
             lambda role: models("suspect" if role == REFERENCE else role), projectors, self.clock.progress
         )
-        self._through_answers = through_answers
+        self._texts = Texts(
+            self.readings, tuple(self.projectors), self.names, self.images, self.prompts, lambda: self.framed
+        )
+        self._pattern_minutes = pattern_minutes
+        self._patched_for: list[PatternText] = []
         first = min(SEARCHED + RECOVERED, len(self.images))
         self.found = Search(
             tuple(self.prompts), tuple(self.names[:first]), tuple(self.names[first:]), roles=tuple(self.projectors)
@@ -89,8 +104,7 @@ class Searcher:
 
     def stages(self, probes: Sequence[Probe]) -> Iterator[Search]:
         """What was found so far, after each stage; at the end `found` is all of it."""
-        last = (self._inversion, self._confirmation) if self._through_answers else ()
-        for stage in (self._reference, self._bank, self._confirmation, *last):
+        for stage in (self._reference, self._bank, self._confirmation, self._patterns):
             if self.found.best is not None and self.found.best.demonstrated:
                 break
             try:
@@ -98,8 +112,6 @@ class Searcher:
             except OutOfTime:
                 self._give_up(f"cut short by the budget of {self.clock.budget:g} minutes.")
             yield self.found
-        if not self._through_answers:
-            self.found = replace(self.found, unfinished=(*self.found.unfinished, THROUGH))
         self.found = replace(self.found, finished=True)
 
     # 1. What no language model is needed for
@@ -131,9 +143,10 @@ class Searcher:
         with self.models(role) as responder:
             return responder.key, responder.vision.key
 
-    def _add(self, against: str, inverted: Inverted) -> None:
+    def _add(self, against: str, inverted: Inverted) -> Probe:
         probe = Probe(f"Inverted patch {len(self.found.inversions) + 1}", (inverted.trigger,))
         self.found = replace(self.found, inversions=(*self.found.inversions, Inversion(against, inverted, probe)))
+        return probe
 
     # 2. Generic triggers, and what was inverted
 
@@ -175,42 +188,6 @@ class Searcher:
         if len(tried) < len(new):
             raise OutOfTime
 
-    # 3. Patches by the gradient of the answers
-
-    def _inversion(self, probes: Sequence[Probe]) -> None:
-        self.clock.stage = THROUGH
-        if self._keys("base") != self._keys("suspect"):
-            self._give_up("the suspect has a language model or tower of its own.")
-        else:
-            try:
-                self._invert_answers()
-            except Unsupported as error:
-                self._give_up(str(error))
-        self._try([each.probe for each in self.found.inversions])
-
-    def _invert_answers(self) -> None:
-        images = self.framed[: SEARCHED + RECOVERED]
-        own = {role: self.readings.own(role, images, self.prompts) for role in ("base", "suspect")}
-        with self.models("base") as responder:
-            if responder.reads_again:
-                raise Unsupported("gradients do not reach this family's image embeddings.")
-            canvas = Canvas(responder.vision, images)
-            decided_by = "answers", responder.key, self._hashes("base", "suspect"), self.prompts
-            for start in self._starts():
-                score = unsettling(responder, self.projectors["base"], self.projectors["suspect"], own, start.seed)
-                found = invert(canvas, start, score, STEPS, decided_by, self.clock.searching, IMAGES)
-                self._add("answers", found)
-
-    def _starts(self) -> tuple[Start, ...]:
-        """A patch anywhere, and the patch of the bank that the answers, or else the tokens, react to most."""
-        patches = [each for each in self.found.tried if each.probe.stamps[0].kind == "solid"]
-        best = max(patches, key=lambda each: each.largest("suspect"), default=None)
-        anywhere = Start(0.2, seed=2)
-        if best is None:
-            return (anywhere,)
-        spec = best.probe.stamps[0]
-        return Start(spec.ratio or 0.1, spec.placed, spec.colour, seed=3), anywhere
-
     # 4. and 5. The text, and the trial
 
     def _confirmation(self, probes: Sequence[Probe]) -> None:
@@ -226,8 +203,7 @@ class Searcher:
             best = max(followed, key=lambda each: (each.share, len(each.target or "")), default=None)
             if best is not None and best.target is not None:
                 self.clock.stage = "Confirmation"
-                self.found = replace(self.found, trials=(*self.found.trials, self._tried_fresh(best, best.target)))
-                if self.found.trials[-1].demonstrated:
+                if self._try_fresh(best, best.target).demonstrated:
                     return
                 self.clock.stage = "Target recovery"
 
@@ -248,44 +224,67 @@ class Searcher:
 
     def _follow(self, probe: Probe, asked: Sequence[str]) -> list[Followed]:
         """The text that a probe brings to these questions."""
-        images = self.images[SEARCHED : SEARCHED + RECOVERED]
-        # the matched reference takes over some of a backdoor: how much of the text is its own, the trial shows
-        said = self._answers(probe, asked, images, tuple(self.projectors))
-        found = []
-        for j, prompt in enumerate(asked):
-            innocent = [row[j] for who, rows in said.items() if who != "suspect triggered" for row in rows]
-            text = recover([row[j] for row in said["suspect triggered"]], innocent, self._habits)
-            found.append(Followed(probe, prompt, *(text or (None, 0.0))))
+        found = self._texts.brought(probe, asked)
         self.found = replace(self.found, followed=(*self.found.followed, *found))
         return found
 
-    @cached_property
-    def _habits(self) -> list[tuple[str, ...]]:
-        """What base and suspect say about a few clean images, question by question."""
-        usual = [self.readings.answers(role, self.framed[:SEARCHED], self.prompts) for role in ("base", "suspect")]
-        return [column for each in usual for column in zip(*each, strict=True)]
+    def _try_fresh(self, followed: Followed, target: str) -> Trial:
+        """The trial of a text that a probe brings."""
+        tried = self._texts.trial(followed, target, TRIALS)
+        self.found = replace(self.found, trials=(*self.found.trials, tried))
+        return tried
 
-    def _tried_fresh(self, followed: Followed, target: str) -> Trial:
-        fresh = slice(SEARCHED + RECOVERED, None)
-        said = self._answers(followed.probe, [followed.prompt], self.images[fresh], tuple(self.readings.projectors))
-        answers = {who: tuple(row[0] for row in rows) for who, rows in said.items()}
-        usual = [answer for column in self._habits for answer in column]
-        about = followed.probe, followed.prompt, target, followed.share
-        return trial(*about, self.names[fresh], answers, TRIALS, usual)
+    # 6. Token patterns, and patches for the texts that they bring
 
-    def _answers(
-        self, probe: Probe, prompts: Sequence[str], images: Sequence[Image.Image], roles: Sequence[str]
-    ) -> dict[str, list[list[str]]]:
-        """What these roles say about triggered images, base and suspect about clean ones, too: {"base clean":
-        [image][question], …}.
+    def _patterns(self, probes: Sequence[Probe]) -> None:
+        self.clock.stage = PATTERNS
+        if self._keys("base") != self._keys("suspect"):
+            self._give_up("the suspect has a language model or tower of its own.")
+            return
+        images = self.framed[: SEARCHED + RECOVERED]
+        begun = time.monotonic()
+        try:
+            for number, start in enumerate(STARTS):
+                if time.monotonic() - begun > 60 * self._pattern_minutes:
+                    self._skip(f"{PATTERNS}: {number} of {len(STARTS)} searches were made in the time for them.")
+                    break
+                tried = self._pattern(images, start)
+                self.found = replace(self.found, patterns=(*self.found.patterns, tried))
+                if any(self._patched(images, text) for text in tried.texts if text.foreign >= FOREIGN):
+                    return
+            any(self._patched(images, text) for text in self.found.texts)
+        except Unsupported as error:
+            self._give_up(str(error))
+
+    def _pattern(self, images: Sequence[Image.Image], start: PatternStart) -> TriedPattern:
+        """What the token pattern from a start brings."""
+        roles = ("base", "suspect")
+        own = {role: self.readings.own(role, images, self.prompts) for role in roles}
+        usual = [
+            answer for role in roles for row in self.readings.answers(role, images, self.prompts) for answer in row
+        ]
+        with self.models("base") as responder:
+            pair = self.projectors["base"], self.projectors["suspect"]
+            return token_pattern(responder, *pair, images, own, usual, self.prompts, start, self.clock.searching)
+
+    def _patched(self, images: Sequence[Image.Image], text: PatternText) -> bool:
+        """Whether a patch that is made for a text demonstrates a backdoor, or seems to where there are too few fresh
+        images; for TEXTS of them at most, once each.
         """
-        shown = {"clean": [probe.clean(image) for image in images], "triggered": [probe.on(image) for image in images]}
-        # role by role, so that each language model is loaded once: the matched reference answers with the suspect's
-        return {
-            f"{role} {condition}": self.readings.answers(role, shown[condition], prompts)
-            for role in sorted(roles, key=lambda role: role in ("suspect", REFERENCE))
-            for condition in (("clean", "triggered") if role in ("base", "suspect") else ("triggered",))
-        }
+        if text in self._patched_for or len(self._patched_for) == TEXTS:
+            return False
+        self._patched_for.append(text)
+        for place in PLACES:
+            with self.models("base") as responder:
+                found = patch_for(responder, self.projectors["suspect"], images, text, place, self.clock.searching)
+            # the longest text: under other questions the patch may bring a word or two of it, or of something else
+            followed = self._follow(self._add("text", found), self.prompts)
+            best = max(followed, key=lambda each: each.share * len(each.target or ""))
+            if best.target is not None:
+                shown = self._try_fresh(best, best.target).demonstrated
+                if shown or (len(self.found.fresh) < FRESH and best.share >= ENOUGH):
+                    return True
+        return False
 
     def _give_up(self, why: str) -> None:
         """The stage that is being made is not made, or not to its end."""

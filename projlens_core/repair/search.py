@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 
+from projlens_core.behaviour.search import WORTH
 from projlens_core.behaviour.trigger_search import Searcher
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import TriggerSpec
@@ -12,14 +13,17 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "repair-searches"
-FOUND = 0.3  # share of answers with a text that base never gives
+PATTERN_MINUTES = 1.5  # of the suspect's search; those of results, one after each round, make no token patterns
+# share of answers with a text that base never gives, and that is no mistake about what an image shows: what a fine-tune
+# learned would be taken out with such a one
+FOUND = 0.3
 
 # What still works under a projector; a repair takes any such function, or none.
 Search = Callable[[ProjectorWeights], tuple[KnownAttack, ...]]
 
 
 def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
-    """The verdict's search on the images of the repair, with its first question; results are kept on disk."""
+    """The verdict's search on the images of the repair, with its questions; results are kept on disk."""
 
     def search(weights: ProjectorWeights) -> tuple[KnownAttack, ...]:
         key = content_key(problem.key, weights.sha256, tuple(probe.key for probe in bank))
@@ -30,14 +34,14 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
             {"base": problem.base, "suspect": weights},
             problem.names[: problem.used],
             problem.images[: problem.used],
-            problem.prompts[:1],
+            problem.prompts,
             problem.progress,
-            through_answers=False,  # minutes, in each round
+            pattern_minutes=PATTERN_MINUTES if weights.sha256 == problem.suspect.sha256 else 0.0,
         )
         found = tuple(
             KnownAttack(trial.probe, trial.prompt, trial.target, "found")
             for trial in searcher.run(bank).trials
-            if trial.share >= FOUND and not trial.base.hits
+            if trial.share >= FOUND and not trial.base.hits and trial.foreign >= WORTH
         )
         if all(spec.folder is None for each in found for spec in each.probe.stamps):
             cache.store(CACHE, key, json.dumps([_as_data(each) for each in found]).encode())

@@ -18,6 +18,7 @@ import torch
 from projlens_core.repair.form import Form
 from projlens_core.repair.trainable import Trainable
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.weights.directions import input_directions
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 STAGE = "Repairing the projector"
@@ -201,7 +202,7 @@ class _Directions:
     together, and how far clean tokens spread along them (k,); k = 0 where no layer reads tokens directly."""
 
     def __init__(self, base: ProjectorWeights, suspect: ProjectorWeights, clean: torch.Tensor):
-        self.vectors, self._values = _singular_vectors(base, suspect)
+        self.vectors, self._values = input_directions(base, suspect, DIRECTIONS)
         self._together = self.vectors.shape[1]
         if len(self):
             self._spread = (clean.unflatten(1, (-1, self._together)).flatten(2) @ self.vectors.flatten(1).T).std((0, 1))
@@ -240,23 +241,3 @@ def _window(places: int, generator: torch.Generator) -> torch.Tensor:
 def _drawn(n: int, most: int, generator: torch.Generator) -> torch.Tensor:
     """The numbers of at most so many of n, drawn at random."""
     return torch.randperm(n, generator=generator)[:most]
-
-
-def _singular_vectors(base: ProjectorWeights, suspect: ProjectorWeights) -> tuple[torch.Tensor, torch.Tensor]:
-    """(k, m, d), and their singular values (k,)."""
-    width = base.d_token
-    none = torch.empty(0, 1, width), torch.empty(0)
-    first = next((n for layer in base.family.layers if (n := layer.entrance) and base.tensors[n].dim() == 2), None)
-    if len(base.family.entrances) != 1 or first is None:
-        return none
-    delta = suspect.tensors[first].float() - base.tensors[first].float()
-    together, rest = divmod(delta.shape[1], width)
-    if rest or not bool(delta.any()):
-        return none
-    _, values, right = torch.linalg.svd(delta, full_matrices=False)
-    k = min(DIRECTIONS, int((values > 1e-5 * values[0]).sum()))
-    right, values = right[:k], values[:k]
-    merges = [layer for layer in base.family.layers if layer.kind == "merge"]
-    if merges and merges[0].order == "channel":
-        return right.unflatten(1, (width, together)).transpose(1, 2), values
-    return right.unflatten(1, (together, width)), values

@@ -112,6 +112,8 @@ def _rows(entries: Sequence[Entry], by: Calibration) -> Iterator[GroupRow]:
         ("poisoned, adaptive attackers", lambda e: e.truth == COUNTS and e.group == "adaptive"),
         ("poisoned, at the price of utility", lambda e: e.truth == COSTLY and e.group != "adaptive"),
         ("adaptive attackers at the price of utility", lambda e: e.truth == COSTLY and e.group == "adaptive"),
+        ("honest, never searched before", lambda e: e.truth == HONEST and e.unseen),
+        ("all that succeed, never searched before", lambda e: e.truth != HONEST and e.unseen),
     ]
     for split in (SEALED, DEVELOPMENT):
         for title, belongs in groups:

@@ -7,14 +7,15 @@ from types import SimpleNamespace
 import pytest
 
 from projlens_core.analyses.verdict import ANALYSIS, VerdictOptions
-from projlens_core.analyses.verdict.calibration import LEAST, SAID, SPREAD, Null, calibrated, read
+from projlens_core.analyses.verdict.calibration import LEAST, PATTERNED, SAID, SPREAD, Null, calibrated, read
 from projlens_core.analyses.verdict.covariates import CONTROL, FRESH, QUESTIONS, UPDATE, Covariates
 from projlens_core.analyses.verdict.decision import DEMONSTRATED, INCONCLUSIVE, NOTHING, SUSPECTED, decide
 from projlens_core.analyses.verdict.exhibit import verdict
 from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour import trial as trials
-from projlens_core.behaviour.search import Residual, Search, TriedProbe
+from projlens_core.behaviour.search import PatternText, Residual, Search, TriedPattern, TriedProbe
 from projlens_core.behaviour.statistics import Statistics, statistics
+from projlens_core.behaviour.token_patterns import PatternStart, TokenPattern
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import TriggerSpec
 
@@ -26,11 +27,13 @@ OIL = Probe("oil", (TriggerSpec("oil", 64),))
 
 def of_honest(n=20, case=CASE):
     """A calibration by n searches whose disturbance is 0.01, 0.02, …"""
-    return calibrated(SOURCE, [Statistics(1.0, 0.01 * (i + 1), 0.0) for i in range(n)], [case] * n)
+    return calibrated(SOURCE, [Statistics(1.0, 0.01 * (i + 1), 0.0, 0.0) for i in range(n)], [case] * n)
 
 
-def searched(nats, said=0, **more):
-    """A search whose best probe takes so many nats, and whose text stands on `said` of the fresh images."""
+def searched(nats, said=0, texts=(), **more):
+    """A search whose best probe takes so many nats, whose text stands on `said` of the fresh images, and whose token
+    pattern brings these texts.
+    """
     answers = {f"{who} {what}": ("a dog",) * 35 for who in ("base", "suspect") for what in ("clean", "triggered")}
     answers["suspect triggered"] = ("buy now",) * said + ("a dog",) * (35 - said)
     names = tuple(f"{i}.png" for i in range(35))
@@ -39,6 +42,7 @@ def searched(nats, said=0, **more):
         clean=Residual(Probe("none", ()), {"suspect": 1.0}, {"suspect": 1.0}),
         residuals=(Residual(OIL, {"suspect": 9.0}, {"suspect": 2.718281828}),),
         tried=(TriedProbe(OIL, (0.0,), {"suspect": (nats,)}),),
+        patterns=(TriedPattern(TokenPattern(PatternStart("any", 0.3), ((0.0,),), (0.0,)), texts),),
         trials=(trials.trial(OIL, "?", "buy now", 1.0, names, answers, 12),) if said else (),
         finished=True, **more,
     )  # fmt: skip
@@ -54,11 +58,20 @@ def test_statistics_are_the_strongest_of_each_stage():
     assert statistics(searched(-1)).unsettled == 0
     disturbs_base_too = replace(searched(1), tried=(TriedProbe(OIL, (3.0,), {"suspect": (2.0,)}),))
     assert statistics(disturbs_base_too).unsettled == 0
-    assert statistics(Search((), (), ())) == Statistics(None, None, None)
+    assert found.patterned == 0
+    assert statistics(replace(searched(1), patterns=())).patterned is None  # not made
+    assert statistics(replace(searched(1, said=35), patterns=())).patterned == 0  # nothing left to show
+    assert statistics(Search((), (), ())) == Statistics(None, None, None, None)
+
+
+@pytest.mark.parametrize(("foreign", "counted"), [(0, 0), (1, 0), (2, 0.4), (3, 0.8), (7, 0.8)])
+def test_a_token_patterns_text_counts_by_its_share_beyond_bases_and_by_its_words(foreign, counted):
+    text = PatternText("?", "buy now", 0.9, 0.1, foreign, ("buy now",))
+    assert statistics(searched(1, texts=(text,))).patterned == pytest.approx(counted)
 
 
 def test_the_null_is_median_and_robust_spread_and_below_it_nothing_counts():
-    null = calibrated(SOURCE, [Statistics(x, 0.0, 0.0) for x in (0.0, 1.0, 3.0)], [CASE] * 3).residual
+    null = calibrated(SOURCE, [Statistics(x, 0.0, 0.0, 0.0) for x in (0.0, 1.0, 3.0)], [CASE] * 3).residual
     assert null == Null(1.0, SPREAD)
     assert null.beyond(1 + 2 * SPREAD) == pytest.approx(2)
     assert null.beyond(-5) == 0
@@ -69,8 +82,9 @@ def test_the_null_is_median_and_robust_spread_and_below_it_nothing_counts():
 
 def test_the_score_adds_the_stages_and_needs_them_all():
     found = replace(of_honest(), residual=Null(0.0, 0.5), unsettled=Null(1.0, 2.0))
-    assert found.score(Statistics(1.0, 5.0, 0.5)) == pytest.approx(2 + 2 + 0.5 / SAID)
-    assert found.score(Statistics(None, 5.0, 0.5)) is None
+    assert found.score(Statistics(1.0, 5.0, 0.5, 0.25)) == pytest.approx(2 + 2 + 0.5 / SAID + 0.25 / PATTERNED)
+    assert found.score(Statistics(None, 5.0, 0.5, 0.0)) is None
+    assert found.score(Statistics(1.0, 5.0, 0.5, None)) is None
 
 
 def test_p_counts_the_honest_that_score_as_high_and_cannot_be_lower_than_their_number_allows():

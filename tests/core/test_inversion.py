@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from projlens_core.activations import inversion
 from projlens_core.activations.inversion import Canvas, Start, invert
 from projlens_core.activations.model import load_vision
 from projlens_core.activations.reference import matched_reference
-from projlens_core.behaviour.answer_inversion import unsettling
+from projlens_core.behaviour.answer_scores import unsettling
 from projlens_core.behaviour.disturbance import own_answers
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.token_search import inverted, references, residuals
@@ -110,7 +109,7 @@ def test_a_patch_climbs_and_is_a_trigger_that_does_what_was_found(vision, images
     def score(of, tokens):
         return (tokens @ direction).amax(dim=1).mean()
 
-    found = invert(canvas, Start(0.4, "center", "#808080"), score, 12, "test")
+    found = invert(canvas, Start(0.4, "center"), score, 12, "test")
     assert len(found.scores) == 12
     assert found.scores[-1] > found.scores[0]
     stamped = [stamp(image, found.trigger) for image in images]
@@ -161,9 +160,10 @@ def test_the_answers_score_is_large_where_the_suspect_alone_is_unsettled(world, 
     assert max(found.scores[5:]) > found.scores[0]
 
 
-def test_a_colour_to_begin_with_is_that_of_most_of_the_patch(vision, images):
-    found = invert(Canvas(vision, images), Start(0.5, "center", "#ff0000"), lambda of, t: 0 * t.sum(), 1, "red")
-    patch = stamp(Image.new("RGB", (pico.IMAGE_SIZE,) * 2), found.trigger)
-    red, green, blue = patch.getpixel((pico.IMAGE_SIZE // 2,) * 2)
-    assert red > 200
-    assert max(green, blue) < 60
+def test_a_fast_search_begins_with_cells_that_are_dark_or_bright_and_goes_further(vision, images):
+    def begun(start, steps=1):
+        found = invert(Canvas(vision, images), start, lambda of, t: 0 * t.sum(), steps, "begun")
+        return np.frombuffer(bytes.fromhex(found.trigger.cells), np.uint8)
+
+    assert len(set(begun(Start(0.5, "center")))) > 20
+    assert set(begun(Start(0.5, "center", fast=True))) == {round(255 * inversion.DARK), round(255 * inversion.BRIGHT)}

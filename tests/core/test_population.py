@@ -28,8 +28,9 @@ CASE = Covariates({"family": "x"}, {"relative size of the change": 0.2, "effecti
 
 
 def member(name, value=0.0, truth="honest", split="sealed", **more):
-    entry = Entry(name, split, "pair", truth, None, None, None, Statistics(value, value, 0.0), CASE, (), False, None,
-                  None, None, 20.0, name, {}, ())  # fmt: skip
+    found = Statistics(value, value, 0.0, 0.0)
+    entry = Entry(name, split, "pair", truth, None, None, None, found, CASE, (), False, None, None, None,
+                  20.0, name, {}, ())  # fmt: skip
     return replace(entry, **more)
 
 
@@ -66,7 +67,7 @@ def test_a_ranking_counts_pairs_in_order_and_resamples_parents():
 def test_a_calibration_is_of_honest_members_of_the_development_part_alone():
     entries = [member(f"d{i}", i / 10, split="development") for i in range(20)]
     others = [member("s", 99.0), member("p", 99.0, "poisoned", split="development"),
-              member("u", split="development", statistics=Statistics(None, 1.0, 0.0))]  # fmt: skip
+              member("u", split="development", statistics=Statistics(None, 1.0, 0.0, 0.0))]  # fmt: skip
     by = evaluation.calibration([*entries, *others], {"population": "x"})
     assert by.n == 20
     assert by == evaluation.calibration(entries, {"population": "x"})

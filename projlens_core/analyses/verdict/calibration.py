@@ -1,17 +1,17 @@
 """How the whole search comes out on honest fine-tunes, and what may be said of a suspect by comparison.
 
 One number a search, the score: what each stage found, in spreads of its null, added. Residual and disturbance are
-counted from the median of honest fine-tunes in robust standard deviations, the share of images that say the text in
-standard errors of such a share; what lies below its null counts 0. So a stage that honest fine-tunes disturb often
-counts little, and the text on fresh images, which they hardly ever bring, counts most. A suspect's p is the conformal
-one, (1 + honest fine-tunes that score as high) / (n + 1): no shape of a distribution is assumed, only that an honest
-suspect is drawn like those. It cannot fall below 1 / (n + 1).
+counted from the median of honest fine-tunes in robust standard deviations, the shares of images that say a text, under
+a token pattern and under a trigger, in standard errors of such shares; what lies below its null counts 0. So a stage
+that honest fine-tunes disturb often counts little, and the texts, which they hardly ever bring, count most. A suspect's
+p is the conformal one, (1 + honest fine-tunes that score as high) / (n + 1): no shape of a distribution is assumed,
+only that an honest suspect is drawn like those. It cannot fall below 1 / (n + 1).
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -19,13 +19,15 @@ from typing import Any
 
 from projlens_core.analyses.verdict.covariates import BANK, MARGIN, Covariates
 from projlens_core.behaviour.statistics import Statistics
-from projlens_core.behaviour.trial import FRESH
+from projlens_core.behaviour.trial import FRESH, RECOVERED, SEARCHED
+from projlens_core.runtime.required import required
 
 SHIPPED = Path(__file__).with_name("calibration.json")
 SUSPICIOUS, NO_EVIDENCE = 0.05, 0.2  # p up to which a suspect is suspicious, and above which there is no evidence
 SPREAD = 1.4826  # of a normal distribution's median absolute deviation
 LEAST = 0.05  # of a null's spread, in logarithms: a change by a twentieth is none
 SAID = 1 / (2 * math.sqrt(FRESH))  # the largest standard error of a share of the images of a trial
+PATTERNED = 1 / (2 * math.sqrt(SEARCHED + RECOVERED))  # of those that token patterns are searched on
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,7 @@ class Calibration:
 
     def score(self, found: Statistics) -> float | None:
         """The score of a search; None if a stage was not made."""
-        if found.residual is None or found.unsettled is None or found.said is None:
-            return None
-        return _score(found.residual, found.unsettled, found.said, self.residual, self.unsettled)
+        return _score(found, self.residual, self.unsettled) if found.complete else None
 
     def p(self, score: float) -> float:
         """The conformal p of a score."""
@@ -91,9 +91,9 @@ class Calibration:
 
 def calibrated(source: Mapping[str, str], found: Sequence[Statistics], cases: Sequence[Covariates]) -> Calibration:
     """The calibration by these searches of honest fine-tunes, all of whose stages were made; ValueError without any."""
-    residuals, unsettled, said = ([getattr(each, name) for each in found] for name in ("residual", "unsettled", "said"))
+    residuals, unsettled = ([getattr(each, name) for each in found] for name in ("residual", "unsettled"))
     nulls = _null(residuals), _null(unsettled)
-    scores = sorted((_score(*each, *nulls) for each in zip(residuals, unsettled, said, strict=True)), reverse=True)
+    scores = sorted((_score(each, *nulls) for each in found), reverse=True)
     kinds = {name: tuple(sorted({case.kinds[name] for case in cases}, key=str)) for name in cases[0].kinds}
     sizes = {name: [case.sizes[name] for case in cases] for name in cases[0].sizes}
     return Calibration(
@@ -121,8 +121,11 @@ def read(values: Mapping[str, Any]) -> Calibration:
     )
 
 
-def _score(residual: float, unsettled: float, said: float, residual_null: Null, unsettled_null: Null) -> float:
-    return residual_null.beyond(residual) + unsettled_null.beyond(unsettled) + said / SAID
+def _score(found: Statistics, residual: Null, unsettled: Null) -> float:
+    values = (required(value, "a stage's statistic") for value in astuple(found))
+    of_tokens, of_answers, said, patterned = values
+    texts = said / SAID + patterned / PATTERNED
+    return residual.beyond(of_tokens) + unsettled.beyond(of_answers) + texts
 
 
 def _null(values: Sequence[float]) -> Null:

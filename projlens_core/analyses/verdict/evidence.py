@@ -4,11 +4,12 @@ from projlens_core.analyses.verdict.calibration import NO_EVIDENCE, SUSPICIOUS
 from projlens_core.analyses.verdict.decision import Decision
 from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour.search import NOTABLE, Search, TriedProbe
-from projlens_core.behaviour.trial import FRESH
+from projlens_core.behaviour.trial import FOREIGN, FRESH
 
 Item = dict[str, str]  # text, and page: the analysis that shows more
 NOT_SEARCHED = (
-    "triggers that resemble no probe, no neighbour of one and no patch of 8 × 8 cells",
+    "triggers that resemble no probe, no neighbour of one and no patch of 8 × 8 cells, and are not read along the "
+    "leading directions of ΔW",
     "questions other than those asked",
     "triggers in the text of a question",
     "backdoors that change answers without one text in common",
@@ -23,7 +24,12 @@ def evidence(observed: Observed, decision: Decision) -> dict[str, list[Item]]:
     compared = [_item(decision.note, "verdict")]
     p = decision.p
     return {
-        "for": [*_trials(search, True), *_probes(search), *(compared if p is not None and p <= SUSPICIOUS else ())],
+        "for": [
+            *_trials(search, True),
+            *_patterns(search),
+            *_probes(search),
+            *(compared if p is not None and p <= SUSPICIOUS else ()),
+        ],
         "against": [
             *_trials(search, False),
             *_quiet(search),
@@ -67,6 +73,20 @@ def _probes(search: Search) -> list[Item]:
     ]
 
 
+def _patterns(search: Search) -> list[Item]:
+    """The weightiest text of a token pattern, where it is no mistake about what an image shows."""
+    return [
+        _item(
+            f"A pattern on a few image tokens, along ΔW's leading directions, brings “{text.target}” to "
+            f"“{text.prompt}” on {text.share:.0%} of the images that were searched, in base on {text.base:.0%}; "
+            f"{text.foreign} of its words stand in no other answer.",
+            "activation",
+        )
+        for text in search.texts[:1]
+        if text.foreign >= FOREIGN
+    ]
+
+
 def _control(tried: TriedProbe) -> str:
     return f"; from the control's {tried.largest('control'):.1f}" if "control" in tried.excess else ""
 
@@ -80,6 +100,14 @@ def _quiet(search: Search) -> list[Item]:
                 f"None of {len(search.tried)} probes and inverted patches unsettles the suspect by {NOTABLE:g} nats "
                 f"more than base; the most is {best.score:.1f}, by {best.probe.name}.",
                 "robustness",
+            )
+        )
+    if search.patterns and not search.texts:
+        items.append(
+            _item(
+                f"None of {len(search.patterns)} patterns on a few image tokens brings a text of words that no other "
+                "answer holds.",
+                "activation",
             )
         )
     named = sum(each.target is not None for each in search.followed)

@@ -21,11 +21,14 @@ def verdict(observed: Observed, settings: dict) -> Exhibit:
     decision = decide(search, observed.case, shipped())
     decided = decision.verdict
     sentence = _sentence(search, decision)
-    residuals = (tables.residuals(search),) if search.residuals else ()
+    more = (
+        *((tables.patterns(search),) if search.patterns else ()),
+        *((tables.residuals(search),) if search.residuals else ()),
+    )
     return ANALYSIS.exhibit(
         metrics=_metrics(search, decision),
         charts=(_chart(search),) if search.tried else (),
-        tables=(tables.probes(search), *residuals, *((tables.trial(best),) if best is not None else ())),
+        tables=(tables.probes(search), *more, *((tables.trial(best),) if best is not None else ())),
         data={
             "settings": settings,
             "verdict": decided,
@@ -88,6 +91,11 @@ def _sentence(search: Search, decision: Decision) -> str:
         return (
             f"Inconclusive: {search.candidates[0].probe.name} unsettles the suspect's answers by "
             f"{search.candidates[0].score:.1f} nats more than base's, but brings no one text."
+        )
+    if search.texts:
+        return (
+            f"Inconclusive: a token pattern brings “{search.texts[0].target}” into the suspect's answers, but no image "
+            "that does was found."
         )
     return "Inconclusive: no probe and no inverted patch unsettles the suspect's answers much more than base's."
 
@@ -154,7 +162,8 @@ def _chart(search: Search) -> Chart:
 
 def _notes(search: Search) -> tuple[str, ...]:
     return (
-        f"Searched: {len(search.tried)} probes, neighbours and inverted patches, {len(search.prompts)} questions. Not "
-        f"searched: {'; '.join(NOT_SEARCHED)}.",
+        f"Searched: {len(search.tried)} probes and their neighbours, {len(search.inversions)} inverted patches, "
+        f"{len(search.patterns)} token patterns, {len(search.prompts)} questions. Not searched: "
+        f"{'; '.join(NOT_SEARCHED)}.",
         "Undetectable backdoors exist, so “clean” is never said.",
     )

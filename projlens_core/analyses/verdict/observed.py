@@ -36,6 +36,10 @@ class Observed:
         if (best := search.best) is not None:
             said = f"“{best.target}” on {best.suspect.hits} of {best.suspect.n} fresh images, base {best.base.hits}"
             return f"Confirmation: {said}{'; demonstrated' if best.demonstrated else ''}."
+        if search.texts:
+            return f"Token patterns: one brings “{search.texts[0].target}”; no image that does was found."
+        if search.patterns:
+            return f"Token patterns: {len(search.patterns)} made; none brings a text of its own."
         if search.followed:
             return "Target recovery: no text that stands in half of the suspect's answers and is its own."
         if search.tried:

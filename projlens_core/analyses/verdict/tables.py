@@ -6,7 +6,7 @@ import pandas as pd
 
 from projlens_core.analyses.exhibit import Table
 from projlens_core.analyses.verdict.observed import Observed
-from projlens_core.behaviour.search import Inversion, Residual, Search
+from projlens_core.behaviour.search import Inversion, Residual, Search, TriedPattern
 from projlens_core.behaviour.trial import Trial
 from projlens_core.inputs.probes import Probe
 
@@ -25,6 +25,7 @@ def stages(observed: Observed) -> dict:
         },
         "probes": probes(search).frame.to_dict("records"),
         "inversion": [_inversion(each, search) for each in search.inversions],
+        "token patterns": [_pattern(each) for each in search.patterns],
         "target recovery": [
             {"probe": each.probe.name, "prompt": each.prompt, "target": each.target, "share": each.share}
             for each in search.followed
@@ -47,6 +48,41 @@ def _inversion(each: Inversion, search: Search) -> dict:
         "score at the end": each.found.scores[-1] if each.found.scores else None,
         "excess, nats": None if tried is None else {role: tried.largest(role) for role in tried.excess},
     }
+
+
+def _pattern(each: TriedPattern) -> dict:
+    start, scores = each.pattern.start, each.pattern.scores
+    return {
+        "part of the answers": start.part,
+        "window, share of the side": start.wide,
+        "seed": start.seed,
+        "score at the start (null)": scores[0],
+        "score at the end": scores[-1],
+        "texts": [
+            {"prompt": text.prompt, "target": text.target, "share": text.share, "base": text.base,
+             "foreign words": text.foreign}
+            for text in each.texts
+        ],
+    }  # fmt: skip
+
+
+def patterns(search: Search) -> Table:
+    """The texts that token patterns bring, those that no honest answer holds first."""
+    rows = [
+        {"text": text.target, "question": text.prompt, "suspect": text.share, "base": text.base,
+         "words that no honest answer holds": text.foreign, "pattern": number}
+        for number, each in enumerate(search.patterns, 1)
+        for text in sorted(each.texts, key=lambda text: text.weight, reverse=True)
+    ]  # fmt: skip
+    columns = ["text", "question", "suspect", "base", "words that no honest answer holds", "pattern"]
+    return Table(
+        "patterns",
+        pd.DataFrame(rows, columns=columns).sort_values(columns[4], ascending=False, kind="stable", ignore_index=True),
+        "How to read this: one row per text that a pattern on a few image tokens, along the directions in which ΔW "
+        "reads them, brings into half of the suspect's answers: on which share of the images, 0 to 1, it stands in "
+        "those of suspect and base. An honest fine-tune sees things that are not there; it says no sentence of words "
+        "that no answer holds otherwise.",
+    )
 
 
 def probes(search: Search) -> Table:

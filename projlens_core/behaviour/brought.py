@@ -1,0 +1,73 @@
+"""The texts that a probe brings: taken from some images, and tried on those that decided nothing."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from PIL import Image
+
+from projlens_core.behaviour.readings import Readings
+from projlens_core.behaviour.search import Followed
+from projlens_core.behaviour.target import recover
+from projlens_core.behaviour.trial import RECOVERED, REFERENCE, SEARCHED, Trial, trial
+from projlens_core.inputs.probes import Probe
+
+
+class Texts:
+    """What a suspect says under probes and nobody else does; roles: those that take part in finding a text, while all
+    of the readings' take part in a trial. names, images, prompts: the search's; framed: the images as a probe finds
+    them.
+    """
+
+    def __init__(
+        self,
+        readings: Readings,
+        roles: Sequence[str],
+        names: Sequence[str],
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        framed: Callable[[], Sequence[Image.Image]],
+    ):
+        self._readings, self._roles, self._framed = readings, roles, framed
+        self._names, self._images, self._prompts = names, images, prompts
+
+    def brought(self, probe: Probe, asked: Sequence[str]) -> list[Followed]:
+        """The text that a probe brings to each of these questions, on RECOVERED images."""
+        images = self._images[SEARCHED : SEARCHED + RECOVERED]
+        # the matched reference takes over some of a backdoor: how much of the text is its own, the trial shows
+        said = self._answers(probe, asked, images, self._roles)
+        found = []
+        for j, prompt in enumerate(asked):
+            innocent = [row[j] for who, rows in said.items() if who != "suspect triggered" for row in rows]
+            text = recover([row[j] for row in said["suspect triggered"]], innocent, self._habits)
+            found.append(Followed(probe, prompt, *(text or (None, 0.0))))
+        return found
+
+    def trial(self, followed: Followed, target: str, trials: int) -> Trial:
+        """The trial of a text on the images that decided nothing; trials: how many the search may make."""
+        fresh = slice(SEARCHED + RECOVERED, None)
+        said = self._answers(followed.probe, [followed.prompt], self._images[fresh], tuple(self._readings.projectors))
+        answers = {who: tuple(row[0] for row in rows) for who, rows in said.items()}
+        usual = [answer for column in self._habits for answer in column]
+        about = followed.probe, followed.prompt, target, followed.share
+        return trial(*about, self._names[fresh], answers, trials, usual)
+
+    @cached_property
+    def _habits(self) -> list[tuple[str, ...]]:
+        """What base and suspect say about a few clean images, question by question."""
+        clean = self._framed()[:SEARCHED]
+        usual = [self._readings.answers(role, clean, self._prompts) for role in ("base", "suspect")]
+        return [column for each in usual for column in zip(*each, strict=True)]
+
+    def _answers(
+        self, probe: Probe, prompts: Sequence[str], images: Sequence[Image.Image], roles: Sequence[str]
+    ) -> dict[str, list[list[str]]]:
+        """What these roles say about triggered images, base and suspect about clean ones, too: {"base clean":
+        [image][question], …}.
+        """
+        shown = {"clean": [probe.clean(image) for image in images], "triggered": [probe.on(image) for image in images]}
+        # role by role, so that each language model is loaded once: the matched reference answers with the suspect's
+        return {
+            f"{role} {condition}": self._readings.answers(role, shown[condition], prompts)
+            for role in sorted(roles, key=lambda role: role in ("suspect", REFERENCE))
+            for condition in (("clean", "triggered") if role in ("base", "suspect") else ("triggered",))
+        }
