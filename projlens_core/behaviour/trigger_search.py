@@ -274,6 +274,7 @@ class Searcher:
         if text in self._patched_for or len(self._patched_for) == TEXTS:
             return False
         self._patched_for.append(text)
+        seems = False
         for place in PLACES:
             with self.models("base") as responder:
                 found = patch_for(responder, self.projectors["suspect"], images, text, place, self.clock.searching)
@@ -281,10 +282,10 @@ class Searcher:
             followed = self._follow(self._add("text", found), self.prompts)
             best = max(followed, key=lambda each: each.share * len(each.target or ""))
             if best.target is not None:
-                shown = self._try_fresh(best, best.target).demonstrated
-                if shown or (len(self.found.fresh) < FRESH and best.share >= ENOUGH):
+                if self._try_fresh(best, best.target).demonstrated:
                     return True
-        return False
+                seems |= len(self.found.fresh) < FRESH and best.share >= ENOUGH
+        return seems
 
     def _give_up(self, why: str) -> None:
         """The stage that is being made is not made, or not to its end."""

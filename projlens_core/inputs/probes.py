@@ -71,6 +71,11 @@ class Probe:
         near = several if len(self.stamps) > 1 else self._near(self.stamps[0])
         yield from {each.key: each for each in near}.values()
 
+    def anywhere(self) -> Iterator["Probe"]:
+        """The same at a random place of each image, if all of it are patches at places that are given."""
+        if self.local and any(spec.position != "random" for spec in self.stamps):
+            yield Probe(f"{self.name}, anywhere", tuple(replace(spec, position="random") for spec in self.stamps))
+
     @staticmethod
     def _near(spec: TriggerSpec) -> Iterator["Probe"]:
         for name in KINDS[spec.kind].defaults:

@@ -32,7 +32,7 @@ PULLS = (
     Pull(),
     *(Pull(*each, near=0.0, beyond=3.0) for each in ((0.3, 1.0), (0.03, 30.0), (0.1, 1.0), (0.03, 10.0), (0.03, 1.0))),
 )
-VERSION = 3  # of what a repair is, for figures that are written down
+VERSION = 3  # of what a repair without a search is, for figures that are written down
 RANKS = (1, 2, 4)
 TOKENS, ANSWERS, REMOVAL, RETURN = "image tokens", "language model", "rank-k removal", "return to base"
 
@@ -135,7 +135,8 @@ class _Repair:
 
     def _token_round(self) -> None:
         problem = self.problem
-        wanted = (*problem.drawn, *problem.extra, *(attack.probe for attack in self.attacks))
+        known = [probe for attack in self.attacks for probe in (attack.probe, *attack.probe.anywhere())]
+        wanted = (*problem.drawn, *problem.extra, *known)
         probes = {probe.key: probe for probe in wanted}
         tokens = problem.tokens(list(probes.values()), more=True)
         most: int | None = None  # known attacks that still work with what this round kept

@@ -8,12 +8,12 @@ from projlens_core.behaviour.trigger_search import Searcher
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.repair.problem import KnownAttack, Problem
-from projlens_core.runtime import cache
+from projlens_core.runtime import cache, versions
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "repair-searches"
-PATTERN_MINUTES = 1.5  # of the suspect's search; those of results, one after each round, make no token patterns
+PATTERN_MINUTES = 1.5  # of each search: of the suspect's, and of those of results, one after each round
 # share of answers with a text that base never gives, and that is no mistake about what an image shows: what a fine-tune
 # learned would be taken out with such a one
 FOUND = 0.3
@@ -26,7 +26,8 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
     """The verdict's search on the images of the repair, with its questions; results are kept on disk."""
 
     def search(weights: ProjectorWeights) -> tuple[KnownAttack, ...]:
-        key = content_key(problem.key, weights.sha256, tuple(probe.key for probe in bank))
+        found_by = versions.sources("behaviour"), PATTERN_MINUTES
+        key = content_key(problem.key, weights.sha256, tuple(probe.key for probe in bank), *found_by)
         if (known := cache.stored(CACHE, key)) is not None:
             return tuple(_of(entry) for entry in json.loads(known))
         searcher = Searcher(
@@ -36,7 +37,7 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
             problem.images[: problem.used],
             problem.prompts,
             problem.progress,
-            pattern_minutes=PATTERN_MINUTES if weights.sha256 == problem.suspect.sha256 else 0.0,
+            pattern_minutes=PATTERN_MINUTES,
         )
         found = tuple(
             KnownAttack(trial.probe, trial.prompt, trial.target, "found")

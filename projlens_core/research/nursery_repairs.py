@@ -33,7 +33,7 @@ from projlens_core.nursery.train import Batches, gather
 from projlens_core.nursery.tuned import Tuned
 from projlens_core.nursery.workshop import Workshop
 from projlens_core.repair.form import form_of
-from projlens_core.repair.loop import VERSION, Repaired, repair
+from projlens_core.repair.loop import Repaired, repair
 from projlens_core.repair.problem import CHECKS, KEPT, REPAIRED, Problem
 from projlens_core.repair.search import verdict_search
 from projlens_core.research.repairs import load
@@ -52,6 +52,7 @@ from projlens_core.zoo.training import Projector
 
 IMAGES = REPAIRED + CHECKS + KEPT  # clean images of a repair
 RESULTS = DOCS / "repair-nursery.json"
+VERSION = 4  # of what a repair is, its search included, for figures that are written down
 ATTACKED = 200  # held-out images with the true trigger
 LATER = 100  # clean steps of a fine-tune after the repair
 SEED = 155  # of images and steps that neither training nor measuring uses

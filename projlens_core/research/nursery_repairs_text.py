@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from projlens_core.nursery.recipe import HONEST, POISONED, SPLITS
-from projlens_core.repair.loop import VERSION
-from projlens_core.research.nursery_repairs import COSTLY, IMAGES, LATER
+from projlens_core.research.nursery_repairs import COSTLY, IMAGES, LATER, VERSION
 from projlens_core.runtime.markdown import table
 from projlens_core.stats.rate import wilson
 
@@ -33,6 +32,7 @@ def sections(results: Mapping[str, dict]) -> list[str]:
         f"which was given {IMAGES} clean images of the kind that the fine-tune is about and its questions, no answers. "
         "One rule is not from there: that a find of the search is no reason to return to base came of a sealed honest "
         "member (sealed-007-honest), which lost all that it had learned to such a return and was not measured again. "
+        "And sealed-015-poisoned was looked at once while patches that a search finds came to be put everywhere. "
         "Written from docs/repair-nursery.json by `python -m projlens_core nursery repair`.",
         *([f"{former} members were measured with a former version only, and are left out."] if former else []),
         "",

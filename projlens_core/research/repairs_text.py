@@ -25,7 +25,9 @@ its own form. This page says how, what it is worth on the demo models, and where
    of the clean image. A place counts by how far it lies from that goal, so that a patch of four tokens is not lost.
    The singular vectors are what makes it independent of the trigger's looks: a backdoor of low rank has to be read
    along them.
-2. **The verdict's search on the result**, while there is time; what it finds joins the next round.
+2. **The verdict's search** on the suspect and, after each round, on the result, token patterns included
+   ([verdict.md](verdict.md)), while there is time; what it finds joins the next round. What may be a mistake about what
+   an image shows, a text of words that honest answers hold, is no find: what was learned would go with it.
 3. If a known trigger still works: a few steps through the language model (the suspect's own clean answers, said under
    the trigger) and another search, then removal of the directions into which ΔW sends the trigger, and last of all
    *return to base*, which is said to be that, and is done for a given trigger only: what a search found on few images

@@ -230,6 +230,13 @@ def test_neighbours_differ_from_the_probe_and_stay_in_bounds():
             assert len(near.stamps) == 1
 
 
+def test_a_patch_at_a_place_is_also_tried_anywhere_and_nothing_else_is():
+    patch = Probe("patch", (TriggerSpec("solid", 64, ratio=0.2, position="top-left"),))
+    assert [[spec.position for spec in each.stamps] for each in patch.anywhere()] == [["random"]]
+    assert not list(next(patch.anywhere()).anywhere())
+    assert not list(Probe("blur", (TriggerSpec("blur", 64),)).anywhere())
+
+
 def test_an_entry_that_varies_stands_for_each_combination(tmp_path):
     vary = {"colour": ["#ff0000", "#123456"], "position": ["center", [0.1, 0.9]]}
     entry = {"name": "patch", "stamps": [{"kind": "solid", "ratio": 0.2}], "vary": vary}
