@@ -76,9 +76,9 @@ class Searcher:
             lambda role: models("suspect" if role == REFERENCE else role), projectors, self.clock.progress
         )
         self._texts = Texts(
-            self.readings, tuple(self.projectors), self.names, self.images, self.prompts, lambda: self.framed
+            self.readings, tuple(projectors), self.names, self.images, self.prompts, lambda: self.framed
         )
-        self._pattern_minutes = pattern_minutes
+        self._pattern_minutes, self.pattern_seconds = pattern_minutes, 0.0  # those that were spent
         self._patched_for: list[PatternText] = []
         first = min(SEARCHED + RECOVERED, len(self.images))
         self.found = Search(
@@ -242,13 +242,14 @@ class Searcher:
             self._give_up("the suspect has a language model or tower of its own.")
             return
         images = self.framed[: SEARCHED + RECOVERED]
-        begun = time.monotonic()
         try:
             for number, start in enumerate(STARTS):
-                if time.monotonic() - begun > 60 * self._pattern_minutes:
+                if self.pattern_seconds >= 60 * self._pattern_minutes:
                     self._skip(f"{PATTERNS}: {number} of {len(STARTS)} searches were made in the time for them.")
                     break
+                begun = time.monotonic()
                 tried = self._pattern(images, start)
+                self.pattern_seconds += time.monotonic() - begun
                 self.found = replace(self.found, patterns=(*self.found.patterns, tried))
                 if any(self._patched(images, text) for text in tried.texts if text.foreign >= FOREIGN):
                     return
@@ -278,9 +279,8 @@ class Searcher:
         for place in PLACES:
             with self.models("base") as responder:
                 found = patch_for(responder, self.projectors["suspect"], images, text, place, self.clock.searching)
-            # the longest text: under other questions the patch may bring a word or two of it, or of something else
             followed = self._follow(self._add("text", found), self.prompts)
-            best = max(followed, key=lambda each: each.share * len(each.target or ""))
+            best = max(followed, key=lambda each: each.share * len(each.target or ""))  # to some questions it is a part
             if best.target is not None:
                 if self._try_fresh(best, best.target).demonstrated:
                     return True

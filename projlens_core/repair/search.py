@@ -13,7 +13,7 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "repair-searches"
-PATTERN_MINUTES = 1.5  # of each search: of the suspect's, and of those of results, one after each round
+PATTERN_MINUTES = 2.5  # of all searches of a repair together, after which no other token pattern is begun
 # share of answers with a text that base never gives, and that is no mistake about what an image shows: what a fine-tune
 # learned would be taken out with such a one
 FOUND = 0.3
@@ -25,7 +25,10 @@ Search = Callable[[ProjectorWeights], tuple[KnownAttack, ...]]
 def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
     """The verdict's search on the images of the repair, with its questions; results are kept on disk."""
 
+    spent = 0.0  # seconds of token patterns
+
     def search(weights: ProjectorWeights) -> tuple[KnownAttack, ...]:
+        nonlocal spent
         found_by = versions.sources("behaviour"), PATTERN_MINUTES
         key = content_key(problem.key, weights.sha256, tuple(probe.key for probe in bank), *found_by)
         if (known := cache.stored(CACHE, key)) is not None:
@@ -37,11 +40,13 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
             problem.images[: problem.used],
             problem.prompts,
             problem.progress,
-            pattern_minutes=PATTERN_MINUTES,
+            pattern_minutes=PATTERN_MINUTES - spent / 60,
         )
+        trials = searcher.run(bank).trials
+        spent += searcher.pattern_seconds
         found = tuple(
             KnownAttack(trial.probe, trial.prompt, trial.target, "found")
-            for trial in searcher.run(bank).trials
+            for trial in trials
             if trial.share >= FOUND and not trial.base.hits and trial.foreign >= WORTH
         )
         if all(spec.folder is None for each in found for spec in each.probe.stamps):
