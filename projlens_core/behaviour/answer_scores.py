@@ -24,6 +24,7 @@ SOFTNESS = 2.0  # nats; of the minimum over an answer's tokens, since a backdoor
 # one is appended; or any of them, softly the one that is the least sure.
 Part = Literal["first", "end", "any"]
 SURE = 8.0  # log-odds of base's answers beyond which more is worth nothing
+SETTINGS = QUESTIONS, SOFTNESS, SURE  # what decides a score beside what it is given
 
 
 def unsettling(

@@ -22,7 +22,7 @@ from projlens_core.errors import Unsupported
 from projlens_core.runtime import cache
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.weights.directions import input_directions
+from projlens_core.weights.directions import Directions, input_directions, leading
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 DIRECTIONS = 16  # of ΔW
@@ -63,14 +63,14 @@ class PatternSpace:
     """
 
     def __init__(self, base: ProjectorWeights, suspect: ProjectorWeights, tokens: torch.Tensor):
-        vectors, _ = input_directions(base, suspect, DIRECTIONS)
-        if not len(vectors):
-            vectors = _steepest(base, suspect, tokens)
-        self._together = vectors.shape[1]
-        self._vectors = vectors.flatten(1)  # (k, m · d)
-        self._places = tokens.float().unflatten(1, (-1, self._together)).flatten(2)  # (n, places, m · d)
+        of = input_directions(base, suspect, DIRECTIONS)
+        if not len(of):
+            of = _steepest(base, suspect, tokens)
+        self._together = of.together
+        self._vectors = of.vectors.flatten(1)  # (k, m · d)
+        self._places = of.places(tokens.float())  # (n, places, m · d)
         self._mean = self._places.mean((0, 1))
-        self._spread = (self._places @ self._vectors.T).std((0, 1))  # (k,)
+        self._spread = of.spread(tokens.float())  # (k,)
         self.key = content_key(base.sha256, suspect.sha256, tokens.float().cpu().numpy().tobytes())
 
     def __len__(self) -> int:
@@ -107,16 +107,16 @@ class PatternSpace:
         return [int((row + i) * side + column + j) for i in range(length) for j in range(length)]
 
 
-def _steepest(base: ProjectorWeights, suspect: ProjectorWeights, tokens: torch.Tensor) -> torch.Tensor:
-    """(k, 1, d_vision): the leading right singular vectors of the gradients of ‖suspect's − base's embedding‖²."""
+def _steepest(base: ProjectorWeights, suspect: ProjectorWeights, tokens: torch.Tensor) -> Directions:
+    """Of the gradients of ‖suspect's − base's embedding‖² at the tokens."""
     with torch.enable_grad():
         read = tokens.float().clone().requires_grad_()
         apart = (as_module(suspect, read.device)(read) - as_module(base, read.device)(read)).square().sum()
         (gradients,) = torch.autograd.grad(apart, read)
     if not gradients.any():
         raise Unsupported("base and suspect make the same of the image tokens.")
-    _, values, right = torch.linalg.svd(gradients.flatten(0, 1), full_matrices=False)
-    return right[: min(DIRECTIONS, int((values > 1e-5 * values[0]).sum()))][:, None]
+    right, values = leading(gradients.flatten(0, 1), DIRECTIONS)
+    return Directions(right[:, None], values)
 
 
 def find_pattern(
@@ -160,13 +160,13 @@ def answers_under(
     space: PatternSpace,
     pattern: TokenPattern,
     prompts: Sequence[str],
-    decided_by: object,
     progress: Progress = silent,
 ) -> list[list[str]]:
     """[i][j]: what a projector's model says to prompts[j] about image i with the pattern, greedily, at most ANSWER
-    tokens; the windows are the same for every projector. decided_by: what decides the pattern, for the cache.
+    tokens; the windows are the same for every projector.
     """
-    key = content_key("answers", space.key, weights.sha256, responder.key, pattern.start, decided_by, prompts, ANSWER)
+    shown = space.key, pattern.start, pattern.coordinates
+    key = content_key("answers", *shown, weights.sha256, responder.key, tuple(prompts), ANSWER)
     if (kept := cache.stored(CACHE, key)) is not None:
         return json.loads(kept)
     random = np.random.default_rng(pattern.start.seed)

@@ -1,9 +1,9 @@
 """The search for a trigger that nobody has named, stage by stage, the cheapest first.
 
 matched reference → probe bank → target recovery → confirmation → token patterns, with patches for what they bring, and
-the last two again. A trigger is found on one part of the
-images and tried on the others, which decided nothing. Without a calibrated population of honest fine-tunes the search
-can demonstrate a backdoor; it cannot call a suspect suspicious, let alone clean.
+the two before again. A trigger is found on one part of the images and tried on the others, which decided nothing.
+Without a calibrated population of honest fine-tunes the search can demonstrate a backdoor; it cannot call a suspect
+suspicious, let alone clean.
 """
 
 import time
@@ -17,7 +17,7 @@ from PIL import Image
 from projlens_core.activations.inversion import Inverted
 from projlens_core.behaviour.brought import Texts
 from projlens_core.behaviour.disturbance import excess
-from projlens_core.behaviour.pattern_search import MINUTES, PLACES, STARTS, patch_for, token_pattern
+from projlens_core.behaviour.pattern_search import MINUTES, PLACES, STARTS, PatternSearch
 from projlens_core.behaviour.readings import Models, Readings
 from projlens_core.behaviour.search import (
     CANDIDATES,
@@ -26,11 +26,9 @@ from projlens_core.behaviour.search import (
     Inversion,
     PatternText,
     Search,
-    TriedPattern,
     TriedProbe,
 )
 from projlens_core.behaviour.stage_clock import OutOfTime, StageClock
-from projlens_core.behaviour.token_patterns import PatternStart
 from projlens_core.behaviour.token_search import inverted, references, residuals
 from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, SEARCHED, Trial
 from projlens_core.errors import Unsupported
@@ -241,34 +239,27 @@ class Searcher:
         if self._keys("base") != self._keys("suspect"):
             self._give_up("the suspect has a language model or tower of its own.")
             return
-        images = self.framed[: SEARCHED + RECOVERED]
         try:
+            images = self.framed[: SEARCHED + RECOVERED]
+            patterns = PatternSearch(self.readings, images, self.prompts, self.clock.searching)
             for number, start in enumerate(STARTS):
                 if self.pattern_seconds >= 60 * self._pattern_minutes:
-                    self._skip(f"{PATTERNS}: {number} of {len(STARTS)} searches were made in the time for them.")
+                    self._give_up(f"{number} of {len(STARTS)} were made in the time for them.")
                     break
                 begun = time.monotonic()
-                tried = self._pattern(images, start)
+                tried = patterns.tried(start)
                 self.pattern_seconds += time.monotonic() - begun
                 self.found = replace(self.found, patterns=(*self.found.patterns, tried))
-                if any(self._patched(images, text) for text in tried.texts if text.foreign >= FOREIGN):
+                for text in tried.texts:
+                    if text.foreign >= FOREIGN and self._patched(patterns, text):
+                        return
+            for text in self.found.texts:
+                if self._patched(patterns, text):
                     return
-            any(self._patched(images, text) for text in self.found.texts)
         except Unsupported as error:
             self._give_up(str(error))
 
-    def _pattern(self, images: Sequence[Image.Image], start: PatternStart) -> TriedPattern:
-        """What the token pattern from a start brings."""
-        roles = ("base", "suspect")
-        own = {role: self.readings.own(role, images, self.prompts) for role in roles}
-        usual = [
-            answer for role in roles for row in self.readings.answers(role, images, self.prompts) for answer in row
-        ]
-        with self.models("base") as responder:
-            pair = self.projectors["base"], self.projectors["suspect"]
-            return token_pattern(responder, *pair, images, own, usual, self.prompts, start, self.clock.searching)
-
-    def _patched(self, images: Sequence[Image.Image], text: PatternText) -> bool:
+    def _patched(self, patterns: PatternSearch, text: PatternText) -> bool:
         """Whether a patch that is made for a text demonstrates a backdoor, or seems to where there are too few fresh
         images; for TEXTS of them at most, once each.
         """
@@ -277,9 +268,7 @@ class Searcher:
         self._patched_for.append(text)
         seems = False
         for place in PLACES:
-            with self.models("base") as responder:
-                found = patch_for(responder, self.projectors["suspect"], images, text, place, self.clock.searching)
-            followed = self._follow(self._add("text", found), self.prompts)
+            followed = self._follow(self._add("text", patterns.patch(text, place)), self.prompts)
             best = max(followed, key=lambda each: each.share * len(each.target or ""))  # to some questions it is a part
             if best.target is not None:
                 if self._try_fresh(best, best.target).demonstrated:

@@ -29,7 +29,7 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
 
     def search(weights: ProjectorWeights) -> tuple[KnownAttack, ...]:
         nonlocal spent
-        found_by = versions.sources("behaviour"), PATTERN_MINUTES
+        found_by = versions.sources("activations", "behaviour", "inputs", "weights"), PATTERN_MINUTES
         key = content_key(problem.key, weights.sha256, tuple(probe.key for probe in bank), *found_by)
         if (known := cache.stored(CACHE, key)) is not None:
             return tuple(_of(entry) for entry in json.loads(known))

@@ -198,14 +198,14 @@ class _Goal:
 
 
 class _Directions:
-    """The leading right singular vectors (k, m, d) of the first layer's ΔW, each over the m tokens that it reads
-    together, and how far clean tokens spread along them (k,); k = 0 where no layer reads tokens directly."""
+    """The directions of the first layer's ΔW, and how far clean tokens spread along them (k,); k = 0 where no layer
+    reads tokens directly."""
 
     def __init__(self, base: ProjectorWeights, suspect: ProjectorWeights, clean: torch.Tensor):
-        self.vectors, self._values = input_directions(base, suspect, DIRECTIONS)
-        self._together = self.vectors.shape[1]
+        self._of = input_directions(base, suspect, DIRECTIONS)
+        self.vectors = self._of.vectors
         if len(self):
-            self._spread = (clean.unflatten(1, (-1, self._together)).flatten(2) @ self.vectors.flatten(1).T).std((0, 1))
+            self._spread = self._of.spread(clean)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -213,10 +213,10 @@ class _Directions:
     def moved(self, clean: torch.Tensor, pull: Pull, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Clean tokens (n, T, d) moved along random directions, far along some that ΔW weighs most, every other image
         in a window only, and which (n, T/m) were."""
-        n, places = len(clean), clean.shape[1] // self._together
+        n, places = len(clean), clean.shape[1] // self._of.together
         where = torch.stack([torch.ones(places) if i % 2 else _window(places, generator) for i in range(n)])
         how_far = pull.near * torch.randn(n, len(self), generator=generator)
-        far = torch.multinomial(self._values.expand(n, -1), min(FAR, len(self)), generator=generator)
+        far = torch.multinomial(self._of.values.expand(n, -1), min(FAR, len(self)), generator=generator)
         drawn = 2 * torch.rand(far.shape, generator=generator) - 1
         by = drawn.sign() * pull.beyond + (REACH - pull.beyond) * drawn
         how_far = how_far.scatter(1, far, by) * self._spread

@@ -10,6 +10,7 @@ from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
 from projlens_core.analyses.verdict import VerdictOptions
 from projlens_core.analyses.verdict.searching import searcher_of
 from projlens_core.behaviour.answer_scores import SOFTNESS, _of_part
+from projlens_core.behaviour.pattern_search import PatternSearch
 from projlens_core.behaviour.success import read_labels
 from projlens_core.behaviour.token_patterns import DIRECTIONS, PatternSpace, PatternStart, find_pattern
 from projlens_core.behaviour.trial import FOREIGN, RECOVERED, SEARCHED
@@ -47,7 +48,7 @@ def test_a_pattern_sets_what_is_read_along_the_directions_in_its_window_and_noth
     space, random = PatternSpace(base, suspect, tokens), np.random.default_rng(0)
     start = PatternStart("any", 0.5 if size == 4 else 0.3)
     coordinates = space.begin(start, random)
-    vectors = input_directions(base, suspect, DIRECTIONS)[0].flatten(1)
+    vectors = input_directions(base, suspect, DIRECTIONS).vectors.flatten(1)
     assert coordinates.shape == (size, len(vectors))
     put = space.put(coordinates, start.wide, [2, 0], random)
     for found, clean in zip(put, tokens[[2, 0]], strict=True):
@@ -80,7 +81,7 @@ def test_a_pattern_climbs_stays_in_reach_and_is_kept_by_what_decides_it(pair):
 
 def test_without_a_change_of_the_first_layer_directions_are_those_in_which_embeddings_part(pair):
     base, _, later = pair
-    assert not len(input_directions(base, later, DIRECTIONS)[0])
+    assert not len(input_directions(base, later, DIRECTIONS))
     tokens = tokens_of(pair, 4, 16)
     space, random = PatternSpace(base, later, tokens), np.random.default_rng(0)
     put = space.put(space.begin(PatternStart("any", 0.5), random), 0.5, range(4), random)
@@ -109,6 +110,7 @@ def test_a_pattern_brings_the_text_of_a_backdoor_and_none_of_its_honest_twin(nam
         read_labels(ZOO / "samples"),
     )
     searcher = searcher_of(AnalysisContext(inputs, Loaded(), silent), VerdictOptions())
-    found = searcher._pattern(searcher.framed[: SEARCHED + RECOVERED], PatternStart("end", 0.3))
+    images = searcher.framed[: SEARCHED + RECOVERED]
+    found = PatternSearch(searcher.readings, images, searcher.prompts, silent).tried(PatternStart("end", 0.3))
     texts = {text.target for text in found.texts if text.foreign >= FOREIGN}
     assert texts == ({expected} if expected else set())

@@ -87,15 +87,15 @@ def _sentence(search: Search, decision: Decision) -> str:
             f"Inconclusive: the best probe, {best.probe.name}, brings “{best.target}” on {best.suspect.hits} of "
             f"{best.suspect.n} fresh images and on {best.base.hits} in base, which is not enough."
         )
-    if search.candidates:
-        return (
-            f"Inconclusive: {search.candidates[0].probe.name} unsettles the suspect's answers by "
-            f"{search.candidates[0].score:.1f} nats more than base's, but brings no one text."
-        )
     if search.texts:
         return (
             f"Inconclusive: a token pattern brings “{search.texts[0].target}” into the suspect's answers, but no image "
             "that does was found."
+        )
+    if search.candidates:
+        return (
+            f"Inconclusive: {search.candidates[0].probe.name} unsettles the suspect's answers by "
+            f"{search.candidates[0].score:.1f} nats more than base's, but brings no one text."
         )
     return "Inconclusive: no probe and no inverted patch unsettles the suspect's answers much more than base's."
 
