@@ -92,7 +92,7 @@ def chosen_trigger(given: str | Path | TriggerSpec | Literal[False] | None, susp
         given = zoo.trigger if zoo is not None else None
     if isinstance(given, TriggerSpec):
         return given
-    return TriggerSpec.from_file(Path(given)) if given else None
+    return None if given is None or given is False else TriggerSpec.from_file(Path(given))
 
 
 def inputs_taken(

@@ -110,12 +110,15 @@ def compare(base: ProjectorWeights, suspect: ProjectorWeights) -> Delta:
         for name in ours
         if name in theirs
     )
-    settings = [(name, str(ours), str(suspect.settings[name])) for name, ours in base.settings.items()]
     elsewhere = [
         (module, f"{count} tensor{'s' if count > 1 else ''} of the suspect outside the projector")
         for module, count in suspect.others
     ]
-    changed = tuple(each for each in settings if each[1] != each[2])
+    changed = tuple(
+        (name, str(own), str(suspect.settings[name]))
+        for name, own in base.settings.items()
+        if own != suspect.settings[name]
+    )
     return Delta(base, suspect, tensors, changed, _uncompared(base, suspect), tuple(elsewhere))
 
 

@@ -89,7 +89,7 @@ def plain(name: str) -> str:
 
 def in_counted_order(path: str) -> list[tuple[bool, int, str]]:
     """What to sort names by that hold numbers: fc2 before fc10, checkpoint-500 before checkpoint-1000."""
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d{1,18})", path)]
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d{1,18})", path)]
 
 
 def by_plain_name(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:

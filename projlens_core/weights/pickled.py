@@ -18,7 +18,7 @@ from typing import IO
 
 import torch
 
-from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.errors import InvalidInput, ProjLensError, Unsupported
 from projlens_core.weights.bytesource import ByteSource, as_stream
 from projlens_core.weights.opcodes import check_pickle
 from projlens_core.weights.standins import stand_ins
@@ -69,6 +69,8 @@ def _load(file: ByteSource, stream: IO[bytes], device: str) -> object:
         with warnings.catch_warnings(), stand_ins():
             warnings.simplefilter("ignore")  # what torch remarks about a damaged file is said by the error
             return torch.load(stream, map_location=device, weights_only=True)
+    except (ProjLensError, OSError):  # of the source that is read, not of what it holds
+        raise
     except Exception as error:  # torch raises whatever a file that is damaged or made up leads it to
         if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise InvalidInput(

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from projlens_core.activations.inversion import Inverted, Start
 from projlens_core.analyses.verdict import ANALYSIS, VerdictOptions
 from projlens_core.analyses.verdict.calibration import LEAST, PATTERNED, SAID, SPREAD, Null, calibrated, read
 from projlens_core.analyses.verdict.covariates import CONTROL, FRESH, QUESTIONS, UPDATE, Covariates
@@ -13,7 +14,7 @@ from projlens_core.analyses.verdict.decision import DEMONSTRATED, INCONCLUSIVE, 
 from projlens_core.analyses.verdict.exhibit import verdict
 from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour import trial as trials
-from projlens_core.behaviour.search import PatternText, Residual, Search, TriedPattern, TriedProbe
+from projlens_core.behaviour.search import Inversion, PatternText, Residual, Search, TriedPattern, TriedProbe
 from projlens_core.behaviour.statistics import Statistics, statistics
 from projlens_core.behaviour.token_patterns import PatternStart, TokenPattern
 from projlens_core.inputs.probes import Probe
@@ -167,6 +168,22 @@ def test_what_is_shown_says_p_the_number_of_honest_fine_tunes_and_what_was_cover
     assert [card.value for card in shown.metrics[:2]] == [said, "0.048" if nats else "1.000"]
     side = "for" if nats else "against"
     assert any("of 20 honest fine-tunes" in each["text"] for each in shown.data["evidence"][side])
+
+
+def test_a_stage_that_shows_no_more_is_said_and_patches_are_counted_once():
+    patch = Inversion("tokens", Inverted(Start(0.2), PATCH.stamps[0], (0.0, 1.0)), PATCH)
+    search = searched(5, said=7, inversions=(patch,))
+    search = replace(search, tried=(*search.tried, TriedProbe(PATCH, (0.0,), {"suspect": (0.0,)})))
+    assert Observed((), replace(search, patterns=())).last_stage.startswith("Confirmation: “buy now” on 7 of 35")
+    assert Observed((), search).last_stage == "Token patterns: 1 made; none brings a text of its own."
+    text = PatternText("?", "buy now", 0.9, 0.1, 3, ("buy now",))
+    brought = searched(5, said=7, texts=(text,))
+    assert Observed((), brought).last_stage == "Token patterns: one brings “buy now”; no image demonstrates it."
+    assert Observed((), searched(5, said=35, texts=(text,))).last_stage.endswith("demonstrated.")
+    notes = verdict(Observed((), search), {}).notes[0]
+    assert notes.startswith(
+        "Searched: 1 probes and their neighbours, 1 inverted patches, 1 token patterns, 1 questions"
+    )
 
 
 def test_a_calibration_is_read_as_it_was_written():

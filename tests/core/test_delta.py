@@ -127,6 +127,9 @@ def test_changed_activation_counts_as_a_change(tmp_path):
     delta = compare(base, replace(base, settings={"act": "relu"}))
     assert delta.settings_changed == (("act", "gelu", "relu"),)
     assert delta.changed
+    number = replace(base, settings={"act": 1e-05})  # a text is no number, however it is written
+    assert compare(number, replace(base, settings={"act": "1e-05"})).settings_changed == (("act", "1e-05", "1e-05"),)
+    assert not compare(replace(base, settings={"act": 0}), replace(base, settings={"act": 0.0})).changed
 
 
 def test_other_shape_is_one_sentence_that_names_every_difference(tmp_path):

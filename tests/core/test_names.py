@@ -15,7 +15,7 @@ from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, Unsupported
 from projlens_core.sources import resolve
 from projlens_core.weights.families import match, split_layout
-from projlens_core.weights.names import plain
+from projlens_core.weights.names import in_counted_order, plain
 from projlens_core.weights.proof import CHANGED, NOT_COMPARED, SAME, prove
 from tests import pico, pico_families
 from tests.pico_families import D, T
@@ -331,3 +331,7 @@ def test_two_wrapped_projectors_of_one_family_are_named_by_their_layouts():
 
 
 assert D != T  # so that no matrix of the pico families fits the wrong way round
+
+
+def test_names_are_sorted_by_their_numbers_whatever_looks_like_one():
+    assert sorted(["fc10", "fc2", "fc1²", "fc١"], key=in_counted_order) == ["fc1²", "fc١", "fc2", "fc10"]

@@ -4,13 +4,14 @@ import io
 import struct
 from collections import Counter, OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from projlens_core.cli import main
-from projlens_core.errors import InvalidInput, Unsupported
+from projlens_core.errors import Cancelled, InvalidInput, Unsupported
 from projlens_core.weights import opcodes, pickled
 from projlens_core.weights.checkpoint import read_header
 from projlens_core.weights.opcodes import check_pickle
@@ -202,3 +203,15 @@ def test_the_weights_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.
         "mm_projector.bin asks its loader to call 'builtins.bytearray', which no tensor needs; nothing of it was run. "
         "Have its tensors saved alone, or as safetensors."
     )
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), Cancelled("stopped"), InvalidInput("it came too slowly")])
+def test_what_happens_to_the_source_is_not_said_of_the_file(error: Exception):
+    class Broken(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise error
+
+        readinto = readline = read
+
+    with pytest.raises(type(error), match=str(error)):
+        pickled._load(SimpleNamespace(name="f.pt"), Broken(b"x"), "cpu")

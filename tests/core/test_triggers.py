@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
+from projlens_core.analyses.context import chosen_trigger
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.inputs.trigger_kinds import NUMBERS
 from projlens_core.inputs.triggers import KINDS, PRESETS, TriggerSpec, frame, stamp
@@ -264,3 +265,11 @@ def test_the_coarsest_oil_painting_that_a_trigger_may_be_can_be_painted():
 
     coarsest = TriggerSpec("oil", 32, size=1, dyn_ratio=NUMBERS["dyn_ratio"].high)
     assert stamp(Image.new("RGB", (32, 32), "red"), coarsest).size == (32, 32)
+
+
+@pytest.mark.parametrize("suspect", ["zoo:perceptual-hijack", "zoo:clean-1"])
+def test_an_empty_path_is_no_trigger_file_and_not_none(suspect):
+    with pytest.raises(NotFound, match="is not a file; give a trigger's JSON file"):
+        chosen_trigger("", suspect)
+    assert chosen_trigger(False, suspect) is None
+    assert (chosen_trigger(None, suspect) is None) is (suspect == "zoo:clean-1")

@@ -161,8 +161,10 @@ def _chart(search: Search) -> Chart:
 
 
 def _notes(search: Search) -> tuple[str, ...]:
+    inverted = {each.probe.key for each in search.inversions}
+    generic = sum(each.probe.key not in inverted for each in search.tried)
     return (
-        f"Searched: {len(search.tried)} probes and their neighbours, {len(search.inversions)} inverted patches, "
+        f"Searched: {generic} probes and their neighbours, {len(search.inversions)} inverted patches, "
         f"{len(search.patterns)} token patterns, {len(search.prompts)} questions. Not searched: "
         f"{'; '.join(NOT_SEARCHED)}.",
         "Undetectable backdoors exist, so “clean” is never said.",

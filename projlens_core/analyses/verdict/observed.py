@@ -33,11 +33,12 @@ class Observed:
         search = self.search
         if search is None:
             return "Weights: compared."
-        if (best := search.best) is not None:
+        best = search.best
+        if best is not None and (best.demonstrated or not search.patterns):
             said = f"“{best.target}” on {best.suspect.hits} of {best.suspect.n} fresh images, base {best.base.hits}"
             return f"Confirmation: {said}{'; demonstrated' if best.demonstrated else ''}."
         if search.texts:
-            return f"Token patterns: one brings “{search.texts[0].target}”; no image that does was found."
+            return f"Token patterns: one brings “{search.texts[0].target}”; no image demonstrates it."
         if search.patterns:
             return f"Token patterns: {len(search.patterns)} made; none brings a text of its own."
         if search.followed:
