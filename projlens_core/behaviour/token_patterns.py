@@ -22,7 +22,7 @@ from projlens_core.errors import Unsupported
 from projlens_core.runtime import cache
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
-from projlens_core.weights.directions import Directions, input_directions, leading
+from projlens_core.weights.directions import Directions, input_directions, leading_inputs
 from projlens_core.weights.projector import ProjectorWeights, as_module
 
 DIRECTIONS = 16  # of ΔW
@@ -115,7 +115,7 @@ def _steepest(base: ProjectorWeights, suspect: ProjectorWeights, tokens: torch.T
         (gradients,) = torch.autograd.grad(apart, read)
     if not gradients.any():
         raise Unsupported("base and suspect make the same of the image tokens.")
-    right, values = leading(gradients.flatten(0, 1), DIRECTIONS)
+    right, values = leading_inputs(gradients.flatten(0, 1), DIRECTIONS)
     return Directions(right[:, None], values)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from projlens_core.weights.projector import ProjectorWeights
+from projlens_core.weights.triplets import leading
 
 NOISE = 1e-5  # share of the largest singular value up to which another is rounding
 
@@ -38,11 +39,11 @@ class Directions:
         return (self.places(tokens) @ self.vectors.flatten(1).T).std((0, 1))
 
 
-def leading(matrix: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+def leading_inputs(matrix: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The leading right singular vectors (k, columns) of a matrix that is not 0, and their values; k ≤ most."""
-    _, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    k = min(most, int((values > NOISE * values[0]).sum()))
-    return right[:k], values[:k]
+    found = leading(matrix, min(most, *matrix.shape))
+    k = int((found.values > NOISE * found.values[0]).sum())
+    return found.v[:, :k].T, found.values[:k]
 
 
 def input_directions(base: ProjectorWeights, suspect: ProjectorWeights, most: int) -> Directions:
@@ -56,7 +57,7 @@ def input_directions(base: ProjectorWeights, suspect: ProjectorWeights, most: in
     together, rest = divmod(delta.shape[1], width)
     if rest or not bool(delta.any()):
         return none
-    right, values = leading(delta, most)
+    right, values = leading_inputs(delta, most)
     merges = [layer for layer in base.family.layers if layer.kind == "merge"]
     if merges and merges[0].order == "channel":
         return Directions(right.unflatten(1, (width, together)).transpose(1, 2), values)
