@@ -24,6 +24,7 @@ VIEWS = {
     "patterns": "Token patterns",
     "residuals": "Without the language model",
 }
+SHARES = {"suspect": "percent", "base": "percent"}
 
 
 def _panel() -> VerdictOptions:
@@ -109,11 +110,11 @@ def _evidence(sides: dict[str, list[dict[str, str]]]) -> None:
 
 
 def _details(exhibit: Exhibit, _: VerdictOptions) -> None:
-    """The trial's answers, every probe, or the residuals, behind a switch."""
+    """The trial's answers, every probe, the token patterns, or the residuals, behind a switch."""
     tables = {table.name: table for table in exhibit.tables}
     views = {name: title for name, title in VIEWS.items() if name in tables}
     view = details(views, "verdict_view", key=f"verdict_view {len(views)}")
-    components.table(tables[view])
+    components.table(tables[view], SHARES if view == "patterns" else None)
 
 
 page.show(analyses.find("verdict"), _panel, _main, _details, options=lambda said: said)

@@ -40,8 +40,9 @@ def _measure(context: "AnalysisContext", options: VerdictOptions) -> "Observed":
     probes = bank_of(searcher, options)
     case = covariates(context, probes, searcher.prompts, len(searcher.found.fresh))
     for search in searcher.stages(probes):
-        found = Observed(found.weights, search, case)
-        context.finished_stage(found.last_stage, found)
+        before, found = found, Observed(found.weights, search, case)
+        if found.last_stage != before.last_stage:  # a stage that had nothing to do has nothing to say
+            context.finished_stage(found.last_stage, found)
     return Observed(found.weights, searcher.found, case)
 
 

@@ -79,7 +79,7 @@ def patterns(search: Search) -> Table:
         "patterns",
         pd.DataFrame(rows, columns=columns).sort_values(columns[4], ascending=False, kind="stable", ignore_index=True),
         "How to read this: one row per text that a pattern on a few image tokens, along the directions in which ΔW "
-        "reads them, brings into half of the suspect's answers: on which share of the images, 0 to 1, it stands in "
+        "reads them, brings into half of the suspect's answers: on which share of the images it stands in "
         "those of suspect and base. An honest fine-tune sees things that are not there; it says no sentence of words "
         "that no answer holds otherwise.",
     )
