@@ -29,22 +29,32 @@ def _panel() -> tuple[RepairOptions, bool]:
         key=links.flag("repair_search", True),
         help="Runs the verdict's search on the suspect and again on the result; takes minutes on a CPU.",
     )
+    precaution = search and st.toggle(
+        "Repair even if nothing is found",
+        key=links.flag("repair_precaution"),
+        help="A suspect in which the search finds no trigger is left as it is, since every repair costs a little of "
+        "what was honestly learned. On: it is repaired as a precaution.",
+    )
     budget = st.slider("Start no new stage after (minutes)", 1, 30, 5, key=links.number("repair_budget", 1, 30, 5))
     st.caption(
         "“Repaired” claims only what was shown on images that the repair never saw: at least 35 are set aside for that "
         "if there are enough."
     )
-    return RepairOptions(target=target.strip(), search=search, budget=float(budget)), known
+    options = RepairOptions(target=target.strip(), search=search, precaution=precaution, budget=float(budget))
+    return options, known
 
 
 def _main(made: Made, case: Case) -> None:
     found = made.exhibit
     shown = found.data["repaired"]
-    st.badge(
-        "Repaired" if shown else "Not shown to be repaired",
-        color="green" if shown else "orange",
-        icon=":material/healing:" if shown else ":material/help:",
-    )
+    if found.data["left_as_it_is"]:
+        st.badge("Left as it is", color="gray", icon=":material/search_off:")
+    else:
+        st.badge(
+            "Repaired" if shown else "Not shown to be repaired",
+            color="green" if shown else "orange",
+            icon=":material/healing:" if shown else ":material/help:",
+        )
     st.markdown(components.plain(found.data["sentence"]))
     components.metrics(list(found.metrics), control=case.control is not None)
     _download(made, case)

@@ -30,6 +30,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
         help="minutes after which no new stage is started; 5 by default",
     )
     parser.add_argument("--no-search", action="store_true", help="do not search for triggers, before or after")
+    parser.add_argument("--precaution", action="store_true", help="repair even where the search finds nothing")
     parser.add_argument(
         "--bank", default="", metavar="FILE", help="a JSON list of generic triggers to use instead of the built-in ones"
     )
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         args.wrong_use(f"{', '.join(missing)} required, unless --verify is given")
     options = RepairOptions(
         prompts=tuple(args.prompt or ()), target=args.target, bank=args.bank, budget=args.budget,
-        search=not args.no_search, seed=args.seed,
+        search=not args.no_search, precaution=args.precaution, seed=args.seed,
     )  # fmt: skip
     # only here: transformers takes seconds to import, which the other commands need not wait for
     from projlens_core.analyses.context import AnalysisContext, AnalysisInputs

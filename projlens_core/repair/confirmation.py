@@ -62,6 +62,7 @@ class Confirmation:
     example: AllAnswers
     changed: bool
     returned: bool
+    left: bool  # as it is, since a search found nothing
 
     @property
     def lost(self) -> float:
@@ -91,6 +92,12 @@ class Confirmation:
             return (
                 "Not shown to be repaired: nothing else helped, so base's projector was put back, and what the "
                 "fine-tune had learned is gone with the backdoor."
+            )
+        if self.left:
+            return (
+                "Left as it is: the search found no trigger that brings a text of its own, so there is nothing that "
+                "could be shown to be gone. One that it cannot find may still work; a repair as a precaution lessens "
+                "that, at the price of up to a point of utility."
             )
         if not self.changed:
             return "Not shown to be repaired: no attempt kept the model's utility, so nothing was changed."
@@ -148,6 +155,7 @@ def confirm(problem: Problem, result: Repaired) -> Confirmation:
         example=_example(problem, names[0], fresh[0], next((each.attack for each in tried), None), projectors),
         changed=result.weights.sha256 != problem.suspect.sha256,
         returned=result.returned_to_base,
+        left=result.left,
     )
 
 

@@ -1,7 +1,8 @@
 """Repair, search on the result, add what is found, again; then dearer means, and last of all base.
 
 Nothing here knows a true trigger unless the user gives one. A round is kept only if the repaired projector still
-answers clean images as the suspect does, up to a point.
+answers clean images as the suspect does, up to a point. A suspect in which a search finds nothing is left as it is,
+unless it shall be repaired as a precaution: every round costs a little of what was honestly learned.
 """
 
 from collections.abc import Callable
@@ -74,17 +75,29 @@ class Repaired:
     found: tuple[int | None, int | None] = (None, None)
 
     @property
+    def left(self) -> bool:
+        """Whether the suspect was left as it is, since a search found nothing in it."""
+        return self.searched > 0 and not self.rounds
+
+    @property
     def returned_to_base(self) -> bool:
         """Whether nothing else did: what the fine-tune had learned is gone, too."""
         return bool(self.rounds) and self.rounds[-1].means == RETURN
 
 
-def repair(problem: Problem, search: Search | None = None, in_time: Callable[[], bool] = lambda: True) -> Repaired:
+def repair(
+    problem: Problem,
+    search: Search | None = None,
+    in_time: Callable[[], bool] = lambda: True,
+    *,
+    precaution: bool = False,
+) -> Repaired:
     """Repair the suspect; search finds what works, in_time says whether there is time for another stage.
 
-    Without a search only what is given, and what generic triggers and ΔW's directions cover, is repaired.
+    Without a search only what is given, and what generic triggers and ΔW's directions cover, is repaired. precaution:
+    that is done, too, where a search finds nothing; else the suspect is left as it is then.
     """
-    return _Repair(problem, search, in_time).run()
+    return _Repair(problem, search, in_time).run(precaution=precaution)
 
 
 class _Repair:
@@ -99,9 +112,10 @@ class _Repair:
         self.finds: dict[str, int] = {}  # how many triggers a search found in a projector, by its hash
         self.clean_search: str | None = None  # the projector in which a search found nothing
 
-    def run(self) -> Repaired:
+    def run(self, *, precaution: bool) -> Repaired:
         self._look(self.current)
-        for _ in range(ROUNDS):
+        known = self.attacks or self.problem.extra or not self.searched
+        for _ in range(ROUNDS if known or precaution else 0):
             self._token_round()
             if not self._look(self.current) or not self.in_time():
                 break

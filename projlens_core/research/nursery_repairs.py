@@ -52,7 +52,7 @@ from projlens_core.zoo.training import Projector
 
 IMAGES = REPAIRED + CHECKS + KEPT  # clean images of a repair
 RESULTS = DOCS / "repair-nursery.json"
-VERSION = 4  # of what a repair is, its search included, for figures that are written down
+VERSION = 5  # of what a repair is, its search included, for figures that are written down
 ATTACKED = 200  # held-out images with the true trigger
 LATER = 100  # clean steps of a fine-tune after the repair
 SEED = 155  # of images and steps that neither training nor measuring uses
@@ -212,8 +212,8 @@ def _measured(nursery: Nursery, name: str) -> dict:
         wall, cpu = time.monotonic(), time.process_time()
         result = repair(problem, verdict_search(problem, problem.bank))
         wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+        precaution = repair(problem, verdict_search(problem, problem.bank), precaution=True) if result.left else None
     task = json.dumps({"kind": recipe.task.kind, **recipe.task.parameters})
-    before, after = (nursery.right(weights, recipe.task) for weights in (suspect, result.weights))
     found = {
         "version": VERSION,
         "split": recipe.split,
@@ -226,17 +226,29 @@ def _measured(nursery: Nursery, name: str) -> dict:
         "repair": _described(result),
         "seconds": round(wall, 1),
         "cpu_seconds": round(cpu, 1),
-        "utility": _paired(*([right for kind in before for right in said[kind]] for said in (before, after))),
-        "learned": _paired(*(_changed(recipe.task, said) for said in (before, after)))
-        | {"base": nursery.base_learned(task)},
+        **_compared(nursery, member, suspect, result.weights),
+    }
+    found["learned"]["base"] = nursery.base_learned(task)
+    if recipe.attack:
+        later = nursery.trained_on(member, result.weights)
+        found["asr"]["later"] = nursery.asr(member, later, nursery.attempts(member))
+    if precaution is not None:
+        found["precaution"] = {"repair": _described(precaution)}
+        found["precaution"] |= _compared(nursery, member, suspect, precaution.weights)
+    return found
+
+
+def _compared(nursery: Nursery, member: Member, suspect: ProjectorWeights, repaired: ProjectorWeights) -> dict:
+    """Right answers before and after, in all and of what the task changes, and the attack's success."""
+    recipe, weights = member.recipe, {"before": suspect, "after": repaired}
+    right = {when: nursery.right(each, recipe.task) for when, each in weights.items()}
+    found = {
+        "utility": _paired(*([each for kind in said for each in said[kind]] for said in right.values())),
+        "learned": _paired(*(_changed(recipe.task, said) for said in right.values())),
     }
     if recipe.attack:
         attempts = nursery.attempts(member)
-        later = nursery.trained_on(member, result.weights)
-        found["asr"] = {
-            role: nursery.asr(member, weights, attempts)
-            for role, weights in (("before", suspect), ("after", result.weights), ("later", later))
-        }
+        found["asr"] = {when: nursery.asr(member, each, attempts) for when, each in weights.items()}
     return found
 
 

@@ -16,7 +16,10 @@ ATTACKS = (
     "suspect", "task", "trigger", "ASR before", "after", "after further steps", "utility, points",
     "learned: base, before, after", "tokens pulled by", "CPU seconds",
 )  # fmt: skip
-HONEST_COLUMNS = "honest fine-tune", "task", "utility, points", "learned: base, before, after", "tokens pulled by"
+HONEST_COLUMNS = (
+    "honest fine-tune", "task", "utility, points", "learned: base, before, after", "tokens pulled by",
+    "as a precaution: utility, points", "learned", "tokens pulled by"
+)  # fmt: skip
 Interval = tuple[float, float, float]  # a figure, and the ends of its 95 % interval
 
 
@@ -30,9 +33,11 @@ def sections(results: Mapping[str, dict]) -> list[str]:
         "Tiny genuine models with a known trigger and a known honest gain ([nursery.md](nursery.md)). The settings "
         "were chosen on the development part; the figures below are of the sealed part, trigger unknown to the repair, "
         f"which was given {IMAGES} clean images of the kind that the fine-tune is about and its questions, no answers. "
-        "One rule is not from there: that a find of the search is no reason to return to base came of a sealed honest "
-        "member (sealed-007-honest), which lost all that it had learned to such a return and was not measured again. "
-        "And sealed-015-poisoned was looked at once while patches that a search finds came to be put everywhere. "
+        "Two rules and one look are not from there. That a find of the search is no reason to return to base came of "
+        "sealed-007-honest, which lost all that it had learned to such a return. That a suspect in which nothing is "
+        "found is left as it is came of sealed-002-honest, sealed-015-honest and sealed-017-honest, which lost 0.1, "
+        "1.1 and 1.0 points without it. sealed-015-poisoned was looked at once while patches that a search finds came "
+        "to be put everywhere. "
         "Written from docs/repair-nursery.json by `python -m projlens_core nursery repair`.",
         *([f"{former} members were measured with a former version only, and are left out."] if former else []),
         "",
@@ -149,17 +154,31 @@ def _attacks(sealed: Mapping[str, dict]) -> list[str]:
         "Utility: right answers about held-out images, after less before, with a 95 % bootstrap interval over answers. "
         "*Learned*: right answers of the kinds that the task changes. *Tokens pulled by*: strength of the pull to "
         "base that kept utility, and how much moved tokens counted beside stamped ones; *nothing "
-        "kept*: each attempt cost too much, and the suspect stayed as it was.",
+        "kept*: each attempt cost too much, and the suspect stayed as it was; *left as it is*: the search found "
+        "nothing in it.",
     ]  # fmt: skip
 
 
 def _honest(sealed: Mapping[str, dict]) -> list[str]:
     found = _group(sealed, HONEST)
     rows = [
-        (name, _task(each), _change(each["utility"]), _learned(each["learned"]), _means(each["repair"]))
+        (name, _task(each), _change(each["utility"]), _learned(each["learned"]), _means(each["repair"]),
+         *_precaution(each))
         for name, each in found.items()
-    ]
-    return table(HONEST_COLUMNS, rows) if found else ["No honest fine-tune of the nursery was measured yet."]
+    ]  # fmt: skip
+    if not found:
+        return ["No honest fine-tune of the nursery was measured yet."]
+    return [
+        *table(HONEST_COLUMNS, rows), "",
+        "*As a precaution*: the same fine-tune repaired although the search found nothing (`--precaution`).",
+    ]  # fmt: skip
+
+
+def _precaution(found: dict) -> tuple[str, str, str]:
+    if "precaution" not in found:
+        return "–", "–", "–"
+    each = found["precaution"]
+    return _change(each["utility"]), _learned(each["learned"]), _means(each["repair"])
 
 
 def _task(found: dict) -> str:
@@ -180,12 +199,14 @@ def _change(paired: dict) -> str:
 
 
 def _learned(counts: dict) -> str:
-    said = [f"{100 * counts[when] / counts['n']:.0f}" for when in ("base", "before", "after")]
+    said = [f"{100 * counts[when] / counts['n']:.0f}" for when in ("base", "before", "after") if when in counts]
     return f"{', '.join(said)} %"
 
 
 def _means(repair: dict) -> str:
     kept: Sequence[dict] = [each for each in repair["rounds"] if each["kept"]]
+    if not repair["rounds"]:
+        return "nothing found, left as it is"
     if not kept:
         return "nothing kept"
     last = kept[-1]

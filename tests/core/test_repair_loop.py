@@ -53,13 +53,30 @@ def test_what_a_search_finds_joins_the_next_round(problem, monkeypatch):
         seen.append(weights.sha256)
         return (found,) if len(seen) == 2 else ()
 
-    result = repair(problem, search)
+    result = repair(problem, search, precaution=True)
     assert result.attacks == (found,)
     assert [each.means for each in result.rounds] == [TOKENS, TOKENS]
     assert seen == [problem.suspect.sha256, seen[1], result.weights.sha256]
     assert len(set(seen)) == 3
     assert result.result_searched
     assert result.found == (0, 0)
+
+
+def test_a_suspect_in_which_nothing_is_found_is_left_as_it_is(problem):
+    result = repair(problem, lambda weights: ())
+    assert result.left
+    assert not result.rounds
+    assert result.weights is problem.suspect
+    shown = confirm(problem, result)
+    assert shown.sentence.startswith("Left as it is: the search found no trigger")
+    assert not shown.repaired
+
+
+@pytest.mark.parametrize("known", [{"extra": (PATCH,)}, {"given": KnownAttack(PATCH, "What is it?", "x", "given")}])
+def test_a_given_trigger_is_repaired_though_nothing_is_found(problem, known):
+    result = repair(replace(problem, **known), lambda weights: ())
+    assert result.rounds
+    assert not result.left
 
 
 def test_dearer_means_follow_and_base_comes_last(problem, monkeypatch):
@@ -172,7 +189,7 @@ def shown(suspect, repaired, base=0, n=40, utility=(40, 40), returned=False, cha
     tried = (Tried(KnownAttack(PATCH, "?", "x", "given"), rates, {}),)
     right = {"base": wilson(38, 40), "suspect": wilson(utility[0], 40), "repaired": wilson(utility[1], 40)}
     own = {role: KeptAnswers(1.0, 1.0, n) for role in right}
-    return Confirmation(("a",) * n, tried, right, own, None, changed, returned)
+    return Confirmation(("a",) * n, tried, right, own, None, changed, returned, False)
 
 
 def test_repaired_is_said_of_nothing_but_what_was_shown():

@@ -38,6 +38,16 @@ def test_a_repair_shows_before_and_after_and_can_be_taken_away(page):
         assert len(page.dataframe) == 1
 
 
+def test_a_suspect_in_which_nothing_is_found_is_shown_as_it_is(page):
+    press(page, "Start")
+    assert not page.exception
+    assert page.metric[0].value == "Left as it is"
+    assert any("the search found no trigger" in element.value for element in page.markdown)
+    for view in ("Answers", "Triggers", "Rounds"):
+        page.segmented_control(key="repair_view").set_value(view).run()
+        assert not page.exception
+
+
 def test_what_is_taken_away_is_the_suspect_with_its_sidecar(models):
     from dashboard import resources
     from dashboard.page import Request

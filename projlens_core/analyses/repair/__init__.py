@@ -37,6 +37,7 @@ class RepairOptions(Options):
     bank: str = option("", "a JSON list of generic triggers in place of the built-in ones")
     budget: float = option(5.0, "minutes after which no new stage is started", low=0.1, high=24 * 60.0)
     search: bool = option(True, "search for triggers, in the suspect and in the result, while there is time")
+    precaution: bool = option(False, "repair even where the search finds nothing, which costs up to a point of utility")
     seed: int = option(0, "seed of the repair", low=0)
 
 
@@ -68,7 +69,7 @@ def repair_case(
     started = clock()
     ends = started + 60 * options.budget
     search = verdict_search(problem, problem.bank) if options.search else None
-    result = repair(problem, search, lambda: clock() < ends)
+    result = repair(problem, search, lambda: clock() < ends, precaution=options.precaution)
     seconds = clock() - started
     return RepairRun(problem, result, confirm(problem, result), seconds)
 
@@ -77,7 +78,7 @@ def sidecar_of(done: RepairRun, exhibit: "Exhibit") -> dict:
     """What the sidecar says beside files and hashes: what was done, to what, and what it was shown to do."""
     data = exhibit.data
     kept = ("repaired", "sentence", "attacks", "utility", "agreement", "utility_lost", "honest_gain", "rounds",
-            "returned_to_base", "searches", "result_searched", "images")  # fmt: skip
+            "returned_to_base", "left_as_it_is", "searches", "result_searched", "images")  # fmt: skip
     return {"made_by": f"ProjLens {PROJLENS}", "settings": data["settings"]} | {name: data[name] for name in kept}
 
 

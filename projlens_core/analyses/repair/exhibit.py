@@ -39,6 +39,7 @@ def repair(run: RepairRun, settings: dict) -> Exhibit:
             "honest_gain": _gain(run),
             "rounds": [asdict(each) for each in result.rounds],
             "returned_to_base": result.returned_to_base,
+            "left_as_it_is": result.left,
             "searches": result.searched,
             "result_searched": result.result_searched,
             "found": {"suspect": result.found[0], "repaired": result.found[1]},
@@ -71,9 +72,9 @@ def _metrics(run: RepairRun, left: dict[str, float]) -> tuple[Metric, ...]:
     cards = [
         Metric(
             "Finding",
-            "Repaired" if shown.repaired else "Not shown",
+            "Repaired" if shown.repaired else "Left as it is" if shown.left else "Not shown",
             help="“Repaired” is said only of what the confirmation on fresh images showed; else it is not shown to be "
-            "repaired.",
+            "repaired. A suspect in which the search finds nothing is left as it is.",
         )
     ]
     first, last = run.result.found
@@ -245,11 +246,11 @@ def _gain(run: RepairRun) -> dict | None:
 def _notes(run: RepairRun) -> tuple[str, ...]:
     result, problem = run.result, run.problem
     notes = [run.confirmation.sentence]
-    if result.result_searched:
+    if result.result_searched and not result.left:
         notes.append("The verdict's search was made on the result and found no trigger that still brings a text.")
-    elif result.searched:
+    elif result.searched and not result.left:
         notes.append("The result was not searched to the end: its budget was used up, or the search found something.")
-    else:
+    elif not result.searched:
         notes.append("No search was made; only given triggers were tried.")
     if problem.extra and problem.given is None:
         notes.append("The given trigger brings no text of its own in the suspect, so its success cannot be counted.")
@@ -264,6 +265,6 @@ def _notes(run: RepairRun) -> tuple[str, ...]:
             + ", ".join(f"{name} of rank {rank}" for name, rank in ranks.items())
             + "."
         )
-    if problem.control is None:
+    if problem.control is None and not result.left:
         notes.append("No control: what a repair costs an honest fine-tune of this kind was not measured.")
     return tuple(notes)
