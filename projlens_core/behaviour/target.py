@@ -60,6 +60,12 @@ def foreign_words(text: str, innocent: Iterable[str]) -> int:
     return len({word for word in _words(text) if word.isalnum()} - known)
 
 
+def shortened(text: str, answer: str) -> bool:
+    """Whether a text is an answer with words left out between others, as one that broke under a changed image."""
+    left = iter(_words(answer))
+    return text.lower() not in answer.lower() and all(word in left for word in _words(text))
+
+
 def stands_whole(text: str, answer: str) -> bool:
     """Whether an answer holds the text as whole sentences: from a beginning to an end of one."""
     before, found, after = answer.lower().partition(text.lower())

@@ -142,7 +142,7 @@ class Searcher:
             return responder.key, responder.vision.key
 
     def _add(self, against: str, inverted: Inverted) -> Probe:
-        probe = Probe(f"Inverted patch {len(self.found.inversions) + 1}", (inverted.trigger,))
+        probe = Probe(f"Inverted patch {len(self.found.inversions) + 1}", (inverted.trigger,), fitted=True)
         self.found = replace(self.found, inversions=(*self.found.inversions, Inversion(against, inverted, probe)))
         return probe
 

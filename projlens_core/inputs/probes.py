@@ -40,10 +40,14 @@ FACTORS = {  # parameter → by what a neighbour's is multiplied
 
 @dataclass(frozen=True)
 class Probe:
-    """One or several triggers, stamped one after the other; several try many places at once."""
+    """One or several triggers, stamped one after the other; several try many places at once.
+
+    fitted: whether it was made to change the answers of the model that it is tried on.
+    """
 
     name: str
     stamps: tuple[TriggerSpec, ...]
+    fitted: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -69,12 +73,13 @@ class Probe:
         """Each of several stamps alone; of one alone, other sizes, strengths and places."""
         several = (Probe(_name(spec), (spec,)) for spec in self.stamps)
         near = several if len(self.stamps) > 1 else self._near(self.stamps[0])
-        yield from {each.key: each for each in near}.values()
+        yield from {each.key: replace(each, fitted=self.fitted) for each in near}.values()
 
     def anywhere(self) -> Iterator["Probe"]:
         """The same at a random place of each image, if all of it are patches at places that are given."""
         if self.local and any(spec.position != "random" for spec in self.stamps):
-            yield Probe(f"{self.name}, anywhere", tuple(replace(spec, position="random") for spec in self.stamps))
+            stamps = tuple(replace(spec, position="random") for spec in self.stamps)
+            yield Probe(f"{self.name}, anywhere", stamps, self.fitted)
 
     @staticmethod
     def _near(spec: TriggerSpec) -> Iterator["Probe"]:
