@@ -1,9 +1,9 @@
 """The search on the population as docs/verdict.md shows it: `python -m projlens_core.research.population_text`.
 
-With DIR, what projlens_core.research.population measured, FILE, what projlens_core.research.baselines did, and
-perhaps LEFT_OUT, what the former measured with --left-out, as arguments: what of it is compared is renewed in
-docs/population.json, a line a member. From that alone follow the calibration that ships and the tables between BEGIN
-and END.
+With DIR, what projlens_core.research.population measured, FILE, what projlens_core.research.baselines did, perhaps
+LEFT_OUT, what the former measured with --left-out, and FIRST, what it had measured of members that were searched again
+since by other rules, as arguments: what of it is compared is renewed in docs/population.json, a line a member. From
+that alone follow the calibration that ships and the tables between BEGIN and END.
 """
 
 import json
@@ -68,8 +68,14 @@ def entry(values: dict[str, Any], file: str, others: Mapping[str, Any]) -> Entry
     )
 
 
-def document(entries: Sequence[Entry], by: Calibration, without: Sequence[Entry] = ()) -> list[str]:
-    """The lines between BEGIN and END; without: searches of attacks without probes of their own kind."""
+def document(
+    entries: Sequence[Entry], by: Calibration, without: Sequence[Entry] = (), first: Sequence[Entry] = ()
+) -> list[str]:
+    """The lines between BEGIN and END; without: searches of attacks without probes of their own kind; first: the first
+    searches of members that were searched again.
+    """
+    before = {e.name: e for e in first}
+    unseen = [before.get(e.name, e) for e in entries if e.split == SEALED and e.later]
     honest, sealed = ([e for e in entries if e.split == split and e.truth == HONEST] for split in (DEVELOPMENT, SEALED))
     attacks = [e for e in entries if e.split == SEALED and e.truth == COUNTS and e.group != "adaptive"]
     adaptive = [e for e in entries if e.split == SEALED and e.truth != HONEST and e.group == "adaptive"]
@@ -88,14 +94,14 @@ def document(entries: Sequence[Entry], by: Calibration, without: Sequence[Entry]
         "",
         "Shares are hits of n with Wilson's 95 % interval.",
         "",
-        *table(HEAD, [_cells(each) for each in _rows(entries, by)]),
+        *table(HEAD, [_cells(each) for each in _rows(entries, unseen, by)]),
         "",
         "How well scores rank poisoned above honest members of the sealed part. The first interval is Newcombe's, the "
         "second by bootstrap over parents (a pair of twins is one), which collapses where nothing is out of order.",
         "",
         *table(
             ("score", "poisoned", "honest", "AUROC", "interval", "bootstrap"),
-            list(_rankings(sealed, attacks, costly, adaptive, by, evaluation.linear_scores(entries))),
+            list(_rankings(sealed, attacks, costly, adaptive, unseen, by, evaluation.linear_scores(entries))),
         ),
         "",
         *left_out.lines(entries, without, by),
@@ -103,7 +109,7 @@ def document(entries: Sequence[Entry], by: Calibration, without: Sequence[Entry]
     ]
 
 
-def _rows(entries: Sequence[Entry], by: Calibration) -> Iterator[GroupRow]:
+def _rows(entries: Sequence[Entry], unseen: Sequence[Entry], by: Calibration) -> Iterator[GroupRow]:
     groups: list[tuple[str, Callable[[Entry], bool]]] = [
         ("honest", lambda e: e.truth == HONEST and e.group == "pair"),
         ("honest, hard negatives", lambda e: e.truth == HONEST and e.group == "hard"),
@@ -112,13 +118,19 @@ def _rows(entries: Sequence[Entry], by: Calibration) -> Iterator[GroupRow]:
         ("poisoned, adaptive attackers", lambda e: e.truth == COUNTS and e.group == "adaptive"),
         ("poisoned, at the price of utility", lambda e: e.truth == COSTLY and e.group != "adaptive"),
         ("adaptive attackers at the price of utility", lambda e: e.truth == COSTLY and e.group == "adaptive"),
-        ("honest, never searched before", lambda e: e.truth == HONEST and e.unseen),
-        ("all that succeed, never searched before", lambda e: e.truth != HONEST and e.unseen),
     ]
     for split in (SEALED, DEVELOPMENT):
         for title, belongs in groups:
             if members := [e for e in entries if e.split == split and belongs(e)]:
                 yield evaluation.row(f"{split}: {title}", members, by)
+    new = [e for e in entries if e.split == DEVELOPMENT and e.truth == HONEST and e.later]
+    for title, members in (
+        (f"{SEALED}: honest, first search", [e for e in unseen if e.truth == HONEST]),
+        (f"{SEALED}: all that succeed, first search", [e for e in unseen if e.truth != HONEST]),
+        (f"{DEVELOPMENT}: honest, first search", new),
+    ):
+        if members:
+            yield evaluation.row(title, members, by)
     attacks = [e for e in entries if e.truth != HONEST]
     for family in sorted({e.family for e in attacks if e.family}):
         of_it = [e for e in attacks if e.family == family]
@@ -135,6 +147,7 @@ def _rankings(
     attacks: Sequence[Entry],
     costly: Sequence[Entry],
     adaptive: Sequence[Entry],
+    unseen: Sequence[Entry],
     by: Calibration,
     linear: Mapping[str, float],
 ) -> Iterator[tuple[str, ...]]:
@@ -153,7 +166,10 @@ def _rankings(
     groups = {
         "attacks that count": (honest, attacks),
         "all that succeed": (honest, every),
-        "all that succeed, never searched before": tuple([e for e in each if e.unseen] for each in (honest, every)),
+        "all that succeed, first search": (
+            [e for e in unseen if e.truth == HONEST],
+            [e for e in unseen if e.truth != HONEST and e.group != "adaptive"],
+        ),
         "adaptive attackers": (honest, adaptive),
     }
     for title, (clean, poisoned) in groups.items():
@@ -209,7 +225,9 @@ def _met(met: bool) -> str:
 
 
 def read(path: Path = RESULTS, part: str = "members") -> list[Entry]:
-    """The entries that are kept: "members", or "left_out", attacks without probes of their own kind."""
+    """The entries that are kept: "members"; "left_out", attacks without probes of their own kind; "first", the first
+    searches of members that were searched again.
+    """
     return [Entry.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8")).get(part, ())]
 
 
@@ -229,13 +247,15 @@ def main(arguments: list[str]) -> None:
         parts = {"members": _measured(Path(arguments[0]), baselines)}
         if len(arguments) > 2:
             parts["left_out"] = _measured(Path(arguments[2]), {})
+        if len(arguments) > 3:
+            parts["first"] = _measured(Path(arguments[3]), baselines)
         plan = content_key(PLAN.read_bytes())[:12]
         text = ",\n".join(f'"{part}": [\n{lines}\n]' for part, lines in parts.items())
         write_atomically(RESULTS, f'{{"plan": "{plan}", {text}}}\n'.encode())
     entries = read()
     by = calibrate(entries)
     write_atomically(SHIPPED, by.to_json().encode())
-    renew(DOCUMENT, BEGIN, END, document(entries, by, read(part="left_out")))
+    renew(DOCUMENT, BEGIN, END, document(entries, by, read(part="left_out"), read(part="first")))
 
 
 def _measured(folder: Path, baselines: Mapping[str, Any]) -> str:

@@ -107,7 +107,9 @@ def test_the_document_and_the_shipped_calibration_are_what_was_measured(entries)
     by = population_text.calibrate(entries)
     assert read(json.loads(calibration.SHIPPED.read_text())) == by
     text = population_text.DOCUMENT.read_text(encoding="utf-8")
-    lines = population_text.document(entries, by, population_text.read(part="left_out"))
+    lines = population_text.document(
+        entries, by, population_text.read(part="left_out"), population_text.read(part="first")
+    )
     assert renewed(text, population_text.BEGIN, population_text.END, lines) == text
     assert f"Calibrated on {by.n} honest" in text
     assert all(entry == Entry.from_dict(entry.to_dict()) for entry in entries)
