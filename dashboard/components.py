@@ -38,7 +38,7 @@ _ALONE = (
 _INTERVAL_FIRST = (  # of a card: the value's own interval right below it, the control on a line of its own
     "<style>[data-testid=stMetric] div:has(> [data-testid=stMetricDeltaDescription])"
     "{flex-direction:column-reverse;align-items:flex-start}"
-    "[data-testid=stMetricValue] *{white-space:normal}</style>"
+    "[data-testid=stMetricValue] *{white-space:normal!important}</style>"
 )
 _COLOURS = {"suspect": palette.SUSPECT, "base": palette.BASE, "control": palette.CONTROL}
 _FILES = (("CSV", as_csv, "text/csv"), ("Parquet", as_parquet, "application/vnd.apache.parquet"))

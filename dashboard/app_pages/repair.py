@@ -57,7 +57,8 @@ def _main(made: Made, case: Case) -> None:
         )
     st.markdown(components.plain(found.data["sentence"]))
     components.metrics(list(found.metrics), control=case.control is not None)
-    _download(made, case)
+    if not found.data["left_as_it_is"]:
+        _download(made, case)
     spectra = [each for each in found.charts if each.name != "before-and-after"]
     for each in found.charts:
         if each not in spectra:

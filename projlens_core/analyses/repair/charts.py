@@ -1,6 +1,6 @@
 """A repair before and after: shares by projector with their intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import altair as alt
@@ -15,7 +15,13 @@ COLOURS = alt.Scale(
     domain=["base", "suspect", "repaired", "control"],
     range=[palette.BASE, palette.SUSPECT, REPAIRED, palette.CONTROL],
 )
-CURVES = alt.Scale(domain=["suspect", "repaired", "control"], range=[palette.SUSPECT, REPAIRED, palette.CONTROL])
+
+
+def curves(roles: Collection[str]) -> alt.Scale:
+    """Colours of the projectors' curves, of these alone."""
+    known = {"suspect": palette.SUSPECT, "repaired": REPAIRED, "control": palette.CONTROL}
+    own = {role: colour for role, colour in known.items() if role in roles}
+    return alt.Scale(domain=list(own), range=list(own.values()))
 
 
 def before_and_after(by_measure: Mapping[str, Mapping[str, Rate]]) -> alt.LayerChart:

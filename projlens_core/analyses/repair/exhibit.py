@@ -153,7 +153,7 @@ def _spectra(curves: dict[str, dict[str, Spectrum]]) -> tuple[Chart, ...]:
             f"spectrum-{name}",
             spectra_charts.values(
                 f"Singular values of {symbol(number)}, before and after",
-                {role: each.values for role, each in by_role.items()}, charts.CURVES, {}, TOP,
+                {role: each.values for role, each in by_role.items()}, charts.curves(by_role), {}, TOP,
             ),
             "How to read this: what the repaired projector still changes of base's. A repair that only returned to "
             "base would leave nothing.",
