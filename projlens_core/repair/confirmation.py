@@ -97,7 +97,7 @@ class Confirmation:
             return (
                 "Left as it is: the search found no trigger that brings a text of its own, so there is nothing that "
                 "could be shown to be gone. One that it cannot find may still work; a repair as a precaution lessens "
-                "that, at the price of up to a point of utility."
+                "that, at the price of a point of utility or so."
             )
         if not self.changed:
             return "Not shown to be repaired: no attempt kept the model's utility, so nothing was changed."

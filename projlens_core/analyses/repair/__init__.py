@@ -37,7 +37,7 @@ class RepairOptions(Options):
     bank: str = option("", "a JSON list of generic triggers in place of the built-in ones")
     budget: float = option(5.0, "minutes after which no new stage is started", low=0.1, high=24 * 60.0)
     search: bool = option(True, "search for triggers, in the suspect and in the result, while there is time")
-    precaution: bool = option(False, "repair even where the search finds nothing, which costs up to a point of utility")
+    precaution: bool = option(False, "repair even where the search finds nothing, which may cost a point of utility")
     seed: int = option(0, "seed of the repair", low=0)
 
 

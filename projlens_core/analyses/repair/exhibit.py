@@ -9,7 +9,7 @@ from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.analyses.repair import QUESTION, TITLE, RepairRun, charts
 from projlens_core.analyses.spectrum import charts as spectra_charts
 from projlens_core.repair.confirmation import Tried
-from projlens_core.repair.loop import Round
+from projlens_core.repair.loop import Repaired, Round
 from projlens_core.stats.rate import Rate
 from projlens_core.weights.delta import compare, symbol
 from projlens_core.weights.spectrum import Spectrum, spectrum
@@ -243,15 +243,19 @@ def _gain(run: RepairRun) -> dict | None:
     return {"gain": gain, "kept": kept}
 
 
+def _how_searched(result: Repaired) -> str:
+    if result.result_searched:
+        return "The verdict's search was made on the result and found no trigger that still brings a text."
+    if result.searched:
+        return "The result was not searched to the end: its budget was used up, or the search found something."
+    return "No search was made; only given triggers were tried."
+
+
 def _notes(run: RepairRun) -> tuple[str, ...]:
     result, problem = run.result, run.problem
     notes = [run.confirmation.sentence]
-    if result.result_searched and not result.left:
-        notes.append("The verdict's search was made on the result and found no trigger that still brings a text.")
-    elif result.searched and not result.left:
-        notes.append("The result was not searched to the end: its budget was used up, or the search found something.")
-    elif not result.searched:
-        notes.append("No search was made; only given triggers were tried.")
+    if not result.left:
+        notes.append(_how_searched(result))
     if problem.extra and problem.given is None:
         notes.append("The given trigger brings no text of its own in the suspect, so its success cannot be counted.")
     if gain := _gain(run):
