@@ -25,7 +25,6 @@ pytestmark = pytest.mark.usefixtures("own_folder")
 def _small_limits(monkeypatch):
     monkeypatch.setattr(tokenizers, "SECONDS", 3.0)
     monkeypatch.setattr(tokenizers, "MEMORY", 2**29)
-    monkeypatch.setattr(tokenizers, "TEMPLATE_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -42,8 +41,10 @@ def asked(folder: Path, capsys: pytest.CaptureFixture[str], prompt: str = HARMED
 
 
 @pytest.mark.parametrize("what", TEMPLATES)
-def test_a_template_is_one_sentence_whatever_it_does(what, folder, capsys):
+def test_a_template_is_one_sentence_whatever_it_does(what, folder, capsys, monkeypatch):
     template, said = TEMPLATES[what]
+    if "longer than" in said:  # else a busy machine would end by time what ends by something else
+        monkeypatch.setattr(tokenizers, "TEMPLATE_SECONDS", 0.5)
     (folder / "chat_template.jinja").write_text(template)
     code, out, err = asked(folder, capsys)
     assert (code, out) == (1, "")

@@ -50,7 +50,6 @@ HARMFUL = {
 def _small_limits(monkeypatch):
     monkeypatch.setattr(tokenizers, "SECONDS", 3.0)
     monkeypatch.setattr(tokenizers, "MEMORY", 2**29)
-    monkeypatch.setattr(tokenizers, "TEMPLATE_SECONDS", 0.5)
     monkeypatch.setattr(sys, "stdin", NobodyThere())
 
 
@@ -78,7 +77,9 @@ def ask(open_page, models, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("what", HARMFUL)
-def test_a_model_that_harms_is_one_sentence_and_the_page_goes_on(what, ask, models):
+def test_a_model_that_harms_is_one_sentence_and_the_page_goes_on(what, ask, models, monkeypatch):
+    if what == "loops without end":
+        monkeypatch.setattr(tokenizers, "TEMPLATE_SECONDS", 0.5)
     app = ask(HARMFUL[what])
     said = boxes(app)
     assert said
