@@ -28,7 +28,7 @@ from tests.screening import LAST, population, write_images
 from tests.toys import screening as toy
 
 LIMITS = Limits(memory=512 * 2**20, seconds=30)
-SHORT = Limits(memory=512 * 2**20, seconds=0.3)
+SHORT = Limits(memory=512 * 2**20, seconds=1.0)  # a sound toy takes some hundredths
 POISONED = 2
 
 
@@ -65,7 +65,7 @@ def done(folder, out, where=None, engine=None, **settings) -> pd.DataFrame:
     return screen(listing, ScreenSettings(base, plan=ScreenPlan({}), **settings), engine or Local(2, LIMITS), out)
 
 
-def of_toys(folder, out, texts: dict[str, str], limits=SHORT, **settings):
+def of_toys(folder, out, texts: dict[str, str], limits=LIMITS, **settings):
     """The toy stage over files with these texts."""
     (folder / "toys").mkdir(exist_ok=True)
     for name, text in texts.items():
