@@ -138,16 +138,21 @@ def _methods(results: dict) -> list[str]:
         for title, found in rows.items()
     ]
     lines = ["## Side by side", "", *table(head, cells)]
-    counts = sorted({found["n"] for found in results.values()})
+    ours, others = (
+        " or ".join(map(str, sorted({found["n"] for name, found in results.items() if name.endswith(OURS) == own})))
+        for own in (True, False)
+    )
     lines += [
         "",
-        f"Images for each figure: {' or '.join(map(str, counts))}; of suspect and base as they are, those of the zoo's "
-        "own table. "
+        f"Images for each figure: {ours} for ours, {others} for the other methods; of suspect and base as they are, "
+        "those of the zoo's own table. "
         f"All methods saw the same {IMAGES} clean images. "
         "What each is, and how it was moved from its paper's setting to a projector, is said in "
         "projlens_core/repair/methods.py and removal.py. They were run with the settings named here and not tuned "
         "further, so better ones may exist. "
-        "*Return to base* is the trivial repair: on these models, whose fine-tunes gain nothing, it costs nothing.",
+        "*Return to base* is the trivial repair: on these models, whose fine-tunes gain nothing, it costs nothing, and "
+        "so it is with what goes part of the way to base: components of ΔW left out, half of ΔW. What these are worth "
+        "where something was gained is for the nursery to say, below.",
         "",
     ]
     return lines
