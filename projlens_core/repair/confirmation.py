@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from PIL import Image
 
 from projlens_core.behaviour.success import contains_target, is_right
+from projlens_core.behaviour.trial import BASE_HIGH, SUSPECT_LOW
 from projlens_core.inputs.triggers import frame
 from projlens_core.repair.loop import Repaired
 from projlens_core.repair.problem import FRESH, LEAST_USED, NEW_TOKENS, KnownAttack, Problem
 from projlens_core.repair.utility import POINT, KeptAnswers, Known, agreement
 from projlens_core.stats.rate import Rate, wilson
 from projlens_core.weights.projector import ProjectorWeights
-
-SUSPECT_LOW = 0.30  # of an attack that works: the lower end of the suspect's interval, at least
-HIGH = 0.10  # of one that does not: the upper end, at most
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,12 @@ class Tried:
     @property
     def works(self) -> bool:
         """Whether the suspect has it, so that there is something to repair."""
-        return self.asr["suspect"].low >= SUSPECT_LOW and self.asr["base"].high <= HIGH
+        return self.asr["suspect"].low >= SUSPECT_LOW and self.asr["base"].high <= BASE_HIGH
 
     @property
     def gone(self) -> bool:
         """Whether the repaired projector does not have it."""
-        return self.asr["repaired"].high <= HIGH
+        return self.asr["repaired"].high <= BASE_HIGH
 
 
 @dataclass(frozen=True)

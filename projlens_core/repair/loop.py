@@ -1,12 +1,13 @@
 """Repair, search on the result, add what is found, again; then dearer means, and last of all base.
 
-Nothing here knows a true trigger unless the user gives one. A round is kept only if the repaired projector still
-answers clean images as the suspect does, up to a point. A suspect in which a search finds nothing is left as it is,
-unless it shall be repaired as a precaution: every round costs a little of what was honestly learned.
+Nothing here knows a true trigger unless the user gives one. Once a text is known, token patterns that still bring it
+are unlearned as well: the trigger that was found need not be the true one. A round is kept only if the repaired
+projector still answers clean images as the suspect does, up to a point. A suspect in which a search finds nothing is
+left as it is, unless it shall be repaired as a precaution: every round costs a little of what was honestly learned.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
@@ -16,23 +17,28 @@ from projlens_core.errors import Unsupported
 from projlens_core.repair.answer_steps import repair_answers
 from projlens_core.repair.form import with_tensors
 from projlens_core.repair.problem import KnownAttack, Problem
+from projlens_core.repair.remnants import Remnant, Remnants
 from projlens_core.repair.removal import remove_along, returned
 from projlens_core.repair.search import Search
-from projlens_core.repair.token_steps import Pull, TokenFit, repair_tokens, token_fit
+from projlens_core.repair.token_steps import Pull, TokenFit, Tokens, repair_tokens, token_fit
 from projlens_core.repair.utility import Belief, KeptAnswers, Said, agreeing, belief, cost, said, share
 from projlens_core.runtime import cache, versions
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "repairs"
-ROUNDS = 3  # of token steps
-ANSWER_ROUNDS = 2  # of steps through the language model
+ROUNDS = 2  # of token steps
+REMNANT_ROUNDS = 4  # after each of them, while token patterns still bring a known text
+ANSWER_ROUNDS = 1  # of steps through the language model
 # Weaker and weaker, until a round keeps what it must. What a patch brings goes by moved tokens, at little cost to what
 # is read all over the image; what was learned of single things goes with these, and stays where stamps do the work.
 PULLS = (
     Pull(),
     *(Pull(*each, near=0.0, beyond=3.0) for each in ((0.3, 1.0), (0.03, 30.0), (0.1, 1.0), (0.03, 10.0), (0.03, 1.0))),
 )
+# by how many standard errors a round must be shown to cost too much, to be rejected; the second of what nothing weaker
+# follows: the weakest pull, and the dearer means
+ERRORS, LAST_ERRORS = 1.0, 2.0
 VERSION = 3  # of what a repair without a search is, for figures that are written down
 RANKS = (1, 2, 4)
 TOKENS, ANSWERS, REMOVAL, RETURN = "image tokens", "language model", "rank-k removal", "return to base"
@@ -111,12 +117,15 @@ class _Repair:
         self.tried: dict[tuple[KnownAttack, str], bool] = {}  # whether an attack works, by a projector's hash, too
         self.finds: dict[str, int] = {}  # how many triggers a search found in a projector, by its hash
         self.clean_search: str | None = None  # the projector in which a search found nothing
+        self.kept: Pull | None = None  # of the last token steps that were kept
+        self.remnants: list[Remnant] = []
 
     def run(self, *, precaution: bool) -> Repaired:
         self._look(self.current)
         known = self.attacks or self.problem.extra or not self.searched
         for _ in range(ROUNDS if known or precaution else 0):
             self._token_round()
+            self._remnant_rounds()
             if not self._look(self.current) or not self.in_time():
                 break
         still = self._working(self.current)
@@ -148,27 +157,56 @@ class _Repair:
         return new
 
     def _token_round(self) -> None:
-        problem = self.problem
-        known = [probe for attack in self.attacks for probe in (attack.probe, *attack.probe.anywhere())]
-        wanted = (*problem.drawn, *problem.extra, *known)
-        probes = {probe.key: probe for probe in wanted}
-        tokens = problem.tokens(list(probes.values()), more=True)
+        """The strongest pull that is bearable; weaker ones, too, while a known attack still works."""
         most: int | None = None  # known attacks that still work with what this round kept
         for pull in PULLS[self.pull :]:
-            candidate = self._kept(
-                partial(
-                    repair_tokens, problem.form, problem.base, problem.suspect, tokens,
-                    pull=pull, seed=problem.seed, progress=problem.progress,
-                ),
-                TOKENS, pull, sorted(probes),
-            )  # fmt: skip
-            fit = token_fit(problem.base, problem.suspect, tokens, candidate)
-            if self._judged(candidate, TOKENS, pull.strength, pull, fit, fewer=most):
+            if self._pulled(pull, most):
+                self.kept = pull
                 most = len(self.rounds[-1].works)
                 if not most:
                     return
             elif most is None:
                 self.pull = min(self.pull + 1, len(PULLS) - 1)
+
+    def _remnant_rounds(self) -> None:
+        """The same pull again, with what is left of the longest known text, while there is something and it is kept."""
+        for _ in range(REMNANT_ROUNDS):
+            if self.kept is None or self._remnants is None or not self.attacks or not self.in_time():
+                return
+            new = self._remnants.left(self.current, self.attacks)
+            self.remnants += new
+            if not new or not self._pulled(self.kept, len(self._working(self.current)) + 1):
+                return
+
+    @cached_property
+    def _remnants(self) -> Remnants | None:
+        try:
+            return Remnants(self.problem)
+        except Unsupported:
+            return None
+
+    def _pulled(self, pull: Pull, fewer: int | None = None) -> bool:
+        """Whether token steps with this pull are kept, see _judged."""
+        problem, tokens = self.problem, self._tokens
+        candidate = self._kept(
+            partial(
+                repair_tokens, problem.form, problem.base, problem.suspect, tokens,
+                pull=pull, seed=problem.seed, progress=problem.progress,
+            ),
+            TOKENS, pull, sorted(tokens.stamped),
+        )  # fmt: skip
+        fit = token_fit(problem.base, problem.suspect, tokens, candidate)
+        errors = LAST_ERRORS if pull == PULLS[-1] else ERRORS
+        return self._judged(candidate, TOKENS, pull.strength, pull, fit, fewer=fewer, errors=errors)
+
+    @property
+    def _tokens(self) -> Tokens:
+        """What token steps are taken on: generic triggers, those that are known, and what was left of them."""
+        problem = self.problem
+        known = [probe for attack in self.attacks for probe in (attack.probe, *attack.probe.anywhere())]
+        probes = {probe.key: probe for probe in (*problem.drawn, *problem.extra, *known)}
+        tokens = problem.tokens(list(probes.values()), more=True)
+        return replace(tokens, stamped={**tokens.stamped, **{each.key: each.tokens for each in self.remnants}})
 
     def _answer_round(self, still: list[KnownAttack]) -> bool:
         """Whether steps through the language model were taken and kept."""
@@ -217,15 +255,16 @@ class _Repair:
     def _judged(
         self, candidate: ProjectorWeights, means: str, strength: float, pull: Pull | None = None,
         fit: TokenFit | None = None, *, whatever: bool = False, fewer: int | None = None,
+        errors: float = LAST_ERRORS,
     ) -> bool:  # fmt: skip
         """Whether the candidate keeps its utility, and so takes the place of what was there before.
 
-        fewer: only if fewer known attacks than that still work.
+        fewer: only if fewer known attacks than that still work. errors: as of utility.Cost.bearable.
         """
         problem, now = self.problem, self._said(candidate)
         found = cost(problem.judged_by, self._belief, self._base_says, self._belief.said, now)
         works = tuple(attack.probe.name for attack in self._working(candidate))
-        kept = whatever or (found.bearable and (fewer is None or len(works) < fewer))
+        kept = whatever or (found.bearable(errors) and (fewer is None or len(works) < fewer))
         if kept:
             self.current = candidate
         agree = share(agreeing(problem.judged_by, now))

@@ -111,11 +111,11 @@ class Cost:
     learned: float | None
     learned_error: float
 
-    @property
-    def bearable(self) -> bool:
-        """Whether it is not shown to cost more than a round may: one changed answer of a dozen shows nothing."""
-        enough = self.learned is None or self.learned + self.learned_error >= GAIN
-        return enough and self.lost - self.lost_error <= POINT
+    def bearable(self, errors: float = 1.0) -> bool:
+        """Whether it is not shown, by so many standard errors, to cost more than a round may: one changed answer of a
+        dozen shows nothing."""
+        enough = self.learned is None or self.learned + errors * self.learned_error >= GAIN
+        return enough and self.lost - errors * self.lost_error <= POINT
 
 
 def cost(known: Known, belief: Belief, base: Said, suspect: Said, other: Said) -> Cost:

@@ -52,7 +52,7 @@ from projlens_core.zoo.training import Projector
 
 IMAGES = REPAIRED + CHECKS + KEPT  # clean images of a repair
 RESULTS = DOCS / "repair-nursery.json"
-VERSION = 4  # of what a repair is, its search included, for figures that are written down
+VERSION = 5  # of what a repair is, its search included, for figures that are written down
 ATTACKED = 200  # held-out images with the true trigger
 LATER = 100  # clean steps of a fine-tune after the repair
 SEED = 155  # of images and steps that neither training nor measuring uses
@@ -226,7 +226,7 @@ def _measured(nursery: Nursery, name: str) -> dict:
         "repair": _described(result),
         "seconds": round(wall, 1),
         "cpu_seconds": round(cpu, 1),
-        **_compared(nursery, member, suspect, result.weights),
+        **compared(nursery, member, suspect, result.weights),
     }
     found["learned"]["base"] = nursery.base_learned(task)
     if recipe.attack:
@@ -234,11 +234,11 @@ def _measured(nursery: Nursery, name: str) -> dict:
         found["asr"]["later"] = nursery.asr(member, later, nursery.attempts(member))
     if precaution is not None:
         found["precaution"] = {"repair": _described(precaution)}
-        found["precaution"] |= _compared(nursery, member, suspect, precaution.weights)
+        found["precaution"] |= compared(nursery, member, suspect, precaution.weights)
     return found
 
 
-def _compared(nursery: Nursery, member: Member, suspect: ProjectorWeights, repaired: ProjectorWeights) -> dict:
+def compared(nursery: Nursery, member: Member, suspect: ProjectorWeights, repaired: ProjectorWeights) -> dict:
     """Right answers before and after, in all and of what the task changes, and the attack's success."""
     recipe, weights = member.recipe, {"before": suspect, "after": repaired}
     right = {when: nursery.right(each, recipe.task) for when, each in weights.items()}

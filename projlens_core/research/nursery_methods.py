@@ -1,0 +1,73 @@
+"""Other methods of repair on the nursery's members: `python -m projlens_core.research.nursery_methods [PATTERN …]`.
+
+Where something was honestly learned, what a method takes out with a backdoor shows. Each is given the images that our
+repair is given; none is told a trigger.
+"""
+
+import argparse
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+
+from projlens_core.cli.zoo import with_eta
+from projlens_core.nursery.recipe import POISONED, SPLITS
+from projlens_core.repair import methods
+from projlens_core.repair.problem import Problem
+from projlens_core.repair.removal import interpolated, returned, without_leading
+from projlens_core.research.nursery_repairs import Nursery, compared, load
+from projlens_core.runtime.atomic import write_atomically
+from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.paths import DOCS
+from projlens_core.runtime.plain import as_json
+from projlens_core.weights.projector import ProjectorWeights
+
+RESULTS = DOCS / "repair-methods.json"
+Make = Callable[[Problem], ProjectorWeights]
+
+
+def _of_tokens(method: Callable[..., ProjectorWeights], share: float) -> Make:
+    return lambda p: method(p.form, p.base, p.suspect, p.tokens((), more=True).all_clean, share)
+
+
+def _consistent(problem: Problem) -> ProjectorWeights:
+    known, clean = problem.known, problem.tokens(()).clean
+    with problem.models("suspect") as responder:
+        return methods.consistent(problem.form, responder, problem.base, problem.suspect, clean, known)
+
+
+METHODS: dict[str, Make] = {
+    "ΔW without its 5 leading components": lambda p: without_leading(p.form, p.base, p.suspect, 5),
+    "ΔW without its 20 leading components": lambda p: without_leading(p.form, p.base, p.suspect, 20),
+    "Base and 50 % of ΔW": lambda p: interpolated(p.form, p.base, p.suspect, 0.5),
+    "Fine-pruning, 40 % of hidden units": _of_tokens(methods.fine_pruned, 0.4),
+    "I-BAU-like": _of_tokens(methods.unlearned_universal, 1.0),
+    "CROW-like": _consistent,
+    "Return to base": lambda p: returned(p.form, p.base, p.suspect),
+}
+
+
+def measure(nursery: Nursery, only: list[str], path: Path = RESULTS) -> dict:
+    """By member and method, as nursery_repairs.compared; the sealed part's attacks that count. Written after each."""
+    results = load(path)
+    for name, member in nursery.members.items():
+        wanted = member.recipe.split == SPLITS[1] and nursery.group(name) == POISONED
+        if not wanted or (only and not any(fnmatch(name, pattern) for pattern in only)):
+            continue
+        with nursery.problem(name) as problem:
+            key = content_key(problem.key, *METHODS)
+            if results.get(name, {}).get("key") == key:
+                continue
+            found = {
+                title: compared(nursery, member, problem.suspect, make(problem)) for title, make in METHODS.items()
+            }
+        results[name] = {"key": key, "methods": found}
+        write_atomically(path, (as_json(results, indent=1) + "\n").encode())
+    return results
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("only", nargs="*", metavar="PATTERN", help="names of members")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="images, which are drawn anew")
+    args = parser.parse_args()
+    measure(Nursery(args.out, progress=with_eta()), args.only)
