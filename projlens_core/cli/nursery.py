@@ -145,6 +145,7 @@ def _write(args: argparse.Namespace) -> None:
 def _repair(args: argparse.Namespace) -> None:
     quiet_transformers()
     from projlens_core.nursery.members import MEMBERS
+    from projlens_core.research import nursery_methods
     from projlens_core.research.nursery_repairs import Nursery, measure
     from projlens_core.research.repairs import DOCUMENT, RESULTS, load
     from projlens_core.research.repairs_text import document
@@ -156,5 +157,5 @@ def _repair(args: argparse.Namespace) -> None:
         Nursery(args.out, built if built.is_dir() else MEMBERS, progress), args.only, limit=args.honest,
         progress=progress,
     )  # fmt: skip
-    write_atomically(DOCUMENT, document(load(RESULTS), found).encode())
+    write_atomically(DOCUMENT, document(load(RESULTS), found, load(nursery_methods.RESULTS)).encode())
     sys.stdout.write(f"{DOCUMENT} is written.\n")

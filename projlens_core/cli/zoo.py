@@ -157,7 +157,7 @@ def _duration(seconds: float) -> str:
 def _repair(args: argparse.Namespace) -> None:
     quiet_transformers()
     from projlens_core.cases.models import Loaded  # only here: they bring PyTorch
-    from projlens_core.research import nursery_repairs
+    from projlens_core.research import nursery_methods, nursery_repairs
     from projlens_core.research.repairs import DOCUMENT, RESULTS, load, measure
     from projlens_core.research.repairs_text import document
     from projlens_core.runtime.atomic import write_atomically
@@ -165,5 +165,5 @@ def _repair(args: argparse.Namespace) -> None:
     found = load(RESULTS)
     if not args.text_only:
         found = measure(RESULTS, args.n, args.others, Loaded(args.device), with_eta())
-    write_atomically(DOCUMENT, document(found, load(nursery_repairs.RESULTS)).encode())
+    write_atomically(DOCUMENT, document(found, *map(load, (nursery_repairs.RESULTS, nursery_methods.RESULTS))).encode())
     sys.stdout.write(f"{DOCUMENT} is written.\n")

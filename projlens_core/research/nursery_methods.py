@@ -5,11 +5,11 @@ repair is given; none is told a trigger.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from projlens_core.cli.zoo import with_eta
 from projlens_core.nursery.recipe import POISONED, SPLITS
 from projlens_core.repair import methods
 from projlens_core.repair.problem import Problem
@@ -62,6 +62,7 @@ def measure(nursery: Nursery, only: list[str], path: Path = RESULTS) -> dict:
             }
         results[name] = {"key": key, "methods": found}
         write_atomically(path, (as_json(results, indent=1) + "\n").encode())
+        sys.stdout.write(f"{name} is measured\n")
     return results
 
 
@@ -70,4 +71,4 @@ if __name__ == "__main__":
     parser.add_argument("only", nargs="*", metavar="PATTERN", help="names of members")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="images, which are drawn anew")
     args = parser.parse_args()
-    measure(Nursery(args.out, progress=with_eta()), args.only)
+    measure(Nursery(args.out), args.only)

@@ -23,8 +23,8 @@ HONEST_COLUMNS = (
 Interval = tuple[float, float, float]  # a figure, and the ends of its 95 % interval
 
 
-def sections(results: Mapping[str, dict]) -> list[str]:
-    """The lines about all members that were measured."""
+def sections(results: Mapping[str, dict], others: Mapping[str, dict]) -> list[str]:
+    """The lines about all members that were measured; others: what other methods did, by member."""
     measured = {name: found for name, found in results.items() if found["split"] == SPLITS[1]}
     sealed = {name: found for name, found in measured.items() if found.get("version") == VERSION}
     former = len(measured) - len(sealed)
@@ -38,10 +38,14 @@ def sections(results: Mapping[str, dict]) -> list[str]:
         "found is left as it is came of sealed-002-honest, sealed-015-honest and sealed-017-honest, which lost 0.1, "
         "1.1 and 1.0 points without it. sealed-015-poisoned was looked at once while patches that a search finds came "
         "to be put everywhere. "
+        "That token patterns which bring a known text are unlearned, too, and that the weakest pull is rejected by two "
+        "standard errors only, was made and tried on development members, but because the version before had left four "
+        "of these 21 attacks above 2 % (68.5, 40.5, 38 and 7.5 %): so they are no test that knows nothing of it. "
         "Written from docs/repair-nursery.json by `python -m projlens_core nursery repair`.",
         *([f"{former} members were measured with a former version only, and are left out."] if former else []),
         "",
-        *_criteria(sealed), "", *_attacks(sealed), "", *_honest(sealed), "",
+        *_criteria(sealed), "", *_beside(_group(sealed, POISONED), others), "", *_attacks(sealed), "",
+        *_honest(sealed), "",
     ]  # fmt: skip
 
 
@@ -82,6 +86,36 @@ def _criteria(sealed: Mapping[str, dict]) -> list[str]:
         "Shares have 95 % Wilson intervals over members, the other figures bootstrap intervals over members; with so "
         "few members an interval says little, and none says anything of other kinds of models.",
     ]  # fmt: skip
+
+
+def _beside(kept: Mapping[str, dict], others: Mapping[str, dict]) -> list[str]:
+    """Ours beside other methods, on the attacks that count and were measured with all of them."""
+    both = {name: found for name, found in kept.items() if name in others}
+    if not both:
+        return ["Other methods were not measured on these members yet."]
+    titles = list(dict.fromkeys(title for name in both for title in others[name]["methods"]))
+    rows = [("Ours, trigger unknown", both)]
+    for title in titles:
+        of_others = {name: others[name]["methods"][title] for name in both}
+        based = {name: {**of, "learned": {**of["learned"], "base": both[name]["learned"]["base"]}}
+                 for name, of in of_others.items()}  # fmt: skip
+        rows.append((title, based))
+    cells = [
+        (title, _share(ASR_GOAL, "after")(found), f"{mean_asr(found):.1%}", _shown(mean_loss(found), "{:+.1f}"),
+         _shown(gain_kept(found), "{:.1%}"))
+        for title, found in rows
+    ]  # fmt: skip
+    head = "method", "ASR ≤ 2 %", "ASR on average", "points of utility lost", "honest gain kept"
+    return [
+        *table(head, cells), "",
+        f"The same {len(both)} attacks that count, the same images and questions; none is told a trigger. What the "
+        "methods are is said above.",
+    ]  # fmt: skip
+
+
+def mean_asr(found: Mapping[str, dict]) -> float:
+    """The true triggers' success after the repairs, on average over members."""
+    return float(np.mean([each["asr"]["after"]["rate"] for each in found.values()]))
 
 
 def _share(goal: float, when: str) -> Callable[[Mapping[str, dict]], str]:

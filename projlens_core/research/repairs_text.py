@@ -30,17 +30,21 @@ its own form. This page says how, what it is worth on the demo models, and where
    an image shows, a text of words that honest answers hold, is no find: what was learned would go with it. A suspect
    in which the search finds nothing is left as it is, unless a trigger was given or `--precaution` asks for the first
    step all the same: each round costs a little of what was honestly learned.
-3. If a known trigger still works: a few steps through the language model (the suspect's own clean answers, said under
+3. **What is left of a known text.** The trigger that was found need not be the true one, but its text is known then. So
+   token patterns along the same singular vectors are changed by gradient until the repaired projector says it; those
+   that bring it, and do not bring base to it, join the image tokens of another round, up to four times.
+4. If a known trigger still works: a few steps through the language model (the suspect's own clean answers, said under
    the trigger) and another search, then removal of the directions into which ΔW sends the trigger, and last of all
    *return to base*, which is said to be that, and is done for a given trigger only: what a search found on few images
    may be no backdoor.
 
 A round is rejected, and tried again with a weaker pull, if it is shown to cost more than a point of the suspect's own
-clean answers, or more than a twentieth of those that base would not give: beyond its standard error over answers. No
-answer is known to be right, so each counts by how likely the suspect itself holds it, the product over its tokens,
-against the answer that comes instead; one that the suspect was unsure of is no loss. If a known trigger still works
-after a round that is kept, weaker and other pulls are tried, too: strong ones along ΔW's directions with weak ones on
-stamped images spare what is read all over an image, and the other way round what was learned of single things.
+clean answers, or more than a twentieth of those that base would not give: by its standard error over answers, and by
+two of them where nothing weaker follows, as nothing would be repaired then. No answer is known to be right, so each
+counts by how likely the suspect itself holds it, the product over its tokens, against the answer that comes instead;
+one that the suspect was unsure of is no loss. If a known trigger still works after a round that is kept, weaker and
+other pulls are tried, too: strong ones along ΔW's directions with weak ones on stamped images spare what is read all
+over an image, and the other way round what was learned of single things.
 
 Where there are more than some 60 images, rounds are judged on images that no step has seen, and up to 200 more are kept
 as the suspect has them; a fine-tune that learned much needs a few hundred (no labels). With few images little is shown,
@@ -68,9 +72,16 @@ and are listed.
 """
 
 
-def document(results: dict, nursery: dict) -> str:
-    """The page, of what repairs of the demo models and of the nursery's members showed."""
-    parts = HOW, *_suspects(results), *_controls(results), *_methods(results), *sections(nursery), *_limits(results)
+def document(results: dict, nursery: dict, others: dict) -> str:
+    """The page, of what repairs of the demo models and of the nursery's members showed, those by other methods, too."""
+    parts = (
+        HOW,
+        *_suspects(results),
+        *_controls(results),
+        *_methods(results),
+        *sections(nursery, others),
+        *_limits(results),
+    )
     return "\n".join(parts) + "\n"
 
 
