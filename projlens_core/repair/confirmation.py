@@ -12,8 +12,8 @@ from PIL import Image
 from projlens_core.behaviour.success import contains_target, is_right
 from projlens_core.behaviour.trial import BASE_HIGH, SUSPECT_LOW
 from projlens_core.inputs.triggers import frame
-from projlens_core.repair.loop import Repaired
 from projlens_core.repair.problem import FRESH, LEAST_USED, NEW_TOKENS, KnownAttack, Problem
+from projlens_core.repair.result import Repaired
 from projlens_core.repair.utility import POINT, KeptAnswers, Known, agreement
 from projlens_core.stats.rate import Rate, wilson
 from projlens_core.weights.projector import ProjectorWeights

@@ -7,7 +7,7 @@ left as it is, unless it shall be repaired as a precaution: every round costs a 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 
 import torch
@@ -19,9 +19,10 @@ from projlens_core.repair.form import with_tensors
 from projlens_core.repair.problem import KnownAttack, Problem
 from projlens_core.repair.remnants import Remnant, Remnants
 from projlens_core.repair.removal import remove_along, returned
+from projlens_core.repair.result import ANSWERS, REMOVAL, RETURN, TOKENS, Repaired, Round
 from projlens_core.repair.search import Search
 from projlens_core.repair.token_steps import Pull, TokenFit, Tokens, repair_tokens, token_fit
-from projlens_core.repair.utility import Belief, KeptAnswers, Said, agreeing, belief, cost, said, share
+from projlens_core.repair.utility import Belief, Said, agreeing, belief, cost, said, share
 from projlens_core.runtime import cache, versions
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
@@ -41,54 +42,6 @@ PULLS = (
 ERRORS, LAST_ERRORS = 1.0, 2.0
 VERSION = 3  # of what a repair without a search is, for figures that are written down
 RANKS = (1, 2, 4)
-TOKENS, ANSWERS, REMOVAL, RETURN = "image tokens", "language model", "rank-k removal", "return to base"
-
-
-@dataclass(frozen=True)
-class Round:
-    """One attempt: by which means, how strong (of the pull to base, or how many directions), and what became of it.
-
-    agreement: with the suspect's own clean answers. lost, learned: as of utility.Cost. pull, fit: of token steps.
-    works: names of the probes of known attacks that still succeed.
-    """
-
-    means: str
-    strength: float
-    pull: Pull | None
-    agreement: KeptAnswers
-    lost: float
-    learned: float | None
-    kept: bool
-    fit: TokenFit | None
-    works: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Repaired:
-    """The result: its projector, how it came about, the attacks that are known, and whether it was searched at last.
-
-    attacks: given and found, in any round. open: those that still worked on the images of the repair at the end.
-    searched: how many searches were made, of the suspect, and of results; found: how many triggers in the suspect, and
-    in the result, None where it was not searched.
-    """
-
-    weights: ProjectorWeights
-    rounds: tuple[Round, ...]
-    attacks: tuple[KnownAttack, ...]
-    open: tuple[KnownAttack, ...]
-    searched: int
-    result_searched: bool
-    found: tuple[int | None, int | None] = (None, None)
-
-    @property
-    def left(self) -> bool:
-        """Whether the suspect was left as it is, since a search found nothing in it."""
-        return self.searched > 0 and not self.rounds
-
-    @property
-    def returned_to_base(self) -> bool:
-        """Whether nothing else did: what the fine-tune had learned is gone, too."""
-        return bool(self.rounds) and self.rounds[-1].means == RETURN
 
 
 def repair(
@@ -268,7 +221,8 @@ class _Repair:
         if kept:
             self.current = candidate
         agree = share(agreeing(problem.judged_by, now))
-        self.rounds.append(Round(means, strength, pull, agree, found.lost, found.learned, kept, fit, works))
+        remnants = len(self.remnants) if means == TOKENS else 0
+        self.rounds.append(Round(means, strength, pull, agree, found.lost, found.learned, kept, fit, works, remnants))
         return kept
 
     @cached_property

@@ -33,8 +33,9 @@ from projlens_core.nursery.train import Batches, gather
 from projlens_core.nursery.tuned import Tuned
 from projlens_core.nursery.workshop import Workshop
 from projlens_core.repair.form import form_of
-from projlens_core.repair.loop import Repaired, repair
+from projlens_core.repair.loop import repair
 from projlens_core.repair.problem import CHECKS, KEPT, REPAIRED, Problem
+from projlens_core.repair.result import Repaired
 from projlens_core.repair.search import verdict_search
 from projlens_core.research.repairs import load
 from projlens_core.runtime.atomic import write_atomically

@@ -11,8 +11,9 @@ from projlens_core.errors import InvalidInput
 from projlens_core.inputs.probes import FEW, read_bank
 from projlens_core.repair.confirmation import Confirmation, Tried, confirm
 from projlens_core.repair.form import form_of, with_tensors
-from projlens_core.repair.loop import ANSWERS, PULLS, REMOVAL, RETURN, TOKENS, repair
+from projlens_core.repair.loop import PULLS, repair
 from projlens_core.repair.problem import KnownAttack, Problem
+from projlens_core.repair.result import ANSWERS, REMOVAL, RETURN, TOKENS
 from projlens_core.repair.token_steps import Pull, _Directions
 from projlens_core.repair.utility import Belief, Cost, KeptAnswers, Known, agreement, cost
 from projlens_core.repair.writer import write_repaired

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from projlens_core.analyses.exhibit import Exhibit
     from projlens_core.inputs.triggers import TriggerSpec
     from projlens_core.repair.confirmation import Confirmation
-    from projlens_core.repair.loop import Repaired
     from projlens_core.repair.problem import KnownAttack, Problem
+    from projlens_core.repair.result import Repaired
     from projlens_core.weights.projector import ProjectorWeights
 
 TITLE = "Repair"

@@ -9,7 +9,7 @@ from projlens_core.analyses.exhibit import Chart, Exhibit, Metric, Table
 from projlens_core.analyses.repair import QUESTION, TITLE, RepairRun, charts
 from projlens_core.analyses.spectrum import charts as spectra_charts
 from projlens_core.repair.confirmation import Tried
-from projlens_core.repair.loop import Repaired, Round
+from projlens_core.repair.result import Repaired, Round
 from projlens_core.stats.rate import Rate
 from projlens_core.weights.delta import compare, symbol
 from projlens_core.weights.spectrum import Spectrum, spectrum
@@ -184,6 +184,7 @@ def _rounds(run: RepairRun) -> Table:
         {
             "strength": "how much the pull to base counts beside what is kept, or how many directions were removed",
             "along ΔW": "how much tokens moved along ΔW's directions count beside stamped ones",
+            "token patterns": "how many of those that still brought a known text were unlearned with the images",
             "lost": "points of the suspect's own clean answers that it costs, by how sure the suspect is of each word",
             "learned, kept": "of what the words of those answers are worth that base would not say, the share kept",
             "clean": "squared distance of clean embeddings from the suspect's, of their square",
@@ -197,6 +198,7 @@ def _row(each: Round) -> dict:
         "means": each.means,
         "strength": each.strength,
         "along ΔW": each.pull.along if each.pull else None,
+        "token patterns": each.remnants,
         "lost, points": 100 * each.lost,
         "learned, kept": each.learned,
         "kept": each.kept,
