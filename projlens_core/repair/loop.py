@@ -70,7 +70,7 @@ class _Repair:
         self.tried: dict[tuple[KnownAttack, str], bool] = {}  # whether an attack works, by a projector's hash, too
         self.finds: dict[str, int] = {}  # how many triggers a search found in a projector, by its hash
         self.clean_search: str | None = None  # the projector in which a search found nothing
-        self.kept: Pull | None = None  # of the last token steps that were kept
+        self.kept_pull: Pull | None = None  # of the last token steps that were kept
         self.remnants: list[Remnant] = []
 
     def run(self, *, precaution: bool) -> Repaired:
@@ -114,7 +114,7 @@ class _Repair:
         most: int | None = None  # known attacks that still work with what this round kept
         for pull in PULLS[self.pull :]:
             if self._pulled(pull, most):
-                self.kept = pull
+                self.kept_pull = pull
                 most = len(self.rounds[-1].works)
                 if not most:
                     return
@@ -124,11 +124,11 @@ class _Repair:
     def _remnant_rounds(self) -> None:
         """The same pull again, with what is left of the longest known text, while there is something and it is kept."""
         for _ in range(REMNANT_ROUNDS):
-            if self.kept is None or self._remnants is None or not self.attacks or not self.in_time():
+            if not (self.attacks and self.kept_pull and self._remnants and self.in_time()):
                 return
             new = self._remnants.left(self.current, self.attacks)
             self.remnants += new
-            if not new or not self._pulled(self.kept, len(self._working(self.current)) + 1):
+            if not new or not self._pulled(self.kept_pull, len(self._working(self.current)) + 1):
                 return
 
     @cached_property
