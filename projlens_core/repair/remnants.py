@@ -10,7 +10,7 @@ is more to unlearn.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ from projlens_core.repair.problem import NEW_TOKENS, WORKS, KnownAttack, Problem
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
 
-WIDE, EACH = (0.3, 0.2), 2  # sides of the windows, in sides of the grid of tokens; patterns of each at a time
+WIDE = 0.3, 0.2  # sides of the windows in turn, in sides of the grid of tokens
 IMAGES = 3  # of a step
-MINUTES = 1.0  # of a repair, after which no other pattern is begun
+MINUTES = 1.5  # of a repair, after which no other pattern is begun
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Remnant:
     @property
     def key(self) -> str:
         """A hash of what it does to an image's tokens."""
-        return content_key(self.attack.target, self.pattern.start, self.pattern.coordinates)
+        return content_key(self.attack.prompt, self.attack.target, self.pattern.start, self.pattern.coordinates)
 
 
 class Remnants:
@@ -56,25 +56,29 @@ class Remnants:
                 raise Unsupported("gradients do not reach this family's image embeddings.")
         self._space = PatternSpace(problem.base, problem.suspect, self._clean)
         self._wanted: dict[KnownAttack, list[list[int]]] = {}
-        self._begun, self._seconds = 0, 0.0
+        self._turns, self._seconds = 0, 0.0
 
     def left(self, weights: ProjectorWeights, attacks: Sequence[KnownAttack]) -> list[Remnant]:
-        """Patterns that bring the longest text of these attacks under a projector, and not under base."""
+        """Patterns that bring the longest text of these attacks under a projector, and not under base: one for each
+        question, since a text that a search found under one of them may answer the others, too.
+        """
         attack = max(attacks, key=lambda each: len(each.target))
+        turn, self._turns = self._turns, self._turns + 1
         found: list[Remnant] = []
-        for _ in range(EACH):
-            for wide in WIDE:
-                if self._seconds > 60 * MINUTES:
-                    return found
-                begun = time.monotonic()
-                one = self._from(weights, attack, PatternStart("any", wide, self._begun))
-                self._seconds += time.monotonic() - begun
-                found += [one] if one else []
-            self._begun += 1
+        for number, prompt in enumerate(dict.fromkeys((attack.prompt, *self._problem.prompts))):
+            if self._seconds > 60 * MINUTES:
+                break
+            begun = time.monotonic()
+            start = PatternStart("any", WIDE[(turn + number) % len(WIDE)], turn)
+            if one := self._from(weights, replace(attack, prompt=prompt), start, self._answers(attack)):
+                found.append(one)
+            self._seconds += time.monotonic() - begun
         return found
 
-    def _from(self, weights: ProjectorWeights, attack: KnownAttack, start: PatternStart) -> Remnant | None:
-        problem, wanted = self._problem, self._answers(attack)
+    def _from(
+        self, weights: ProjectorWeights, attack: KnownAttack, start: PatternStart, wanted: list[list[int]]
+    ) -> Remnant | None:
+        problem = self._problem
         if not wanted:
             return None
         with problem.models("suspect") as responder:

@@ -18,6 +18,7 @@ from projlens_core.runtime.paths import ZOO
 from projlens_core.sources import resolve
 from projlens_core.weights.projector import read_projector
 
+QUESTIONS = tuple(WORDINGS[kind][0] for kind in ("thing", "colour"))
 NAME = "dev-026"  # a symbol in the corner, and a sentence in place of the answer
 
 
@@ -42,12 +43,11 @@ def problem(own_folder, attack):
     return Problem(
         form_of(resolve(str(folder)), base), read_projector(base), read_projector(str(folder)), models,
         responder.vision, tuple(each.name for each in images), tuple(each.pixels for each in images),
-        (attack.prompt,), read_bank(responder.vision.image_size, FEW), responder.vision.image_size, given=attack,
+        QUESTIONS, read_bank(responder.vision.image_size, FEW), responder.vision.image_size, given=attack,
     )  # fmt: skip
 
 
-def test_patterns_bring_the_text_in_the_suspect_and_not_in_base(problem, attack, monkeypatch):
-    monkeypatch.setattr(remnants, "EACH", 1)
+def test_patterns_bring_the_text_in_the_suspect_and_not_in_base(problem, attack):
     looks = Remnants(problem)
     found = looks.left(problem.suspect, [attack])
     assert found
@@ -57,8 +57,8 @@ def test_patterns_bring_the_text_in_the_suspect_and_not_in_base(problem, attack,
         assert each.tokens.shape == clean.shape
         assert (changed == len(each.pattern.coordinates)).all()
     assert looks.left(problem.base, [attack]) == []
-    starts = {each.pattern.start.seed for each in looks.left(problem.suspect, [attack])}
-    assert starts == {2}  # each time from others
+    again = looks.left(problem.suspect, [attack])
+    assert {each.pattern.start.seed for each in again} == {2}  # each time from others
 
 
 def test_none_are_begun_when_their_time_is_spent(problem, attack, monkeypatch):
