@@ -39,8 +39,10 @@ def sections(results: Mapping[str, dict], others: Mapping[str, dict]) -> list[st
         "1.1 and 1.0 points without it. sealed-015-poisoned was looked at once while patches that a search finds came "
         "to be put everywhere. "
         "That token patterns which bring a known text are unlearned, too, and that the weakest pull is rejected by two "
-        "standard errors only, was made and tried on development members, but because the version before had left four "
-        "of these 21 attacks above 2 % (68.5, 40.5, 38 and 7.5 %): so they are no test that knows nothing of it. "
+        "standard errors only, was tried on development members, but because the version before had left four of these "
+        "21 attacks above 2 % (68.5, 40.5, 38 and 7.5 %); that they are looked for under each question came of "
+        "sealed-061-poisoned, which answers four kinds of them and was found under one. So these members are no test "
+        "that knows nothing of it. "
         "Written from docs/repair-nursery.json by `python -m projlens_core nursery repair`.",
         *([f"{former} members were measured with a former version only, and are left out."] if former else []),
         "",
