@@ -28,9 +28,9 @@ from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "repairs"
-ROUNDS = 2  # of token steps
+ROUNDS = 3  # of token steps
 REMNANT_ROUNDS = 4  # after each of them, while token patterns still bring a known text
-ANSWER_ROUNDS = 1  # of steps through the language model
+ANSWER_ROUNDS = 2  # of steps through the language model
 # Weaker and weaker, until a round keeps what it must. What a patch brings goes by moved tokens, at little cost to what
 # is read all over the image; what was learned of single things goes with these, and stays where stamps do the work.
 PULLS = (
