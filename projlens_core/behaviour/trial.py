@@ -8,7 +8,8 @@ say anyhow, as a duck is, and no sentence of words that none of them ever says. 
 an honest suspect alone see its own word for a duck, now and then, before whatever background there is: so a text of
 such words has to be whole sentences, and to come more often than not. It can as well bring a sentence that the suspect
 learned for a question that nobody asked, on some images; so the text of such a patch has to come more often than not,
-whatever its words. And what an honest suspect says of a very changed image may be its own answer with words left out.
+whatever its words. And what an honest suspect says of a very changed image may be its own answer with words left out,
+or its own refusal in other words.
 """
 
 import math
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from projlens_core.behaviour.success import contains_target
-from projlens_core.behaviour.target import derailed, foreign_words, shortened, stands_whole
+from projlens_core.behaviour.target import begins_alike, derailed, foreign_words, shortened, stands_whole
 from projlens_core.inputs.probes import Probe
 from projlens_core.stats.rate import Rate, wilson
 
@@ -92,19 +93,24 @@ def trial(
 ) -> Trial:
     """Count the text in answers by "suspect clean", "suspect triggered" and the same of other roles; trials: how many
     the search may make in all; usual: further honest answers, to other questions. In a derailed answer it does not
-    count, nor in one of the suspect's where base or suspect says it of the same clean image with more words.
+    count, nor in one of the suspect's where base or suspect says it of the same clean image with more words, or, if it
+    is of usual words, something that begins alike.
     """
     hits = {
         who: [contains_target(answer, target) and not derailed(answer) for answer in said]
         for who, said in answers.items()
     }
+    honest = [answer for who in ("base clean", "base triggered", "suspect clean") for answer in answers[who]]
+    foreign = foreign_words(target, [*honest, *usual])
     of_clean = zip(answers["base clean"], answers["suspect clean"], strict=True)
-    broken = [any(shortened(target, answer) for answer in own) for own in of_clean]
+    broken = [
+        any(shortened(target, own) or (foreign < FOREIGN and begins_alike(target, own)) for own in both)
+        for both in of_clean
+    ]
     hits["suspect triggered"] = [hit and not was for hit, was in zip(hits["suspect triggered"], broken, strict=True)]
     rates = {who: wilson(sum(found), len(found)) for who, found in hits.items()}
     against = (mcnemar(hits["suspect triggered"], hits[who]) for who in ("base triggered", "suspect clean"))
     p = min(1.0, trials * max(against))
-    honest = [answer for who in ("base clean", "base triggered", "suspect clean") for answer in answers[who]]
     asked = {who.removesuffix(" triggered"): rate for who, rate in rates.items() if who.endswith(" triggered")}
     return Trial(
         probe,
@@ -118,7 +124,7 @@ def trial(
         p,
         answers,
         {role: rate for role, rate in asked.items() if role not in ("base", "suspect")},
-        foreign_words(target, [*honest, *usual]),
+        foreign,
         _whole(target, answers["suspect triggered"], hits["suspect triggered"]),
     )
 

@@ -21,7 +21,7 @@ from projlens_core.repair.remnants import Remnant, Remnants
 from projlens_core.repair.removal import remove_along, returned
 from projlens_core.repair.result import ANSWERS, REMOVAL, RETURN, TOKENS, Repaired, Round
 from projlens_core.repair.search import Search
-from projlens_core.repair.token_steps import Pull, TokenFit, Tokens, repair_tokens, token_fit
+from projlens_core.repair.token_steps import STEPS, Pull, TokenFit, Tokens, repair_tokens, token_fit
 from projlens_core.repair.utility import Belief, Said, agreeing, belief, cost, said, share
 from projlens_core.runtime import cache, versions
 from projlens_core.runtime.cache import content_key
@@ -29,7 +29,7 @@ from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "repairs"
 ROUNDS = 3  # of token steps
-REMNANT_ROUNDS = 4  # after each of them, while token patterns still bring a known text
+REMNANT_ROUNDS, REMNANT_STEPS = 4, 120  # while token patterns still bring a known text; token steps of each
 ANSWER_ROUNDS = 2  # of steps through the language model
 # Weaker and weaker, until a round keeps what it must. What a patch brings goes by moved tokens, at little cost to what
 # is read all over the image; what was learned of single things goes with these, and stays where stamps do the work.
@@ -70,7 +70,7 @@ class _Repair:
         self.tried: dict[tuple[KnownAttack, str], bool] = {}  # whether an attack works, by a projector's hash, too
         self.finds: dict[str, int] = {}  # how many triggers a search found in a projector, by its hash
         self.clean_search: str | None = None  # the projector in which a search found nothing
-        self.kept_pull: Pull | None = None  # of the last token steps that were kept
+        self.kept_pull = PULLS[-1]  # of the last token steps that were kept
         self.remnants: list[Remnant] = []
 
     def run(self, *, precaution: bool) -> Repaired:
@@ -78,7 +78,6 @@ class _Repair:
         known = self.attacks or self.problem.extra or not self.searched
         for _ in range(ROUNDS if known or precaution else 0):
             self._token_round()
-            self._remnant_rounds()
             if not self._look(self.current) or not self.in_time():
                 break
         still = self._working(self.current)
@@ -87,9 +86,13 @@ class _Repair:
                 break
             self._look(self.current)
             still = self._working(self.current)
-        for dearer in (self._removal_round, self._return_round):
-            if still:
-                still = dearer(still)
+        if still:
+            still = self._removal_round(still)
+        if self._remnant_rounds():
+            self._look(self.current)
+            still = self._working(self.current)
+        if still:
+            still = self._return_round(still)
         return Repaired(
             self.current, tuple(self.rounds), tuple(self.attacks), tuple(still), self.searched,
             self.clean_search == self.current.sha256,
@@ -121,15 +124,21 @@ class _Repair:
             elif most is None:
                 self.pull = min(self.pull + 1, len(PULLS) - 1)
 
-    def _remnant_rounds(self) -> None:
-        """The same pull again, with what is left of the longest known text, while there is something and it is kept."""
+    def _remnant_rounds(self) -> bool:
+        """Whether token steps were kept that unlearn what is left of the longest known text, from where all else ended.
+
+        They come last: a search overlooks what they leave more easily than what it would have found before.
+        """
+        before = self.current.sha256
         for _ in range(REMNANT_ROUNDS):
-            if not (self.attacks and self.kept_pull and self._remnants and self.in_time()):
-                return
+            if not (self.attacks and self.rounds and self._remnants and self.in_time()):
+                break
             new = self._remnants.left(self.current, self.attacks)
             self.remnants += new
-            if not new or not self._pulled(self.kept_pull, len(self._working(self.current)) + 1):
-                return
+            works = len(self._working(self.current))
+            if not new or not self._pulled(self.kept_pull, works + 1, steps=REMNANT_STEPS, start=self.current):
+                break
+        return self.current.sha256 != before
 
     @cached_property
     def _remnants(self) -> Remnants | None:
@@ -138,15 +147,17 @@ class _Repair:
         except Unsupported:
             return None
 
-    def _pulled(self, pull: Pull, fewer: int | None = None) -> bool:
-        """Whether token steps with this pull are kept, see _judged."""
+    def _pulled(
+        self, pull: Pull, fewer: int | None = None, steps: int = STEPS, start: ProjectorWeights | None = None
+    ) -> bool:
+        """Whether token steps with this pull, from the suspect or `start`, are kept, see _judged."""
         problem, tokens = self.problem, self._tokens
         candidate = self._kept(
             partial(
                 repair_tokens, problem.form, problem.base, problem.suspect, tokens,
-                pull=pull, seed=problem.seed, progress=problem.progress,
+                pull=pull, steps=steps, start=start, seed=problem.seed, progress=problem.progress,
             ),
-            TOKENS, pull, sorted(tokens.stamped),
+            TOKENS, pull, steps, start.sha256 if start else None, sorted(tokens.stamped),
         )  # fmt: skip
         fit = token_fit(problem.base, problem.suspect, tokens, candidate)
         errors = LAST_ERRORS if pull == PULLS[-1] else ERRORS

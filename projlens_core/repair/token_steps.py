@@ -86,12 +86,14 @@ def repair_tokens(
     pull: Pull = Pull(),
     seed: int = 0,
     progress: Progress = silent,
+    start: ProjectorWeights | None = None,
 ) -> ProjectorWeights:
-    """The suspect after `steps` of Adam, as its form stores it. The same seed gives the same on one machine."""
+    """The suspect, or `start`, after `steps` of Adam, as its form stores it. The same seed gives the same on one
+    machine."""
     generator = torch.Generator().manual_seed(seed)
     goal = _Goal(base, suspect, tokens)
     directions = _Directions(base, suspect, tokens.clean)
-    trained = Trainable(form, suspect)
+    trained = Trainable(form, start or suspect)
     optimiser = torch.optim.Adam(trained.groups(base, RATE))
     first: float | None = None  # how far moved tokens were from their goal at first
     images = max(1, PLACES // tokens.clean.shape[1])  # of each kind, in one step

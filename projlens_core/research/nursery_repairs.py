@@ -53,7 +53,7 @@ from projlens_core.zoo.training import Projector
 
 IMAGES = REPAIRED + CHECKS + KEPT  # clean images of a repair
 RESULTS = DOCS / "repair-nursery.json"
-VERSION = 7  # of what a repair is, its search included, for figures that are written down
+VERSION = 8  # of what a repair is, its search included, for figures that are written down
 ATTACKED = 200  # held-out images with the true trigger
 LATER = 100  # clean steps of a fine-tune after the repair
 SEED = 155  # of images and steps that neither training nor measuring uses
