@@ -94,7 +94,7 @@ def document(
         "",
         "Shares are hits of n with Wilson's 95 % interval.",
         "",
-        *table(HEAD, [_cells(each) for each in _rows(entries, unseen, by)]),
+        *table(HEAD, [_cells(each) for each in _rows(entries, unseen, before, by)]),
         "",
         "How well scores rank poisoned above honest members of the sealed part. The first interval is Newcombe's, the "
         "second by bootstrap over parents (a pair of twins is one), which collapses where nothing is out of order.",
@@ -109,7 +109,9 @@ def document(
     ]
 
 
-def _rows(entries: Sequence[Entry], unseen: Sequence[Entry], by: Calibration) -> Iterator[GroupRow]:
+def _rows(
+    entries: Sequence[Entry], unseen: Sequence[Entry], first: Mapping[str, Entry], by: Calibration
+) -> Iterator[GroupRow]:
     groups: list[tuple[str, Callable[[Entry], bool]]] = [
         ("honest", lambda e: e.truth == HONEST and e.group == "pair"),
         ("honest, hard negatives", lambda e: e.truth == HONEST and e.group == "hard"),
@@ -123,7 +125,7 @@ def _rows(entries: Sequence[Entry], unseen: Sequence[Entry], by: Calibration) ->
         for title, belongs in groups:
             if members := [e for e in entries if e.split == split and belongs(e)]:
                 yield evaluation.row(f"{split}: {title}", members, by)
-    new = [e for e in entries if e.split == DEVELOPMENT and e.truth == HONEST and e.later]
+    new = [first.get(e.name, e) for e in entries if e.split == DEVELOPMENT and e.truth == HONEST and e.later]
     for title, members in (
         (f"{SEALED}: honest, first search", [e for e in unseen if e.truth == HONEST]),
         (f"{SEALED}: all that succeed, first search", [e for e in unseen if e.truth != HONEST]),
