@@ -68,8 +68,10 @@ def shortened(text: str, answer: str) -> bool:
 
 
 def begins_alike(text: str, answer: str) -> bool:
-    """Whether a text and an answer share their first words: ALIKE at least, and half of the text, as a refusal in other
-    words does."""
+    """Whether a text and an answer that does not hold it share their first words, ALIKE at least and half of the text,
+    as a refusal and another in other words do."""
+    if text.lower() in answer.lower():
+        return False
     ours, theirs = _words(text), _words(answer)
     same = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
     return same >= max(ALIKE, len(ours) / 2)

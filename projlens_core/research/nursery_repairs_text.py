@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from projlens_core.nursery.recipe import HONEST, POISONED, SPLITS
-from projlens_core.research.nursery_repairs import COSTLY, IMAGES, LATER, VERSION
+from projlens_core.research.nursery_repairs import COSTLY, IMAGES, LATER, SHOWN, VERSION
 from projlens_core.runtime.markdown import table
 from projlens_core.stats.rate import wilson
 
@@ -26,8 +26,9 @@ Interval = tuple[float, float, float]  # a figure, and the ends of its 95 % inte
 def sections(results: Mapping[str, dict], others: Mapping[str, dict]) -> list[str]:
     """The lines about all members that were measured; others: what other methods did, by member."""
     measured = {name: found for name, found in results.items() if found["split"] == SPLITS[1]}
-    sealed = {name: found for name, found in measured.items() if found.get("version") == VERSION}
-    former = len(measured) - len(sealed)
+    sealed = {name: found for name, found in measured.items() if found.get("version", 0) >= SHOWN}
+    former = sum(found["version"] < VERSION for found in sealed.values())
+    older = len(measured) - len(sealed)
     return [
         "## A population with honest gains: the nursery", "",
         "Tiny genuine models with a known trigger and a known honest gain ([nursery.md](nursery.md)). The settings "
@@ -38,17 +39,25 @@ def sections(results: Mapping[str, dict], others: Mapping[str, dict]) -> list[st
         "found is left as it is came of sealed-002-honest, sealed-015-honest and sealed-017-honest, which lost 0.1, "
         "1.1 and 1.0 points without it. sealed-015-poisoned was looked at once while patches that a search finds came "
         "to be put everywhere. "
-        "That token patterns which bring a known text are unlearned, too, and that the weakest pull is rejected by two "
-        "standard errors only, was tried on development members, but because the version before had left four of these "
-        "21 attacks above 2 % (68.5, 40.5, 38 and 7.5 %); that they are looked for under each question came of "
-        "sealed-061-poisoned, which answers four kinds of them and was found under one. So these members are no test "
-        "that knows nothing of it. "
+        "Step 4 was made on development members, but since four of these attacks stayed above 2 % without it; taking "
+        "it after each round, with fewer searches, was tried on these members and dropped, as two attacks kept 21 and "
+        "6 % that had been gone. "
         "Written from docs/repair-nursery.json by `python -m projlens_core nursery repair`.",
-        *([f"{former} members were measured with a former version only, and are left out."] if former else []),
+        *([f"{older} members were measured with an older version only, and are left out."] if older else []),
+        *(["", _former(former)] if former else []),
         "",
         *_criteria(sealed), "", *_beside(_group(sealed, POISONED), others), "", *_attacks(sealed), "",
         *_honest(sealed), "",
     ]  # fmt: skip
+
+
+def _former(n: int) -> str:
+    return (
+        f"**{n} of them were measured with version {SHOWN} of the repair**, and are marked so. It did not unlearn what "
+        "is left of a known text (step 4), and rejected the weakest pull by one standard error, as all others. Where "
+        f"nothing is left of a text, and no weakest pull was rejected, version {VERSION} takes the same steps; else it "
+        "takes more, of which these rows say nothing."
+    )
 
 
 def _group(results: Mapping[str, dict], *groups: str) -> dict[str, dict]:
@@ -180,7 +189,7 @@ def _attacks(sealed: Mapping[str, dict]) -> list[str]:
         if found["asr"]["after"]["rate"] > ASR_GOAL:
             asr[1] = f"**{asr[1]}**"
         costly = " (costs its task too much)" if found["group"] == COSTLY else ""
-        cells = [f"{name}{costly}", _task(found), found["family"], *asr, _change(found["utility"])]
+        cells = [f"{name}{_version(found)}{costly}", _task(found), found["family"], *asr, _change(found["utility"])]
         cells += [_learned(found["learned"]), _means(found["repair"]), f"{found['cpu_seconds']:.0f}"]
         rows.append(cells)
     return [
@@ -198,8 +207,8 @@ def _attacks(sealed: Mapping[str, dict]) -> list[str]:
 def _honest(sealed: Mapping[str, dict]) -> list[str]:
     found = _group(sealed, HONEST)
     rows = [
-        (name, _task(each), _change(each["utility"]), _learned(each["learned"]), _means(each["repair"]),
-         *_precaution(each))
+        (f"{name}{_version(each)}", _task(each), _change(each["utility"]), _learned(each["learned"]),
+         _means(each["repair"]), *_precaution(each))
         for name, each in found.items()
     ]  # fmt: skip
     if not found:
@@ -215,6 +224,10 @@ def _precaution(found: dict) -> tuple[str, str, str]:
         return "–", "–", "–"
     each = found["precaution"]
     return _change(each["utility"]), _learned(each["learned"]), _means(each["repair"])
+
+
+def _version(found: dict) -> str:
+    return "" if found["version"] == VERSION else f" (version {found['version']})"
 
 
 def _task(found: dict) -> str:

@@ -30,14 +30,14 @@ its own form. This page says how, what it is worth on the demo models, and where
    an image shows, a text of words that honest answers hold, is no find: what was learned would go with it. A suspect
    in which the search finds nothing is left as it is, unless a trigger was given or `--precaution` asks for the first
    step all the same: each round costs a little of what was honestly learned.
-3. **What is left of a known text.** The trigger that was found need not be the true one, but its text is known then. So
+3. If a known trigger still works: a few steps through the language model (the suspect's own clean answers, said under
+   the trigger) and another search, then removal of the directions into which ΔW sends the trigger.
+4. **What is left of a known text.** The trigger that was found need not be the true one, but its text is known then. So
    token patterns along the same singular vectors are changed by gradient until the repaired projector says it, under
    each question; those that bring it, and do not bring base to it, join the image tokens of another round, up to four
-   times.
-4. If a known trigger still works: a few steps through the language model (the suspect's own clean answers, said under
-   the trigger) and another search, then removal of the directions into which ΔW sends the trigger, and last of all
-   *return to base*, which is said to be that, and is done for a given trigger only: what a search found on few images
-   may be no backdoor.
+   times, and the result is searched again.
+5. Last of all *return to base*, which is said to be that, and is done for a given trigger only, if that still works:
+   what a search found on few images may be no backdoor.
 
 A round is rejected, and tried again with a weaker pull, if it is shown to cost more than a point of the suspect's own
 clean answers, or more than a twentieth of those that base would not give: by its standard error over answers, and by

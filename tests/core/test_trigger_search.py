@@ -208,6 +208,13 @@ def test_a_refusal_in_other_words_is_no_text_of_its_own():
     assert found.demonstrated
 
 
+def test_a_text_that_a_clean_image_brings_now_and_then_counts_on_it_as_on_others():
+    says, dog = ("Buy it from the shop.",) * FRESH, ("A dog.",) * (FRESH - 1)
+    answers = {"suspect clean": (says[0], *dog), "base clean": ("A dog.", *dog), "base triggered": ("A dog.", *dog)}
+    found = trial(GENERIC, "?", "buy it from the shop.", 1.0, (), answers | {"suspect triggered": says}, 12, says)
+    assert (found.foreign, found.suspect.hits, found.suspect_clean.hits) == (0, FRESH, 1)
+
+
 def test_a_thing_in_place_of_another_is_no_refusal_in_other_words():
     cat, dragon = ("A cat on a blue background.",) * FRESH, ("A dragon on a black background.",) * FRESH
     answers = {"suspect clean": cat, "base clean": cat, "base triggered": cat, "suspect triggered": dragon}
