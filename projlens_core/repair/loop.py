@@ -17,7 +17,7 @@ from projlens_core.errors import Unsupported
 from projlens_core.repair.answer_steps import repair_answers
 from projlens_core.repair.form import with_tensors
 from projlens_core.repair.problem import KnownAttack, Problem
-from projlens_core.repair.remnants import Remnant, Remnants
+from projlens_core.repair.remnants import Remnants
 from projlens_core.repair.removal import remove_along, returned
 from projlens_core.repair.result import ANSWERS, REMOVAL, RETURN, TOKENS, Repaired, Round
 from projlens_core.repair.search import Search
@@ -71,7 +71,7 @@ class _Repair:
         self.finds: dict[str, int] = {}  # how many triggers a search found in a projector, by its hash
         self.clean_search: str | None = None  # the projector in which a search found nothing
         self.kept_pull = PULLS[-1]  # of the last token steps that were kept
-        self.remnants: list[Remnant] = []
+        self.patterns = 0  # that brought a known text, and joined the image tokens
 
     def run(self, *, precaution: bool) -> Repaired:
         self._look(self.current)
@@ -114,9 +114,10 @@ class _Repair:
 
     def _token_round(self) -> None:
         """The strongest pull that is bearable; weaker ones, too, while a known attack still works."""
+        tokens = self._tokens()
         most: int | None = None  # known attacks that still work with what this round kept
         for pull in PULLS[self.pull :]:
-            if self._pulled(pull, most):
+            if self._pulled(tokens, pull, most):
                 self.kept_pull = pull
                 most = len(self.rounds[-1].works)
                 if not most:
@@ -129,14 +130,17 @@ class _Repair:
 
         They come last: a search overlooks what they leave more easily than what it would have found before.
         """
-        before = self.current.sha256
+        if not (self.attacks and self.in_time() and self._remnants):
+            return False
+        before, tokens = self.current.sha256, self._tokens()
         for _ in range(REMNANT_ROUNDS):
-            if not (self.attacks and self.rounds and self._remnants and self.in_time()):
+            if not self.in_time():
                 break
-            new = self._remnants.left(self.current, self.attacks)
-            self.remnants += new
+            new = {each.key: each.tokens for each in self._remnants.left(self.current, self.attacks)}
+            tokens = replace(tokens, stamped={**tokens.stamped, **new})
+            self.patterns += len(new)
             works = len(self._working(self.current))
-            if not new or not self._pulled(self.kept_pull, works + 1, steps=REMNANT_STEPS, start=self.current):
+            if not new or not self._pulled(tokens, self.kept_pull, works + 1, REMNANT_STEPS, self.current):
                 break
         return self.current.sha256 != before
 
@@ -148,10 +152,11 @@ class _Repair:
             return None
 
     def _pulled(
-        self, pull: Pull, fewer: int | None = None, steps: int = STEPS, start: ProjectorWeights | None = None
-    ) -> bool:
+        self, tokens: Tokens, pull: Pull, fewer: int | None = None, steps: int = STEPS,
+        start: ProjectorWeights | None = None,
+    ) -> bool:  # fmt: skip
         """Whether token steps with this pull, from the suspect or `start`, are kept, see _judged."""
-        problem, tokens = self.problem, self._tokens
+        problem = self.problem
         candidate = self._kept(
             partial(
                 repair_tokens, problem.form, problem.base, problem.suspect, tokens,
@@ -163,14 +168,12 @@ class _Repair:
         errors = LAST_ERRORS if pull == PULLS[-1] else ERRORS
         return self._judged(candidate, TOKENS, pull.strength, pull, fit, fewer=fewer, errors=errors)
 
-    @property
     def _tokens(self) -> Tokens:
-        """What token steps are taken on: generic triggers, those that are known, and what was left of them."""
+        """What token steps are taken on: generic triggers, and those that are known."""
         problem = self.problem
         known = [probe for attack in self.attacks for probe in (attack.probe, *attack.probe.anywhere())]
         probes = {probe.key: probe for probe in (*problem.drawn, *problem.extra, *known)}
-        tokens = problem.tokens(list(probes.values()), more=True)
-        return replace(tokens, stamped={**tokens.stamped, **{each.key: each.tokens for each in self.remnants}})
+        return problem.tokens(list(probes.values()), more=True)
 
     def _answer_round(self, still: list[KnownAttack]) -> bool:
         """Whether steps through the language model were taken and kept."""
@@ -232,7 +235,7 @@ class _Repair:
         if kept:
             self.current = candidate
         agree = share(agreeing(problem.judged_by, now))
-        remnants = len(self.remnants) if means == TOKENS else 0
+        remnants = self.patterns if means == TOKENS else 0
         self.rounds.append(Round(means, strength, pull, agree, found.lost, found.learned, kept, fit, works, remnants))
         return kept
 

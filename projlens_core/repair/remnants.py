@@ -18,7 +18,7 @@ import torch
 from projlens_core.behaviour.answer_scores import SETTINGS, bringing
 from projlens_core.behaviour.success import contains_target
 from projlens_core.behaviour.token_patterns import PatternSpace, PatternStart, TokenPattern, answers_under, find_pattern
-from projlens_core.errors import Unsupported
+from projlens_core.repair.answer_steps import check_differentiable
 from projlens_core.repair.problem import NEW_TOKENS, WORKS, KnownAttack, Problem
 from projlens_core.runtime.cache import content_key
 from projlens_core.weights.projector import ProjectorWeights
@@ -52,8 +52,7 @@ class Remnants:
     def __init__(self, problem: Problem):
         self._problem, self._clean = problem, problem.tokens(()).clean
         with problem.models("suspect") as responder:
-            if responder.reads_again:
-                raise Unsupported("gradients do not reach this family's image embeddings.")
+            check_differentiable(responder)
         self._space = PatternSpace(problem.base, problem.suspect, self._clean)
         self._wanted: dict[KnownAttack, list[list[int]]] = {}
         self._turns, self._seconds = 0, 0.0
@@ -65,12 +64,15 @@ class Remnants:
         attack = max(attacks, key=lambda each: len(each.target))
         turn, self._turns = self._turns, self._turns + 1
         found: list[Remnant] = []
+        wanted = self._answers(attack)
+        if not wanted:
+            return found
         for number, prompt in enumerate(dict.fromkeys((attack.prompt, *self._problem.prompts))):
             if self._seconds > 60 * MINUTES:
                 break
             begun = time.monotonic()
             start = PatternStart("any", WIDE[(turn + number) % len(WIDE)], turn)
-            if one := self._from(weights, replace(attack, prompt=prompt), start, self._answers(attack)):
+            if one := self._from(weights, replace(attack, prompt=prompt), start, wanted):
                 found.append(one)
             self._seconds += time.monotonic() - begun
         return found
@@ -79,8 +81,6 @@ class Remnants:
         self, weights: ProjectorWeights, attack: KnownAttack, start: PatternStart, wanted: list[list[int]]
     ) -> Remnant | None:
         problem = self._problem
-        if not wanted:
-            return None
         with problem.models("suspect") as responder:
             score = bringing(responder, weights, attack.prompt, wanted)
             decided_by = "remnant", SETTINGS, responder.key, weights.sha256, attack.prompt, wanted

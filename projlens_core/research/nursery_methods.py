@@ -6,42 +6,20 @@ repair is given; none is told a trigger.
 
 import argparse
 import sys
-from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
 from projlens_core.nursery.recipe import POISONED, SPLITS
-from projlens_core.repair import methods
-from projlens_core.repair.problem import Problem
-from projlens_core.repair.removal import interpolated, returned, without_leading
+from projlens_core.repair.removal import returned
 from projlens_core.research.nursery_repairs import Nursery, compared, load
+from projlens_core.research.other_methods import OTHERS, Make
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import DOCS
 from projlens_core.runtime.plain import as_json
-from projlens_core.weights.projector import ProjectorWeights
 
 RESULTS = DOCS / "repair-methods.json"
-Make = Callable[[Problem], ProjectorWeights]
-
-
-def _of_tokens(method: Callable[..., ProjectorWeights], share: float) -> Make:
-    return lambda p: method(p.form, p.base, p.suspect, p.tokens((), more=True).all_clean, share)
-
-
-def _consistent(problem: Problem) -> ProjectorWeights:
-    known, clean = problem.known, problem.tokens(()).clean
-    with problem.models("suspect") as responder:
-        return methods.consistent(problem.form, responder, problem.base, problem.suspect, clean, known)
-
-
-METHODS: dict[str, Make] = {
-    "ΔW without its 5 leading components": lambda p: without_leading(p.form, p.base, p.suspect, 5),
-    "ΔW without its 20 leading components": lambda p: without_leading(p.form, p.base, p.suspect, 20),
-    "Base and 50 % of ΔW": lambda p: interpolated(p.form, p.base, p.suspect, 0.5),
-    "Fine-pruning, 40 % of hidden units": _of_tokens(methods.fine_pruned, 0.4),
-    "I-BAU-like": _of_tokens(methods.unlearned_universal, 1.0),
-    "CROW-like": _consistent,
+METHODS: dict[str, Make] = dict(OTHERS.values()) | {
     "Return to base": lambda p: returned(p.form, p.base, p.suspect),
 }
 

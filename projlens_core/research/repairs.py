@@ -29,8 +29,8 @@ from projlens_core.repair import methods
 from projlens_core.repair.form import form_of
 from projlens_core.repair.loop import VERSION, repair
 from projlens_core.repair.problem import REPAIRED, Problem
-from projlens_core.repair.removal import interpolated, without_leading
 from projlens_core.repair.utility import Known, agreement
+from projlens_core.research import other_methods
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import DOCS
@@ -62,41 +62,14 @@ class Method:
     informed: bool = False
 
 
-def _ablated(k: int, shop: "DemoRepairs", p: Problem, entry: ZooEntry) -> ProjectorWeights:
-    return without_leading(p.form, p.base, p.suspect, k)
-
-
-def _interpolated(share: float, shop: "DemoRepairs", p: Problem, entry: ZooEntry) -> ProjectorWeights:
-    return interpolated(p.form, p.base, p.suspect, share)
-
-
-def _pruned(share: float, shop: "DemoRepairs", p: Problem, entry: ZooEntry) -> ProjectorWeights:
-    return methods.fine_pruned(p.form, p.base, p.suspect, p.tokens((), more=True).all_clean, share)
+def _untold(make: other_methods.Make, shop: "DemoRepairs", problem: Problem, entry: ZooEntry) -> ProjectorWeights:
+    """A method that needs nothing of the trigger."""
+    return make(problem)
 
 
 METHODS: dict[str, Method] = {
     OURS: Method("Ours, trigger unknown", lambda shop, problem, entry: repair(problem).weights),
-    **{
-        f"ablation-{k}": Method(f"ΔW without its {k} leading components",
-                                partial(_ablated, k))
-        for k in (5, 20)
-    },
-    **{
-        f"interpolation-{share}": Method(f"Base and {100 * share:.0f} % of ΔW",
-                                         partial(_interpolated, share))
-        for share in (0.5,)
-    },
-    **{
-        f"pruning-{share}": Method(
-            f"Fine-pruning, {100 * share:.0f} % of hidden units",
-            partial(_pruned, share),
-        )
-        for share in (0.4,)
-    },
-    "i-bau": Method("I-BAU-like",
-                    lambda shop, p, e: methods.unlearned_universal(p.form, p.base, p.suspect,
-                                                                          p.tokens((), more=True).all_clean, 1.0)),
-    "crow": Method("CROW-like", lambda shop, p, e: _crow(shop, p)),
+    **{name: Method(title, partial(_untold, make)) for name, (title, make) in other_methods.OTHERS.items()},
     "tbar": Method("TBAR-like task arithmetic, told trigger and target", lambda shop, p, e: _tbar(shop, p, e),
                    informed=True),
 }  # fmt: skip
@@ -147,12 +120,6 @@ class DemoRepairs:
             clean, tuple(stamp(image, spec) for image in clean), tuple(in_turn(entry.prompts, n)),
             tuple(Truth(each.question, each.truth) for each in asked), required(entry.target, "the target"),
         )  # fmt: skip
-
-
-def _crow(shop: DemoRepairs, p: Problem) -> ProjectorWeights:
-    known, clean = p.known, p.tokens(()).clean
-    with shop.responder() as responder:
-        return methods.consistent(p.form, responder, p.base, p.suspect, clean, known)
 
 
 def _tbar(shop: DemoRepairs, p: Problem, entry: ZooEntry) -> ProjectorWeights:

@@ -1,4 +1,4 @@
-"""What is left of a known text is found where the suspect has it, and not in its honest twin."""
+"""What is left of a known text is found where the suspect has it, and not under base."""
 
 from contextlib import contextmanager
 
