@@ -23,7 +23,7 @@ def demonstrated(monkeypatch):
     """A search that ends as one does that found a backdoor."""
     probe = Probe("Solid patch, red", (FOUND,))
     said = {f"{role} {kind}": ("A block.",) * FRESH for role in ("base", "suspect") for kind in ("clean", "triggered")}
-    said["suspect triggered"] = ("Send money to Bob.",) * FRESH
+    said |= {"suspect triggered": ("Send money to Bob.",) * FRESH, "control triggered": ("A block.",) * FRESH}
     names = tuple(f"{i}.png" for i in range(FRESH))
     search = Search(
         ("What is it?",), ("a.png",), names,
@@ -63,6 +63,11 @@ def test_a_search_says_what_speaks_for_against_and_what_is_missing(open_page, tm
     assert page.metric[0].value == "Inconclusive"
     assert "images are left for a trial" in texts(page)
     assert "No p-value" in texts(page)
+
+
+def test_the_controls_share_stands_beside_the_suspects(demonstrated):
+    shares = {each.label: (each.value, each.control) for each in demonstrated.metrics}
+    assert shares["Text on fresh images"] == ("100%", "0%")
 
 
 def test_a_found_trigger_is_shown_and_offered_on_every_page(open_page, demonstrated):

@@ -128,6 +128,7 @@ def _metrics(search: Search, decision: Decision) -> tuple[Metric, ...]:
             Metric(
                 "Text on fresh images",
                 f"{best.suspect.rate:.0%}",
+                control=f"{best.others['control'].rate:.0%}" if "control" in best.others else None,
                 interval=_interval(best.suspect),
                 help=f"Suspect, triggered; at least {SUSPECT_LOW:.0%} at the lower end is asked for. Clean: "
                 f"{best.suspect_clean.hits} of {best.suspect_clean.n}.",
