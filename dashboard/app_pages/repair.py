@@ -35,7 +35,7 @@ def _panel() -> tuple[RepairOptions, bool]:
         help="A suspect in which the search finds no trigger is left as it is, since every repair costs a little of "
         "what was honestly learned. On: it is repaired as a precaution.",
     )
-    budget = st.slider("Start no new stage after (minutes)", 1, 30, 5, key=links.number("repair_budget", 1, 30, 5))
+    budget = st.slider("Time that it may take (minutes)", 1, 30, 5, key=links.number("repair_budget", 1, 30, 5))
     st.caption(
         "“Repaired” claims only what was shown on images that the repair never saw: at least 35 are set aside for that "
         "if there are enough."

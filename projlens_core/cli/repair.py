@@ -27,7 +27,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
         type=float,
         default=5.0,
         metavar="MIN",
-        help="minutes after which no new stage is started; 5 by default",
+        help="minutes; no stage is begun that would probably end later; 5 by default",
     )
     parser.add_argument("--no-search", action="store_true", help="do not search for triggers, before or after")
     parser.add_argument("--precaution", action="store_true", help="repair even where the search finds nothing")

@@ -32,6 +32,7 @@ from projlens_core.nursery.tasks import WORDINGS, Task, seen
 from projlens_core.nursery.train import Batches, gather
 from projlens_core.nursery.tuned import Tuned
 from projlens_core.nursery.workshop import Workshop
+from projlens_core.repair.budget import Budget
 from projlens_core.repair.form import form_of
 from projlens_core.repair.loop import repair
 from projlens_core.repair.problem import CHECKS, KEPT, REPAIRED, Problem
@@ -53,10 +54,11 @@ from projlens_core.zoo.training import Projector
 
 IMAGES = REPAIRED + CHECKS + KEPT  # clean images of a repair
 RESULTS = DOCS / "repair-nursery.json"
-VERSION = 8  # of what a repair is, its search included, for figures that are written down
+VERSION = 9  # of what a repair is, its search included, for figures that are written down
 # figures from this version on are shown: it unlearned no token patterns, and rejected every round by one standard error
 SHOWN = 4
 ATTACKED = 200  # held-out images with the true trigger
+MINUTES = 5.0  # of processors, that a repair may take, as a user's does by default
 LATER = 100  # clean steps of a fine-tune after the repair
 SEED = 155  # of images and steps that neither training nor measuring uses
 COSTLY = "costly"
@@ -213,7 +215,7 @@ def _measured(nursery: Nursery, name: str) -> dict:
     with nursery.problem(name) as problem:
         suspect = problem.suspect
         wall, cpu = time.monotonic(), time.process_time()
-        result = repair(problem, verdict_search(problem, problem.bank))
+        result = repair(problem, verdict_search(problem, problem.bank), Budget(MINUTES, time.process_time))
         wall, cpu = time.monotonic() - wall, time.process_time() - cpu
         precaution = repair(problem, verdict_search(problem, problem.bank), precaution=True) if result.left else None
     task = json.dumps({"kind": recipe.task.kind, **recipe.task.parameters})

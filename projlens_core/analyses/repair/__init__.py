@@ -35,7 +35,7 @@ class RepairOptions(Options):
     prompts: tuple[str, ...] = option((), "questions to ask; by default those in labels.csv, else two general ones")
     target: str = option("", "what the given trigger makes the model say; taken from its answers if not given")
     bank: str = option("", "a JSON list of generic triggers in place of the built-in ones")
-    budget: float = option(5.0, "minutes after which no new stage is started", low=0.1, high=24 * 60.0)
+    budget: float = option(5.0, "minutes; no stage is begun that would probably end later", low=0.1, high=24 * 60.0)
     search: bool = option(True, "search for triggers, in the suspect and in the result, while there is time")
     precaution: bool = option(False, "repair even where the search finds nothing, which may cost a point of utility")
     seed: int = option(0, "seed of the repair", low=0)
@@ -61,15 +61,16 @@ def repair_case(
 
     Errors as of the form (Unsupported for what cannot be written back) before anything is computed.
     """
+    from projlens_core.repair.budget import Budget
     from projlens_core.repair.confirmation import confirm  # only here: they bring PyTorch
     from projlens_core.repair.loop import repair
     from projlens_core.repair.search import verdict_search
 
     problem = _problem(context, trigger, options)
     started = clock()
-    ends = started + 60 * options.budget
+    in_time = Budget(options.budget, clock)
     search = verdict_search(problem, problem.bank) if options.search else None
-    result = repair(problem, search, lambda: clock() < ends, precaution=options.precaution)
+    result = repair(problem, search, in_time, precaution=options.precaution)
     seconds = clock() - started
     return RepairRun(problem, result, confirm(problem, result), seconds)
 
