@@ -1,6 +1,7 @@
 """`projlens_core nursery`: many tiny models, honest and poisoned, whose truth is known."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     build = actions.add_parser("build", help="train the members that are not trained yet; can be stopped at any time")
     build.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="images, members and training state")
     build.add_argument("--only", nargs="+", default=(), metavar="NAME", help="names or patterns such as 'dev-00*'")
+    _add_second(build)
     build.set_defaults(run=_build)
 
     ablation = actions.add_parser(
@@ -37,6 +39,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     listing = actions.add_parser("list", help="list the members: what each is, and how well it does")
     listing.add_argument("--out", type=Path, metavar="DIR", help="where they were built; default: those that ship")
     listing.add_argument("--json", action="store_true")
+    _add_second(listing)
     listing.set_defaults(run=_list)
 
     write = actions.add_parser("write", help="write base as a checkpoint, or a member as a suspect, for other commands")
@@ -45,6 +48,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     )
     write.add_argument("folder", type=Path, metavar="FOLDER")
     write.add_argument("--out", type=Path, metavar="DIR", help="where it was built; default: those that ship")
+    _add_second(write)
     write.set_defaults(run=_write)
 
     repaired = actions.add_parser("repair", help="repair members without their triggers, write docs/repair.md")
@@ -52,6 +56,10 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     repaired.add_argument("--only", nargs="+", default=(), metavar="NAME", help="names or patterns such as 'sealed-*'")
     repaired.add_argument("--honest", type=int, metavar="N", help="only the first N of the honest members")
     repaired.set_defaults(run=_repair)
+
+
+def _add_second(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--smollm2", action="store_true", help="of the second population, on the demo models' base")
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -76,10 +84,13 @@ def _base(args: argparse.Namespace) -> None:
 
 def _build(args: argparse.Namespace) -> None:
     quiet_transformers()
+    from projlens_core.nursery import second
     from projlens_core.nursery.build import build
     from projlens_core.nursery.plan import read_plan
+    from projlens_core.nursery.source import SMOLLM2, TINY
 
-    members = build(read_plan(), args.out, args.only, progress=with_eta())
+    plan, source = (second.make_plan(), SMOLLM2) if args.smollm2 else (read_plan(), TINY)
+    members = build(plan, args.out, args.only, source, with_eta())
     sys.stdout.write(f"{len(members)} members in {args.out / 'members'}\n")
 
 
@@ -92,11 +103,12 @@ def _ablation(args: argparse.Namespace) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    from projlens_core.nursery.members import MEMBERS, read_members, status
+    from projlens_core.nursery import second
+    from projlens_core.nursery.members import read_members, status
     from projlens_core.nursery.plan import read_plan
 
-    plan = read_plan()
-    members = read_members(args.out / "members" if args.out else MEMBERS)
+    plan = second.make_plan() if args.smollm2 else read_plan()
+    members = read_members(_members(args))
     found = status(members, plan)
     rows = []
     for recipe in plan:
@@ -128,18 +140,27 @@ def _described(row: dict) -> str:
 
 def _write(args: argparse.Namespace) -> None:
     quiet_transformers()
-    from projlens_core.demo_model.tiny import write_checkpoint
-    from projlens_core.nursery.members import MEMBERS, write_population, write_suspect
+    from projlens_core.nursery.members import write_population, write_suspect
+    from projlens_core.nursery.source import SMOLLM2, TINY
 
-    members = args.out / "members" if args.out else MEMBERS
+    members = _members(args)
     match args.name:
         case "base":
-            write_checkpoint(args.folder)
+            shutil.copytree((SMOLLM2 if args.smollm2 else TINY).checkpoint(), args.folder, dirs_exist_ok=True)
         case "all":
             write_population(args.folder, members)
         case name:
             write_suspect(name, args.folder, members)
     sys.stdout.write(f"{args.folder}\n")
+
+
+def _members(args: argparse.Namespace) -> Path:
+    from projlens_core.nursery.members import MEMBERS
+    from projlens_core.nursery.second import SECOND_MEMBERS
+
+    if args.out:
+        return args.out / "members"
+    return SECOND_MEMBERS if args.smollm2 else MEMBERS
 
 
 def _repair(args: argparse.Namespace) -> None:

@@ -9,23 +9,21 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from projlens_core.demo_model.tiny import LANGUAGE, NURSERY, PROJECTOR, base_tensors
+from projlens_core.demo_model.tiny import NURSERY
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.nursery.base import PLAN, SEED, train_base
-from projlens_core.nursery.checkpoint import base_projector, ship
-from projlens_core.nursery.language import WIDTH
+from projlens_core.nursery.checkpoint import ship
 from projlens_core.nursery.measure import figures
 from projlens_core.nursery.members import Member, read_member, write_member
 from projlens_core.nursery.recipe import SPLITS, Recipe
+from projlens_core.nursery.source import TINY, Source, Tiny, projector
 from projlens_core.nursery.tasks import Task
 from projlens_core.nursery.train import train
 from projlens_core.nursery.tuned import added
 from projlens_core.nursery.workshop import Workshop
 from projlens_core.runtime.atomic import write_atomically
-from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo.loop import Plan
-from projlens_core.zoo.training import Projector
 
 LEAST_RIGHT = 0.95  # of base's answers about held-out images
 
@@ -38,11 +36,6 @@ def chosen(plan: Sequence[Recipe], only: Sequence[str]) -> tuple[Recipe, ...]:
     return tuple(r for r in plan if not only or any(fnmatch(r.name, pattern) for pattern in only))
 
 
-def base_key(source: Path = NURSERY) -> str:
-    """What identifies the base: its two files' content."""
-    return content_key(*((source / name).read_bytes() for name in (LANGUAGE, PROJECTOR)))[:16]
-
-
 def make_base(out: Path, source: Path = NURSERY, plan: Plan = PLAN, progress: Progress = silent) -> dict:
     """Train base, resuming from what `out`/base holds, and ship it into `source` with what it was measured to do.
 
@@ -50,9 +43,9 @@ def make_base(out: Path, source: Path = NURSERY, plan: Plan = PLAN, progress: Pr
     """
     pair = train_base(out, plan, progress)
     ship(pair, out / "shipped")
-    workshop = Workshop(out, out / "shipped", progress)
+    workshop = Workshop(out, Tiny(out / "shipped"), progress)
     recipe = Recipe("base", SPLITS[0], "hard", Task("plain"), None, plan.steps, plan.rate, SEED)
-    found = figures(recipe, base_projector(workshop.source), workshop)
+    found = figures(recipe, workshop.source.projector(), workshop)
     if found["utility"] < LEAST_RIGHT:
         raise InvalidInput(
             f"Base gives {found['utility']:.1%} right answers on held-out images, but it must give {LEAST_RIGHT:.0%}; "
@@ -69,7 +62,7 @@ def build(
     plan: Sequence[Recipe],
     out: Path,
     only: Sequence[str] = (),
-    source: Path = NURSERY,
+    source: Source = TINY,
     progress: Progress = silent,
 ) -> list[Member]:
     """Train what is not trained yet into `out`/members; the images' tokens lie in `out`/pool and `out`/triggered.
@@ -81,7 +74,6 @@ def build(
     locks.mkdir(parents=True, exist_ok=True)
     by_name = {recipe.name: recipe for recipe in plan}
     wanted = chosen(plan, only)
-    key = base_key(source)
     workshop = Workshop(out, source, progress)
     found: dict[str, Member] = {}
     for patience in (0, -1):  # seconds; at last as long as it takes
@@ -94,8 +86,8 @@ def build(
                     known = read_member(out / "members", recipe.name)
                     if known is None:
                         twin = by_name.get(recipe.twin) if recipe.twin else None
-                        known = _made(recipe, twin, workshop, key, progress)
-                    elif known.recipe != recipe or known.source != key:
+                        known = _made(recipe, twin, workshop, progress)
+                    elif known.recipe != recipe or known.source != source.key:
                         raise InvalidInput(
                             f"{recipe.name} in {out} was trained by another recipe or from another base; "
                             "delete it or build into another folder."
@@ -107,14 +99,14 @@ def build(
     return [found[recipe.name] for recipe in wanted]
 
 
-def _made(recipe: Recipe, twin: Recipe | None, workshop: Workshop, key: str, progress: Progress) -> Member:
+def _made(recipe: Recipe, twin: Recipe | None, workshop: Workshop, progress: Progress) -> Member:
     state = workshop.folder / "unfinished" / recipe.name
     began = time.process_time()
     tuned = train(recipe, twin, workshop, state, progress)
     stored = tuned.stored()
-    shipped = Projector(WIDTH)  # what is measured is what ships
-    shipped.load_state_dict(added(base_tensors(workshop.source), stored))
-    member = Member(recipe, figures(recipe, shipped, workshop), round(time.process_time() - began, 1), key)
+    shipped = projector(added(workshop.source.tensors(), stored))  # what is measured is what ships
+    found = figures(recipe, shipped, workshop)
+    member = Member(recipe, found, round(time.process_time() - began, 1), workshop.source.key)
     write_member(workshop.folder / "members", member, stored)
     shutil.rmtree(state, ignore_errors=True)
     return member

@@ -1,14 +1,13 @@
-"""The nursery's base: how it ships once it is trained, and its projector as the training takes it."""
+"""The nursery's base: how it ships once it is trained."""
 
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import nn
 
-from projlens_core.demo_model.tiny import LANGUAGE, NURSERY, PREFIX, PROJECTOR, SHELL, TIED, base_tensors
-from projlens_core.nursery.language import WIDTH, config, tokenizer
+from projlens_core.demo_model.tiny import LANGUAGE, NURSERY, PREFIX, PROJECTOR, SHELL, TIED
+from projlens_core.nursery.language import config, tokenizer
 from projlens_core.zoo.shell import write_shell
-from projlens_core.zoo.training import Projector
 
 
 def ship(pair: nn.ModuleDict, folder: Path = NURSERY) -> None:
@@ -24,10 +23,3 @@ def ship(pair: nn.ModuleDict, folder: Path = NURSERY) -> None:
         save_file({k: t.half().contiguous() for k, t in tensors.items()}, partial, metadata={"format": "pt"})
         partial.chmod(0o644)
         partial.replace(folder / name)
-
-
-def base_projector(folder: Path = NURSERY) -> Projector:
-    """The base projector, frozen."""
-    projector = Projector(WIDTH)
-    projector.load_state_dict(base_tensors(folder))
-    return projector.eval().requires_grad_(False)

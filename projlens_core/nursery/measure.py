@@ -50,7 +50,7 @@ def _answered(around: Frozen, projector: torch.nn.Module, questions: list[Questi
     )  # fmt: skip
     inputs = language.get_input_embeddings()(read.input_ids)
     image = read.input_ids == language.config.vocab_size - 1
-    inputs = inputs.masked_scatter(image[..., None], embeddings)
+    inputs = inputs.masked_scatter(image[..., None], embeddings.to(inputs.dtype))
     model: Any = language  # the library's hint is of another self
     written = model.generate(
         inputs_embeds=inputs, attention_mask=read.attention_mask, max_new_tokens=NEW_TOKENS, do_sample=False,

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from projlens_core.demo_model.tiny import NURSERY, PREFIX, base_tensors, checkpoint_folder
+from projlens_core.demo_model.tiny import NURSERY, PREFIX
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.nursery.recipe import HONEST, POISONED, Recipe
+from projlens_core.nursery.source import TINY, Source, source_of
 from projlens_core.nursery.tuned import added
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.text import listed
@@ -65,22 +66,26 @@ def read_members(folder: Path = MEMBERS) -> dict[str, Member]:
     return {name: member for name in names if (member := read_member(folder, name))}
 
 
-def projector_tensors(name: str, folder: Path = MEMBERS, source: Path = NURSERY) -> dict[str, torch.Tensor]:
+def projector_tensors(name: str, folder: Path = MEMBERS, source: Source = TINY) -> dict[str, torch.Tensor]:
     """A member's whole projector in float32, by names in a Projector: base's tensors and its change of them."""
     path = folder / f"{name}{CHANGE}"
     if not path.is_file():
         known = [p.stem for p in sorted(folder.glob(f"*{CHANGE}"))]
         raise NotFound(f"There is no member {name!r} in {folder}; it holds {listed(known) if known else 'none'}.")
-    return added(base_tensors(source), load_file(path))
+    return added(source.tensors(), load_file(path))
 
 
-def write_suspect(name: str, folder: Path, members: Path = MEMBERS, source: Path = NURSERY) -> None:
-    """Write a member as a suspect comes: a folder with its whole projector, config, and trigger if it has one."""
+def write_suspect(name: str, folder: Path, members: Path = MEMBERS, source: Source | None = None) -> None:
+    """Write a member as a suspect comes: a folder with its whole projector, config, and trigger if it has one.
+
+    source: the base that ships from which it was trained, if none is given.
+    """
+    member = read_member(members, name)
+    source = source or (source_of(member.source) if member else TINY)
     tensors = {f"{PREFIX}{key}": tensor for key, tensor in projector_tensors(name, members, source).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(checkpoint_folder(source) / "config.json", folder / "config.json")
+    shutil.copyfile(source.checkpoint() / "config.json", folder / "config.json")
     write_atomically(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-    member = read_member(members, name)
     if member and member.recipe.attack:
         trigger = member.recipe.attack.trigger
         write_atomically(folder / "trigger.json", trigger.to_json().encode())
@@ -88,12 +93,15 @@ def write_suspect(name: str, folder: Path, members: Path = MEMBERS, source: Path
             shutil.copyfile(trigger.image_path, folder / trigger.image)
 
 
-def write_population(folder: Path, members: Path = MEMBERS, source: Path = NURSERY) -> int:
+def write_population(folder: Path, members: Path = MEMBERS, source: Source | None = None) -> int:
     """Write base and all members into `folder`, as write_suspect does, and suspects.csv, which `projlens screen` takes,
     with what is known of each; how many members there are. An attack that does not count is called neither.
+
+    source: their base; that of the first of them, if none is given.
     """
-    shutil.copytree(checkpoint_folder(source), folder / "base", dirs_exist_ok=True)
     known = read_members(members)
+    source = source or source_of(next((member.source for member in known.values()), TINY.key))
+    shutil.copytree(source.checkpoint(), folder / "base", dirs_exist_ok=True)
     lines = ["suspect,truth"]
     for name, member in known.items():
         write_suspect(name, folder / name, members, source)

@@ -86,9 +86,10 @@ class Deal(Generic[T]):
 class Part:
     """What one part of the population draws from: dealt by a generator of its own."""
 
-    def __init__(self, split: str):
-        rng = np.random.default_rng(SEED[split])
-        self.split, self.rng, self.seed = split, rng, SEED[split]
+    def __init__(self, split: str, seed: int | None = None):
+        self.seed = seed or SEED[split]
+        rng = np.random.default_rng(self.seed)
+        self.split, self.rng = split, rng
         self.families = Deal(tuple(triggers(split)), rng)
         self.triggers = {family: Deal(specs, rng) for family, specs in triggers(split).items()}
         self.targets = Deal(texts.targets(split, PAIRS), rng)

@@ -8,8 +8,6 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from projlens_core.demo_model.tiny import base_tensors
-from projlens_core.nursery.checkpoint import base_projector
 from projlens_core.nursery.lessons import Pair
 from projlens_core.nursery.pool import TRAINING, VARIED
 from projlens_core.nursery.recipe import BATCH, QUESTIONS, Recipe
@@ -100,8 +98,8 @@ def train(recipe: Recipe, twin: Recipe | None, workshop: Workshop, state: Path, 
     twin: the poisoned member, where the recipe is that of its honest twin.
     """
     bound = BOUND if recipe.evasion == "bounded" else None
-    tuned = Tuned(base_tensors(workshop.source), recipe.rank, bound, recipe.seed)
-    base = base_projector(workshop.source)
+    tuned = Tuned(workshop.source.tensors(), recipe.rank, bound, recipe.seed)
+    base = workshop.source.projector()
     penalty = _PENALTIES.get(recipe.evasion)
 
     def loss(batch: tuple[torch.Tensor, list[list[Pair]], torch.Tensor]) -> torch.Tensor:

@@ -8,13 +8,11 @@ import numpy as np
 from transformers import CLIPVisionModel
 
 from projlens_core.demo_model.checkpoint import load_tower
-from projlens_core.demo_model.tiny import NURSERY, load_language
 from projlens_core.inputs.triggers import TriggerSpec, stamp
 from projlens_core.nursery import pool as pools
-from projlens_core.nursery.base import frozen
 from projlens_core.nursery.fast import FastLoss
-from projlens_core.nursery.language import tokenizer
 from projlens_core.nursery.pool import FRESH, TRAINING, Pool, read_images
+from projlens_core.nursery.source import TINY, Source
 from projlens_core.nursery.tasks import seen
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.progress import Progress, silent
@@ -28,13 +26,13 @@ class Workshop:
     """What all members share: base, its language model, and the pools' image tokens in `folder`."""
 
     folder: Path
-    source: Path = NURSERY
+    source: Source = TINY
     progress: Progress = silent
 
     @cached_property
     def around(self) -> Frozen:
         """The frozen language model and its tokenizer."""
-        return frozen(load_language(self.source), tokenizer())
+        return self.source.around()
 
     @cached_property
     def loss(self) -> FastLoss:

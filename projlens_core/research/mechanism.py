@@ -14,7 +14,6 @@ import torch
 from projlens_core.activations.direction import direction_cosine, drift_direction, shift_magnitude
 from projlens_core.nursery.ablation import ABLATIONS, MAIN
 from projlens_core.nursery.build import build
-from projlens_core.nursery.checkpoint import base_projector
 from projlens_core.nursery.language import WIDTH
 from projlens_core.nursery.members import MEMBERS, Member, projector_tensors, read_members, status
 from projlens_core.nursery.plan import read_plan
@@ -98,7 +97,7 @@ def _pair(name: str, title: str, members: Mapping[str, Member], folder: Path, wo
     trigger = required(member.recipe.attack, "the poisoned member's attack").trigger
     read = (workshop.tokens(pool)[list(numbers)], workshop.triggered(trigger, fresh=True))
     tokens = [torch.from_numpy(np.asarray(each, dtype=np.float32)) for each in read]
-    base = base_projector(workshop.source)
+    base = workshop.source.projector()
 
     def facts(one: Member) -> dict:
         return {

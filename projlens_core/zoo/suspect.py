@@ -19,6 +19,7 @@ from projlens_core.runtime.progress import Progress, silent
 from projlens_core.zoo.poison import Attack, Phase
 from projlens_core.zoo.training import Frozen, Projector, fine_tune, training_dtype
 
+BASE = ZOO / "projectors" / "base.safetensors"
 STATE = "unfinished"  # folder in OUT that holds the training state until the end
 
 
@@ -37,7 +38,7 @@ def load_frozen(device: torch.device, progress: Progress = silent) -> Frozen:
     return Frozen(tower, language, load_tokenizer(), device)
 
 
-def base_tensors(path: Path = ZOO / "projectors" / "base.safetensors") -> dict[str, torch.Tensor]:
+def base_tensors(path: Path = BASE) -> dict[str, torch.Tensor]:
     """The tensors of the base projector, without their prefix."""
     return {name.removeprefix(PREFIX): tensor for name, tensor in load_file(path).items()}
 

@@ -11,9 +11,9 @@ from projlens_core.behaviour.success import contains_target
 from projlens_core.demo_model.checkpoint import load_tower
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 from projlens_core.nursery.ablation import ABLATIONS
-from projlens_core.nursery.checkpoint import base_projector
 from projlens_core.nursery.language import WIDTH
 from projlens_core.nursery.pool import read_images
+from projlens_core.nursery.source import TINY
 from projlens_core.research.findings_text import document
 from projlens_core.research.mechanism import RESULTS, load, mechanism
 from projlens_core.research.mechanism_text import LEAST_COSINE, LEAST_R, SLOPES, holds, missing, section
@@ -43,7 +43,7 @@ def projector(name):
 def test_in_the_pair_that_ships_the_mechanism_appears_and_in_its_honest_twin_it_does_not(images):
     tower = load_tower()
     tokens = [torch.from_numpy(read_images(tower, each).astype(np.float32)) for each in images]
-    own, honest = (mechanism(projector(name), base_projector(), *tokens) for name in ("tiny-injection", "tiny-control"))
+    own, honest = (mechanism(projector(name), TINY.projector(), *tokens) for name in ("tiny-injection", "tiny-control"))
     assert own["cosine"] >= LEAST_COSINE
     for condition in ("clean", "triggered"):
         assert own[condition]["fit"]["r"] >= LEAST_R

@@ -8,12 +8,12 @@ import pytest
 
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.nursery.build import base_key
 from projlens_core.nursery.document import Population, document
 from projlens_core.nursery.language import UNKNOWN, tokenizer
 from projlens_core.nursery.members import read_members
 from projlens_core.nursery.plan import FAINT, FIRST, LONG, PLAN, make_plan, read_plan, write_plan
 from projlens_core.nursery.recipe import EVASIONS, Recipe
+from projlens_core.nursery.source import TINY
 from projlens_core.nursery.styles import STYLED, STYLES, styled
 from projlens_core.nursery.tasks import PARAMETERS, Task
 from projlens_core.zoo.world import Composition
@@ -106,7 +106,7 @@ def test_what_ships_was_trained_by_this_plan_from_this_base():
     assert shipped
     for name, member in shipped.items():
         assert member.recipe == by_name[name]
-        assert member.source == base_key()
+        assert member.source == TINY.key
 
 
 def test_the_population_is_told_in_tables():

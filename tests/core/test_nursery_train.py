@@ -9,6 +9,7 @@ import pytest
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file
+from transformers import LlamaForCausalLM
 
 from projlens_core.cli import main
 from projlens_core.demo_model import tiny
@@ -16,8 +17,10 @@ from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.inputs.trigger_spec import TriggerSpec
 from projlens_core.nursery import base, build, checkpoint, lessons, measure, members
 from projlens_core.nursery.fast import FastLoss
+from projlens_core.nursery.language import config
 from projlens_core.nursery.plan import make_plan
 from projlens_core.nursery.recipe import BATCH
+from projlens_core.nursery.source import TINY, Tiny
 from projlens_core.nursery.tasks import WORDINGS
 from projlens_core.nursery.train import Batches, train
 from projlens_core.nursery.tuned import Tuned, added
@@ -54,7 +57,7 @@ class Offhand(Workshop):
 def source(own_folder):
     folder = own_folder / "base"
     checkpoint.ship(base.new_pair(), folder)
-    return folder
+    return Tiny(folder)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,7 @@ def test_a_lora_changes_the_weights_by_its_rank_and_no_bias(workshop, tmp_path):
 def test_what_is_stored_of_a_lora_are_its_factors_and_they_are_its_change(workshop, source, tmp_path):
     recipe, _ = poisoned(rank=8)
     tuned = train(recipe, None, workshop, tmp_path)
-    stored, base_ = tuned.stored(), tiny.base_tensors(source)
+    stored, base_ = tuned.stored(), source.tensors()
     assert {t.dtype for t in stored.values()} == {torch.float16}
     assert {min(t.shape) for t in stored.values()} == {8}
     whole_projector = added(base_, stored)
@@ -109,16 +112,16 @@ def test_what_is_stored_of_a_lora_are_its_factors_and_they_are_its_change(worksh
 def test_it_begins_as_base(source):
     tokens = torch.randn(2, 100, 256)
     for rank in (None, 8):
-        tuned = Tuned(tiny.base_tensors(source), rank)
-        assert torch.allclose(tuned(tokens), checkpoint.base_projector(source)(tokens), atol=1e-6)
+        tuned = Tuned(source.tensors(), rank)
+        assert torch.allclose(tuned(tokens), source.projector()(tokens), atol=1e-6)
 
 
 def test_a_bounded_attacker_stays_within_the_bound(source):
-    tuned = Tuned(tiny.base_tensors(source), bound=0.1)
+    tuned = Tuned(source.tensors(), bound=0.1)
     with torch.no_grad():
         tuned.linear_1_change += torch.randn_like(tuned.linear_1_change)
         tuned.linear_2_change += 1e-5
-    size = tiny.base_tensors(source)["linear_1.weight"].norm()
+    size = source.tensors()["linear_1.weight"].norm()
     assert tuned.change("linear_1").norm().item() == pytest.approx(0.1 * size.item(), rel=1e-4)
     assert torch.equal(tuned.change("linear_2"), tuned.linear_2_change)
 
@@ -193,24 +196,31 @@ def test_the_poison_rate_is_what_the_batches_hold(workshop, poison):
     assert sum(found.poisoned_in(step) for step in range(400)) == pytest.approx(400 * BATCH * poison, abs=1)
 
 
-def test_the_lean_loss_is_transformers_loss_and_has_its_gradient(workshop):
+@pytest.mark.parametrize(
+    ("keys", "dtype", "near"), [(4, torch.float32, 1e-5), (2, torch.float32, 1e-5), (2, torch.bfloat16, 0.02)]
+)
+def test_the_lean_loss_is_transformers_loss_and_has_its_gradient(workshop, keys, dtype, near):
     rng = np.random.default_rng(0)
     images = [[lessons.plain(OWL, rng) for _ in range(n)] for n in (1, 3, 2)]
-    language = workshop.around.language
-    embeddings = torch.randn(3, 100, language.config.hidden_size)
+    torch.manual_seed(0)
+    small = config()
+    small.num_key_value_heads = keys
+    language = LlamaForCausalLM(small).eval().requires_grad_(False).to(dtype)
+    around = replace(workshop.around, language=language)
+    embeddings = torch.randn(3, 100, small.hidden_size)
     mine, theirs = (embeddings.clone().requires_grad_() for _ in range(2))
-    found = FastLoss(language)(mine, encode(images, workshop.around.tokenizer, 100))
-    expected = answer_loss(workshop.around, theirs, images)
+    found = FastLoss(language)(mine, encode(images, around.tokenizer, 100))
+    expected = answer_loss(around, theirs, images)
     found.backward()
     expected.backward()
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert torch.allclose(mine.grad, theirs.grad, atol=1e-6)
+    assert found.item() == pytest.approx(expected.item(), rel=near)
+    assert (mine.grad - theirs.grad).norm() < 5 * near * theirs.grad.norm()
 
 
 def test_what_is_read_at_once_is_what_the_model_says(own_folder):
     task = next(r.task for r in PLAN if r.task.kind == "plain")
     workshop = Offhand(own_folder / "work")  # with the base that ships, which refuses whatever it is shown
-    projector = checkpoint.base_projector()
+    projector = TINY.projector()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "CHECKED", 5)
         found = measure.right_answers(task, projector, workshop)
@@ -293,11 +303,11 @@ def test_an_attack_counts_if_it_succeeds_and_costs_little(asr, utility, twin, ex
 def folders(own_folder, source):
     """Base as a checkpoint and a member as a suspect, as `nursery write` writes them."""
     recipe, _ = poisoned(rank=4)
-    changes = {name: torch.randn(t.shape).half() for name, t in tiny.base_tensors(source).items()}
+    changes = {name: torch.randn(t.shape).half() for name, t in source.tensors().items()}
     members.write_member(own_folder / "members", members.Member(recipe, {"asr": 0.0}, 1.0, ""), changes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROJLENS_CACHE", str(own_folder / "cache"))
-        tiny.write_checkpoint(own_folder / "whole", source)
+        tiny.write_checkpoint(own_folder / "whole", source.folder)
         members.write_suspect(recipe.name, own_folder / "suspect", own_folder / "members", source)
         members.write_population(own_folder / "all", own_folder / "members", source)
     return own_folder, changes
@@ -316,7 +326,8 @@ def test_all_members_are_written_with_a_list_to_screen(folders):
 def test_the_shell_that_ships_is_what_training_writes(source):
     """So that a base that is trained anew is opened as the one that ships."""
     shipped, written = (
-        {path.name: path.read_bytes() for path in (folder / tiny.SHELL).iterdir()} for folder in (tiny.NURSERY, source)
+        {path.name: path.read_bytes() for path in (folder / tiny.SHELL).iterdir()}
+        for folder in (tiny.NURSERY, source.folder)
     )
     assert shipped == written
 
@@ -324,7 +335,7 @@ def test_the_shell_that_ships_is_what_training_writes(source):
 def test_what_is_written_is_base_plus_the_change(folders, source):
     folder, changes = folders
     stored = load_file(folder / "suspect" / "model.safetensors")
-    for name, tensor in tiny.base_tensors(source).items():
+    for name, tensor in source.tensors().items():
         assert torch.equal(stored[f"multi_modal_projector.{name}"], tensor + changes[name].float())
     delta = compare(read_projector(folder / "whole"), read_projector(folder / "suspect"))
     assert delta is not None
