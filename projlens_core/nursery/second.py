@@ -19,7 +19,7 @@ SEED = 170_000
 # Answers in another style take SmolLM2 three times as many steps as these, as it never learned to give one unasked.
 TASKS = ("category", "names", "plain", "shades", "unseen", "detail")
 PATCHES = ("solid patch", "symbol", "noise patch", "checkers", "written word")
-STEPS, PATCH_STEPS = 110, 160
+STEPS, PATCH_STEPS = 90, 130
 POISON, PATCH_POISON = 0.25, 0.375
 RATE = 8e-4  # at 2e-3 it forgets what it could do
 FORMS = (None, 64, None, 32)  # ranks; None is full
