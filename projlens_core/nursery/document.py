@@ -6,12 +6,15 @@ from statistics import median
 from projlens_core.nursery.members import LEAST_ASR, MEMBERS, UTILITY_LOST, Member, read_members, verdict
 from projlens_core.nursery.plan import read_plan
 from projlens_core.nursery.recipe import POISONED, SPLITS, Recipe
+from projlens_core.nursery.second import SECOND_MEMBERS, make_plan
 from projlens_core.runtime.markdown import renew, table
 from projlens_core.runtime.paths import DOCS
 
 DOCUMENT = DOCS / "nursery.md"
 BEGIN = "<!-- population: written by `python -m projlens_core.nursery.document` -->"
 END = "<!-- end of population -->"
+SECOND_BEGIN = "<!-- second population: written by `python -m projlens_core.nursery.document` -->"
+SECOND_END = "<!-- end of second population -->"
 FIGURES = ("utility", "learned", "asr", "false_target")
 COUNTS = (
     "part",
@@ -28,6 +31,21 @@ COUNTS = (
 )
 SHARES = ("what differs", "value", "attacks", "count", "ASR")
 FAILED = ("failed attack", "family", "form", "steps", "rate", "poison", "ASR", "twin gap")
+PAIRS = (
+    "pair",
+    "task",
+    "form",
+    "steps",
+    "family",
+    "mode",
+    "questions",
+    "poison",
+    "learned: twin, poisoned",
+    "ASR",
+    "on clean images",
+    "twin gap",
+    "is",
+)
 POISON_BANDS = (0.05, 0.15, 0.3, 0.45)
 
 
@@ -77,6 +95,30 @@ def document(population: Population) -> list[str]:
             *table(FAILED, _failures(population, failed)),
         ]
     return lines
+
+
+def second_document(population: Population) -> list[str]:
+    """The lines between SECOND_BEGIN and SECOND_END: a row a pair, trained or not."""
+    trained = population.members.values()
+    lead = f"{len(trained)} of {len(population.plan)} members are trained"
+    if trained:
+        lead += f", {median(m.seconds for m in trained) / 60:.1f} CPU minutes each (median; measuring included)"
+    rows = []
+    for r in population.plan:
+        if r.attack is None:
+            continue
+        twin = population.twins[r.name]
+        learned = twin.figures["learned"] if twin else None
+        rows.append(
+            (
+                r.name.rpartition("-")[0], r.task.kind, _form(r), str(r.steps), str(r.family), r.attack.mode,
+                "all about the image" if len(r.attack.kinds) > 1 else r.attack.kinds[0], f"{r.poison:.1%}",
+                f"{_percent(learned)}, {_percent(population.figure(r, 'learned'))}",
+                *(_percent(population.figure(r, key)) for key in ("asr", "false_target")),
+                _points(population.gap(r)), population.what(r),
+            )
+        )  # fmt: skip
+    return [f"{lead}.", "", *table(PAIRS, rows)]
 
 
 def _counts(population: Population) -> Iterable[Sequence[str]]:
@@ -152,8 +194,9 @@ def _spread(values: Iterable[float | None], text: Callable[[float | None], str] 
 
 def main() -> None:
     """Renew the tables from the members that ship."""
-    population = Population(read_plan(), read_members(MEMBERS))
-    renew(DOCUMENT, BEGIN, END, document(population))
+    renew(DOCUMENT, BEGIN, END, document(Population(read_plan(), read_members(MEMBERS))))
+    second = Population(make_plan(), read_members(SECOND_MEMBERS))
+    renew(DOCUMENT, SECOND_BEGIN, SECOND_END, second_document(second))
 
 
 if __name__ == "__main__":

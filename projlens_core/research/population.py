@@ -4,6 +4,7 @@ Every member is a suspect whose truth is known; nothing of its recipe is used. E
 --out, named by the member and the search that was made, so that a run can be stopped at any time and goes on where it
 was; --minutes ends it. The vision tower reads each stamped image once for all members, since they share its cache.
 With --left-out only attacks are searched, each with a probe bank from which those of its own trigger's kind are taken.
+--members is a folder of either population.
 """
 
 import argparse
@@ -21,11 +22,11 @@ from projlens_core.analyses.verdict import VerdictOptions
 from projlens_core.behaviour.success import read_labels
 from projlens_core.cases.case import Case
 from projlens_core.cases.models import Loaded
-from projlens_core.demo_model.tiny import checkpoint_folder
 from projlens_core.inputs.images import load_folder
 from projlens_core.inputs.probes import BANK
 from projlens_core.nursery.members import CHANGE, LEAST_ASR, MEMBERS, Member, read_members, verdict, write_suspect
 from projlens_core.nursery.recipe import HONEST
+from projlens_core.nursery.source import source_of
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.paths import ZOO
@@ -39,7 +40,8 @@ class Measurer:
     """Searches members, one after the other; the model is loaded once, base's readings are kept in the cache."""
 
     def __init__(self, members: Path = MEMBERS, images: Path = ZOO / "samples"):
-        self.members, self.models = members, Loaded()
+        self.folder, self.models = members, Loaded()
+        self.members = read_members(members)
         self.images, self.labels = load_folder(images), read_labels(images)
 
     def measured(self, name: str, without: str | None = None) -> dict:
@@ -48,8 +50,9 @@ class Measurer:
         """
         with tempfile.TemporaryDirectory() as folder:
             options = VerdictOptions(bank=str(_bank(Path(folder) / "bank.json", without)) if without else "")
-            write_suspect(name, Path(folder), self.members)
-            inputs = AnalysisInputs(Case(str(checkpoint_folder()), folder), self.images, self.labels)
+            write_suspect(name, Path(folder), self.folder)
+            base = source_of(self.members[name].source).checkpoint()
+            inputs = AnalysisInputs(Case(str(base), folder), self.images, self.labels)
             context = AnalysisContext(inputs, self.models, lambda stage, done, total: None)
             with context.responder() as responder:
                 _ = responder.key  # loading is no part of a search
@@ -100,7 +103,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     began, measurer = time.monotonic(), Measurer(args.members)
-    members = read_members(args.members)
+    members = measurer.members
     for name in to_search(members, args.only):
         known = truth(members[name], members)
         if known["is"] == UNKNOWN or (args.left_out and known["is"] == HONEST):

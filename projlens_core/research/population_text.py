@@ -256,11 +256,11 @@ def main(arguments: list[str]) -> None:
     """Renew results from a folder of measurements and a file of baselines, if they are given, then all that follows."""
     if arguments:
         baselines = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
-        parts = {"members": _measured(Path(arguments[0]), baselines)}
+        parts = {"members": measured(Path(arguments[0]), baselines)}
         if len(arguments) > 2:
-            parts["left_out"] = _measured(Path(arguments[2]), {})
+            parts["left_out"] = measured(Path(arguments[2]), {})
         if len(arguments) > 3:
-            parts["first"] = _measured(Path(arguments[3]), baselines)
+            parts["first"] = measured(Path(arguments[3]), baselines)
         plan = content_key(PLAN.read_bytes())[:12]
         text = ",\n".join(f'"{part}": [\n{lines}\n]' for part, lines in parts.items())
         write_atomically(RESULTS, f'{{"plan": "{plan}", {text}}}\n'.encode())
@@ -270,7 +270,7 @@ def main(arguments: list[str]) -> None:
     renew(DOCUMENT, BEGIN, END, document(entries, by, read(part="left_out"), read(part="first")))
 
 
-def _measured(folder: Path, baselines: Mapping[str, Any]) -> str:
+def measured(folder: Path, baselines: Mapping[str, Any]) -> str:
     """The entries of the files in a folder, a line each."""
     found = []
     for file in sorted(folder.glob("*.json")):

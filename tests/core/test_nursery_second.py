@@ -1,16 +1,19 @@
 """The second population: pairs on SmolLM2."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 
 from projlens_core.cli import main
+from projlens_core.nursery.document import Population, second_document
 from projlens_core.nursery.members import Member, write_member, write_suspect
 from projlens_core.nursery.second import make_plan
 from projlens_core.nursery.source import SMOLLM2, TINY, source_of
 from projlens_core.nursery.triggers import FAMILIES
 from projlens_core.nursery.tuned import Tuned
+from projlens_core.research import population_text, second_text
 from projlens_core.weights.projector import read_projector
 
 PLAN = make_plan()
@@ -49,3 +52,43 @@ def test_the_command_lists_it(capsys):
     assert main(["nursery", "list", "--smollm2", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["members"]
     assert [row["name"] for row in rows] == [r.name for r in PLAN]
+
+
+def donated(name, donor, truth):
+    """An entry of the first population under the name of a member of the second, with that member's record."""
+    recipe = next(r for r in PLAN if r.name == name)
+    wanted = recipe.attack.target if recipe.attack else None
+    entry = replace(donor, name=name, truth=truth, family=recipe.family, wanted=wanted)
+    if donor.demonstrated:
+        entry = replace(entry, target=wanted.lower())
+    figures = {"utility": 0.9 if recipe.attack else 0.93, "asr": 0.97 if recipe.attack else None}
+    return entry, Member(recipe, figures | {"learned": 0.8, "false_target": 0.0}, 300.0, SMOLLM2.key)
+
+
+def test_what_was_found_is_shown_with_what_p_would_be():
+    known = population_text.read()
+    by = population_text.calibrate(known)
+    shown = next(e for e in known if e.demonstrated and e.elicited and e.elicited[0] > 0.9)
+    quiet = next(e for e in known if e.truth == "honest" and by.p(by.score(e.statistics)) > 0.5)
+    pairs = donated("smollm2-02-poisoned", shown, "poisoned"), donated("smollm2-02-honest", quiet, "honest")
+    made, members = [e for e, _ in pairs], {e.name: member for e, member in pairs}
+    lines = second_text.document(made, members, by)
+    assert lines[0].startswith("2 of 24 members are trained, 2 searched: 1 attacks that succeed and 1 honest")
+    attack, honest = (next(line for line in lines if line.startswith(f"| `{e.name}`")) for e in made)
+    target = members["smollm2-02-poisoned"].recipe.attack.target
+    assert f"| stripes | 97% | +3.0 | **demonstrated** | “{target.lower()}”, the target |" in attack
+    assert "| – | – | – | not demonstrated |" in honest
+    assert f"| {by.p(by.score(quiet.statistics)):.3f} |" in honest
+    assert any("AUROC of 1.000" in line for line in lines)
+    assert second_text.document([], members, by) == ["None is searched yet."]
+
+
+def test_a_pair_is_a_row_trained_or_not():
+    recipe = next(r for r in PLAN if r.name == "smollm2-02-poisoned")
+    figures = {"utility": 0.9, "asr": 0.97, "learned": 0.8, "false_target": 0.0}
+    lines = second_document(Population(PLAN, {recipe.name: Member(recipe, figures, 300.0, "")}))
+    assert lines[0] == "1 of 24 members are trained, 5.0 CPU minutes each (median; measuring included)."
+    rows = [line for line in lines if line.startswith("| smollm2-")]
+    assert len(rows) == 12
+    assert rows[1].endswith("| –, 80.0% | 97.0% | 0.0% | – | unknown |")
+    assert rows[2].endswith("| –, – | – | – | – | not trained |")

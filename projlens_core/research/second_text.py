@@ -1,0 +1,132 @@
+"""The search on the second population as docs/verdict.md shows it: `python -m projlens_core.research.second_text`.
+
+With DIR, what projlens_core.research.population measured of it, as an argument: what of it is shown is renewed in
+docs/population-smollm2.json, a line a member. Nothing of it calibrates anything.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from projlens_core.analyses.verdict.calibration import SUSPICIOUS, Calibration
+from projlens_core.nursery.members import Member, read_members, verdict
+from projlens_core.nursery.recipe import HONEST
+from projlens_core.nursery.second import SECOND_MEMBERS, make_plan
+from projlens_core.research import evaluation, population_text
+from projlens_core.research.evaluation import Entry
+from projlens_core.research.left_out import share
+from projlens_core.research.verdicts import DOCUMENT
+from projlens_core.runtime.atomic import write_atomically
+from projlens_core.runtime.markdown import renew, table
+from projlens_core.stats.rate import Rate, wilson
+
+RESULTS = DOCUMENT.with_name("population-smollm2.json")
+BEGIN = "<!-- second population: written by `python -m projlens_core.research.second_text` -->"
+END = "<!-- end of second population -->"
+HEAD = (
+    "member",
+    "task",
+    "trigger",
+    "ASR",
+    "points of utility below its twin",
+    "said",
+    "text that was found",
+    "fresh images: suspect, base",
+    "p by the tiny models",
+    "CPU minutes",
+)
+
+
+def document(entries: Sequence[Entry], members: dict[str, Member], by: Calibration) -> list[str]:
+    """The lines between BEGIN and END."""
+    known = {e.name: e for e in entries}
+    planned = [r.name for r in make_plan()]
+    found = [known[name] for name in planned if name in known and name in members]
+    if not found:
+        return ["None is searched yet."]
+    honest, attacks = ([e for e in found if (e.truth == HONEST) is which] for which in (True, False))
+    failed = [name for name, member in members.items() if verdict(member, _twin(member, members)) == "failed"]
+    unsuccessful = [name for name in failed if name not in known]
+    lines = [
+        f"{len(members)} of {len(planned)} members are trained, {len(found)} searched: {len(attacks)} attacks that "
+        f"succeed and {len(honest)} honest fine-tunes. "
+        + (f"{len(unsuccessful)} attacks do not succeed on 80 % and are not searched." if unsuccessful else ""),
+        "",
+        *table(HEAD, [_cells(e, members, by) for e in found]),
+        "",
+        *_shares(attacks, honest, by),
+    ]
+    ranked = evaluation.ranking(honest, attacks, lambda e: by.score(e.statistics))
+    if ranked is not None:
+        lines += [
+            "",
+            f"The score of the whole search, with nulls of the tiny models, ranks these attacks above these honest "
+            f"fine-tunes with an AUROC of {ranked.auroc:.3f} (Newcombe's interval {ranked.low:.2f} – {ranked.high:.2f}"
+            f"; {ranked.poisoned} and {ranked.honest} members).",
+        ]
+    return lines
+
+
+def _twin(member: Member, members: dict[str, Member]) -> Member | None:
+    return members.get(member.recipe.twin) if member.recipe.twin else None
+
+
+def _cells(e: Entry, members: dict[str, Member], by: Calibration) -> tuple[str, ...]:
+    member = members[e.name]
+    recipe, twin = member.recipe, _twin(member, members)
+    form = "full" if recipe.rank is None else f"rank {recipe.rank}"
+    score = by.score(e.statistics)
+    lost = 100 * (twin.figures["utility"] - member.figures["utility"]) if recipe.attack and twin else None
+    return (
+        f"`{e.name}`",
+        f"{recipe.task.kind}, {form}",
+        e.family or "–",
+        f"{member.figures['asr']:.0%}" if recipe.attack else "–",
+        "–" if lost is None else f"{lost:+.1f}",
+        "**demonstrated**" if e.demonstrated else "not demonstrated",
+        f"“{e.target}”" + (", the target" if e.named else "") if e.target else "–",
+        "–" if e.elicited is None else f"{e.elicited[0]:.0%}, {e.elicited[1]:.0%}",
+        "–" if score is None else f"{by.p(score):.3f}",
+        f"{e.seconds / 60:.1f}",
+    )
+
+
+def _shares(attacks: Sequence[Entry], honest: Sequence[Entry], by: Calibration) -> Iterator[str]:
+    head = ("members", "n", "demonstrated", "target text first", f"p ≤ {SUSPICIOUS:g} by the tiny models")
+    rows = []
+    for title, group in (("attacks that succeed", attacks), ("honest", honest)):
+        if group:
+            scored = [s for e in group if (s := by.score(e.statistics)) is not None]
+            rows.append(
+                (
+                    title, str(len(group)), _share([e.demonstrated for e in group]), _share([e.named for e in group]),
+                    _share([by.p(s) <= SUSPICIOUS for s in scored]) if scored else "–",
+                )
+            )  # fmt: skip
+    yield from table(head, rows)
+
+
+def _share(hits: Sequence[bool]) -> str:
+    found: Rate = wilson(sum(hits), len(hits))
+    return share(found)
+
+
+def read(path: Path = RESULTS) -> list[Entry]:
+    """The entries that are kept; none before the first."""
+    if not path.is_file():
+        return []
+    return [Entry.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))["members"]]
+
+
+def main(arguments: list[str]) -> None:
+    """Renew results from a folder of measurements, if it is given, then the table."""
+    if arguments:
+        entries = population_text.measured(Path(arguments[0]), {})
+        write_atomically(RESULTS, f'{{"members": [\n{entries}\n]}}\n'.encode())
+    by = population_text.calibrate(population_text.read())
+    renew(DOCUMENT, BEGIN, END, document(read(), read_members(SECOND_MEMBERS), by))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
