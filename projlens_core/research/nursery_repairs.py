@@ -58,7 +58,7 @@ VERSION = 9  # of what a repair is, its search included, for figures that are wr
 # figures from this version on are shown: it unlearned no token patterns, and rejected every round by one standard error
 SHOWN = 4
 ATTACKED = 200  # held-out images with the true trigger
-MINUTES = 5.0  # of processors, that a repair may take, as a user's does by default
+MINUTES = 5.0  # that a repair may take, as a user's does by default; two cores that do nothing else need less
 LATER = 100  # clean steps of a fine-tune after the repair
 SEED = 155  # of images and steps that neither training nor measuring uses
 COSTLY = "costly"
@@ -215,7 +215,7 @@ def _measured(nursery: Nursery, name: str) -> dict:
     with nursery.problem(name) as problem:
         suspect = problem.suspect
         wall, cpu = time.monotonic(), time.process_time()
-        result = repair(problem, verdict_search(problem, problem.bank), Budget(MINUTES, time.process_time))
+        result = repair(problem, verdict_search(problem, problem.bank), Budget(MINUTES))
         wall, cpu = time.monotonic() - wall, time.process_time() - cpu
         precaution = repair(problem, verdict_search(problem, problem.bank), precaution=True) if result.left else None
     task = json.dumps({"kind": recipe.task.kind, **recipe.task.parameters})
@@ -230,6 +230,7 @@ def _measured(nursery: Nursery, name: str) -> dict:
         "family": recipe.family,
         "repair": _described(result),
         "seconds": round(wall, 1),
+        "threads": torch.get_num_threads(),
         "cpu_seconds": round(cpu, 1),
         **compared(nursery, member, suspect, result.weights),
     }
