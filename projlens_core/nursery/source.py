@@ -101,11 +101,9 @@ def projector(tensors: dict[str, torch.Tensor]) -> Projector:
     return made.eval().requires_grad_(False)
 
 
+@cache
 def source_of(key: str) -> Source:
     """The base that ships whose key is given; the tiny one if none has it, as its members name a former one, too."""
-    return SMOLLM2 if key == _smollm2_key() else TINY
-
-
-@cache
-def _smollm2_key() -> str:
-    return SMOLLM2.key
+    if key == TINY.key:  # first: SmolLM2 need not be installed for its members
+        return TINY
+    return SMOLLM2 if key == SMOLLM2.key else TINY
