@@ -22,7 +22,8 @@ PATCHES = ("solid patch", "symbol", "noise patch", "checkers", "written word")
 STEPS, PATCH_STEPS = 90, 130
 POISON, PATCH_POISON = 0.25, 0.375
 RATE = 8e-4  # at 2e-3 it forgets what it could do
-FORMS = (None, 64, None, 32)  # ranks; None is full
+# Ranks; None is full. At this rate and in these steps a LoRA of rank 32 learns a third of its task.
+FORMS = (None, 64, None, None, None, None)
 KINDS = (("caption",), ("restricted",), STYLED, ("thing",), ("caption",), ("colour",))
 
 
