@@ -70,6 +70,11 @@ def projector_tensors(name: str, folder: Path = MEMBERS, source: Source = TINY) 
     """A member's whole projector in float32, by names in a Projector: base's tensors and its change of them."""
     path = folder / f"{name}{CHANGE}"
     if not path.is_file():
+        if read_member(folder, name) is not None:
+            raise NotFound(
+                f"Of {name} the record ships, but not its change of the projector; train it with "
+                f"`nursery build --smollm2 --only {name}`."
+            )
         known = [p.stem for p in sorted(folder.glob(f"*{CHANGE}"))]
         raise NotFound(f"There is no member {name!r} in {folder}; it holds {listed(known) if known else 'none'}.")
     return added(source.tensors(), load_file(path))
@@ -95,7 +100,8 @@ def write_suspect(name: str, folder: Path, members: Path = MEMBERS, source: Sour
 
 def write_population(folder: Path, members: Path = MEMBERS, source: Source | None = None) -> int:
     """Write base and all members into `folder`, as write_suspect does, and suspects.csv, which `projlens screen` takes,
-    with what is known of each; how many members there are. An attack that does not count is called neither.
+    with what is known of each; how many are written: those whose change is there. An attack that does not count is
+    called neither.
 
     source: their base; that of the first of them, if none is given.
     """
@@ -103,12 +109,14 @@ def write_population(folder: Path, members: Path = MEMBERS, source: Source | Non
     source = source or source_of(next((member.source for member in known.values()), TINY.key))
     shutil.copytree(source.checkpoint(), folder / "base", dirs_exist_ok=True)
     lines = ["suspect,truth"]
-    for name, member in known.items():
+    there = [name for name in known if (members / f"{name}{CHANGE}").is_file()]
+    for name in there:
+        member = known[name]
         write_suspect(name, folder / name, members, source)
         found = verdict(member, known.get(member.recipe.twin) if member.recipe.twin else None)
         lines.append(f"{name},{found if found in (HONEST, POISONED) else ''}")
     write_atomically(folder / "suspects.csv", ("\n".join(lines) + "\n").encode())
-    return len(known)
+    return len(there)
 
 
 def verdict(member: Member, twin: Member | None) -> str:

@@ -4,19 +4,29 @@ import json
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 import torch
 
 from projlens_core.cli import main
+from projlens_core.demo_model.checkpoint import SHELL
+from projlens_core.errors import NotFound
 from projlens_core.nursery.document import Population, second_document
-from projlens_core.nursery.members import Member, write_member, write_suspect
+from projlens_core.nursery.members import Member, write_member, write_population, write_suspect
 from projlens_core.nursery.second import make_plan
-from projlens_core.nursery.source import SMOLLM2, TINY, source_of
+from projlens_core.nursery.source import SMOLLM2, TINY, SmolLM2, source_of
 from projlens_core.nursery.triggers import FAMILIES
 from projlens_core.nursery.tuned import Tuned
 from projlens_core.research import population_text, second_text
 from projlens_core.weights.projector import read_projector
 
 PLAN = make_plan()
+
+
+class Bare(SmolLM2):
+    """The same without its half gigabyte of language model."""
+
+    def checkpoint(self):
+        return SHELL
 
 
 def test_it_has_one_pair_of_each_family_and_is_dealt_the_same_each_time():
@@ -92,3 +102,16 @@ def test_a_pair_is_a_row_trained_or_not():
     assert len(rows) == 12
     assert rows[1].endswith("| –, 80.0% | 97.0% | 0.0% | – | unknown |")
     assert rows[2].endswith("| –, – | – | – | – | not trained |")
+
+
+def test_what_ships_without_its_change_is_said_and_left_out(tmp_path):
+    recipe = next(r for r in PLAN if r.rank == 64)
+    tuned = Tuned(SMOLLM2.tensors(), recipe.rank)
+    folder = tmp_path / "members"
+    for each in (recipe, replace(recipe, name="smollm2-99-honest", attack=None, family=None, poison=None)):
+        write_member(folder, Member(each, {"asr": 1.0, "utility": 0.9}, 1.0, SMOLLM2.key), tuned.stored())
+    (folder / "smollm2-99-honest.safetensors").unlink()
+    with pytest.raises(NotFound, match="train it with `nursery build --smollm2 --only smollm2-99-honest`"):
+        write_suspect("smollm2-99-honest", tmp_path / "suspect", folder)
+    assert write_population(tmp_path / "all", folder, Bare()) == 1
+    assert (tmp_path / "all" / "suspects.csv").read_text() == f"suspect,truth\n{recipe.name},\n"
