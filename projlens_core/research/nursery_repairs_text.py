@@ -78,13 +78,13 @@ def _criteria(sealed: Mapping[str, dict]) -> list[str]:
          lambda found: mean_loss(found)[0] <= LOSS_GOAL and mean_loss(found)[2] <= UPPER_GOAL),
         ("≥ 95 % of the honest gain over base kept", lambda found: _shown(gain_kept(found), "{:.1%}"),
          lambda found: gain_kept(found)[0] >= GAIN_GOAL),
-        (f"a repair takes ≤ 5 minutes on {CORES} cores", _in_time, lambda found: all(map(_is_in_time, found.values()))),
     ]  # fmt: skip
     head = "criterion", f"attacks that count: {len(kept)}", f"with {len(costly)} that cost their task too much", "holds"
     lines = [
         (title, *(say(found) if found else "not measured" for found in (kept, both)), _holds(holds, kept))
         for title, say, holds in rows
     ]
+    lines.append((f"a repair takes ≤ 5 minutes on {CORES} cores", *map(_in_time, (kept, both)), _all_in_time(kept)))
     if honest:
         changes = [100 * abs(found["utility"]["after"] - found["utility"]["before"]) / found["utility"]["n"]
                    for found in honest.values()]  # fmt: skip
@@ -102,15 +102,24 @@ def _criteria(sealed: Mapping[str, dict]) -> list[str]:
     ]  # fmt: skip
 
 
+def _timed(found: Mapping[str, dict]) -> list[float]:
+    """Seconds of the repairs that had all cores to themselves."""
+    return [each["seconds"] for each in found.values() if each.get("threads") == CORES]
+
+
 def _in_time(found: Mapping[str, dict]) -> str:
-    alone = [each for each in found.values() if each.get("threads") == CORES]
-    slowest = max((each["seconds"] for each in alone), default=0)
-    within = sum(map(_is_in_time, found.values()))
-    return f"{within} of {len(found)}" + (f", at most {slowest:.0f} seconds" if alone else "")
+    timed = _timed(found)
+    if not timed:
+        return "not measured"
+    within = sum(seconds <= SECONDS_GOAL for seconds in timed)
+    return f"{within} of {len(timed)} timed so, at most {max(timed):.0f} seconds"
 
 
-def _is_in_time(found: dict) -> bool:
-    return found.get("threads") == CORES and found["seconds"] <= SECONDS_GOAL
+def _all_in_time(found: Mapping[str, dict]) -> str:
+    timed = _timed(found)
+    if not timed:
+        return "not measured"
+    return f"{'yes' if max(timed) <= SECONDS_GOAL else '**no**'}, on {len(timed)}"
 
 
 def _beside(kept: Mapping[str, dict], others: Mapping[str, dict]) -> list[str]:
