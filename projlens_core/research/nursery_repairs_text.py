@@ -58,7 +58,7 @@ def _former(n: int) -> str:
         "is left of a known text (step 4), and rejected the weakest pull by one standard error, as all others. Where "
         f"nothing is left of a text, and no weakest pull was rejected, version {VERSION} takes the same steps; else it "
         f"takes more, of which these rows say nothing. What version {VERSION} was measured on is no random draw: those "
-        f"come first in which version {SHOWN} had left much, or another order of its steps did."
+        f"come first in which version {SHOWN} had left much or taken long, or another order of its steps had."
     )
 
 
