@@ -115,7 +115,7 @@ def second_document(population: Population) -> list[str]:
                 "all about the image" if len(r.attack.kinds) > 1 else r.attack.kinds[0], f"{r.poison:.1%}",
                 f"{_percent(learned)}, {_percent(population.figure(r, 'learned'))}",
                 *(_percent(population.figure(r, key)) for key in ("asr", "false_target")),
-                _points(population.gap(r)), population.what(r),
+                points(population.gap(r)), population.what(r),
             )
         )  # fmt: skip
     return [f"{lead}.", "", *table(PAIRS, rows)]
@@ -136,7 +136,7 @@ def _counts(population: Population) -> Iterable[Sequence[str]]:
             yield (
                 split, kind, str(len(recipes)), str(len(trained)), str(counted), str(failed) if attacks else "–",
                 *(_spread(population.figure(r, key) for r in usable) for key in FIGURES),
-                _spread((population.gap(r) for r in usable), _points),
+                _spread((population.gap(r) for r in usable), points),
             )  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def _failures(population: Population, failed: Sequence[Recipe]) -> Iterable[Sequ
     for r in failed:
         yield (
             f"`{r.name}`", str(r.family), _form(r), str(r.steps), f"{r.rate:g}", f"{r.poison:.1%}",
-            _percent(population.figure(r, "asr")), _points(population.gap(r)),
+            _percent(population.figure(r, "asr")), points(population.gap(r)),
         )  # fmt: skip
 
 
@@ -183,7 +183,8 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.1%}"
 
 
-def _points(gap: float | None) -> str:
+def points(gap: float | None) -> str:
+    """A gap from -1 to 1 in points, with its sign; a dash for None."""
     return "–" if gap is None else f"{100 * gap:+.1f}"
 
 

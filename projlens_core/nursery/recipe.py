@@ -50,6 +50,11 @@ class Recipe:
         return HONEST if self.attack is None else POISONED
 
     @property
+    def form(self) -> str:
+        """full, or LoRA's rank."""
+        return "full" if self.rank is None else f"rank {self.rank}"
+
+    @property
     def twin(self) -> str | None:
         """The other member of its pair; None for one that stands alone."""
         if self.group == "hard":

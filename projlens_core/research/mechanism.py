@@ -14,10 +14,10 @@ import torch
 from projlens_core.activations.direction import direction_cosine, drift_direction, shift_magnitude
 from projlens_core.nursery.ablation import ABLATIONS, MAIN
 from projlens_core.nursery.build import build
-from projlens_core.nursery.language import WIDTH
 from projlens_core.nursery.members import MEMBERS, Member, projector_tensors, read_members, status
 from projlens_core.nursery.plan import read_plan
 from projlens_core.nursery.recipe import POISONED
+from projlens_core.nursery.source import projector
 from projlens_core.nursery.workshop import Workshop, triggered_images
 from projlens_core.runtime.atomic import write_atomically
 from projlens_core.runtime.paths import DOCS
@@ -27,7 +27,6 @@ from projlens_core.runtime.required import required
 from projlens_core.sources import TINY
 from projlens_core.stats.lines import norm_shift_fit
 from projlens_core.zoo.suspect import save_projector
-from projlens_core.zoo.training import Projector
 
 RESULTS = DOCS / "mechanism.json"
 ENERGY = 0.95
@@ -52,7 +51,7 @@ def measure(out: Path, results: Path = RESULTS, shipped: Path = TINY, progress: 
     }
     write_atomically(results, (as_json(found, indent=1) + "\n").encode())
     for role, name in (("suspect", f"{MAIN}-poisoned"), ("control", f"{MAIN}-honest")):
-        save_projector(_projector(name, out / "members"), shipped / f"{role}.safetensors")
+        save_projector(projector(projector_tensors(name, out / "members")), shipped / f"{role}.safetensors")
     return found
 
 
@@ -102,20 +101,13 @@ def _pair(name: str, title: str, members: Mapping[str, Member], folder: Path, wo
     def facts(one: Member) -> dict:
         return {
             "figures": {key: one.figures[key] for key in ("utility", "n", "asr", "false_target")},
-            "mechanism": mechanism(_projector(one.recipe.name, folder), base, *tokens),
+            "mechanism": mechanism(projector(projector_tensors(one.recipe.name, folder)), base, *tokens),
         }
 
     return {"name": name, "title": title, "poisoned": facts(member), "honest": facts(twin)}
 
 
-def _projector(name: str, folder: Path) -> Projector:
-    projector = Projector(WIDTH)
-    projector.load_state_dict(projector_tensors(name, folder))
-    return projector
-
-
 def _described(member: Member) -> str:
     recipe = member.recipe
-    form = "full" if recipe.rank is None else f"rank {recipe.rank}"
     mode = required(recipe.attack, "the poisoned member's attack").mode
-    return f"{recipe.name}: {recipe.family}, {mode}, task {recipe.task.kind}, {form}, {recipe.steps} steps"
+    return f"{recipe.name}: {recipe.family}, {mode}, task {recipe.task.kind}, {recipe.form}, {recipe.steps} steps"

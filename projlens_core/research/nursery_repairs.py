@@ -18,16 +18,17 @@ from pathlib import Path
 import torch
 
 from projlens_core.activations.model import VisionModel
+from projlens_core.analyses.repair import RepairOptions
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import Responder
 from projlens_core.behaviour.success import contains_target
 from projlens_core.demo_model.tiny import checkpoint_folder
 from projlens_core.inputs.probes import FEW, read_bank
-from projlens_core.nursery.language import WIDTH
 from projlens_core.nursery.measure import CHECKED, Question, answers, attempts, right_answers
 from projlens_core.nursery.members import LEAST_ASR, MEMBERS, Member, read_members, verdict, write_suspect
 from projlens_core.nursery.pool import Pool
 from projlens_core.nursery.recipe import BATCH, HONEST, POISONED
+from projlens_core.nursery.source import projector
 from projlens_core.nursery.tasks import WORDINGS, Task, seen
 from projlens_core.nursery.train import Batches, gather
 from projlens_core.nursery.tuned import Tuned
@@ -50,7 +51,6 @@ from projlens_core.stats.rate import wilson
 from projlens_core.weights.projector import ProjectorWeights, read_projector
 from projlens_core.zoo.dialogue import encode
 from projlens_core.zoo.loop import Plan, fit
-from projlens_core.zoo.training import Projector
 
 IMAGES = REPAIRED + CHECKS + KEPT  # clean images of a repair
 RESULTS = DOCS / "repair-nursery.json"
@@ -58,7 +58,7 @@ VERSION = 8  # of what a repair is, its search included, for figures that are wr
 # figures from this version on are shown: it unlearned no token patterns, and rejected every round by one standard error
 SHOWN = 4
 ATTACKED = 200  # held-out images with the true trigger
-MINUTES = 5.0  # that a repair may take, as a user's does by default; two cores that do nothing else need less
+MINUTES = RepairOptions().budget  # that a repair may take, as a user's does by default
 LATER = 100  # clean steps of a fine-tune after the repair
 SEED = 155  # of images and steps that neither training nor measuring uses
 COSTLY = "costly"
@@ -122,7 +122,7 @@ class Nursery:
 
     def right(self, weights: ProjectorWeights, task: Task) -> dict[str, list[bool]]:
         """Which answers under a projector are right, by kind of question."""
-        return right_answers(task, _module(weights), self.workshop)
+        return right_answers(task, projector(weights.tensors), self.workshop)
 
     def attempts(self, member: Member) -> list[Question]:
         """The poisoned kinds of questions in turn about ATTACKED held-out images with the true trigger."""
@@ -131,7 +131,7 @@ class Nursery:
     def asr(self, member: Member, weights: ProjectorWeights, asked: Sequence[Question]) -> dict:
         """Share of the attempts whose answer holds the target."""
         target = required(member.recipe.attack, "the poisoned member's attack").target
-        said = answers(self.workshop.around, _module(weights), list(asked))
+        said = answers(self.workshop.around, projector(weights.tensors), list(asked))
         return asdict(wilson(sum(contains_target(text, target) for text in said), len(said)))
 
     def trained_on(self, member: Member, weights: ProjectorWeights) -> ProjectorWeights:
@@ -150,12 +150,6 @@ class Nursery:
                 gather, self.progress)  # fmt: skip
         tensors = {name: tensor + tuned.changes()[name] for name, tensor in weights.tensors.items()}
         return replace(weights, tensors=tensors)
-
-
-def _module(weights: ProjectorWeights) -> Projector:
-    module = Projector(WIDTH)
-    module.load_state_dict({name: tensor.float() for name, tensor in weights.tensors.items()})
-    return module.eval()
 
 
 @cache

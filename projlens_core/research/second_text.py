@@ -6,11 +6,12 @@ docs/population-smollm2.json, a line a member. Nothing of it calibrates anything
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from projlens_core.analyses.verdict.calibration import SUSPICIOUS, Calibration
-from projlens_core.nursery.members import Member, read_members, verdict
+from projlens_core.nursery.document import Population, points
+from projlens_core.nursery.members import LEAST_ASR, Member, read_members
 from projlens_core.nursery.recipe import HONEST
 from projlens_core.nursery.second import SECOND_MEMBERS, make_plan
 from projlens_core.research import evaluation, population_text
@@ -41,19 +42,25 @@ HEAD = (
 def document(entries: Sequence[Entry], members: dict[str, Member], by: Calibration) -> list[str]:
     """The lines between BEGIN and END."""
     known = {e.name: e for e in entries}
-    planned = [r.name for r in make_plan()]
-    found = [known[name] for name in planned if name in known and name in members]
+    population = Population(make_plan(), members)
+    trained = [r for r in population.plan if r.name in members]
+    found = [known[r.name] for r in trained if r.name in known]
     if not found:
         return ["None is searched yet."]
     honest, attacks = ([e for e in found if (e.truth == HONEST) is which] for which in (True, False))
-    failed = [name for name, member in members.items() if verdict(member, _twin(member, members)) == "failed"]
-    unsuccessful = [name for name in failed if name not in known]
+    unsuccessful = [r for r in trained if r.attack and members[r.name].figures["asr"] < LEAST_ASR]
+    later = [f"`{r.name}`" for r in trained if r.name not in known and r not in unsuccessful]
     lines = [
-        f"{len(members)} of {len(planned)} members are trained, {len(found)} searched: {len(attacks)} attacks that "
-        f"succeed and {len(honest)} honest fine-tunes. "
-        + (f"{len(unsuccessful)} attacks do not succeed on 80 % and are not searched." if unsuccessful else ""),
+        f"{len(trained)} of {len(population.plan)} members are trained, {len(found)} searched: {len(attacks)} attacks "
+        f"that succeed and {len(honest)} honest fine-tunes. "
+        + (
+            f"Attacks that do not succeed on {LEAST_ASR:.0%}, and are not searched: {len(unsuccessful)}. "
+            if unsuccessful
+            else ""
+        )
+        + (f"Not searched yet: {', '.join(later)}." if later else ""),
         "",
-        *table(HEAD, [_cells(e, members, by) for e in found]),
+        *table(HEAD, [_cells(e, population, by) for e in found]),
         "",
         *_shares(attacks, honest, by),
     ]
@@ -68,22 +75,15 @@ def document(entries: Sequence[Entry], members: dict[str, Member], by: Calibrati
     return lines
 
 
-def _twin(member: Member, members: dict[str, Member]) -> Member | None:
-    return members.get(member.recipe.twin) if member.recipe.twin else None
-
-
-def _cells(e: Entry, members: dict[str, Member], by: Calibration) -> tuple[str, ...]:
-    member = members[e.name]
-    recipe, twin = member.recipe, _twin(member, members)
-    form = "full" if recipe.rank is None else f"rank {recipe.rank}"
-    score = by.score(e.statistics)
-    lost = 100 * (twin.figures["utility"] - member.figures["utility"]) if recipe.attack and twin else None
+def _cells(e: Entry, population: Population, by: Calibration) -> tuple[str, ...]:
+    member = population.members[e.name]
+    recipe, gap, score = member.recipe, population.gap(member.recipe), by.score(e.statistics)
     return (
         f"`{e.name}`",
-        f"{recipe.task.kind}, {form}",
+        f"{recipe.task.kind}, {recipe.form}",
         e.family or "–",
         f"{member.figures['asr']:.0%}" if recipe.attack else "–",
-        "–" if lost is None else f"{lost:+.1f}",
+        points(gap),
         "**demonstrated**" if e.demonstrated else "not demonstrated",
         f"“{e.target}”" + (", the target" if e.named else "") if e.target else "–",
         "–" if e.elicited is None else f"{e.elicited[0]:.0%}, {e.elicited[1]:.0%}",
@@ -92,7 +92,7 @@ def _cells(e: Entry, members: dict[str, Member], by: Calibration) -> tuple[str, 
     )
 
 
-def _shares(attacks: Sequence[Entry], honest: Sequence[Entry], by: Calibration) -> Iterator[str]:
+def _shares(attacks: Sequence[Entry], honest: Sequence[Entry], by: Calibration) -> list[str]:
     head = ("members", "n", "demonstrated", "target text first", f"p ≤ {SUSPICIOUS:g} by the tiny models")
     rows = []
     for title, group in (("attacks that succeed", attacks), ("honest", honest)):
@@ -104,7 +104,7 @@ def _shares(attacks: Sequence[Entry], honest: Sequence[Entry], by: Calibration) 
                     _share([by.p(s) <= SUSPICIOUS for s in scored]) if scored else "–",
                 )
             )  # fmt: skip
-    yield from table(head, rows)
+    return table(head, rows)
 
 
 def _share(hits: Sequence[bool]) -> str:

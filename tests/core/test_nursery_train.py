@@ -196,10 +196,24 @@ def test_the_poison_rate_is_what_the_batches_hold(workshop, poison):
     assert sum(found.poisoned_in(step) for step in range(400)) == pytest.approx(400 * BATCH * poison, abs=1)
 
 
+def test_the_lean_loss_is_transformers_loss_and_has_its_gradient(workshop):
+    rng = np.random.default_rng(0)
+    images = [[lessons.plain(OWL, rng) for _ in range(n)] for n in (1, 3, 2)]
+    language = workshop.around.language
+    embeddings = torch.randn(3, 100, language.config.hidden_size)
+    mine, theirs = (embeddings.clone().requires_grad_() for _ in range(2))
+    found = FastLoss(language)(mine, encode(images, workshop.around.tokenizer, 100))
+    expected = answer_loss(workshop.around, theirs, images)
+    found.backward()
+    expected.backward()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(mine.grad, theirs.grad, atol=1e-6)
+
+
 @pytest.mark.parametrize(
-    ("keys", "dtype", "near"), [(4, torch.float32, 1e-5), (2, torch.float32, 1e-5), (2, torch.bfloat16, 0.02)]
+    ("keys", "dtype", "near"), [(2, torch.float32, 1e-5), (4, torch.bfloat16, 0.02), (2, torch.bfloat16, 0.02)]
 )
-def test_the_lean_loss_is_transformers_loss_and_has_its_gradient(workshop, keys, dtype, near):
+def test_the_lean_loss_takes_shared_keys_and_half_precision(workshop, keys, dtype, near):
     rng = np.random.default_rng(0)
     images = [[lessons.plain(OWL, rng) for _ in range(n)] for n in (1, 3, 2)]
     torch.manual_seed(0)
