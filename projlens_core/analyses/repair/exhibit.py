@@ -1,6 +1,6 @@
 """A repair as it is shown: what it was shown to do, before and after, by which rounds, and what remains unknown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import pandas as pd
@@ -86,11 +86,11 @@ def _metrics(run: RepairRun, left: dict[str, float]) -> tuple[Metric, ...]:
                 "base never gives. In the suspect, and in the result.",
             )
         )  # fmt: skip
-    for each in shown.tried[:2]:
+    for name, each in list(_by_name(shown.tried).items())[:2]:
         before, after = each.asr["suspect"], each.asr["repaired"]
         cards.append(
             Metric(
-                f"ASR, {each.attack.origin} trigger",
+                name,
                 f"{before.rate:.0%} → {after.rate:.0%}",
                 f"{each.asr['control'].rate:.0%}" if "control" in each.asr else None,
                 _interval(after),
@@ -122,13 +122,19 @@ def _interval(rate: Rate) -> str:
     return f"{rate.low:.0%} – {rate.high:.0%}"
 
 
+def _by_name(tried: Sequence[Tried]) -> dict[str, Tried]:
+    """Attacks as cards and chart call them: by where they are from, numbered from the second on."""
+    named: dict[str, Tried] = {}
+    for each in tried:
+        name = f"ASR, {each.attack.origin} trigger"
+        same = sum(known.startswith(name) for known in named)
+        named[f"{name} {same + 1}" if same else name] = each
+    return named
+
+
 def _rates(run: RepairRun) -> tuple[Chart, ...]:
     shown = run.confirmation
-    measures: dict[str, Mapping[str, Rate]] = {}
-    for each in shown.tried:
-        name = f"ASR, {each.attack.origin} trigger"
-        same = sum(key.startswith(name) for key in measures)
-        measures[f"{name} {same + 1}" if same else name] = each.asr
+    measures: dict[str, Mapping[str, Rate]] = {name: each.asr for name, each in _by_name(shown.tried).items()}
     measures |= {"Utility": shown.utility} if shown.utility else {}
     if not measures:
         return ()
