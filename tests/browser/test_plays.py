@@ -42,6 +42,7 @@ class Player:
         """One of several that exclude each other, by its name."""
         target = self.page.get_by_role("radio", name=name, exact=True)
         self._press_among(target)
+        _settled(self.page)  # while it is drawn anew, there may be two of it
         expect(target).to_have_attribute("aria-checked", "true")
 
     def turn_off(self, name: str) -> None:
