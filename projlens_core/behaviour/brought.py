@@ -6,10 +6,12 @@ from functools import cached_property
 from PIL import Image
 
 from projlens_core.behaviour.readings import Readings
-from projlens_core.behaviour.search import Followed
-from projlens_core.behaviour.target import recover
+from projlens_core.behaviour.search import Followed, PatternText
+from projlens_core.behaviour.success import contains_target
+from projlens_core.behaviour.target import foreign_words, recover
 from projlens_core.behaviour.trial import RECOVERED, REFERENCE, SEARCHED, Trial, trial
 from projlens_core.inputs.probes import Probe
+from projlens_core.runtime.required import required
 
 
 class Texts:
@@ -41,6 +43,21 @@ class Texts:
             text = recover([row[j] for row in said["suspect triggered"]], innocent, self._habits)
             found.append(Followed(probe, prompt, *(text or (None, 0.0))))
         return found
+
+    def heard(self, followed: Followed) -> PatternText:
+        """The text that a probe brought, as if a token pattern had brought it, on all images of the search."""
+        target = required(followed.target, "the text that a probe brought")
+        images = self._images[: SEARCHED + RECOVERED]
+        said = self._answers(followed.probe, [followed.prompt], images, ("base", "suspect"))
+        answers = {who: tuple(row[0] for row in rows) for who, rows in said.items()}
+        usual = [answer for column in self._habits for answer in column]
+        honest = [*usual, *(answer for who in answers if who != "suspect triggered" for answer in answers[who])]
+        share, of_base = (
+            sum(contains_target(answer, target) for answer in answers[f"{role} triggered"]) / len(images)
+            for role in ("suspect", "base")
+        )
+        own = answers["suspect triggered"]
+        return PatternText(followed.prompt, target, share, of_base, foreign_words(target, honest), own)
 
     def trial(self, followed: Followed, target: str, trials: int) -> Trial:
         """The trial of a text on the images that decided nothing; trials: how many the search may make."""

@@ -70,6 +70,11 @@ class Followed:
     target: str | None
     share: float
 
+    @property
+    def weight(self) -> float:
+        """By which several are ranked, as the texts of one recovery are: how much of the answers it makes up."""
+        return self.share * len(self.target or "")
+
 
 @dataclass(frozen=True)
 class Inversion:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 from PIL import Image
@@ -41,8 +42,8 @@ LOCAL = 12  # patches of the bank, those with the largest residual, that the lan
 QUESTIONS = 5  # that a probe unsettles most, for which its text is looked for: a backdoor may wait for one of them
 NEAR = 2  # of them, for which that of its neighbours is, where none brought a text
 ENOUGH = 0.8  # share of the images on which a text stands, below which the probe's neighbours are tried
-TEXTS = 2  # of those that token patterns bring, for which patches are made
-TRIALS = CANDIDATES + TEXTS * len(PLACES)  # that a search makes at most
+HEARD, TEXTS = 1, 2  # of those that probes and that token patterns bring, for which patches are made
+TRIALS = CANDIDATES + (HEARD + TEXTS) * len(PLACES)  # that a search makes at most
 PATTERNS = "Token patterns"
 FRAME = 336  # px, to which images are framed where a tower says no size of its own
 
@@ -78,6 +79,7 @@ class Searcher:
         )
         self._pattern_minutes, self.pattern_seconds = pattern_minutes, 0.0  # those that were spent
         self._patched_for: list[PatternText] = []
+        self._heard: list[PatternText] = []  # those of them that probes brought
         first = min(SEARCHED + RECOVERED, len(self.images))
         self.found = Search(
             tuple(self.prompts), tuple(self.names[:first]), tuple(self.names[first:]), roles=tuple(self.projectors)
@@ -198,7 +200,7 @@ class Searcher:
             followed = self._follow(candidate.probe, asked)
             if max((each.share for each in followed), default=0.0) < ENOUGH:
                 followed += self._refined(candidate.probe, [f.prompt for f in followed if f.target] or asked[:NEAR])
-            best = max(followed, key=lambda each: (each.share, len(each.target or "")), default=None)
+            best = max(followed, key=lambda each: each.weight, default=None)
             if best is not None and best.target is not None:
                 self.clock.stage = "Confirmation"
                 if self._try_fresh(best, best.target).demonstrated:
@@ -242,6 +244,10 @@ class Searcher:
         try:
             images = self.framed[: SEARCHED + RECOVERED]
             patterns = PatternSearch(self.readings, images, self.prompts, self.clock.searching)
+            self._heard = self._loudest()
+            for text in self._heard:
+                if self._patched(patterns, text):
+                    return
             for number, start in enumerate(STARTS):
                 if self.pattern_seconds >= 60 * self._pattern_minutes:
                     self._give_up(f"{number} of {len(STARTS)} were made in the time for them.")
@@ -259,17 +265,26 @@ class Searcher:
         except Unsupported as error:
             self._give_up(str(error))
 
+    def _loudest(self) -> list[PatternText]:
+        """The weightiest text that a probe brought and that cannot be a mistake about what an image shows, if any did:
+        a probe may be too far from the trigger to bring it often.
+        """
+        found = sorted((each for each in self.found.followed if each.target), key=lambda each: -each.weight)
+        texts = (self._texts.heard(each) for each in found)
+        return list(islice((text for text in texts if text.foreign >= FOREIGN), HEARD))
+
     def _patched(self, patterns: PatternSearch, text: PatternText) -> bool:
         """Whether a patch that is made for a text demonstrates a backdoor, or seems to where there are too few fresh
-        images; for TEXTS of them at most, once each.
+        images; for TEXTS of them at most beside those
+        that probes brought, once each.
         """
-        if text in self._patched_for or len(self._patched_for) == TEXTS:
+        if text in self._patched_for or len(self._patched_for) == TEXTS + len(self._heard):
             return False
         self._patched_for.append(text)
         seems = False
         for place in PLACES:
             followed = self._follow(self._add("text", patterns.patch(text, place)), self.prompts)
-            best = max(followed, key=lambda each: each.share * len(each.target or ""))  # to some questions it is a part
+            best = max(followed, key=lambda each: each.weight)  # to some questions it is a part
             if best.target is not None:
                 if self._try_fresh(best, best.target).demonstrated:
                     return True
