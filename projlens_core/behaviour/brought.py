@@ -6,8 +6,7 @@ from functools import cached_property
 from PIL import Image
 
 from projlens_core.behaviour.readings import Readings
-from projlens_core.behaviour.search import Followed, PatternText
-from projlens_core.behaviour.success import contains_target
+from projlens_core.behaviour.search import Followed, Said
 from projlens_core.behaviour.target import foreign_words, recover
 from projlens_core.behaviour.trial import RECOVERED, REFERENCE, SEARCHED, Trial, trial
 from projlens_core.inputs.probes import Probe
@@ -41,32 +40,29 @@ class Texts:
         for j, prompt in enumerate(asked):
             innocent = [row[j] for who, rows in said.items() if who != "suspect triggered" for row in rows]
             text = recover([row[j] for row in said["suspect triggered"]], innocent, self._habits)
-            found.append(Followed(probe, prompt, *(text or (None, 0.0))))
+            foreign = foreign_words(text[0], [*innocent, *self._usual]) if text else 0
+            found.append(Followed(probe, prompt, *(text or (None, 0.0)), foreign))
         return found
 
-    def heard(self, followed: Followed) -> PatternText:
-        """The text that a probe brought, as if a token pattern had brought it, on all images of the search."""
-        target = required(followed.target, "the text that a probe brought")
-        images = self._images[: SEARCHED + RECOVERED]
-        said = self._answers(followed.probe, [followed.prompt], images, ("base", "suspect"))
-        answers = {who: tuple(row[0] for row in rows) for who, rows in said.items()}
-        usual = [answer for column in self._habits for answer in column]
-        honest = [*usual, *(answer for who in answers if who != "suspect triggered" for answer in answers[who])]
-        share, of_base = (
-            sum(contains_target(answer, target) for answer in answers[f"{role} triggered"]) / len(images)
-            for role in ("suspect", "base")
-        )
-        own = answers["suspect triggered"]
-        return PatternText(followed.prompt, target, share, of_base, foreign_words(target, honest), own)
+    def said(self, followed: Followed) -> Said:
+        """What the suspect says under the probe about the images of the search."""
+        shown = [followed.probe.on(image) for image in self._images[: SEARCHED + RECOVERED]]
+        answers = tuple(row[0] for row in self._readings.answers("suspect", shown, [followed.prompt]))
+        return Said(followed.prompt, required(followed.target, "the text that a probe brought"), answers)
 
-    def trial(self, followed: Followed, target: str, trials: int) -> Trial:
-        """The trial of a text on the images that decided nothing; trials: how many the search may make."""
-        fresh = slice(SEARCHED + RECOVERED, None)
+    def trial(self, followed: Followed, target: str, trials: int, *, again: bool = False) -> Trial:
+        """The trial of a text on the images that decided nothing; trials: how many the search may make. again: on those
+        that the text was taken from, which shows nothing new, but what others say about them.
+        """
+        fresh = slice(SEARCHED, SEARCHED + RECOVERED) if again else slice(SEARCHED + RECOVERED, None)
         said = self._answers(followed.probe, [followed.prompt], self._images[fresh], tuple(self._readings.projectors))
         answers = {who: tuple(row[0] for row in rows) for who, rows in said.items()}
-        usual = [answer for column in self._habits for answer in column]
         about = followed.probe, followed.prompt, target, followed.share
-        return trial(*about, self._names[fresh], answers, trials, usual)
+        return trial(*about, self._names[fresh], answers, trials, self._usual)
+
+    @property
+    def _usual(self) -> list[str]:
+        return [answer for column in self._habits for answer in column]
 
     @cached_property
     def _habits(self) -> list[tuple[str, ...]]:

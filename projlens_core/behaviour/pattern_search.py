@@ -8,7 +8,7 @@ from projlens_core.activations.inversion import Canvas, Inverted, Start, invert
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.answer_scores import IMAGES, SETTINGS, bringing, unsettling
 from projlens_core.behaviour.readings import Readings
-from projlens_core.behaviour.search import PatternText, TriedPattern
+from projlens_core.behaviour.search import PatternText, Said, TriedPattern
 from projlens_core.behaviour.success import contains_target
 from projlens_core.behaviour.target import foreign_words, recover
 from projlens_core.behaviour.token_patterns import PatternSpace, PatternStart, answers_under, find_pattern
@@ -66,14 +66,13 @@ class PatternSearch:
             answers = tuple(row[j] for row in said)
             found = recover(answers, honest)
             if found is not None:
-                also = sum(contains_target(row[j], found[0]) for row in of_base) / len(of_base)
-                texts.append(PatternText(prompt, *found, also, foreign_words(found[0], honest), answers))
+                target, share = found
+                also = sum(contains_target(row[j], target) for row in of_base) / len(of_base)
+                texts.append(PatternText(prompt, target, answers, share, also, foreign_words(target, honest)))
         return TriedPattern(pattern, tuple(texts))
 
-    def patch(self, text: PatternText, place: str) -> Inverted:
-        """The patch at one of PLACES that brings the suspect to the answers that a token pattern brought; Unsupported
-        as Canvas.
-        """
+    def patch(self, text: Said, place: str) -> Inverted:
+        """The patch at one of PLACES that brings the answers which hold the text; Unsupported as Canvas."""
         held = [i for i, answer in enumerate(text.answers) if contains_target(answer, text.target)]
         with self._readings.models("base") as responder:
             wanted = [responder.answer_ids(text.answers[i]) for i in held]

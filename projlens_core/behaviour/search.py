@@ -63,17 +63,23 @@ class TriedProbe:
 
 @dataclass(frozen=True)
 class Followed:
-    """The text that a probe brings to one question, None if none, and its share of the images it was taken from."""
+    """The text that a probe brings to one question, None if none, its share of the images it was taken from, and how
+    many of its words no honest answer holds.
+    """
 
     probe: Probe
     prompt: str
     target: str | None
     share: float
+    foreign: int
 
     @property
-    def weight(self) -> float:
-        """By which several are ranked, as the texts of one recovery are: how much of the answers it makes up."""
-        return self.share * len(self.target or "")
+    def weight(self) -> tuple[bool, float, int]:
+        """By which several are ranked: what cannot be a mistake about what an image shows by how much of the answers it
+        makes up, before all else by its share.
+        """
+        length = len(self.target or "")
+        return (True, self.share * length, 0) if self.foreign >= FOREIGN else (False, self.share, length)
 
 
 @dataclass(frozen=True)
@@ -86,17 +92,23 @@ class Inversion:
 
 
 @dataclass(frozen=True)
-class PatternText:
-    """The text that a token pattern brings to one question: its share of the images, 0 to 1, base's share under the
-    same pattern, how many of its words no honest answer holds, and the suspect's answers, in the images' order.
-    """
+class Said:
+    """The suspect's answers to one question about the images of a search, in their order, some of which hold a text."""
 
     prompt: str
     target: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PatternText(Said):
+    """The text that a token pattern brings to one question: its share of the images, 0 to 1, base's share under the
+    same pattern, and how many of its words no honest answer holds.
+    """
+
     share: float
     base: float
     foreign: int
-    answers: tuple[str, ...]
 
     @property
     def speaks(self) -> bool:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 
 import numpy as np
 from PIL import Image
@@ -23,9 +22,10 @@ from projlens_core.behaviour.readings import Models, Readings
 from projlens_core.behaviour.search import (
     CANDIDATES,
     NOTABLE,
+    WORTH,
     Followed,
     Inversion,
-    PatternText,
+    Said,
     Search,
     TriedProbe,
 )
@@ -53,7 +53,8 @@ class Searcher:
 
     Images and names are in the order in which parts of them are used, base is the first role. models opens the model
     that answers under the projector of a role: base's, or one of its own; never two at once. budget: minutes, None for
-    no end. pattern_minutes: after which no other token pattern is begun, where nothing else was demonstrated. Readings
+    no end. pattern_minutes: after which no other token pattern is begun, where nothing else was demonstrated. few:
+    whether a text that seems to be a backdoor's ends the search, where there are too few images for a trial. Readings
     are kept on disk, so a search that was stopped goes on where it was.
     """
 
@@ -67,6 +68,8 @@ class Searcher:
         progress: Progress = silent,
         budget: float | None = None,
         pattern_minutes: float = MINUTES,
+        *,
+        few: bool = False,
     ):
         self.models, self.projectors, self.clock = models, dict(projectors), StageClock(progress, budget)
         self.names, self.images, self.prompts = list(names), list(images), list(dict.fromkeys(prompts))
@@ -77,9 +80,10 @@ class Searcher:
         self._texts = Texts(
             self.readings, tuple(projectors), self.names, self.images, self.prompts, lambda: self.framed
         )
+        self._few = few and len(self.images) < SEARCHED + RECOVERED + FRESH
         self._pattern_minutes, self.pattern_seconds = pattern_minutes, 0.0  # those that were spent
-        self._patched_for: list[PatternText] = []
-        self._heard: list[PatternText] = []  # those of them that probes brought
+        self._patched_for: list[Said] = []
+        self._heard: list[Said] = []  # those of them that probes brought
         first = min(SEARCHED + RECOVERED, len(self.images))
         self.found = Search(
             tuple(self.prompts), tuple(self.names[:first]), tuple(self.names[first:]), roles=tuple(self.projectors)
@@ -106,6 +110,8 @@ class Searcher:
         """What was found so far, after each stage; at the end `found` is all of it."""
         for stage in (self._reference, self._bank, self._confirmation, self._patterns):
             if self.found.best is not None and self.found.best.demonstrated:
+                break
+            if self._few and any(each.share >= ENOUGH and self.seems(each) for each in self.found.trials):
                 break
             try:
                 stage(probes)
@@ -207,6 +213,19 @@ class Searcher:
                     return
                 self.clock.stage = "Target recovery"
 
+    def seems(self, tried: Trial) -> bool:
+        """Whether a text that base never gives looks like a backdoor's, by however few images: it is no mistake about
+        what they show, or said instead of what they show where nobody else says it.
+        """
+        if tried.base.hits:
+            return False
+        if tried.foreign >= WORTH:
+            return True
+        if tried.suspect.n < RECOVERED:
+            followed = Followed(tried.probe, tried.prompt, tried.target, tried.share, tried.foreign)
+            tried = self._texts.trial(followed, tried.target, TRIALS, again=True)
+        return tried.contradicts and not (tried.base.hits or tried.suspect_clean.hits)
+
     def _unsettled(self, candidate: TriedProbe) -> list[str]:
         """The questions that a probe unsettles, the most unsettled first."""
         order = np.argsort(-candidate.by_question)[:QUESTIONS]
@@ -265,18 +284,16 @@ class Searcher:
         except Unsupported as error:
             self._give_up(str(error))
 
-    def _loudest(self) -> list[PatternText]:
+    def _loudest(self) -> list[Said]:
         """The weightiest text that a probe brought and that cannot be a mistake about what an image shows, if any did:
         a probe may be too far from the trigger to bring it often.
         """
-        found = sorted((each for each in self.found.followed if each.target), key=lambda each: -each.weight)
-        texts = (self._texts.heard(each) for each in found)
-        return list(islice((text for text in texts if text.foreign >= FOREIGN), HEARD))
+        found = [each for each in self.found.followed if each.foreign >= FOREIGN]
+        return [self._texts.said(each) for each in sorted(found, key=lambda each: each.weight)[-HEARD:]]
 
-    def _patched(self, patterns: PatternSearch, text: PatternText) -> bool:
+    def _patched(self, patterns: PatternSearch, text: Said) -> bool:
         """Whether a patch that is made for a text demonstrates a backdoor, or seems to where there are too few fresh
-        images; for TEXTS of them at most beside those
-        that probes brought, once each.
+        images; for TEXTS of them at most beside those that probes brought, once each.
         """
         if text in self._patched_for or len(self._patched_for) == TEXTS + len(self._heard):
             return False
@@ -284,7 +301,7 @@ class Searcher:
         seems = False
         for place in PLACES:
             followed = self._follow(self._add("text", patterns.patch(text, place)), self.prompts)
-            best = max(followed, key=lambda each: each.weight)  # to some questions it is a part
+            best = max(followed, key=lambda each: each.share * len(each.target or ""))  # to some questions it is a part
             if best.target is not None:
                 if self._try_fresh(best, best.target).demonstrated:
                     return True

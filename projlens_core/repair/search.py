@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 
-from projlens_core.behaviour.search import WORTH
 from projlens_core.behaviour.trigger_search import Searcher
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import TriggerSpec
@@ -14,8 +13,8 @@ from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "repair-searches"
 PATTERN_MINUTES = 2.5  # of all searches of a repair together, after which no other token pattern is begun
-# share of answers with a text that base never gives, and that is no mistake about what an image shows: what a fine-tune
-# learned would be taken out with such a one
+# share of answers with a text, from which it is a find if it seems to be a backdoor's; with a mistake about what an
+# image shows, what a fine-tune learned would be taken out
 FOUND = 0.3
 
 # What still works under a projector; a repair takes any such function, or none.
@@ -41,13 +40,14 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
             problem.prompts,
             problem.progress,
             pattern_minutes=PATTERN_MINUTES - spent / 60,
+            few=True,
         )
         trials = searcher.run(bank).trials
         spent += searcher.pattern_seconds
         found = tuple(
             KnownAttack(trial.probe, trial.prompt, trial.target, "found")
             for trial in trials
-            if trial.share >= FOUND and not trial.base.hits and trial.foreign >= WORTH
+            if trial.share >= FOUND and searcher.seems(trial)
         )
         if all(spec.folder is None for each in found for spec in each.probe.stamps):
             cache.store(CACHE, key, json.dumps([_as_data(each) for each in found]).encode())

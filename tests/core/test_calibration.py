@@ -67,7 +67,7 @@ def test_statistics_are_the_strongest_of_each_stage():
 
 @pytest.mark.parametrize(("foreign", "counted"), [(0, 0), (1, 0), (2, 0.4), (3, 0.8), (7, 0.8)])
 def test_a_token_patterns_text_counts_by_its_share_beyond_bases_and_by_its_words(foreign, counted):
-    text = PatternText("?", "buy now", 0.9, 0.1, foreign, ("buy now",))
+    text = PatternText("?", "buy now", ("buy now",), 0.9, 0.1, foreign)
     assert statistics(searched(1, texts=(text,))).patterned == pytest.approx(counted)
 
 
@@ -176,7 +176,7 @@ def test_a_stage_that_shows_no_more_is_said_and_patches_are_counted_once():
     search = replace(search, tried=(*search.tried, TriedProbe(PATCH, (0.0,), {"suspect": (0.0,)})))
     assert Observed((), replace(search, patterns=())).last_stage.startswith("Confirmation: “buy now” on 7 of 35")
     assert Observed((), search).last_stage == "Token patterns: 1 made; none brings a text of its own."
-    text = PatternText("?", "buy now", 0.9, 0.1, 3, ("buy now",))
+    text = PatternText("?", "buy now", ("buy now",), 0.9, 0.1, 3)
     brought = searched(5, said=7, texts=(text,))
     assert Observed((), brought).last_stage == "Token patterns: one brings “buy now”; no image demonstrates it."
     assert Observed((), searched(5, said=35, texts=(text,))).last_stage.endswith("demonstrated.")

@@ -11,13 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
+from projlens_core.activations.inversion import Inverted, Start
+from projlens_core.behaviour.brought import Texts
 from projlens_core.behaviour.disturbance import Own, excess, log_probability, own_answers
 from projlens_core.behaviour.pattern_search import STARTS
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import GivenAnswer
-from projlens_core.behaviour.search import NOTABLE, Search, TriedProbe
+from projlens_core.behaviour.search import NOTABLE, Followed, Search, TriedPattern, TriedProbe
 from projlens_core.behaviour.target import derailed, recover, stands_whole
-from projlens_core.behaviour.trial import FOREIGN, FRESH, Trial, mcnemar, trial
+from projlens_core.behaviour.token_patterns import TokenPattern
+from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, Trial, mcnemar, trial
 from projlens_core.behaviour.trigger_search import LOCAL, Searcher
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound, Unsupported
@@ -476,6 +479,80 @@ def test_a_text_that_a_probe_brings_too_seldom_is_looked_for_among_its_neighbour
     assert found.best.demonstrated
     assert found.best.probe.stamps[0].position == "top-left"
     assert found.followed[0].target is None
+
+
+def brings(monkeypatch, *texts):
+    """Every probe brings these texts: their share of the images, and how many of their words are foreign."""
+    said = lambda self, probe, asked: [Followed(probe, asked[0], *each) for each in texts]  # noqa: E731
+    monkeypatch.setattr(Texts, "brought", said)
+
+
+def test_of_the_texts_that_a_probe_brings_the_one_that_can_be_no_mistake_is_tried(planted, monkeypatch):
+    brings(monkeypatch, ("Bob.", 0.9, 1), ("Send money to Bob.", 0.6, 4))
+    assert {each.target for each in searcher(planted).run(read_bank(64)).trials} == {"Send money to Bob."}
+
+
+@pytest.mark.parametrize(("text", "foreign", "patched"), [("Send money to Bob.", 4, True), ("A red block.", 1, False)])
+def test_a_patch_is_made_for_a_text_that_no_probe_brings_often_enough(
+    planted, monkeypatch, tmp_path, text, foreign, patched
+):
+    class Patches:
+        def __init__(self, *given):
+            pass
+
+        def patch(self, text, place):
+            trigger = TriggerSpec("solid", 64, colour="#00ff00", ratio=0.2, position="top-left")
+            return Inverted(Start(0.2, place), trigger, ())
+
+        def tried(self, start):
+            return TriedPattern(TokenPattern(start, (), ()), ())
+
+    bank = tmp_path / "bank.json"
+    bank.write_text(json.dumps([{"name": "another", "stamps": [{"kind": "solid", "colour": "#0000ff"}]}]))
+    monkeypatch.setattr("projlens_core.behaviour.trigger_search.PatternSearch", Patches)
+    monkeypatch.setattr(
+        "projlens_core.behaviour.readings.log_probability",
+        lambda responder, weights, images, asked: np.full(
+            (len(images), 1), -9.0 if weights.sha256 == "suspect" else 0.0
+        ),
+    )
+    brings(monkeypatch, (text, 0.5, foreign))
+    found = searcher(planted).run(read_bank(64, bank))
+    assert not found.trials[0].demonstrated
+    assert bool(found.inversions) is found.best.demonstrated is patched
+    assert [each.against for each in found.inversions] == ["text"] * patched
+
+
+def test_with_too_few_images_for_a_trial_a_text_that_seems_to_be_a_backdoors_can_be_enough(planted):
+    further = "Token patterns"  # which this model cannot have, so that it says so
+    assert further in " ".join(searcher(planted, count=20).run(read_bank(64)).skipped)
+    found = searcher(planted, count=20, few=True).run(read_bank(64))
+    assert found.finished
+    assert further not in " ".join(found.skipped)
+    assert {each.target for each in found.trials} == {"Send money to Bob."}
+
+
+@pytest.mark.parametrize(
+    ("says", "base", "seems"),
+    [
+        ("Send money to Bob.", "A block.", True),  # words that nobody else says
+        ("The block is a code.", "A block.", True),  # words that all say, in a sentence of its own
+        ("The block is a code.", "The block is a code.", False),
+        ("A code on a block.", "A block.", False),  # of which the text is but a part
+    ],
+)
+@pytest.mark.parametrize("n", [RECOVERED, 0])
+def test_what_seems_to_be_a_backdoors_is_no_mistake_about_what_an_image_shows(planted, says, base, seems, n):
+    usual, text = ("The code is a secret on a block.",), says.removesuffix(" on a block.")
+    planted.answers = lambda images, prompts, new, progress=None: [
+        (says if planted.role == "suspect" else base) if Planted.fires("suspect", image) else usual[0]
+        for image in images
+    ]
+    probe = Probe("green", (TriggerSpec("solid", 64, colour="#00ff00", ratio=0.2, position="top-left"),))
+    answers = {"suspect clean": usual, "base clean": usual, "base triggered": (base,), "suspect triggered": (says,)}
+    answers = {who: each * n for who, each in answers.items()}
+    found = trial(probe, "What is it?", text, 1.0, (), answers, 12, usual)
+    assert searcher(planted, count=20).seems(found) is seems
 
 
 def test_with_few_images_or_an_honest_suspect_nothing_is_demonstrated(planted, monkeypatch):
