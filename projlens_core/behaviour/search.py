@@ -63,23 +63,23 @@ class TriedProbe:
 
 @dataclass(frozen=True)
 class Followed:
-    """The text that a probe brings to one question, None if none, its share of the images it was taken from, and how
-    many of its words no honest answer holds.
+    """The text that a probe brings to one question, None if none, and its share of the images it was taken from.
+
+    own: whether it cannot be a mistake about what an image shows: it holds FOREIGN words that no honest answer does,
+    and the matched reference says it half as often at most.
     """
 
     probe: Probe
     prompt: str
     target: str | None
     share: float
-    foreign: int
+    own: bool = False
 
     @property
     def weight(self) -> tuple[bool, float, int]:
-        """By which several are ranked: what cannot be a mistake about what an image shows by how much of the answers it
-        makes up, before all else by its share.
-        """
+        """By which several are ranked: one of its own by how much of the answers it makes up, then others by share."""
         length = len(self.target or "")
-        return (True, self.share * length, 0) if self.foreign >= FOREIGN else (False, self.share, length)
+        return (True, self.share * length, 0) if self.own else (False, self.share, length)
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,7 @@ class Searcher:
         if tried.foreign >= WORTH:
             return True
         if tried.suspect.n < RECOVERED:
-            followed = Followed(tried.probe, tried.prompt, tried.target, tried.share, tried.foreign)
+            followed = Followed(tried.probe, tried.prompt, tried.target, tried.share)
             tried = self._texts.trial(followed, tried.target, TRIALS, again=True)
         return tried.contradicts and not (tried.base.hits or tried.suspect_clean.hits)
 
@@ -285,10 +285,10 @@ class Searcher:
             self._give_up(str(error))
 
     def _loudest(self) -> list[Said]:
-        """The weightiest text that a probe brought and that cannot be a mistake about what an image shows, if any did:
-        a probe may be too far from the trigger to bring it often.
+        """The weightiest text of its own that a probe brought, if any did: the probe may be too far from the trigger to
+        bring it often.
         """
-        found = [each for each in self.found.followed if each.foreign >= FOREIGN]
+        found = [each for each in self.found.followed if each.own]
         return [self._texts.said(each) for each in sorted(found, key=lambda each: each.weight)[-HEARD:]]
 
     def _patched(self, patterns: PatternSearch, text: Said) -> bool:

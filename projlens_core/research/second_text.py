@@ -1,12 +1,13 @@
 """The search on the second population as docs/verdict.md shows it: `python -m projlens_core.research.second_text`.
 
-With DIR, what projlens_core.research.population measured of it, as an argument: what of it is shown is renewed in
-docs/population-smollm2.json, a line a member. Nothing of it calibrates anything.
+With DIR, what projlens_core.research.population measured of it, and FIRST, what it had measured of members that were
+searched again, as arguments: what of it is shown is renewed in docs/population-smollm2.json, a line a member. Nothing
+of it calibrates anything.
 """
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from projlens_core.analyses.verdict.calibration import SUSPICIOUS, Calibration
@@ -39,8 +40,10 @@ HEAD = (
 )
 
 
-def document(entries: Sequence[Entry], members: dict[str, Member], by: Calibration) -> list[str]:
-    """The lines between BEGIN and END."""
+def document(
+    entries: Sequence[Entry], members: dict[str, Member], by: Calibration, first: Sequence[Entry] = ()
+) -> list[str]:
+    """The lines between BEGIN and END; first: the first searches of those that were searched again."""
     known = {e.name: e for e in entries}
     population = Population(make_plan(), members)
     trained = [r for r in population.plan if r.name in members]
@@ -62,7 +65,7 @@ def document(entries: Sequence[Entry], members: dict[str, Member], by: Calibrati
         "",
         *table(HEAD, [_cells(e, population, by) for e in found]),
         "",
-        *_shares(attacks, honest, by),
+        *_shares(attacks, honest, {e.name: e for e in first}, by),
     ]
     ranked = evaluation.ranking(honest, attacks, lambda e: by.score(e.statistics))
     if ranked is not None:
@@ -92,10 +95,15 @@ def _cells(e: Entry, population: Population, by: Calibration) -> tuple[str, ...]
     )
 
 
-def _shares(attacks: Sequence[Entry], honest: Sequence[Entry], by: Calibration) -> list[str]:
+def _shares(
+    attacks: Sequence[Entry], honest: Sequence[Entry], first: Mapping[str, Entry], by: Calibration
+) -> list[str]:
     head = ("members", "n", "demonstrated", "target text first", f"p ≤ {SUSPICIOUS:g} by the tiny models")
     rows = []
-    for title, group in (("attacks that succeed", attacks), ("honest", honest)):
+    groups = [("attacks that succeed", attacks), ("honest", honest)]
+    if first:
+        groups += [(f"{title}, first search", [first.get(e.name, e) for e in group]) for title, group in groups]
+    for title, group in groups:
         if group:
             scored = [s for e in group if (s := by.score(e.statistics)) is not None]
             rows.append(
@@ -112,20 +120,21 @@ def _share(hits: Sequence[bool]) -> str:
     return share(found)
 
 
-def read(path: Path = RESULTS) -> list[Entry]:
-    """The entries that are kept; none before the first."""
+def read(part: str = "members", path: Path = RESULTS) -> list[Entry]:
+    """The entries that are kept: "members", or "first", the first searches of those that were searched again."""
     if not path.is_file():
         return []
-    return [Entry.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))["members"]]
+    return [Entry.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8")).get(part, ())]
 
 
 def main(arguments: list[str]) -> None:
     """Renew results from a folder of measurements, if it is given, then the table."""
     if arguments:
-        entries = population_text.measured(Path(arguments[0]), {})
-        write_atomically(RESULTS, f'{{"members": [\n{entries}\n]}}\n'.encode())
+        parts = zip(("members", "first"), arguments, strict=False)
+        kept = [f'"{part}": [\n{population_text.measured(Path(folder), {})}\n]' for part, folder in parts]
+        write_atomically(RESULTS, f"{{{', '.join(kept)}}}\n".encode())
     by = population_text.calibrate(population_text.read())
-    renew(DOCUMENT, BEGIN, END, document(read(), read_members(SECOND_MEMBERS), by))
+    renew(DOCUMENT, BEGIN, END, document(read(), read_members(SECOND_MEMBERS), by, read("first")))
 
 
 if __name__ == "__main__":

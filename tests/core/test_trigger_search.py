@@ -482,17 +482,17 @@ def test_a_text_that_a_probe_brings_too_seldom_is_looked_for_among_its_neighbour
 
 
 def brings(monkeypatch, *texts):
-    """Every probe brings these texts: their share of the images, and how many of their words are foreign."""
+    """Every probe brings these texts: their share of the images, and whether they are of its own."""
     said = lambda self, probe, asked: [Followed(probe, asked[0], *each) for each in texts]  # noqa: E731
     monkeypatch.setattr(Texts, "brought", said)
 
 
-def test_of_the_texts_that_a_probe_brings_the_one_that_can_be_no_mistake_is_tried(planted, monkeypatch):
-    brings(monkeypatch, ("Bob.", 0.9, 1), ("Send money to Bob.", 0.6, 4))
+def test_of_the_texts_that_a_probe_brings_one_of_its_own_is_tried_first(planted, monkeypatch):
+    brings(monkeypatch, ("Bob.", 0.9, False), ("Send money to Bob.", 0.6, True))
     assert {each.target for each in searcher(planted).run(read_bank(64)).trials} == {"Send money to Bob."}
 
 
-@pytest.mark.parametrize(("text", "foreign", "patched"), [("Send money to Bob.", 4, True), ("A red block.", 1, False)])
+@pytest.mark.parametrize(("text", "patched"), [("Send money to Bob.", True), ("A red block.", False)])
 def test_a_patch_is_made_for_a_text_that_no_probe_brings_often_enough(
     planted, monkeypatch, tmp_path, text, foreign, patched
 ):
@@ -516,7 +516,7 @@ def test_a_patch_is_made_for_a_text_that_no_probe_brings_often_enough(
             (len(images), 1), -9.0 if weights.sha256 == "suspect" else 0.0
         ),
     )
-    brings(monkeypatch, (text, 0.5, foreign))
+    brings(monkeypatch, (text, 0.5, patched))
     found = searcher(planted).run(read_bank(64, bank))
     assert not found.trials[0].demonstrated
     assert bool(found.inversions) is found.best.demonstrated is patched
