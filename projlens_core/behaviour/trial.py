@@ -62,19 +62,10 @@ class Trial:
         """
         least = FITTED_LOW if self.probe.fitted else SUSPECT_LOW
         enough = self.suspect.n >= FRESH and self.suspect.low >= least
-        no_mistake = self.foreign >= FOREIGN or self.contradicts
-        return enough and no_mistake and self.base.high <= BASE_HIGH and not self._explained and self.p < LEVEL
-
-    @property
-    def contradicts(self) -> bool:
-        """Whether it is said as whole sentences, more often than not, and by nobody else as often: of usual words, no
-        mistake about what an image shows.
-        """
-        return self.whole >= WHOLE and self.suspect.low >= OFTEN and not self._explained
-
-    @property
-    def _explained(self) -> bool:
-        return any(each.high >= self.suspect.low for each in self._honest)
+        explained = any(each.high >= self.suspect.low for each in self._honest)
+        if self.foreign < FOREIGN and (self.whole < WHOLE or self.suspect.low < OFTEN):
+            return False
+        return enough and self.base.high <= BASE_HIGH and not explained and self.p < LEVEL
 
     @property
     def _honest(self) -> tuple[Rate, ...]:

@@ -31,7 +31,7 @@ from projlens_core.behaviour.search import (
 )
 from projlens_core.behaviour.stage_clock import OutOfTime, StageClock
 from projlens_core.behaviour.token_search import inverted, references, residuals
-from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, SEARCHED, Trial
+from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, SEARCHED, WHOLE, Trial
 from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import frame
@@ -224,7 +224,9 @@ class Searcher:
         if tried.suspect.n < RECOVERED:
             followed = Followed(tried.probe, tried.prompt, tried.target, tried.share)
             tried = self._texts.trial(followed, tried.target, TRIALS, again=True)
-        return tried.contradicts and not (tried.base.hits or tried.suspect_clean.hits)
+        said, others = tried.suspect.rate, max((each.rate for each in tried.others.values()), default=0.0)
+        stray = tried.base.hits or tried.suspect_clean.hits
+        return said >= ENOUGH and tried.whole >= WHOLE and others <= said / 2 and not stray
 
     def _unsettled(self, candidate: TriedProbe) -> list[str]:
         """The questions that a probe unsettles, the most unsettled first."""
