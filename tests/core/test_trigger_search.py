@@ -493,9 +493,7 @@ def test_of_the_texts_that_a_probe_brings_one_of_its_own_is_tried_first(planted,
 
 
 @pytest.mark.parametrize(("text", "patched"), [("Send money to Bob.", True), ("A red block.", False)])
-def test_a_patch_is_made_for_a_text_that_no_probe_brings_often_enough(
-    planted, monkeypatch, tmp_path, text, foreign, patched
-):
+def test_a_patch_is_made_for_a_text_that_no_probe_brings_often_enough(planted, monkeypatch, tmp_path, text, patched):
     class Patches:
         def __init__(self, *given):
             pass
