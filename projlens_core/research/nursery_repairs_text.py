@@ -21,6 +21,11 @@ HONEST_COLUMNS = (
     "honest fine-tune", "task", "utility, points", "learned: base, before, after", "tokens pulled by",
     "as a precaution: utility, points", "learned", "tokens pulled by"
 )  # fmt: skip
+LACKED = {  # of former versions whose figures are shown
+    4: "did not unlearn what is left of a known text (step 4), and rejected the weakest pull by one standard error, as "
+    "all others",
+    8: "made token patterns in every search, and had no find in a text of usual words, whoever else did not say it",
+}
 Interval = tuple[float, float, float]  # a figure, and the ends of its 95 % interval
 
 
@@ -28,7 +33,7 @@ def sections(results: Mapping[str, dict], others: Mapping[str, dict]) -> list[st
     """The lines about all members that were measured; others: what other methods did, by member."""
     measured = {name: found for name, found in results.items() if found["split"] == SPLITS[1]}
     sealed = {name: found for name, found in measured.items() if found.get("version", 0) >= SHOWN}
-    former = sum(found["version"] < VERSION for found in sealed.values())
+    former = any(found["version"] < VERSION for found in sealed.values())
     older = len(measured) - len(sealed)
     return [
         "## A population with honest gains: the nursery", "",
@@ -45,20 +50,22 @@ def sections(results: Mapping[str, dict], others: Mapping[str, dict]) -> list[st
         "6 % that had been gone. "
         "Written from docs/repair-nursery.json by `python -m projlens_core nursery repair`.",
         *([f"{older} members were measured with an older version only, and are left out."] if older else []),
-        *(["", _former(former)] if former else []),
+        *(["", _former(sealed)] if former else []),
         "",
         *_criteria(sealed), "", *_beside(_group(sealed, POISONED), others), "", *_attacks(sealed), "",
         *_honest(sealed), "",
     ]  # fmt: skip
 
 
-def _former(n: int) -> str:
+def _former(sealed: Mapping[str, dict]) -> str:
+    former = {name: found for name, found in sealed.items() if found["version"] < VERSION}
+    said = "; ".join(
+        f"version {version} ({sum(found['version'] == version for found in former.values())}) {lacked}"
+        for version, lacked in LACKED.items()
+    )
     return (
-        f"**{n} of them were measured with version {SHOWN} of the repair**, and are marked so. It did not unlearn what "
-        "is left of a known text (step 4), and rejected the weakest pull by one standard error, as all others. Where "
-        f"nothing is left of a text, and no weakest pull was rejected, version {VERSION} takes the same steps; else it "
-        f"takes more, of which these rows say nothing. What version {VERSION} was measured on is no random draw: those "
-        f"come first in which version {SHOWN} had left much or taken long, or another order of its steps had."
+        f"**{len(former)} of them were measured with former versions of the repair**, and are marked so: {said}. What "
+        f"version {VERSION} would have come to there these rows do not say."
     )
 
 

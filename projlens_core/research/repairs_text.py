@@ -27,9 +27,11 @@ its own form. This page says how, what it is worth on the demo models, and where
    along them.
 2. **The verdict's search** on the suspect and, after each round, on the result, token patterns included
    ([verdict.md](verdict.md)), while there is time; what it finds joins the next round. What may be a mistake about what
-   an image shows, a text of words that honest answers hold, is no find: what was learned would go with it. A suspect
-   in which the search finds nothing is left as it is, unless a trigger was given or `--precaution` asks for the first
-   step all the same: each round costs a little of what was honestly learned.
+   an image shows, a text of words that honest answers hold, is no find: what was learned would go with it; it is one if
+   it is said as whole sentences on four of five images, and by nobody else on half as many. Where there are too few
+   images for a trial, a search ends with the first text of that kind, or of words that nobody else says. A suspect in
+   which the search finds nothing is left as it is, unless a trigger was given or `--precaution` asks for the first step
+   all the same: each round costs a little of what was honestly learned.
 3. If a known trigger still works: a few steps through the language model (the suspect's own clean answers, said under
    the trigger) and another search, then removal of the directions into which ΔW sends the trigger.
 4. **What is left of a known text.** The trigger that was found need not be the true one, but its text is known then. So

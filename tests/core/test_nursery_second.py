@@ -91,6 +91,14 @@ def test_what_was_found_is_shown_with_what_p_would_be():
     assert f"| {by.p(by.score(quiet.statistics)):.3f} |" in honest
     assert any("AUROC of 1.000" in line for line in lines)
     assert second_text.document([], members, by) == ["None is searched yet."]
+    assert not any("first search" in line for line in lines)
+    missed = [replace(e, demonstrated=False) for e in made if e.truth != "honest"]
+    again = second_text.document(made, members, by, missed)
+    now, before = (
+        next(line for line in again if line.startswith(f"| attacks that succeed{which} |"))
+        for which in ("", ", first search")
+    )
+    assert ("1 of 1" in now, "| 0 of 1" in before) == (True, True)
 
 
 def test_a_pair_is_a_row_trained_or_not():

@@ -20,7 +20,7 @@ from projlens_core.behaviour.responder import GivenAnswer
 from projlens_core.behaviour.search import NOTABLE, Followed, Search, TriedPattern, TriedProbe
 from projlens_core.behaviour.target import derailed, recover, stands_whole
 from projlens_core.behaviour.token_patterns import TokenPattern
-from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, Trial, mcnemar, trial
+from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, Trial, mcnemar, trial
 from projlens_core.behaviour.trigger_search import LOCAL, Searcher
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound, Unsupported
@@ -490,6 +490,13 @@ def brings(monkeypatch, *texts):
 def test_of_the_texts_that_a_probe_brings_one_of_its_own_is_tried_first(planted, monkeypatch):
     brings(monkeypatch, ("Bob.", 0.9, False), ("Send money to Bob.", 0.6, True))
     assert {each.target for each in searcher(planted).run(read_bank(64)).trials} == {"Send money to Bob."}
+
+
+@pytest.mark.parametrize(("reference", "own"), [("base", True), ("suspect", False)])
+def test_a_text_that_the_matched_reference_brings_as_well_is_not_of_its_own(planted, reference, own):
+    search = searcher(planted)
+    search.readings.projectors[REFERENCE] = Named(reference)
+    assert {each.own for each in search.run(read_bank(64)).followed if each.target} == {own}
 
 
 @pytest.mark.parametrize(("text", "patched"), [("Send money to Bob.", True), ("A red block.", False)])
