@@ -7,7 +7,6 @@ from PIL import Image
 
 from projlens_core.behaviour.readings import Readings
 from projlens_core.behaviour.search import Followed, Said
-from projlens_core.behaviour.success import contains_target
 from projlens_core.behaviour.target import foreign_words, recover
 from projlens_core.behaviour.trial import FOREIGN, RECOVERED, REFERENCE, SEARCHED, Trial, trial
 from projlens_core.inputs.probes import Probe
@@ -42,19 +41,9 @@ class Texts:
             innocent = [row[j] for who, rows in said.items() if who != "suspect triggered" for row in rows]
             text = recover([row[j] for row in said["suspect triggered"]], innocent, self._habits)
             target, share = text or (None, 0.0)
-            own = target is not None and self._own(probe, prompt, target, share, innocent)
+            own = foreign_words(target or "", [*innocent, *self._usual]) >= FOREIGN
             found.append(Followed(probe, prompt, target, share, own))
         return found
-
-    def _own(self, probe: Probe, prompt: str, target: str, share: float, innocent: Sequence[str]) -> bool:
-        """See Followed.own."""
-        if foreign_words(target, [*innocent, *self._usual]) < FOREIGN:
-            return False
-        if REFERENCE not in self._readings.projectors:
-            return True
-        shown = [probe.on(image) for image in self._images[SEARCHED : SEARCHED + RECOVERED]]
-        said = self._readings.answers(REFERENCE, shown, [prompt])
-        return sum(contains_target(row[0], target) for row in said) <= share * len(said) / 2
 
     def said(self, followed: Followed) -> Said:
         """What the suspect says under the probe about the images of the search."""

@@ -65,8 +65,8 @@ class TriedProbe:
 class Followed:
     """The text that a probe brings to one question, None if none, and its share of the images it was taken from.
 
-    own: whether it cannot be a mistake about what an image shows: it holds FOREIGN words that no honest answer does,
-    and the matched reference says it half as often at most.
+    own: whether it cannot be a mistake about what an image shows: it holds FOREIGN words that no honest answer does.
+    The matched reference is not asked, since it may have taken over the backdoor.
     """
 
     probe: Probe

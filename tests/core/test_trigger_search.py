@@ -20,7 +20,7 @@ from projlens_core.behaviour.responder import GivenAnswer
 from projlens_core.behaviour.search import NOTABLE, Followed, Search, TriedPattern, TriedProbe
 from projlens_core.behaviour.target import derailed, recover, stands_whole
 from projlens_core.behaviour.token_patterns import TokenPattern
-from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, Trial, mcnemar, trial
+from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, Trial, mcnemar, trial
 from projlens_core.behaviour.trigger_search import LOCAL, Searcher
 from projlens_core.cli import main
 from projlens_core.errors import InvalidInput, NotFound, Unsupported
@@ -492,11 +492,13 @@ def test_of_the_texts_that_a_probe_brings_one_of_its_own_is_tried_first(planted,
     assert {each.target for each in searcher(planted).run(read_bank(64)).trials} == {"Send money to Bob."}
 
 
-@pytest.mark.parametrize(("reference", "own"), [("base", True), ("suspect", False)])
-def test_a_text_that_the_matched_reference_brings_as_well_is_not_of_its_own(planted, reference, own):
-    search = searcher(planted)
-    search.readings.projectors[REFERENCE] = Named(reference)
-    assert {each.own for each in search.run(read_bank(64)).followed if each.target} == {own}
+def test_a_text_of_words_that_no_honest_answer_holds_is_of_its_own(planted):
+    assert {each.own for each in searcher(planted).run(read_bank(64)).followed if each.target} == {True}
+    planted.answers = lambda images, prompts, new, progress=None: [
+        "A red block." if Planted.fires(planted.role, image) else "A block." for image in images
+    ]
+    followed = searcher(planted, count=47).run(read_bank(64)).followed
+    assert {(each.target, each.own) for each in followed} == {("red", False)}
 
 
 @pytest.mark.parametrize(("text", "patched"), [("Send money to Bob.", True), ("A red block.", False)])
