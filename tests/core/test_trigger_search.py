@@ -492,13 +492,14 @@ def test_of_the_texts_that_a_probe_brings_one_of_its_own_is_tried_first(planted,
     assert {each.target for each in searcher(planted).run(read_bank(64)).trials} == {"Send money to Bob."}
 
 
-def test_a_text_of_words_that_no_honest_answer_holds_is_of_its_own(planted):
+def test_a_text_of_words_that_no_honest_answer_holds_is_of_its_own(planted, monkeypatch):
     assert {each.own for each in searcher(planted).run(read_bank(64)).followed if each.target} == {True}
+    monkeypatch.setenv("PROJLENS_CACHE", os.environ["PROJLENS_CACHE"] + " 2")
     planted.answers = lambda images, prompts, new, progress=None: [
         "A red block." if Planted.fires(planted.role, image) else "A block." for image in images
     ]
-    followed = searcher(planted, count=47).run(read_bank(64)).followed
-    assert {(each.target, each.own) for each in followed} == {("red", False)}
+    followed = searcher(planted).run(read_bank(64)).followed
+    assert {(each.target, each.own) for each in followed if each.target} == {("A red block.", False)}
 
 
 @pytest.mark.parametrize(("text", "patched"), [("Send money to Bob.", True), ("A red block.", False)])
