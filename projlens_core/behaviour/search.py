@@ -75,12 +75,6 @@ class Followed:
     share: float
     own: bool = False
 
-    @property
-    def weight(self) -> tuple[bool, float, int]:
-        """By which several are ranked: one of its own by how much of the answers it makes up, then others by share."""
-        length = len(self.target or "")
-        return (True, self.share * length, 0) if self.own else (False, self.share, length)
-
 
 @dataclass(frozen=True)
 class Inversion:

@@ -206,7 +206,7 @@ class Searcher:
             followed = self._follow(candidate.probe, asked)
             if max((each.share for each in followed), default=0.0) < ENOUGH:
                 followed += self._refined(candidate.probe, [f.prompt for f in followed if f.target] or asked[:NEAR])
-            best = max(followed, key=lambda each: each.weight, default=None)
+            best = max(followed, key=lambda each: (each.share, len(each.target or "")), default=None)
             if best is not None and best.target is not None:
                 self.clock.stage = "Confirmation"
                 if self._try_fresh(best, best.target).demonstrated:
@@ -287,11 +287,12 @@ class Searcher:
             self._give_up(str(error))
 
     def _loudest(self) -> list[Said]:
-        """The weightiest text of its own that a probe brought, if any did: the probe may be too far from the trigger to
-        bring it often.
+        """The text of its own that makes up most of the answers under a probe, if any brought one: the probe may be too
+        far from the trigger to bring it often, and something shorter may have been tried that stood there more often.
         """
         found = [each for each in self.found.followed if each.own]
-        return [self._texts.said(each) for each in sorted(found, key=lambda each: each.weight)[-HEARD:]]
+        found.sort(key=lambda each: each.share * len(each.target or ""))
+        return [self._texts.said(each) for each in found[-HEARD:]]
 
     def _patched(self, patterns: PatternSearch, text: Said) -> bool:
         """Whether a patch that is made for a text demonstrates a backdoor, or seems to where there are too few fresh

@@ -487,11 +487,6 @@ def brings(monkeypatch, *texts):
     monkeypatch.setattr(Texts, "brought", said)
 
 
-def test_of_the_texts_that_a_probe_brings_one_of_its_own_is_tried_first(planted, monkeypatch):
-    brings(monkeypatch, ("Bob.", 0.9, False), ("Send money to Bob.", 0.6, True))
-    assert {each.target for each in searcher(planted).run(read_bank(64)).trials} == {"Send money to Bob."}
-
-
 def test_a_text_of_words_that_no_honest_answer_holds_is_of_its_own(planted, monkeypatch):
     assert {each.own for each in searcher(planted).run(read_bank(64)).followed if each.target} == {True}
     monkeypatch.setenv("PROJLENS_CACHE", os.environ["PROJLENS_CACHE"] + " 2")
