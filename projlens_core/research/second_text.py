@@ -53,15 +53,16 @@ def document(
     honest, attacks = ([e for e in found if (e.truth == HONEST) is which] for which in (True, False))
     unsuccessful = [r for r in trained if r.attack and members[r.name].figures["asr"] < LEAST_ASR]
     later = [f"`{r.name}`" for r in trained if r.name not in known and r not in unsuccessful]
-    lines = [
+    about = [
         f"{len(trained)} of {len(population.plan)} members are trained, {len(found)} searched: {len(attacks)} attacks "
-        f"that succeed and {len(honest)} honest fine-tunes. "
-        + (
-            f"Attacks that do not succeed on {LEAST_ASR:.0%}, and are not searched: {len(unsuccessful)}. "
-            if unsuccessful
-            else ""
-        )
-        + (f"Not searched yet: {', '.join(later)}." if later else ""),
+        f"that succeed and {len(honest)} honest fine-tunes."
+    ]
+    if unsuccessful:
+        about.append(f"Attacks that do not succeed on {LEAST_ASR:.0%}, and are not searched: {len(unsuccessful)}.")
+    if later:
+        about.append(f"Not searched yet: {', '.join(later)}.")
+    lines = [
+        " ".join(about),
         "",
         *table(HEAD, [_cells(e, population, by) for e in found]),
         "",
