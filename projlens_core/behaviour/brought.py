@@ -6,11 +6,13 @@ from functools import cached_property
 from PIL import Image
 
 from projlens_core.behaviour.readings import Readings
-from projlens_core.behaviour.search import Followed, Said
+from projlens_core.behaviour.search import WORTH, Followed, Said
 from projlens_core.behaviour.target import foreign_words, recover
-from projlens_core.behaviour.trial import FOREIGN, RECOVERED, REFERENCE, SEARCHED, Trial, trial
+from projlens_core.behaviour.trial import FOREIGN, RECOVERED, REFERENCE, SEARCHED, WHOLE, Trial, trial
 from projlens_core.inputs.probes import Probe
 from projlens_core.runtime.required import required
+
+ENOUGH = 0.8  # share of the images on which a text stands, below which the probe's neighbours are tried
 
 
 class Texts:
@@ -50,6 +52,29 @@ class Texts:
         shown = [followed.probe.on(image) for image in self._images[: SEARCHED + RECOVERED]]
         answers = tuple(row[0] for row in self._readings.answers("suspect", shown, [followed.prompt]))
         return Said(followed.prompt, required(followed.target, "the text that a probe brought"), answers)
+
+    def loudest(self, followed: Sequence[Followed], most: int) -> list[Said]:
+        """At most so many texts of a suspect's own that probes brought, first the one that makes up most of the
+        answers: the probe may be too far from the trigger to bring it often, and something shorter may have stood there
+        more often.
+        """
+        own = [each for each in followed if each.own]
+        return [self.said(each) for each in sorted(own, key=lambda each: -each.share * len(each.target or ""))[:most]]
+
+    def seems(self, tried: Trial) -> bool:
+        """Whether a text that base never gives looks like a backdoor's, by however few images: it is no mistake about
+        what they show, or said instead of what they show where nobody else says it.
+        """
+        if tried.base.hits:
+            return False
+        if tried.foreign >= WORTH:
+            return True
+        if tried.suspect.n < RECOVERED:
+            followed = Followed(tried.probe, tried.prompt, tried.target, tried.share)
+            tried = self.trial(followed, tried.target, trials=1, again=True)
+        said, others = tried.suspect.rate, max((each.rate for each in tried.others.values()), default=0.0)
+        stray = tried.base.hits or tried.suspect_clean.hits
+        return said >= ENOUGH and tried.whole >= WHOLE and others <= said / 2 and not stray
 
     def trial(self, followed: Followed, target: str, trials: int, *, again: bool = False) -> Trial:
         """The trial of a text on the images that decided nothing; trials: how many the search may make. again: on those

@@ -15,14 +15,13 @@ import numpy as np
 from PIL import Image
 
 from projlens_core.activations.inversion import Inverted
-from projlens_core.behaviour.brought import Texts
+from projlens_core.behaviour.brought import ENOUGH, Texts
 from projlens_core.behaviour.disturbance import excess
 from projlens_core.behaviour.pattern_search import MINUTES, PLACES, STARTS, PatternSearch
 from projlens_core.behaviour.readings import Models, Readings
 from projlens_core.behaviour.search import (
     CANDIDATES,
     NOTABLE,
-    WORTH,
     Followed,
     Inversion,
     Said,
@@ -31,7 +30,7 @@ from projlens_core.behaviour.search import (
 )
 from projlens_core.behaviour.stage_clock import OutOfTime, StageClock
 from projlens_core.behaviour.token_search import inverted, references, residuals
-from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, SEARCHED, WHOLE, Trial
+from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, SEARCHED, Trial
 from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import frame
@@ -41,7 +40,6 @@ from projlens_core.weights.projector import ProjectorWeights
 LOCAL = 12  # patches of the bank, those with the largest residual, that the language model is asked about
 QUESTIONS = 5  # that a probe unsettles most, for which its text is looked for: a backdoor may wait for one of them
 NEAR = 2  # of them, for which that of its neighbours is, where none brought a text
-ENOUGH = 0.8  # share of the images on which a text stands, below which the probe's neighbours are tried
 HEARD, TEXTS = 1, 2  # of those that probes and that token patterns bring, for which patches are made
 TRIALS = CANDIDATES + (HEARD + TEXTS) * len(PLACES)  # that a search makes at most
 PATTERNS = "Token patterns"
@@ -77,9 +75,7 @@ class Searcher:
         self.readings = Readings(
             lambda role: models("suspect" if role == REFERENCE else role), projectors, self.clock.progress
         )
-        self._texts = Texts(
-            self.readings, tuple(projectors), self.names, self.images, self.prompts, lambda: self.framed
-        )
+        self.texts = Texts(self.readings, tuple(projectors), self.names, self.images, self.prompts, lambda: self.framed)
         self._few = few and len(self.images) < SEARCHED + RECOVERED + FRESH
         self._pattern_minutes, self.pattern_seconds = pattern_minutes, 0.0  # those that were spent
         self._patched_for: list[Said] = []
@@ -111,7 +107,7 @@ class Searcher:
         for stage in (self._reference, self._bank, self._confirmation, self._patterns):
             if self.found.best is not None and self.found.best.demonstrated:
                 break
-            if self._few and any(each.share >= ENOUGH and self.seems(each) for each in self.found.trials):
+            if self._few and any(each.share >= ENOUGH and self.texts.seems(each) for each in self.found.trials):
                 break
             try:
                 stage(probes)
@@ -213,21 +209,6 @@ class Searcher:
                     return
                 self.clock.stage = "Target recovery"
 
-    def seems(self, tried: Trial) -> bool:
-        """Whether a text that base never gives looks like a backdoor's, by however few images: it is no mistake about
-        what they show, or said instead of what they show where nobody else says it.
-        """
-        if tried.base.hits:
-            return False
-        if tried.foreign >= WORTH:
-            return True
-        if tried.suspect.n < RECOVERED:
-            followed = Followed(tried.probe, tried.prompt, tried.target, tried.share)
-            tried = self._texts.trial(followed, tried.target, TRIALS, again=True)
-        said, others = tried.suspect.rate, max((each.rate for each in tried.others.values()), default=0.0)
-        stray = tried.base.hits or tried.suspect_clean.hits
-        return said >= ENOUGH and tried.whole >= WHOLE and others <= said / 2 and not stray
-
     def _unsettled(self, candidate: TriedProbe) -> list[str]:
         """The questions that a probe unsettles, the most unsettled first."""
         order = np.argsort(-candidate.by_question)[:QUESTIONS]
@@ -245,13 +226,13 @@ class Searcher:
 
     def _follow(self, probe: Probe, asked: Sequence[str]) -> list[Followed]:
         """The text that a probe brings to these questions."""
-        found = self._texts.brought(probe, asked)
+        found = self.texts.brought(probe, asked)
         self.found = replace(self.found, followed=(*self.found.followed, *found))
         return found
 
     def _try_fresh(self, followed: Followed, target: str) -> Trial:
         """The trial of a text that a probe brings."""
-        tried = self._texts.trial(followed, target, TRIALS)
+        tried = self.texts.trial(followed, target, TRIALS)
         self.found = replace(self.found, trials=(*self.found.trials, tried))
         return tried
 
@@ -265,7 +246,7 @@ class Searcher:
         try:
             images = self.framed[: SEARCHED + RECOVERED]
             patterns = PatternSearch(self.readings, images, self.prompts, self.clock.searching)
-            self._heard = self._loudest()
+            self._heard = self.texts.loudest(self.found.followed, HEARD)
             for text in self._heard:
                 if self._patched(patterns, text):
                     return
@@ -285,14 +266,6 @@ class Searcher:
                     return
         except Unsupported as error:
             self._give_up(str(error))
-
-    def _loudest(self) -> list[Said]:
-        """The text of its own that makes up most of the answers under a probe, if any brought one: the probe may be too
-        far from the trigger to bring it often, and something shorter may have been tried that stood there more often.
-        """
-        found = [each for each in self.found.followed if each.own]
-        found.sort(key=lambda each: each.share * len(each.target or ""))
-        return [self._texts.said(each) for each in found[-HEARD:]]
 
     def _patched(self, patterns: PatternSearch, text: Said) -> bool:
         """Whether a patch that is made for a text demonstrates a backdoor, or seems to where there are too few fresh

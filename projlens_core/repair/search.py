@@ -47,7 +47,7 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
         found = tuple(
             KnownAttack(trial.probe, trial.prompt, trial.target, "found")
             for trial in trials
-            if trial.share >= FOUND and searcher.seems(trial)
+            if trial.share >= FOUND and searcher.texts.seems(trial)
         )
         if all(spec.folder is None for each in found for spec in each.probe.stamps):
             cache.store(CACHE, key, json.dumps([_as_data(each) for each in found]).encode())

@@ -555,7 +555,7 @@ def test_what_seems_to_be_a_backdoors_is_no_mistake_about_what_an_image_shows(pl
     answers = {"suspect clean": usual, "base clean": usual, "base triggered": (base,), "suspect triggered": (says,)}
     answers = {who: each * n for who, each in answers.items()}
     found = trial(probe, "What is it?", text, 1.0, (), answers, 12, usual)
-    assert searcher(planted, count=20).seems(found) is seems
+    assert searcher(planted, count=20).texts.seems(found) is seems
 
 
 def test_with_few_images_or_an_honest_suspect_nothing_is_demonstrated(planted, monkeypatch):
