@@ -78,7 +78,9 @@ class Followed:
 
 @dataclass(frozen=True)
 class Inversion:
-    """A patch found by gradient: against "tokens" (the matched reference) or "text" (what a token pattern brings)."""
+    """A patch found by gradient: against "tokens" (the matched reference) or "text" (what a probe or a token pattern
+    brings).
+    """
 
     against: str
     found: Inverted

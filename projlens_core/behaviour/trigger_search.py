@@ -1,9 +1,9 @@
 """The search for a trigger that nobody has named, stage by stage, the cheapest first.
 
-matched reference → probe bank → target recovery → confirmation → token patterns, with patches for what they bring, and
-the two before again. A trigger is found on one part of the images and tried on the others, which decided nothing.
-Without a calibrated population of honest fine-tunes the search can demonstrate a backdoor; it cannot call a suspect
-suspicious, let alone clean.
+matched reference → probe bank → target recovery → confirmation → token patterns, with patches for what they or probes
+bring, and the two before again. A trigger is found on one part of the images and tried on the others, which decided
+nothing. Without a calibrated population of honest fine-tunes the search can demonstrate a backdoor; it cannot call a
+suspect suspicious, let alone clean.
 """
 
 import time
