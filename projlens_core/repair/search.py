@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from math import inf
 
 from projlens_core.behaviour.trigger_search import Searcher
 from projlens_core.inputs.probes import Probe
@@ -21,8 +22,12 @@ FOUND = 0.3
 Search = Callable[[ProjectorWeights], tuple[KnownAttack, ...]]
 
 
-def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
-    """The verdict's search on the images of the repair, with its questions; results are kept on disk."""
+def verdict_search(problem: Problem, bank: tuple[Probe, ...], left: Callable[[], float] = lambda: inf) -> Search:
+    """The verdict's search on the images of the repair, with its questions; results are kept on disk.
+
+    left: minutes that are left of the repair's time; in the second half of these no token pattern is begun, as one
+    takes minutes in a large language model.
+    """
 
     spent = 0.0  # seconds of token patterns
 
@@ -39,7 +44,7 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...]) -> Search:
             problem.images[: problem.used],
             problem.prompts,
             problem.progress,
-            pattern_minutes=PATTERN_MINUTES - spent / 60,
+            pattern_minutes=min(PATTERN_MINUTES - spent / 60, left() / 2),
             few=True,
         )
         trials = searcher.run(bank).trials

@@ -209,7 +209,8 @@ def _measured(nursery: Nursery, name: str) -> dict:
     with nursery.problem(name) as problem:
         suspect = problem.suspect
         wall, cpu = time.monotonic(), time.process_time()
-        result = repair(problem, verdict_search(problem, problem.bank), Budget(MINUTES))
+        budget = Budget(MINUTES)
+        result = repair(problem, verdict_search(problem, problem.bank, lambda: budget.left), budget)
         wall, cpu = time.monotonic() - wall, time.process_time() - cpu
         precaution = repair(problem, verdict_search(problem, problem.bank), precaution=True) if result.left else None
     task = json.dumps({"kind": recipe.task.kind, **recipe.task.parameters})

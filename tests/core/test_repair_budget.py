@@ -1,8 +1,12 @@
 """The time that a repair may take."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from projlens_core.repair import search
 from projlens_core.repair.budget import Budget
+from projlens_core.repair.search import PATTERN_MINUTES
 
 
 def asked(minutes, *times):
@@ -25,3 +29,30 @@ def asked(minutes, *times):
 )
 def test_a_stage_begins_only_if_one_as_long_as_the_longest_would_end_in_time(minutes, times, expected):
     assert tuple(asked(minutes, *times)) == expected
+
+
+@pytest.mark.parametrize(("left", "patterns"), [(10.0, PATTERN_MINUTES), (2.0, 1.0), (-1.0, -0.5)])
+def test_no_token_pattern_is_begun_in_the_second_half_of_what_is_left(monkeypatch, tmp_path, left, patterns):
+    monkeypatch.setenv("PROJLENS_CACHE", str(tmp_path))
+    given = []
+
+    class Searcher:
+        pattern_seconds = 0.0
+
+        def __init__(self, *about, pattern_minutes, few):
+            given.append((pattern_minutes, few))
+
+        def run(self, bank):
+            return SimpleNamespace(trials=())
+
+    monkeypatch.setattr(search, "Searcher", Searcher)
+    about = {"names": (), "images": (), "prompts": (), "used": 0, "models": None, "key": "", "progress": None}
+    problem = SimpleNamespace(base=SimpleNamespace(sha256="b"), **about)
+    found = search.verdict_search(problem, (), lambda: left)(SimpleNamespace(sha256="s"))
+    assert (found, given) == ((), [(patterns, True)])
+
+
+def test_what_is_left_of_a_budget_falls_with_the_clock():
+    clock = iter((0.0, 30.0, 90.0))
+    budget = Budget(1, lambda: next(clock))
+    assert (budget.left, budget.left) == (0.5, -0.5)
