@@ -76,14 +76,14 @@ class Searcher:
             lambda role: models("suspect" if role == REFERENCE else role), projectors, self.clock.progress
         )
         self.texts = Texts(self.readings, tuple(projectors), self.names, self.images, self.prompts, lambda: self.framed)
-        self._few = few and len(self.images) < SEARCHED + RECOVERED + FRESH
         self._pattern_minutes, self.pattern_seconds = pattern_minutes, 0.0  # those that were spent
         self._patched_for: list[Said] = []
-        self._heard: list[Said] = []  # those of them that probes brought
         first = min(SEARCHED + RECOVERED, len(self.images))
         self.found = Search(
             tuple(self.prompts), tuple(self.names[:first]), tuple(self.names[first:]), roles=tuple(self.projectors)
         )
+        self._too_few = len(self.found.fresh) < FRESH  # for a trial to show anything
+        self._few = few and self._too_few
 
     @cached_property
     def resolution(self) -> int:
@@ -246,9 +246,10 @@ class Searcher:
         try:
             images = self.framed[: SEARCHED + RECOVERED]
             patterns = PatternSearch(self.readings, images, self.prompts, self.clock.searching)
-            self._heard = self.texts.loudest(self.found.followed, HEARD)
-            for text in self._heard:
-                if self._patched(patterns, text):
+            heard = self.texts.loudest(self.found.followed, HEARD)
+            most = len(heard) + TEXTS
+            for text in heard:
+                if self._patched(patterns, text, most):
                     return
             for number, start in enumerate(STARTS):
                 if self.pattern_seconds >= 60 * self._pattern_minutes:
@@ -259,19 +260,19 @@ class Searcher:
                 self.pattern_seconds += time.monotonic() - begun
                 self.found = replace(self.found, patterns=(*self.found.patterns, tried))
                 for text in tried.texts:
-                    if text.foreign >= FOREIGN and self._patched(patterns, text):
+                    if text.foreign >= FOREIGN and self._patched(patterns, text, most):
                         return
             for text in self.found.texts:
-                if self._patched(patterns, text):
+                if self._patched(patterns, text, most):
                     return
         except Unsupported as error:
             self._give_up(str(error))
 
-    def _patched(self, patterns: PatternSearch, text: Said) -> bool:
+    def _patched(self, patterns: PatternSearch, text: Said, most: int) -> bool:
         """Whether a patch that is made for a text demonstrates a backdoor, or seems to where there are too few fresh
-        images; for TEXTS of them at most beside those that probes brought, once each.
+        images; for so many of them at most, once each.
         """
-        if text in self._patched_for or len(self._patched_for) == TEXTS + len(self._heard):
+        if text in self._patched_for or len(self._patched_for) == most:
             return False
         self._patched_for.append(text)
         seems = False
@@ -281,7 +282,7 @@ class Searcher:
             if best.target is not None:
                 if self._try_fresh(best, best.target).demonstrated:
                     return True
-                seems |= len(self.found.fresh) < FRESH and best.share >= ENOUGH
+                seems |= self._too_few and best.share >= ENOUGH
         return seems
 
     def _give_up(self, why: str) -> None:

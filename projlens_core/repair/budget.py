@@ -21,7 +21,6 @@ class Budget:
         self._longest, self._last = max(self._longest, now - self._last), now
         return now + self._longest <= self._ends
 
-    @property
     def left(self) -> float:
         """Minutes, negative beyond the end."""
         return (self._ends - self._clock()) / 60

@@ -210,7 +210,7 @@ def _measured(nursery: Nursery, name: str) -> dict:
         suspect = problem.suspect
         wall, cpu = time.monotonic(), time.process_time()
         budget = Budget(MINUTES)
-        result = repair(problem, verdict_search(problem, problem.bank, lambda: budget.left), budget)
+        result = repair(problem, verdict_search(problem, problem.bank, budget.left), budget)
         wall, cpu = time.monotonic() - wall, time.process_time() - cpu
         precaution = repair(problem, verdict_search(problem, problem.bank), precaution=True) if result.left else None
     task = json.dumps({"kind": recipe.task.kind, **recipe.task.parameters})

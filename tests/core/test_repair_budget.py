@@ -55,4 +55,4 @@ def test_no_token_pattern_is_begun_in_the_second_half_of_what_is_left(monkeypatc
 def test_what_is_left_of_a_budget_falls_with_the_clock():
     clock = iter((0.0, 30.0, 90.0))
     budget = Budget(1, lambda: next(clock))
-    assert (budget.left, budget.left) == (0.5, -0.5)
+    assert (budget.left(), budget.left()) == (0.5, -0.5)

@@ -69,7 +69,7 @@ def repair_case(
     problem = _problem(context, trigger, options)
     started = clock()
     in_time = Budget(options.budget, clock)
-    search = verdict_search(problem, problem.bank, lambda: in_time.left) if options.search else None
+    search = verdict_search(problem, problem.bank, in_time.left) if options.search else None
     result = repair(problem, search, in_time, precaution=options.precaution)
     seconds = clock() - started
     return RepairRun(problem, result, confirm(problem, result), seconds)
