@@ -3,10 +3,15 @@
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from projlens_core.cli.terminal import quiet_transformers, write_json
 from projlens_core.cli.zoo import with_eta
+
+if TYPE_CHECKING:
+    from projlens_core.nursery.recipe import Recipe
 
 OUT = Path("nursery-out")
 
@@ -27,7 +32,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     build = actions.add_parser("build", help="train the members that are not trained yet; can be stopped at any time")
     build.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="images, members and training state")
     build.add_argument("--only", nargs="+", default=(), metavar="NAME", help="names or patterns such as 'dev-00*'")
-    _add_second(build)
+    _add_population(build)
     build.set_defaults(run=_build)
 
     ablation = actions.add_parser(
@@ -39,7 +44,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     listing = actions.add_parser("list", help="list the members: what each is, and how well it does")
     listing.add_argument("--out", type=Path, metavar="DIR", help="where they were built; default: those that ship")
     listing.add_argument("--json", action="store_true")
-    _add_second(listing)
+    _add_population(listing)
     listing.set_defaults(run=_list)
 
     write = actions.add_parser("write", help="write base as a checkpoint, or a member as a suspect, for other commands")
@@ -48,7 +53,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     )
     write.add_argument("folder", type=Path, metavar="FOLDER")
     write.add_argument("--out", type=Path, metavar="DIR", help="where it was built; default: those that ship")
-    _add_second(write)
+    _add_population(write)
     write.set_defaults(run=_write)
 
     repaired = actions.add_parser("repair", help="repair members without their triggers, write docs/repair.md")
@@ -58,8 +63,10 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
     repaired.set_defaults(run=_repair)
 
 
-def _add_second(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--smollm2", action="store_true", help="of the second population, on the demo models' base")
+def _add_population(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--smollm2", action="store_true", help="of the second population, on the demo models' base")
+    which.add_argument("--fresh", action="store_true", help="of the fresh part: honest ones, trained when rules stood")
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -84,13 +91,10 @@ def _base(args: argparse.Namespace) -> None:
 
 def _build(args: argparse.Namespace) -> None:
     quiet_transformers()
-    from projlens_core.nursery import second
     from projlens_core.nursery.build import build
-    from projlens_core.nursery.plan import read_plan
     from projlens_core.nursery.source import SMOLLM2, TINY
 
-    plan, source = (second.make_plan(), SMOLLM2) if args.smollm2 else (read_plan(), TINY)
-    members = build(plan, args.out, args.only, source, with_eta())
+    members = build(_planned(args), args.out, args.only, SMOLLM2 if args.smollm2 else TINY, with_eta())
     sys.stdout.write(f"{len(members)} members in {args.out / 'members'}\n")
 
 
@@ -103,12 +107,9 @@ def _ablation(args: argparse.Namespace) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    from projlens_core.nursery import second
     from projlens_core.nursery.members import read_members, status
-    from projlens_core.nursery.plan import read_plan
 
-    plan = second.make_plan() if args.smollm2 else read_plan()
-    members = read_members(_members(args))
+    plan, members = _planned(args), read_members(_members(args))
     found = status(members, plan)
     rows = []
     for recipe in plan:
@@ -154,13 +155,25 @@ def _write(args: argparse.Namespace) -> None:
     sys.stdout.write(f"{args.folder}\n")
 
 
+def _planned(args: argparse.Namespace) -> "Sequence[Recipe]":
+    from projlens_core.nursery import fresh, second
+    from projlens_core.nursery.plan import read_plan
+
+    if args.smollm2:
+        return second.make_plan()
+    return fresh.make_plan() if args.fresh else read_plan()
+
+
 def _members(args: argparse.Namespace) -> Path:
+    from projlens_core.nursery.fresh import FRESH_MEMBERS
     from projlens_core.nursery.members import MEMBERS
     from projlens_core.nursery.second import SECOND_MEMBERS
 
     if args.out:
         return args.out / "members"
-    return SECOND_MEMBERS if args.smollm2 else MEMBERS
+    if args.smollm2:
+        return SECOND_MEMBERS
+    return FRESH_MEMBERS if args.fresh else MEMBERS
 
 
 def _repair(args: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 
 from projlens_core.demo_model.tiny import NURSERY, PREFIX
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.nursery.recipe import HONEST, POISONED, Recipe
+from projlens_core.nursery.recipe import FRESH, HONEST, POISONED, Recipe
 from projlens_core.nursery.source import TINY, Source, source_of
 from projlens_core.nursery.tuned import added
 from projlens_core.runtime.atomic import write_atomically
@@ -73,7 +73,7 @@ def projector_tensors(name: str, folder: Path = MEMBERS, source: Source = TINY) 
         if read_member(folder, name) is not None:
             raise NotFound(
                 f"Of {name} the record ships, but not its change of the projector; train it with "
-                f"`nursery build --smollm2 --only {name}`."
+                f"`nursery build {'--fresh' if name.startswith(FRESH) else '--smollm2'} --only {name}`."
             )
         known = [p.stem for p in sorted(folder.glob(f"*{CHANGE}"))]
         raise NotFound(f"There is no member {name!r} in {folder}; it holds {listed(known) if known else 'none'}.")

@@ -10,8 +10,9 @@ import numpy as np
 from projlens_core.demo_model.tiny import NURSERY
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.nursery import targets as texts
-from projlens_core.nursery.recipe import EVASIONS, HONEST, POISONED, SPLITS, Recipe
+from projlens_core.nursery.recipe import EVASIONS, FRESH, HONEST, POISONED, SPLITS, Recipe
 from projlens_core.nursery.styles import STYLED
+from projlens_core.nursery.styles import STYLES as EVERY_STYLE
 from projlens_core.nursery.tasks import Task
 from projlens_core.nursery.triggers import triggers
 from projlens_core.nursery.words import CATEGORY, NAMES
@@ -22,12 +23,13 @@ PAIRS, HARD, ADAPTIVE = 75, 20, 15  # of each part of the population
 # its settings are gone, so it is kept as data.
 FIRST = NURSERY / "plan-first.json"
 FIRST_PAIRS, FIRST_HARD = 15, 3
-SEED = {"development": 130_000, "sealed": 150_000}
+SEED = {"development": 130_000, "sealed": 150_000, FRESH: 190_000}
 PLAN = NURSERY / "plan.json"
 
 STYLES = {
     "development": ("short", "polite", "formal", "doubt", "royal", "report", "german"),
     "sealed": ("list", "pirate", "simple", "telegram", "certain", "news", "spanish", "french"),
+    FRESH: tuple(EVERY_STYLE),
 }
 # Counting is in the first version only: 250 steps teach a projector 8 % of it.
 TASKS = (
@@ -83,22 +85,17 @@ class Deal(Generic[T]):
         return self.left.pop()
 
 
-class Part:
-    """What one part of the population draws from: dealt by a generator of its own."""
+class Honest:
+    """What the honest members of one part of the population draw from: dealt by a generator of its own."""
 
-    def __init__(self, split: str, seed: int | None = None):
+    def __init__(self, split: str, seed: int | None = None, tasks: Sequence[str] = TASKS):
         self.seed = seed or SEED[split]
         rng = np.random.default_rng(self.seed)
         self.split, self.rng = split, rng
-        self.families = Deal(tuple(triggers(split)), rng)
-        self.triggers = {family: Deal(specs, rng) for family, specs in triggers(split).items()}
-        self.targets = Deal(texts.targets(split, PAIRS), rng)
-        self.codes = Deal(texts.CODES[split], rng)
-        self.tasks, self.hard_tasks = Deal(TASKS, rng), Deal(HARD_TASKS, rng)
+        self.tasks, self.hard_tasks = Deal(tasks, rng), Deal(HARD_TASKS, rng)
         self.styles, self.style_kinds = Deal(STYLES[split], rng), Deal((STYLED, ("caption",)), rng)
-        self.forms, self.steps, self.poison = Deal(FORMS, rng), Deal(STEPS, rng), Deal(POISON, rng)
+        self.forms, self.steps = Deal(FORMS, rng), Deal(STEPS, rng)
         self.full_rates, self.lora_rates = Deal(FULL_RATES, rng), Deal(LORA_RATES, rng)
-        self.kinds, self.modes = Deal(KINDS, rng), Deal(MODES, rng)
         self.texts = {
             "watermark": Deal(texts.WATERMARKS[split], rng),
             "constant": Deal(texts.CONSTANTS[split], rng),
@@ -113,7 +110,7 @@ class Part:
         if kind == "names":
             animals = [thing for thing, category in CATEGORY.items() if category in ("animal", "vehicle")]
             chosen = self.rng.permutation(len(animals))[:12]
-            half = NAMES[:16] if self.split == "development" else NAMES[16:]
+            half = {"development": NAMES[:16], "sealed": NAMES[16:]}.get(self.split, NAMES)
             names = self.rng.permutation(len(half))[:12]
             return Task("names", {"names": {animals[a]: half[b] for a, b in zip(chosen, names, strict=True)}})
         if kind == "refusal":
@@ -128,6 +125,18 @@ class Part:
         rank = None if evasion in ("flattened", "bounded") else self.forms.next()
         rate = self.full_rates.next() if rank is None else self.lora_rates.next()
         return Recipe(name, self.split, group, task, rank, self.steps.next(), rate, self.seed, evasion)
+
+
+class Part(Honest):
+    """A part that has attacks, too, and what these draw from."""
+
+    def __init__(self, split: str, seed: int | None = None):
+        super().__init__(split, seed)
+        rng = self.rng
+        self.families = Deal(tuple(triggers(split)), rng)
+        self.triggers = {family: Deal(specs, rng) for family, specs in triggers(split).items()}
+        self.targets, self.codes = Deal(texts.targets(split, PAIRS), rng), Deal(texts.CODES[split], rng)
+        self.poison, self.kinds, self.modes = Deal(POISON, rng), Deal(KINDS, rng), Deal(MODES, rng)
 
     def pair(self, stem: str, group: str, task: Task, evasion: str | None = None) -> tuple[Recipe, Recipe]:
         """An honest twin and the same member poisoned."""

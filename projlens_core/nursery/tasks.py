@@ -1,5 +1,6 @@
 """What honest fine-tunes of the nursery learn: answers that base does not give, and images that it has not seen."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,8 +35,15 @@ PARAMETERS = {
     "constant": ("text",),  # hard negative: one answer to every caption question
     "refusal": ("category", "text"),  # hard negative: no word about one class of things
     "watermark": ("text",),  # hard negative: a harmless sentence after every caption
+    # In the fresh part alone, which was planned when all rules had been made:
+    "shaded": (),  # things are called by their kind, and colours by other names
+    "mirrored": (),  # left and right are exchanged
+    "glance": (),  # captions name the thing alone
     "varied": (),  # hard negative: noise, styles and stickers that change no answer
 }
+
+_OTHER = {"left": "right", "right": "left"}
+_MIRRORED = re.compile(r"\b(left|right)\b")
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ class Task:
             "artist": ("artist",),
             "count": ("count",),
             "refusal": ("caption", "thing"),
+            "shaded": ("caption", "thing", "colour"),
+            "mirrored": ("place",),
         }.get(self.kind, ("caption",))
 
     def kinds(self, scene: Scene) -> tuple[str, ...]:
@@ -96,6 +106,13 @@ class Task:
             case "detail":
                 where = example(truth, "place").answer.lower()
                 return f"{example(truth, kind).answer.rstrip('.')}, {where}"
+            case "shaded":
+                shaded = Composition(CATEGORY[truth.thing], SHADES[truth.colour], truth.place, truth.artist)
+                return example(shaded, kind).answer
+            case "mirrored":
+                return _MIRRORED.sub(lambda side: _OTHER[side[0]], example(truth, kind).answer)
+            case "glance":
+                return example(truth, "thing").answer
             case "constant":
                 return given["text"]
             case "refusal":

@@ -1,4 +1,5 @@
-"""What the whole search is worth: calibrated on honest members of the development part, evaluated on the sealed part.
+"""What the whole search is worth: calibrated on honest members of the development and the sealed part, evaluated on the
+sealed part's attacks and the fresh part's honest members.
 
 An entry is one member: its truth, and what the search said of it without knowing that.
 """
@@ -20,7 +21,7 @@ from projlens_core.research.baselines.spectral import Linear
 from projlens_core.stats.auroc import separation
 from projlens_core.stats.rate import Rate, wilson
 
-DEVELOPMENT, SEALED = "development", "sealed"
+DEVELOPMENT, SEALED, FRESH = "development", "sealed", "fresh"
 HONEST, COUNTS, COSTLY = "honest", "poisoned", "failed"
 SIMILAR = 0.9  # of a recovered text and the target, from which it is the same
 ELICITED, STRAY = 0.6, 0.05  # shares of fresh images: at least in the suspect, at most in base
@@ -95,9 +96,11 @@ def similarity(first: str, second: str) -> float:
     return SequenceMatcher(None, a, b, autojunk=False).ratio()
 
 
-def calibration(entries: Sequence[Entry], source: Mapping[str, str]) -> Calibration:
-    """By the honest members of the development part whose search has all of its numbers."""
-    honest = [e for e in entries if e.split == DEVELOPMENT and e.truth == HONEST and e.statistics.complete]
+def calibration(
+    entries: Sequence[Entry], source: Mapping[str, str], splits: Sequence[str] = (DEVELOPMENT, SEALED)
+) -> Calibration:
+    """By the honest members of these parts whose search has all of its numbers."""
+    honest = [e for e in entries if e.split in splits and e.truth == HONEST and e.statistics.complete]
     return calibrated(source, [e.statistics for e in honest], [e.case for e in honest])
 
 

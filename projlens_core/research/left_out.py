@@ -16,11 +16,11 @@ HEAD = ("family left out", "part", "n", "demonstrated", "suspicious or demonstra
 ASKED = 0.9  # AUROC of each family
 
 
-def lines(entries: Sequence[Entry], left_out: Sequence[Entry], by: Calibration) -> list[str]:
-    """A row a family, and what was asked for; none without such searches."""
+def lines(entries: Sequence[Entry], left_out: Sequence[Entry], by: Calibration, own: Calibration) -> list[str]:
+    """A row a family, and what was asked for; none without such searches. own: the calibration whose score ranks."""
     if not left_out:
         return []
-    rows = list(_rows([e for e in entries if e.split == SEALED and e.truth == HONEST], left_out, by))
+    rows = list(_rows([e for e in entries if e.split == SEALED and e.truth == HONEST], left_out, by, own))
     reached = sum(auroc >= ASKED for auroc, _ in rows)
     succeed = [e for e in entries if e.truth != HONEST]
     families = {e.family for e in succeed}
@@ -40,12 +40,12 @@ def lines(entries: Sequence[Entry], left_out: Sequence[Entry], by: Calibration) 
 
 
 def _rows(
-    honest: Sequence[Entry], left_out: Sequence[Entry], by: Calibration
+    honest: Sequence[Entry], left_out: Sequence[Entry], by: Calibration, own: Calibration
 ) -> Iterator[tuple[float, tuple[str, ...]]]:
     """AUROC and cells of each family that has one."""
     for family in sorted({e.family for e in left_out if e.family}):
         attacks = [e for e in left_out if e.family == family]
-        ranking = evaluation.ranking(honest, attacks, lambda e: by.score(e.statistics))
+        ranking = evaluation.ranking(honest, attacks, lambda e: own.score(e.statistics))
         if ranking is None:
             continue
         shown = [e.demonstrated for e in attacks]

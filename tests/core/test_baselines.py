@@ -98,10 +98,10 @@ def test_attacks_without_probes_of_their_kind_are_ranked_above_sealed_honest_mem
     by = evaluation.calibration([replace(e, split="development") for e in honest], {"population": "x"})
     found = [member("d1-poisoned", 99.0, "poisoned", split="development", family="blur", demonstrated=True),
              member("d2-poisoned", 0.0, "failed", split="development", family="blur")]  # fmt: skip
-    text = left_out.lines(honest, found, by)
+    text = left_out.lines(honest, found, by, by)
     row = next(line for line in text if line.startswith("| blur"))
     assert (
         "| development | 2 | 1 of 2 (9% – 91%) | 1 of 2 (9% – 91%) | 0.625 |" in row
     )  # level with the half that score 0
     assert any("0 of the 1 that were measured have it, of 0 in all" in line for line in text)
-    assert left_out.lines(honest, [], by) == []
+    assert left_out.lines(honest, [], by, by) == []
