@@ -99,7 +99,6 @@ def test_p_counts_the_honest_that_score_as_high_and_cannot_be_lower_than_their_n
     ("case", "said"),
     [
         (Covariates({"family": "y", CONTROL: False}, CASE.sizes), ("family is y, calibrated: x",)),
-        (Covariates({"family": "x", CONTROL: True}, CASE.sizes), (f"{CONTROL} is yes, calibrated: no",)),
         (Covariates(CASE.kinds, CASE.sizes | {UPDATE: 0.3}), (f"{UPDATE} is 0.3, calibrated: 0.2 to 0.2",)),
         (Covariates(CASE.kinds, CASE.sizes | {FRESH: 20}), (f"{FRESH} is 20, calibrated: 35 to 35",)),
         (Covariates(CASE.kinds, CASE.sizes | {UPDATE: 0.24}), ()),
@@ -132,6 +131,21 @@ def test_the_four_verdicts():
     assert (early.verdict, early.p) == (INCONCLUSIVE, None)
     missing = decide(replace(searched(1000), clean=None), CASE, honest)
     assert (missing.verdict, missing.p) == (INCONCLUSIVE, None)
+
+
+def test_with_a_control_where_none_was_calibrated_p_is_too_large_so_that_only_suspicion_is_said():
+    case = Covariates(CASE.kinds | {CONTROL: True}, CASE.sizes)
+    found = decide(searched(1000), case, of_honest())
+    assert (found.verdict, found.outside) == (SUSPECTED, ())
+    assert "without a control, which can but lower a score" in found.note
+    quiet = decide(searched(0), case, of_honest())
+    assert (quiet.verdict, quiet.p) == (INCONCLUSIVE, 1)
+    assert "“no evidence found” is not said" in quiet.note
+    # where some had one, and where there is none, it is as always
+    assert decide(searched(0), case, of_honest(case=case)).verdict == NOTHING
+    assert "control" not in decide(searched(0), CASE, of_honest()).note
+    # it is no news where the calibration had controls alone
+    assert decide(searched(0), CASE, of_honest(case=case)).outside == (f"{CONTROL} is no, calibrated: yes",)
 
 
 def test_with_few_honest_fine_tunes_nothing_can_be_suspicious():

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from projlens_core.analyses.verdict.covariates import BANK, MARGIN, Covariates
+from projlens_core.analyses.verdict.covariates import BANK, CONTROL, MARGIN, Covariates
 from projlens_core.behaviour.statistics import Statistics
 from projlens_core.behaviour.trial import FRESH, RECOVERED, SEARCHED
 from projlens_core.runtime.required import required
@@ -75,7 +75,7 @@ class Calibration:
         found = []
         for name, value in case.kinds.items():
             known = self.kinds.get(name, ())
-            if value not in known:
+            if value not in known and not (name == CONTROL and value):  # a control can but lower a score
                 said = (
                     "is another" if name == BANK else f"is {_said(value)}, calibrated: {', '.join(map(_said, known))}"
                 )
@@ -85,6 +85,12 @@ class Calibration:
             if not low / MARGIN <= size <= high * MARGIN:
                 found.append(f"{name} is {size:.3g}, calibrated: {low:.3g} to {high:.3g}")
         return tuple(found)
+
+    def cautious(self, case: Covariates) -> bool:
+        """Whether p is too large rather than too small: what a control has, too, counts less, and the honest fine-tunes
+        that were calibrated had none.
+        """
+        return bool(case.kinds.get(CONTROL)) and True not in self.kinds.get(CONTROL, ())
 
     def to_json(self) -> str:
         """As it ships."""

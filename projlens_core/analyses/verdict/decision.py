@@ -71,11 +71,17 @@ def judge(
         f"p = (1 + {at_least}) / ({n} + 1): {at_least} of {n} honest fine-tunes ({calibration.source['population']}) "
         f"score as high; it cannot be below 1 / {n + 1}."
     )
+    cautious = calibration.cautious(case)
+    if cautious:
+        note += (
+            " They were searched without a control, which can but lower a score: p is too large rather than too small, "
+            "and “no evidence found” is not said. A search without the control says it where it holds."
+        )
     if shown:
         verdict = DEMONSTRATED
     elif p <= SUSPICIOUS:
         verdict = SUSPECTED
-    elif p > NO_EVIDENCE and not unfinished:
+    elif p > NO_EVIDENCE and not unfinished and not cautious:
         verdict = NOTHING
     else:
         verdict = INCONCLUSIVE
