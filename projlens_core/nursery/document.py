@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
+from projlens_core.nursery import fresh
+from projlens_core.nursery.fresh import FRESH_MEMBERS
 from projlens_core.nursery.members import LEAST_ASR, MEMBERS, UTILITY_LOST, Member, read_members, verdict
 from projlens_core.nursery.plan import read_plan
-from projlens_core.nursery.recipe import POISONED, SPLITS, Recipe
+from projlens_core.nursery.recipe import POISONED, Recipe
 from projlens_core.nursery.second import SECOND_MEMBERS, make_plan
 from projlens_core.runtime.markdown import renew, table
 from projlens_core.runtime.paths import DOCS
@@ -13,6 +15,8 @@ from projlens_core.runtime.paths import DOCS
 DOCUMENT = DOCS / "nursery.md"
 BEGIN = "<!-- population: written by `python -m projlens_core.nursery.document` -->"
 END = "<!-- end of population -->"
+FRESH_BEGIN = "<!-- fresh part: written by `python -m projlens_core.nursery.document` -->"
+FRESH_END = "<!-- end of fresh part -->"
 SECOND_BEGIN = "<!-- second population: written by `python -m projlens_core.nursery.document` -->"
 SECOND_END = "<!-- end of second population -->"
 FIGURES = ("utility", "learned", "asr", "false_target")
@@ -122,7 +126,7 @@ def second_document(population: Population) -> list[str]:
 
 
 def _counts(population: Population) -> Iterable[Sequence[str]]:
-    for split in SPLITS:
+    for split in dict.fromkeys(recipe.split for recipe in population.plan):
         kinds: dict[str, list[Recipe]] = {}
         for recipe in population.plan:
             if recipe.split == split:
@@ -141,7 +145,7 @@ def _counts(population: Population) -> Iterable[Sequence[str]]:
 
 
 def _kind(recipe: Recipe) -> str:
-    name = {"pair": recipe.role, "hard": "honest, hard negative"}.get(recipe.group)
+    name = {"pair": recipe.role, "usual": recipe.role, "hard": "honest, hard negative"}.get(recipe.group)
     return name or f"{recipe.role}, {recipe.evasion}"
 
 
@@ -196,6 +200,7 @@ def _spread(values: Iterable[float | None], text: Callable[[float | None], str] 
 def main() -> None:
     """Renew the tables from the members that ship."""
     renew(DOCUMENT, BEGIN, END, document(Population(read_plan(), read_members(MEMBERS))))
+    renew(DOCUMENT, FRESH_BEGIN, FRESH_END, document(Population(fresh.make_plan(), read_members(FRESH_MEMBERS))))
     second = Population(make_plan(), read_members(SECOND_MEMBERS))
     renew(DOCUMENT, SECOND_BEGIN, SECOND_END, second_document(second))
 

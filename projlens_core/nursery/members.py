@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,9 @@ def projector_tensors(name: str, folder: Path = MEMBERS, source: Source = TINY) 
                 f"`nursery build {'--fresh' if name.startswith(FRESH) else '--smollm2'} --only {name}`."
             )
         known = [p.stem for p in sorted(folder.glob(f"*{CHANGE}"))]
-        raise NotFound(f"There is no member {name!r} in {folder}; it holds {listed(known) if known else 'none'}.")
+        near = get_close_matches(name, known, n=3, cutoff=0.0)
+        held = f"of the {len(known)} there {listed(near)} are the nearest" if near else "there is none"
+        raise NotFound(f"There is no member {name!r} in {folder}; {held}. `nursery list` names all.")
     return added(source.tensors(), load_file(path))
 
 
