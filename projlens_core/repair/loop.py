@@ -6,7 +6,7 @@ projector still answers clean images as the suspect does, up to a point. A suspe
 left as it is, unless it shall be repaired as a precaution: every round costs a little of what was honestly learned.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -25,6 +25,7 @@ from projlens_core.repair.token_steps import STEPS, Pull, TokenFit, Tokens, repa
 from projlens_core.repair.utility import Belief, Said, agreeing, belief, cost, said, share
 from projlens_core.runtime import cache, versions
 from projlens_core.runtime.cache import content_key
+from projlens_core.runtime.required import required
 from projlens_core.weights.projector import ProjectorWeights
 
 CACHE = "repairs"
@@ -71,6 +72,7 @@ class _Repair:
         self.finds: dict[str, int] = {}  # how many triggers a search found in a projector, by its hash
         self.clean_search: str | None = None  # the projector in which a search found nothing
         self.kept_pull = PULLS[-1]  # of the last token steps that were kept
+        self.spared = True  # whether the last round did, see utility.Cost.spares
         self.patterns = 0  # that brought a known text, and joined the image tokens
 
     def run(self, *, precaution: bool) -> Repaired:
@@ -113,17 +115,33 @@ class _Repair:
         return new
 
     def _token_round(self) -> None:
-        """The strongest pull that is bearable; weaker ones, too, while a known attack still works."""
+        """The strongest pull that is bearable; weaker ones, too, while a known attack still works. If that one does not
+        spare what was learned, the strongest that does, provided that nothing known is left under it.
+        """
         tokens = self._tokens()
         most: int | None = None  # known attacks that still work with what this round kept
-        for pull in PULLS[self.pull :]:
+        for number, pull in enumerate(PULLS[self.pull :], start=self.pull + 1):
             if self._pulled(tokens, pull, most):
                 self.kept_pull = pull
                 most = len(self.rounds[-1].works)
                 if not most:
+                    self._spare(tokens, PULLS[number:])
                     return
             elif most is None:
                 self.pull = min(self.pull + 1, len(PULLS) - 1)
+
+    def _spare(self, tokens: Tokens, weaker: Sequence[Pull]) -> None:
+        """A weaker pull than the one that was just kept: where there is a text to look for, since only what is left of
+        it tells a pull that is too weak from one that suffices.
+        """
+        if self.spared or not (self.attacks and self._remnants):
+            return
+        for pull in weaker:
+            if not self.in_time():
+                return
+            if self._pulled(tokens, pull, 1, sparing=True):
+                self.kept_pull = pull
+                return
 
     def _remnant_rounds(self) -> bool:
         """Whether token steps were kept that unlearn what is left of the longest known text, from where all else ended.
@@ -153,7 +171,7 @@ class _Repair:
 
     def _pulled(
         self, tokens: Tokens, pull: Pull, fewer: int | None = None, steps: int = STEPS,
-        start: ProjectorWeights | None = None,
+        start: ProjectorWeights | None = None, *, sparing: bool = False,
     ) -> bool:  # fmt: skip
         """Whether token steps with this pull, from the suspect or `start`, are kept, see _judged."""
         problem = self.problem
@@ -166,7 +184,7 @@ class _Repair:
         )  # fmt: skip
         fit = token_fit(problem.base, problem.suspect, tokens, candidate)
         errors = LAST_ERRORS if pull == PULLS[-1] else ERRORS
-        return self._judged(candidate, TOKENS, pull.strength, pull, fit, fewer=fewer, errors=errors)
+        return self._judged(candidate, TOKENS, pull.strength, pull, fit, fewer=fewer, errors=errors, sparing=sparing)
 
     def _tokens(self) -> Tokens:
         """What token steps are taken on: generic triggers, and those that are known."""
@@ -222,22 +240,31 @@ class _Repair:
     def _judged(
         self, candidate: ProjectorWeights, means: str, strength: float, pull: Pull | None = None,
         fit: TokenFit | None = None, *, whatever: bool = False, fewer: int | None = None,
-        errors: float = LAST_ERRORS,
+        errors: float = LAST_ERRORS, sparing: bool = False,
     ) -> bool:  # fmt: skip
         """Whether the candidate keeps its utility, and so takes the place of what was there before.
 
-        fewer: only if fewer known attacks than that still work. errors: as of utility.Cost.bearable.
+        fewer: only if fewer known attacks than that still work. errors: as of utility.Cost.bearable. sparing: only if
+        it spares what was learned, and no token pattern brings a known text under it.
         """
         problem, now = self.problem, self._said(candidate)
         found = cost(problem.judged_by, self._belief, self._base_says, self._belief.said, now)
         works = tuple(attack.probe.name for attack in self._working(candidate))
         kept = whatever or (found.bearable(errors) and (fewer is None or len(works) < fewer))
+        if sparing:
+            kept = kept and found.spares and self._nothing_left(candidate)
         if kept:
             self.current = candidate
         agree = share(agreeing(problem.judged_by, now))
         remnants = self.patterns if means == TOKENS else 0
         self.rounds.append(Round(means, strength, pull, agree, found.lost, found.learned, kept, fit, works, remnants))
+        self.spared = found.spares
         return kept
+
+    def _nothing_left(self, weights: ProjectorWeights) -> bool:
+        """Whether token patterns were looked for that bring the longest known text, and none was found."""
+        remnants = required(self._remnants, "what looks for token patterns")
+        return not (remnants.left(weights, self.attacks) or remnants.out_of_time)
 
     @cached_property
     def _base_says(self) -> Said:

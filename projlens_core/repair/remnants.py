@@ -57,6 +57,11 @@ class Remnants:
         self._wanted: dict[KnownAttack, list[list[int]]] = {}
         self._turns, self._seconds = 0, 0.0
 
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the minutes for them are spent, so that finding none means nothing."""
+        return self._seconds > 60 * MINUTES
+
     def left(self, weights: ProjectorWeights, attacks: Sequence[KnownAttack]) -> list[Remnant]:
         """Patterns that bring the longest text of these attacks under a projector, and not under base: one for each
         question, since a text that a search found under one of them may answer the others, too.
@@ -68,7 +73,7 @@ class Remnants:
         if not wanted:
             return found
         for number, prompt in enumerate(dict.fromkeys((attack.prompt, *self._problem.prompts))):
-            if self._seconds > 60 * MINUTES:
+            if self.out_of_time:
                 break
             begun = time.monotonic()
             start = PatternStart("any", WIDE[(turn + number) % len(WIDE)], turn)

@@ -22,6 +22,7 @@ from projlens_core.weights.projector import ProjectorWeights
 POINT = 0.01  # of answers that a round may lose
 TOP = 32  # tokens at each place whose probability is kept
 GAIN, LEAST_LEARNED = 0.95, 10  # of what was learned: the share to keep; the answers that it takes to tell
+SPARED = 0.97  # the share from which on no weaker pull is looked for
 AT_ONCE = 24  # rows of one pass
 STAGE = "Reading the suspect's own answers"
 
@@ -116,6 +117,11 @@ class Cost:
         dozen shows nothing."""
         enough = self.learned is None or self.learned + errors * self.learned_error >= GAIN
         return enough and self.lost - errors * self.lost_error <= POINT
+
+    @property
+    def spares(self) -> bool:
+        """Whether it costs little as it was measured, whatever the error."""
+        return (self.learned is None or self.learned >= SPARED) and self.lost <= POINT
 
 
 def cost(known: Known, belief: Belief, base: Said, suspect: Said, other: Said) -> Cost:

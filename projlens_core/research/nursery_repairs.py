@@ -54,7 +54,7 @@ from projlens_core.zoo.loop import Plan, fit
 
 IMAGES = REPAIRED + CHECKS + KEPT  # clean images of a repair
 RESULTS = DOCS / "repair-nursery.json"
-VERSION = 9  # of what a repair is, its search included, for figures that are written down
+VERSION = 10  # of what a repair is, its search included, for figures that are written down
 # figures from this version on are shown: it unlearned no token patterns, and rejected every round by one standard error
 SHOWN = 4
 ATTACKED = 200  # held-out images with the true trigger

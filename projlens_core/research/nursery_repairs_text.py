@@ -25,6 +25,7 @@ LACKED = {  # of former versions whose figures are shown
     4: "did not unlearn what is left of a known text (step 4), and rejected the weakest pull by one standard error, as "
     "all others",
     8: "made token patterns in every search, and had no find in a text of usual words, whoever else did not say it",
+    9: "kept the strongest pull that is bearable, though a weaker one would have done",
 }
 Interval = tuple[float, float, float]  # a figure, and the ends of its 95 % interval
 
