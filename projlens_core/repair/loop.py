@@ -134,10 +134,10 @@ class _Repair:
         """A weaker pull than the one that was just kept: where there is a text to look for, since only what is left of
         it tells a pull that is too weak from one that suffices.
         """
-        if self.spared or not (self.attacks and self._remnants):
+        if self.spared or not self.attacks:
             return
         for pull in weaker:
-            if not self.in_time():
+            if self._remnants is None or self._remnants.out_of_time or not self.in_time():
                 return
             if self._pulled(tokens, pull, 1, sparing=True):
                 self.kept_pull = pull

@@ -119,6 +119,57 @@ def test_rounds_that_cost_what_was_learned_are_rejected(problem, monkeypatch):
     assert [(each.learned, each.kept) for each in result.rounds] == [(0.5, False), (0.92, False), (0.94, True)]
 
 
+class Left:
+    """What is left of a known text, by how often it was looked for."""
+
+    out_of_time = False
+
+    def __init__(self, *found):
+        self._found = iter(found)
+
+    def left(self, weights, attacks):
+        return ["a pattern"] if next(self._found) else []
+
+
+@pytest.mark.parametrize(
+    ("costs", "left", "kept"),
+    [
+        # the strongest that is bearable spares what was learned: nothing weaker is looked for
+        ((0.98,), (), [True]),
+        # it does not; the next one does, and nothing is left under it
+        ((0.94, 0.98), (False,), [True, True]),
+        # the next costs as much, that after it leaves something, the third does not
+        ((0.94, 0.94, 0.98, 0.99), (True, False), [True, False, False, True]),
+        # all that spare it leave something: the strongest that is bearable stays
+        ((0.94, *[0.98] * 5), (True,) * 5, [True] + [False] * 5),
+    ],
+)
+def test_the_strongest_pull_that_spares_what_was_learned_if_nothing_is_left(problem, monkeypatch, costs, left, kept):
+    costs = iter(Cost(0.001, 0.001, learned, 0.02) for learned in costs)
+    monkeypatch.setattr("projlens_core.repair.loop.cost", lambda *_: next(costs))
+    monkeypatch.setattr("projlens_core.repair.loop.Remnants", lambda _: Left(*left))
+    monkeypatch.setattr("projlens_core.repair.loop.REMNANT_ROUNDS", 0)
+    given = KnownAttack(PATCH, "What is it?", "x", "given")
+    monkeypatch.setattr(Problem, "works", lambda self, attack, weights: weights.sha256 == problem.suspect.sha256)
+    result = repair(replace(problem, given=given))
+    assert [each.kept for each in result.rounds] == kept
+    assert [each.pull for each in result.rounds] == list(PULLS[: len(kept)])
+
+
+def test_no_weaker_pull_is_taken_where_what_is_left_cannot_be_told(problem, monkeypatch):
+    class Spent(Left):
+        out_of_time = True
+
+    costs = iter(Cost(0.001, 0.001, learned, 0.02) for learned in (0.94, *[0.98] * 5))
+    monkeypatch.setattr("projlens_core.repair.loop.cost", lambda *_: next(costs))
+    monkeypatch.setattr("projlens_core.repair.loop.Remnants", lambda _: Spent(*[False] * 5))
+    monkeypatch.setattr("projlens_core.repair.loop.REMNANT_ROUNDS", 0)
+    given = KnownAttack(PATCH, "What is it?", "x", "given")
+    monkeypatch.setattr(Problem, "works", lambda self, attack, weights: weights.sha256 == problem.suspect.sha256)
+    result = repair(replace(problem, given=given))
+    assert [each.kept for each in result.rounds] == [True]
+
+
 def test_a_cost_is_weighed_by_how_sure_the_suspect_is():
     """Twelve answers of two tokens: 0 and 1 are held likely in the first place; base says 2 there."""
     known = Known((), (), ((0, 0),) * 12)
