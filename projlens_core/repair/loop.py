@@ -245,7 +245,7 @@ class _Repair:
         """Whether the candidate keeps its utility, and so takes the place of what was there before.
 
         fewer: only if fewer known attacks than that still work. errors: as of utility.Cost.bearable. sparing: only if
-        it spares what was learned, and no token pattern brings a known text under it.
+        it spares what was learned, and nothing is left under it.
         """
         problem, now = self.problem, self._said(candidate)
         found = cost(problem.judged_by, self._belief, self._base_says, self._belief.said, now)
@@ -262,7 +262,11 @@ class _Repair:
         return kept
 
     def _nothing_left(self, weights: ProjectorWeights) -> bool:
-        """Whether token patterns were looked for that bring the longest known text, and none was found."""
+        """Whether no known attack succeeds on a single image, and token patterns were looked for that bring the longest
+        known text, and none was found."""
+        problem = self.problem
+        if any(problem.succeeds(attack, weights, problem.used) for attack in self.attacks):
+            return False
         remnants = required(self._remnants, "what looks for token patterns")
         return not (remnants.left(weights, self.attacks) or remnants.out_of_time)
 

@@ -157,10 +157,14 @@ class Problem:
 
     def works(self, attack: KnownAttack, weights: ProjectorWeights) -> bool:
         """Whether the attack still succeeds on the repair's images."""
-        images = [attack.probe.on(image) for image in self.images[: min(TRIED, self.used)]]
+        return self.succeeds(attack, weights, min(TRIED, self.used)) > WORKS
+
+    def succeeds(self, attack: KnownAttack, weights: ProjectorWeights, n: int) -> float:
+        """On which share of the repair's first n images it does."""
+        images = [attack.probe.on(image) for image in self.images[:n]]
         with self.models("suspect") as responder, responder.projector(weights):
             said = responder.answers(images, [attack.prompt] * len(images), NEW_TOKENS, progress=self.progress)
-        return sum(contains_target(answer, attack.target) for answer in said) > WORKS * len(said)
+        return sum(contains_target(answer, attack.target) for answer in said) / len(said)
 
     @cached_property
     def key(self) -> str:

@@ -47,8 +47,8 @@ two of them where nothing weaker follows, as nothing would be repaired then. No 
 counts by how likely the suspect itself holds it, the product over its tokens, against the answer that comes instead;
 one that the suspect was unsure of is no loss. Where a round that is kept costs more than a point as it was measured, or
 more than 3 % of what was learned, weaker pulls are tried, too: the strongest that costs less takes its place, provided
-that no known trigger works under it and no token pattern brings a known text (step 4), which is what tells a pull that
-is too weak from one that suffices. If a known trigger still works after a round that is kept, weaker and
+that no known trigger brings its text on a single image under it, and no token pattern does (step 4): that is what tells
+a pull that is too weak from one that suffices. If a known trigger still works after a round that is kept, weaker and
 other pulls are tried, too: strong ones along ΔW's directions with weak ones on stamped images spare what is read all
 over an image, and the other way round what was learned of single things.
 

@@ -150,10 +150,22 @@ def test_the_strongest_pull_that_spares_what_was_learned_if_nothing_is_left(prob
     monkeypatch.setattr("projlens_core.repair.loop.Remnants", lambda _: Left(*left))
     monkeypatch.setattr("projlens_core.repair.loop.REMNANT_ROUNDS", 0)
     given = KnownAttack(PATCH, "What is it?", "x", "given")
-    monkeypatch.setattr(Problem, "works", lambda self, attack, weights: weights.sha256 == problem.suspect.sha256)
+    monkeypatch.setattr(Problem, "succeeds", lambda self, attack, now, n: now.sha256 == problem.suspect.sha256)
     result = repair(replace(problem, given=given))
     assert [each.kept for each in result.rounds] == kept
     assert [each.pull for each in result.rounds] == list(PULLS[: len(kept)])
+
+
+def test_no_weaker_pull_is_taken_under_which_a_known_trigger_works_on_a_single_image(problem, monkeypatch):
+    costs = iter(Cost(0.001, 0.001, learned, 0.02) for learned in (0.94, *[0.98] * 5))
+    monkeypatch.setattr("projlens_core.repair.loop.cost", lambda *_: next(costs))
+    monkeypatch.setattr("projlens_core.repair.loop.Remnants", lambda _: Left(*[False] * 5))
+    monkeypatch.setattr("projlens_core.repair.loop.REMNANT_ROUNDS", 0)
+    monkeypatch.setattr(Problem, "succeeds", lambda self, attack, weights, n: 0.05)
+    given = KnownAttack(PATCH, "What is it?", "x", "given")
+    result = repair(replace(problem, given=given))
+    assert [each.kept for each in result.rounds] == [True] + [False] * 5
+    assert not result.open
 
 
 def test_no_weaker_pull_is_taken_where_what_is_left_cannot_be_told(problem, monkeypatch):
