@@ -186,8 +186,8 @@ def _rounds(run: RepairRun) -> Table:
         "rounds",
         pd.DataFrame([_row(each) for each in run.result.rounds]),
         "How to read this: one row per attempt, in order; one that is shown to cost more than a point of utility, or "
-        "more than a twentieth of what was learned, is rejected. After one that is kept and costs something, a weaker one "
-        "is kept if it costs less and leaves nothing of a known text.",
+        "more than a twentieth of what was learned, is rejected. After one that is kept and costs something, a weaker "
+        "one is kept if it costs less and leaves nothing of a known text.",
         {
             "strength": "how much the pull to base counts beside what is kept, or how many directions were removed",
             "along ΔW": "how much tokens moved along ΔW's directions count beside stamped ones",
