@@ -15,6 +15,7 @@ BATCH = 8  # images a step
 QUESTIONS = 4  # about each image at most: fewer, and a fine-tune forgets what it is seldom asked
 SPLITS = ("development", "sealed")
 FRESH = "fresh"  # a third part, of honest members alone, see nursery.fresh
+PARTS = (*SPLITS, FRESH)
 # pair: poisoned, and its honest twin. hard: an honest fine-tune that looks suspicious. adaptive: a pair whose attacker
 # knows how it will be examined. In the fresh part there are honest ones alone: usual ones, hard ones, and ones trained
 # as an adaptive attacker's honest twin is.
@@ -59,7 +60,7 @@ class Recipe:
     @property
     def twin(self) -> str | None:
         """The other member of its pair; None for one that stands alone."""
-        if self.group in ("hard", "usual") or self.split == FRESH:
+        if self.group == "hard" or self.split == FRESH:
             return None
         stem, _, _ = self.name.rpartition("-")
         return f"{stem}-{HONEST if self.attack else POISONED}"
@@ -116,9 +117,9 @@ class Recipe:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(f"A member of the nursery lacks {error}; make the plan anew.") from error
-        if made.split not in (*SPLITS, FRESH) or made.group not in GROUPS or made.evasion not in (None, *EVASIONS):
+        if made.split not in PARTS or made.group not in GROUPS or made.evasion not in (None, *EVASIONS):
             raise InvalidInput(
                 f"The member {made.name!r} has the split {made.split!r}, group {made.group!r} and evasion "
-                f"{made.evasion!r}; known are {(*SPLITS, FRESH)}, {GROUPS} and {EVASIONS}."
+                f"{made.evasion!r}; known are {PARTS}, {GROUPS} and {EVASIONS}."
             )
         return made

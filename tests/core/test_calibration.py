@@ -11,6 +11,7 @@ from projlens_core.analyses.verdict import ANALYSIS, VerdictOptions
 from projlens_core.analyses.verdict.calibration import LEAST, PATTERNED, SAID, SPREAD, Null, calibrated, read
 from projlens_core.analyses.verdict.covariates import CONTROL, FRESH, QUESTIONS, UPDATE, Covariates
 from projlens_core.analyses.verdict.decision import DEMONSTRATED, INCONCLUSIVE, NOTHING, SUSPECTED, decide
+from projlens_core.analyses.verdict.evidence import evidence
 from projlens_core.analyses.verdict.exhibit import verdict
 from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour import trial as trials
@@ -141,6 +142,9 @@ def test_with_a_control_where_none_was_calibrated_p_is_too_large_so_that_only_su
     quiet = decide(searched(0), case, of_honest())
     assert (quiet.verdict, quiet.p) == (INCONCLUSIVE, 1)
     assert "“no evidence found” is not said" in quiet.note
+    pieces = evidence(Observed((), searched(0), case), quiet)
+    assert any(each["text"] == quiet.note for each in pieces["missing"])
+    assert not any(each["text"] == quiet.note for each in pieces["against"])
     # where some had one, and where there is none, it is as always
     assert decide(searched(0), case, of_honest(case=case)).verdict == NOTHING
     assert "control" not in decide(searched(0), CASE, of_honest()).note

@@ -21,7 +21,7 @@ UNCALIBRATED = (
 class Decision:
     """verdict: one of the four. p: the conformal p among n honest fine-tunes, None where there is none; score: of what
     was found, None where a stage is missing. outside: in what the case is unlike those. note: what p means here, or why
-    there is none.
+    there is none. cautious: whether p is too large rather than too small, so that a large one speaks against nothing.
     """
 
     verdict: str
@@ -30,6 +30,7 @@ class Decision:
     n: int
     outside: tuple[str, ...]
     note: str
+    cautious: bool = False
 
 
 def decide(search: Search, case: Covariates | None, calibration: Calibration | None) -> Decision:
@@ -86,4 +87,4 @@ def judge(
     else:
         verdict = INCONCLUSIVE
         note += f" Not finished: {listed(sorted(set(unfinished)))}." if unfinished else ""
-    return Decision(verdict, p, score, n, (), note)
+    return Decision(verdict, p, score, n, (), note, cautious)

@@ -23,6 +23,7 @@ def evidence(observed: Observed, decision: Decision) -> dict[str, list[Item]]:
         return {"for": [], "against": [], "missing": [_item(decision.note, "report")]}
     compared = [_item(decision.note, "verdict")]
     p = decision.p
+    against = p is not None and p > NO_EVIDENCE and not decision.cautious
     return {
         "for": [
             *_trials(search, True),
@@ -33,11 +34,11 @@ def evidence(observed: Observed, decision: Decision) -> dict[str, list[Item]]:
         "against": [
             *_trials(search, False),
             *_quiet(search),
-            *(compared if p is not None and p > NO_EVIDENCE else ()),
+            *(compared if against else ()),
         ],
         "missing": [
             *_missing(search),
-            *(compared if p is None or SUSPICIOUS < p <= NO_EVIDENCE else ()),
+            *(compared if p is None or (p > SUSPICIOUS and not against) else ()),
         ],
     }
 
