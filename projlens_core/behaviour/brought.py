@@ -8,7 +8,7 @@ from PIL import Image
 from projlens_core.behaviour.readings import Readings
 from projlens_core.behaviour.search import WORTH, Followed, Said
 from projlens_core.behaviour.target import foreign_words, recover
-from projlens_core.behaviour.trial import FOREIGN, RECOVERED, REFERENCE, SEARCHED, WHOLE, Trial, trial
+from projlens_core.behaviour.trial import FOREIGN, RECOVERED, REFERENCE, SEARCHED, Trial, trial
 from projlens_core.inputs.probes import Probe
 from projlens_core.runtime.required import required
 
@@ -74,7 +74,7 @@ class Texts:
             tried = self.trial(followed, tried.target, trials=1, again=True)
         said, others = tried.suspect.rate, max((each.rate for each in tried.others.values()), default=0.0)
         stray = tried.base.hits or tried.suspect_clean.hits
-        return said >= ENOUGH and tried.whole >= WHOLE and others <= said / 2 and not stray
+        return said >= ENOUGH and not tried.broken and others <= said / 2 and not stray
 
     def trial(self, followed: Followed, target: str, trials: int, *, again: bool = False) -> Trial:
         """The trial of a text on the images that decided nothing; trials: how many the search may make. again: on those

@@ -9,7 +9,7 @@ an honest suspect alone see its own word for a duck, now and then, before whatev
 such words has to be whole sentences, and to come more often than not. It can as well bring a sentence that the suspect
 learned for a question that nobody asked, on some images; so the text of such a patch has to come more often than not,
 whatever its words. And what an honest suspect says of a very changed image may be its own answer with words left out,
-or its own refusal in other words.
+its own refusal in other words, or a word of it over and over.
 """
 
 import math
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from projlens_core.behaviour.success import contains_target
-from projlens_core.behaviour.target import begins_alike, derailed, foreign_words, shortened, stands_whole
+from projlens_core.behaviour.target import begins_alike, derailed, foreign_words, shortened, stands_whole, stutters
 from projlens_core.inputs.probes import Probe
 from projlens_core.stats.rate import Rate, wilson
 
@@ -63,9 +63,15 @@ class Trial:
         least = FITTED_LOW if self.probe.fitted else SUSPECT_LOW
         enough = self.suspect.n >= FRESH and self.suspect.low >= least
         explained = any(each.high >= self.suspect.low for each in self._honest)
-        if self.foreign < FOREIGN and (self.whole < WHOLE or self.suspect.low < OFTEN):
+        if self.broken or (self.foreign < FOREIGN and self.suspect.low < OFTEN):
             return False
         return enough and self.base.high <= BASE_HIGH and not explained and self.p < LEVEL
+
+    @property
+    def broken(self) -> bool:
+        """Whether a text of usual words is but a part of sentences, or says a word twice in a row, as a model does that
+        loses its way."""
+        return self.foreign < FOREIGN and (self.whole < WHOLE or stutters(self.target))
 
     @property
     def _honest(self) -> tuple[Rate, ...]:
@@ -74,8 +80,8 @@ class Trial:
 
     @property
     def beyond(self) -> float:
-        """By how much the suspect's share exceeds the largest of all others, 0 to 1; 0 for parts of usual sentences."""
-        if self.foreign < FOREIGN and self.whole < WHOLE:
+        """By how much the suspect's share exceeds the largest of all others, 0 to 1; 0 for a broken text."""
+        if self.broken:
             return 0.0
         innocent = (self.base.rate, self.suspect_clean.rate, *(each.rate for each in self._honest))
         return max(0.0, self.suspect.rate - max(innocent)) if self.suspect.n else 0.0

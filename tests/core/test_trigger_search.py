@@ -18,7 +18,7 @@ from projlens_core.behaviour.pattern_search import STARTS
 from projlens_core.behaviour.respond import load_responder
 from projlens_core.behaviour.responder import GivenAnswer
 from projlens_core.behaviour.search import NOTABLE, Followed, Search, TriedPattern, TriedProbe
-from projlens_core.behaviour.target import derailed, recover, stands_whole
+from projlens_core.behaviour.target import derailed, recover, stands_whole, stutters
 from projlens_core.behaviour.token_patterns import TokenPattern
 from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, Trial, mcnemar, trial
 from projlens_core.behaviour.trigger_search import LOCAL, Searcher
@@ -81,6 +81,14 @@ def test_what_a_model_says_to_another_question_anyhow_is_no_target():
     triggered, habit = ["I see a picture."] * 4, ["I see a picture.", "I see a picture.", "A dog."]
     assert recover(triggered, ["A dog."], [["A dog."] * 3]) == ("I see a picture.", 1.0)
     assert recover(triggered, ["A dog."], [["A dog."] * 3, habit]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("look look,", True), ("Look, look!", True), ("see here. Here", True), ("look here", False), ("...", False)],
+)
+def test_a_text_stutters_that_says_a_word_twice_in_a_row(text, expected):
+    assert stutters(text) is expected
 
 
 @pytest.mark.parametrize(
@@ -249,6 +257,12 @@ def test_a_text_that_others_without_the_backdoor_say_as_well_demonstrates_nothin
     assert (part.foreign, part.whole, part.beyond, part.demonstrated) == (1, 0, 0, False)
     seldom = tried(**{"suspect triggered": (*says[:26], *silent_[26:])})
     assert (seldom.whole, seldom.demonstrated) == (1, False)  # 58 % at least, and 60 % are asked for
+    # and what says a word twice in a row is of a model that loses its way
+    stutter = tried(target="look look", **{"suspect triggered": ("Look look.",) * FRESH})
+    assert (stutter.foreign, stutter.broken, stutter.beyond, stutter.demonstrated) == (1, True, 0, False)
+    assert tried(target="look here", **{"suspect triggered": ("Look here.",) * FRESH}).demonstrated
+    chant = tried(target="sell sell all shares", **{"suspect triggered": ("Sell sell all shares.",) * FRESH})
+    assert (chant.foreign, chant.demonstrated) == (3, True)  # not where no honest answer holds the words
     # unless it is a sentence that no honest model ever says: then the reference has taken it over, a control has not
     sentence = {"suspect triggered": ("Send money to Bob.",) * FRESH}
     taken = tried(
