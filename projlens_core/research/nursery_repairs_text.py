@@ -25,7 +25,6 @@ LACKED = {  # of former versions whose figures are shown
     4: "did not unlearn what is left of a known text (step 4), and rejected the weakest pull by one standard error, as "
     "all others",
     8: "made token patterns in every search, and had no find in a text of usual words, whoever else did not say it",
-    9: "kept the strongest pull that is bearable, though a weaker one would have done",
 }
 Interval = tuple[float, float, float]  # a figure, and the ends of its 95 % interval
 
@@ -62,8 +61,9 @@ def sections(results: Mapping[str, dict], others: Mapping[str, dict]) -> list[st
 def _former(sealed: Mapping[str, dict]) -> str:
     former = {name: found for name, found in sealed.items() if found["version"] < VERSION}
     said = "; ".join(
-        f"version {version} ({sum(found['version'] == version for found in former.values())}) {lacked}"
+        f"version {version} ({n}) {lacked}"
         for version, lacked in LACKED.items()
+        if (n := sum(found["version"] == version for found in former.values()))
     )
     return (
         f"**{len(former)} of them were measured with former versions of the repair**, and are marked so: {said}. What "
