@@ -48,7 +48,8 @@ def sections(results: Mapping[str, dict], others: Mapping[str, dict]) -> list[st
         "Step 4 was made on development members, but since four of these attacks stayed above 2 % without it; taking "
         "it after each round, with fewer searches, was tried on these members and dropped, as two attacks kept 21 and "
         "6 % that had been gone. Those that took over 200 seconds on a shared core, where the five minutes ended them "
-        "early, were measured again on two free ones (sealed-071-poisoned had kept 44 %). Written from docs/repair-nursery.json by `python -m projlens_core nursery repair`.",
+        "early, were measured again on two free ones (sealed-071-poisoned had kept 44 %). "
+        "Written from docs/repair-nursery.json by `python -m projlens_core nursery repair`.",
         *([f"{older} members were measured with an older version only, and are left out."] if older else []),
         *(["", _former(sealed)] if former else []),
         "",
