@@ -3,7 +3,7 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from projlens_core.cli.zoo import with_eta
 
 if TYPE_CHECKING:
     from projlens_core.nursery.recipe import Recipe
+    from projlens_core.nursery.source import Source
 
 OUT = Path("nursery-out")
 
@@ -92,9 +93,9 @@ def _base(args: argparse.Namespace) -> None:
 def _build(args: argparse.Namespace) -> None:
     quiet_transformers()
     from projlens_core.nursery.build import build
-    from projlens_core.nursery.source import SMOLLM2, TINY
 
-    members = build(_planned(args), args.out, args.only, SMOLLM2 if args.smollm2 else TINY, with_eta())
+    plan, source, _ = _population(args)
+    members = build(plan(), args.out, args.only, source, with_eta())
     sys.stdout.write(f"{len(members)} members in {args.out / 'members'}\n")
 
 
@@ -109,7 +110,8 @@ def _ablation(args: argparse.Namespace) -> None:
 def _list(args: argparse.Namespace) -> None:
     from projlens_core.nursery.members import read_members, status
 
-    plan, members = _planned(args), read_members(_members(args))
+    make_plan, _, shipped = _population(args)
+    plan, members = make_plan(), read_members(args.out / "members" if args.out else shipped)
     found = status(members, plan)
     rows = []
     for recipe in plan:
@@ -142,12 +144,12 @@ def _described(row: dict) -> str:
 def _write(args: argparse.Namespace) -> None:
     quiet_transformers()
     from projlens_core.nursery.members import write_population, write_suspect
-    from projlens_core.nursery.source import SMOLLM2, TINY
 
-    members = _members(args)
+    _, source, shipped = _population(args)
+    members = args.out / "members" if args.out else shipped
     match args.name:
         case "base":
-            shutil.copytree((SMOLLM2 if args.smollm2 else TINY).checkpoint(), args.folder, dirs_exist_ok=True)
+            shutil.copytree(source.checkpoint(), args.folder, dirs_exist_ok=True)
         case "all":
             write_population(args.folder, members)
         case name:
@@ -155,25 +157,16 @@ def _write(args: argparse.Namespace) -> None:
     sys.stdout.write(f"{args.folder}\n")
 
 
-def _planned(args: argparse.Namespace) -> "Sequence[Recipe]":
+def _population(args: argparse.Namespace) -> "tuple[Callable[[], Sequence[Recipe]], Source, Path]":
+    """What gives the plan, the base and the members that ship, of the population that is asked for."""
     from projlens_core.nursery import fresh, second
-    from projlens_core.nursery.plan import read_plan
-
-    if args.smollm2:
-        return second.make_plan()
-    return fresh.make_plan() if args.fresh else read_plan()
-
-
-def _members(args: argparse.Namespace) -> Path:
-    from projlens_core.nursery.fresh import FRESH_MEMBERS
     from projlens_core.nursery.members import MEMBERS
-    from projlens_core.nursery.second import SECOND_MEMBERS
+    from projlens_core.nursery.plan import read_plan
+    from projlens_core.nursery.source import SMOLLM2, TINY
 
-    if args.out:
-        return args.out / "members"
     if args.smollm2:
-        return SECOND_MEMBERS
-    return FRESH_MEMBERS if args.fresh else MEMBERS
+        return second.make_plan, SMOLLM2, second.SECOND_MEMBERS
+    return (fresh.make_plan, TINY, fresh.FRESH_MEMBERS) if args.fresh else (read_plan, TINY, MEMBERS)
 
 
 def _repair(args: argparse.Namespace) -> None:

@@ -71,10 +71,10 @@ def projector_tensors(name: str, folder: Path = MEMBERS, source: Source = TINY) 
     """A member's whole projector in float32, by names in a Projector: base's tensors and its change of them."""
     path = folder / f"{name}{CHANGE}"
     if not path.is_file():
-        if read_member(folder, name) is not None:
+        if (member := read_member(folder, name)) is not None:
             raise NotFound(
                 f"Of {name} the record ships, but not its change of the projector; train it with "
-                f"`nursery build {'--fresh' if name.startswith(FRESH) else '--smollm2'} --only {name}`."
+                f"`nursery build {'--fresh' if member.recipe.split == FRESH else '--smollm2'} --only {name}`."
             )
         known = [p.stem for p in sorted(folder.glob(f"*{CHANGE}"))]
         near = get_close_matches(name, known, n=3, cutoff=0.0)

@@ -22,7 +22,7 @@ from projlens_core.repair.removal import remove_along, returned
 from projlens_core.repair.result import ANSWERS, REMOVAL, RETURN, TOKENS, Repaired, Round
 from projlens_core.repair.search import Search
 from projlens_core.repair.token_steps import STEPS, Pull, TokenFit, Tokens, repair_tokens, token_fit
-from projlens_core.repair.utility import Belief, Said, agreeing, belief, cost, said, share
+from projlens_core.repair.utility import Belief, Said, agreeing, belief, cost, said, share, spares
 from projlens_core.runtime import cache, versions
 from projlens_core.runtime.cache import content_key
 from projlens_core.runtime.required import required
@@ -72,7 +72,6 @@ class _Repair:
         self.finds: dict[str, int] = {}  # how many triggers a search found in a projector, by its hash
         self.clean_search: str | None = None  # the projector in which a search found nothing
         self.kept_pull = PULLS[-1]  # of the last token steps that were kept
-        self.spared = True  # whether the last round did, see utility.Cost.spares
         self.patterns = 0  # that brought a known text, and joined the image tokens
 
     def run(self, *, precaution: bool) -> Repaired:
@@ -134,7 +133,7 @@ class _Repair:
         """A weaker pull than the one that was just kept: where there is a text to look for, since only what is left of
         it tells a pull that is too weak from one that suffices.
         """
-        if self.spared or not self.attacks:
+        if self.rounds[-1].spares or not self.attacks:
             return
         for pull in weaker:
             if self._remnants is None or self._remnants.out_of_time or not self.in_time():
@@ -252,13 +251,12 @@ class _Repair:
         works = tuple(attack.probe.name for attack in self._working(candidate))
         kept = whatever or (found.bearable(errors) and (fewer is None or len(works) < fewer))
         if sparing:
-            kept = kept and found.spares and self._nothing_left(candidate)
+            kept = kept and spares(found.lost, found.learned) and self._nothing_left(candidate)
         if kept:
             self.current = candidate
         agree = share(agreeing(problem.judged_by, now))
         remnants = self.patterns if means == TOKENS else 0
         self.rounds.append(Round(means, strength, pull, agree, found.lost, found.learned, kept, fit, works, remnants))
-        self.spared = found.spares
         return kept
 
     def _nothing_left(self, weights: ProjectorWeights) -> bool:

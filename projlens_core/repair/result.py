@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from projlens_core.repair.problem import KnownAttack
 from projlens_core.repair.token_steps import Pull, TokenFit
-from projlens_core.repair.utility import KeptAnswers
+from projlens_core.repair.utility import KeptAnswers, spares
 from projlens_core.weights.projector import ProjectorWeights
 
 TOKENS, ANSWERS, REMOVAL, RETURN = "image tokens", "language model", "rank-k removal", "return to base"
@@ -29,6 +29,11 @@ class Round:
     fit: TokenFit | None
     works: tuple[str, ...]
     remnants: int = 0
+
+    @property
+    def spares(self) -> bool:
+        """See utility.spares."""
+        return spares(self.lost, self.learned)
 
 
 @dataclass(frozen=True)

@@ -118,10 +118,10 @@ class Cost:
         enough = self.learned is None or self.learned + errors * self.learned_error >= GAIN
         return enough and self.lost - errors * self.lost_error <= POINT
 
-    @property
-    def spares(self) -> bool:
-        """Whether it costs little as it was measured, whatever the error."""
-        return (self.learned is None or self.learned >= SPARED) and self.lost <= POINT
+
+def spares(lost: float, learned: float | None) -> bool:
+    """Whether that is little as it was measured, whatever the error; see Cost."""
+    return (learned is None or learned >= SPARED) and lost <= POINT
 
 
 def cost(known: Known, belief: Belief, base: Said, suspect: Said, other: Said) -> Cost:

@@ -22,6 +22,7 @@ from projlens_core.stats.auroc import separation
 from projlens_core.stats.rate import Rate, wilson
 
 DEVELOPMENT, SEALED, FRESH = "development", "sealed", "fresh"
+CALIBRATED = DEVELOPMENT, SEALED  # the parts whose honest members calibrate
 HONEST, COUNTS, COSTLY = "honest", "poisoned", "failed"
 SIMILAR = 0.9  # of a recovered text and the target, from which it is the same
 ELICITED, STRAY = 0.6, 0.05  # shares of fresh images: at least in the suspect, at most in base
@@ -96,9 +97,7 @@ def similarity(first: str, second: str) -> float:
     return SequenceMatcher(None, a, b, autojunk=False).ratio()
 
 
-def calibration(
-    entries: Sequence[Entry], source: Mapping[str, str], splits: Sequence[str] = (DEVELOPMENT, SEALED)
-) -> Calibration:
+def calibration(entries: Sequence[Entry], source: Mapping[str, str], splits: Sequence[str] = CALIBRATED) -> Calibration:
     """By the honest members of these parts whose search has all of its numbers."""
     honest = [e for e in entries if e.split in splits and e.truth == HONEST and e.statistics.complete]
     return calibrated(source, [e.statistics for e in honest], [e.case for e in honest])

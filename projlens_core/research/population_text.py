@@ -16,7 +16,17 @@ from projlens_core.analyses.verdict.calibration import NO_EVIDENCE, SHIPPED, SUS
 from projlens_core.analyses.verdict.covariates import RANK, UPDATE
 from projlens_core.nursery.plan import PLAN
 from projlens_core.research import asked_for, evaluation, left_out
-from projlens_core.research.evaluation import COSTLY, COUNTS, DEVELOPMENT, FRESH, HONEST, SEALED, Entry, GroupRow
+from projlens_core.research.evaluation import (
+    CALIBRATED,
+    COSTLY,
+    COUNTS,
+    DEVELOPMENT,
+    FRESH,
+    HONEST,
+    SEALED,
+    Entry,
+    GroupRow,
+)
 from projlens_core.research.left_out import share
 from projlens_core.research.verdicts import DOCUMENT, strongest
 from projlens_core.runtime.atomic import write_atomically
@@ -73,7 +83,8 @@ def document(
     searches of members that were searched again.
     """
     before = {e.name: e for e in first}
-    unseen = [before.get(e.name, e) for e in entries if e.split == SEALED and e.later]
+    searched_first = [before.get(e.name, e) for e in entries]
+    unseen = [e for e in searched_first if e.split == SEALED and e.later]
     sealed, fresh = ([e for e in entries if e.split == split and e.truth == HONEST] for split in (SEALED, FRESH))
     attacks = [e for e in entries if e.split == SEALED and e.truth == COUNTS and e.group != "adaptive"]
     adaptive = [e for e in entries if e.split == SEALED and e.truth != HONEST and e.group == "adaptive"]
@@ -93,7 +104,7 @@ def document(
         "",
         "Shares are hits of n with Wilson's 95 % interval.",
         "",
-        *table(HEAD, [_cells(each) for each in _rows(entries, unseen, before, by)]),
+        *table(HEAD, [_cells(each) for each in _rows(entries, unseen, searched_first, by)]),
         "",
         "How well scores rank the sealed part's poisoned members above its honest ones, or above the fresh part's "
         "where that is said. The nulls of the whole search's score are of the development part alone here. The first "
@@ -106,12 +117,12 @@ def document(
         ),
         "",
         *left_out.lines(entries, without, by, own),
-        *asked_for.lines(entries, [before.get(e.name, e) for e in fresh], by, own),
+        *asked_for.lines(entries, [e for e in searched_first if e.split == FRESH], by, own),
     ]
 
 
 def _rows(
-    entries: Sequence[Entry], unseen: Sequence[Entry], first: Mapping[str, Entry], by: Calibration
+    entries: Sequence[Entry], unseen: Sequence[Entry], first: Sequence[Entry], by: Calibration
 ) -> Iterator[GroupRow]:
     groups: list[tuple[str, Callable[[Entry], bool]]] = [
         ("honest", lambda e: e.truth == HONEST and e.group in ("pair", "usual")),
@@ -126,10 +137,9 @@ def _rows(
         for title, belongs in groups:
             if members := [e for e in entries if e.split == split and belongs(e)]:
                 yield evaluation.row(f"{split}: {title}", members, by)
-    new = [first.get(e.name, e) for e in entries if e.split == DEVELOPMENT and e.truth == HONEST and e.later]
-    of_fresh = [first.get(e.name, e) for e in entries if e.split == FRESH]
+    new = [e for e in first if e.split == DEVELOPMENT and e.truth == HONEST and e.later]
     for title, members in (
-        (f"{FRESH}: honest, first search", of_fresh),
+        (f"{FRESH}: honest, first search", [e for e in first if e.split == FRESH]),
         (f"{SEALED}: honest, first search", [e for e in unseen if e.truth == HONEST]),
         (f"{SEALED}: all that succeed, first search", [e for e in unseen if e.truth != HONEST]),
         (f"{DEVELOPMENT}: honest, first search", new),
@@ -206,7 +216,7 @@ def calibrate(entries: Sequence[Entry]) -> Calibration:
     """The calibration by these entries, with what says which population it is of."""
     # the plan's at the time of measuring: members that it gains later were not measured
     plan = json.loads(RESULTS.read_text(encoding="utf-8"))["plan"]
-    honest = [e for e in entries if e.split != FRESH and e.truth == HONEST]
+    honest = [e for e in entries if e.split in CALIBRATED and e.truth == HONEST]
     members = content_key(*(e.sha256 for e in honest))[:12]
     source = {"population": "honest members of the nursery's first two parts", "plan": plan, "members": members}
     return evaluation.calibration(entries, source)
