@@ -23,7 +23,8 @@ Search = Callable[[ProjectorWeights], tuple[KnownAttack, ...]]
 
 
 def verdict_search(problem: Problem, bank: tuple[Probe, ...], left: Callable[[], float] = lambda: inf) -> Search:
-    """The verdict's search on the images of the repair, with its questions; results are kept on disk.
+    """The verdict's search on the images of the repair, with its questions; results are kept on disk, except what `left` cut
+    short.
 
     left: minutes that are left of the repair's time; in the second half of these no token pattern is begun, as one
     takes minutes in a large language model.
@@ -37,6 +38,8 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...], left: Callable[[],
         key = content_key(problem.key, weights.sha256, tuple(probe.key for probe in bank), *found_by)
         if (known := cache.stored(CACHE, key)) is not None:
             return tuple(_of(entry) for entry in json.loads(known))
+        most = PATTERN_MINUTES - spent / 60
+        minutes = min(most, left() / 2)
         searcher = Searcher(
             problem.models,
             {"base": problem.base, "suspect": weights},
@@ -44,17 +47,18 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...], left: Callable[[],
             problem.images[: problem.used],
             problem.prompts,
             problem.progress,
-            pattern_minutes=min(PATTERN_MINUTES - spent / 60, left() / 2),
+            pattern_minutes=minutes,
             few=True,
         )
-        trials = searcher.run(bank).trials
+        result = searcher.run(bank)
         spent += searcher.pattern_seconds
         found = tuple(
             KnownAttack(trial.probe, trial.prompt, trial.target, "found")
-            for trial in trials
+            for trial in result.trials
             if trial.share >= FOUND and searcher.texts.seems(trial)
         )
-        if all(spec.folder is None for each in found for spec in each.probe.stamps):
+        cut_short = minutes < most and result.unfinished  # a run with more time is to search further
+        if not cut_short and all(spec.folder is None for each in found for spec in each.probe.stamps):
             cache.store(CACHE, key, json.dumps([_as_data(each) for each in found]).encode())
         return found
 

@@ -31,8 +31,9 @@ def test_a_stage_begins_only_if_one_as_long_as_the_longest_would_end_in_time(min
     assert tuple(asked(minutes, *times)) == expected
 
 
-@pytest.mark.parametrize(("left", "patterns"), [(10.0, PATTERN_MINUTES), (2.0, 1.0), (-1.0, -0.5)])
-def test_no_token_pattern_is_begun_in_the_second_half_of_what_is_left(monkeypatch, tmp_path, left, patterns):
+@pytest.fixture
+def searched(monkeypatch, tmp_path):
+    """What is given to each search that is made, with so many minutes left; unfinished: the stages that it lacks."""
     monkeypatch.setenv("PROJLENS_CACHE", str(tmp_path))
     given = []
 
@@ -43,13 +44,36 @@ def test_no_token_pattern_is_begun_in_the_second_half_of_what_is_left(monkeypatc
             given.append((pattern_minutes, few))
 
         def run(self, bank):
-            return SimpleNamespace(trials=())
+            return SimpleNamespace(trials=(), unfinished=unfinished)
 
     monkeypatch.setattr(search, "Searcher", Searcher)
     about = {"names": (), "images": (), "prompts": (), "used": 0, "models": None, "key": "", "progress": None}
     problem = SimpleNamespace(base=SimpleNamespace(sha256="b"), **about)
-    found = search.verdict_search(problem, (), lambda: left)(SimpleNamespace(sha256="s"))
-    assert (found, given) == ((), [(patterns, True)])
+    unfinished = ()
+
+    def made(left, *lacks):
+        nonlocal unfinished
+        unfinished = lacks
+        assert search.verdict_search(problem, (), lambda: left)(SimpleNamespace(sha256="s")) == ()
+        return given
+
+    return made
+
+
+@pytest.mark.parametrize(("left", "patterns"), [(10.0, PATTERN_MINUTES), (2.0, 1.0), (-1.0, -0.5)])
+def test_no_token_pattern_is_begun_in_the_second_half_of_what_is_left(searched, left, patterns):
+    assert searched(left) == [(patterns, True)]
+
+
+def test_a_search_that_the_budget_cut_short_is_made_again_with_more_time(searched):
+    searched(2.0, "Token patterns")
+    assert searched(10.0, "Token patterns") == [(1.0, True), (PATTERN_MINUTES, True)]
+    assert len(searched(2.0)) == 2  # what was searched with all the time there is, is kept
+
+
+def test_a_search_that_came_to_its_end_is_kept_however_little_time_was_left(searched):
+    searched(2.0)
+    assert len(searched(10.0)) == 1
 
 
 def test_what_is_left_of_a_budget_falls_with_the_clock():
