@@ -23,8 +23,8 @@ Search = Callable[[ProjectorWeights], tuple[KnownAttack, ...]]
 
 
 def verdict_search(problem: Problem, bank: tuple[Probe, ...], left: Callable[[], float] = lambda: inf) -> Search:
-    """The verdict's search on the images of the repair, with its questions; results are kept on disk, except what `left`
-    cut short.
+    """The verdict's search on the images of the repair, with its questions; results are kept on disk, unless the budget
+    cut them short.
 
     left: minutes that are left of the repair's time; in the second half of these no token pattern is begun, as one
     takes minutes in a large language model.
