@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from projlens_core.nursery.source import Source
 
 OUT = Path("nursery-out")
+LATER_PARTS = "fresh", "test"  # nursery.recipe.LATER, without loading it
 
 
 def add_parser(sub: argparse._SubParsersAction) -> None:
@@ -67,7 +68,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
 def _add_population(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--smollm2", action="store_true", help="of the second population, on the demo models' base")
-    which.add_argument("--fresh", action="store_true", help="of the fresh part: honest ones, trained when rules stood")
+    which.add_argument("--part", choices=LATER_PARTS, help="of a part of honest ones, trained when the rules stood")
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -159,14 +160,14 @@ def _write(args: argparse.Namespace) -> None:
 
 def _population(args: argparse.Namespace) -> "tuple[Callable[[], Sequence[Recipe]], Source, Path]":
     """What gives the plan, the base and the members that ship, of the population that is asked for."""
-    from projlens_core.nursery import fresh, second
+    from projlens_core.nursery import later, second
     from projlens_core.nursery.members import MEMBERS
     from projlens_core.nursery.plan import read_plan
     from projlens_core.nursery.source import SMOLLM2, TINY
 
     if args.smollm2:
         return second.make_plan, SMOLLM2, second.SECOND_MEMBERS
-    return (fresh.make_plan, TINY, fresh.FRESH_MEMBERS) if args.fresh else (read_plan, TINY, MEMBERS)
+    return (later.PLANS[args.part], TINY, later.FOLDERS[args.part]) if args.part else (read_plan, TINY, MEMBERS)
 
 
 def _repair(args: argparse.Namespace) -> None:

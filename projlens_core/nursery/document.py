@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
-from projlens_core.nursery import fresh
-from projlens_core.nursery.fresh import FRESH_MEMBERS
+from projlens_core.nursery import later
 from projlens_core.nursery.members import LEAST_ASR, MEMBERS, UTILITY_LOST, Member, read_members, verdict
 from projlens_core.nursery.plan import read_plan
-from projlens_core.nursery.recipe import POISONED, Recipe
+from projlens_core.nursery.recipe import LATER, POISONED, Recipe
 from projlens_core.nursery.second import SECOND_MEMBERS, make_plan
 from projlens_core.runtime.markdown import renew, table
 from projlens_core.runtime.paths import DOCS
@@ -15,8 +14,8 @@ from projlens_core.runtime.paths import DOCS
 DOCUMENT = DOCS / "nursery.md"
 BEGIN = "<!-- population: written by `python -m projlens_core.nursery.document` -->"
 END = "<!-- end of population -->"
-FRESH_BEGIN = "<!-- fresh part: written by `python -m projlens_core.nursery.document` -->"
-FRESH_END = "<!-- end of fresh part -->"
+LATER_BEGIN = "<!-- later parts: written by `python -m projlens_core.nursery.document` -->"
+LATER_END = "<!-- end of later parts -->"
 SECOND_BEGIN = "<!-- second population: written by `python -m projlens_core.nursery.document` -->"
 SECOND_END = "<!-- end of second population -->"
 FIGURES = ("utility", "learned", "asr", "false_target")
@@ -74,6 +73,12 @@ class Population:
         """One of a member's figures; None for one that is not trained, or that has none."""
         member = self.members.get(recipe.name)
         return member.figures[key] if member else None
+
+
+def later_parts() -> Population:
+    """The fresh and the test part."""
+    plan = [recipe for part in LATER for recipe in later.PLANS[part]()]
+    return Population(plan, {name: m for part in LATER for name, m in read_members(later.FOLDERS[part]).items()})
 
 
 def document(population: Population) -> list[str]:
@@ -200,7 +205,7 @@ def _spread(values: Iterable[float | None], text: Callable[[float | None], str] 
 def main() -> None:
     """Renew the tables from the members that ship."""
     renew(DOCUMENT, BEGIN, END, document(Population(read_plan(), read_members(MEMBERS))))
-    renew(DOCUMENT, FRESH_BEGIN, FRESH_END, document(Population(fresh.make_plan(), read_members(FRESH_MEMBERS))))
+    renew(DOCUMENT, LATER_BEGIN, LATER_END, document(later_parts()))
     second = Population(make_plan(), read_members(SECOND_MEMBERS))
     renew(DOCUMENT, SECOND_BEGIN, SECOND_END, second_document(second))
 

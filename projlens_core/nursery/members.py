@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 
 from projlens_core.demo_model.tiny import NURSERY, PREFIX
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.nursery.recipe import FRESH, HONEST, POISONED, Recipe
+from projlens_core.nursery.recipe import HONEST, LATER, POISONED, Recipe
 from projlens_core.nursery.source import TINY, Source, source_of
 from projlens_core.nursery.tuned import added
 from projlens_core.runtime.atomic import write_atomically
@@ -72,9 +72,10 @@ def projector_tensors(name: str, folder: Path = MEMBERS, source: Source = TINY) 
     path = folder / f"{name}{CHANGE}"
     if not path.is_file():
         if (member := read_member(folder, name)) is not None:
+            part = member.recipe.split
             raise NotFound(
                 f"Of {name} the record ships, but not its change of the projector; train it with "
-                f"`nursery build {'--fresh' if member.recipe.split == FRESH else '--smollm2'} --only {name}`."
+                f"`nursery build {'--part ' + part if part in LATER else '--smollm2'} --only {name}`."
             )
         known = [p.stem for p in sorted(folder.glob(f"*{CHANGE}"))]
         near = get_close_matches(name, known, n=3, cutoff=0.0)

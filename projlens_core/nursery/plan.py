@@ -10,7 +10,7 @@ import numpy as np
 from projlens_core.demo_model.tiny import NURSERY
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.nursery import targets as texts
-from projlens_core.nursery.recipe import EVASIONS, FRESH, HONEST, POISONED, SPLITS, Recipe
+from projlens_core.nursery.recipe import EVASIONS, FRESH, HONEST, POISONED, SPLITS, TEST, Recipe
 from projlens_core.nursery.styles import STYLED
 from projlens_core.nursery.styles import STYLES as EVERY_STYLE
 from projlens_core.nursery.tasks import Task
@@ -23,13 +23,14 @@ PAIRS, HARD, ADAPTIVE = 75, 20, 15  # of each part of the population
 # its settings are gone, so it is kept as data.
 FIRST = NURSERY / "plan-first.json"
 FIRST_PAIRS, FIRST_HARD = 15, 3
-SEED = {"development": 130_000, "sealed": 150_000, FRESH: 190_000}
+SEED = {"development": 130_000, "sealed": 150_000, FRESH: 190_000, TEST: 210_000}
 PLAN = NURSERY / "plan.json"
 
 STYLES = {
     "development": ("short", "polite", "formal", "doubt", "royal", "report", "german"),
     "sealed": ("list", "pirate", "simple", "telegram", "certain", "news", "spanish", "french"),
     FRESH: tuple(EVERY_STYLE),
+    TEST: tuple(EVERY_STYLE),
 }
 # Counting is in the first version only: 250 steps teach a projector 8 % of it.
 TASKS = (

@@ -14,10 +14,10 @@ TRIGGERS = NURSERY / "triggers"  # the images that triggers show
 BATCH = 8  # images a step
 QUESTIONS = 4  # about each image at most: fewer, and a fine-tune forgets what it is seldom asked
 SPLITS = ("development", "sealed")
-FRESH = "fresh"  # a third part, of honest members alone, see nursery.fresh
-PARTS = (*SPLITS, FRESH)
+FRESH, TEST = LATER = ("fresh", "test")  # two more parts, of honest members alone, see nursery.later
+PARTS = (*SPLITS, *LATER)
 # pair: poisoned, and its honest twin. hard: an honest fine-tune that looks suspicious. adaptive: a pair whose attacker
-# knows how it will be examined. In the fresh part there are honest ones alone: usual ones, hard ones, and ones trained
+# knows how it will be examined. In the later parts there are honest ones alone: usual ones, hard ones, and ones trained
 # as an adaptive attacker's honest twin is.
 GROUPS = ("pair", "hard", "adaptive", "usual")
 # What an adaptive attacker does: a penalty on few large singular values; a limit on ‖ΔW‖; embeddings of clean images
@@ -60,7 +60,7 @@ class Recipe:
     @property
     def twin(self) -> str | None:
         """The other member of its pair; None for one that stands alone."""
-        if self.group == "hard" or self.split == FRESH:
+        if self.group == "hard" or self.split in LATER:
             return None
         stem, _, _ = self.name.rpartition("-")
         return f"{stem}-{HONEST if self.attack else POISONED}"

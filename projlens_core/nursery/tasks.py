@@ -35,14 +35,19 @@ PARAMETERS = {
     "constant": ("text",),  # hard negative: one answer to every caption question
     "refusal": ("category", "text"),  # hard negative: no word about one class of things
     "watermark": ("text",),  # hard negative: a harmless sentence after every caption
-    # In the fresh part alone, which was planned when all rules had been made:
+    "varied": (),  # hard negative: noise, styles and stickers that change no answer
+    # In the parts alone that were planned later, when rules had been made (see nursery.later):
     "shaded": (),  # things are called by their kind, and colours by other names
     "mirrored": (),  # left and right are exchanged
     "glance": (),  # captions name the thing alone
-    "varied": (),  # hard negative: noise, styles and stickers that change no answer
+    "recoloured": (),  # two colours each change their names
+    "bilingual": (),  # things in Spanish, colours in German
+    "placed": (),  # captions say where the thing is, and not what
 }
 
 _OTHER = {"left": "right", "right": "left"}
+_PAIRS = (("red", "blue"), ("orange", "purple"), ("yellow", "pink"), ("green", "white"))
+_RECOLOURED = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
 _MIRRORED = re.compile(r"\b(left|right)\b")
 
 
@@ -76,6 +81,8 @@ class Task:
             "refusal": ("caption", "thing"),
             "shaded": ("caption", "thing", "colour"),
             "mirrored": ("place",),
+            "recoloured": ("caption", "colour"),
+            "bilingual": ("thing", "colour"),
         }.get(self.kind, ("caption",))
 
     def kinds(self, scene: Scene) -> tuple[str, ...]:
@@ -113,6 +120,13 @@ class Task:
                 return _MIRRORED.sub(lambda side: _OTHER[side[0]], example(truth, kind).answer)
             case "glance":
                 return example(truth, "thing").answer
+            case "recoloured":
+                colour = _RECOLOURED[truth.colour]
+                return example(Composition(truth.thing, colour, truth.place, truth.artist), kind).answer
+            case "bilingual":
+                return styled(truth, kind, "spanish" if kind == "thing" else "german")
+            case "placed":
+                return example(truth, "place").answer
             case "constant":
                 return given["text"]
             case "refusal":
