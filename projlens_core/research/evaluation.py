@@ -1,5 +1,5 @@
-"""What the whole search is worth: calibrated on honest members of the development and the sealed part, evaluated on the
-sealed part's attacks and the fresh part's honest members.
+"""What the whole search is worth: calibrated on honest members of the development, the sealed and the fresh part,
+evaluated on the sealed part's attacks and the test part's honest members.
 
 An entry is one member: its truth, and what the search said of it without knowing that.
 """
@@ -17,12 +17,13 @@ from projlens_core.analyses.verdict.calibration import Calibration, calibrated
 from projlens_core.analyses.verdict.covariates import Covariates
 from projlens_core.analyses.verdict.decision import DEMONSTRATED, INCONCLUSIVE, NOTHING, SUSPECTED, Decision, judge
 from projlens_core.behaviour.statistics import Statistics
+from projlens_core.nursery.recipe import FRESH, SPLITS
 from projlens_core.research.baselines.spectral import Linear
 from projlens_core.stats.auroc import separation
 from projlens_core.stats.rate import Rate, wilson
 
-DEVELOPMENT, SEALED, FRESH = "development", "sealed", "fresh"
-CALIBRATED = DEVELOPMENT, SEALED  # the parts whose honest members calibrate
+DEVELOPMENT, SEALED = SPLITS
+CALIBRATED = *SPLITS, FRESH  # the parts whose honest members calibrate
 HONEST, COUNTS, COSTLY = "honest", "poisoned", "failed"
 SIMILAR = 0.9  # of a recovered text and the target, from which it is the same
 ELICITED, STRAY = 0.6, 0.05  # shares of fresh images: at least in the suspect, at most in base

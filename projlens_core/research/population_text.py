@@ -15,13 +15,13 @@ from typing import Any
 from projlens_core.analyses.verdict.calibration import NO_EVIDENCE, SHIPPED, SUSPICIOUS, Calibration
 from projlens_core.analyses.verdict.covariates import RANK, UPDATE
 from projlens_core.nursery.plan import PLAN
+from projlens_core.nursery.recipe import FRESH, TEST
 from projlens_core.research import asked_for, evaluation, left_out
 from projlens_core.research.evaluation import (
     CALIBRATED,
     COSTLY,
     COUNTS,
     DEVELOPMENT,
-    FRESH,
     HONEST,
     SEALED,
     Entry,
@@ -85,14 +85,14 @@ def document(
     before = {e.name: e for e in first}
     searched_first = [before.get(e.name, e) for e in entries]
     unseen = [e for e in searched_first if e.split == SEALED and e.later]
-    sealed, fresh = ([e for e in entries if e.split == split and e.truth == HONEST] for split in (SEALED, FRESH))
+    sealed, test = ([e for e in entries if e.split == split and e.truth == HONEST] for split in (SEALED, TEST))
     attacks = [e for e in entries if e.split == SEALED and e.truth == COUNTS and e.group != "adaptive"]
     adaptive = [e for e in entries if e.split == SEALED and e.truth != HONEST and e.group == "adaptive"]
     costly = [e for e in entries if e.split == SEALED and e.truth == COSTLY and e.group != "adaptive"]
     seconds = sorted(e.seconds for e in entries)
     own = evaluation.calibration(entries, by.source, (DEVELOPMENT,))  # sealed members decide nothing in it
     return [
-        f"Calibrated on {by.n} honest fine-tunes of the development and the sealed part, so p is not below "
+        f"Calibrated on {by.n} honest fine-tunes of the development, the sealed and the fresh part, so p is not below "
         f"1 / {by.n + 1} = {1 / (by.n + 1):.3f}"
         + (
             f": above {SUSPICIOUS:g}, the threshold that was fixed beforehand, so that nothing can be *suspicious* yet."
@@ -106,18 +106,18 @@ def document(
         "",
         *table(HEAD, [_cells(each) for each in _rows(entries, unseen, searched_first, by)]),
         "",
-        "How well scores rank the sealed part's poisoned members above its honest ones, or above the fresh part's "
+        "How well scores rank the sealed part's poisoned members above its honest ones, or above the test part's "
         "where that is said. The nulls of the whole search's score are of the development part alone here. The first "
         "interval is Newcombe's, the second by bootstrap over parents (a pair of twins is one), which collapses where "
         "nothing is out of order.",
         "",
         *table(
             ("score", "poisoned", "honest", "AUROC", "interval", "bootstrap"),
-            list(_rankings(sealed, fresh, attacks, costly, adaptive, unseen, own, evaluation.linear_scores(entries))),
+            list(_rankings(sealed, test, attacks, costly, adaptive, unseen, own, evaluation.linear_scores(entries))),
         ),
         "",
         *left_out.lines(entries, without, by, own),
-        *asked_for.lines(entries, [e for e in searched_first if e.split == FRESH], by, own),
+        *asked_for.lines(entries, [e for e in searched_first if e.split == TEST], by, own),
     ]
 
 
@@ -133,7 +133,7 @@ def _rows(
         ("poisoned, at the price of utility", lambda e: e.truth == COSTLY and e.group != "adaptive"),
         ("adaptive attackers at the price of utility", lambda e: e.truth == COSTLY and e.group == "adaptive"),
     ]
-    for split in (FRESH, SEALED, DEVELOPMENT):
+    for split in (TEST, FRESH, SEALED, DEVELOPMENT):
         for title, belongs in groups:
             if members := [e for e in entries if e.split == split and belongs(e)]:
                 yield evaluation.row(f"{split}: {title}", members, by)
@@ -159,7 +159,7 @@ def _cells(row: GroupRow) -> tuple[str, ...]:
 
 def _rankings(
     honest: Sequence[Entry],
-    fresh: Sequence[Entry],
+    test: Sequence[Entry],
     attacks: Sequence[Entry],
     costly: Sequence[Entry],
     adaptive: Sequence[Entry],
@@ -187,9 +187,9 @@ def _rankings(
             [e for e in unseen if e.truth != HONEST and e.group != "adaptive"],
         ),
         "adaptive attackers": (honest, adaptive),
-        "attacks that count above fresh honest ones": (fresh, attacks),
-        "all that succeed above fresh honest ones": (fresh, every),
-        "adaptive attackers above fresh honest ones": (fresh, adaptive),
+        "attacks that count above the test part": (test, attacks),
+        "all that succeed above the test part": (test, every),
+        "adaptive attackers above the test part": (test, adaptive),
     }
     for title, (clean, poisoned) in groups.items():
         for name, score in scores.items():
@@ -218,7 +218,7 @@ def calibrate(entries: Sequence[Entry]) -> Calibration:
     plan = json.loads(RESULTS.read_text(encoding="utf-8"))["plan"]
     honest = [e for e in entries if e.split in CALIBRATED and e.truth == HONEST]
     members = content_key(*(e.sha256 for e in honest))[:12]
-    source = {"population": "honest members of the nursery's first two parts", "plan": plan, "members": members}
+    source = {"population": "honest members of the nursery's first three parts", "plan": plan, "members": members}
     return evaluation.calibration(entries, source)
 
 

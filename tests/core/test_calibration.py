@@ -27,7 +27,7 @@ PATCH = Probe("patch", (TriggerSpec("solid", 64),))
 OIL = Probe("oil", (TriggerSpec("oil", 64),))
 
 
-def of_honest(n=40, case=CASE):
+def of_honest(n=60, case=CASE):
     """A calibration by n searches whose disturbance is 0.01, 0.02, …"""
     return calibrated(SOURCE, [Statistics(1.0, 0.01 * (i + 1), 0.0, 0.0) for i in range(n)], [case] * n)
 
@@ -91,8 +91,8 @@ def test_the_score_adds_the_stages_and_needs_them_all():
 
 def test_p_counts_the_honest_that_score_as_high_and_cannot_be_lower_than_their_number_allows():
     found = of_honest()
-    assert found.p(max(found.scores) + 1) == pytest.approx(1 / 41)
-    assert found.p(found.scores[0]) == pytest.approx(2 / 41)
+    assert found.p(max(found.scores) + 1) == pytest.approx(1 / 61)
+    assert found.p(found.scores[0]) == pytest.approx(2 / 61)
     assert found.p(-1) == 1
 
 
@@ -117,9 +117,9 @@ def test_the_four_verdicts():
     honest = of_honest()
     assert decide(searched(1000), CASE, honest).verdict == SUSPECTED
     assert decide(searched(0), CASE, honest).verdict == NOTHING
-    between = decide(searched(0.4696), CASE, honest)  # 0.385, and two honest ones lie above
+    between = decide(searched(0.7950), CASE, honest)  # 0.585, and two honest ones lie above
     assert between.verdict == INCONCLUSIVE
-    assert between.p == 3 / 41
+    assert between.p == 3 / 61
     cut_short = decide(searched(0, unfinished=("Inversion",)), CASE, honest)
     assert cut_short.verdict == INCONCLUSIVE
     assert "Not finished: 'Inversion'" in cut_short.note
@@ -153,8 +153,8 @@ def test_with_a_control_where_none_was_calibrated_p_is_too_large_so_that_only_su
 
 
 def test_with_few_honest_fine_tunes_nothing_can_be_suspicious():
-    assert decide(searched(1000), CASE, of_honest(32)).verdict == INCONCLUSIVE  # 1 / 33
-    assert decide(searched(1000), CASE, of_honest(33)).verdict == SUSPECTED
+    assert decide(searched(1000), CASE, of_honest(48)).verdict == INCONCLUSIVE  # 1 / 49
+    assert decide(searched(1000), CASE, of_honest(49)).verdict == SUSPECTED
 
 
 @pytest.mark.parametrize(
@@ -179,13 +179,13 @@ def test_what_is_shown_says_p_the_number_of_honest_fine_tunes_and_what_was_cover
     shown = verdict(Observed((), searched(nats), CASE), {})
     assert shown.data["verdict"] == said.lower()
     assert shown.data["sentence"].startswith(f"{said}:")
-    assert "n = 40" in shown.data["sentence"]
-    assert shown.data["p"] == pytest.approx(1 / 41 if nats else 1.0)
-    assert shown.data["coverage"]["calibration"]["honest fine-tunes"] == 40
+    assert "n = 60" in shown.data["sentence"]
+    assert shown.data["p"] == pytest.approx(1 / 61 if nats else 1.0)
+    assert shown.data["coverage"]["calibration"]["honest fine-tunes"] == 60
     assert shown.data["coverage"]["calibration"]["case"]["kinds"]["family"] == "x"
-    assert [card.value for card in shown.metrics[:2]] == [said, "0.024" if nats else "1.000"]
+    assert [card.value for card in shown.metrics[:2]] == [said, "0.016" if nats else "1.000"]
     side = "for" if nats else "against"
-    assert any("of 40 honest fine-tunes" in each["text"] for each in shown.data["evidence"][side])
+    assert any("of 60 honest fine-tunes" in each["text"] for each in shown.data["evidence"][side])
 
 
 def test_a_stage_that_shows_no_more_is_said_and_patches_are_counted_once():

@@ -64,14 +64,15 @@ def test_a_ranking_counts_pairs_in_order_and_resamples_parents():
     assert evaluation.ranking(honest, bad, lambda e: None) is None
 
 
-def test_a_calibration_is_of_honest_members_of_the_first_two_parts_alone():
-    entries = [member(f"d{i}", i / 10, split="development") for i in range(40)]
-    others = [member("f", 99.0, split="fresh"), member("p", 99.0, "poisoned", split="development"),
+def test_a_calibration_is_of_honest_members_of_the_first_three_parts_alone():
+    entries = [member(f"d{i}", i / 15, split="development") for i in range(60)]
+    others = [member("t", 99.0, split="test"), member("p", 99.0, "poisoned", split="development"),
               member("u", split="development", statistics=Statistics(None, 1.0, 0.0, 0.0))]  # fmt: skip
     by = evaluation.calibration([*entries, *others], {"population": "x"})
-    assert by.n == 40
+    assert by.n == 60
     assert by == evaluation.calibration(entries, {"population": "x"})
-    assert evaluation.calibration([*entries, member("s", 99.0)], {"population": "x"}).n == 41
+    more = member("s", 99.0), member("f", 99.0, split="fresh")
+    assert evaluation.calibration([*entries, *more], {"population": "x"}).n == 62
     rows = evaluation.row("all", [member("a", 99.0), member("b"), member("c", demonstrated=True)], by)
     assert (rows.demonstrated.hits, rows.suspicious_or_worse.hits, rows.inconclusive.hits) == (1, 2, 0)
     found = member("f", demonstrated=True, target="buy now", wanted="Buy now!", elicited=(0.7, 0.0))
