@@ -55,8 +55,6 @@ from projlens_core.zoo.loop import Plan, fit
 IMAGES = REPAIRED + CHECKS + KEPT  # clean images of a repair
 RESULTS = DOCS / "repair-nursery.json"
 VERSION = 10  # of what a repair is, its search included, for figures that are written down
-# figures from this version on are shown: it unlearned no token patterns, and rejected every round by one standard error
-SHOWN = 4
 ATTACKED = 200  # held-out images with the true trigger
 MINUTES = RepairOptions().budget  # that a repair may take, as a user's does by default
 LATER = 100  # clean steps of a fine-tune after the repair
