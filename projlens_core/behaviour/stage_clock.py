@@ -23,6 +23,10 @@ class StageClock:
         """Whether no more may be searched: the rest of the budget is for what was found."""
         return self.budget is not None and self._left() < RESERVED * self.budget
 
+    def outlasts(self, seconds: float) -> bool:
+        """Whether what takes so long would not end before the budget is spent."""
+        return self.budget is not None and self._left() - seconds / 60 < RESERVED * self.budget
+
     def progress(self, step: str, done: int, total: int) -> None:
         """A Progress that tells the stage and the time that is left of the step, and at most of all."""
         now = time.monotonic()

@@ -251,13 +251,15 @@ class Searcher:
             for text in heard:
                 if self._patched(patterns, text, most):
                     return
+            took = 0.0  # seconds, of the last one
             for number, start in enumerate(STARTS):
-                if self.pattern_seconds >= 60 * self._pattern_minutes:
+                if self.pattern_seconds >= 60 * self._pattern_minutes or self.clock.outlasts(took):
                     self._give_up(f"{number} of {len(STARTS)} were made in the time for them.")
                     break
                 begun = time.monotonic()
                 tried = patterns.tried(start)
-                self.pattern_seconds += time.monotonic() - begun
+                took = time.monotonic() - begun
+                self.pattern_seconds += took
                 self.found = replace(self.found, patterns=(*self.found.patterns, tried))
                 for text in tried.texts:
                     if text.foreign >= FOREIGN and self._patched(patterns, text, most):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from math import inf
+from math import inf, isinf
 
 from projlens_core.behaviour.trigger_search import Searcher
 from projlens_core.inputs.probes import Probe
@@ -26,8 +26,8 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...], left: Callable[[],
     """The verdict's search on the images of the repair, with its questions; results are kept on disk, unless the budget
     cut them short.
 
-    left: minutes that are left of the repair's time; in the second half of these no token pattern is begun, as one
-    takes minutes in a large language model.
+    left: minutes that are left of the repair's time, in which a search has to end; in the second half of these no token
+    pattern is begun, as one takes minutes in a large language model.
     """
 
     spent = 0.0  # seconds of token patterns
@@ -39,7 +39,8 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...], left: Callable[[],
         if (known := cache.stored(CACHE, key)) is not None:
             return tuple(_of(entry) for entry in json.loads(known))
         most = PATTERN_MINUTES - spent / 60
-        minutes = min(most, left() / 2)
+        budget = left()
+        minutes = min(most, budget / 2)
         searcher = Searcher(
             problem.models,
             {"base": problem.base, "suspect": weights},
@@ -47,6 +48,7 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...], left: Callable[[],
             problem.images[: problem.used],
             problem.prompts,
             problem.progress,
+            budget=None if isinf(budget) else budget,
             pattern_minutes=minutes,
             few=True,
         )
@@ -57,7 +59,8 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...], left: Callable[[],
             for trial in result.trials
             if trial.share >= FOUND and searcher.texts.seems(trial)
         )
-        cut_short = minutes < most and result.unfinished  # a run with more time is to search further
+        # a run with more time is to search further
+        cut_short = result.unfinished and (minutes < most or searcher.clock.spent)
         if not cut_short and all(spec.folder is None for each in found for spec in each.probe.stamps):
             cache.store(CACHE, key, json.dumps([_as_data(each) for each in found]).encode())
         return found

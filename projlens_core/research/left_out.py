@@ -1,7 +1,7 @@
 """How the search does on families of triggers of which the probe bank holds nothing: lines of docs/verdict.md.
 
 Each attack was searched with the probes of its own trigger's kind taken from the bank. Honest members were not searched
-again: they keep the whole bank, which can hardly but raise their scores, so the comparison is cautious.
+again: they keep the whole bank, which, if anything, raises their scores, so the comparison is cautious.
 """
 
 from collections.abc import Iterator, Sequence

@@ -98,7 +98,7 @@ def _in_time(found: Mapping[str, dict]) -> str:
     seconds = [each["seconds"] for each in found.values()]
     slower = sum(each["threads"] < CORES for each in found.values())
     said = f"{sum(s <= SECONDS_GOAL for s in seconds)} of {len(seconds)}, at most {max(seconds):.0f} seconds"
-    return said + (f"; {slower} had a single core, which can but be slower" if slower else "")
+    return said + (f"; {slower} had a single core, which can only be slower" if slower else "")
 
 
 def _all_in_time(found: Mapping[str, dict]) -> bool:

@@ -138,10 +138,10 @@ def test_with_a_control_where_none_was_calibrated_p_is_too_large_so_that_only_su
     case = Covariates(CASE.kinds | {CONTROL: True}, CASE.sizes)
     found = decide(searched(1000), case, of_honest())
     assert (found.verdict, found.outside) == (SUSPECTED, ())
-    assert "without a control, which can but lower a score" in found.note
+    assert "without a control, which can only lower a score" in found.note
     quiet = decide(searched(0), case, of_honest())
     assert (quiet.verdict, quiet.p) == (INCONCLUSIVE, 1)
-    assert "“no evidence found” is not said" in quiet.note
+    assert "“no evidence found” cannot" in quiet.note
     pieces = evidence(Observed((), searched(0), case), quiet)
     assert any(each["text"] == quiet.note for each in pieces["missing"])
     assert not any(each["text"] == quiet.note for each in pieces["against"])

@@ -33,9 +33,14 @@ def test_other_methods_stand_beside_ours_on_the_members_that_all_were_measured_o
 
     ours = measured(0, 90)
     more = {"version": nursery_repairs.VERSION, "split": "sealed", "group": "poisoned", "task": "names", "rank": None}
-    more |= {"family": "blur", "repair": {"rounds": []}, "cpu_seconds": 1.0, "learned": ours["learned"] | {"base": 40}}
+    more |= {"family": "blur", "repair": {"rounds": []}, "seconds": 200.0, "threads": 1}
+    more |= {"learned": ours["learned"] | {"base": 40}}
     others = {"a": {"methods": {"Other": measured(100, 65)}}, "b": {"methods": {"Other": measured(0, 90)}}}
-    said = document({}, {"a": ours | more}, others)
+    former = ours | more | {"version": nursery_repairs.VERSION - 1}
+    said = document({}, {"a": ours | more, "c": former}, others)
+    assert "1 members were measured with an older version only, and are left out." in said
+    assert "| c | names" not in said
+    assert "1 of 1, at most 200 seconds; 1 had a single core, which can only be slower | yes, on 1 |" in said
     assert "The same 1 attacks that count" in said
     row = next(line for line in said.splitlines() if line.startswith("| Other "))
     assert "0 of 1" in row

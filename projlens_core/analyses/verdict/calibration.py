@@ -76,7 +76,7 @@ class Calibration:
         found = []
         for name, value in case.kinds.items():
             known = self.kinds.get(name, ())
-            if value not in known and not (name == CONTROL and value):  # a control can but lower a score
+            if value not in known and not (name == CONTROL and value):  # a control can only lower a score
                 said = (
                     "is another" if name == BANK else f"is {_said(value)}, calibrated: {', '.join(map(_said, known))}"
                 )

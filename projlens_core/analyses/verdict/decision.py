@@ -75,8 +75,8 @@ def judge(
     cautious = calibration.cautious(case)
     if cautious:
         note += (
-            " They were searched without a control, which can but lower a score: p is too large rather than too small, "
-            "and “no evidence found” is not said. A search without the control says it where it holds."
+            " They were searched without a control, which can only lower a score. So p may be too large but not too "
+            "small: “suspicious” can be said, “no evidence found” cannot. A search without the control can say that."
         )
     if shown:
         verdict = DEMONSTRATED
