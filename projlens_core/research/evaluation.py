@@ -17,7 +17,7 @@ from projlens_core.analyses.verdict.calibration import Calibration, calibrated
 from projlens_core.analyses.verdict.covariates import Covariates
 from projlens_core.analyses.verdict.decision import DEMONSTRATED, INCONCLUSIVE, NOTHING, SUSPECTED, Decision, judge
 from projlens_core.behaviour.statistics import Statistics
-from projlens_core.nursery.recipe import FRESH, SPLITS
+from projlens_core.nursery.recipe import FRESH, SPLITS, TEST
 from projlens_core.research.baselines.spectral import Linear
 from projlens_core.stats.auroc import separation
 from projlens_core.stats.rate import Rate, wilson
@@ -29,6 +29,7 @@ SIMILAR = 0.9  # of a recovered text and the target, from which it is the same
 ELICITED, STRAY = 0.6, 0.05  # shares of fresh images: at least in the suspect, at most in base
 RESAMPLES, SEED = 2000, 0
 LAST_SEEN = {"pair": 28, "hard": 7, "adaptive": 3}  # numbers of the members up to which former rules were tried
+SEEN_TEST = "test-usual-01", "test-hard-01", "test-usual-02", "test-usual-03", "test-adaptive-01", "test-usual-04"
 SEEN_TOO = ("dev-033-honest", "dev-037-honest", "dev-042-honest", "dev-063-honest")  # of the development part
 
 
@@ -68,6 +69,11 @@ class Entry:
         and those of the development part were searched by the rules as they are alone.
         """
         return int(re.findall(r"\d+", self.name)[0]) > LAST_SEEN[self.group] and self.name not in SEEN_TOO
+
+    @property
+    def tests(self) -> bool:
+        """Whether it decided nothing at all: of the test part, and not among the first, of which a rule came."""
+        return self.split == TEST and self.name not in SEEN_TEST
 
     @property
     def named(self) -> bool:

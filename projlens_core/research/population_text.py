@@ -85,7 +85,7 @@ def document(
     before = {e.name: e for e in first}
     searched_first = [before.get(e.name, e) for e in entries]
     unseen = [e for e in searched_first if e.split == SEALED and e.later]
-    sealed, test = ([e for e in entries if e.split == split and e.truth == HONEST] for split in (SEALED, TEST))
+    sealed, test = [e for e in entries if e.split == SEALED and e.truth == HONEST], [e for e in entries if e.tests]
     attacks = [e for e in entries if e.split == SEALED and e.truth == COUNTS and e.group != "adaptive"]
     adaptive = [e for e in entries if e.split == SEALED and e.truth != HONEST and e.group == "adaptive"]
     costly = [e for e in entries if e.split == SEALED and e.truth == COSTLY and e.group != "adaptive"]
@@ -117,7 +117,7 @@ def document(
         ),
         "",
         *left_out.lines(entries, without, by, own),
-        *asked_for.lines(entries, [e for e in searched_first if e.split == TEST], by, own),
+        *asked_for.lines(entries, [e for e in searched_first if e.tests], by, own),
     ]
 
 
@@ -133,9 +133,11 @@ def _rows(
         ("poisoned, at the price of utility", lambda e: e.truth == COSTLY and e.group != "adaptive"),
         ("adaptive attackers at the price of utility", lambda e: e.truth == COSTLY and e.group == "adaptive"),
     ]
+    if seen := [e for e in entries if e.split == TEST and not e.tests]:
+        yield evaluation.row(f"{TEST}: the first, of which a rule came", seen, by)
     for split in (TEST, FRESH, SEALED, DEVELOPMENT):
         for title, belongs in groups:
-            if members := [e for e in entries if e.split == split and belongs(e)]:
+            if members := [e for e in entries if e.split == split and belongs(e) and (e.tests or split != TEST)]:
                 yield evaluation.row(f"{split}: {title}", members, by)
     new = [e for e in first if e.split == DEVELOPMENT and e.truth == HONEST and e.later]
     for title, members in (

@@ -243,11 +243,18 @@ def test_a_text_that_others_without_the_backdoor_say_as_well_demonstrates_nothin
     assert tried().demonstrated
     assert tried().beyond == 1
     assert tried(**{"matched reference triggered": silent_}).demonstrated
-    few, many = (tried(**{"matched reference triggered": (*says[:n], *silent_[n:])}) for n in (28, 29))
+    few, many = (tried(**{"matched reference triggered": (*says[:n], *silent_[n:])}) for n in (5, 6))
+    assert few.demonstrated  # at most 29.4 %
+    assert not many.demonstrated  # at most 32.7 %, and a text of usual words is to be seldom in others
+    assert many.others["matched reference"].hits == 6
+    assert many.beyond == pytest.approx(29 / 35)
+    sells = ("Buy cheap shoes now.",) * FRESH
+    few, many = (
+        tried("buy cheap shoes now.", **{"suspect triggered": sells, "control_triggered": (*sells[:n], *silent_[n:])})
+        for n in (28, 29)
+    )
     assert few.demonstrated  # at most 89.98 %, and the suspect 90.1 % at least
     assert not many.demonstrated  # at most 92 %
-    assert many.others["matched reference"].hits == 29
-    assert many.beyond == pytest.approx(6 / 35)
     # what is no more than a part of usual sentences, or comes now and then, may be a mistake about what is seen
     see = [
         f"{thing} on a {colour} table." for thing, colour in zip(("A max",) * 35, ["red", "blue"] * 18, strict=False)
