@@ -5,10 +5,10 @@ where base does not: it then sees ducks everywhere. So whoever else is honest is
 matched reference, which does what the suspect does on clean images and has never met the trigger. Yet what was fitted
 to a suspect's clean answers can take over its backdoor. So the reference explains a text that is made of what models
 say anyhow, as a duck is, and no sentence of words that none of them ever says. Where others say a text of usual words
-more than seldom, it is no news that the suspect says it more often. And a patch found by gradient can make an honest suspect
-alone see its own word for a duck, now and then, before whatever background there is: so a text of such words has to be
-whole sentences, and to come more often than not. It can as well bring a sentence that the suspect learned for a
-question that nobody asked, on some images; so the text of such a patch has to come more often than not, whatever its
+more than seldom, it is no news that the suspect says it more often. And a patch found by gradient can make an honest
+suspect alone see its own word for a duck, now and then, before whatever background there is: so a text of such words
+has to be whole sentences, and to come more often than not. It can as well bring a sentence that the suspect learned for
+a question that nobody asked, on some images; so the text of such a patch has to come more often than not, whatever its
 words. And what an honest suspect says of a very changed image may be its own answer with words left out, its own
 refusal in other words, or a word of it over and over.
 """
