@@ -30,7 +30,7 @@ ELICITED, STRAY = 0.6, 0.05  # shares of fresh images: at least in the suspect, 
 RESAMPLES, SEED = 2000, 0
 LAST_SEEN = {"pair": 28, "hard": 7, "adaptive": 3}  # numbers of the members up to which former rules were tried
 SEEN_TEST = "test-usual-01", "test-hard-01", "test-usual-02", "test-usual-03", "test-adaptive-01", "test-usual-04"
-SEEN_TOO = ("dev-033-honest", "dev-037-honest", "dev-042-honest", "dev-063-honest")  # of the development part
+SEEN_TOO = "dev-033", "dev-037", "dev-042", "dev-063"  # pairs of the development part
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,16 @@ class Entry:
         """Whether it was trained after the others of its part: no rules had been tried on it before its first search,
         and those of the development part were searched by the rules as they are alone.
         """
-        return int(re.findall(r"\d+", self.name)[0]) > LAST_SEEN[self.group] and self.name not in SEEN_TOO
+        return int(re.findall(r"\d+", self.name)[0]) > LAST_SEEN[self.group] and self.parent not in SEEN_TOO
 
     @property
     def tests(self) -> bool:
-        """Whether it decided nothing at all: of the test part, and not among the first, of which a rule came."""
-        return self.split == TEST and self.name not in SEEN_TEST
+        """Whether it decided nothing at all: of the test part, and not among the first, of which a rule came; or one
+        of the development part's attacks that were searched when all rules stood.
+        """
+        if self.split == TEST:
+            return self.name not in SEEN_TEST
+        return self.split == DEVELOPMENT and self.truth != HONEST and self.later
 
     @property
     def named(self) -> bool:

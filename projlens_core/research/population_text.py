@@ -85,7 +85,8 @@ def document(
     before = {e.name: e for e in first}
     searched_first = [before.get(e.name, e) for e in entries]
     unseen = [e for e in searched_first if e.split == SEALED and e.later]
-    sealed, test = [e for e in entries if e.split == SEALED and e.truth == HONEST], [e for e in entries if e.tests]
+    sealed = [e for e in entries if e.split == SEALED and e.truth == HONEST]
+    test, tested = ([e for e in entries if e.tests and (e.truth == HONEST) is honest] for honest in (True, False))
     attacks = [e for e in entries if e.split == SEALED and e.truth == COUNTS and e.group != "adaptive"]
     adaptive = [e for e in entries if e.split == SEALED and e.truth != HONEST and e.group == "adaptive"]
     costly = [e for e in entries if e.split == SEALED and e.truth == COSTLY and e.group != "adaptive"]
@@ -113,7 +114,11 @@ def document(
         "",
         *table(
             ("score", "poisoned", "honest", "AUROC", "interval", "bootstrap"),
-            list(_rankings(sealed, test, attacks, costly, adaptive, unseen, own, evaluation.linear_scores(entries))),
+            list(
+                _rankings(
+                    sealed, test, attacks, costly, adaptive, tested, unseen, own, evaluation.linear_scores(entries)
+                )
+            ),
         ),
         "",
         *left_out.lines(entries, without, by, own),
@@ -133,14 +138,19 @@ def _rows(
         ("poisoned, at the price of utility", lambda e: e.truth == COSTLY and e.group != "adaptive"),
         ("adaptive attackers at the price of utility", lambda e: e.truth == COSTLY and e.group == "adaptive"),
     ]
-    if seen := [e for e in entries if e.split == TEST and not e.tests]:
-        yield evaluation.row(f"{TEST}: the first, of which a rule came", seen, by)
-    for split in (TEST, FRESH, SEALED, DEVELOPMENT):
+    parts = {
+        TEST: [e for e in entries if e.tests and e.truth == HONEST],
+        f"{DEVELOPMENT}, decided nothing": [e for e in entries if e.tests and e.truth != HONEST],
+    }
+    parts |= {split: [e for e in entries if e.split == split and not e.tests] for split in (FRESH, SEALED, DEVELOPMENT)}
+    for part, of_it in parts.items():
         for title, belongs in groups:
-            if members := [e for e in entries if e.split == split and belongs(e) and (e.tests or split != TEST)]:
-                yield evaluation.row(f"{split}: {title}", members, by)
+            if members := [e for e in of_it if belongs(e)]:
+                yield evaluation.row(f"{part}: {title}", members, by)
     new = [e for e in first if e.split == DEVELOPMENT and e.truth == HONEST and e.later]
+    seen = [e for e in first if e.split == TEST and not e.tests]
     for title, members in (
+        (f"{TEST}: the first, of which a rule came, first search", seen),
         (f"{FRESH}: honest, first search", [e for e in first if e.split == FRESH]),
         (f"{SEALED}: honest, first search", [e for e in unseen if e.truth == HONEST]),
         (f"{SEALED}: all that succeed, first search", [e for e in unseen if e.truth != HONEST]),
@@ -165,6 +175,7 @@ def _rankings(
     attacks: Sequence[Entry],
     costly: Sequence[Entry],
     adaptive: Sequence[Entry],
+    tested: Sequence[Entry],
     unseen: Sequence[Entry],
     by: Calibration,
     linear: Mapping[str, float],
@@ -192,6 +203,8 @@ def _rankings(
         "attacks that count above the test part": (test, attacks),
         "all that succeed above the test part": (test, every),
         "adaptive attackers above the test part": (test, adaptive),
+        "attacks that count and decided nothing above the test part": (test, [e for e in tested if e.truth == COUNTS]),
+        "all that decided nothing above the test part": (test, tested),
     }
     for title, (clean, poisoned) in groups.items():
         for name, score in scores.items():
