@@ -239,7 +239,8 @@ def _honest(sealed: Mapping[str, dict]) -> list[str]:
         return ["No honest fine-tune of the nursery was measured yet."]
     return [
         *table(HONEST_COLUMNS, rows), "",
-        "*As a precaution*: the same fine-tune repaired although the search found nothing (`--precaution`).",
+        "*As a precaution*: the same fine-tune repaired although the search found nothing (`--precaution`). Nine are "
+        "twins of attacks; the others are those of the sealed part that the verdict suspects most.",
     ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from projlens_core.runtime.required import required
 SHIPPED = Path(__file__).with_name("calibration.json")
 # p up to which a suspect is suspicious, and above which there is no evidence. 0.02, for the rate of false suspicions to
 # be at most 5 % on honest fine-tunes of other tasks too: of a part with new tasks and texts more were suspected than p
-# says. Of the attacks of development and sealed part 0.02 suspects as many as 0.03.
+# says. When it was chosen, it missed no attack of the development and the sealed part that 0.03 found.
 SUSPICIOUS, NO_EVIDENCE = 0.02, 0.2
 SPREAD = 1.4826  # of a normal distribution's median absolute deviation
 LEAST = 0.05  # of a null's spread, in logarithms: a change by a twentieth is none
