@@ -100,15 +100,16 @@ def _criteria(measured: Mapping[str, dict], *, honest: bool = True) -> list[str]
 
 
 def _unchanged(honest: Mapping[str, dict]) -> tuple[str, str]:
-    """How many honest fine-tunes hardly change, and whether all do."""
+    """By how much honest fine-tunes change on average, how many hardly do, and whether the criterion holds."""
     if not honest:
         return "not measured", "not measured"
     changes = [100 * abs(found["utility"]["after"] - found["utility"]["before"]) / found["utility"]["n"]
                for found in honest.values()]  # fmt: skip
+    mean = _bootstrap(np.array(changes), lambda drawn: drawn.mean(-1))
     within = wilson(sum(change <= HONEST_GOAL for change in changes), len(changes))
-    said = f"{within.hits} of {within.n} ({100 * within.low:.0f}–{100 * within.high:.0f} %)"
-    holds = f"{'yes' if within.hits == within.n else '**no**'}, on {within.n}"
-    return f"{said}, at most {max(changes):.1f} points", holds
+    said = f"{_shown(mean, '{:.2f}')} on average; {within.hits} of {within.n} do "
+    said += f"({100 * within.low:.0f}–{100 * within.high:.0f} %), at most {max(changes):.1f} points"
+    return said, f"{'yes' if mean[2] <= HONEST_GOAL else '**no**'} on average, on {within.n}"
 
 
 def _in_time(found: Mapping[str, dict]) -> str:
