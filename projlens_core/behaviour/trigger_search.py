@@ -35,6 +35,7 @@ from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import frame
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.threads import single_thread
 from projlens_core.weights.projector import ProjectorWeights
 
 LOCAL = 12  # patches of the bank, those with the largest residual, that the language model is asked about
@@ -127,7 +128,7 @@ class Searcher:
         # the images that probes are stamped on are not fitted to, if there are enough others
         fitted = self.framed[SEARCHED:] if len(self.framed) > 2 * SEARCHED else self.framed
         decided_by = self._hashes("base", "suspect"), [image.tobytes() for image in fitted]
-        with self.models("base") as responder:
+        with self.models("base") as responder, single_thread():
             vision = responder.vision
             try:
                 matched = references(vision, self.projectors, fitted, self.clock.searching)
@@ -248,9 +249,8 @@ class Searcher:
             patterns = PatternSearch(self.readings, images, self.prompts, self.clock.searching)
             heard = self.texts.loudest(self.found.followed, HEARD)
             most = len(heard) + TEXTS
-            for text in heard:
-                if self._patched(patterns, text, most):
-                    return
+            if any(self._patched(patterns, text, most) for text in heard):
+                return
             took = 0.0  # seconds, of the last one
             for number, start in enumerate(STARTS):
                 if self.pattern_seconds >= 60 * self._pattern_minutes or self.clock.outlasts(took):
