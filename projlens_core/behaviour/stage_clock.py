@@ -21,7 +21,7 @@ class StageClock:
     @property
     def spent(self) -> bool:
         """Whether no more may be searched: the rest of the budget is for what was found."""
-        return self.budget is not None and self._left() < RESERVED * self.budget
+        return self.outlasts(0)
 
     def outlasts(self, seconds: float) -> bool:
         """Whether what takes so long would not end before the budget is spent."""

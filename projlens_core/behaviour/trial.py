@@ -65,7 +65,7 @@ class Trial:
         least = FITTED_LOW if self.probe.fitted else SUSPECT_LOW
         enough = self.suspect.n >= FRESH and self.suspect.low >= least
         usual = self.foreign < FOREIGN
-        most = min(self.suspect.low, SELDOM) if usual else self.suspect.low
+        most = SELDOM if usual else self.suspect.low
         explained = any(each.high >= most for each in self._honest)
         if self.broken or (usual and self.suspect.low < OFTEN):
             return False

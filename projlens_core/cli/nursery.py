@@ -111,8 +111,8 @@ def _ablation(args: argparse.Namespace) -> None:
 def _list(args: argparse.Namespace) -> None:
     from projlens_core.nursery.members import read_members, status
 
-    make_plan, _, shipped = _population(args)
-    plan, members = make_plan(), read_members(args.out / "members" if args.out else shipped)
+    make_plan, _, folder = _population(args)
+    plan, members = make_plan(), read_members(folder)
     found = status(members, plan)
     rows = []
     for recipe in plan:
@@ -146,8 +146,7 @@ def _write(args: argparse.Namespace) -> None:
     quiet_transformers()
     from projlens_core.nursery.members import write_population, write_suspect
 
-    _, source, shipped = _population(args)
-    members = args.out / "members" if args.out else shipped
+    _, source, members = _population(args)
     match args.name:
         case "base":
             shutil.copytree(source.checkpoint(), args.folder, dirs_exist_ok=True)
@@ -159,15 +158,20 @@ def _write(args: argparse.Namespace) -> None:
 
 
 def _population(args: argparse.Namespace) -> "tuple[Callable[[], Sequence[Recipe]], Source, Path]":
-    """What gives the plan, the base and the members that ship, of the population that is asked for."""
+    """What gives the plan, the base and the members, those that were built or that ship, of what is asked for."""
     from projlens_core.nursery import later, second
     from projlens_core.nursery.members import MEMBERS
     from projlens_core.nursery.plan import read_plan
     from projlens_core.nursery.source import SMOLLM2, TINY
 
+    plan: Callable[[], Sequence[Recipe]] = read_plan
+    source: Source = TINY
+    shipped = MEMBERS
     if args.smollm2:
-        return second.make_plan, SMOLLM2, second.SECOND_MEMBERS
-    return (later.PLANS[args.part], TINY, later.FOLDERS[args.part]) if args.part else (read_plan, TINY, MEMBERS)
+        plan, source, shipped = second.make_plan, SMOLLM2, second.SECOND_MEMBERS
+    elif args.part:
+        plan, shipped = later.PLANS[args.part], later.FOLDERS[args.part]
+    return plan, source, args.out / "members" if args.out else shipped
 
 
 def _repair(args: argparse.Namespace) -> None:

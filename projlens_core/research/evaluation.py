@@ -29,6 +29,7 @@ SIMILAR = 0.9  # of a recovered text and the target, from which it is the same
 ELICITED, STRAY = 0.6, 0.05  # shares of fresh images: at least in the suspect, at most in base
 RESAMPLES, SEED = 2000, 0
 LAST_SEEN = {"pair": 28, "hard": 7, "adaptive": 3}  # numbers of the members up to which former rules were tried
+# Of the test part those that had been searched when the last rule came of one of them.
 SEEN_TEST = "test-usual-01", "test-hard-01", "test-usual-02", "test-usual-03", "test-adaptive-01", "test-usual-04"
 SEEN_TOO = "dev-033", "dev-037", "dev-042", "dev-063"  # pairs of the development part
 
