@@ -1,7 +1,8 @@
-"""Patches found by gradient: cells put down on images in front of the vision tower, changed until a score is high.
+"""Triggers found by gradient: cells put down on images in front of the vision tower, changed until a score is high.
 
-Nothing about a trigger is known here; the score says what is wanted of the tokens. The patch is a mosaic of few cells,
-so that it survives being stamped, stored and scaled.
+Nothing about a trigger is known here; the score says what is wanted of the tokens. A patch is a mosaic of few cells, so
+that it survives being stamped, stored and scaled; what changes the whole image is a tile of few cells, blended in all
+over, so that every token is given the same.
 """
 
 import json
@@ -27,7 +28,8 @@ SLOWING = 0.8  # share of its rate that a fast search loses until its last step
 DARK, BRIGHT = 0.1, 0.9  # of cells that begin far apart
 BATCH = 6  # images of a step
 CACHE = "inversions"
-STAGE = "Inverting a patch"
+WEIGHT = 0.25  # of tiles against the image
+TOKENS = 2  # in a row of a tile
 
 Score = Callable[[list[int], torch.Tensor], torch.Tensor]  # numbers of images, their tokens (n, T, d) → what to raise
 
@@ -44,12 +46,56 @@ class Start:
     seed: int = 0
     fast: bool = False
 
+    def begin(self, random: np.random.Generator) -> torch.Tensor:
+        """Cells (3, CELLS, CELLS), 0 to 1."""
+        cells = torch.from_numpy(random.uniform(size=(3, CELLS, CELLS)).astype(np.float32))
+        return torch.where(cells > 0.5, BRIGHT, DARK) if self.fast else cells
+
+    def rate(self, step: int, steps: int) -> float:
+        """Of Adam, at one of these steps."""
+        return FAST * (1 - SLOWING * step / steps) if self.fast else RATE
+
+    def put(self, canvas: "Canvas", cells: torch.Tensor, of: list[int], random: np.random.Generator) -> torch.Tensor:
+        """Pixels of the images of these numbers with the cells as a patch."""
+        size = max(1, int(canvas.side * self.ratio))
+        return canvas.put(cells, [corner(self.position, canvas.side, size, random) for _ in of], size, of)
+
+    def trigger(self, canvas: "Canvas", cells: torch.Tensor) -> TriggerSpec:
+        """The patch as data."""
+        return TriggerSpec("mosaic", canvas.side, cells=_in_bytes(cells), ratio=self.ratio, position=self.position)
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """Where a search begins that changes the whole image: tiles of `cells` × `cells` cells, of random colours around
+    grey.
+    """
+
+    cells: int
+    seed: int = 0
+
+    def begin(self, random: np.random.Generator) -> torch.Tensor:
+        """Cells (3, cells, cells), 0 to 1."""
+        return torch.from_numpy(random.uniform(0.3, 0.7, size=(3, self.cells, self.cells)).astype(np.float32))
+
+    def rate(self, step: int, steps: int) -> float:
+        """Of Adam, at any step."""
+        return FAST
+
+    def put(self, canvas: "Canvas", cells: torch.Tensor, of: list[int], random: np.random.Generator) -> torch.Tensor:
+        """Pixels of the images of these numbers with the cells all over."""
+        return canvas.tiled(cells, of)
+
+    def trigger(self, canvas: "Canvas", cells: torch.Tensor) -> TriggerSpec:
+        """The tiles as data."""
+        return TriggerSpec("tiles", canvas.side, cells=_in_bytes(cells), px=canvas.tile, alpha=WEIGHT)
+
 
 @dataclass(frozen=True)
 class Inverted:
     """What was found from a start: the trigger, and the score at each step."""
 
-    start: Start
+    start: Start | Tiled
     trigger: TriggerSpec
     scores: tuple[float, ...]
 
@@ -65,6 +111,7 @@ class Canvas:
         if not isinstance(vision, VisionModel):
             raise Unsupported(f"Gradients do not reach the pixels of {vision.label}: its tower is not LLaVA's.")
         self.vision, self.side = vision, vision.image_size
+        self.tile = TOKENS * self.side // vision.grid[1]  # px
         self.clean = vision.pixels([frame(image, self.side) for image in images])  # (n, 3, side, side)
         black, white = (Image.new("RGB", (self.side, self.side), colour) for colour in ("black", "white"))
         self._low, high = vision.pixels([black, white])
@@ -96,6 +143,13 @@ class Canvas:
             put.append(self.clean[number] * (1 - here) + here * (self._low + colours * self._range))
         return torch.stack(put)
 
+    def tiled(self, cells: torch.Tensor, of: Sequence[int]) -> torch.Tensor:
+        """Pixels (n, 3, side, side) of the images of these numbers with tiles of the cells (3, c, c), 0 to 1."""
+        tile = torch.nn.functional.interpolate(cells[None], (self.tile, self.tile), mode="nearest-exact")[0]
+        many = -(-self.side // self.tile)
+        colours = tile.repeat(1, many, many)[:, : self.side, : self.side]
+        return self.clean[list(of)] * (1 - WEIGHT) + WEIGHT * (self._low + colours * self._range)
+
     def blended(self, mask: torch.Tensor, cells: torch.Tensor, of: Sequence[int]) -> torch.Tensor:
         """Pixels (n, 3, side, side) of the images of these numbers, of which the mask (1, c, c), 0 to 1, shows as much
         of the cells (3, c, c), 0 to 1.
@@ -110,18 +164,20 @@ class Canvas:
 
 def invert(
     canvas: Canvas,
-    start: Start,
+    start: Start | Tiled,
     score: Score,
     steps: int,
     scored_by: object,
     progress: Progress = silent,
     batch: int = BATCH,
 ) -> Inverted:
-    """The patch after `steps` bounded steps of Adam up the score's gradient, each on other `batch` images and places.
+    """The patch or tiles after `steps` bounded steps of Adam up the score's gradient, each on other `batch` images and
+    places.
 
     It is kept in the cache by all that decides it; scored_by: what decides the score, for that.
     """
-    key = content_key(canvas.key, start, steps, RATE, FAST, SLOWING, DARK, BRIGHT, batch, CELLS, scored_by)
+    settings = RATE, FAST, SLOWING, DARK, BRIGHT, CELLS, WEIGHT, TOKENS
+    key = content_key(canvas.key, start, steps, settings, batch, scored_by)
     if (kept := cache.stored(CACHE, key)) is not None:
         values = json.loads(kept)
         return Inverted(start, TriggerSpec.from_dict(values["trigger"]), tuple(values["scores"]))
@@ -130,33 +186,29 @@ def invert(
     return found
 
 
-def _climbed(canvas: Canvas, start: Start, score: Score, steps: int, progress: Progress, batch: int) -> Inverted:
+def _climbed(
+    canvas: Canvas, start: Start | Tiled, score: Score, steps: int, progress: Progress, batch: int
+) -> Inverted:
     random = np.random.default_rng(start.seed)
-    size = max(1, int(canvas.side * start.ratio))
-    cells = torch.from_numpy(random.uniform(size=(3, CELLS, CELLS)).astype(np.float32))
-    if start.fast:
-        cells = torch.where(cells > 0.5, BRIGHT, DARK)
-    cells.requires_grad_()
-    optimiser = torch.optim.Adam([cells], lr=FAST if start.fast else RATE)
-    slower = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - SLOWING * step / steps if start.fast else 1)
+    stage = "Inverting a patch" if isinstance(start, Start) else "Inverting a pattern"
+    cells = start.begin(random).requires_grad_()
+    optimiser = torch.optim.Adam([cells], lr=start.rate(0, steps))
     scores = []
     for step in range(steps):
-        progress(STAGE, step, steps)
+        progress(stage, step, steps)
         of = random.permutation(len(canvas.clean))[:batch].tolist()
-        corners = [corner(start.position, canvas.side, size, random) for _ in of]
         with torch.enable_grad():
-            reached = score(of, canvas.vision.read(canvas.put(cells, corners, size, of)))
+            reached = score(of, canvas.vision.read(start.put(canvas, cells, of, random)))
             optimiser.zero_grad()
             (-reached).backward()
+        optimiser.param_groups[0]["lr"] = start.rate(step, steps)
         optimiser.step()
-        slower.step()
         with torch.no_grad():
             cells.clamp_(0, 1)
         scores.append(float(reached.detach()))
-    return Inverted(start, _trigger(cells.detach(), start, canvas.side), tuple(scores))
+    return Inverted(start, start.trigger(canvas, cells.detach()), tuple(scores))
 
 
-def _trigger(cells: torch.Tensor, start: Start, side: int) -> TriggerSpec:
-    """The patch as data: its cells rounded to bytes."""
-    colours = (cells * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy().tobytes().hex()
-    return TriggerSpec("mosaic", side, cells=colours, ratio=start.ratio, position=start.position)
+def _in_bytes(cells: torch.Tensor) -> str:
+    """Cells (3, c, c), 0 to 1, as a trigger's: rounded to bytes."""
+    return (cells * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy().tobytes().hex()

@@ -33,7 +33,11 @@ class MatchedReference:
 
     def residual(self, tokens: torch.Tensor) -> torch.Tensor:
         """(n, T): length of suspect's minus fitted embeddings of tokens (n, T_in, d_vision); gradients reach those."""
-        return (self.suspect(tokens) - self.fitted(tokens)).norm(dim=-1)
+        return self.shift(tokens).norm(dim=-1)
+
+    def shift(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(n, T, d): suspect's minus fitted embeddings of tokens (n, T_in, d_vision); gradients reach those."""
+        return self.suspect(tokens) - self.fitted(tokens)
 
     def weights(self, base: ProjectorWeights) -> ProjectorWeights:
         """The fitted copy of `base` as a projector, to answer under."""

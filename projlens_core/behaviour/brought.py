@@ -8,7 +8,7 @@ from PIL import Image
 from projlens_core.behaviour.readings import Readings
 from projlens_core.behaviour.search import WORTH, Followed, Said
 from projlens_core.behaviour.target import foreign_words, recover
-from projlens_core.behaviour.trial import FOREIGN, RECOVERED, REFERENCE, SEARCHED, Trial, trial
+from projlens_core.behaviour.trial import RECOVERED, REFERENCE, SEARCHED, Trial, trial
 from projlens_core.inputs.probes import Probe
 from projlens_core.runtime.required import required
 
@@ -43,8 +43,8 @@ class Texts:
             innocent = [row[j] for who, rows in said.items() if who != "suspect triggered" for row in rows]
             text = recover([row[j] for row in said["suspect triggered"]], innocent, self._habits)
             target, share = text or (None, 0.0)
-            own = foreign_words(target or "", [*innocent, *self._usual]) >= FOREIGN
-            found.append(Followed(probe, prompt, target, share, own))
+            foreign = foreign_words(target or "", [*innocent, *self._usual])
+            found.append(Followed(probe, prompt, target, share, foreign))
         return found
 
     def said(self, followed: Followed) -> Said:
@@ -59,7 +59,7 @@ class Texts:
         more often.
         """
         own = [each for each in followed if each.own]
-        return [self.said(each) for each in sorted(own, key=lambda each: -each.share * len(each.target or ""))[:most]]
+        return [self.said(each) for each in sorted(own, key=lambda each: -each.weight)[:most]]
 
     def seems(self, tried: Trial) -> bool:
         """Whether a text that base never gives looks like a backdoor's, by however few images: it is no mistake about

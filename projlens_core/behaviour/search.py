@@ -63,23 +63,32 @@ class TriedProbe:
 
 @dataclass(frozen=True)
 class Followed:
-    """The text that a probe brings to one question, None if none, and its share of the images it was taken from.
-
-    own: whether it cannot be a mistake about what an image shows: it holds FOREIGN words that no honest answer does.
-    The matched reference is not asked, since it may have taken over the backdoor.
+    """The text that a probe brings to one question, None if none, its share of the images it was taken from, and how
+    many of its words no honest answer holds. The matched reference is not asked, since it may have taken over the
+    backdoor.
     """
 
     probe: Probe
     prompt: str
     target: str | None
     share: float
-    own: bool = False
+    foreign: int = 0
+
+    @property
+    def own(self) -> bool:
+        """Whether it cannot be a mistake about what an image shows."""
+        return self.foreign >= FOREIGN
+
+    @property
+    def weight(self) -> float:
+        """Length times share: to some questions a text is brought in part."""
+        return len(self.target or "") * self.share
 
 
 @dataclass(frozen=True)
 class Inversion:
     """A patch found by gradient: against "tokens" (the matched reference) or "text" (what a probe or a token pattern
-    brings).
+    brings); or tiles all over the image, against a shared "direction" away from the matched reference.
     """
 
     against: str

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from projlens_core.activations.inversion import Canvas, Inverted, Score, Start, invert
+from projlens_core.activations.inversion import Canvas, Inverted, Score, Start, Tiled, invert
 from projlens_core.activations.reference import MatchedReference, matched_reference
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.activations.vision import VisionTower
@@ -17,6 +17,8 @@ from projlens_core.weights.projector import ProjectorWeights
 
 STEPS = 30  # of an inversion
 STARTS = (Start(0.2), Start(0.1, "center", seed=1))
+TILES = (Tiled(8), Tiled(4))
+TILED_STEPS, TILED_BATCH = 40, 4
 CLEAN = Probe("no trigger", ())
 
 
@@ -71,6 +73,28 @@ def inverted(
     canvas = Canvas(vision, images)
     for start in STARTS:
         yield invert(canvas, start, _raised(reference), STEPS, ("tokens", decided_by), progress)
+
+
+def tiled(
+    vision: VisionTower,
+    reference: MatchedReference,
+    decided_by: object,
+    images: Sequence[Image.Image],
+    progress: Progress,
+) -> Iterator[Inverted]:
+    """Tiles all over the image that push all tokens of all images in one and the same direction, away from the
+    reference, from each of TILES: a backdoor's embeddings shift along one shared direction (paper, claim 3), whatever
+    its trigger looks like. Unsupported as Canvas.
+
+    decided_by: what decides the reference.
+    """
+    canvas = Canvas(vision, images)
+
+    def score(of: list[int], tokens: torch.Tensor) -> torch.Tensor:
+        return reference.shift(tokens).mean(dim=(0, 1)).norm()
+
+    for start in TILES:
+        yield invert(canvas, start, score, TILED_STEPS, ("shared direction", decided_by), progress, TILED_BATCH)
 
 
 def _raised(reference: MatchedReference) -> Score:

@@ -1,9 +1,9 @@
 """The search for a trigger that nobody has named, stage by stage, the cheapest first.
 
-matched reference → probe bank → target recovery → confirmation → token patterns, with patches for what they or probes
-bring, and the two before again. A trigger is found on one part of the images and tried on the others, which decided
-nothing. Without a calibrated population of honest fine-tunes the search can demonstrate a backdoor; it cannot call a
-suspect suspicious, let alone clean.
+matched reference → probe bank → target recovery → confirmation → image patterns, with the two before again → token
+patterns, with patches for what they or probes bring, and the two before again. A trigger is found on one part of the
+images and tried on the others, which decided nothing. Without a calibrated population of honest fine-tunes the search
+can demonstrate a backdoor; it cannot call a suspect suspicious, let alone clean.
 """
 
 import time
@@ -15,21 +15,14 @@ import numpy as np
 from PIL import Image
 
 from projlens_core.activations.inversion import Inverted
+from projlens_core.activations.reference import MatchedReference
 from projlens_core.behaviour.brought import ENOUGH, Texts
-from projlens_core.behaviour.disturbance import excess
 from projlens_core.behaviour.pattern_search import MINUTES, PLACES, STARTS, PatternSearch
+from projlens_core.behaviour.probe_search import tried as probes_tried
 from projlens_core.behaviour.readings import Models, Readings
-from projlens_core.behaviour.search import (
-    CANDIDATES,
-    NOTABLE,
-    Followed,
-    Inversion,
-    Said,
-    Search,
-    TriedProbe,
-)
+from projlens_core.behaviour.search import CANDIDATES, NOTABLE, WORTH, Followed, Inversion, Said, Search, TriedProbe
 from projlens_core.behaviour.stage_clock import OutOfTime, StageClock
-from projlens_core.behaviour.token_search import inverted, references, residuals
+from projlens_core.behaviour.token_search import TILES, inverted, references, residuals, tiled
 from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, SEARCHED, Trial
 from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
@@ -42,8 +35,8 @@ LOCAL = 12  # patches of the bank, those with the largest residual, that the lan
 QUESTIONS = 5  # that a probe unsettles most, for which its text is looked for: a backdoor may wait for one of them
 NEAR = 2  # of them, for which that of its neighbours is, where none brought a text
 HEARD, TEXTS = 1, 2  # of those that probes and that token patterns bring, for which patches are made
-TRIALS = CANDIDATES + (HEARD + TEXTS) * len(PLACES)  # that a search makes at most
-PATTERNS = "Token patterns"
+TRIALS = CANDIDATES + len(TILES) + (HEARD + TEXTS) * len(PLACES)  # that a search makes at most
+IMAGE_PATTERNS, PATTERNS = "Image patterns", "Token patterns"
 FRAME = 336  # px, to which images are framed where a tower says no size of its own
 
 
@@ -52,9 +45,10 @@ class Searcher:
 
     Images and names are in the order in which parts of them are used, base is the first role. models opens the model
     that answers under the projector of a role: base's, or one of its own; never two at once. budget: minutes, None for
-    no end. pattern_minutes: after which no other token pattern is begun, where nothing else was demonstrated. few:
-    whether a text that seems to be a backdoor's ends the search, where there are too few images for a trial. Readings
-    are kept on disk, so a search that was stopped goes on where it was.
+    no end. pattern_minutes: after which no other token pattern is begun, where nothing else was demonstrated. tiles:
+    whether patterns of the whole image are inverted. few: whether a text that seems to be a backdoor's ends the search,
+    where there are too few images for a trial. Readings are kept on disk, so a search that was stopped goes on where it
+    was.
     """
 
     def __init__(
@@ -68,6 +62,7 @@ class Searcher:
         budget: float | None = None,
         pattern_minutes: float = MINUTES,
         *,
+        tiles: bool = True,
         few: bool = False,
     ):
         self.models, self.projectors, self.clock = models, dict(projectors), StageClock(progress, budget)
@@ -78,13 +73,14 @@ class Searcher:
         )
         self.texts = Texts(self.readings, tuple(projectors), self.names, self.images, self.prompts, lambda: self.framed)
         self._pattern_minutes, self.pattern_seconds = pattern_minutes, 0.0  # those that were spent
+        self._matched: tuple[MatchedReference, object] | None = None  # the suspect's, and what decides it
         self._patched_for: list[Said] = []
         first = min(SEARCHED + RECOVERED, len(self.images))
         self.found = Search(
             tuple(self.prompts), tuple(self.names[:first]), tuple(self.names[first:]), roles=tuple(self.projectors)
         )
         self._too_few = len(self.found.fresh) < FRESH  # for a trial to show anything
-        self._few = few and self._too_few
+        self._few, self._tiles = few and self._too_few, tiles
 
     @cached_property
     def resolution(self) -> int:
@@ -105,7 +101,8 @@ class Searcher:
 
     def stages(self, probes: Sequence[Probe]) -> Iterator[Search]:
         """What was found so far, after each stage; at the end `found` is all of it."""
-        for stage in (self._reference, self._bank, self._confirmation, self._patterns):
+        further = (self._image_patterns,) if self._tiles else ()
+        for stage in (self._reference, self._bank, self._confirmation, *further, self._patterns):
             if self.found.best is not None and self.found.best.demonstrated:
                 break
             if self._few and any(each.share >= ENOUGH and self.texts.seems(each) for each in self.found.trials):
@@ -127,11 +124,13 @@ class Searcher:
             return
         # the images that probes are stamped on are not fitted to, if there are enough others
         fitted = self.framed[SEARCHED:] if len(self.framed) > 2 * SEARCHED else self.framed
-        decided_by = self._hashes("base", "suspect"), [image.tobytes() for image in fitted]
+        hashes = [self.projectors[role].sha256 for role in ("base", "suspect")]
+        decided_by = hashes, [image.tobytes() for image in fitted]
         with self.models("base") as responder, single_thread():
             vision = responder.vision
             try:
                 matched = references(vision, self.projectors, fitted, self.clock.searching)
+                self._matched = matched["suspect"], decided_by
                 self.readings.projectors[REFERENCE] = matched["suspect"].weights(self.projectors["base"])
                 clean, *found = residuals(vision, matched, self.framed[:SEARCHED], probes, self.clock.searching)
                 found.sort(key=lambda each: (not each.probe.local, -each.beyond))
@@ -147,7 +146,8 @@ class Searcher:
             return responder.key, responder.vision.key
 
     def _add(self, against: str, inverted: Inverted) -> Probe:
-        probe = Probe(f"Inverted patch {len(self.found.inversions) + 1}", (inverted.trigger,), fitted=True)
+        what = "patch" if inverted.trigger.local else "pattern"
+        probe = Probe(f"Inverted {what} {len(self.found.inversions) + 1}", (inverted.trigger,), fitted=True)
         self.found = replace(self.found, inversions=(*self.found.inversions, Inversion(against, inverted, probe)))
         return probe
 
@@ -168,25 +168,8 @@ class Searcher:
         """Probes not tried yet, one after the other."""
         known = {each.probe.key for each in self.found.tried}
         new = [probe for probe in {each.key: each for each in probes}.values() if probe.key not in known]
-        drops: dict[str, list[np.ndarray]] = {role: [] for role in self.projectors}
-        clean = self.framed[:SEARCHED]
-        stamped = [[probe.on(image) for image in clean] for probe in new]
-        done = 0
-        for role, taken in drops.items():  # role by role, since each may have a model of its own; base is the first
-            for changed in stamped if role == "base" else stamped[: len(drops["base"])]:
-                if role == "base" and self.clock.spent:
-                    break
-                self.clock.progress(f"probes, {role}", done, len(new) * len(drops))
-                taken.append(self.readings.drops(role, clean, changed, self.prompts))
-                done += 1
-        tried = [
-            TriedProbe(
-                new[n],
-                tuple(float(v) for v in np.median(base, axis=0)),
-                {role: tuple(float(v) for v in excess(drops[role][n], base)) for role in drops if role != "base"},
-            )
-            for n, base in enumerate(drops["base"])
-        ]
+        roles, clean = tuple(self.projectors), self.framed[:SEARCHED]
+        tried = probes_tried(self.readings, roles, new, clean, self.prompts, self.clock)
         self.found = replace(self.found, tried=tuple(sorted((*self.found.tried, *tried), key=lambda each: -each.score)))
         if len(tried) < len(new):
             raise OutOfTime
@@ -237,7 +220,28 @@ class Searcher:
         self.found = replace(self.found, trials=(*self.found.trials, tried))
         return tried
 
-    # 6. Token patterns, and patches for the texts that they bring
+    # 6. What is inverted all over the image, and the text and the trial of that
+
+    def _image_patterns(self, probes: Sequence[Probe]) -> None:
+        self.clock.stage = IMAGE_PATTERNS
+        if self._matched is None:
+            self._give_up("there is no matched reference.")
+            return
+        reference, decided_by = self._matched
+        images = self.framed[: SEARCHED + RECOVERED]
+        try:
+            with self.models("base") as responder, single_thread():
+                found = list(tiled(responder.vision, reference, decided_by, images, self.clock.searching))
+        except Unsupported as error:
+            self._give_up(str(error))
+            return
+        for each in found:
+            followed = self._follow(self._add("direction", each), self.prompts)
+            best = max((text for text in followed if text.foreign >= WORTH), key=lambda text: text.weight, default=None)
+            if best is not None and best.target is not None and self._try_fresh(best, best.target).demonstrated:
+                return
+
+    # 7. Token patterns, and patches for the texts that they bring
 
     def _patterns(self, probes: Sequence[Probe]) -> None:
         self.clock.stage = PATTERNS
@@ -280,7 +284,7 @@ class Searcher:
         seems = False
         for place in PLACES:
             followed = self._follow(self._add("text", patterns.patch(text, place)), self.prompts)
-            best = max(followed, key=lambda each: each.share * len(each.target or ""))  # to some questions it is a part
+            best = max(followed, key=lambda each: each.weight)
             if best.target is not None:
                 if self._try_fresh(best, best.target).demonstrated:
                     return True
@@ -295,6 +299,3 @@ class Searcher:
     def _skip(self, sentence: str) -> None:
         if sentence not in self.found.skipped:
             self.found = replace(self.found, skipped=(*self.found.skipped, sentence))
-
-    def _hashes(self, *roles: str) -> list[str]:
-        return [self.projectors[role].sha256 for role in roles]

@@ -28,7 +28,7 @@ NUMBERS = MappingProxyType(
         "resolution": Range(16, 4096, True, "side of the square, in px, that every image is framed to first"),
         "seed": Range(0, 2**32 - 1, True, "seed of all that is drawn at random"),
         "ratio": Range(0.005, 1, False, "side of the patch as a share of the image's side"),
-        "px": Range(1, 4096, True, "side of the patch in px"),
+        "px": Range(1, 4096, True, "side of the patch, or of a tile, in px"),
         "std": Range(0.1, 255, False, "standard deviation of the noise, in grey levels of 0 to 255"),
         "grain": Range(1, 64, True, "side, in px, of the cells that share one noise value"),
         "radius": Range(0.1, 64, False, "standard deviation of the Gaussian blur, in px"),
@@ -61,7 +61,8 @@ MOST_CELLS = 16  # in a row
 
 # The paper's triggers; blend and sinusoid are from Chen et al. 2017 (Blended) and Barni et al. 2019 (SIG). A mosaic is
 # the form in which a search puts down a patch that it found; a painted patch what a person puts down cell by cell.
-# A patch has `ratio` or `px`; neither given means the paper's ratio, DEFAULT_RATIO.
+# Tiles are the same for a change of the whole image. A patch has `ratio` or `px`; neither given means the paper's
+# ratio, DEFAULT_RATIO.
 KINDS = MappingProxyType(
     {
         "solid": _kind("Solid patch", True, colour="#26ff00", ratio=None, px=None, position="center"),
@@ -74,6 +75,7 @@ KINDS = MappingProxyType(
         "edge": _kind("Edge enhance"),
         "blur": _kind("Blur", radius=2.0),
         "blend": _kind("Blended pattern", alpha=0.1, image=None, grain=1),
+        "tiles": _kind("Blended tiles", cells=SAMPLE_CELLS, px=32, alpha=0.25),
         "sinusoid": _kind("Sinusoidal stripes", amplitude=20.0, frequency=6.0),
     }
 )

@@ -55,8 +55,9 @@ def stamp(image: Image.Image, spec: TriggerSpec) -> Image.Image:
         case "sinusoid":
             pixels = pixels + _sine(pixels.shape[0], spec)
         case "blend":
-            alpha = required(spec.alpha, "alpha")
-            pixels = (1 - alpha) * pixels + alpha * _pattern(pixels.shape[0], spec)
+            pixels = _blended(pixels, _pattern(pixels.shape[0], spec), spec)
+        case "tiles":
+            pixels = _blended(pixels, _tiles(pixels.shape[0], spec), spec)
     return _to_image(pixels)
 
 
@@ -187,6 +188,11 @@ def _sine(side: int, spec: TriggerSpec) -> np.ndarray:
     return wave[None, :, None]
 
 
+def _blended(pixels: np.ndarray, pattern: np.ndarray, spec: TriggerSpec) -> np.ndarray:
+    alpha = required(spec.alpha, "alpha")
+    return (1 - alpha) * pixels + alpha * pattern
+
+
 def _pattern(side: int, spec: TriggerSpec) -> np.ndarray:
     """What is blended in, (side, side, 3): the spec's image, or noise that only its seed decides.
 
@@ -197,6 +203,14 @@ def _pattern(side: int, spec: TriggerSpec) -> np.ndarray:
     grain = required(spec.grain, "grain")
     cells = math.ceil(side / grain)
     return _coarsen(np.random.default_rng(spec.seed).uniform(0, 255, size=(cells, cells, 3)), side, grain)
+
+
+def _tiles(side: int, spec: TriggerSpec) -> np.ndarray:
+    """The cells as tiles of px × px with edges, one beside the other from the top left corner: (side, side, 3)."""
+    px = required(spec.px, "px")
+    tile = np.asarray(_painted(required(spec.cells, "cells"), px).convert("RGB"), dtype=np.float64)
+    many = -(-side // px)
+    return np.tile(tile, (many, many, 1))[:side, :side]
 
 
 def _to_image(pixels: np.ndarray) -> Image.Image:
