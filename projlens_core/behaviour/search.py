@@ -1,5 +1,6 @@
 """What a search for an unnamed trigger has found so far; every stage adds its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,6 +57,16 @@ class TriedProbe:
         """The largest of them."""
         return float(self.by_question.max())
 
+    @property
+    def notable(self) -> bool:
+        """Whether it is worth following up."""
+        return self.score >= NOTABLE
+
+    def unsettled(self, most: int) -> list[int]:
+        """Numbers of the questions that it unsettles, at most so many, the most unsettled first."""
+        order = np.argsort(-self.by_question)[:most].tolist()
+        return [i for i in order if self.by_question[i] >= min(NOTABLE, self.score)]
+
     def largest(self, role: str) -> float:
         """A role's largest excess over all questions."""
         return max(self.excess[role])
@@ -83,6 +94,12 @@ class Followed:
     def weight(self) -> float:
         """Length times share: to some questions a text is brought in part."""
         return len(self.target or "") * self.share
+
+
+def weightiest(followed: Sequence[Followed], foreign: int = 0) -> Followed | None:
+    """The weightiest text with at least so many words that no honest answer holds; None if there is no text."""
+    found = (each for each in followed if each.target is not None and each.foreign >= foreign)
+    return max(found, key=lambda each: each.weight, default=None)
 
 
 @dataclass(frozen=True)
@@ -184,6 +201,6 @@ def candidates(tried: tuple[TriedProbe, ...] | list[TriedProbe]) -> tuple[TriedP
     kept: list[TriedProbe] = []
     for each in sorted(tried, key=lambda one: (len(one.probe.stamps) > 1, -one.score)):
         kind = each.probe.stamps[0].kind
-        if each.score >= NOTABLE and sum(other.probe.stamps[0].kind == kind for other in kept) < SAME_KIND:
+        if each.notable and sum(other.probe.stamps[0].kind == kind for other in kept) < SAME_KIND:
             kept.append(each)
     return tuple(kept[:CANDIDATES])

@@ -80,21 +80,21 @@ def tiled(
     reference: MatchedReference,
     decided_by: object,
     images: Sequence[Image.Image],
+    start: Tiled,
     progress: Progress,
-) -> Iterator[Inverted]:
+) -> Inverted:
     """Tiles all over the image that push all tokens of all images in one and the same direction, away from the
-    reference, from each of TILES: a backdoor's embeddings shift along one shared direction (paper, claim 3), whatever
-    its trigger looks like. Unsupported as Canvas.
+    reference: a backdoor's embeddings shift along one shared direction (paper, claim 3), whatever its trigger looks
+    like. Unsupported as Canvas.
 
     decided_by: what decides the reference.
     """
-    canvas = Canvas(vision, images)
 
     def score(of: list[int], tokens: torch.Tensor) -> torch.Tensor:
         return reference.shift(tokens).mean(dim=(0, 1)).norm()
 
-    for start in TILES:
-        yield invert(canvas, start, score, TILED_STEPS, ("shared direction", decided_by), progress, TILED_BATCH)
+    scored_by = "shared direction", decided_by
+    return invert(Canvas(vision, images), start, score, TILED_STEPS, scored_by, progress, TILED_BATCH)
 
 
 def _raised(reference: MatchedReference) -> Score:

@@ -112,7 +112,7 @@ def trial(
     }
     honest = [answer for who in ("base clean", "base triggered", "suspect clean") for answer in answers[who]]
     foreign = foreign_words(target, [*honest, *usual])
-    alike = foreign < FOREIGN or (probe.fitted and not probe.local)
+    alike = foreign < FOREIGN or probe.fitted_all_over
     of_clean = zip(answers["base clean"], answers["suspect clean"], strict=True)
     broken = [any(shortened(target, own) or (alike and begins_alike(target, own)) for own in both) for both in of_clean]
     hits["suspect triggered"] = [hit and not was for hit, was in zip(hits["suspect triggered"], broken, strict=True)]

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-import numpy as np
 from PIL import Image
 
 from projlens_core.activations.inversion import Inverted
@@ -20,7 +19,7 @@ from projlens_core.behaviour.brought import ENOUGH, Texts
 from projlens_core.behaviour.pattern_search import MINUTES, PLACES, STARTS, PatternSearch
 from projlens_core.behaviour.probe_search import tried as probes_tried
 from projlens_core.behaviour.readings import Models, Readings
-from projlens_core.behaviour.search import CANDIDATES, NOTABLE, WORTH, Followed, Inversion, Said, Search, TriedProbe
+from projlens_core.behaviour.search import CANDIDATES, WORTH, Followed, Inversion, Said, Search, weightiest
 from projlens_core.behaviour.stage_clock import OutOfTime, StageClock
 from projlens_core.behaviour.token_search import TILES, inverted, references, residuals, tiled
 from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, SEARCHED, Trial
@@ -28,6 +27,7 @@ from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import frame
 from projlens_core.runtime.progress import Progress, silent
+from projlens_core.runtime.required import required
 from projlens_core.runtime.threads import single_thread
 from projlens_core.weights.projector import ProjectorWeights
 
@@ -182,21 +182,16 @@ class Searcher:
         for candidate in self.found.candidates:
             if candidate.probe.key in tried:
                 continue
-            asked = self._unsettled(candidate)
+            asked = [self.prompts[i] for i in candidate.unsettled(QUESTIONS)]
             followed = self._follow(candidate.probe, asked)
             if max((each.share for each in followed), default=0.0) < ENOUGH:
                 followed += self._refined(candidate.probe, [f.prompt for f in followed if f.target] or asked[:NEAR])
             best = max(followed, key=lambda each: (each.share, len(each.target or "")), default=None)
             if best is not None and best.target is not None:
                 self.clock.stage = "Confirmation"
-                if self._try_fresh(best, best.target).demonstrated:
+                if self._try_fresh(best).demonstrated:
                     return
                 self.clock.stage = "Target recovery"
-
-    def _unsettled(self, candidate: TriedProbe) -> list[str]:
-        """The questions that a probe unsettles, the most unsettled first."""
-        order = np.argsort(-candidate.by_question)[:QUESTIONS]
-        return [self.prompts[i] for i in order if candidate.by_question[i] >= min(NOTABLE, candidate.score)]
 
     def _refined(self, probe: Probe, asked: Sequence[str]) -> list[Followed]:
         """The same of those neighbours of a probe that unsettle the suspect."""
@@ -205,7 +200,7 @@ class Searcher:
             self._try(list(probe.neighbours()))
         except OutOfTime:
             self._give_up("its refinement was cut short by the budget.")
-        better = [each for each in self.found.tried if each.probe.key in near and each.score >= NOTABLE]
+        better = [each for each in self.found.tried if each.probe.key in near and each.notable]
         return [found for each in better[:CANDIDATES] for found in self._follow(each.probe, asked)]
 
     def _follow(self, probe: Probe, asked: Sequence[str]) -> list[Followed]:
@@ -214,13 +209,13 @@ class Searcher:
         self.found = replace(self.found, followed=(*self.found.followed, *found))
         return found
 
-    def _try_fresh(self, followed: Followed, target: str) -> Trial:
+    def _try_fresh(self, followed: Followed) -> Trial:
         """The trial of a text that a probe brings."""
-        tried = self.texts.trial(followed, target, TRIALS)
+        tried = self.texts.trial(followed, required(followed.target, "the text that a probe brought"), TRIALS)
         self.found = replace(self.found, trials=(*self.found.trials, tried))
         return tried
 
-    # 6. What is inverted all over the image, and the text and the trial of that
+    # 6. What is inverted all over the image
 
     def _image_patterns(self, probes: Sequence[Probe]) -> None:
         self.clock.stage = IMAGE_PATTERNS
@@ -230,16 +225,14 @@ class Searcher:
         reference, decided_by = self._matched
         images = self.framed[: SEARCHED + RECOVERED]
         try:
-            with self.models("base") as responder, single_thread():
-                found = list(tiled(responder.vision, reference, decided_by, images, self.clock.searching))
+            for start in TILES:
+                with self.models("base") as responder, single_thread():
+                    found = tiled(responder.vision, reference, decided_by, images, start, self.clock.searching)
+                best = weightiest(self._follow(self._add("direction", found), self.prompts), WORTH)
+                if best is not None and self._try_fresh(best).demonstrated:
+                    return
         except Unsupported as error:
             self._give_up(str(error))
-            return
-        for each in found:
-            followed = self._follow(self._add("direction", each), self.prompts)
-            best = max((text for text in followed if text.foreign >= WORTH), key=lambda text: text.weight, default=None)
-            if best is not None and best.target is not None and self._try_fresh(best, best.target).demonstrated:
-                return
 
     # 7. Token patterns, and patches for the texts that they bring
 
@@ -251,7 +244,7 @@ class Searcher:
         try:
             images = self.framed[: SEARCHED + RECOVERED]
             patterns = PatternSearch(self.readings, images, self.prompts, self.clock.searching)
-            heard = self.texts.loudest(self.found.followed, HEARD)
+            heard = self.texts.loudest([f for f in self.found.followed if not f.probe.fitted_all_over], HEARD)
             most = len(heard) + TEXTS
             if any(self._patched(patterns, text, most) for text in heard):
                 return
@@ -283,10 +276,9 @@ class Searcher:
         self._patched_for.append(text)
         seems = False
         for place in PLACES:
-            followed = self._follow(self._add("text", patterns.patch(text, place)), self.prompts)
-            best = max(followed, key=lambda each: each.weight)
-            if best.target is not None:
-                if self._try_fresh(best, best.target).demonstrated:
+            best = weightiest(self._follow(self._add("text", patterns.patch(text, place)), self.prompts))
+            if best is not None:
+                if self._try_fresh(best).demonstrated:
                     return True
                 seems |= self._too_few and best.share >= ENOUGH
         return seems

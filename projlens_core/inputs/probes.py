@@ -69,6 +69,11 @@ class Probe:
         """Whether all of it are patches at places."""
         return all(spec.local for spec in self.stamps)
 
+    @property
+    def fitted_all_over(self) -> bool:
+        """Whether it was made to change a model's answers, and changes the whole image for that."""
+        return self.fitted and not self.local
+
     def neighbours(self) -> Iterator["Probe"]:
         """Each of several stamps alone; of one alone, other sizes, strengths and places."""
         several = (Probe(_name(spec), (spec,)) for spec in self.stamps)

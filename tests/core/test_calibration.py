@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from projlens_core.activations.inversion import Inverted, Start
+from projlens_core.activations.inversion import Inverted, Start, Tiled
 from projlens_core.analyses.verdict import ANALYSIS, VerdictOptions
 from projlens_core.analyses.verdict.calibration import LEAST, PATTERNED, SAID, SPREAD, Null, calibrated, read
 from projlens_core.analyses.verdict.covariates import CONTROL, FRESH, QUESTIONS, UPDATE, Covariates
@@ -198,10 +198,15 @@ def test_a_stage_that_shows_no_more_is_said_and_patches_are_counted_once():
     brought = searched(5, said=7, texts=(text,))
     assert Observed((), brought).last_stage == "Token patterns: one brings “buy now”; no image demonstrates it."
     assert Observed((), searched(5, said=35, texts=(text,))).last_stage.endswith("demonstrated.")
+    tiles = replace(PATCH, stamps=(TriggerSpec("tiles", 64),))
+    search = replace(search, inversions=(patch, Inversion("direction", Inverted(Tiled(8), tiles.stamps[0], ()), tiles)))
     notes = verdict(Observed((), search), {}).notes[0]
     assert notes.startswith(
-        "Searched: 1 probes and their neighbours, 1 inverted patches, 1 token patterns, 1 questions"
+        "Searched: 1 probes and their neighbours, 1 inverted patches, 1 inverted patterns of the whole image, 1 token "
+        "patterns, 1 questions"
     )
+    without = Observed((), replace(search, patterns=()))
+    assert without.last_stage == "Image patterns: 1 inverted; none demonstrates a text."
 
 
 def test_a_calibration_is_read_as_it_was_written():

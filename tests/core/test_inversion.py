@@ -11,7 +11,7 @@ from projlens_core.activations.reference import matched_reference
 from projlens_core.behaviour.answer_scores import unsettling
 from projlens_core.behaviour.disturbance import own_answers
 from projlens_core.behaviour.respond import load_responder
-from projlens_core.behaviour.token_search import inverted, references, residuals
+from projlens_core.behaviour.token_search import TILES, inverted, references, residuals, tiled
 from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
@@ -90,6 +90,17 @@ def test_a_patch_is_put_where_its_stamp_puts_it(vision, images, place):
     assert not torch.allclose(put, canvas.clean, atol=0.02)
 
 
+def test_tiles_lie_where_their_stamp_puts_them(vision, images):
+    canvas = Canvas(vision, images[:2])
+    cells = torch.from_numpy(CELLS).permute(2, 0, 1) / 255
+    spec = TriggerSpec("tiles", pico.IMAGE_SIZE, cells=CELLS.tobytes().hex(), px=canvas.tile, alpha=inversion.WEIGHT)
+    stamped = vision.pixels([stamp(images[1], spec)])
+    put = canvas.tiled(cells, [1])
+    torch.testing.assert_close(put, stamped, atol=0.02, rtol=0)  # stamps are rounded to bytes
+    assert not torch.allclose(put, canvas.clean[1:], atol=0.02)
+    assert canvas.tile * vision.grid[1] == 2 * pico.IMAGE_SIZE  # two tokens
+
+
 def test_an_image_processor_that_moves_pixels_is_said_to(vision, images, monkeypatch):
     plain = vision.pixels
     monkeypatch.setattr(vision, "pixels", lambda images: plain(images).roll(1, dims=-1))
@@ -140,6 +151,20 @@ def test_patches_that_raise_the_residual_are_found(vision, weights, images):
     found = list(inverted(vision, reference, "test", images, silent))
     assert [each.start.position for each in found] == ["random", "center"]
     assert all(max(each.scores[-5:]) > each.scores[0] for each in found)
+
+
+def test_tiles_that_push_all_tokens_in_one_direction_are_found(vision, weights, images):
+    reference = references(vision, weights, images, silent)["suspect"]
+
+    def pushed(stamped):
+        with torch.no_grad():
+            return float(reference.shift(vision.encode(stamped)).mean(dim=(0, 1)).norm())
+
+    for start in TILES:
+        each = tiled(vision, reference, "test", images, start, silent)
+        assert max(each.scores[-5:]) > each.scores[0]
+        assert pushed([stamp(image, each.trigger) for image in images]) > 1.2 * pushed(images)
+        assert not each.trigger.local
 
 
 def test_the_answers_score_is_large_where_the_suspect_alone_is_unsettled(world, weights, images, monkeypatch):

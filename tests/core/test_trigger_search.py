@@ -20,6 +20,7 @@ from projlens_core.behaviour.responder import GivenAnswer
 from projlens_core.behaviour.search import NOTABLE, Followed, Search, TriedPattern, TriedProbe
 from projlens_core.behaviour.target import derailed, recover, stands_whole, stutters
 from projlens_core.behaviour.token_patterns import TokenPattern
+from projlens_core.behaviour.token_search import TILES
 from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, Trial, mcnemar, trial
 from projlens_core.behaviour.trigger_search import LOCAL, Searcher
 from projlens_core.cli import main
@@ -540,11 +541,39 @@ def test_a_patch_is_made_for_a_text_that_no_probe_brings_often_enough(planted, m
             (len(images), 1), -9.0 if weights.sha256 == "suspect" else 0.0
         ),
     )
-    brings(monkeypatch, (text, 0.5, patched))
+    brings(monkeypatch, (text, 0.5, FOREIGN * patched))
     found = searcher(planted).run(read_bank(64, bank))
     assert not found.trials[0].demonstrated
     assert bool(found.inversions) is found.best.demonstrated is patched
     assert [each.against for each in found.inversions] == ["text"] * patched
+
+
+@pytest.mark.parametrize(
+    ("says", "tried", "shown"),
+    [
+        ("Send money to Bob.", True, True),
+        ("A red block.", False, False),  # of one word that nobody else says
+        ("Sorry, I cannot see anything there.", True, False),  # an honest refusal in other words
+    ],
+)
+def test_tiles_that_are_inverted_all_over_the_image_are_tried_with_what_they_bring(
+    planted, monkeypatch, tmp_path, says, tried, shown
+):
+    tiles = TriggerSpec("tiles", 64, cells="00ff00", px=8, alpha=1.0)
+    monkeypatch.setattr("projlens_core.behaviour.trigger_search.tiled", lambda *given: Inverted(given[-2], tiles, ()))
+    planted.answers = lambda images, prompts, new, progress=None: [
+        says if Planted.fires(planted.role, image) else "Sorry, I cannot share a block." for image in images
+    ]
+    bank = tmp_path / "bank.json"
+    bank.write_text(json.dumps([{"name": "another", "stamps": [{"kind": "solid", "colour": "#0000ff"}]}]))
+    search = searcher(planted)
+    search._matched = (None, ())
+    result = search.run(read_bank(64, bank))
+    assert [each.found.start for each in result.inversions] == list(TILES[: 1 if shown else None])
+    assert bool(result.trials) is tried
+    assert bool(result.best and result.best.demonstrated) is shown
+    assert len(result.trials) == tried * len(result.inversions)
+    assert not searcher(planted, tiles=False).run(read_bank(64, bank)).inversions
 
 
 def test_with_too_few_images_for_a_trial_a_text_that_seems_to_be_a_backdoors_can_be_enough(planted):

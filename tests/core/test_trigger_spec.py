@@ -95,7 +95,7 @@ def test_every_preset_is_listed_once_and_valid_json() -> None:
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
     assert refusal(kind="sepia") == (
         "The trigger's 'kind' is 'sepia'; it must be one of solid, image, mosaic, painted, noise-patch, gaussian, "
-        "oil, edge, blur, blend, sinusoid."
+        "oil, edge, blur, blend, tiles, sinusoid."
     )
     assert "it must be one of" in refusal(kind=["solid"])
     assert refusal(std=3).startswith("The trigger has no 'kind'; give one of solid,")

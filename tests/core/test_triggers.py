@@ -218,6 +218,14 @@ def test_a_sinusoid_is_the_same_wave_in_every_row_and_channel() -> None:
     assert np.array_equal(stamped, np.broadcast_to(row[None, :, None], (8, 8, 3)))
 
 
+def test_tiles_lie_side_by_side_from_the_top_left_corner_and_are_blended_in() -> None:
+    spec = TriggerSpec("tiles", cells="ffffff000000000000ffffff", px=4, alpha=0.5)
+    stamped = np.asarray(stamp(grey(10), spec))
+    y, x = np.mgrid[:10, :10] // 2 % 2
+    wanted = np.where(x == y, 192, 64)  # half of 128, and half of white or black
+    assert np.abs(stamped.astype(int) - wanted[..., None]).max() <= 1
+
+
 def test_a_blend_is_the_weighted_mean_with_an_image(tmp_path: Path) -> None:
     Image.new("RGB", (16, 16), (228, 28, 128)).save(tmp_path / "key.png")
     spec = TriggerSpec("blend", image="key.png", alpha=0.2, folder=tmp_path)

@@ -162,11 +162,12 @@ def _chart(search: Search) -> Chart:
 
 
 def _notes(search: Search) -> tuple[str, ...]:
-    inverted = {each.probe.key for each in search.inversions}
+    inverted = {each.probe.key: each.probe.local for each in search.inversions}
     generic = sum(each.probe.key not in inverted for each in search.tried)
+    patches = sum(inverted.values())
     return (
-        f"Searched: {generic} probes and their neighbours, {len(search.inversions)} inverted patches, "
-        f"{len(search.patterns)} token patterns, {len(search.prompts)} questions. Not searched: "
-        f"{'; '.join(NOT_SEARCHED)}.",
+        f"Searched: {generic} probes and their neighbours, {patches} inverted patches, {len(inverted) - patches} "
+        f"inverted patterns of the whole image, {len(search.patterns)} token patterns, {len(search.prompts)} "
+        f"questions. Not searched: {'; '.join(NOT_SEARCHED)}.",
         "Undetectable backdoors exist, so “clean” is never said.",
     )
