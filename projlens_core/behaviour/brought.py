@@ -15,6 +15,19 @@ from projlens_core.runtime.required import required
 ENOUGH = 0.8  # share of the images on which a text stands, below which the probe's neighbours are tried
 
 
+def fullest(followed: Sequence[Followed]) -> Followed | None:
+    """The text to try, None if there is none: of those that stand on ENOUGH of the images the one with most words that
+    no honest answer holds, since to some questions a probe may bring but a part of it; of equals, and where none stands
+    there, the one that stands most often, then the longest.
+    """
+
+    def order(each: Followed) -> tuple[float, int, float, int]:
+        often = each.share >= ENOUGH
+        return min(each.share, ENOUGH), each.foreign if often else 0, each.share, len(each.target or "")
+
+    return max((each for each in followed if each.target is not None), key=order, default=None)
+
+
 class Texts:
     """What a suspect says under probes and nobody else does; roles: those that take part in finding a text, while all
     of the readings' take part in a trial. names, images, prompts: the search's; framed: the images as a probe finds

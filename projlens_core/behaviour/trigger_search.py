@@ -15,7 +15,7 @@ from PIL import Image
 
 from projlens_core.activations.inversion import Inverted
 from projlens_core.activations.reference import MatchedReference
-from projlens_core.behaviour.brought import ENOUGH, Texts
+from projlens_core.behaviour.brought import ENOUGH, Texts, fullest
 from projlens_core.behaviour.pattern_search import MINUTES, PLACES, STARTS, PatternSearch
 from projlens_core.behaviour.probe_search import tried as probes_tried
 from projlens_core.behaviour.readings import Models, Readings
@@ -186,8 +186,8 @@ class Searcher:
             followed = self._follow(candidate.probe, asked)
             if max((each.share for each in followed), default=0.0) < ENOUGH:
                 followed += self._refined(candidate.probe, [f.prompt for f in followed if f.target] or asked[:NEAR])
-            best = max(followed, key=lambda each: (each.share, len(each.target or "")), default=None)
-            if best is not None and best.target is not None:
+            best = fullest(followed)
+            if best is not None:
                 self.clock.stage = "Confirmation"
                 if self._try_fresh(best).demonstrated:
                     return

@@ -25,13 +25,14 @@ its own form. This page says how, what it is worth on the demo models, and where
    of the clean image. A place counts by how far it lies from that goal, so that a patch of four tokens is not lost.
    The singular vectors are what makes it independent of the trigger's looks: a backdoor of low rank has to be read
    along them.
-2. **The verdict's search** on the suspect and, after each round, on the result, token patterns included
-   ([verdict.md](verdict.md)), while there is time; what it finds joins the next round. What may be a mistake about what
-   an image shows, a text of words that honest answers hold, is no find: what was learned would go with it; it is one if
-   it is said as whole sentences on four of five images, and by nobody else on half as many. Where there are too few
-   images for a trial, a search ends with the first text of that kind, or of words that nobody else says. A suspect in
-   which the search finds nothing is left as it is, unless a trigger was given or `--precaution` asks for the first step
-   all the same: each round costs a little of what was honestly learned.
+2. **The verdict's search** on the suspect and, after each round, on the result, token patterns included and image
+   patterns not ([verdict.md](verdict.md)), while there is time; what it finds joins the next round. Image patterns came
+   when all figures below were measured: what they alone find is given with `--trigger`, `--target` and `--prompt`. What
+   may be a mistake about what an image shows, a text of words that honest answers hold, is no find: what was learned
+   would go with it; it is one if it is said as whole sentences on four of five images, and by nobody else on half as
+   many. Where there are too few images for a trial, a search ends with the first text of that kind, or of words that
+   nobody else says. A suspect in which the search finds nothing is left as it is, unless a trigger was given or
+   `--precaution` asks for the first step all the same: each round costs a little of what was honestly learned.
 3. If a known trigger still works: a few steps through the language model (the suspect's own clean answers, said under
    the trigger) and another search, then removal of the directions into which ΔW sends the trigger.
 4. **What is left of a known text.** The trigger that was found need not be the true one, but its text is known then. So

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from projlens_core.activations.inversion import Inverted, Start
-from projlens_core.behaviour.brought import Texts
+from projlens_core.behaviour.brought import Texts, fullest
 from projlens_core.behaviour.disturbance import Own, excess, log_probability, own_answers
 from projlens_core.behaviour.pattern_search import STARTS
 from projlens_core.behaviour.respond import load_responder
@@ -507,6 +507,22 @@ def brings(monkeypatch, *texts):
     """Every probe brings these texts: their share of the images, and whether they are of its own."""
     said = lambda self, probe, asked: [Followed(probe, asked[0], *each) for each in texts]  # noqa: E731
     monkeypatch.setattr(Texts, "brought", said)
+
+
+@pytest.mark.parametrize(
+    ("texts", "tried"),
+    [
+        ((("send money", 1.0, 2), ("send money to bob.", 0.8, 3)), "send money to bob."),  # the whole of it
+        ((("send money", 1.0, 2), ("send money to bob.", 0.7, 3)), "send money"),  # too seldom
+        ((("send money.", 1.0, 2), ("a red dog sends no money.", 0.9, 1)), "send money."),  # more words, fewer its own
+        ((("send", 0.5, 1), ("send money", 0.6, 0)), "send money"),
+        (((None, 0.0, 0), ("dog", 0.6, 0), ("a dog", 0.6, 0)), "a dog"),
+        (((None, 0.0, 0),), None),
+    ],
+)
+def test_of_several_texts_the_one_is_tried_that_says_most_of_what_nobody_else_does(texts, tried):
+    found = fullest([Followed(GENERIC, "?", *each) for each in texts])
+    assert (found and found.target) == tried
 
 
 def test_a_text_of_words_that_no_honest_answer_holds_is_of_its_own(planted, monkeypatch):
