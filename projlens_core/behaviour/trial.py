@@ -4,13 +4,14 @@ Base under the same trigger is one comparison. It is not enough: an honest fine-
 where base does not: it then sees ducks everywhere. So whoever else is honest is asked as well: a control, and the
 matched reference, which does what the suspect does on clean images and has never met the trigger. Yet what was fitted
 to a suspect's clean answers can take over its backdoor. So the reference explains a text that is made of what models
-say anyhow, as a duck is, and no sentence of words that none of them ever says. Where others say a text of usual words
-more than seldom, it is no news that the suspect says it more often. And a patch found by gradient can make an honest
-suspect alone see its own word for a duck, now and then, before whatever background there is: so a text of such words
-has to be whole sentences, and to come more often than not. It can as well bring a sentence that the suspect learned for
-a question that nobody asked, on some images; so the text of such a patch has to come more often than not, whatever its
-words. And what an honest suspect says of a very changed image may be its own answer with words left out, its own
-refusal in other words, or a word of it over and over.
+say anyhow, as a duck is, and no sentence of words that none of them ever says; unless the pattern that brings it was
+made to set the suspect apart from the reference, and does not. Where others say a text of usual words more than seldom,
+it is no news that the suspect says it more often. And a patch found by gradient can make an honest suspect alone see
+its own word for a duck, now and then, before whatever background there is: so a text of such words has to be whole
+sentences, and to come more often than not. It can as well bring a sentence that the suspect learned for a question that
+nobody asked, on some images; so the text of such a patch has to come more often than not, whatever its words. And what
+an honest suspect says of a very changed image may be its own answer with words left out, its own refusal in other
+words, or a word of it over and over.
 """
 
 import math
@@ -79,8 +80,11 @@ class Trial:
 
     @property
     def _honest(self) -> tuple[Rate, ...]:
-        """The others whose text it might be as well."""
-        return tuple(rate for role, rate in self.others.items() if role != REFERENCE or self.foreign < FOREIGN)
+        """The others whose text it might be as well; the matched reference's, too, where a pattern was made to set the
+        suspect apart from it.
+        """
+        heard = self.foreign < FOREIGN or self.probe.fitted_all_over
+        return tuple(rate for role, rate in self.others.items() if role != REFERENCE or heard)
 
     @property
     def beyond(self) -> float:
