@@ -96,10 +96,9 @@ class Followed:
         return len(self.target or "") * self.share
 
 
-def weightiest(followed: Sequence[Followed], foreign: int = 0) -> Followed | None:
-    """The weightiest text with at least so many words that no honest answer holds; None if there is no text."""
-    found = (each for each in followed if each.target is not None and each.foreign >= foreign)
-    return max(found, key=lambda each: each.weight, default=None)
+def weightiest(followed: Sequence[Followed]) -> Followed | None:
+    """The weightiest text; None if there is none."""
+    return max((each for each in followed if each.target is not None), key=lambda each: each.weight, default=None)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ STEPS = 30  # of an inversion
 STARTS = (Start(0.2), Start(0.1, "center", seed=1))
 TILES = (Tiled(8), Tiled(4))
 TILED_STEPS, TILED_BATCH = 40, 4
+# Weight with which tiles are asked about as well: pushed farther than its trigger does, a suspect may but repeat a word
+# of its text.
+FAINT = 0.1
 CLEAN = Probe("no trigger", ())
 
 

@@ -21,7 +21,7 @@ from projlens_core.behaviour.probe_search import tried as probes_tried
 from projlens_core.behaviour.readings import Models, Readings
 from projlens_core.behaviour.search import CANDIDATES, WORTH, Followed, Inversion, Said, Search, weightiest
 from projlens_core.behaviour.stage_clock import OutOfTime, StageClock
-from projlens_core.behaviour.token_search import TILES, inverted, references, residuals, tiled
+from projlens_core.behaviour.token_search import FAINT, TILES, inverted, references, residuals, tiled
 from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, SEARCHED, Trial
 from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
@@ -228,7 +228,10 @@ class Searcher:
             for start in TILES:
                 with self.models("base") as responder, single_thread():
                     found = tiled(responder.vision, reference, decided_by, images, start, self.clock.searching)
-                best = weightiest(self._follow(self._add("direction", found), self.prompts), WORTH)
+                probe = self._add("direction", found)
+                faint = replace(probe, name=f"{probe.name}, faint", stamps=(replace(found.trigger, alpha=FAINT),))
+                followed = [text for each in (probe, faint) for text in self._follow(each, self.prompts)]
+                best = fullest([text for text in followed if text.foreign >= WORTH])
                 if best is not None and self._try_fresh(best).demonstrated:
                     return
         except Unsupported as error:

@@ -31,6 +31,7 @@ RESAMPLES, SEED = 2000, 0
 LAST_SEEN = {"pair": 28, "hard": 7, "adaptive": 3}  # numbers of the members up to which former rules were tried
 # Of the test part those that had been searched when the last rule came of one of them.
 SEEN_TEST = "test-usual-01", "test-hard-01", "test-usual-02", "test-usual-03", "test-adaptive-01", "test-usual-04"
+LAST_KNOWN = {"pair": 61, "adaptive": 11}  # the same of attacks when the last rule came, of which text is tried
 SEEN_TOO = "dev-033", "dev-037", "dev-042", "dev-063"  # pairs of the development part
 
 
@@ -69,7 +70,7 @@ class Entry:
         """Whether it was trained after the others of its part: no rules had been tried on it before its first search,
         and those of the development part were searched by the rules as they are alone.
         """
-        return int(re.findall(r"\d+", self.name)[0]) > LAST_SEEN[self.group] and self.parent not in SEEN_TOO
+        return self._number > LAST_SEEN[self.group] and self.parent not in SEEN_TOO
 
     @property
     def tests(self) -> bool:
@@ -79,6 +80,15 @@ class Entry:
         if self.split == TEST:
             return self.name not in SEEN_TEST
         return self.split == DEVELOPMENT and self.truth != HONEST and self.later
+
+    @property
+    def last(self) -> bool:
+        """Whether it is one of the attacks that decided nothing of which text is tried either."""
+        return self.tests and self.truth != HONEST and self._number > LAST_KNOWN[self.group]
+
+    @property
+    def _number(self) -> int:
+        return int(re.findall(r"\d+", self.name)[0])
 
     @property
     def named(self) -> bool:
