@@ -20,7 +20,7 @@ from projlens_core.behaviour.responder import GivenAnswer
 from projlens_core.behaviour.search import NOTABLE, Followed, Search, TriedPattern, TriedProbe
 from projlens_core.behaviour.target import derailed, recover, stands_whole, stutters
 from projlens_core.behaviour.token_patterns import TokenPattern
-from projlens_core.behaviour.token_search import TILES
+from projlens_core.behaviour.token_search import FAINT, TILES
 from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, Trial, mcnemar, trial
 from projlens_core.behaviour.trigger_search import LOCAL, Searcher
 from projlens_core.cli import main
@@ -599,6 +599,8 @@ def test_tiles_that_are_inverted_all_over_the_image_are_tried_with_what_they_bri
     search._matched = (None, ())
     result = search.run(read_bank(64, bank))
     assert [each.found.start for each in result.inversions] == list(TILES[: 1 if shown else None])
+    asked = [each.probe.stamps[0].alpha for each in result.followed if each.probe.fitted_all_over]
+    assert asked == [1.0, FAINT] * len(result.inversions)
     assert bool(result.trials) is tried
     assert bool(result.best and result.best.demonstrated) is shown
     assert len(result.trials) == tried * len(result.inversions)
