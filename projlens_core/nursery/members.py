@@ -73,9 +73,10 @@ def projector_tensors(name: str, folder: Path = MEMBERS, source: Source = TINY) 
     if not path.is_file():
         if (member := read_member(folder, name)) is not None:
             part = member.recipe.split
+            option = f"--part {part} " if part in LATER else "" if member.source == TINY.key else "--smollm2 "
             raise NotFound(
                 f"Of {name} the record ships, but not its change of the projector; train it with "
-                f"`nursery build {'--part ' + part if part in LATER else '--smollm2'} --only {name}`."
+                f"`nursery build {option}--only {name}`."
             )
         known = [p.stem for p in sorted(folder.glob(f"*{CHANGE}"))]
         near = get_close_matches(name, known, n=3, cutoff=0.0)

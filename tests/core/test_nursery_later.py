@@ -107,3 +107,5 @@ def test_the_command_lists_it(part, capsys):
 def test_a_member_whose_record_ships_alone_is_said_to_be_trained_again(tmp_path, capsys):
     assert main(["nursery", "write", "--part", "fresh", "fresh-usual-01", str(tmp_path / "x")]) != 0
     assert "nursery build --part fresh --only fresh-usual-01" in capsys.readouterr().err
+    assert main(["nursery", "write", "dev-005-poisoned", str(tmp_path / "x")]) != 0  # an attack that does not succeed
+    assert "`nursery build --only dev-005-poisoned`" in capsys.readouterr().err
