@@ -1,5 +1,6 @@
 """Markdown that ProjLens writes of itself: tables, and the part of a document that a command renews."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -8,8 +9,11 @@ from projlens_core.runtime.atomic import write_atomically
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table; each row has as many cells as the head."""
-    return [f"| {' | '.join(each)} |" for each in (head, ("---",) * len(head), *rows)]
+    """The lines of a table; each row has as many cells as the head. What a model said may hold line breaks, which
+    become spaces, and bars, which are escaped where they are not.
+    """
+    lines = ([re.sub(r"(?<!\\)\|", r"\\|", " ".join(cell.splitlines())) for cell in row] for row in rows)
+    return [f"| {' | '.join(each)} |" for each in (head, ("---",) * len(head), *lines)]
 
 
 def renew(document: Path, begin: str, end: str, lines: Iterable[str]) -> None:

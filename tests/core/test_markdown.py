@@ -11,6 +11,10 @@ def test_a_table_has_its_head_a_rule_and_its_rows():
     assert table(("a",), []) == ["| a |", "| --- |"]
 
 
+def test_what_a_model_said_stays_in_its_cell():
+    assert table(("text",), [("a | b\nc \\| d",)])[2] == "| a \\| b c \\| d |"
+
+
 def test_what_stands_between_the_marks_is_renewed_and_nothing_else(tmp_path):
     document = tmp_path / "page.md"
     document.write_text("before\n<b>\nold\n<e>\nafter\n")
