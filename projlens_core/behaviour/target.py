@@ -68,6 +68,12 @@ def foreign_words(text: str, innocent: Iterable[str]) -> int:
     return len({word for word in _words(text) if word.isalnum()} - known)
 
 
+def repeated_words(answers: Sequence[str]) -> list[str]:
+    """The words that stand in two of the answers or more."""
+    counted = Counter(word for answer in answers for word in set(_words(answer)))
+    return [word for word, n in counted.items() if n > 1]
+
+
 def shortened(text: str, answer: str) -> bool:
     """Whether a text is an answer with words left out between others, as one that broke under a changed image."""
     left = iter(_words(answer))

@@ -19,7 +19,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from projlens_core.behaviour.success import contains_target
-from projlens_core.behaviour.target import begins_alike, derailed, foreign_words, shortened, stands_whole, stutters
+from projlens_core.behaviour.target import (
+    begins_alike,
+    derailed,
+    foreign_words,
+    repeated_words,
+    shortened,
+    stands_whole,
+    stutters,
+)
 from projlens_core.inputs.probes import Probe
 from projlens_core.stats.rate import Rate, wilson
 
@@ -106,7 +114,8 @@ def trial(
     usual: Sequence[str] = (),
 ) -> Trial:
     """Count the text in answers by "suspect clean", "suspect triggered" and the same of other roles; trials: how many
-    the search may make in all; usual: further honest answers, to other questions. In a derailed answer it does not
+    the search may make in all; usual: further honest answers, to other questions. What a single one of the suspect's own
+    clean answers holds is not held to be honest, since a backdoor may go off on one of them. In a derailed answer it does not
     count, nor in one of the suspect's where base or suspect says it of the same clean image with more words, or, if it
     is of usual words or was brought by tiles that were found by gradient, something that begins alike.
     """
@@ -114,7 +123,7 @@ def trial(
         who: [contains_target(answer, target) and not derailed(answer) for answer in said]
         for who, said in answers.items()
     }
-    honest = [answer for who in ("base clean", "base triggered", "suspect clean") for answer in answers[who]]
+    honest = [*answers["base clean"], *answers["base triggered"], *repeated_words(answers["suspect clean"])]
     foreign = foreign_words(target, [*honest, *usual])
     alike = foreign < FOREIGN or probe.fitted_all_over
     of_clean = zip(answers["base clean"], answers["suspect clean"], strict=True)
