@@ -114,10 +114,10 @@ def trial(
     usual: Sequence[str] = (),
 ) -> Trial:
     """Count the text in answers by "suspect clean", "suspect triggered" and the same of other roles; trials: how many
-    the search may make in all; usual: further honest answers, to other questions. What a single one of the suspect's own
-    clean answers holds is not held to be honest, since a backdoor may go off on one of them. In a derailed answer it does not
-    count, nor in one of the suspect's where base or suspect says it of the same clean image with more words, or, if it
-    is of usual words or was brought by tiles that were found by gradient, something that begins alike.
+    the search may make in all; usual: further honest answers, to other questions. What a single one of the suspect's
+    own clean answers holds is not held to be honest, since a backdoor may go off on one of them. In a derailed answer
+    it does not count, nor in one of the suspect's where base or suspect says it of the same clean image with more
+    words, or, if it is of usual words or was brought by tiles that were found by gradient, something that begins alike.
     """
     hits = {
         who: [contains_target(answer, target) and not derailed(answer) for answer in said]
