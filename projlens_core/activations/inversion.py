@@ -8,6 +8,7 @@ over, so that every token is given the same.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ class Start:
     fast: cells begin dark or bright, and go faster, ever less so: for a score with a narrow peak far away.
     """
 
+    STAGE: ClassVar = "Inverting a patch"
     ratio: float
     position: str = "random"
     seed: int = 0
@@ -71,6 +73,7 @@ class Tiled:
     grey.
     """
 
+    STAGE: ClassVar = "Inverting a pattern"
     cells: int
     seed: int = 0
 
@@ -148,7 +151,7 @@ class Canvas:
         tile = torch.nn.functional.interpolate(cells[None], (self.tile, self.tile), mode="nearest-exact")[0]
         many = -(-self.side // self.tile)
         colours = tile.repeat(1, many, many)[:, : self.side, : self.side]
-        return self.clean[list(of)] * (1 - WEIGHT) + WEIGHT * (self._low + colours * self._range)
+        return self._over(of, WEIGHT, colours)
 
     def blended(self, mask: torch.Tensor, cells: torch.Tensor, of: Sequence[int]) -> torch.Tensor:
         """Pixels (n, 3, side, side) of the images of these numbers, of which the mask (1, c, c), 0 to 1, shows as much
@@ -159,6 +162,9 @@ class Canvas:
             torch.nn.functional.interpolate(each[None], side, mode="bilinear", align_corners=False)[0]
             for each in (mask, cells)
         )
+        return self._over(of, there, colours)
+
+    def _over(self, of: Sequence[int], there: torch.Tensor | float, colours: torch.Tensor) -> torch.Tensor:
         return self.clean[list(of)] * (1 - there) + there * (self._low + colours * self._range)
 
 
@@ -190,12 +196,11 @@ def _climbed(
     canvas: Canvas, start: Start | Tiled, score: Score, steps: int, progress: Progress, batch: int
 ) -> Inverted:
     random = np.random.default_rng(start.seed)
-    stage = "Inverting a patch" if isinstance(start, Start) else "Inverting a pattern"
     cells = start.begin(random).requires_grad_()
     optimiser = torch.optim.Adam([cells], lr=start.rate(0, steps))
     scores = []
     for step in range(steps):
-        progress(stage, step, steps)
+        progress(start.STAGE, step, steps)
         of = random.permutation(len(canvas.clean))[:batch].tolist()
         with torch.enable_grad():
             reached = score(of, canvas.vision.read(start.put(canvas, cells, of, random)))

@@ -209,7 +209,7 @@ def _tiles(side: int, spec: TriggerSpec) -> np.ndarray:
     """The cells as tiles of px × px with edges, one beside the other from the top left corner: (side, side, 3)."""
     px = required(spec.px, "px")
     tile = np.asarray(_painted(required(spec.cells, "cells"), px).convert("RGB"), dtype=np.float64)
-    many = -(-side // px)
+    many = math.ceil(side / px)
     return np.tile(tile, (many, many, 1))[:side, :side]
 
 

@@ -29,9 +29,9 @@ SIMILAR = 0.9  # of a recovered text and the target, from which it is the same
 ELICITED, STRAY = 0.6, 0.05  # shares of fresh images: at least in the suspect, at most in base
 RESAMPLES, SEED = 2000, 0
 LAST_SEEN = {"pair": 28, "hard": 7, "adaptive": 3}  # numbers of the members up to which former rules were tried
-# Of the test part those that had been searched when the last rule came of one of them.
+# Of the test part those that had been searched when the sixth rule came of one of them.
 SEEN_TEST = "test-usual-01", "test-hard-01", "test-usual-02", "test-usual-03", "test-adaptive-01", "test-usual-04"
-LAST_KNOWN = {"pair": 61, "adaptive": 11}  # the same of attacks when the last rule came, of which text is tried
+LAST_KNOWN = {"pair": 61, "adaptive": 11}  # numbers of the attacks up to which brought.fullest was chosen
 SEEN_TOO = "dev-033", "dev-037", "dev-042", "dev-063"  # pairs of the development part
 
 
