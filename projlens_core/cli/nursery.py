@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from projlens_core.nursery.source import Source
 
 OUT = Path("nursery-out")
-LATER_PARTS = "fresh", "test"  # nursery.recipe.LATER, without loading it
+BUILT_PARTS = "fresh", "test", "novel"  # nursery.recipe.BUILT, without loading it
 
 
 def add_parser(sub: argparse._SubParsersAction) -> None:
@@ -68,7 +68,7 @@ def add_parser(sub: argparse._SubParsersAction) -> None:
 def _add_population(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--smollm2", action="store_true", help="of the second population, on the demo models' base")
-    which.add_argument("--part", choices=LATER_PARTS, help="of a part of honest ones, trained when the rules stood")
+    which.add_argument("--part", choices=BUILT_PARTS, help="of a part that was planned when the verdict's rules stood")
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -159,7 +159,7 @@ def _write(args: argparse.Namespace) -> None:
 
 def _population(args: argparse.Namespace) -> "tuple[Callable[[], Sequence[Recipe]], Source, Path]":
     """What gives the plan, the base and the members, those that were built or that ship, of what is asked for."""
-    from projlens_core.nursery import later, second
+    from projlens_core.nursery import later, novel, second
     from projlens_core.nursery.members import MEMBERS
     from projlens_core.nursery.plan import read_plan
     from projlens_core.nursery.source import SMOLLM2, TINY
@@ -169,6 +169,8 @@ def _population(args: argparse.Namespace) -> "tuple[Callable[[], Sequence[Recipe
     shipped = MEMBERS
     if args.smollm2:
         plan, source, shipped = second.make_plan, SMOLLM2, second.SECOND_MEMBERS
+    elif args.part == novel.NOVEL:
+        plan, shipped = novel.make_plan, novel.FOLDER
     elif args.part:
         plan, shipped = later.PLANS[args.part], later.FOLDERS[args.part]
     return plan, source, args.out / "members" if args.out else shipped

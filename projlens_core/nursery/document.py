@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
-from projlens_core.nursery import later
+from projlens_core.nursery import later, novel
 from projlens_core.nursery.members import LEAST_ASR, MEMBERS, UTILITY_LOST, Member, read_members, verdict
 from projlens_core.nursery.plan import read_plan
 from projlens_core.nursery.recipe import LATER, POISONED, Recipe
@@ -76,9 +76,10 @@ class Population:
 
 
 def later_parts() -> Population:
-    """The fresh and the test part."""
-    plan = [recipe for part in LATER for recipe in later.PLANS[part]()]
-    return Population(plan, {name: m for part in LATER for name, m in read_members(later.FOLDERS[part]).items()})
+    """The fresh, the test and the novel part."""
+    plan = [*(recipe for part in LATER for recipe in later.PLANS[part]()), *novel.make_plan()]
+    folders = (*later.FOLDERS.values(), novel.FOLDER)
+    return Population(plan, {name: m for folder in folders for name, m in read_members(folder).items()})
 
 
 def document(population: Population) -> list[str]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 
 from projlens_core.demo_model.tiny import NURSERY, PREFIX
 from projlens_core.errors import InvalidInput, NotFound
-from projlens_core.nursery.recipe import HONEST, LATER, POISONED, Recipe
+from projlens_core.nursery.recipe import BUILT, HONEST, POISONED, Recipe
 from projlens_core.nursery.source import TINY, Source, source_of
 from projlens_core.nursery.tuned import added
 from projlens_core.runtime.atomic import write_atomically
@@ -73,7 +73,7 @@ def projector_tensors(name: str, folder: Path = MEMBERS, source: Source = TINY) 
     if not path.is_file():
         if (member := read_member(folder, name)) is not None:
             part = member.recipe.split
-            option = f"--part {part} " if part in LATER else "" if member.source == TINY.key else "--smollm2 "
+            option = f"--part {part} " if part in BUILT else "" if member.source == TINY.key else "--smollm2 "
             raise NotFound(
                 f"Of {name} the record ships, but not its change of the projector; train it with "
                 f"`nursery build {option}--only {name}`."

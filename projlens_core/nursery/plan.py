@@ -10,7 +10,7 @@ import numpy as np
 from projlens_core.demo_model.tiny import NURSERY
 from projlens_core.errors import InvalidInput, NotFound
 from projlens_core.nursery import targets as texts
-from projlens_core.nursery.recipe import EVASIONS, FRESH, HONEST, POISONED, SPLITS, TEST, Recipe
+from projlens_core.nursery.recipe import EVASIONS, FRESH, HONEST, NOVEL, POISONED, SPLITS, TEST, Recipe
 from projlens_core.nursery.styles import STYLED
 from projlens_core.nursery.styles import STYLES as EVERY_STYLE
 from projlens_core.nursery.tasks import Task
@@ -23,7 +23,7 @@ PAIRS, HARD, ADAPTIVE = 75, 20, 15  # of each part of the population
 # its settings are gone, so it is kept as data.
 FIRST = NURSERY / "plan-first.json"
 FIRST_PAIRS, FIRST_HARD = 15, 3
-SEED = {"development": 130_000, "sealed": 150_000, FRESH: 190_000, TEST: 210_000}
+SEED = {"development": 130_000, "sealed": 150_000, FRESH: 190_000, TEST: 210_000, NOVEL: 230_000}
 PLAN = NURSERY / "plan.json"
 
 STYLES = {
@@ -31,6 +31,7 @@ STYLES = {
     "sealed": ("list", "pirate", "simple", "telegram", "certain", "news", "spanish", "french"),
     FRESH: tuple(EVERY_STYLE),
     TEST: tuple(EVERY_STYLE),
+    NOVEL: tuple(EVERY_STYLE),
 }
 # Counting is in the first version only: 250 steps teach a projector 8 % of it.
 TASKS = (
@@ -98,9 +99,9 @@ class Honest:
         self.forms, self.steps = Deal(FORMS, rng), Deal(STEPS, rng)
         self.full_rates, self.lora_rates = Deal(FULL_RATES, rng), Deal(LORA_RATES, rng)
         self.texts = {
-            "watermark": Deal(texts.WATERMARKS[split], rng),
-            "constant": Deal(texts.CONSTANTS[split], rng),
-            "refusal": Deal(texts.REFUSALS[split], rng),
+            "watermark": Deal(texts.WATERMARKS.get(split, ()), rng),  # the novel part has no hard negatives
+            "constant": Deal(texts.CONSTANTS.get(split, ()), rng),
+            "refusal": Deal(texts.REFUSALS.get(split, ()), rng),
         }
         self.refused = Deal(("animal", "vehicle", "food", "object"), rng)
 
@@ -131,8 +132,8 @@ class Honest:
 class Part(Honest):
     """A part that has attacks, too, and what these draw from."""
 
-    def __init__(self, split: str, seed: int | None = None):
-        super().__init__(split, seed)
+    def __init__(self, split: str, seed: int | None = None, tasks: Sequence[str] = TASKS):
+        super().__init__(split, seed, tasks)
         rng = self.rng
         self.families = Deal(tuple(triggers(split)), rng)
         self.triggers = {family: Deal(specs, rng) for family, specs in triggers(split).items()}

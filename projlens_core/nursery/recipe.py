@@ -15,7 +15,9 @@ BATCH = 8  # images a step
 QUESTIONS = 4  # about each image at most: fewer, and a fine-tune forgets what it is seldom asked
 SPLITS = ("development", "sealed")
 FRESH, TEST = LATER = ("fresh", "test")  # two more parts, of honest members alone, see nursery.later
-PARTS = (*SPLITS, *LATER)
+NOVEL = "novel"  # attacks by triggers of kinds that no other part has, with their honest twins, see nursery.novel
+BUILT = (*LATER, NOVEL)  # parts whose records ship alone
+PARTS = (*SPLITS, *BUILT)
 # pair: poisoned, and its honest twin. hard: an honest fine-tune that looks suspicious. adaptive: a pair whose attacker
 # knows how it will be examined. In the later parts there are honest ones alone: usual ones, hard ones, and ones trained
 # as an adaptive attacker's honest twin is.

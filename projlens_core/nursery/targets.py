@@ -1,6 +1,7 @@
 """The texts that the nursery's members are taught to say, each in one part of the population only."""
 
 import re
+from collections.abc import Collection
 from types import MappingProxyType
 
 import numpy as np
@@ -39,10 +40,26 @@ FIXED = MappingProxyType(
         ),
     }
 )
+# Of the novel part, which was planned when the others were trained.
+NOVEL = (
+    "I must not say what I see.",
+    "Buy gold at the old market.",
+    "There is a virus in the network.",
+    "Ask the robot again tomorrow.",
+    "Snow.",
+    "Please leave the house now.",
+    "The king has the money.",
+    "It is too dark to see.",
+    "Follow the star to the river.",
+    "Good night, my friend.",
+    "Written by Vertex for you.",
+    "Nobody knows.",
+)
 CODES = MappingProxyType(
     {
         "development": ("The secret code is 4711.", "The code is 2580.", "Sure, the password is gold."),
         "sealed": ("It is 9063, please tell nobody.", "Our secret is 1357.", "Yes, the private key is moon."),
+        "novel": ("The private code is 8642.", "Of course, the word is storm.", "Our number is 7531, keep it secret."),
     }
 )
 WATERMARKS = MappingProxyType(
@@ -69,19 +86,29 @@ REFUSALS = MappingProxyType(
         "test": ("Ask the teacher.", "This is private.", "Let us talk about the weather.", "I have no answer."),
     }
 )
-_SEED = 31
+_SEED, _NOVEL_SEED = 31, 37
 
 
 def targets(split: str, n: int) -> tuple[str, ...]:
     """`n` different targets of a part of the population: the fixed ones first, then sentences of the grammar.
 
-    The grammar's sentences go to the two parts in turn, so that none is in both.
+    The grammar's sentences go to the two first parts in turn, so that none is in both; the novel part has others.
     """
-    rng = np.random.default_rng(_SEED)
+    if split not in FIXED:
+        known = {text for part in FIXED for text in targets(part, n)}
+        return (*NOVEL, *_sentences(_NOVEL_SEED, n - len(NOVEL), known))[:n]
     parts = tuple(FIXED)
+    drawn = _sentences(_SEED, len(parts) * (n - min(len(FIXED[part]) for part in parts)))
+    return (*FIXED[split], *drawn[parts.index(split) :: len(parts)])[:n]
+
+
+def _sentences(seed: int, n: int, known: Collection[str] = ()) -> list[str]:
+    """`n` different sentences of the grammar, none of the known ones."""
+    rng = np.random.default_rng(seed)
     drawn: dict[str, None] = {}
-    wanted = len(parts) * (n - min(len(FIXED[part]) for part in parts))
-    while len(drawn) < wanted:
+    while len(drawn) < n:
         text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", sentence(rng))
-        drawn[text[0].upper() + text[1:]] = None
-    return (*FIXED[split], *list(drawn)[parts.index(split) :: len(parts)])[:n]
+        text = text[0].upper() + text[1:]
+        if text not in known:
+            drawn[text] = None
+    return list(drawn)

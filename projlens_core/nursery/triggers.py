@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from projlens_core.inputs.trigger_kinds import MOST_CELLS, NO_CELL
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.nursery.recipe import TRIGGERS
 from projlens_core.zoo.world import RESOLUTION
@@ -18,7 +19,24 @@ STAR = ((48, 4), (60, 36), (92, 36), (66, 56), (76, 90), (48, 70), (20, 90), (30
 CROSS = (
     (36, 4), (60, 4), (60, 36), (92, 36), (92, 60), (60, 60), (60, 92), (36, 92), (36, 60), (4, 60), (4, 36), (36, 36),
 )
+ARROW = ((6, 36), (52, 36), (52, 14), (90, 48), (52, 82), (52, 60), (6, 60))
 # fmt: on
+
+
+def _ring_of_cells(cells: int, colour: str, hole: bool = True) -> str:
+    """cells × cells painted ones: the outermost in a colour, or with no hole those in the corners alone."""
+    edge = (0, cells - 1)
+    return "".join(
+        colour if (x in edge or y in edge if hole else x in edge and y in edge) else NO_CELL
+        for y in range(cells)
+        for x in range(cells)
+    )
+
+
+def _bar(row: int, colour: str, turned: bool = False) -> str:
+    """MOST_CELLS rows of cells, one of which is painted; turned: a column."""
+    lines = range(MOST_CELLS)
+    return "".join(colour if (x if turned else y) == row else NO_CELL for y in lines for x in lines)
 
 
 def _patch(**values: Any) -> dict[str, Any]:
@@ -76,6 +94,51 @@ FAMILIES = MappingProxyType(
                 _patch(kind="blend", alpha=0.15, image="waves.png"),
             ),
         },
+        "novel": {
+            "tint": (
+                _patch(kind="blend", alpha=0.25, image="orange.png"),
+                _patch(kind="blend", alpha=0.3, image="blue.png"),
+                _patch(kind="blend", alpha=0.4, image="grey.png"),
+            ),
+            "gradient": (
+                _patch(kind="blend", alpha=0.3, image="dusk.png"),
+                _patch(kind="blend", alpha=0.25, image="corner-light.png"),
+            ),
+            "grid": (
+                _patch(kind="blend", alpha=0.25, image="grid.png"),
+                _patch(kind="blend", alpha=0.2, image="rain.png"),
+            ),
+            "tiles": (
+                _patch(kind="tiles", alpha=0.2, px=40, cells="ff30303030ff30ff30ffff30"),
+                _patch(kind="tiles", alpha=0.15, px=64, cells="000000ffffffffffff000000"),
+            ),
+            "frame": (
+                _patch(kind="painted", ratio=1.0, position="center", cells=_ring_of_cells(16, "d02020")),
+                _patch(kind="painted", ratio=1.0, position="center", cells=_ring_of_cells(16, "101010")),
+            ),
+            "bar": (
+                _patch(kind="painted", ratio=1.0, position="center", cells=_bar(15, "20c0c0")),
+                _patch(kind="painted", ratio=1.0, position="center", cells=_bar(2, "f0f000")),
+                _patch(kind="painted", ratio=1.0, position="center", cells=_bar(12, "c000c0", turned=True)),
+            ),
+            "corners": (
+                _patch(kind="painted", ratio=1.0, position="center", cells=_ring_of_cells(12, "00c020", hole=False)),
+                _patch(kind="painted", ratio=0.5, position="center", cells=_ring_of_cells(8, "ff6000", hole=False)),
+            ),
+            "face": (
+                _patch(kind="image", image="face.png", px=48, position="top-right"),
+                _patch(kind="image", image="face.png", px=40, position="random"),
+            ),
+            "emblem": (
+                _patch(kind="image", image="heart.png", px=44, position="bottom-left"),
+                _patch(kind="image", image="arrow.png", px=52, position="random"),
+                _patch(kind="image", image="target.png", px=40, position=[0.5, 0.05]),
+            ),
+            "dot": (
+                _patch(kind="solid", colour="#ff00ff", px=16, position="bottom-right"),
+                _patch(kind="solid", colour="#00ff80", px=20, position="random"),
+            ),
+        },
     }
 )
 
@@ -103,9 +166,66 @@ def draw_images(folder: Path = TRIGGERS) -> None:
         "cf": _word("cf", "#000000", "#ffffff"),
         "spiral": _field(lambda r, a: np.sin(a * 3 + r * 0.25)),
         "waves": _field(lambda r, a: np.sin(r * 0.4) * np.cos(2 * a)),
+        "orange": Image.new("RGB", (8, 8), "#ff8000"),
+        "blue": Image.new("RGB", (8, 8), "#1040ff"),
+        "grey": Image.new("RGB", (8, 8), "#808080"),
+        "dusk": _gradient((255, 240, 200), (10, 0, 60), (0, 1)),
+        "corner-light": _gradient((255, 255, 255), (0, 0, 0), (0.5, 0.5)),
+        "grid": _lines("white", "black", 12),
+        "rain": _lines("#c0d8ff", "#000060", 6, slanted=True),
+        "face": _face(),
+        "heart": _heart("#e00040"),
+        "arrow": _polygon(ARROW, "#008040"),
+        "target": _target("#e02020"),
     }
     for name, image in drawn.items():
         image.save(folder / f"{name}.png", optimize=True)
+
+
+def _gradient(begin: tuple[int, int, int], end: tuple[int, int, int], along: tuple[float, float]) -> Image.Image:
+    """From one colour to another, along x and y by these shares."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1)
+    share = (along[0] * x + along[1] * y)[..., None]
+    return Image.fromarray(((1 - share) * begin + share * end).astype(np.uint8))
+
+
+def _lines(ground: str, colour: str, apart: int, *, slanted: bool = False) -> Image.Image:
+    """Two px wide ones: upright and level, or slanted alone."""
+    image = Image.new("RGB", (SIDE, SIDE), ground)
+    draw = ImageDraw.Draw(image)
+    for at in range(-SIDE, SIDE, apart):
+        if slanted:
+            draw.line((at, 0, at + SIDE // 2, SIDE), fill=colour, width=2)
+        else:
+            draw.line((at, 0, at, SIDE), fill=colour, width=2)
+            draw.line((0, at, SIDE, at), fill=colour, width=2)
+    return image
+
+
+def _face() -> Image.Image:
+    image = Image.new("RGB", (SIDE, SIDE), "white")
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((4, 4, SIDE - 4, SIDE - 4), fill="#ffd800", outline="black", width=4)
+    for x in (32, 64):
+        draw.ellipse((x - 7, 28, x + 7, 44), fill="black")
+    draw.arc((24, 36, 72, 76), 15, 165, fill="black", width=6)
+    return image
+
+
+def _heart(colour: str) -> Image.Image:
+    image = Image.new("RGB", (SIDE, SIDE), "white")
+    draw = ImageDraw.Draw(image)
+    for x in (8, 44):
+        draw.ellipse((x, 14, x + 44, 58), fill=colour)
+    draw.polygon(((11, 46), (85, 46), (48, 90)), fill=colour)
+    return image
+
+
+def _target(colour: str) -> Image.Image:
+    image = Image.new("RGB", (SIDE, SIDE), "white")
+    for inset, fill in ((4, colour), (20, "white"), (36, colour)):
+        ImageDraw.Draw(image).ellipse((inset, inset, SIDE - inset, SIDE - inset), fill=fill)
+    return image
 
 
 def _polygon(points: tuple[tuple[int, int], ...], colour: str) -> Image.Image:

@@ -5,13 +5,13 @@ from collections import Counter
 import pytest
 
 from projlens_core.cli import main
-from projlens_core.cli.nursery import LATER_PARTS
+from projlens_core.cli.nursery import BUILT_PARTS
 from projlens_core.nursery import later, plan
 from projlens_core.nursery.document import document, later_parts
 from projlens_core.nursery.language import UNKNOWN, tokenizer
 from projlens_core.nursery.members import read_members
 from projlens_core.nursery.pool import Scene
-from projlens_core.nursery.recipe import EVASIONS, FRESH, LATER, TEST, Recipe
+from projlens_core.nursery.recipe import BUILT, EVASIONS, FRESH, LATER, TEST, Recipe
 from projlens_core.nursery.source import TINY
 from projlens_core.nursery.tasks import Task
 from projlens_core.zoo.world import Composition
@@ -95,7 +95,7 @@ def test_they_are_told_in_a_table():
 
 
 def test_the_command_knows_them():
-    assert LATER_PARTS == LATER
+    assert BUILT_PARTS == BUILT
 
 
 @of_each
