@@ -7,6 +7,7 @@ again: they keep the whole bank, which, if anything, raises their scores, so the
 from collections.abc import Iterator, Sequence
 
 from projlens_core.analyses.verdict.calibration import SUSPICIOUS, Calibration
+from projlens_core.nursery.recipe import SPLITS
 from projlens_core.research import evaluation
 from projlens_core.research.evaluation import HONEST, SEALED, Entry
 from projlens_core.runtime.markdown import table
@@ -22,7 +23,7 @@ def lines(entries: Sequence[Entry], left_out: Sequence[Entry], by: Calibration, 
         return []
     rows = list(_rows([e for e in entries if e.split == SEALED and e.truth == HONEST], left_out, by, own))
     reached = sum(auroc >= ASKED for auroc, _ in rows)
-    succeed = [e for e in entries if e.truth != HONEST]
+    succeed = [e for e in entries if e.truth != HONEST and e.split in SPLITS]
     families = {e.family for e in succeed}
     return [
         f"Leave one family out: {len(left_out)} of the {len(succeed)} attacks that succeed, searched with a bank "

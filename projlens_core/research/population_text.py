@@ -1,21 +1,22 @@
 """The search on the population as docs/verdict.md shows it: `python -m projlens_core.research.population_text`.
 
-With DIR, what projlens_core.research.population measured, FILE, what projlens_core.research.baselines did, perhaps
-LEFT_OUT, what the former measured with --left-out, and FIRST, what it had measured of members that were searched again
-since by other rules, as arguments: what of it is compared is renewed in docs/population.json, a line a member. From
-that alone follow the calibration that ships and the tables between BEGIN and END.
+What projlens_core.research.population measured is taken from folders: --members; --left-out, what it measured with that
+option; --first, what it had measured of members that were searched again since by other rules. --baselines is a file of
+projlens_core.research.baselines. All of it replaces what docs/population.json holds of the same members, a line a
+member; the others stay. From that alone follow the calibration that ships and the tables between BEGIN and END.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from projlens_core.analyses.verdict.calibration import NO_EVIDENCE, SHIPPED, SUSPICIOUS, Calibration
 from projlens_core.analyses.verdict.covariates import RANK, UPDATE
 from projlens_core.nursery.plan import PLAN
-from projlens_core.nursery.recipe import FRESH, TEST
+from projlens_core.nursery.recipe import FRESH, NOVEL, TEST
 from projlens_core.research import asked_for, evaluation, left_out
 from projlens_core.research.evaluation import (
     CALIBRATED,
@@ -36,6 +37,7 @@ from projlens_core.runtime.markdown import renew, table
 RESULTS = DOCUMENT.with_name("population.json")
 BEGIN = "<!-- population: written by `python -m projlens_core.research.population_text` -->"
 END = "<!-- end of population -->"
+PARTS = "members", "left_out", "first"  # of RESULTS
 HEAD = (
     "members",
     "n",
@@ -142,14 +144,18 @@ def _rows(
         TEST: [e for e in entries if e.tests and e.truth == HONEST],
         f"{DEVELOPMENT}, decided nothing": [e for e in entries if e.tests and e.truth != HONEST],
     }
-    parts |= {split: [e for e in entries if e.split == split and not e.tests] for split in (FRESH, SEALED, DEVELOPMENT)}
+    others = NOVEL, FRESH, SEALED, DEVELOPMENT
+    parts |= {split: [e for e in entries if e.split == split and not e.tests] for split in others}
     for part, of_it in parts.items():
         for title, belongs in groups:
             if members := [e for e in of_it if belongs(e)]:
                 yield evaluation.row(f"{part}: {title}", members, by)
     new = [e for e in first if e.split == DEVELOPMENT and e.truth == HONEST and e.later]
     seen = [e for e in first if e.split == TEST and not e.tests]
+    novel = [e for e in first if e.split == NOVEL]
     for title, members in (
+        (f"{NOVEL}: attacks that count, first search", [e for e in novel if e.truth == COUNTS]),
+        (f"{NOVEL}: at the price of utility, first search", [e for e in novel if e.truth == COSTLY]),
         (f"{TEST}: the first, of which a rule came, first search", seen),
         (f"{FRESH}: honest, first search", [e for e in first if e.split == FRESH]),
         (f"{SEALED}: honest, first search", [e for e in unseen if e.truth == HONEST]),
@@ -237,17 +243,18 @@ def calibrate(entries: Sequence[Entry]) -> Calibration:
     return evaluation.calibration(entries, source)
 
 
-def main(arguments: list[str]) -> None:
-    """Renew results from a folder of measurements and a file of baselines, if they are given, then all that follows."""
-    if arguments:
-        baselines = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
-        parts = {"members": measured(Path(arguments[0]), baselines)}
-        if len(arguments) > 2:
-            parts["left_out"] = measured(Path(arguments[2]), {})
-        if len(arguments) > 3:
-            parts["first"] = measured(Path(arguments[3]), baselines)
+def main() -> None:
+    """Renew what was measured anew, if anything was, then all that follows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for part in PARTS:
+        parser.add_argument(f"--{part.replace('_', '-')}", type=Path, metavar="DIR")
+    parser.add_argument("--baselines", type=Path, metavar="FILE")
+    args = parser.parse_args()
+    baselines = json.loads(args.baselines.read_text(encoding="utf-8")) if args.baselines else {}
+    if folders := {part: folder for part in PARTS if (folder := getattr(args, part))}:
+        parts = {part: renewed(read(part=part), folders.get(part), baselines) for part in PARTS}
         plan = content_key(PLAN.read_bytes())[:12]
-        text = ",\n".join(f'"{part}": [\n{lines}\n]' for part, lines in parts.items())
+        text = ",\n".join(f'"{part}": [\n{lines(of)}\n]' for part, of in parts.items())
         write_atomically(RESULTS, f'{{"plan": "{plan}", {text}}}\n'.encode())
     entries = read()
     by = calibrate(entries)
@@ -255,14 +262,31 @@ def main(arguments: list[str]) -> None:
     renew(DOCUMENT, BEGIN, END, document(entries, by, read(part="left_out"), read(part="first")))
 
 
-def measured(folder: Path, baselines: Mapping[str, Any]) -> str:
-    """The entries of the files in a folder, a line each."""
+def renewed(known: Sequence[Entry], folder: Path | None, baselines: Mapping[str, Any]) -> list[Entry]:
+    """The entries, by name, with those that a folder holds in place of the known ones; what baselines said of a member
+    stays where nothing new is given.
+    """
+    found = {e.name: e for e in known}
+    for e in measured(folder, baselines) if folder else ():
+        before = found.get(e.name)
+        kept = before is not None and not (e.baselines or e.features)
+        found[e.name] = replace(e, baselines=before.baselines, features=before.features) if before and kept else e
+    return [found[name] for name in sorted(found)]
+
+
+def lines(entries: Sequence[Entry]) -> str:
+    """As they are kept: a line an entry."""
+    return ",\n".join(json.dumps(each.to_dict(), ensure_ascii=False) for each in entries)
+
+
+def measured(folder: Path, baselines: Mapping[str, Any]) -> list[Entry]:
+    """The entries of the files in a folder."""
     found = []
     for file in sorted(folder.glob("*.json")):
         values = json.loads(file.read_text(encoding="utf-8"))
         found.append(entry(values, file.stem, baselines.get(values["name"], {})))
-    return ",\n".join(json.dumps(each.to_dict(), ensure_ascii=False) for each in found)
+    return found
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

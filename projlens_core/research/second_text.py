@@ -132,7 +132,8 @@ def main(arguments: list[str]) -> None:
     """Renew results from a folder of measurements, if it is given, then the table."""
     if arguments:
         parts = zip(("members", "first"), arguments, strict=False)
-        kept = [f'"{part}": [\n{population_text.measured(Path(folder), {})}\n]' for part, folder in parts]
+        found = {part: population_text.measured(Path(folder), {}) for part, folder in parts}
+        kept = [f'"{part}": [\n{population_text.lines(entries)}\n]' for part, entries in found.items()]
         write_atomically(RESULTS, f"{{{', '.join(kept)}}}\n".encode())
     by = population_text.calibrate(population_text.read())
     renew(DOCUMENT, BEGIN, END, document(read(), read_members(SECOND_MEMBERS), by, read("first")))
