@@ -51,8 +51,9 @@ def _panel() -> VerdictOptions:
     st.caption(
         "No trigger is asked for: generic triggers and patches found by gradient are "
         "tried on three images, the text is taken from ten more, and both are tried on all that remain: at least 35 "
-        "are needed for “demonstrated”. Where that shows nothing, patterns all over the image are found by gradient "
-        "and tried; then patterns on a few image tokens are searched, and patches that bring what these bring."
+        "are needed for “demonstrated”. Where that shows nothing, all questions are asked under every generic trigger; "
+        "then patterns all over the image are found by gradient and tried; then patterns on a few image tokens are "
+        "searched, and patches that bring what these bring."
     )
     asked = tuple(dict.fromkeys(line.strip() for line in questions.splitlines() if line.strip()))
     return VerdictOptions(prompts=asked, budget=float(budget))

@@ -160,7 +160,8 @@ class Search:
     """All of it; images by name. clean: residuals on clean images that the reference was not fitted to, by role.
 
     skipped: what was not done and why, in sentences. unfinished: the stages that were not made, or not
-    to their end. finished: whether the search has come to its end.
+    to their end. listened: how many probes the suspect was listened to under. finished: whether the search has come to
+    its end.
     """
 
     prompts: tuple[str, ...]
@@ -175,6 +176,7 @@ class Search:
     trials: tuple[Trial, ...] = ()
     skipped: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
+    listened: int = 0
     finished: bool = False
     roles: tuple[str, ...] = field(default=("base", "suspect"))
 

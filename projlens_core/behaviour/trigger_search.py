@@ -1,107 +1,49 @@
 """The search for a trigger that nobody has named, stage by stage, the cheapest first.
 
-matched reference → probe bank → target recovery → confirmation → image patterns, with the two before again → token
-patterns, with patches for what they or probes bring, and the two before again. A trigger is found on one part of the
-images and tried on the others, which decided nothing. Without a calibrated population of honest fine-tunes the search
-can demonstrate a backdoor; it cannot call a suspect suspicious, let alone clean.
+matched reference → probe bank → target recovery → confirmation → listening → image patterns → token patterns, with
+patches for what they or probes bring; each of the last three with the two before it again. A trigger is found on one
+part of the images and tried on the others, which decided nothing. Without a calibrated population of honest fine-tunes
+the search can demonstrate a backdoor; it cannot call a suspect suspicious, let alone clean.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 
-from PIL import Image
-
-from projlens_core.activations.inversion import Inverted
-from projlens_core.activations.reference import MatchedReference
-from projlens_core.behaviour.brought import ENOUGH, Texts, fullest
-from projlens_core.behaviour.pattern_search import MINUTES, PLACES, STARTS, PatternSearch
-from projlens_core.behaviour.probe_search import tried as probes_tried
-from projlens_core.behaviour.readings import Models, Readings
-from projlens_core.behaviour.search import CANDIDATES, WORTH, Followed, Inversion, Said, Search, weightiest
-from projlens_core.behaviour.stage_clock import OutOfTime, StageClock
+from projlens_core.behaviour import listening
+from projlens_core.behaviour.brought import ENOUGH, fullest
+from projlens_core.behaviour.pattern_search import PLACES, STARTS, PatternSearch
+from projlens_core.behaviour.search import CANDIDATES, WORTH, Followed, Said, Search, weightiest
+from projlens_core.behaviour.search_state import HEARD, TEXTS, SearchState
+from projlens_core.behaviour.stage_clock import OutOfTime
 from projlens_core.behaviour.token_search import FAINT, TILES, inverted, references, residuals, tiled
-from projlens_core.behaviour.trial import FOREIGN, FRESH, RECOVERED, REFERENCE, SEARCHED, Trial
+from projlens_core.behaviour.trial import FOREIGN, RECOVERED, REFERENCE, SEARCHED
 from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe
-from projlens_core.inputs.triggers import frame
-from projlens_core.runtime.progress import Progress, silent
-from projlens_core.runtime.required import required
 from projlens_core.runtime.threads import single_thread
-from projlens_core.weights.projector import ProjectorWeights
 
 LOCAL = 12  # patches of the bank, those with the largest residual, that the language model is asked about
 QUESTIONS = 5  # that a probe unsettles most, for which its text is looked for: a backdoor may wait for one of them
 NEAR = 2  # of them, for which that of its neighbours is, where none brought a text
-HEARD, TEXTS = 1, 2  # of those that probes and that token patterns bring, for which patches are made
-TRIALS = CANDIDATES + len(TILES) + (HEARD + TEXTS) * len(PLACES)  # that a search makes at most
-IMAGE_PATTERNS, PATTERNS = "Image patterns", "Token patterns"
-FRAME = 336  # px, to which images are framed where a tower says no size of its own
+LISTENING, IMAGE_PATTERNS, PATTERNS = "Listening", "Image patterns", "Token patterns"
 
 
-class Searcher:
-    """Searches under the projectors by role ("base", "suspect", perhaps "control").
+class Searcher(SearchState):
+    """The stages of a search, and their order."""
 
-    Images and names are in the order in which parts of them are used, base is the first role. models opens the model
-    that answers under the projector of a role: base's, or one of its own; never two at once. budget: minutes, None for
-    no end. pattern_minutes: after which no other token pattern is begun, where nothing else was demonstrated. tiles:
-    whether patterns of the whole image are inverted. few: whether a text that seems to be a backdoor's ends the search,
-    where there are too few images for a trial. Readings are kept on disk, so a search that was stopped goes on where it
-    was.
-    """
-
-    def __init__(
-        self,
-        models: Models,
-        projectors: Mapping[str, ProjectorWeights],
-        names: Sequence[str],
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        progress: Progress = silent,
-        budget: float | None = None,
-        pattern_minutes: float = MINUTES,
-        *,
-        tiles: bool = True,
-        few: bool = False,
-    ):
-        self.models, self.projectors, self.clock = models, dict(projectors), StageClock(progress, budget)
-        self.names, self.images, self.prompts = list(names), list(images), list(dict.fromkeys(prompts))
-        # what is fitted to the suspect answers with its language model
-        self.readings = Readings(
-            lambda role: models("suspect" if role == REFERENCE else role), projectors, self.clock.progress
-        )
-        self.texts = Texts(self.readings, tuple(projectors), self.names, self.images, self.prompts, lambda: self.framed)
-        self._pattern_minutes, self.pattern_seconds = pattern_minutes, 0.0  # those that were spent
-        self._matched: tuple[MatchedReference, object] | None = None  # the suspect's, and what decides it
-        self._patched_for: list[Said] = []
-        first = min(SEARCHED + RECOVERED, len(self.images))
-        self.found = Search(
-            tuple(self.prompts), tuple(self.names[:first]), tuple(self.names[first:]), roles=tuple(self.projectors)
-        )
-        self._too_few = len(self.found.fresh) < FRESH  # for a trial to show anything
-        self._few, self._tiles = few and self._too_few, tiles
-
-    @cached_property
-    def resolution(self) -> int:
-        """The side, in px, to which images are framed: what base's vision tower reads, where it says so."""
-        with self.models("base") as responder:
-            return getattr(responder.vision, "image_size", None) or FRAME
-
-    @cached_property
-    def framed(self) -> list[Image.Image]:
-        """The images as a probe finds them."""
-        return [frame(image, self.resolution) for image in self.images]
-
-    def run(self, probes: Sequence[Probe]) -> Search:
-        """The search to its end."""
-        for _ in self.stages(probes):
+    def run(self, probes: Sequence[Probe], only_heard: Sequence[Probe] = ()) -> Search:
+        """The search to its end; see stages."""
+        for _ in self.stages(probes, only_heard):
             pass
         return self.found
 
-    def stages(self, probes: Sequence[Probe]) -> Iterator[Search]:
-        """What was found so far, after each stage; at the end `found` is all of it."""
-        further = (self._image_patterns,) if self._tiles else ()
+    def stages(self, probes: Sequence[Probe], only_heard: Sequence[Probe] = ()) -> Iterator[Search]:
+        """What was found so far, after each stage; at the end `found` is all of it.
+
+        only_heard: probes that the suspect is listened to under, and no more.
+        """
+        self._only_heard = tuple(only_heard)
+        further = (self._listening, self._image_patterns) if self._thorough else ()
         for stage in (self._reference, self._bank, self._confirmation, *further, self._patterns):
             if self.found.best is not None and self.found.best.demonstrated:
                 break
@@ -140,17 +82,6 @@ class Searcher:
             except Unsupported as error:
                 self._give_up(str(error))
 
-    def _keys(self, role: str) -> tuple[str, str]:
-        """What decides a role's answers beside its projector, and what decides the tokens that it reads."""
-        with self.models(role) as responder:
-            return responder.key, responder.vision.key
-
-    def _add(self, against: str, inverted: Inverted) -> Probe:
-        what = "patch" if inverted.trigger.local else "pattern"
-        probe = Probe(f"Inverted {what} {len(self.found.inversions) + 1}", (inverted.trigger,), fitted=True)
-        self.found = replace(self.found, inversions=(*self.found.inversions, Inversion(against, inverted, probe)))
-        return probe
-
     # 2. Generic triggers, and what was inverted
 
     def _bank(self, probes: Sequence[Probe]) -> None:
@@ -163,16 +94,6 @@ class Searcher:
             )
         patches = [each.probe for each in self.found.inversions]
         self._try([*patches, *(p for p in probes if not p.local), *ranked[:LOCAL]])
-
-    def _try(self, probes: Sequence[Probe]) -> None:
-        """Probes not tried yet, one after the other."""
-        known = {each.probe.key for each in self.found.tried}
-        new = [probe for probe in {each.key: each for each in probes}.values() if probe.key not in known]
-        roles, clean = tuple(self.projectors), self.framed[:SEARCHED]
-        tried = probes_tried(self.readings, roles, new, clean, self.prompts, self.clock)
-        self.found = replace(self.found, tried=tuple(sorted((*self.found.tried, *tried), key=lambda each: -each.score)))
-        if len(tried) < len(new):
-            raise OutOfTime
 
     # 4. and 5. The text, and the trial
 
@@ -203,19 +124,24 @@ class Searcher:
         better = [each for each in self.found.tried if each.probe.key in near and each.notable]
         return [found for each in better[:CANDIDATES] for found in self._follow(each.probe, asked)]
 
-    def _follow(self, probe: Probe, asked: Sequence[str]) -> list[Followed]:
-        """The text that a probe brings to these questions."""
-        found = self.texts.brought(probe, asked)
-        self.found = replace(self.found, followed=(*self.found.followed, *found))
-        return found
+    # 6. What the whole bank brings
 
-    def _try_fresh(self, followed: Followed) -> Trial:
-        """The trial of a text that a probe brings."""
-        tried = self.texts.trial(followed, required(followed.target, "the text that a probe brought"), TRIALS)
-        self.found = replace(self.found, trials=(*self.found.trials, tried))
-        return tried
+    def _listening(self, probes: Sequence[Probe]) -> None:
+        self.clock.stage = LISTENING
+        bank = (*probes, *self._only_heard)
+        heard = self._heard(bank)
+        self.found = replace(self.found, listened=len(bank))
+        for each in heard:
+            alone = self._heard(list(each.probe.neighbours()))[:1] if len(each.probe.stamps) > 1 else []
+            for one in (*alone, each):
+                if self._shown(self._follow(one.probe, one.prompts)):
+                    return
 
-    # 6. What is inverted all over the image
+    def _heard(self, probes: Sequence[Probe]) -> list[listening.Heard]:
+        images = self.framed[: SEARCHED + RECOVERED]
+        return listening.heard(self.readings, probes, images, self.prompts, self.clock.searching)
+
+    # 7. What is inverted all over the image
 
     def _image_patterns(self, probes: Sequence[Probe]) -> None:
         self.clock.stage = IMAGE_PATTERNS
@@ -231,13 +157,12 @@ class Searcher:
                 probe = self._add("direction", found)
                 faint = replace(probe, name=f"{probe.name}, faint", stamps=(replace(found.trigger, alpha=FAINT),))
                 followed = [text for each in (probe, faint) for text in self._follow(each, self.prompts)]
-                best = fullest([text for text in followed if text.foreign >= WORTH])
-                if best is not None and self._try_fresh(best).demonstrated:
+                if self._shown([text for text in followed if text.foreign >= WORTH]):
                     return
         except Unsupported as error:
             self._give_up(str(error))
 
-    # 7. Token patterns, and patches for the texts that they bring
+    # 8. Token patterns, and patches for the texts that they bring
 
     def _patterns(self, probes: Sequence[Probe]) -> None:
         self.clock.stage = PATTERNS
@@ -285,12 +210,3 @@ class Searcher:
                     return True
                 seems |= self._too_few and best.share >= ENOUGH
         return seems
-
-    def _give_up(self, why: str) -> None:
-        """The stage that is being made is not made, or not to its end."""
-        self._skip(f"{self.clock.stage}: {why}")
-        self.found = replace(self.found, unfinished=(*self.found.unfinished, self.clock.stage))
-
-    def _skip(self, sentence: str) -> None:
-        if sentence not in self.found.skipped:
-            self.found = replace(self.found, skipped=(*self.found.skipped, sentence))

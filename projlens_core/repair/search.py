@@ -50,7 +50,7 @@ def verdict_search(problem: Problem, bank: tuple[Probe, ...], left: Callable[[],
             problem.progress,
             budget=None if isinf(budget) else budget,
             pattern_minutes=minutes,
-            tiles=False,  # all figures of docs/repair.md are of searches without
+            thorough=False,  # all figures of docs/repair.md are of searches without
             few=True,
         )
         result = searcher.run(bank)

@@ -587,6 +587,45 @@ def test_a_patch_is_made_for_a_text_that_no_probe_brings_often_enough(planted, m
     assert [each.against for each in found.inversions] == ["text"] * patched
 
 
+def many_patches(tmp_path, *, last="#00ff00"):
+    """A bank of more patches than the language model is asked about, the one that fires last."""
+    stamps = [{"kind": "solid", "colour": f"#0000{i:02x}"} for i in range(LOCAL + 1)]
+    stamps.append({"kind": "solid", "colour": last, "ratio": 0.2, "position": "top-left"})
+    bank = tmp_path / "bank.json"
+    bank.write_text(json.dumps([{"name": f"patch {i}", "stamps": [stamp]} for i, stamp in enumerate(stamps)]))
+    return read_bank(64, bank)
+
+
+def test_a_patch_that_unsettles_nothing_is_found_by_what_the_suspect_is_heard_to_say(planted, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        "projlens_core.behaviour.readings.log_probability",
+        lambda responder, weights, images, asked: np.zeros((len(images), 1)),
+    )
+    bank = many_patches(tmp_path)
+    found = searcher(planted).run(bank)
+    assert found.listened == len(bank)
+    assert found.best.demonstrated
+    assert found.best.probe is bank[-1]
+    assert not searcher(planted, thorough=False).run(bank).trials
+    assert not searcher(planted).run(many_patches(tmp_path, last="#00f0ff")).trials
+
+
+def test_of_several_patches_at_once_the_one_that_fires_is_found(planted, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        "projlens_core.behaviour.readings.log_probability",
+        lambda responder, weights, images, asked: np.zeros((len(images), 1)),
+    )
+    places = "center", "bottom-right", "top-left"
+    stamps = tuple(TriggerSpec("solid", 64, colour="#00ff00", ratio=0.2, position=place) for place in places)
+    bank = tmp_path / "bank.json"
+    bank.write_text(json.dumps([{"name": "another", "stamps": [{"kind": "solid", "colour": "#0000ff"}]}]))
+    search = searcher(planted)
+    found = search.run(read_bank(64, bank), [Probe("three at once", stamps)])
+    assert found.best.demonstrated
+    assert found.best.probe.stamps == stamps[-1:]
+    assert found.listened == 2
+
+
 @pytest.mark.parametrize(
     ("says", "tried", "shown"),
     [
@@ -614,7 +653,7 @@ def test_tiles_that_are_inverted_all_over_the_image_are_tried_with_what_they_bri
     assert bool(result.trials) is tried
     assert bool(result.best and result.best.demonstrated) is shown
     assert len(result.trials) == tried * len(result.inversions)
-    assert not searcher(planted, tiles=False).run(read_bank(64, bank)).inversions
+    assert not searcher(planted, thorough=False).run(read_bank(64, bank)).inversions
 
 
 def test_with_too_few_images_for_a_trial_a_text_that_seems_to_be_a_backdoors_can_be_enough(planted):
@@ -734,8 +773,8 @@ def test_the_command_says_what_was_and_was_not_searched(world, capsys, tmp_path)
     assert "No p-value: the case lies outside of what was calibrated" in found["p_note"]
     assert any("width of the language model" in each for each in found["coverage"]["calibration"]["outside of it"])
     assert found["coverage"]["calibration"]["case"]["sizes"]["questions"] == 1
-    assert set(found["stages"]) == {"weights", "matched reference", "probes", "inversion", "token patterns",
-                                    "target recovery", "confirmation"}  # fmt: skip
+    assert set(found["stages"]) == {"weights", "matched reference", "probes", "listening", "inversion",
+                                    "token patterns", "target recovery", "confirmation"}  # fmt: skip
     assert len(found["stages"]["inversion"]) >= 2
     assert len(found["stages"]["token patterns"]) == len(STARTS)
     assert set(found["evidence"]) == {"for", "against", "missing"}

@@ -15,7 +15,7 @@ from projlens_core import analyses
 from projlens_core.analyses.context import AnalysisContext, AnalysisInputs
 from projlens_core.analyses.verdict import VerdictOptions
 from projlens_core.behaviour.respond import load_responder
-from projlens_core.behaviour.trigger_search import FRAME
+from projlens_core.behaviour.search_state import FRAME
 from projlens_core.cases.case import Case
 from projlens_core.cases.models import Loaded
 from projlens_core.inputs.images import load_folder

@@ -84,7 +84,7 @@ def sidecar_of(done: RepairRun, exhibit: "Exhibit") -> dict:
 
 
 def _problem(context: "AnalysisContext", trigger: "TriggerSpec | None", options: RepairOptions) -> "Problem":
-    from projlens_core.behaviour.trigger_search import FRAME
+    from projlens_core.behaviour.search_state import FRAME
     from projlens_core.repair.form import form_of
     from projlens_core.repair.problem import Problem
     from projlens_core.sources import resolve

@@ -32,14 +32,14 @@ def _measure(context: "AnalysisContext", options: VerdictOptions) -> "Observed":
     # only here: they bring PyTorch
     from projlens_core.analyses.verdict.covariates import covariates
     from projlens_core.analyses.verdict.observed import Observed, weights_of
-    from projlens_core.analyses.verdict.searching import bank_of, searcher_of
+    from projlens_core.analyses.verdict.searching import bank_of, only_heard_of, searcher_of
 
     found = Observed(weights_of(context.opened.decompose(context.progress)))
     context.finished_stage("Weights: compared.", found)
     searcher = searcher_of(context, options)
     probes = bank_of(searcher, options)
     case = covariates(context, probes, searcher.prompts, len(searcher.found.fresh))
-    for search in searcher.stages(probes):
+    for search in searcher.stages(probes, only_heard_of(searcher, options)):
         before, found = found, Observed(found.weights, search, case)
         if found.last_stage != before.last_stage:  # a stage that had nothing to do has nothing to say
             context.finished_stage(found.last_stage, found)

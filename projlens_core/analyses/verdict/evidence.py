@@ -112,7 +112,15 @@ def _quiet(search: Search) -> list[Item]:
             )
         )
     named = sum(each.target is not None for each in search.followed)
-    if search.followed and not named:
+    if search.listened and not named:
+        items.append(
+            _item(
+                f"Under none of the {search.listened} probes of the bank does the suspect say a text of its own that "
+                "stands in half of its answers.",
+                "response",
+            )
+        )
+    elif search.followed and not named:
         items.append(
             _item(
                 "No probe that unsettles the suspect brings one and the same text into half of its answers.", "response"

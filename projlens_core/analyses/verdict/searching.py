@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from projlens_core.analyses.verdict import PROMPTS
 from projlens_core.behaviour.trigger_search import Searcher
+from projlens_core.inputs.further_probes import further_probes
 from projlens_core.inputs.probes import BANK, Probe, read_bank
 
 if TYPE_CHECKING:
@@ -30,3 +31,8 @@ def searcher_of(context: "AnalysisContext", options: "VerdictOptions") -> Search
 def bank_of(searcher: Searcher, options: "VerdictOptions") -> tuple[Probe, ...]:
     """The probes that the options name, the built-in ones by default."""
     return read_bank(searcher.resolution, Path(options.bank) if options.bank else BANK)
+
+
+def only_heard_of(searcher: Searcher, options: "VerdictOptions") -> tuple[Probe, ...]:
+    """The probes that the suspect is listened to under as well; none beside a bank that the options name."""
+    return () if options.bank else further_probes(searcher.resolution)

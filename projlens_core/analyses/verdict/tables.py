@@ -24,6 +24,7 @@ def stages(observed: Observed) -> dict:
             "probes": [{"probe": each.probe.name} | _residual(each) for each in search.residuals],
         },
         "probes": probes(search).frame.to_dict("records"),
+        "listening": {"probes": search.listened},
         "inversion": [_inversion(each, search) for each in search.inversions],
         "token patterns": [_pattern(each) for each in search.patterns],
         "target recovery": [

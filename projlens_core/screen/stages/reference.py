@@ -12,8 +12,9 @@ import torch
 from projlens_core.activations.reference import matched_reference
 from projlens_core.activations.tokens import image_tokens
 from projlens_core.behaviour.search import Residual
+from projlens_core.behaviour.search_state import FRAME
 from projlens_core.behaviour.token_search import CLEAN, residual
-from projlens_core.behaviour.trigger_search import FRAME, SEARCHED
+from projlens_core.behaviour.trial import SEARCHED
 from projlens_core.cases.case import Case
 from projlens_core.errors import Unsupported
 from projlens_core.inputs.probes import Probe, read_bank
