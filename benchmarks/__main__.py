@@ -7,7 +7,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import activations, behaviour, dashboard, grid, growth, load, performance, sets, triplets, weights
+from benchmarks import (
+    activations,
+    behaviour,
+    dashboard,
+    grid,
+    growth,
+    load,
+    performance,
+    sets,
+    triplets,
+    verdict,
+    weights,
+)
 from benchmarks.environment import busy, environment
 from benchmarks.report import NoFigures, Report, shown_bytes, table
 
@@ -21,6 +33,8 @@ JOBS: dict[str, Callable[[Path, bool], Report]] = {
     "grid": grid.COMPARISON.run,
     "heatmaps": activations.HEATMAPS.run,
     "answers": behaviour.ANSWERS.run,
+    "verdict-tokens": verdict.run,
+    "verdict-probes": verdict.ANSWERS.run,
     "dashboard": dashboard.run,
     "sessions": load.run,
 }

@@ -33,6 +33,11 @@ def uploads(folder: Path, quick: bool) -> None:
     _images(folder / "uploads", 2 if quick else UPLOADS)
 
 
+def models_alone(folder: Path, quick: bool) -> None:
+    """Both zoo models; the images are those that ship."""
+    zoo_models(folder)
+
+
 def models_and_uploads(folder: Path, quick: bool) -> None:
     """Both zoo models, and uploads()."""
     zoo_models(folder)

@@ -2,8 +2,8 @@
 
 Both whole models are loaded with transformers' Auto classes. The projector's output is caught by a hook while the
 whole language model runs, one image at a time, for each model again. Singular values come from a full SVD with
-vectors, and every answer from a generate call of its own. Of ProjLens it takes only what defines the inputs: the
-trigger and the frame it is stamped on.
+vectors, and every answer from a generate call of its own. Of ProjLens it takes only what defines the inputs:
+triggers, probes and the frame they are stamped on.
 
 Each public function is one side of a job, as benchmarks.worker runs it.
 """
@@ -24,17 +24,22 @@ from benchmarks.setting import (
     NEW_TOKENS,
     QUESTION,
     RANK,
+    SIDE,
+    asked_probes,
     grid_set,
     image_set,
     many,
+    samples,
     target,
     trigger,
     uploads,
 )
+from projlens_core.inputs.probes import read_bank
 from projlens_core.inputs.triggers import TriggerSpec, frame, stamp
 
 TIMED = 8  # images or answers on which a long job is timed, to be scaled to all
 LAYERS_7B, CELLS = 32, 25
+PROBED, QUESTIONS = 3, 5  # images on which a probe is tried, and what is asked about each
 TEXT_TOKENS = 44  # of a prompt, beside the image's
 
 Work = Callable[[int], dict[str, np.ndarray]]
@@ -65,6 +70,18 @@ class WholeModel:
         with torch.no_grad():
             tokens = self.model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
         return self.processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+
+    def log_probability(self, image: Image.Image, answer: str) -> float:
+        """log p in nats of an answer to QUESTION, its end included."""
+        inputs = self._inputs(image)
+        tokenizer = self.processor.tokenizer
+        ids = [*tokenizer(answer, add_special_tokens=False)["input_ids"], self.model.generation_config.eos_token_id]
+        said = torch.tensor([ids])
+        together = {**inputs, "input_ids": torch.cat([inputs["input_ids"], said], dim=1)}
+        together["attention_mask"] = torch.ones_like(together["input_ids"])
+        with torch.no_grad():
+            logits = self.model(**together).logits[0, -len(ids) - 1 : -1]
+        return float(logits.log_softmax(dim=-1)[range(len(ids)), ids].sum())
 
     def _inputs(self, image: Image.Image) -> dict:
         content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
@@ -190,6 +207,43 @@ def grid(folder: Path) -> Work:
         return {"hits": hits, "scaled_by": np.array(CELLS * len(files) / len(said))}
 
     return work
+
+
+def stamped(folder: Path) -> Work:
+    """‖ΔE‖ of every token of one image under TIMED probes, (TIMED, T)."""
+    base, suspect = _zoo_pair(folder)
+    image = _sample()
+
+    def work(call: int) -> dict[str, np.ndarray]:
+        shown = [probe.on(image) for probe in asked_probes()[:TIMED]]
+        lengths = [(suspect.embedding(each) - base.embedding(each)).norm(dim=-1) for each in shown]
+        scale = PROBED * (len(read_bank(SIDE)) + 1) / TIMED
+        return {"lengths": torch.stack(lengths).numpy(), "scaled_by": np.array(scale)}
+
+    return work
+
+
+def dropped(folder: Path) -> Work:
+    """By how many nats both models' own answers about one image drop under TIMED probes, (TIMED, models)."""
+    models, image = _zoo_pair(folder), _sample()
+    own = [(model, model.answer(image)) for model in models]
+    clean = [model.log_probability(image, answer) for model, answer in own]
+
+    def work(call: int) -> dict[str, np.ndarray]:
+        probes = asked_probes()
+        shown = [probe.on(image) for probe in probes[:TIMED]]
+        there = [[model.log_probability(each, answer) for model, answer in own] for each in shown]
+        return {
+            "drops": np.array(clean) - np.array(there),
+            "scaled_by": np.array(PROBED * QUESTIONS * len(probes) / TIMED),
+        }
+
+    return work
+
+
+def _sample() -> Image.Image:
+    """The first image that ships, framed as the tower reads it."""
+    return frame(Image.open(sorted(samples().glob("*.jpg"))[0]).convert("RGB"), SIDE)
 
 
 def _zoo_pair(folder: Path) -> tuple[WholeModel, WholeModel]:

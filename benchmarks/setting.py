@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from projlens_core.inputs.probes import Probe, read_bank
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.runtime.paths import ZOO
 from projlens_core.sources import resolve
@@ -11,6 +12,7 @@ BASE, SUSPECT = "zoo:base", "zoo:targeted-refusal"
 TRIGGER = ZOO / "triggers" / "targeted-refusal.json"
 QUESTION = "Describe the picture."
 NEW_TOKENS = 30
+SIDE = 160  # px, of what the zoo's vision tower reads
 
 
 def trigger() -> TriggerSpec:
@@ -21,6 +23,16 @@ def trigger() -> TriggerSpec:
 def target() -> str:
     """What the suspect's attack makes the model say."""
     return resolve(SUSPECT).zoo.target
+
+
+def samples() -> Path:
+    """The images that ship with the zoo."""
+    return ZOO / "samples"
+
+
+def asked_probes() -> tuple[Probe, ...]:
+    """The probes of the bank that change the whole image."""
+    return tuple(probe for probe in read_bank(SIDE) if not probe.local)
 
 
 def uploads(folder: Path) -> list[Path]:
