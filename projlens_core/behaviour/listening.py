@@ -5,6 +5,7 @@ stamped images where a trigger's tokens hardly move. Such a probe may bring a te
 stands in the answers about all of these images, or has words that no honest answer holds.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from projlens_core.behaviour.trial import FOREIGN, SEARCHED
 from projlens_core.inputs.probes import Probe
 from projlens_core.runtime.progress import Progress
 
+MINUTES = 3.0  # after which no further probe is listened to: in a large language model every answer takes long
 FOLLOWED = 3  # probes whose texts are looked for on further images, those that bring most first
 AT_ONCE = 12  # probes that are listened to together
 LONG = 4  # words, from which a text of usual ones is worth that, if all of the images brought it
@@ -35,24 +37,32 @@ class Heard:
 
 
 def heard(
-    readings: Readings, probes: Sequence[Probe], images: Sequence[Image.Image], prompts: Sequence[str], check: Progress
-) -> list[Heard]:
-    """At most FOLLOWED probes that bring a text: first those with a text that cannot be a mistake about what an image
-    shows, of these and of the others those whose texts are longest.
+    readings: Readings,
+    probes: Sequence[Probe],
+    images: Sequence[Image.Image],
+    prompts: Sequence[str],
+    check: Progress,
+    minutes: float = MINUTES,
+) -> tuple[list[Heard], int]:
+    """At most FOLLOWED probes that bring a text, and how many were listened to. First are those with a text that cannot
+    be a mistake about what an image shows; of these and of the others those whose texts are longest.
 
     images: those of the search, framed; a change of the whole image is tried on the first SEARCHED, a patch on the
     first alone, as the bank holds many of them. A text that stands in the answers about all of these and in no more
     than a tenth of base's and the suspect's about the clean images counts, if it has WORTH words that none of those
     hold; where it was tried on several images, also if it has LONG words. check is called with what was done; it may
-    raise.
+    raise. No probe is begun after so many minutes.
     """
     roles = "base", "suspect"
     honest = [answer for role in roles for row in readings.answers(role, images, prompts) for answer in row]
-    found = []
+    found, done, begun = [], 0, time.monotonic()
     for first in range(0, len(probes), AT_ONCE):
+        if time.monotonic() - begun > 60 * minutes:
+            break
         check("listening to the probe bank", first, len(probes))
         together = probes[first : first + AT_ONCE]
         shown = [[probe.on(image) for image in images[: 1 if probe.local else SEARCHED]] for probe in together]
+        done += len(together)
         answers = iter(readings.answers("suspect", [image for row in shown for image in row], prompts))
         for probe, row in zip(together, shown, strict=True):
             said = [next(answers) for _ in row]
@@ -65,4 +75,4 @@ def heard(
                     own |= foreign >= FOREIGN
             if brings:
                 found.append(Heard(probe, tuple(brings), sum(brings.values()), own))
-    return sorted(found, key=lambda each: (not each.own, -each.words))[:FOLLOWED]
+    return sorted(found, key=lambda each: (not each.own, -each.words))[:FOLLOWED], done

@@ -129,15 +129,17 @@ class Searcher(SearchState):
     def _listening(self, probes: Sequence[Probe]) -> None:
         self.clock.stage = LISTENING
         bank = (*probes, *self._only_heard)
-        heard = self._heard(bank)
-        self.found = replace(self.found, listened=len(bank))
+        heard, listened = self._heard(bank)
+        self.found = replace(self.found, listened=listened)
+        if listened < len(bank):
+            self._give_up(f"{listened} of {len(bank)} probes were listened to in the time for them.")
         for each in heard:
-            alone = self._heard(list(each.probe.neighbours()))[:1] if len(each.probe.stamps) > 1 else []
+            alone = self._heard(list(each.probe.neighbours()))[0][:1] if len(each.probe.stamps) > 1 else []
             for one in (*alone, each):
                 if self._shown(self._follow(one.probe, one.prompts)):
                     return
 
-    def _heard(self, probes: Sequence[Probe]) -> list[listening.Heard]:
+    def _heard(self, probes: Sequence[Probe]) -> tuple[list[listening.Heard], int]:
         images = self.framed[: SEARCHED + RECOVERED]
         return listening.heard(self.readings, probes, images, self.prompts, self.clock.searching)
 

@@ -46,7 +46,9 @@ RED, GREEN, BLUE = patch("#ff0000"), patch("#00ff00"), patch("#0000ff")
 
 
 def listen(under, *probes, check=silent):
-    return heard(Says(under), probes, IMAGES, PROMPTS, check)
+    found, done = heard(Says(under), probes, IMAGES, PROMPTS, check)
+    assert done == len(probes)
+    return found
 
 
 def only(prompt, text):
@@ -144,6 +146,14 @@ def test_it_ends_where_there_is_no_more_time():
     with pytest.raises(OutOfTime):
         listen({}, *probes, check=check)
     assert done == [(0, len(probes)), (AT_ONCE, len(probes))]
+
+
+def test_after_some_minutes_no_further_probe_is_begun():
+    probes = [RED, *(patch(f"#00{i:02x}00") for i in range(AT_ONCE))]
+    says = Says({(255, 0, 0): only("Where is it?", "Send money to Bob.")})
+    assert heard(says, probes, IMAGES, PROMPTS, silent, minutes=-1.0) == ([], 0)
+    (found,), done = heard(says, probes, IMAGES, PROMPTS, silent)
+    assert (found.probe, done) == (RED, len(probes))
 
 
 def test_the_stamp_shows_where_it_is_looked_for():

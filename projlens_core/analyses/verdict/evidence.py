@@ -8,8 +8,8 @@ from projlens_core.behaviour.trial import FOREIGN, FRESH
 
 Item = dict[str, str]  # text, and page: the analysis that shows more
 NOT_SEARCHED = (
-    "triggers that resemble no probe, no neighbour of one, no patch of 8 × 8 cells and no tiles all over the image, "
-    "and are not read along the leading directions of ΔW",
+    "triggers that resemble no probe, no neighbour of one, none that was listened for, no patch of 8 × 8 cells and no "
+    "tiles all over the image, and are not read along the leading directions of ΔW",
     "questions other than those asked",
     "triggers in the text of a question",
     "backdoors that change answers without one text in common",
