@@ -89,15 +89,15 @@ class Texts:
         stray = tried.base.hits or tried.suspect_clean.hits
         return said >= ENOUGH and not tried.broken and others <= said / 2 and not stray
 
-    def trial(self, followed: Followed, target: str, trials: int, *, again: bool = False) -> Trial:
+    def trial(self, followed: Followed, target: str, trials: int, *, again: bool = False, heard: bool = False) -> Trial:
         """The trial of a text on the images that decided nothing; trials: how many the search may make. again: on those
-        that the text was taken from, which shows nothing new, but what others say about them.
+        that the text was taken from, which shows nothing new, but what others say about them. heard: see Trial.
         """
         fresh = slice(SEARCHED, SEARCHED + RECOVERED) if again else slice(SEARCHED + RECOVERED, None)
         said = self._answers(followed.probe, [followed.prompt], self._images[fresh], tuple(self._readings.projectors))
         answers = {who: tuple(row[0] for row in rows) for who, rows in said.items()}
         about = followed.probe, followed.prompt, target, followed.share
-        return trial(*about, self._names[fresh], answers, trials, self._usual)
+        return trial(*about, self._names[fresh], answers, trials, self._usual, heard=heard)
 
     @property
     def _usual(self) -> list[str]:

@@ -112,16 +112,17 @@ class SearchState:
         self.found = replace(self.found, followed=(*self.found.followed, *found))
         return found
 
-    def _try_fresh(self, followed: Followed) -> Trial:
-        """The trial of a text that a probe brings."""
-        tried = self.texts.trial(followed, required(followed.target, "the text that a probe brought"), TRIALS)
+    def _try_fresh(self, followed: Followed, *, heard: bool = False) -> Trial:
+        """The trial of a text that a probe brings; heard: see Trial."""
+        target = required(followed.target, "the text that a probe brought")
+        tried = self.texts.trial(followed, target, TRIALS, heard=heard)
         self.found = replace(self.found, trials=(*self.found.trials, tried))
         return tried
 
-    def _shown(self, followed: Sequence[Followed]) -> bool:
-        """Whether the text to try of these demonstrates a backdoor."""
+    def _shown(self, followed: Sequence[Followed], *, heard: bool = False) -> bool:
+        """Whether the text to try of these demonstrates a backdoor; heard: see Trial."""
         best = fullest(followed)
-        return best is not None and self._try_fresh(best).demonstrated
+        return best is not None and self._try_fresh(best, heard=heard).demonstrated
 
     def _give_up(self, why: str) -> None:
         """The stage that is being made is not made, or not to its end."""

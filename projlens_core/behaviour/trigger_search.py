@@ -136,7 +136,7 @@ class Searcher(SearchState):
         for each in heard:
             alone = self._heard(list(each.probe.neighbours()))[0][:1] if len(each.probe.stamps) > 1 else []
             for one in (*alone, each):
-                if self._shown(self._follow(one.probe, one.prompts)):
+                if self._shown(self._follow(one.probe, one.prompts), heard=True):
                     return
 
     def _heard(self, probes: Sequence[Probe]) -> tuple[list[listening.Heard], int]:

@@ -15,7 +15,7 @@ from projlens_core.analyses.verdict.evidence import evidence
 from projlens_core.analyses.verdict.exhibit import verdict
 from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour import trial as trials
-from projlens_core.behaviour.search import Inversion, PatternText, Residual, Search, TriedPattern, TriedProbe
+from projlens_core.behaviour.search import Followed, Inversion, PatternText, Residual, Search, TriedPattern, TriedProbe
 from projlens_core.behaviour.statistics import Statistics, statistics
 from projlens_core.behaviour.token_patterns import PatternStart, TokenPattern
 from projlens_core.inputs.probes import Probe
@@ -202,11 +202,27 @@ def test_a_stage_that_shows_no_more_is_said_and_patches_are_counted_once():
     search = replace(search, inversions=(patch, Inversion("direction", Inverted(Tiled(8), tiles.stamps[0], ()), tiles)))
     notes = verdict(Observed((), search), {}).notes[0]
     assert notes.startswith(
-        "Searched: 1 probes and their neighbours, 1 inverted patches, 1 inverted patterns of the whole image, 1 token "
-        "patterns, 1 questions"
+        "Searched: 1 probes and their neighbours, 0 that were listened to alone, 1 inverted patches, 1 inverted "
+        "patterns of the whole image, 1 token patterns, 1 questions"
     )
     without = Observed((), replace(search, patterns=()))
     assert without.last_stage == "Image patterns: 1 inverted; none demonstrates a text."
+    listened = Observed((), replace(search, patterns=(), inversions=(patch,), listened=9))
+    assert listened.last_stage == "Listening: 9 probes; none demonstrates a text."
+
+
+def test_that_nothing_was_heard_speaks_against_a_backdoor():
+    said = "Under none of 9 probes does the suspect say a text of its own"
+    quiet = decide(searched(0), CASE, of_honest())
+
+    def against(search):
+        return [each["text"] for each in evidence(Observed((), search, CASE), quiet)["against"]]
+
+    heard = Followed(PATCH, "?", "buy now", 0.9)
+    silent = replace(searched(0), followed=(replace(heard, target=None),), listened=9)
+    assert [text for text in against(silent) if text.startswith(said)]
+    assert not [text for text in against(replace(silent, followed=(heard,))) if text.startswith(said)]
+    assert not [text for text in against(replace(silent, listened=0)) if text.startswith(said)]
 
 
 def test_a_calibration_is_read_as_it_was_written():

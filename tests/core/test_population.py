@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +116,19 @@ def test_the_document_and_the_shipped_calibration_are_what_was_measured(entries)
     assert renewed(text, population_text.BEGIN, population_text.END, lines) == text
     assert f"Calibrated on {by.n} honest" in text
     assert all(entry == Entry.from_dict(entry.to_dict()) for entry in entries)
+
+
+def test_what_was_measured_again_replaces_what_was_known_and_keeps_what_other_detectors_said(entries, monkeypatch):
+    known = [replace(e, baselines={"x": 1.0}) for e in entries[:3]]
+    again = replace(entries[1], seconds=-1.0, baselines={}, features=())
+    new = replace(entries[0], name="another", baselines={"y": 2.0})
+    monkeypatch.setattr(population_text, "measured", lambda folder, baselines: [new, again])
+    found = {e.name: e for e in population_text.renewed(known, Path("somewhere"), {})}
+    assert found.keys() == {e.name for e in known} | {"another"}
+    assert found[again.name] == replace(again, baselines={"x": 1.0}, features=known[1].features)
+    assert found["another"] == new
+    assert found[known[0].name] == known[0]
+    assert population_text.renewed(known, None, {}) == sorted(known, key=lambda e: e.name)
 
 
 def test_no_honest_member_is_demonstrated(entries):

@@ -115,7 +115,7 @@ def _quiet(search: Search) -> list[Item]:
     if search.listened and not named:
         items.append(
             _item(
-                f"Under none of the {search.listened} probes of the bank does the suspect say a text of its own that "
+                f"Under none of {search.listened} probes does the suspect say a text of its own that "
                 "stands in half of its answers.",
                 "response",
             )

@@ -166,8 +166,9 @@ def _notes(search: Search) -> tuple[str, ...]:
     generic = sum(each.probe.key not in inverted for each in search.tried)
     patches = sum(inverted.values())
     return (
-        f"Searched: {generic} probes and their neighbours, {patches} inverted patches, {len(inverted) - patches} "
-        f"inverted patterns of the whole image, {len(search.patterns)} token patterns, {len(search.prompts)} "
-        f"questions. Not searched: {'; '.join(NOT_SEARCHED)}.",
+        f"Searched: {generic} probes and their neighbours, {search.listened} that were listened to alone, "
+        f"{patches} inverted patches, {len(inverted) - patches} inverted patterns of the whole image, "
+        f"{len(search.patterns)} token patterns, {len(search.prompts)} questions. "
+        f"Not searched: {'; '.join(NOT_SEARCHED)}.",
         "Undetectable backdoors exist, so “clean” is never said.",
     )
