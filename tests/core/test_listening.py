@@ -98,7 +98,7 @@ def test_how_many_words_of_its_own_a_patch_must_bring(text, is_heard):
     [
         (SEARCHED, "the dog in the corner", True),
         (SEARCHED - 1, "the dog in the corner", False),  # not on all of them
-        (SEARCHED, "the dog in", False),  # fewer words than LONG
+        (SEARCHED, "the dog in the", False),  # fewer words than LONG
     ],
 )
 def test_a_change_of_the_whole_image_may_bring_a_text_of_usual_words(images, text, is_heard):
