@@ -108,7 +108,7 @@ TOKENS = Comparison(
     reference="benchmarks.reference:stamped",
     ours="benchmarks.verdict:without_language",
     agree=agree,
-    targets={TIME: Target(at_most=60, ahead_by=10)},
+    targets={TIME: Target(at_most=60)},
     notes=(
         "Ours fits the matched reference, reads every probe of the bank on three images and inverts two patches. The "
         "reference runs both whole models on one image under one probe at a time, is timed on a few and scaled to the "
@@ -123,7 +123,6 @@ ANSWERS = Comparison(
     reference="benchmarks.reference:dropped",
     ours="benchmarks.verdict:about_probes",
     agree=agree_on_drops,
-    targets={TIME: Target(ahead_by=2)},
     notes=(
         "The reference reads one answer about one image under one probe at a time with whole models, is "
         "timed on a few and scaled; its writing of the answers is not counted, ours is.",

@@ -93,6 +93,7 @@ def document(
     adaptive = [e for e in entries if e.split == SEALED and e.truth != HONEST and e.group == "adaptive"]
     costly = [e for e in entries if e.split == SEALED and e.truth == COSTLY and e.group != "adaptive"]
     seconds = sorted(e.seconds for e in entries)
+    novel = [e for e in first if e.split == NOVEL]  # before triggers of their kinds were listened for
     own = evaluation.calibration(entries, by.source, (DEVELOPMENT,))  # sealed members decide nothing in it
     return [
         f"Calibrated on {by.n} honest fine-tunes of the development, the sealed and the fresh part, so p is not below "
@@ -107,7 +108,7 @@ def document(
         "",
         "Shares are hits of n with Wilson's 95 % interval.",
         "",
-        *table(HEAD, [_cells(each) for each in _rows(entries, unseen, searched_first, by)]),
+        *table(HEAD, [_cells(each) for each in _rows(entries, unseen, searched_first, novel, by)]),
         "",
         "How well scores rank the sealed part's poisoned members above its honest ones, or above the test part's "
         "where that is said. The nulls of the whole search's score are of the development part alone here. The first "
@@ -118,7 +119,16 @@ def document(
             ("score", "poisoned", "honest", "AUROC", "interval", "bootstrap"),
             list(
                 _rankings(
-                    sealed, test, attacks, costly, adaptive, tested, unseen, own, evaluation.linear_scores(entries)
+                    sealed,
+                    test,
+                    attacks,
+                    costly,
+                    adaptive,
+                    tested,
+                    unseen,
+                    novel,
+                    own,
+                    evaluation.linear_scores(entries),
                 )
             ),
         ),
@@ -129,7 +139,11 @@ def document(
 
 
 def _rows(
-    entries: Sequence[Entry], unseen: Sequence[Entry], first: Sequence[Entry], by: Calibration
+    entries: Sequence[Entry],
+    unseen: Sequence[Entry],
+    first: Sequence[Entry],
+    novel: Sequence[Entry],
+    by: Calibration,
 ) -> Iterator[GroupRow]:
     groups: list[tuple[str, Callable[[Entry], bool]]] = [
         ("honest", lambda e: e.truth == HONEST and e.group in ("pair", "usual")),
@@ -152,7 +166,6 @@ def _rows(
                 yield evaluation.row(f"{part}: {title}", members, by)
     new = [e for e in first if e.split == DEVELOPMENT and e.truth == HONEST and e.later]
     seen = [e for e in first if e.split == TEST and not e.tests]
-    novel = [e for e in first if e.split == NOVEL]
     for title, members in (
         (f"{NOVEL}: attacks that count, first search", [e for e in novel if e.truth == COUNTS]),
         (f"{NOVEL}: at the price of utility, first search", [e for e in novel if e.truth == COSTLY]),
@@ -183,6 +196,7 @@ def _rankings(
     adaptive: Sequence[Entry],
     tested: Sequence[Entry],
     unseen: Sequence[Entry],
+    novel: Sequence[Entry],
     by: Calibration,
     linear: Mapping[str, float],
 ) -> Iterator[tuple[str, ...]]:
@@ -211,6 +225,7 @@ def _rankings(
         "adaptive attackers above the test part": (test, adaptive),
         "attacks that count and decided nothing above the test part": (test, [e for e in tested if e.truth == COUNTS]),
         "all that decided nothing above the test part": (test, tested),
+        "the novel part's first search above the test part": (test, novel),
     }
     for title, (clean, poisoned) in groups.items():
         for name, score in scores.items():
