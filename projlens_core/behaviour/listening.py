@@ -18,7 +18,7 @@ from projlens_core.behaviour.trial import FOREIGN, SEARCHED
 from projlens_core.inputs.probes import Probe
 from projlens_core.runtime.progress import Progress
 
-MINUTES = 3.0  # after which no further probe is listened to: in a large language model every answer takes long
+MINUTES = 1.0  # after which no further probe is listened to: in a large language model every answer takes long
 FOLLOWED = 3  # probes whose texts are looked for on further images, those that bring most first
 AT_ONCE = 12  # probes that are listened to together
 LONG = 5  # words, from which a text of usual ones is worth that, if all of the images brought it: a caption has four

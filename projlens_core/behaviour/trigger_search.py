@@ -128,7 +128,8 @@ class Searcher(SearchState):
 
     def _listening(self, probes: Sequence[Probe]) -> None:
         self.clock.stage = LISTENING
-        bank = (*probes, *self._only_heard)
+        # those that were asked about least first, as there may be no time for all
+        bank = (*self._only_heard, *sorted(probes, key=lambda probe: probe.local))
         heard, listened = self._heard(bank)
         self.found = replace(self.found, listened=listened)
         if listened < len(bank):
