@@ -17,11 +17,20 @@ HEAD = ("family left out", "part", "n", "demonstrated", "suspicious or demonstra
 ASKED = 0.9  # AUROC of each family
 
 
-def lines(entries: Sequence[Entry], left_out: Sequence[Entry], by: Calibration, own: Calibration) -> list[str]:
-    """A row a family, and what was asked for; none without such searches. own: the calibration whose score ranks."""
+def lines(
+    entries: Sequence[Entry],
+    left_out: Sequence[Entry],
+    novel: Sequence[Entry],
+    by: Calibration,
+    own: Calibration,
+) -> list[str]:
+    """A row a family, and what was asked for; none without such searches. novel: searches of attacks of whose kinds the
+    bank holds nothing. own: the calibration whose score ranks.
+    """
     if not left_out:
         return []
-    rows = list(_rows([e for e in entries if e.split == SEALED and e.truth == HONEST], left_out, by, own))
+    honest = [e for e in entries if e.split == SEALED and e.truth == HONEST]
+    rows, new = (list(_rows(honest, of, by, own)) for of in (left_out, novel))
     reached = sum(auroc >= ASKED for auroc, _ in rows)
     succeed = [e for e in entries if e.truth != HONEST and e.split in SPLITS]
     families = {e.family for e in succeed}
@@ -30,12 +39,14 @@ def lines(entries: Sequence[Entry], left_out: Sequence[Entry], by: Calibration, 
         "without the probes of their own trigger's kind (patches of cells for an image put on a place, blended "
         "patterns for both blended families), "
         "ranked above the honest members of the sealed part, whose bank is whole. *Suspicious* is p ≤ "
-        f"{SUSPICIOUS:g} of the score, whatever the bank.",
+        f"{SUSPICIOUS:g} of the score, whatever the bank."
+        + (" Attacks of the novel part had the whole bank, which holds none of their kinds." if novel else ""),
         "",
-        *table(HEAD, [cells for _, cells in rows]),
+        *table(HEAD, [cells for _, cells in (*rows, *new)]),
         "",
         f"AUROC ≥ {ASKED:g} was asked for of each family: {reached} of the {len(rows)} that were measured have it, of "
-        f"{len(families)} in all.",
+        f"{len(families)} in all"
+        + (f"; and {sum(a >= ASKED for a, _ in new)} of the {len(new)} novel ones, first searches." if new else "."),
         "",
     ]
 

@@ -133,7 +133,7 @@ def document(
             ),
         ),
         "",
-        *left_out.lines(entries, without, by, own),
+        *left_out.lines(entries, without, novel, by, own),
         *asked_for.lines(entries, [e for e in searched_first if e.tests], by, own),
     ]
 

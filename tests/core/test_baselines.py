@@ -98,10 +98,14 @@ def test_attacks_without_probes_of_their_kind_are_ranked_above_sealed_honest_mem
     by = evaluation.calibration([replace(e, split="development") for e in honest], {"population": "x"})
     found = [member("d1-poisoned", 99.0, "poisoned", split="development", family="blur", demonstrated=True),
              member("d2-poisoned", 0.0, "failed", split="development", family="blur")]  # fmt: skip
-    text = left_out.lines(honest, found, by, by)
+    text = left_out.lines(honest, found, [], by, by)
     row = next(line for line in text if line.startswith("| blur"))
     assert (
         "| development | 2 | 1 of 2 (9% – 91%) | 1 of 2 (9% – 91%) | 0.625 |" in row
     )  # level with the half that score 0
     assert any("0 of the 1 that were measured have it, of 0 in all" in line for line in text)
-    assert left_out.lines(honest, [], by, by) == []
+    assert left_out.lines(honest, [], [], by, by) == []
+    new = [member("n1-poisoned", 99.0, "poisoned", split="novel", family="tint", demonstrated=True)]
+    text = left_out.lines(honest, found, new, by, by)
+    assert any(line.startswith("| tint | novel | 1 | 1 of 1") for line in text)
+    assert any(line.endswith("of 0 in all; and 1 of the 1 novel ones, first searches.") for line in text)
