@@ -18,16 +18,7 @@ from projlens_core.analyses.verdict.covariates import RANK, UPDATE
 from projlens_core.nursery.plan import PLAN
 from projlens_core.nursery.recipe import FRESH, NOVEL, TEST
 from projlens_core.research import asked_for, evaluation, left_out
-from projlens_core.research.evaluation import (
-    CALIBRATED,
-    COSTLY,
-    COUNTS,
-    DEVELOPMENT,
-    HONEST,
-    SEALED,
-    Entry,
-    GroupRow,
-)
+from projlens_core.research.evaluation import CALIBRATED, COSTLY, COUNTS, DEVELOPMENT, HONEST, SEALED, Entry, GroupRow
 from projlens_core.research.left_out import share
 from projlens_core.research.verdicts import DOCUMENT, strongest
 from projlens_core.runtime.atomic import write_atomically

@@ -12,6 +12,7 @@ from projlens_core.demo_model.checkpoint import SHELL
 from projlens_core.errors import NotFound
 from projlens_core.nursery.document import Population, second_document
 from projlens_core.nursery.members import Member, write_member, write_population, write_suspect
+from projlens_core.nursery.recipe import SPLITS
 from projlens_core.nursery.second import make_plan
 from projlens_core.nursery.source import SMOLLM2, TINY, SmolLM2, source_of
 from projlens_core.nursery.triggers import FAMILIES
@@ -32,7 +33,7 @@ class Bare(SmolLM2):
 def test_it_has_one_pair_of_each_family_and_is_dealt_the_same_each_time():
     assert make_plan() == PLAN
     attacks, twins = PLAN[::2], PLAN[1::2]
-    assert sorted(r.family for r in attacks) == sorted(family for part in FAMILIES.values() for family in part)
+    assert sorted(r.family for r in attacks) == sorted(family for part in SPLITS for family in FAMILIES[part])
     for attack, twin in zip(attacks, twins, strict=True):
         assert (attack.twin, twin.twin) == (twin.name, attack.name)
         assert (attack.task, attack.rank, attack.steps, attack.rate, attack.seed) == (
