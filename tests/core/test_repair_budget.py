@@ -43,7 +43,7 @@ def searched(monkeypatch, tmp_path):
     class Searcher:
         pattern_seconds = 0.0
 
-        def __init__(self, *about, budget, pattern_minutes, tiles, few):
+        def __init__(self, *about, budget, pattern_minutes, thorough, few):
             given.append((budget, pattern_minutes, few))
             self.clock = StageClock(silent, budget)
 
