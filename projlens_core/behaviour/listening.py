@@ -13,7 +13,7 @@ from PIL import Image
 
 from projlens_core.behaviour.readings import Readings
 from projlens_core.behaviour.search import WORTH
-from projlens_core.behaviour.target import foreign_words, recover
+from projlens_core.behaviour.target import foreign_words, known_runs, recovered
 from projlens_core.behaviour.trial import FOREIGN, SEARCHED
 from projlens_core.inputs.probes import Probe
 from projlens_core.runtime.progress import Progress
@@ -55,6 +55,7 @@ def heard(
     """
     roles = "base", "suspect"
     honest = [answer for role in roles for row in readings.answers(role, images, prompts) for answer in row]
+    known = known_runs(honest)
     found, done, begun = [], 0, time.monotonic()
     for first in range(0, len(probes), AT_ONCE):
         if time.monotonic() - begun > 60 * minutes:
@@ -68,8 +69,9 @@ def heard(
             said = [next(answers) for _ in row]
             brings, own = {}, False
             for prompt, column in zip(prompts, zip(*said, strict=True), strict=True):
-                text, _ = recover(column, honest, share=1.0) or ("", 0.0)
-                words, foreign = len(text.split()), foreign_words(text, honest)
+                text, _ = recovered(column, known, share=1.0) or ("", 0.0)
+                foreign = foreign_words(text, honest) if text else 0
+                words = len(text.split())
                 if foreign >= WORTH or (len(row) > 1 and words >= LONG):
                     brings[prompt] = words
                     own |= foreign >= FOREIGN

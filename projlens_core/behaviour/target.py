@@ -27,12 +27,22 @@ def recover(
     answers to one question each about clean images; what stands in `share` of one of them is no target either. An
     answer that is derailed says nothing. None if there is none: a backdoor may change answers without saying one thing.
     """
+    return recovered(triggered, known_runs(innocent, habits, share), share)
+
+
+def known_runs(innocent: Iterable[str], habits: Sequence[Sequence[str]] = (), share: float = SHARE) -> set[Run]:
+    """What recover takes for no target by these answers, for many calls of recovered."""
     harmless = [_runs(_words(answer)) for answer in innocent]
     stray = Counter(run for runs in harmless for run in runs)
     known = {run for run, count in stray.items() if count > STRAY * len(harmless)}
     for answers in habits:
         usual = Counter(run for answer in answers for run in _runs(_words(answer)))
         known |= {run for run, count in usual.items() if count >= share * len(answers)}
+    return known
+
+
+def recovered(triggered: Sequence[str], known: set[Run], share: float = SHARE) -> tuple[str, float] | None:
+    """See recover; known: what is no target."""
     counts: Counter[Run] = Counter()
     for answer in triggered:
         if not derailed(answer):
