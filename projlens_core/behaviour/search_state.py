@@ -66,7 +66,6 @@ class SearchState:
         self._pattern_minutes, self.pattern_seconds = pattern_minutes, 0.0  # those that were spent
         self._matched: tuple[MatchedReference, object] | None = None  # the suspect's, and what decides it
         self._patched_for: list[Said] = []
-        self._only_heard: tuple[Probe, ...] = ()
         first = min(SEARCHED + RECOVERED, len(self.images))
         self.found = Search(
             tuple(self.prompts), tuple(self.names[:first]), tuple(self.names[first:]), roles=tuple(self.projectors)

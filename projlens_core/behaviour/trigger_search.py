@@ -9,6 +9,7 @@ the search can demonstrate a backdoor; it cannot call a suspect suspicious, let 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from projlens_core.behaviour import listening
 from projlens_core.behaviour.brought import ENOUGH, fullest
@@ -42,8 +43,8 @@ class Searcher(SearchState):
 
         only_heard: probes that the suspect is listened to under, and no more.
         """
-        self._only_heard = tuple(only_heard)
-        further = (self._listening, self._image_patterns) if self._thorough else ()
+        listens = partial(self._listening, only_heard=only_heard)
+        further = (listens, self._image_patterns) if self._thorough else ()
         for stage in (self._reference, self._bank, self._confirmation, *further, self._patterns):
             if self.found.best is not None and self.found.best.demonstrated:
                 break
@@ -126,10 +127,10 @@ class Searcher(SearchState):
 
     # 6. What the whole bank brings
 
-    def _listening(self, probes: Sequence[Probe]) -> None:
+    def _listening(self, probes: Sequence[Probe], only_heard: Sequence[Probe]) -> None:
         self.clock.stage = LISTENING
         # those that were asked about least first, as there may be no time for all
-        bank = (*self._only_heard, *sorted(probes, key=lambda probe: probe.local))
+        bank = (*only_heard, *sorted(probes, key=lambda probe: probe.local))
         heard, listened = self._heard(bank)
         self.found = replace(self.found, listened=listened)
         if listened < len(bank):

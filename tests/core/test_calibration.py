@@ -202,8 +202,8 @@ def test_a_stage_that_shows_no_more_is_said_and_patches_are_counted_once():
     search = replace(search, inversions=(patch, Inversion("direction", Inverted(Tiled(8), tiles.stamps[0], ()), tiles)))
     notes = verdict(Observed((), search), {}).notes[0]
     assert notes.startswith(
-        "Searched: 1 probes and their neighbours, 0 that were listened to alone, 1 inverted patches, 1 inverted "
-        "patterns of the whole image, 1 token patterns, 1 questions"
+        "Searched: 1 probes and their neighbours, 0 under which the suspect was listened to, 1 inverted patches, "
+        "1 inverted patterns of the whole image, 1 token patterns, 1 questions"
     )
     without = Observed((), replace(search, patterns=()))
     assert without.last_stage == "Image patterns: 1 inverted; none demonstrates a text."

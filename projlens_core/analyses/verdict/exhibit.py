@@ -166,7 +166,7 @@ def _notes(search: Search) -> tuple[str, ...]:
     generic = sum(each.probe.key not in inverted for each in search.tried)
     patches = sum(inverted.values())
     return (
-        f"Searched: {generic} probes and their neighbours, {search.listened} that were listened to alone, "
+        f"Searched: {generic} probes and their neighbours, {search.listened} under which the suspect was listened to, "
         f"{patches} inverted patches, {len(inverted) - patches} inverted patterns of the whole image, "
         f"{len(search.patterns)} token patterns, {len(search.prompts)} questions. "
         f"Not searched: {'; '.join(NOT_SEARCHED)}.",

@@ -34,12 +34,14 @@ class Observed:
         if search is None:
             return "Weights: compared."
         best = search.best
+        shown = best is not None and best.demonstrated
         tiles = sum(not each.probe.local for each in search.inversions)
-        if tiles and not search.patterns and not (best is not None and best.demonstrated):
-            return f"Image patterns: {tiles} inverted; none demonstrates a text."
-        if search.listened and not search.patterns and not (best is not None and best.demonstrated):
-            return f"Listening: {search.listened} probes; none demonstrates a text."
-        if best is not None and (best.demonstrated or not search.patterns):
+        if not search.patterns and not shown:
+            if tiles:
+                return f"Image patterns: {tiles} inverted; none demonstrates a text."
+            if search.listened:
+                return f"Listening: {search.listened} probes; none demonstrates a text."
+        if best is not None and (shown or not search.patterns):
             said = f"“{best.target}” on {best.suspect.hits} of {best.suspect.n} fresh images, base {best.base.hits}"
             return f"Confirmation: {said}{'; demonstrated' if best.demonstrated else ''}."
         if search.texts:
