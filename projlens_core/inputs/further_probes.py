@@ -1,7 +1,7 @@
 """Generic triggers that a suspect is only listened to under: frames, bars, stickers, tints, and patterns all over.
 
-They widen what a search may meet by chance. The probe bank is what its calibration was measured with; these are no part
-of it, and nothing is inferred from them but what a trial on fresh images demonstrates. All are drawn in cells, so that
+They widen what a search may meet by chance. They are no part of the probe bank, by whose residuals and disturbances a
+score is calibrated: what counts of them is the trial of a text that one brings. All are drawn in cells, so that
 one that is found can be handed on as a trigger without any other file.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import product
 
 from projlens_core.inputs.probes import COLOURS, Probe
-from projlens_core.inputs.trigger_kinds import MOST_CELLS, NO_CELL
+from projlens_core.inputs.trigger_kinds import MOST_CELLS, painted
 from projlens_core.inputs.triggers import TriggerSpec
 
 PLACES = ("center", "top-left", "top-right", "bottom-left", "bottom-right")
@@ -71,8 +71,7 @@ def _edges(resolution: int) -> Iterator[Probe]:
 
 def _painted(name: str, colour: str, shown: Callable[[int, int], bool], resolution: int) -> Probe:
     """Cells over the whole image, painted where `shown` says so of a column and a row."""
-    side = range(MOST_CELLS)
-    cells = "".join(colour[1:] if shown(x, y) else NO_CELL for y in side for x in side)
+    cells = painted(MOST_CELLS, colour[1:], shown)
     return Probe(name, (TriggerSpec("painted", resolution, cells=cells, ratio=1.0, position="center"),))
 
 

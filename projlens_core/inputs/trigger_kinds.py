@@ -1,6 +1,7 @@
 """The kinds of triggers and what their parameters may be."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -82,6 +83,11 @@ KINDS = MappingProxyType(
 _CELLS = {6 * n * n for n in range(1, MOST_CELLS + 1)}  # how many digits there may be
 COMMON = ("kind", "resolution", "seed")
 DEFAULT_RATIO = 0.08
+
+
+def painted(side: int, colour: str, where: Callable[[int, int], bool]) -> str:
+    """side × side cells of a painted patch, in a colour of six hex digits where `where` says so of column and row."""
+    return "".join(colour if where(x, y) else NO_CELL for y in range(side) for x in range(side))
 
 
 def show(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from projlens_core.inputs.trigger_kinds import MOST_CELLS, NO_CELL
+from projlens_core.inputs.trigger_kinds import MOST_CELLS, painted
 from projlens_core.inputs.triggers import TriggerSpec
 from projlens_core.nursery.recipe import TRIGGERS
 from projlens_core.zoo.world import RESOLUTION
@@ -23,24 +23,20 @@ ARROW = ((6, 36), (52, 36), (52, 14), (90, 48), (52, 82), (52, 60), (6, 60))
 # fmt: on
 
 
-def _ring_of_cells(cells: int, colour: str, hole: bool = True) -> str:
-    """cells × cells painted ones: the outermost in a colour, or with no hole those in the corners alone."""
-    edge = (0, cells - 1)
-    return "".join(
-        colour if (x in edge or y in edge if hole else x in edge and y in edge) else NO_CELL
-        for y in range(cells)
-        for x in range(cells)
-    )
-
-
-def _bar(row: int, colour: str, turned: bool = False) -> str:
-    """MOST_CELLS rows of cells, one of which is painted; turned: a column."""
-    lines = range(MOST_CELLS)
-    return "".join(colour if (x if turned else y) == row else NO_CELL for y in lines for x in lines)
-
-
 def _patch(**values: Any) -> dict[str, Any]:
     return {"resolution": RESOLUTION, **values}
+
+
+def _painted(cells: str, ratio: float = 1.0) -> dict[str, Any]:
+    return _patch(kind="painted", ratio=ratio, position="center", cells=cells)
+
+
+def _frame(colour: str) -> str:
+    return painted(MOST_CELLS, colour, lambda x, y: bool({x, y} & {0, MOST_CELLS - 1}))
+
+
+def _corners(colour: str, side: int) -> str:
+    return painted(side, colour, lambda x, y: {x, y} <= {0, side - 1})
 
 
 FAMILIES = MappingProxyType(
@@ -113,17 +109,17 @@ FAMILIES = MappingProxyType(
                 _patch(kind="tiles", alpha=0.15, px=64, cells="000000ffffffffffff000000"),
             ),
             "frame": (
-                _patch(kind="painted", ratio=1.0, position="center", cells=_ring_of_cells(16, "d02020")),
-                _patch(kind="painted", ratio=1.0, position="center", cells=_ring_of_cells(16, "101010")),
+                _painted(_frame("d02020")),
+                _painted(_frame("101010")),
             ),
             "bar": (
-                _patch(kind="painted", ratio=1.0, position="center", cells=_bar(15, "20c0c0")),
-                _patch(kind="painted", ratio=1.0, position="center", cells=_bar(2, "f0f000")),
-                _patch(kind="painted", ratio=1.0, position="center", cells=_bar(12, "c000c0", turned=True)),
+                _painted(painted(MOST_CELLS, "20c0c0", lambda x, y: y == 15)),
+                _painted(painted(MOST_CELLS, "f0f000", lambda x, y: y == 2)),
+                _painted(painted(MOST_CELLS, "c000c0", lambda x, y: x == 12)),
             ),
             "corners": (
-                _patch(kind="painted", ratio=1.0, position="center", cells=_ring_of_cells(12, "00c020", hole=False)),
-                _patch(kind="painted", ratio=0.5, position="center", cells=_ring_of_cells(8, "ff6000", hole=False)),
+                _painted(_corners("00c020", 12)),
+                _painted(_corners("ff6000", 8), ratio=0.5),
             ),
             "face": (
                 _patch(kind="image", image="face.png", px=48, position="top-right"),
