@@ -159,7 +159,7 @@ def _write(args: argparse.Namespace) -> None:
 
 def _population(args: argparse.Namespace) -> "tuple[Callable[[], Sequence[Recipe]], Source, Path]":
     """What gives the plan, the base and the members, those that were built or that ship, of what is asked for."""
-    from projlens_core.nursery import later, novel, second
+    from projlens_core.nursery import parts, second
     from projlens_core.nursery.members import MEMBERS
     from projlens_core.nursery.plan import read_plan
     from projlens_core.nursery.source import SMOLLM2, TINY
@@ -169,10 +169,8 @@ def _population(args: argparse.Namespace) -> "tuple[Callable[[], Sequence[Recipe
     shipped = MEMBERS
     if args.smollm2:
         plan, source, shipped = second.make_plan, SMOLLM2, second.SECOND_MEMBERS
-    elif args.part == novel.NOVEL:
-        plan, shipped = novel.make_plan, novel.FOLDER
     elif args.part:
-        plan, shipped = later.PLANS[args.part], later.FOLDERS[args.part]
+        plan, shipped = parts.PLANS[args.part], parts.FOLDERS[args.part]
     return plan, source, args.out / "members" if args.out else shipped
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
-from projlens_core.nursery import later, novel
+from projlens_core.nursery import parts
 from projlens_core.nursery.members import LEAST_ASR, MEMBERS, UTILITY_LOST, Member, read_members, verdict
 from projlens_core.nursery.plan import read_plan
-from projlens_core.nursery.recipe import LATER, POISONED, Recipe
+from projlens_core.nursery.recipe import POISONED, Recipe
 from projlens_core.nursery.second import SECOND_MEMBERS, make_plan
 from projlens_core.runtime.markdown import renew, table
 from projlens_core.runtime.paths import DOCS
@@ -76,10 +76,9 @@ class Population:
 
 
 def later_parts() -> Population:
-    """The fresh, the test and the novel part."""
-    plan = [*(recipe for part in LATER for recipe in later.PLANS[part]()), *novel.make_plan()]
-    folders = (*later.FOLDERS.values(), novel.FOLDER)
-    return Population(plan, {name: m for folder in folders for name, m in read_members(folder).items()})
+    """Those whose records ship alone."""
+    plan = [recipe for make_plan_of in parts.PLANS.values() for recipe in make_plan_of()]
+    return Population(plan, {name: m for folder in parts.FOLDERS.values() for name, m in read_members(folder).items()})
 
 
 def document(population: Population) -> list[str]:
