@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from projlens_core.analyses.verdict.calibration import NO_EVIDENCE, SHIPPED, SUSPICIOUS, Calibration
-from projlens_core.analyses.verdict.covariates import RANK, UPDATE
 from projlens_core.nursery.plan import PLAN
 from projlens_core.nursery.recipe import FRESH, NOVEL, TEST
-from projlens_core.research import asked_for, evaluation, left_out
+from projlens_core.research import asked_for, evaluation, left_out, rankings
 from projlens_core.research.evaluation import CALIBRATED, COSTLY, COUNTS, DEVELOPMENT, HONEST, SEALED, Entry, GroupRow
 from projlens_core.research.left_out import share
 from projlens_core.research.verdicts import DOCUMENT, strongest
@@ -78,11 +77,6 @@ def document(
     before = {e.name: e for e in first}
     searched_first = [before.get(e.name, e) for e in entries]
     unseen = [e for e in searched_first if e.split == SEALED and e.later]
-    sealed = [e for e in entries if e.split == SEALED and e.truth == HONEST]
-    test, tested = ([e for e in entries if e.tests and (e.truth == HONEST) is honest] for honest in (True, False))
-    attacks = [e for e in entries if e.split == SEALED and e.truth == COUNTS and e.group != "adaptive"]
-    adaptive = [e for e in entries if e.split == SEALED and e.truth != HONEST and e.group == "adaptive"]
-    costly = [e for e in entries if e.split == SEALED and e.truth == COSTLY and e.group != "adaptive"]
     seconds = sorted(e.seconds for e in entries)
     novel = [e for e in first if e.split == NOVEL]  # before triggers of their kinds were listened for
     own = evaluation.calibration(entries, by.source, (DEVELOPMENT,))  # sealed members decide nothing in it
@@ -106,23 +100,7 @@ def document(
         "interval is Newcombe's, the second by bootstrap over parents (a pair of twins is one), which collapses where "
         "nothing is out of order.",
         "",
-        *table(
-            ("score", "poisoned", "honest", "AUROC", "interval", "bootstrap"),
-            list(
-                _rankings(
-                    sealed,
-                    test,
-                    attacks,
-                    costly,
-                    adaptive,
-                    tested,
-                    unseen,
-                    novel,
-                    own,
-                    evaluation.linear_scores(entries),
-                )
-            ),
-        ),
+        *rankings.lines(entries, unseen, novel, own),
         "",
         *left_out.lines(entries, without, novel, by, own),
         *asked_for.lines(entries, [e for e in searched_first if e.tests], by, own),
@@ -179,59 +157,6 @@ def _cells(row: GroupRow) -> tuple[str, ...]:
     return row.title, str(row.n), *(share(each) for each in shares)
 
 
-def _rankings(
-    honest: Sequence[Entry],
-    test: Sequence[Entry],
-    attacks: Sequence[Entry],
-    costly: Sequence[Entry],
-    adaptive: Sequence[Entry],
-    tested: Sequence[Entry],
-    unseen: Sequence[Entry],
-    novel: Sequence[Entry],
-    by: Calibration,
-    linear: Mapping[str, float],
-) -> Iterator[tuple[str, ...]]:
-    scores: dict[str, Callable[[Entry], float | None]] = {"the whole search": lambda e: by.score(e.statistics)}
-    scores |= {
-        "its residuals alone": lambda e: e.statistics.residual,
-        "its probes alone": lambda e: e.statistics.unsettled,
-        "its text on fresh images alone": lambda e: e.statistics.said,
-    }
-    scores["baseline: relative size of the change"] = lambda e: e.case.sizes[UPDATE]
-    scores["baseline: concentration of the change"] = lambda e: -e.case.sizes[RANK]
-    scores["baseline: spectral features, linear model"] = lambda e: linear.get(e.name)
-    for name in sorted({name for e in (*honest, *attacks, *costly, *adaptive) for name in e.baselines}):
-        scores[f"baseline: {name}"] = lambda e, name=name: e.baselines.get(name)  # type: ignore[misc]
-    every = [*attacks, *costly]
-    groups = {
-        "attacks that count": (honest, attacks),
-        "all that succeed": (honest, every),
-        "all that succeed, first search": (
-            [e for e in unseen if e.truth == HONEST],
-            [e for e in unseen if e.truth != HONEST and e.group != "adaptive"],
-        ),
-        "adaptive attackers": (honest, adaptive),
-        "attacks that count above the test part": (test, attacks),
-        "all that succeed above the test part": (test, every),
-        "adaptive attackers above the test part": (test, adaptive),
-        "attacks that count and decided nothing above the test part": (test, [e for e in tested if e.truth == COUNTS]),
-        "all that decided nothing above the test part": (test, tested),
-        "the novel part's first search above the test part": (test, novel),
-    }
-    for title, (clean, poisoned) in groups.items():
-        for name, score in scores.items():
-            found = evaluation.ranking(clean, poisoned, score)
-            if found is not None:
-                yield (
-                    f"{name}, {title}",
-                    str(found.poisoned),
-                    str(found.honest),
-                    f"{found.auroc:.3f}",
-                    f"{found.low:.2f} – {found.high:.2f}",
-                    f"{found.resampled[0]:.2f} – {found.resampled[1]:.2f}",
-                )
-
-
 def read(path: Path = RESULTS, part: str = "members") -> list[Entry]:
     """The entries that are kept: "members"; "left_out", attacks without probes of their own kind; "first", the first
     searches of members that were searched again.
@@ -260,8 +185,7 @@ def main() -> None:
     if folders := {part: folder for part in PARTS if (folder := getattr(args, part))}:
         parts = {part: renewed(read(part=part), folders.get(part), baselines) for part in PARTS}
         plan = content_key(PLAN.read_bytes())[:12]
-        text = ",\n".join(f'"{part}": [\n{lines(of)}\n]' for part, of in parts.items())
-        write_atomically(RESULTS, f'{{"plan": "{plan}", {text}}}\n'.encode())
+        write_atomically(RESULTS, f'{{"plan": "{plan}", {kept(parts)}}}\n'.encode())
     entries = read()
     by = calibrate(entries)
     write_atomically(SHIPPED, by.to_json().encode())
@@ -275,14 +199,16 @@ def renewed(known: Sequence[Entry], folder: Path | None, baselines: Mapping[str,
     found = {e.name: e for e in known}
     for e in measured(folder, baselines) if folder else ():
         before = found.get(e.name)
-        kept = before is not None and not (e.baselines or e.features)
-        found[e.name] = replace(e, baselines=before.baselines, features=before.features) if before and kept else e
+        if before is not None and not (e.baselines or e.features):
+            e = replace(e, baselines=before.baselines, features=before.features)
+        found[e.name] = e
     return [found[name] for name in sorted(found)]
 
 
-def lines(entries: Sequence[Entry]) -> str:
-    """As they are kept: a line an entry."""
-    return ",\n".join(json.dumps(each.to_dict(), ensure_ascii=False) for each in entries)
+def kept(parts: Mapping[str, Sequence[Entry]]) -> str:
+    """Entries by part as they stand in a file: a line an entry."""
+    rows = {part: ",\n".join(json.dumps(e.to_dict(), ensure_ascii=False) for e in of) for part, of in parts.items()}
+    return ",\n".join(f'"{part}": [\n{of}\n]' for part, of in rows.items())
 
 
 def measured(folder: Path, baselines: Mapping[str, Any]) -> list[Entry]:

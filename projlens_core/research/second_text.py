@@ -133,8 +133,7 @@ def main(arguments: list[str]) -> None:
     if arguments:
         parts = zip(("members", "first"), arguments, strict=False)
         found = {part: population_text.measured(Path(folder), {}) for part, folder in parts}
-        kept = [f'"{part}": [\n{population_text.lines(entries)}\n]' for part, entries in found.items()]
-        write_atomically(RESULTS, f"{{{', '.join(kept)}}}\n".encode())
+        write_atomically(RESULTS, f"{{{population_text.kept(found)}}}\n".encode())
     by = population_text.calibrate(population_text.read())
     renew(DOCUMENT, BEGIN, END, document(read(), read_members(SECOND_MEMBERS), by, read("first")))
 
