@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 TIME, MEMORY, READ = "time", "peak memory", "bytes read"
 HELD = "memory"
+FLOOR = "floor"  # of a figure: what nothing that does the job gets below
 HEADER = ("job", "figure", "ours", "reference", "ahead by", "target", "met")
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 

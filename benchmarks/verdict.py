@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.comparison import Comparison, Results, within
-from benchmarks.report import TIME, Figure, Report, Target
+from benchmarks.report import FLOOR, TIME, Figure, Report, Target
 from benchmarks.setting import BASE, QUESTION, SUSPECT, asked_probes, samples
 from projlens_core.activations.inversion import BATCH, Canvas
 from projlens_core.activations.tokens import image_tokens
@@ -27,7 +27,6 @@ from projlens_core.weights.projector import as_module
 
 LENGTHS_SHARE, DROPS_SHARE = 1e-3, 1e-2
 ROLES = ("base", "suspect")
-FLOOR = "floor"
 
 
 def without_language(folder: Path) -> Callable[[int], dict[str, np.ndarray]]:

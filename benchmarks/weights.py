@@ -8,14 +8,13 @@ import numpy as np
 import torch
 
 from benchmarks.comparison import COUNTED, Comparison, Repeats, Results, within
-from benchmarks.report import MEMORY, READ, TIME, Figure, NoFigures, Report, Target, shown_bytes
+from benchmarks.report import FLOOR, MEMORY, READ, TIME, Figure, NoFigures, Report, Target, shown_bytes
 from projlens_core.cases.case import Case, open_case
 from projlens_core.weights.spectrum import spectrum
 
 PARAMETERS_7B = 7_063_427_072  # of llava-1.5-7b-hf: language model, vision tower, projector
 STORED, LOADED = 2, 4  # bytes a parameter takes in the float16 files, and in the float32 that the reference loads
 VALUES_SHARE, EDGE_SHARE = 1e-5, 0.05
-FLOOR = "floor"
 SCALED = f"{MEMORY}, 7 B parameters"
 SCALED_TARGET = Target(ahead_by=20)
 
