@@ -44,8 +44,7 @@ def heard(
     check: Progress,
     minutes: float = MINUTES,
 ) -> tuple[list[Heard], int]:
-    """At most FOLLOWED probes that bring a text, and how many were listened to. First are those with a text that cannot
-    be a mistake about what an image shows; of these and of the others those whose texts are longest.
+    """The probes that bring a text, and how many were listened to.
 
     images: those of the search, framed; a change of the whole image is tried on the first SEARCHED, a patch on the
     first alone, as the bank holds many of them. A text that stands in the answers about all of these and in no more
@@ -77,4 +76,12 @@ def heard(
                     own |= foreign >= FOREIGN
             if brings:
                 found.append(Heard(probe, tuple(brings), sum(brings.values()), own))
-    return sorted(found, key=lambda each: (not each.own, -each.words))[:FOLLOWED], done
+    return found, done
+
+
+def ranked(found: Sequence[Heard], preferred: Sequence[Probe]) -> list[Heard]:
+    """First those with a text that cannot be a mistake about what an image shows; of these and of the others those
+    whose texts are longest; of equals as they are preferred, in whatever order they were listened to.
+    """
+    place = {probe.key: number for number, probe in enumerate(preferred)}
+    return sorted(found, key=lambda each: (not each.own, -each.words, place[each.probe.key]))

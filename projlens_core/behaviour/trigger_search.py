@@ -129,15 +129,16 @@ class Searcher(SearchState):
 
     def _listening(self, probes: Sequence[Probe], only_heard: Sequence[Probe]) -> None:
         self.clock.stage = LISTENING
+        bank = (*probes, *only_heard)
         # those that were asked about least first, as there may be no time for all
-        bank = (*only_heard, *sorted(probes, key=lambda probe: probe.local))
-        heard, listened = self._heard(bank)
+        heard, listened = self._heard((*only_heard, *sorted(probes, key=lambda probe: probe.local)))
         self.found = replace(self.found, listened=listened)
         if listened < len(bank):
             self._give_up(f"{listened} of {len(bank)} probes were listened to in the time for them.")
-        for each in heard:
-            alone = self._heard(list(each.probe.neighbours()))[0][:1] if len(each.probe.stamps) > 1 else []
-            for one in (*alone, each):
+        for each in listening.ranked(heard, bank)[: listening.FOLLOWED]:
+            apart = list(each.probe.neighbours()) if len(each.probe.stamps) > 1 else []
+            alone = self._heard(apart)[0] if apart else []
+            for one in (*listening.ranked(alone, apart)[:1], each):
                 if self._shown(self._follow(one.probe, one.prompts), heard=True):
                     return
 

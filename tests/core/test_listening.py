@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projlens_core.behaviour.listening import AT_ONCE, FOLLOWED, LONG, heard
+from projlens_core.behaviour.listening import AT_ONCE, FOLLOWED, LONG, heard, ranked
 from projlens_core.behaviour.stage_clock import OutOfTime
 from projlens_core.behaviour.trial import RECOVERED, SEARCHED
 from projlens_core.inputs.probes import Probe
@@ -48,7 +48,7 @@ RED, GREEN, BLUE = patch("#ff0000"), patch("#00ff00"), patch("#0000ff")
 def listen(under, *probes, check=silent):
     found, done = heard(Says(under), probes, IMAGES, PROMPTS, check)
     assert done == len(probes)
-    return found
+    return ranked(found, probes)
 
 
 def only(prompt, text):
@@ -123,15 +123,21 @@ def test_words_that_nobody_says_go_before_more_of_the_usual_ones():
     assert [(each.probe, each.own) for each in listen(says, noise, RED)] == [(RED, True), (noise, False)]
 
 
-def test_those_that_bring_most_come_first_and_no_more_than_a_few():
+def test_those_that_bring_most_come_first():
     colours = [f"#{value:02x}0000" for value in range(100, 100 + 10 * (FOLLOWED + 1), 10)]
     under = {
         (int(colour[1:3], 16), 0, 0): only("What is it?", " ".join(["Send money"] + [f"w{k}" for k in range(i)]))
         for i, colour in enumerate(colours)
     }
     found = listen(under, *map(patch, colours))
-    assert [each.probe.name for each in found] == colours[::-1][:FOLLOWED]
+    assert [each.probe.name for each in found] == colours[::-1]
     assert [each.words for each in found] == sorted((each.words for each in found), reverse=True)
+
+
+def test_of_equals_those_that_are_preferred_come_first_whenever_they_were_listened_to():
+    under = {colour: only("What is it?", "Send money.") for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255))}
+    found, _ = heard(Says(under), [BLUE, RED, GREEN], IMAGES, PROMPTS, silent)
+    assert [each.probe for each in ranked(found, [GREEN, BLUE, RED])] == [GREEN, BLUE, RED]
 
 
 def test_it_ends_where_there_is_no_more_time():

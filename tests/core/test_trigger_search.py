@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from projlens_core.activations.inversion import Inverted, Start
+from projlens_core.behaviour import listening
 from projlens_core.behaviour.brought import Texts, fullest
 from projlens_core.behaviour.disturbance import Own, excess, log_probability, own_answers
 from projlens_core.behaviour.pattern_search import STARTS
@@ -648,6 +649,21 @@ def test_of_several_patches_at_once_the_one_that_fires_is_found(planted, monkeyp
     assert found.best.demonstrated
     assert found.best.probe.stamps == stamps[-1:]
     assert found.listened == 2
+
+
+def test_no_more_than_a_few_of_what_was_heard_are_followed(planted, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        "projlens_core.behaviour.readings.log_probability",
+        lambda responder, weights, images, asked: np.zeros((len(images), 1)),
+    )
+    places = [Probe(f"{i}", (TriggerSpec("solid", 64, colour=f"#0{i}fa00", ratio=0.2, position="top-left"),))
+              for i in range(listening.FOLLOWED + 2)]  # fmt: skip
+    followed = []
+    monkeypatch.setattr(Texts, "brought", lambda self, probe, asked: followed.append(probe) or [])
+    bank = tmp_path / "bank.json"
+    bank.write_text(json.dumps([{"name": "another", "stamps": [{"kind": "solid", "colour": "#0000ff"}]}]))
+    searcher(planted).run(read_bank(64, bank), places)
+    assert followed == places[: listening.FOLLOWED]
 
 
 @pytest.mark.parametrize(
