@@ -165,22 +165,23 @@ def ranking(
     clean, bad = ([e for e in group if e.name in values] for group in (honest, poisoned))
     if not clean or not bad:
         return None
-    found = separation(_of(clean, values), _of(bad, values))
-    parents = sorted({e.parent for e in (*clean, *bad)})
-    members = {parent: [e for e in (*clean, *bad) if e.parent == parent] for parent in parents}
-    random, drawn = np.random.default_rng(SEED), []
-    bad_names = {e.name for e in bad}
-    for _ in range(RESAMPLES):
-        chosen = [e for i in random.integers(0, len(parents), len(parents)) for e in members[parents[i]]]
-        groups = [[e for e in chosen if (e.name in bad_names) is is_bad] for is_bad in (False, True)]
-        if all(groups):
-            drawn.append(separation(*(_of(group, values) for group in groups)).auroc)
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    good, ill = (np.array([values[e.name] for e in group]) for group in (clean, bad))
+    found = separation(torch.from_numpy(good), torch.from_numpy(ill))
+    low, high = np.quantile(_resampled(clean, bad, np.sign(ill[:, None] - good)), (0.025, 0.975))
     return Discrimination(found.auroc, found.low, found.high, (float(low), float(high)), len(clean), len(bad))
 
 
-def _of(entries: Sequence[Entry], values: Mapping[str, float]) -> torch.Tensor:
-    return torch.tensor([values[e.name] for e in entries], dtype=torch.float64)
+def _resampled(clean: Sequence[Entry], bad: Sequence[Entry], above: np.ndarray) -> np.ndarray:
+    """AUROC of RESAMPLES draws of as many parents, those without members of one kind left out; above: (bad, clean), 1
+    where the one is above the other, 0 where they are equal, -1 where it is below.
+    """
+    number = {parent: i for i, parent in enumerate(sorted({e.parent for e in (*clean, *bad)}))}
+    drawn = np.random.default_rng(SEED).integers(0, len(number), (RESAMPLES, len(number)))
+    times = np.stack([np.bincount(each, minlength=len(number)) for each in drawn])  # (draws, parents)
+    of_clean, of_bad = (times[:, [number[e.parent] for e in group]].astype(float) for group in (clean, bad))
+    pairs = of_clean.sum(1) * of_bad.sum(1)
+    both = pairs > 0
+    return (1 + np.einsum("dm,mn,dn->d", of_bad, above, of_clean, optimize=True)[both] / pairs[both]) / 2
 
 
 @dataclass(frozen=True)
