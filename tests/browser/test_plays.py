@@ -42,8 +42,9 @@ class Player:
         """One of several that exclude each other, by its name."""
         target = self.page.get_by_role("radio", name=name, exact=True)
         self._press_among(target)
-        _settled(self.page)  # while it is drawn anew, there may be two of it
-        expect(target).to_have_attribute("aria-checked", "true")
+        _settled(self.page)
+        chosen = self.page.get_by_role("radio", name=name, exact=True, checked=True)
+        expect(chosen.first).to_be_visible()  # the first, as there may be two of it while it is drawn anew
 
     def turn_off(self, name: str) -> None:
         """One of several that do not exclude each other."""

@@ -6,11 +6,11 @@ import pytest
 
 from dashboard import state, trigger_picker
 from projlens_core.analyses import find
+from projlens_core.analyses.verdict import searching
 from projlens_core.analyses.verdict.exhibit import verdict
 from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour.search import Search, TriedProbe
 from projlens_core.behaviour.trial import FRESH, trial
-from projlens_core.inputs import probes
 from projlens_core.inputs.probes import Probe
 from projlens_core.inputs.triggers import TriggerSpec
 from tests.dashboard.conftest import press, texts
@@ -57,7 +57,8 @@ def test_nothing_is_searched_before_it_is_asked_for(open_page):
 def test_a_search_says_what_speaks_for_against_and_what_is_missing(open_page, tmp_path, monkeypatch):
     bank = tmp_path / "bank.json"
     bank.write_text(json.dumps([{"name": "red", "stamps": [{"kind": "solid", "colour": "#ff0000"}]}]))
-    monkeypatch.setattr(probes, "BANK", bank)
+    monkeypatch.setattr(searching, "BANK", bank)
+    monkeypatch.setattr(searching, "further_probes", lambda resolution: ())  # a bank of one, to listen to as well
     page = press(open_page("verdict"), "Start")
     assert not page.exception
     assert page.metric[0].value == "Inconclusive"
