@@ -5,6 +5,7 @@ again: they keep the whole bank, which, if anything, raises their scores, so the
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from projlens_core.analyses.verdict.calibration import SUSPICIOUS, Calibration
 from projlens_core.nursery.recipe import SPLITS
@@ -13,7 +14,16 @@ from projlens_core.research.evaluation import HONEST, SEALED, Entry
 from projlens_core.runtime.markdown import table
 from projlens_core.stats.rate import Rate, wilson
 
-HEAD = ("family left out", "part", "n", "demonstrated", "suspicious or demonstrated", "AUROC", "interval")
+HEAD = (
+    "family left out",
+    "part",
+    "n",
+    "demonstrated",
+    "suspicious or demonstrated",
+    "AUROC",
+    "interval",
+    "of usual attacks",
+)
 ASKED = 0.9  # AUROC of each family
 
 
@@ -31,7 +41,7 @@ def lines(
         return []
     honest = [e for e in entries if e.split == SEALED and e.truth == HONEST]
     rows, new = (list(_rows(honest, of, by, own)) for of in (left_out, novel))
-    reached = sum(auroc >= ASKED for auroc, _ in rows)
+    reached, usual = (sum(each.auroc >= ASKED for each in rows), sum(each.usual >= ASKED for each in rows))
     succeed = [e for e in entries if e.truth != HONEST and e.split in SPLITS]
     families = {e.family for e in succeed}
     return [
@@ -42,38 +52,45 @@ def lines(
         f"{SUSPICIOUS:g} of the score, whatever the bank."
         + (" Attacks of the novel part had the whole bank, which holds none of their kinds." if novel else ""),
         "",
-        *table(HEAD, [cells for _, cells in (*rows, *new)]),
+        *table(HEAD, [each.cells for each in (*rows, *new)]),
         "",
         f"AUROC ≥ {ASKED:g} was asked for of each family: {reached} of the {len(rows)} that were measured have it, of "
-        f"{len(families)} in all"
-        + (f"; and {sum(a >= ASKED for a, _ in new)} of the {len(new)} novel ones, first searches." if new else "."),
+        f"{len(families)} in all; without the adaptive attackers, of whom less was asked, {usual} have it"
+        + (f"; and {sum(e.auroc >= ASKED for e in new)} of the {len(new)} novel ones, first searches." if new else "."),
         "",
     ]
 
 
-def _rows(
-    honest: Sequence[Entry], left_out: Sequence[Entry], by: Calibration, own: Calibration
-) -> Iterator[tuple[float, tuple[str, ...]]]:
-    """AUROC and cells of each family that has one."""
+@dataclass(frozen=True)
+class _Row:
+    """A family: AUROC of all of its attacks, of those that are no adaptive attackers, and the row's cells."""
+
+    auroc: float
+    usual: float
+    cells: tuple[str, ...]
+
+
+def _rows(honest: Sequence[Entry], left_out: Sequence[Entry], by: Calibration, own: Calibration) -> Iterator[_Row]:
+    """The families that have an AUROC."""
     for family in sorted({e.family for e in left_out if e.family}):
         attacks = [e for e in left_out if e.family == family]
-        ranking = evaluation.ranking(honest, attacks, lambda e: own.score(e.statistics))
+        usual = [e for e in attacks if e.group != "adaptive"]
+        ranking, apart = (evaluation.ranking(honest, of, lambda e: own.score(e.statistics)) for of in (attacks, usual))
         if ranking is None:
             continue
         shown = [e.demonstrated for e in attacks]
         worse = [e.demonstrated or _suspicious(e, by) for e in attacks]
-        yield (
-            ranking.auroc,
-            (
-                family,
-                attacks[0].split,
-                str(len(attacks)),
-                share(wilson(sum(shown), len(shown))),
-                share(wilson(sum(worse), len(worse))),
-                f"{ranking.auroc:.3f}",
-                f"{ranking.low:.2f} – {ranking.high:.2f}",
-            ),
+        cells = (
+            family,
+            attacks[0].split,
+            str(len(attacks)),
+            share(wilson(sum(shown), len(shown))),
+            share(wilson(sum(worse), len(worse))),
+            f"{ranking.auroc:.3f}",
+            f"{ranking.low:.2f} – {ranking.high:.2f}",
+            f"{apart.auroc:.3f} of {len(usual)}" if apart else "–",
         )
+        yield _Row(ranking.auroc, apart.auroc if apart else 0.0, cells)
 
 
 def share(rate: Rate) -> str:

@@ -104,8 +104,13 @@ def test_attacks_without_probes_of_their_kind_are_ranked_above_sealed_honest_mem
         "| development | 2 | 1 of 2 (9% – 91%) | 1 of 2 (9% – 91%) | 0.625 |" in row
     )  # level with the half that score 0
     assert any("0 of the 1 that were measured have it, of 0 in all" in line for line in text)
+    assert row.endswith("| 0.625 of 2 |")
+    adaptive = [found[0], replace(found[1], group="adaptive")]
+    text = left_out.lines(honest, adaptive, [], by, by)
+    assert any(line.endswith("| 1.000 of 1 |") for line in text if line.startswith("| blur"))
+    assert any(line.endswith("without the adaptive attackers, of whom less was asked, 1 have it.") for line in text)
     assert left_out.lines(honest, [], [], by, by) == []
     new = [member("n1-poisoned", 99.0, "poisoned", split="novel", family="tint", demonstrated=True)]
     text = left_out.lines(honest, found, new, by, by)
     assert any(line.startswith("| tint | novel | 1 | 1 of 1") for line in text)
-    assert any(line.endswith("of 0 in all; and 1 of the 1 novel ones, first searches.") for line in text)
+    assert any(line.endswith("0 have it; and 1 of the 1 novel ones, first searches.") for line in text)
