@@ -183,6 +183,9 @@ def main() -> None:
     args = parser.parse_args()
     baselines = json.loads(args.baselines.read_text(encoding="utf-8")) if args.baselines else {}
     if folders := {part: folder for part in PARTS if (folder := getattr(args, part))}:
+        for folder in folders.values():
+            if not any(folder.glob("*.json")):
+                parser.error(f"{folder} holds no results of projlens_core.research.population")
         parts = {part: renewed(read(part=part), folders.get(part), baselines) for part in PARTS}
         plan = content_key(PLAN.read_bytes())[:12]
         write_atomically(RESULTS, f'{{"plan": "{plan}", {kept(parts)}}}\n'.encode())
