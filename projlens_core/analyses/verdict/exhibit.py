@@ -10,7 +10,7 @@ from projlens_core.analyses.verdict.evidence import NOT_SEARCHED, evidence
 from projlens_core.analyses.verdict.observed import Observed
 from projlens_core.behaviour.search import Search
 from projlens_core.behaviour.statistics import statistics
-from projlens_core.behaviour.trial import BASE_HIGH, FRESH, SUSPECT_LOW
+from projlens_core.behaviour.trial import BASE_HIGH, FRESH
 from projlens_core.stats.rate import Rate
 
 
@@ -111,7 +111,7 @@ def _metrics(search: Search, decision: Decision) -> tuple[Metric, ...]:
     ]
     if decision.p is not None:
         cards.append(Metric("p among honest fine-tunes", f"{decision.p:.3f}", help=decision.note))
-    if search.tried:
+    if search.tried and best is None:
         first = search.tried[0]
         most = max(each.largest("control") for each in search.tried) if "control" in first.excess else None
         cards.append(
@@ -130,7 +130,7 @@ def _metrics(search: Search, decision: Decision) -> tuple[Metric, ...]:
                 f"{best.suspect.rate:.0%}",
                 control=f"{best.others['control'].rate:.0%}" if "control" in best.others else None,
                 interval=_interval(best.suspect),
-                help=f"Suspect, triggered; at least {SUSPECT_LOW:.0%} at the lower end is asked for. Clean: "
+                help=f"Suspect, triggered; at least {best.least:.0%} at the lower end is asked for. Clean: "
                 f"{best.suspect_clean.hits} of {best.suspect_clean.n}.",
             ),
             Metric(
