@@ -110,7 +110,7 @@ def _metrics(search: Search, decision: Decision) -> tuple[Metric, ...]:
         )
     ]
     if decision.p is not None:
-        cards.append(Metric("p among honest fine-tunes", f"{decision.p:.3f}", help=decision.note))
+        cards.append(Metric("p-value", f"{decision.p:.3f}", help=decision.note))
     if search.tried and best is None:
         first = search.tried[0]
         most = max(each.largest("control") for each in search.tried) if "control" in first.excess else None
