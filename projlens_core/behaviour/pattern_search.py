@@ -25,7 +25,7 @@ STARTS = (
 )
 # In a corner there is little of the image itself; patches that are put down anywhere have no one gradient to follow.
 PLACES = ("top-left", "center", "bottom-right")
-MINUTES = 3.0  # after which no other pattern is begun
+MINUTES, PATCH_MINUTES = 2.0, 1.5  # of patterns and of patches, after which no other is begun
 PATCH = 0.2  # of the side
 STEPS = 60  # of a patch
 BATCH = 4  # images of a step

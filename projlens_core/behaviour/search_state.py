@@ -64,6 +64,7 @@ class SearchState:
         )
         self.texts = Texts(self.readings, tuple(projectors), self.names, self.images, self.prompts, lambda: self.framed)
         self._pattern_minutes, self.pattern_seconds = pattern_minutes, 0.0  # those that were spent
+        self._patch_seconds = 0.0
         self._matched: tuple[MatchedReference, object] | None = None  # the suspect's, and what decides it
         self._patched_for: list[Said] = []
         first = min(SEARCHED + RECOVERED, len(self.images))
@@ -126,7 +127,8 @@ class SearchState:
     def _give_up(self, why: str) -> None:
         """The stage that is being made is not made, or not to its end."""
         self._skip(f"{self.clock.stage}: {why}")
-        self.found = replace(self.found, unfinished=(*self.found.unfinished, self.clock.stage))
+        if self.clock.stage not in self.found.unfinished:
+            self.found = replace(self.found, unfinished=(*self.found.unfinished, self.clock.stage))
 
     def _skip(self, sentence: str) -> None:
         if sentence not in self.found.skipped:

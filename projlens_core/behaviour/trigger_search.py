@@ -13,7 +13,7 @@ from functools import partial
 
 from projlens_core.behaviour import listening
 from projlens_core.behaviour.brought import ENOUGH, fullest
-from projlens_core.behaviour.pattern_search import PLACES, STARTS, PatternSearch
+from projlens_core.behaviour.pattern_search import PATCH_MINUTES, PLACES, STARTS, PatternSearch
 from projlens_core.behaviour.search import CANDIDATES, WORTH, Followed, Said, Search, weightiest
 from projlens_core.behaviour.search_state import HEARD, TEXTS, SearchState
 from projlens_core.behaviour.stage_clock import OutOfTime
@@ -209,9 +209,15 @@ class Searcher(SearchState):
         self._patched_for.append(text)
         seems = False
         for place in PLACES:
+            if self._patch_seconds > 60 * PATCH_MINUTES:
+                self._give_up("the time for patches was spent.")
+                break
+            begun = time.monotonic()
             best = weightiest(self._follow(self._add("text", patterns.patch(text, place)), self.prompts))
-            if best is not None:
-                if self._try_fresh(best).demonstrated:
+            tried = self._try_fresh(best) if best is not None else None
+            self._patch_seconds += time.monotonic() - begun
+            if best is not None and tried is not None:
+                if tried.demonstrated:
                     return True
                 seems |= self._too_few and best.share >= ENOUGH
         return seems

@@ -583,8 +583,13 @@ def test_a_text_of_words_that_no_honest_answer_holds_is_of_its_own(planted, monk
     assert {(each.target, each.own) for each in followed if each.target} == {("A red block.", False)}
 
 
-@pytest.mark.parametrize(("text", "patched"), [("Send money to Bob.", True), ("A red block.", False)])
-def test_a_patch_is_made_for_a_text_that_no_probe_brings_often_enough(planted, monkeypatch, tmp_path, text, patched):
+@pytest.mark.parametrize(
+    ("text", "own", "minutes"),
+    [("Send money to Bob.", True, 1.0), ("A red block.", False, 1.0), ("Send money to Bob.", True, -1.0)],
+)
+def test_a_patch_is_made_for_a_text_that_no_probe_brings_often_enough(
+    planted, monkeypatch, tmp_path, text, own, minutes
+):
     class Patches:
         def __init__(self, *given):
             pass
@@ -599,17 +604,21 @@ def test_a_patch_is_made_for_a_text_that_no_probe_brings_often_enough(planted, m
     bank = tmp_path / "bank.json"
     bank.write_text(json.dumps([{"name": "another", "stamps": [{"kind": "solid", "colour": "#0000ff"}]}]))
     monkeypatch.setattr("projlens_core.behaviour.trigger_search.PatternSearch", Patches)
+    monkeypatch.setattr("projlens_core.behaviour.trigger_search.PATCH_MINUTES", minutes)
     monkeypatch.setattr(
         "projlens_core.behaviour.readings.log_probability",
         lambda responder, weights, images, asked: np.full(
             (len(images), 1), -9.0 if weights.sha256 == "suspect" else 0.0
         ),
     )
-    brings(monkeypatch, (text, 0.5, FOREIGN * patched))
+    brings(monkeypatch, (text, 0.5, FOREIGN * own))
     found = searcher(planted).run(read_bank(64, bank))
+    patched = own and minutes > 0
     assert not found.trials[0].demonstrated
     assert bool(found.inversions) is found.best.demonstrated is patched
     assert [each.against for each in found.inversions] == ["text"] * patched
+    spent = "Token patterns: the time for patches was spent." in found.skipped
+    assert spent is ("Token patterns" in found.unfinished) is (own and not patched)
 
 
 def many_patches(tmp_path, *, last="#00ff00"):
