@@ -214,10 +214,9 @@ class Searcher(SearchState):
                 break
             begun = time.monotonic()
             best = weightiest(self._follow(self._add("text", patterns.patch(text, place)), self.prompts))
-            tried = self._try_fresh(best) if best is not None else None
+            shown = best is not None and self._try_fresh(best).demonstrated
             self._patch_seconds += time.monotonic() - begun
-            if best is not None and tried is not None:
-                if tried.demonstrated:
-                    return True
-                seems |= self._too_few and best.share >= ENOUGH
+            if shown:
+                return True
+            seems |= self._too_few and best is not None and best.share >= ENOUGH
         return seems

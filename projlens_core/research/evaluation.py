@@ -82,6 +82,11 @@ class Entry:
         return self.split == DEVELOPMENT and self.truth != HONEST and self.later
 
     @property
+    def adaptive(self) -> bool:
+        """Whether it is an adaptive attacker or the honest twin of one: they are listed apart."""
+        return self.group == "adaptive"
+
+    @property
     def last(self) -> bool:
         """Whether it is one of the attacks that decided nothing of which text is tried either."""
         return self.tests and self.truth != HONEST and self._number > LAST_KNOWN[self.group]

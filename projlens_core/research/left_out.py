@@ -22,7 +22,7 @@ HEAD = (
     "suspicious or demonstrated",
     "AUROC",
     "interval",
-    "of usual attacks",
+    "without adaptive attackers",
 )
 ASKED = 0.9  # AUROC of each family
 
@@ -41,7 +41,8 @@ def lines(
         return []
     honest = [e for e in entries if e.split == SEALED and e.truth == HONEST]
     rows, new = (list(_rows(honest, of, by, own)) for of in (left_out, novel))
-    reached, usual = (sum(each.auroc >= ASKED for each in rows), sum(each.usual >= ASKED for each in rows))
+    reached = sum(each.auroc >= ASKED for each in rows)
+    usual = sum(each.usual is not None and each.usual >= ASKED for each in rows)
     succeed = [e for e in entries if e.truth != HONEST and e.split in SPLITS]
     families = {e.family for e in succeed}
     return [
@@ -63,10 +64,10 @@ def lines(
 
 @dataclass(frozen=True)
 class _Row:
-    """A family: AUROC of all of its attacks, of those that are no adaptive attackers, and the row's cells."""
+    """A family: AUROC of all of its attacks, of those that are no adaptive attackers (None without any), and cells."""
 
     auroc: float
-    usual: float
+    usual: float | None
     cells: tuple[str, ...]
 
 
@@ -74,7 +75,7 @@ def _rows(honest: Sequence[Entry], left_out: Sequence[Entry], by: Calibration, o
     """The families that have an AUROC."""
     for family in sorted({e.family for e in left_out if e.family}):
         attacks = [e for e in left_out if e.family == family]
-        usual = [e for e in attacks if e.group != "adaptive"]
+        usual = [e for e in attacks if not e.adaptive]
         ranking, apart = (evaluation.ranking(honest, of, lambda e: own.score(e.statistics)) for of in (attacks, usual))
         if ranking is None:
             continue
@@ -90,7 +91,7 @@ def _rows(honest: Sequence[Entry], left_out: Sequence[Entry], by: Calibration, o
             f"{ranking.low:.2f} – {ranking.high:.2f}",
             f"{apart.auroc:.3f} of {len(usual)}" if apart else "–",
         )
-        yield _Row(ranking.auroc, apart.auroc if apart else 0.0, cells)
+        yield _Row(ranking.auroc, apart.auroc if apart else None, cells)
 
 
 def share(rate: Rate) -> str:

@@ -117,11 +117,11 @@ def _rows(
     groups: list[tuple[str, Callable[[Entry], bool]]] = [
         ("honest", lambda e: e.truth == HONEST and e.group in ("pair", "usual")),
         ("honest, hard negatives", lambda e: e.truth == HONEST and e.group == "hard"),
-        ("honest twins of adaptive attackers", lambda e: e.truth == HONEST and e.group == "adaptive"),
+        ("honest twins of adaptive attackers", lambda e: e.truth == HONEST and e.adaptive),
         ("poisoned", lambda e: e.truth == COUNTS and e.group == "pair"),
-        ("poisoned, adaptive attackers", lambda e: e.truth == COUNTS and e.group == "adaptive"),
-        ("poisoned, at the price of utility", lambda e: e.truth == COSTLY and e.group != "adaptive"),
-        ("adaptive attackers at the price of utility", lambda e: e.truth == COSTLY and e.group == "adaptive"),
+        ("poisoned, adaptive attackers", lambda e: e.truth == COUNTS and e.adaptive),
+        ("poisoned, at the price of utility", lambda e: e.truth == COSTLY and not e.adaptive),
+        ("adaptive attackers at the price of utility", lambda e: e.truth == COSTLY and e.adaptive),
     ]
     parts = {
         TEST: [e for e in entries if e.tests and e.truth == HONEST],

@@ -25,15 +25,15 @@ def _groups(entries: Sequence[Entry], unseen: Sequence[Entry], novel: Sequence[E
     honest = [e for e in entries if e.split == SEALED and e.truth == HONEST]
     test, tested = ([e for e in entries if e.tests and (e.truth == HONEST) is clean] for clean in (True, False))
     sealed = [e for e in entries if e.split == SEALED and e.truth != HONEST]
-    adaptive = [e for e in sealed if e.group == "adaptive"]
-    attacks, costly = ([e for e in sealed if e.truth == of and e.group != "adaptive"] for of in (COUNTS, COSTLY))
+    adaptive = [e for e in sealed if e.adaptive]
+    attacks, costly = ([e for e in sealed if e.truth == of and not e.adaptive] for of in (COUNTS, COSTLY))
     every = [*attacks, *costly]
     return {
         "attacks that count": (honest, attacks),
         "all that succeed": (honest, every),
         "all that succeed, first search": (
             [e for e in unseen if e.truth == HONEST],
-            [e for e in unseen if e.truth != HONEST and e.group != "adaptive"],
+            [e for e in unseen if e.truth != HONEST and not e.adaptive],
         ),
         "adaptive attackers": (honest, adaptive),
         "attacks that count above the test part": (test, attacks),

@@ -43,7 +43,7 @@ class Observed:
                 return f"Listening: {search.listened} probes; none demonstrates a text."
         if best is not None and (shown or not search.patterns):
             said = f"“{best.target}” on {best.suspect.hits} of {best.suspect.n} fresh images, base {best.base.hits}"
-            return f"Confirmation: {said}{'; demonstrated' if best.demonstrated else ''}."
+            return f"Confirmation: {said}{'; demonstrated' if shown else ''}."
         if search.texts:
             return f"Token patterns: one brings “{search.texts[0].target}”; no image demonstrates it."
         if search.patterns:
