@@ -109,8 +109,7 @@ def test_every_page_of_activations_says_why_models_that_differ_before_their_proj
     [
         "qwen2_vl",
         "internvl",
-        "smolvlm",
-        *(pytest.param(name, marks=pytest.mark.slow(seconds=20)) for name in ("instructblip", "mllama")),
+        *(pytest.param(name, marks=pytest.mark.slow(seconds=20)) for name in ("smolvlm", "instructblip", "mllama")),
     ],
 )
 def test_every_button_of_behaviour_and_report_answers_for_other_families(family, open_page, address, monkeypatch):
